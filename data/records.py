@@ -1,0 +1,249 @@
+"""The files of a prepared dataset, read and written: the lines of ``manifest.csv``, the contents of ``dataset.json``."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from acreg.errors import AcregError
+from acreg.io.atomic import atomic_path
+
+SPLITS = ("train", "validation", "test")
+SPLIT_ALIASES = {"val": "validation"}
+COLUMNS = ("subject", "image", "labels", "split")
+OPTIONAL_COLUMNS = ("points", "group")
+
+
+@dataclass(frozen=True)
+class Record:
+    """A subject of a dataset: its image file, label file (None where there is none), split, group and points file."""
+
+    subject: str
+    image: Path
+    labels: Path | None
+    split: str
+    group: str = ""
+    points: Path | None = None
+
+
+class DatasetInfo(BaseModel):
+    """The contents of ``dataset.json``. ``spacing`` is in array-axis order; null means that each file has its own."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    name: str
+    labels: dict[int, str]
+    spacing: list[float] | None = None
+    unit: str = "mm"
+    licence: str = ""
+    source: str = ""
+    preparation: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("labels")
+    @classmethod
+    def _labels(cls, value: dict[int, str]) -> dict[int, str]:
+        if any(key < 0 for key in value):
+            raise ValueError("label values must be 0 or more")
+        return dict(sorted({0: "background", **value}.items()))
+
+    @field_validator("spacing")
+    @classmethod
+    def _spacing(cls, value: list[float] | None) -> list[float] | None:
+        if value is not None and (len(value) not in (2, 3) or not all(math.isfinite(v) and v > 0 for v in value)):
+            raise ValueError("spacing must be 2 or 3 positive numbers")
+        return value
+
+    @field_validator("unit")
+    @classmethod
+    def _unit(cls, value: str) -> str:
+        if value not in ("mm", "px"):
+            raise ValueError('unit must be "mm" or "px"')
+        return value
+
+
+def split_name(value: str) -> str | None:
+    """``train``, ``validation`` or ``test`` for a cell of the split column (``val`` is understood), else None."""
+    value = value.strip()
+    value = SPLIT_ALIASES.get(value, value)
+    return value if value in SPLITS else None
+
+
+def manifest_path(folder: Path | str) -> Path:
+    """The manifest of a dataset's folder (or the CSV itself).
+
+    Raises:
+        AcregError: no such folder, or no manifest in it.
+    """
+    folder = Path(folder)
+    path = folder if folder.suffix.lower() == ".csv" else folder / "manifest.csv"
+    if path.is_file():
+        return path
+    if not folder.exists():
+        raise AcregError(
+            f"A dataset is a folder with a manifest.csv. Received: {folder}, which does not exist. "
+            "Make one with `acreg data prepare DATASET --source DIR --out DIR`, or name an existing folder."
+        )
+    raise AcregError(
+        f"A dataset is a folder with a manifest.csv. Received: {folder}, which has none (an interrupted "
+        "`acreg data prepare` leaves none: run it again). For your own images write a manifest.csv with the columns "
+        f"{','.join(COLUMNS)}, or run `acreg data prepare folder --source DIR --out DIR`."
+    )
+
+
+def read_rows(path: Path | str) -> list[dict[str, str]]:
+    """The rows of a manifest as dictionaries of stripped strings, unchecked except for the table's form.
+
+    Raises:
+        AcregError: the file is no UTF-8 text, is empty, has no rows, or lacks a column.
+    """
+    path = Path(path)
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file)
+            table = [[cell.strip() for cell in row] for row in reader]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise AcregError(
+            f"A manifest must be a CSV in UTF-8. Received: {path} ({error}). Save it again as CSV (UTF-8)."
+        ) from error
+    table = [row for row in table if any(row)]
+    header = table[0] if table else []
+    missing = [column for column in COLUMNS if column not in header]
+    surplus = [str(number) for number, row in enumerate(table[1:], 1) if any(row[len(header) :])]
+    if surplus and not missing:
+        raise AcregError(
+            f"A line of a manifest has as many cells as its header ({len(header)}). Received: {path} with more in row "
+            f"{some(surplus)}. Quote cells that contain a comma."
+        )
+    rows = [dict(zip(header, row + [""] * (len(header) - len(row)), strict=False)) for row in table[1:]]
+    if header and missing:
+        hint = " Separate the columns with commas, not semicolons." if ";" in header[0] else ""
+        raise AcregError(
+            f"A manifest needs the columns {', '.join(COLUMNS)}. Received: {path}, which lacks {', '.join(missing)} "
+            f"and has {', '.join(header)}. Add the column to its first line.{hint}"
+        )
+    if not rows:
+        raise AcregError(
+            f"A manifest needs a line for each subject. Received: {path}, which has "
+            f"{'only a header' if header else 'nothing in it'}. Add lines in the form {','.join(COLUMNS)}."
+        )
+    return rows
+
+
+def resolve(folder: Path, cell: str) -> Path | None:
+    """The file that a manifest's cell names (relative to the manifest's folder, or absolute), or None if empty."""
+    return folder / cell if cell else None
+
+
+def some(items: Iterable[str], limit: int = 5) -> str:
+    items = list(items)
+    return ", ".join(items[:limit]) + (f" and {len(items) - limit} more" if len(items) > limit else "")
+
+
+def read_records(path: Path | str) -> list[Record]:
+    """The checked records of a manifest, in its order.
+
+    Raises:
+        AcregError: see `read_rows`; also an empty subject or image cell, a subject on two lines, an unknown split, a
+            missing file.
+    """
+    path = Path(path)
+    rows, folder = read_rows(path), path.parent
+    for column in ("subject", "image"):
+        empty = [str(number) for number, row in enumerate(rows, 1) if not row[column]]
+        if empty:
+            raise AcregError(
+                f"Each line of a manifest needs a {column}. Received: {path} with an empty one in row {some(empty)}. "
+                "Fill the cell or delete the line."
+            )
+    wrong = sorted({row["split"] for row in rows if split_name(row["split"]) is None})
+    if wrong:
+        raise AcregError(
+            f"The split of a subject is train, validation or test. Received: {some(map(repr, wrong))} in {path}. "
+            "Correct the column split."
+        )
+    double = [name for name, count in Counter(row["subject"] for row in rows).items() if count > 1]
+    if double:
+        raise AcregError(
+            f"A manifest has one line per subject. Received: {path} with {some(double)} on several lines. Delete the "
+            "surplus lines, or give distinct subject names and the same group."
+        )
+    records = [
+        Record(
+            subject=row["subject"],
+            image=folder / row["image"],
+            labels=resolve(folder, row["labels"]),
+            split=split_name(row["split"]) or "",
+            group=row.get("group", ""),
+            points=resolve(folder, row.get("points", "")),
+        )
+        for row in rows
+    ]
+    missing = [str(p) for r in records for p in (r.image, r.labels, r.points) if p is not None and not p.is_file()]
+    if missing:
+        raise AcregError(
+            f"Every file that a manifest names must exist (paths are relative to {folder}). Received: {path}, which "
+            f"names {some(missing)}. Correct the paths; `acreg data check {folder}` lists all findings."
+        )
+    return records
+
+
+def read_info(path: Path | str) -> DatasetInfo:
+    """The checked ``dataset.json`` at ``path``.
+
+    Raises:
+        AcregError: no JSON, or a key missing or of the wrong type.
+    """
+    path = Path(path)
+    try:
+        return DatasetInfo.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise AcregError(
+            f"dataset.json must hold name, labels, spacing and unit. Received: {path} with {faults}. Correct the file, "
+            "or delete it to have labels and spacing read from the files."
+        ) from error
+    except ValueError as error:
+        raise AcregError(
+            f"dataset.json must be JSON. Received: {path} ({error}). Correct the file, or delete it to have labels and "
+            "spacing read from the files."
+        ) from error
+
+
+def write_info(folder: Path | str, info: DatasetInfo) -> None:
+    """Write ``dataset.json`` into a folder, atomically."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic_path(folder / "dataset.json") as temporary:
+        temporary.write_text(json.dumps(info.model_dump(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _cell(folder: Path, path: Path | None) -> str:
+    if path is None:
+        return ""
+    try:
+        return Path(os.path.abspath(path)).relative_to(os.path.abspath(folder)).as_posix()
+    except ValueError:
+        return Path(os.path.abspath(path)).as_posix()
+
+
+def write_records(folder: Path | str, records: Sequence[Record]) -> None:
+    """Write ``manifest.csv`` into a folder, atomically; paths inside the folder become relative."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    extra = [c for c in OPTIONAL_COLUMNS if any(getattr(record, c) for record in records)]
+    with atomic_path(folder / "manifest.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([*COLUMNS, *extra])
+        for r in records:
+            cells = {"points": _cell(folder, r.points), "group": r.group}
+            row = [r.subject, _cell(folder, r.image), _cell(folder, r.labels), r.split]
+            writer.writerow([*row, *(cells[c] for c in extra)])
