@@ -1,0 +1,155 @@
+"""Random pairs of subjects: batches for training and fixed lists for validation and evaluation.
+
+A batch is a pure function of (seed, step): nothing is remembered between calls, so a training that resumes at step n
+draws what an unbroken one would have drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from acreg.data.augmentation import Augmentation
+from acreg.errors import AcregError
+
+Batch = dict[str, NDArray]
+
+
+def _check_arrays(images: NDArray | None, labels: NDArray | None) -> None:
+    for name, array in (("images", images), ("labels", labels)):
+        if array is not None and array.ndim not in (4, 5):
+            raise AcregError(
+                f"{name} must have shape (subjects, *spatial, channels) in 2-D or 3-D. "
+                f"Received: {name}.shape={array.shape}. Add the axis that is missing."
+            )
+    if labels is not None and labels.dtype.kind not in "iu":
+        raise AcregError(f"labels must be integers. Received: labels.dtype={labels.dtype}. Convert them to int32.")
+    if images is not None and labels is not None and images.shape[:-1] != labels.shape[:-1]:
+        raise AcregError(
+            "images and labels must have the same subjects and spatial shape. "
+            f"Received: images.shape={images.shape}, labels.shape={labels.shape}. Resize one to the other's grid."
+        )
+
+
+def _check_draw(batch_size: int, seed: int) -> None:
+    if batch_size < 1:
+        raise AcregError(f"batch_size must be at least 1. Received: batch_size={batch_size}.")
+    if seed < 0:
+        raise AcregError(f"seed must not be negative. Received: seed={seed}.")
+
+
+class PairSampler:
+    """Draws batches of random pairs, never a subject with itself.
+
+    Arguments:
+        images: `(subjects, *spatial, channels)`, kept as float32; in [0, 1] if `augment` is given.
+        labels: integers `(subjects, *spatial, 1)`, kept as int32, or None where no labels exist.
+        batch_size: pairs in a batch.
+        seed: not negative.
+        augment: applied to the moving and to the fixed image independently; None for none.
+
+    Raises:
+        AcregError: fewer than two subjects, shapes that disagree, labels that are not integers.
+    """
+
+    def __init__(
+        self,
+        images: NDArray,
+        labels: NDArray | None,
+        batch_size: int,
+        seed: int,
+        augment: Augmentation | None = None,
+    ) -> None:
+        _check_arrays(images, labels)
+        _check_draw(batch_size, seed)
+        if len(images) < 2:
+            raise AcregError(
+                f"A pair needs two subjects. Received: {len(images)} subject(s). Put more subjects into the split."
+            )
+        self.images = np.ascontiguousarray(images, np.float32)
+        self.labels = None if labels is None else np.ascontiguousarray(labels, np.int32)
+        self.batch_size = batch_size
+        self.seed = seed
+        self.augment = augment
+
+    def batch(self, step: int) -> Batch:
+        """The batch of training step `step` (0, 1, ...), the same each time that it is asked for.
+
+        Returns:
+            `moving` and `fixed` float32 `(batch, *spatial, channels)`, and with labels `moving_labels` and
+            `fixed_labels` int32 `(batch, *spatial, 1)`.
+        """
+        rng = np.random.default_rng([self.seed, step])
+        subjects, size = len(self.images), self.batch_size
+        fixed = rng.integers(0, subjects, size)
+        moving = (fixed + rng.integers(1, subjects, size)) % subjects
+        chosen = np.concatenate([moving, fixed])
+        images = self.images[chosen]
+        labels = None if self.labels is None else self.labels[chosen]
+        if self.augment is not None:
+            images, labels = self.augment.apply(images, labels, rng)
+        result = {"moving": images[:size], "fixed": images[size:]}
+        if labels is not None:
+            result |= {"moving_labels": labels[:size], "fixed_labels": labels[size:]}
+        return result
+
+
+class LabelSampler:
+    """Draws batches of label maps, for training an autoencoder; a pure function of (seed, step) like `PairSampler`.
+
+    Arguments:
+        labels: integers `(subjects, *spatial, 1)`, kept as int32.
+        batch_size: maps in a batch; subjects are not repeated inside a batch unless it is larger than their number.
+        seed: not negative.
+        augment: only its geometric part has an effect; None for none.
+
+    Raises:
+        AcregError: no subject, or labels that are not integers.
+    """
+
+    def __init__(self, labels: NDArray, batch_size: int, seed: int, augment: Augmentation | None = None) -> None:
+        _check_arrays(None, labels)
+        _check_draw(batch_size, seed)
+        if len(labels) < 1:
+            raise AcregError("An autoencoder needs label maps. Received: 0 subjects. Put subjects into the split.")
+        self.labels = np.ascontiguousarray(labels, np.int32)
+        self.batch_size = batch_size
+        self.seed = seed
+        self.augment = augment
+
+    def batch(self, step: int) -> NDArray[np.int32]:
+        """The label maps of training step `step`: int32 `(batch, *spatial, 1)`."""
+        rng = np.random.default_rng([self.seed, step])
+        rounds = -(-self.batch_size // len(self.labels))
+        order = np.concatenate([rng.permutation(len(self.labels)) for _ in range(rounds)])
+        labels = self.labels[order[: self.batch_size]]
+        return labels if self.augment is None else self.augment.move_labels(labels, rng)
+
+
+def fixed_pairs(subjects: Sequence[str], count: int, seed: int) -> list[tuple[str, str]]:
+    """A reproducible list of `count` pairs (fixed, moving) of subject names, for validation and evaluation.
+
+    A subject never meets itself; no ordered pair comes twice before all n * (n - 1) have been used.
+
+    Raises:
+        AcregError: fewer than two subjects, a name given twice, or a negative count or seed.
+    """
+    names = list(subjects)
+    if len(set(names)) != len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise AcregError(f"Subjects must differ. Received twice: {', '.join(twice)}. Name each subject once.")
+    if len(names) < 2:
+        raise AcregError(f"A pair needs two subjects. Received: {len(names)} subject(s).")
+    if count < 0 or seed < 0:
+        raise AcregError(f"count and seed must not be negative. Received: count={count}, seed={seed}.")
+    others = len(names) - 1
+    distinct = len(names) * others
+    rng = np.random.default_rng(seed)
+    rounds = [rng.permutation(distinct)[: count - done] for done in range(0, count, distinct)]
+    pairs = []
+    for index in np.concatenate(rounds) if rounds else ():
+        fixed, offset = divmod(int(index), others)
+        pairs.append((names[fixed], names[(fixed + 1 + offset) % len(names)]))
+    return pairs

@@ -1,0 +1,127 @@
+import numpy as np
+import pytest
+
+from acreg.data.augmentation import Augmentation
+from acreg.data.pairs import LabelSampler, PairSampler, fixed_pairs
+from acreg.errors import AcregError
+
+
+def constant_subjects(count, shape=(4, 6)):
+    """Images and labels whose every voxel is the subject's number."""
+    numbers = np.arange(count).reshape(-1, *(1,) * (len(shape) + 1))
+    labels = np.broadcast_to(numbers, (count, *shape, 1)).astype(np.int32)
+    return labels.astype(np.float32), labels
+
+
+@pytest.mark.parametrize("shape", [(4, 6), (3, 4, 5)])
+def test_batch_has_the_named_arrays(shape):
+    batch = PairSampler(*constant_subjects(5, shape), batch_size=3, seed=0).batch(0)
+    assert set(batch) == {"moving", "fixed", "moving_labels", "fixed_labels"}
+    for name, array in batch.items():
+        assert array.shape == (3, *shape, 1)
+        assert array.dtype == (np.int32 if name.endswith("labels") else np.float32)
+
+
+def test_labels_are_optional():
+    images, _ = constant_subjects(5)
+    assert set(PairSampler(images, None, batch_size=3, seed=0).batch(0)) == {"moving", "fixed"}
+
+
+def test_batch_is_a_pure_function_of_seed_and_step():
+    data = constant_subjects(9)
+    augment = Augmentation(noise=0.1, rotation=0.2)
+    sampler, other = (PairSampler(*data, 4, seed=7, augment=augment) for _ in range(2))
+    for step in (3, 0, 11):
+        other.batch(step)
+    for step in (0, 1, 11):
+        first, second = sampler.batch(step), other.batch(step)
+        for name in first:
+            np.testing.assert_array_equal(first[name], second[name])
+    assert not np.array_equal(sampler.batch(0)["fixed"], sampler.batch(1)["fixed"])
+    assert not np.array_equal(sampler.batch(0)["fixed"], PairSampler(*data, 4, 8, augment).batch(0)["fixed"])
+
+
+def test_a_subject_never_meets_itself_and_each_meets_each():
+    sampler = PairSampler(*constant_subjects(4), batch_size=50, seed=0)
+    seen = set()
+    for step in range(8):
+        batch = sampler.batch(step)
+        np.testing.assert_array_equal(batch["moving"], batch["moving_labels"])
+        np.testing.assert_array_equal(batch["fixed"], batch["fixed_labels"])
+        seen |= set(zip(batch["fixed_labels"][:, 0, 0, 0], batch["moving_labels"][:, 0, 0, 0], strict=True))
+    assert seen == {(a, b) for a in range(4) for b in range(4) if a != b}
+
+
+def test_a_batch_may_be_changed_without_changing_the_data():
+    images, labels = constant_subjects(3)
+    sampler = PairSampler(images, labels, 4, 0)
+    expected = sampler.batch(0)["fixed"].copy()
+    sampler.batch(0)["fixed"][:] = -1.0
+    np.testing.assert_array_equal(sampler.batch(0)["fixed"], expected)
+
+
+def test_moving_and_fixed_are_augmented_independently():
+    images = np.full((2, 16, 16, 1), 0.5, np.float32)
+    batch = PairSampler(images, None, 1, 0, Augmentation(bias_field=0.2)).batch(0)
+    assert np.abs(batch["moving"] - batch["fixed"]).max() > 0.01
+
+
+def test_label_sampler_uses_every_subject_before_one_again():
+    _, labels = constant_subjects(5)
+    sampler = LabelSampler(labels, batch_size=5, seed=1)
+    batch = sampler.batch(2)
+    assert sorted(batch[:, 0, 0, 0]) == list(range(5))
+    np.testing.assert_array_equal(batch, sampler.batch(2))
+    assert LabelSampler(labels, batch_size=12, seed=1).batch(0).shape == (12, 4, 6, 1)
+
+
+def test_label_sampler_moves_labels():
+    labels = np.zeros((2, 16, 16, 1), np.int32)
+    labels[:, 4:12, 4:12] = 1
+    moved = LabelSampler(labels, 2, 0, Augmentation(shift=0.2, noise=0.5)).batch(0)
+    assert set(np.unique(moved)) == {0, 1}
+    assert not np.array_equal(moved, labels)
+
+
+@pytest.mark.parametrize("sampler", [PairSampler, LabelSampler])
+@pytest.mark.parametrize("wrong", [{"batch_size": 0, "seed": 0}, {"batch_size": 1, "seed": -1}])
+def test_batch_size_and_seed_are_checked(sampler, wrong):
+    images, labels = constant_subjects(3)
+    data = (images, labels) if sampler is PairSampler else (labels,)
+    with pytest.raises(AcregError, match="Received: (batch_size=0|seed=-1)"):
+        sampler(*data, **wrong)
+
+
+def test_wrong_arrays_are_refused():
+    images, labels = constant_subjects(3)
+    with pytest.raises(AcregError, match="two subjects"):
+        PairSampler(images[:1], labels[:1], 2, 0)
+    with pytest.raises(AcregError, match="labels must be integers"):
+        PairSampler(images, labels.astype(np.float32), 2, 0)
+    with pytest.raises(AcregError, match="same subjects and spatial shape"):
+        PairSampler(images, labels[:, :2], 2, 0)
+    with pytest.raises(AcregError, match="channels"):
+        PairSampler(images[..., 0], None, 2, 0)
+    with pytest.raises(AcregError, match="0 subjects"):
+        LabelSampler(labels[:0], 2, 0)
+
+
+def test_fixed_pairs_repeat_only_when_all_are_used():
+    names = ["a", "b", "c", "d"]
+    pairs = fixed_pairs(names, 30, seed=3)
+    assert len(pairs) == 30
+    assert len(set(pairs[:12])) == len(set(pairs[12:24])) == 12
+    assert all(fixed != moving for fixed, moving in pairs)
+    assert pairs == fixed_pairs(names, 30, seed=3)
+    assert pairs[:12] != fixed_pairs(names, 12, seed=4)
+    assert fixed_pairs(names, 5, seed=3) == pairs[:5]
+    assert fixed_pairs(names, 0, seed=3) == []
+
+
+def test_fixed_pairs_checks_its_arguments():
+    with pytest.raises(AcregError, match="two subjects"):
+        fixed_pairs(["a"], 1, 0)
+    with pytest.raises(AcregError, match="Received twice: a"):
+        fixed_pairs(["a", "b", "a"], 1, 0)
+    with pytest.raises(AcregError, match="count=-1"):
+        fixed_pairs(["a", "b"], -1, 0)
