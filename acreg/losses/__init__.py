@@ -1,0 +1,31 @@
+"""Losses of learned registration; each returns one value per sample, ``(batch,)``, and 0 is best."""
+
+from acreg.losses.anatomical_prior import AnatomicalPrior
+from acreg.losses.labels import cross_entropy, soft_dice
+from acreg.losses.regularisers import bending, diffusion, total_variation_mean, total_variation_sum
+from acreg.losses.similarity import local_ncc, mean_squared_error, ncc
+
+IMAGE_LOSSES = {"ncc": ncc, "local_ncc": local_ncc, "mean_squared_error": mean_squared_error}
+LABEL_LOSSES = {"cross_entropy": cross_entropy, "dice": soft_dice}
+FIELD_LOSSES = {
+    "total_variation_sum": total_variation_sum,
+    "total_variation_mean": total_variation_mean,
+    "diffusion": diffusion,
+    "bending": bending,
+}
+
+__all__ = [
+    "FIELD_LOSSES",
+    "IMAGE_LOSSES",
+    "LABEL_LOSSES",
+    "AnatomicalPrior",
+    "bending",
+    "cross_entropy",
+    "diffusion",
+    "local_ncc",
+    "mean_squared_error",
+    "ncc",
+    "soft_dice",
+    "total_variation_mean",
+    "total_variation_sum",
+]

@@ -1,0 +1,17 @@
+"""Registration models, the autoencoder of anatomy, and presets."""
+
+from acreg.models.acregnet import ACRegNet
+from acreg.models.label_autoencoder import LabelAutoencoder
+from acreg.models.presets import from_preset, preset_folder, shipped_presets
+from acreg.models.registration_model import RegistrationModel
+from acreg.models.regnet import RegNet
+
+__all__ = [
+    "ACRegNet",
+    "LabelAutoencoder",
+    "RegNet",
+    "RegistrationModel",
+    "from_preset",
+    "preset_folder",
+    "shipped_presets",
+]

@@ -1,0 +1,78 @@
+"""AC-RegNet: RegNet constrained by anatomy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+
+from acreg.losses import AnatomicalPrior
+from acreg.models.label_autoencoder import LabelAutoencoder
+from acreg.models.regnet import RegNet
+
+
+@keras.saving.register_keras_serializable("acreg")
+class ACRegNet(RegNet):
+    """RegNet with losses on warped labels, local and anatomical. Labels are needed in training only.
+
+    CE-RegNet and AE-RegNet are this class with one label loss: ``losses={"ncc": 1, "total_variation_sum": 5e-5,
+    "cross_entropy": 1}`` or ``{..., "anatomical_prior": 0.1}``.
+
+    Args:
+        num_classes: labels including the background.
+        autoencoder: a trained `LabelAutoencoder` (or its config) on the training grid, frozen here; needed for the loss
+            ``"anatomical_prior"``.
+        losses: default, the paper's: ``{"ncc": 1, "total_variation_sum": 5e-5, "cross_entropy": 1,
+            "anatomical_prior": 0.1}``.
+        kwargs: the arguments of `RegNet`.
+
+    Raises:
+        ValueError: the anatomical prior without an autoencoder, or one for another number of classes.
+
+    Source: Mansilla et al., sections 3.2 to 3.4, eq. 3 to 5.
+    """
+
+    DEFAULT_LOSSES: Mapping[str, float] = {
+        "ncc": 1.0,
+        "total_variation_sum": 5e-5,
+        "cross_entropy": 1.0,
+        "anatomical_prior": 0.1,
+    }
+
+    def __init__(
+        self,
+        num_classes: int,
+        autoencoder: LabelAutoencoder | Mapping[str, Any] | None = None,
+        losses: Mapping[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if isinstance(autoencoder, Mapping):
+            autoencoder = LabelAutoencoder.from_config(dict(autoencoder))
+        wanted = self.DEFAULT_LOSSES if losses is None else losses
+        if wanted.get("anatomical_prior") and autoencoder is None:
+            raise ValueError(
+                "The loss 'anatomical_prior' compares codes and needs a trained `autoencoder`. Received: None"
+            )
+        if autoencoder is not None and autoencoder.num_classes != num_classes:
+            raise ValueError(
+                "The autoencoder must know the same labels as the model. "
+                f"Received: autoencoder.num_classes={autoencoder.num_classes}, num_classes={num_classes}"
+            )
+        self._prior = None if autoencoder is None else AnatomicalPrior(autoencoder)
+        super().__init__(num_classes=num_classes, losses=wanted, **kwargs)
+        self.autoencoder = autoencoder
+
+    def label_losses(self) -> dict[str, Any]:
+        known = super().label_losses()
+        known["anatomical_prior"] = self._prior
+        return known
+
+    def get_config(self) -> dict[str, Any]:
+        config = super().get_config()
+        if self.autoencoder is None:
+            return {**config, "autoencoder": None}
+        nested = self.autoencoder.get_config()
+        for name in ("preprocessing", "name", "trainable", "dtype"):
+            nested.pop(name, None)
+        return {**config, "autoencoder": nested}

@@ -1,0 +1,67 @@
+"""Small parts that the networks share; each works in 2-D and 3-D by its ``rank``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import layers, ops
+
+from acreg.layers import functional
+
+
+def convolution(rank: int, filters: int, size: int = 3, strides: int = 1, **kwargs: Any) -> keras.layers.Layer:
+    """A convolution with "same" padding, of the given rank."""
+    kind = {2: layers.Conv2D, 3: layers.Conv3D}[rank]
+    return kind(filters, size, strides=strides, padding="same", **kwargs)
+
+
+def batch_norm(name: str | None = None) -> keras.layers.Layer:
+    """Batch normalisation with the decay and epsilon of the AC-RegNet authors."""
+    return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=name)
+
+
+def average_pool(rank: int, name: str | None = None) -> keras.layers.Layer:
+    """Halves every spatial axis by averaging."""
+    return {2: layers.AveragePooling2D, 3: layers.AveragePooling3D}[rank](2, name=name)
+
+
+@keras.saving.register_keras_serializable("acreg")
+class RepeatVoxels(keras.layers.Layer):
+    """Doubles every spatial axis by repeating voxels (nearest-neighbour upsampling), in any rank.
+
+    Call arguments:
+        x: ``(batch, *spatial, channels)``.
+
+    Returns:
+        ``(batch, *(2 * n for n in spatial), channels)``.
+    """
+
+    def call(self, x: Any) -> Any:
+        for axis in range(1, len(x.shape) - 1):
+            x = ops.repeat(x, 2, axis=axis)
+        return x
+
+    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
+        return (input_shape[0], *(None if n is None else 2 * n for n in input_shape[1:-1]), input_shape[-1])
+
+
+@keras.saving.register_keras_serializable("acreg")
+class DoubleField(keras.layers.Layer):
+    """Moves a field to the grid of twice its size, in voxels of the new grid.
+
+    Call arguments:
+        field: ``(batch, *spatial, rank)``.
+
+    Returns:
+        ``(batch, *(2 * n for n in spatial), rank)``, float32.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(autocast=False, **kwargs)
+
+    def call(self, field: Any) -> Any:
+        return functional.resize_displacement(field, [2 * n for n in functional.spatial_shape(field)])
+
+    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
+        return (input_shape[0], *(None if n is None else 2 * n for n in input_shape[1:-1]), input_shape[-1])

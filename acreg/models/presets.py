@@ -1,0 +1,165 @@
+"""Presets: a folder with everything that a trained model needs to be used."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import keras
+
+import acreg
+from acreg.errors import AcregError, UsageError
+from acreg.io import Preprocessing, atomic_path
+
+FORMAT = 1
+SHIPPED = Path(__file__).resolve().parent.parent / "presets"
+
+
+class Preset:
+    """Saving of a model as a preset folder; a mix-in for Keras models with a ``preprocessing``."""
+
+    preprocessing: Preprocessing | None
+
+    def save_preset(self, folder: str | os.PathLike[str], card: str = "") -> Path:
+        """Writes ``config.json``, ``model.weights.h5``, ``preprocessing.json`` and ``model_card.md``.
+
+        Args:
+            folder: made if absent; files of the same names are replaced, each at once.
+            card: Markdown text of the model card (data, licence, recipe, seed, scores, limits).
+
+        Raises:
+            AcregError: when the model has no ``preprocessing``, without which it cannot be used.
+        """
+        if self.preprocessing is None:
+            raise AcregError(
+                "A preset must say how images become the network's input. Received: a model whose `preprocessing` is "
+                "None. Set `model.preprocessing = acreg.io.Preprocessing(shape=...)` first."
+            )
+        folder = Path(folder)
+        config = self.get_config()  # type: ignore[attr-defined]
+        # A fresh copy holds the weights alone: no optimiser, no metrics.
+        plain = type(self).from_config(config)  # type: ignore[attr-defined]
+        plain.set_weights(self.get_weights())  # type: ignore[attr-defined]
+        with atomic_path(folder / "model.weights.h5") as path:
+            plain.save_weights(path)
+        self.preprocessing.to_json(folder / "preprocessing.json")
+        for name in ("preprocessing", "name", "trainable", "dtype"):
+            config.pop(name, None)
+        content = {"format": FORMAT, "acreg": acreg.__version__, "class": type(self).__name__, "config": config}
+        with atomic_path(folder / "model_card.md") as path:
+            path.write_text(card or f"# {folder.name}\n\nNo model card was written for this preset.\n", encoding="utf-8")
+        with atomic_path(folder / "config.json") as path:
+            path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        return folder
+
+
+def from_preset(name_or_folder: str | os.PathLike[str]) -> Any:
+    """Loads a trained model: a preset that ships with acreg, by name, or any preset folder.
+
+    Returns:
+        The model (`RegNet`, `ACRegNet` or `LabelAutoencoder`), with its ``preprocessing``.
+
+    Raises:
+        UsageError: no such preset.
+        AcregError: a file of the preset is missing or does not fit the others.
+
+    Example:
+
+    >>> model = acreg.from_preset("acregnet-jsrt")
+    >>> transform = model.register(fixed="a.png", moving="b.png")
+    """
+    folder = preset_folder(name_or_folder)
+    content = _read_config(folder / "config.json")
+    preprocessing = Preprocessing.from_json(folder / "preprocessing.json")
+    model = _make_model(folder, content)
+    model.preprocessing = preprocessing
+    weights = folder / "model.weights.h5"
+    if not weights.is_file():
+        raise AcregError(
+            f"A preset folder must hold model.weights.h5. Received: {folder}, which has none. Get the whole folder again."
+        )
+    try:
+        model.load_weights(weights)
+    except (ValueError, OSError, KeyError) as error:
+        raise AcregError(
+            f"The weights of a preset must be those of the model in its config.json. Received: {weights}, which could "
+            f"not be loaded into {content['class']} ({_first_line(error)}). Get the whole folder again; files of two "
+            "presets cannot be mixed."
+        ) from error
+    return model
+
+
+def preset_folder(name_or_folder: str | os.PathLike[str]) -> Path:
+    """The folder of a shipped preset or a given folder.
+
+    Raises:
+        UsageError: neither exists; names what ships and the nearest name.
+    """
+    shipped = shipped_presets()
+    if str(name_or_folder) in shipped:
+        return SHIPPED / str(name_or_folder)
+    folder = Path(name_or_folder)
+    if folder.is_dir():
+        return folder
+    near = difflib.get_close_matches(str(name_or_folder), shipped, n=1)
+    hint = f" Did you mean '{near[0]}'?" if near else ""
+    raise UsageError(
+        f"A preset is a folder, or the name of one that ships with acreg. Received: '{name_or_folder}', which is "
+        f"neither.{hint} These ship: {', '.join(shipped) or 'none'}."
+    )
+
+
+def shipped_presets() -> list[str]:
+    """Names of the presets that ship with acreg."""
+    return sorted(p.parent.name for p in SHIPPED.glob("*/config.json"))
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise AcregError(
+            f"A preset folder must hold config.json. Received: {path.parent}, which has none. Give the folder that "
+            "`save_preset` or `acreg train` wrote (in a run it is called 'preset')."
+        ) from None
+    except ValueError as error:
+        raise AcregError(
+            f"A preset's config.json must be JSON. Received: {path} ({_first_line(error)}). Get the whole folder again."
+        ) from error
+    if not isinstance(content, dict) or not {"format", "class", "config"} <= set(content):
+        raise AcregError(
+            f"A preset's config.json must have the keys format, class and config. Received: {path}. Get the whole "
+            "folder again."
+        )
+    if content["format"] != FORMAT:
+        raise AcregError(
+            f"This acreg reads presets of format {FORMAT}. Received: {path} of format {content['format']}, written by "
+            f"acreg {content.get('acreg', '?')}. Install that version or a later one."
+        )
+    return content
+
+
+def _make_model(folder: Path, content: dict[str, Any]) -> keras.Model:
+    from acreg import models
+
+    classes = {c.__name__: c for c in (models.RegNet, models.ACRegNet, models.LabelAutoencoder)}
+    if content["class"] not in classes:
+        raise AcregError(
+            f"A preset's class must be one of {', '.join(classes)}. Received: {content['class']!r} in {folder}. "
+            "Install the acreg version that wrote it."
+        )
+    try:
+        return classes[content["class"]].from_config(dict(content["config"]))
+    except (TypeError, ValueError, KeyError) as error:
+        raise AcregError(
+            f"A preset's config must hold the arguments of its class. Received: {folder / 'config.json'}, refused by "
+            f"{content['class']} ({_first_line(error)}). Get the whole folder again."
+        ) from error
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0].strip() if lines else type(error).__name__

@@ -1,0 +1,102 @@
+"""A coarse-to-fine registration network with one encoder for both images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import keras
+from keras import layers
+
+from acreg.layers import IntegrateVelocity, SpatialTransformer
+from acreg.models.blocks import DoubleField, RepeatVoxels, convolution
+
+
+def pyramid(
+    rank: int = 2,
+    channels: int = 1,
+    filters: Sequence[int] = (32, 48, 64, 64),
+    integration_steps: int = 0,
+    classes: int = 0,
+) -> keras.Model:
+    """A feature pyramid of each image, and a field refined level by level on the pair.
+
+    Each image passes the same encoder (every level halves the grid, the first by a strided convolution) and is merged
+    top down. From the coarsest level to half the images' resolution, the moving features are warped by the field so
+    far (integrated, if it is a velocity), compared with the fixed ones, and the field is corrected.
+
+    Args:
+        rank: 2 or 3.
+        channels: channels of one image.
+        filters: of each level of the encoder.
+        integration_steps: 0 if the field is a displacement; otherwise it is a velocity, integrated with this many
+            squarings.
+        classes: above 0, the encoder also predicts this many labels of each image, and the field is estimated from
+            features and predicted probabilities.
+
+    Returns:
+        A functional model ``{"moving", "fixed"} -> {"field"}``; each image ``(batch, *spatial, channels)`` with sizes
+        divisible by ``2 ** len(filters)``, the field ``(batch, *(spatial / 2), rank)`` in voxels of that grid. With
+        ``classes`` also ``"moving_probabilities"`` and ``"fixed_probabilities"``, ``(batch, *spatial, classes)``.
+    """
+    shape = (None,) * rank + (channels,)
+    encoder = _encoder(rank, channels, filters, classes)
+    small = keras.initializers.RandomNormal(stddev=1e-3)
+
+    # The functional graph
+    moving, fixed = keras.Input(shape, name="moving"), keras.Input(shape, name="fixed")
+    moving_levels, fixed_levels = encoder(moving), encoder(fixed)
+    outputs = {}
+    if classes:
+        *moving_levels, outputs["moving_probabilities"] = moving_levels
+        *fixed_levels, outputs["fixed_probabilities"] = fixed_levels
+    field = None
+    for level in range(len(filters), 0, -1):
+        a, b = moving_levels[level - 1], fixed_levels[level - 1]
+        parts = [a, b]
+        if field is not None:
+            field = DoubleField(name=f"level{level}_field")(field)
+            displacement = field
+            if integration_steps:
+                displacement = IntegrateVelocity(integration_steps, name=f"level{level}_integrate")(field)
+            parts = [SpatialTransformer(name=f"level{level}_warp")(a, displacement), b, field]
+        x = layers.Concatenate(name=f"level{level}_pair")(parts)
+        for part in "ab":
+            x = convolution(rank, filters[level - 1], name=f"level{level}_{part}")(x)
+            x = layers.ELU(name=f"level{level}_{part}_elu")(layers.GroupNormalization(8, name=f"level{level}_{part}_gn")(x))
+        step = convolution(rank, rank, kernel_initializer=small, name=f"level{level}_step")(x)
+        step = layers.Activation("linear", dtype="float32", name=f"level{level}_step_float32")(step)
+        field = step if field is None else layers.Add(name=f"level{level}_sum", dtype="float32")([field, step])
+    return keras.Model({"moving": moving, "fixed": fixed}, {"field": field, **outputs}, name="pyramid")
+
+
+def _encoder(rank: int, channels: int, filters: Sequence[int], classes: int) -> keras.Model:
+    """Features of one image at each level, finest (half resolution) first; with ``classes``, then its probabilities."""
+
+    def block(x: keras.KerasTensor, n: int, name: str, size: int = 3, strides: int = 1) -> keras.KerasTensor:
+        x = convolution(rank, n, size, strides, name=name)(x)
+        return layers.ELU(name=f"{name}_elu")(layers.GroupNormalization(8, name=f"{name}_gn")(x))
+
+    image = keras.Input((None,) * rank + (channels,), name="image")
+    x, down = image, []
+    for level, n in enumerate(filters, start=1):
+        x = block(x, n, f"encoder{level}_down", size=4, strides=2)
+        x = block(x, n, f"encoder{level}_a")
+        down.append(x)
+    levels = [x]
+    for level in range(len(filters) - 1, 0, -1):
+        n = filters[level - 1]
+        x = convolution(rank, n, 1, name=f"merge{level}_project")(RepeatVoxels(name=f"merge{level}_upsample")(x))
+        x = layers.Add(name=f"merge{level}_sum")([x, down[level - 1]])
+        x = block(x, n, f"merge{level}")
+        levels.insert(0, x)
+    if classes:
+        x = block(RepeatVoxels(name="labels_upsample")(levels[0]), 16, "labels_a")
+        logits = convolution(rank, classes, name="labels_logits")(x)
+        probabilities = layers.Softmax(dtype="float32", name="labels")(logits)
+        pooled, merged = probabilities, []
+        for level, features in enumerate(levels, start=1):
+            kind = {2: layers.AveragePooling2D, 3: layers.AveragePooling3D}[rank]
+            pooled = kind(2, name=f"labels_pool{level}")(pooled)
+            merged.append(layers.Concatenate(name=f"features{level}")([features, pooled]))
+        levels = [*merged, probabilities]
+    return keras.Model(image, levels, name="encoder")

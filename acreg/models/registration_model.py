@@ -1,0 +1,205 @@
+"""The base of every registration model: from a pair of images to a displacement, with its losses and its use."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from acreg.errors import AcregError
+from acreg.geometry import Grid, Transform, resize_displacement
+from acreg.io import Image, Preprocessing, read_image
+from acreg.layers import functional
+from acreg.losses import FIELD_LOSSES, IMAGE_LOSSES, LABEL_LOSSES
+from acreg.models.label_autoencoder import hard_dice
+from acreg.models.presets import Preset
+
+
+class RegistrationModel(Preset, keras.Model):
+    """Registers a moving image onto a fixed one by a network that predicts a field.
+
+    Subclasses make `network`, a model ``{"moving", "fixed"} -> {"field", ...}`` whose field is a displacement, or, with
+    ``integration_steps``, a stationary velocity, on the images' grid or a coarser one over the same extent.
+
+    Args:
+        network: see above.
+        multiple: the network's input sizes must be multiples of this; other sizes are padded and cropped inside.
+        integration_steps: squarings that turn the field into a diffeomorphic displacement; 0 takes the field as the
+            displacement.
+        losses: weight of each loss by name, from `acreg.losses` (``IMAGE_LOSSES``, ``LABEL_LOSSES``, ``FIELD_LOSSES``)
+            and what a subclass adds. Field losses act on the velocity where there is one, in voxels of its own grid.
+        num_classes: labels including the background; needed when label losses are used or Dice is to be logged.
+        preprocessing: an `acreg.io.Preprocessing` or its fields, needed by `register` and `save_preset`.
+
+    Call arguments:
+        inputs: ``{"moving", "fixed"}``, each ``(batch, *spatial, channels)`` about in [0, 1]; in training optionally
+            ``"moving_labels"`` and ``"fixed_labels"``, integers ``(batch, *spatial, 1)``.
+
+    Returns:
+        ``{"warped": (batch, *spatial, channels), "displacement": (batch, *spatial, rank)}`` and, with integration,
+        ``"velocity"`` on the network's own grid; both fields in voxels of their grid.
+
+    Raises:
+        ValueError: an unknown loss, or a label loss without ``num_classes``.
+    """
+
+    def __init__(
+        self,
+        network: keras.Model,
+        *,
+        multiple: int,
+        integration_steps: int = 0,
+        losses: Mapping[str, float] | None = None,
+        num_classes: int | None = None,
+        preprocessing: Preprocessing | Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.network = network
+        self.multiple = multiple
+        self.integration_steps = integration_steps
+        self.losses_weights = {name: float(weight) for name, weight in (losses or {}).items()}
+        self.num_classes = num_classes
+        if isinstance(preprocessing, Mapping):
+            preprocessing = Preprocessing(**preprocessing)
+        self.preprocessing = preprocessing
+        self._check_losses()
+        logged = [name for name, weight in self.losses_weights.items() if weight]
+        logged += ["dice"] if num_classes else []
+        self.trackers = {name: keras.metrics.Mean(name=name) for name in [*logged, "folded_percent"]}
+        self.built = True
+
+    def label_losses(self) -> dict[str, Any]:
+        """Losses on one-hot labels that this model knows, by name."""
+        return dict(LABEL_LOSSES)
+
+    def _check_losses(self) -> None:
+        labels = self.label_losses()
+        known = [*IMAGE_LOSSES, *FIELD_LOSSES, *labels]
+        for name, weight in self.losses_weights.items():
+            if name not in known:
+                raise ValueError(f"A loss of {type(self).__name__} must be one of {known}. Received: {name!r}")
+            if not (np.isfinite(weight) and weight >= 0):
+                raise ValueError(f"The weight of a loss must be finite and not negative. Received: {name}={weight}")
+            if name in labels and weight and not self.num_classes:
+                raise ValueError(f"The loss {name!r} compares labels and needs `num_classes`. Received: None")
+
+    def call(self, inputs: Mapping[str, Any], training: bool = False) -> dict[str, Any]:
+        moving, fixed = inputs["moving"], inputs["fixed"]
+        sizes = functional.spatial_shape(fixed)
+        outputs = self._run_network(moving, fixed, sizes, training)
+        field = outputs.pop("field")
+        if self.integration_steps:
+            outputs["velocity"] = field
+            field = functional.integrate(field, self.integration_steps)
+        displacement = self._to_image_grid(field, sizes)
+        return {"warped": functional.warp(moving, displacement), "displacement": displacement, **outputs}
+
+    def _padded(self, sizes: tuple[Any, ...]) -> list[Any]:
+        return [(n + self.multiple - 1) // self.multiple * self.multiple for n in sizes]
+
+    def _run_network(self, moving: Any, fixed: Any, sizes: tuple[Any, ...], training: bool) -> dict[str, Any]:
+        padded = self._padded(sizes)
+        if any(not isinstance(n, int) or n != p for n, p in zip(sizes, padded, strict=True)):
+            before = [(p - n) // 2 for n, p in zip(sizes, padded, strict=True)]
+            moving, fixed = (_pad_edges(x, before, sizes, padded) for x in (moving, fixed))
+        return dict(self.network({"moving": moving, "fixed": fixed}, training=training))
+
+    def _to_image_grid(self, field: Any, sizes: tuple[Any, ...]) -> Any:
+        padded = self._padded(sizes)
+        field = functional.resize_displacement(ops.cast(field, "float32"), padded)
+        if any(not isinstance(n, int) or n != p for n, p in zip(sizes, padded, strict=True)):
+            for axis, (n, p) in enumerate(zip(sizes, padded, strict=True), start=1):
+                field = ops.take(field, ops.arange(n) + (p - n) // 2, axis=axis)
+        return field
+
+    def loss_terms(self, x: Mapping[str, Any], y_pred: Mapping[str, Any]) -> dict[str, Any]:
+        """Every loss with a weight other than 0, unweighted, mean over the batch; and updates the logged Dice."""
+        terms = {}
+        field = y_pred.get("velocity", y_pred["displacement"])
+        for name, weight in self.losses_weights.items():
+            if weight and name in IMAGE_LOSSES:
+                terms[name] = ops.mean(IMAGE_LOSSES[name](x["fixed"], y_pred["warped"]))
+            elif weight and name in FIELD_LOSSES:
+                terms[name] = ops.mean(FIELD_LOSSES[name](field))
+        wanted = {n: f for n, f in self.label_losses().items() if self.losses_weights.get(n)}
+        if "moving_labels" not in x:
+            if wanted:
+                raise ValueError(f"The losses {list(wanted)} need labels. Received: inputs with the keys {sorted(x)}")
+            return terms
+        if self.num_classes:
+            fixed, moving = (
+                ops.one_hot(x[k][..., 0], self.num_classes, dtype="float32") for k in ("fixed_labels", "moving_labels")
+            )
+            warped = functional.warp(moving, y_pred["displacement"])
+            for name, function in wanted.items():
+                terms[name] = ops.mean(function(fixed, warped))
+            dice = hard_dice(x["fixed_labels"][..., 0], ops.argmax(warped, axis=-1), self.num_classes)
+            self.trackers["dice"].update_state(dice)
+        return terms
+
+    def compute_loss(
+        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
+    ) -> Any:
+        """The weighted sum of the losses; each is logged by name, with Dice and the percentage of folded voxels."""
+        terms = self.loss_terms(x, y_pred)
+        for name, value in terms.items():
+            self.trackers[name].update_state(value)
+        determinant = functional.jacobian_determinant(y_pred["displacement"])
+        self.trackers["folded_percent"].update_state(100.0 * ops.mean(ops.cast(determinant <= 0, "float32")))
+        return sum((self.losses_weights[name] * value for name, value in terms.items()), ops.zeros(()))
+
+    def register(
+        self,
+        fixed: Image | np.ndarray | str | os.PathLike[str],
+        moving: Image | np.ndarray | str | os.PathLike[str],
+    ) -> Transform:
+        """Registers ``moving`` onto ``fixed``.
+
+        Args:
+            fixed, moving: images of any size and of the model's rank: `acreg.io.Image`, an array ``(*spatial)``, or a
+                path. Each is resized as a whole to the network's grid; the result is on the fixed image's own grid.
+
+        Returns:
+            An `acreg.geometry.Transform`, whose ``warp_image`` and ``warp_labels`` resample originals once.
+
+        Raises:
+            AcregError: the model has no ``preprocessing``, or an image cannot be read or has another rank.
+        """
+        if self.preprocessing is None:
+            raise AcregError(
+                "`register` must know how images become the network's input. Received: a model whose `preprocessing` "
+                "is None. Load a preset, or set `model.preprocessing = acreg.io.Preprocessing(shape=...)`."
+            )
+        fixed, moving = _as_image(fixed, "fixed"), _as_image(moving, "moving")
+        batch = {"moving": self.preprocessing.apply(moving)[None], "fixed": self.preprocessing.apply(fixed)[None]}
+        displacement = np.asarray(self.predict_on_batch(batch)["displacement"][0], np.float32)
+        return Transform(resize_displacement(displacement, fixed.grid.shape), fixed.grid, moving.grid)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "integration_steps": self.integration_steps,
+            "losses": dict(self.losses_weights),
+            "num_classes": self.num_classes,
+            "preprocessing": None if self.preprocessing is None else self.preprocessing.model_dump(mode="json"),
+        }
+
+
+def _pad_edges(x: Any, before: list[Any], sizes: tuple[Any, ...], padded: list[Any]) -> Any:
+    """Repeats edge values so that each spatial axis has its ``padded`` size."""
+    for axis, (b, n, p) in enumerate(zip(before, sizes, padded, strict=True), start=1):
+        x = ops.take(x, ops.clip(ops.arange(p) - b, 0, n - 1), axis=axis)
+    return x
+
+
+def _as_image(value: Any, role: str) -> Image:
+    if isinstance(value, Image):
+        return value
+    if isinstance(value, np.ndarray):
+        return Image(value.astype(np.float32), Grid(value.shape), name=role)
+    return read_image(value)

@@ -1,0 +1,102 @@
+"""RegNet: unsupervised registration by one network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+
+from acreg.models.pyramid import pyramid
+from acreg.models.registration_model import RegistrationModel
+from acreg.models.unet import vector_cnn
+
+NETWORKS = ("unet", "pyramid")
+
+
+@keras.saving.register_keras_serializable("acreg")
+class RegNet(RegistrationModel):
+    """A registration network trained on image similarity and a regulariser.
+
+    Args:
+        rank: 2 or 3.
+        channels: of one image.
+        network: ``"unet"``, the paper's VectorCNN, or ``"pyramid"``, which reads both images with one encoder and
+            refines the field from coarse to fine, up to half the images' resolution.
+        filters: of each level; the default is the network's own.
+        dropout: of the ``"unet"``.
+        head_batch_norm: batch normalisation on the field (``"unet"`` only; as the authors' weights need it).
+        integration_steps, losses, num_classes, preprocessing: see `RegistrationModel`. The default losses are the
+            paper's: ``{"ncc": 1, "total_variation_sum": 5e-5}``.
+
+    Call arguments and result: see `RegistrationModel`.
+
+    Raises:
+        ValueError: an unknown network or loss, or a rank other than 2 and 3.
+
+    Source: Mansilla et al., section 3.1.
+
+    Example:
+
+    >>> model = acreg.models.RegNet()
+    >>> model.compile(optimizer=keras.optimizers.Adam(1e-3))
+    >>> model.fit(acreg.data.tf_pairs(sampler), steps_per_epoch=100)
+    """
+
+    DEFAULT_LOSSES: Mapping[str, float] = {"ncc": 1.0, "total_variation_sum": 5e-5}
+
+    def __init__(
+        self,
+        rank: int = 2,
+        channels: int = 1,
+        network: str = "unet",
+        filters: Sequence[int] | None = None,
+        dropout: float = 0.5,
+        head_batch_norm: bool = False,
+        integration_steps: int = 0,
+        losses: Mapping[str, float] | None = None,
+        num_classes: int | None = None,
+        preprocessing: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        if rank not in (2, 3):
+            raise ValueError(f"`rank` must be 2 or 3. Received: rank={rank}")
+        if network not in NETWORKS:
+            raise ValueError(f"`network` must be one of {NETWORKS}. Received: network={network!r}")
+        if network == "unet":
+            filters = tuple(filters or (16, 32, 64, 128))
+            body = vector_cnn(rank, channels, filters, dropout, head_batch_norm)
+            multiple = 2 ** (len(filters) - 1)
+        else:
+            filters = tuple(filters or (32, 48, 64, 64))
+            body = self._make_pyramid(rank, channels, filters, integration_steps, num_classes)
+            multiple = 2 ** len(filters)
+        super().__init__(
+            body,
+            multiple=multiple,
+            integration_steps=integration_steps,
+            losses=self.DEFAULT_LOSSES if losses is None else losses,
+            num_classes=num_classes,
+            preprocessing=preprocessing,
+            **kwargs,
+        )
+        self.rank = rank
+        self.channels = channels
+        self.network_name = network
+        self.filters = filters
+        self.dropout = dropout
+        self.head_batch_norm = head_batch_norm
+
+    def _make_pyramid(self, rank: int, channels: int, filters: Sequence[int], steps: int, classes: int | None) -> Any:
+        return pyramid(rank, channels, filters, integration_steps=steps)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "rank": self.rank,
+            "channels": self.channels,
+            "network": self.network_name,
+            "filters": self.filters,
+            "dropout": self.dropout,
+            "head_batch_norm": self.head_batch_norm,
+        }

@@ -1,0 +1,73 @@
+"""The VectorCNN: the registration network of AC-RegNet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import keras
+from keras import layers
+
+from acreg.models.blocks import RepeatVoxels, average_pool, batch_norm, convolution
+
+
+def vector_cnn(
+    rank: int = 2,
+    channels: int = 1,
+    filters: Sequence[int] = (16, 32, 64, 128),
+    dropout: float = 0.5,
+    head_batch_norm: bool = False,
+) -> keras.Model:
+    """A U-Net with additive skips, from ``[moving, fixed]`` to a field on the same grid.
+
+    Every convolution is 3 wide, without bias, and followed by batch normalisation; ELU between them. The skip of a
+    level is the output of its second convolution *before* the activation, added after the first convolution of the
+    decoder's level.
+
+    Args:
+        rank: 2 or 3.
+        channels: channels of one image.
+        filters: of each level, from the finest; each level but the first halves the grid.
+        dropout: rate after the deepest level and after each decoder level but the last.
+        head_batch_norm: batch normalisation on the field itself, as the authors' weights need it. Without it (the
+            default) the head is a plain convolution with bias that starts near zero.
+
+    Returns:
+        A functional model ``{"moving", "fixed"} -> {"field"}``; each image ``(batch, *spatial, channels)`` with sizes
+        divisible by ``2 ** (len(filters) - 1)``, the field ``(batch, *spatial, rank)`` in voxels.
+
+    Source: Mansilla et al., Appendix A, and their implementation.
+    """
+    initializer = keras.initializers.TruncatedNormal(stddev=0.01)
+
+    def conv(x: keras.KerasTensor, n: int, name: str) -> keras.KerasTensor:
+        x = convolution(rank, n, use_bias=False, kernel_initializer=initializer, name=name)(x)
+        return batch_norm(f"{name}_bn")(x)
+
+    # The functional graph
+    shape = (None,) * rank + (channels,)
+    moving, fixed = keras.Input(shape, name="moving"), keras.Input(shape, name="fixed")
+    x = layers.Concatenate(name="pair")([moving, fixed])
+    skips = []
+    for level, n in enumerate(filters, start=1):
+        if level > 1:
+            x = average_pool(rank, name=f"encoder{level}_pool")(x)
+        x = layers.ELU(name=f"encoder{level}_a_elu")(conv(x, n, f"encoder{level}_a"))
+        x = conv(x, n, f"encoder{level}_b")
+        skips.append(x)
+        x = layers.ELU(name=f"encoder{level}_b_elu")(x)
+    x = layers.Dropout(dropout, name=f"encoder{len(filters)}_dropout")(x)
+    for level in range(len(filters) - 1, 0, -1):
+        n = filters[level - 1]
+        x = conv(RepeatVoxels(name=f"decoder{level}_upsample")(x), n, f"decoder{level}_up")
+        x = layers.Add(name=f"decoder{level}_skip")([x, skips[level - 1]])
+        x = layers.ELU(name=f"decoder{level}_up_elu")(x)
+        for part in "ab":
+            x = layers.ELU(name=f"decoder{level}_{part}_elu")(conv(x, n, f"decoder{level}_{part}"))
+        if level > 1:
+            x = layers.Dropout(dropout, name=f"decoder{level}_dropout")(x)
+    if head_batch_norm:
+        x = conv(x, rank, "head")
+    else:
+        x = convolution(rank, rank, kernel_initializer=initializer, name="head")(x)
+    x = layers.Activation("linear", dtype="float32", name="field")(x)
+    return keras.Model({"moving": moving, "fixed": fixed}, {"field": x}, name="vector_cnn")

@@ -1,0 +1,17 @@
+"""Keras layers for deformable registration, in 2-D and 3-D, on every Keras backend.
+
+They know Keras and nothing else of acreg. Import them as ``acreg.layers``.
+"""
+
+if __name__ != "acreg.layers":
+    raise ImportError(
+        f"This package must be imported as 'acreg.layers'. Received: import of {__name__!r}. Under a second name its "
+        "layers would be registered with Keras twice; write 'from acreg import layers' instead."
+    )
+
+from acreg.layers.compose_displacements import ComposeDisplacements
+from acreg.layers.integrate_velocity import IntegrateVelocity
+from acreg.layers.resize_displacement import ResizeDisplacement
+from acreg.layers.spatial_transformer import SpatialTransformer
+
+__all__ = ["ComposeDisplacements", "IntegrateVelocity", "ResizeDisplacement", "SpatialTransformer"]

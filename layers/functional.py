@@ -1,0 +1,204 @@
+"""The arithmetic of the layers as plain functions of tensors.
+
+A displacement ``u`` has shape ``(batch, *spatial, rank)`` and is in voxels of the grid it lives on; component ``d``
+belongs to array axis ``d``. Warping reads ``warped(p) = image(p + u(p))``, with voxel centres at integer positions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from keras import ops
+
+INTERPOLATIONS = ("linear", "nearest")
+BORDERS = ("edge", "constant")
+
+Tensor = Any
+
+
+def spatial_shape(x: Tensor) -> tuple[Any, ...]:
+    """The sizes between batch and channels; entries that are not known statically are scalar tensors."""
+    dynamic = ops.shape(x)
+    return tuple(d if s is None else s for s, d in zip(x.shape[1:-1], dynamic[1:-1], strict=True))
+
+
+def warp(
+    image: Tensor,
+    displacement: Tensor,
+    interpolation: str = "linear",
+    border: str = "edge",
+    fill_value: float = 0.0,
+) -> Tensor:
+    """Samples ``image`` at ``p + displacement(p)``.
+
+    Args:
+        image: ``(batch, *spatial, channels)``, any dtype.
+        displacement: ``(batch, *grid, rank)``, voxels of ``image``'s grid. ``grid`` may differ from ``spatial``: the
+            result then lies on ``grid``, whose voxel ``p`` is taken to be the image's voxel ``p``.
+        interpolation: ``"linear"`` (in float32) or ``"nearest"`` (no gradient with respect to the displacement).
+        border: ``"edge"`` repeats the nearest edge value; ``"constant"`` counts every voxel outside as ``fill_value``.
+        fill_value: value outside for ``border="constant"``.
+
+    Returns:
+        ``(batch, *grid, channels)`` in the image's dtype.
+    """
+    rank = displacement.shape[-1]
+    sizes = spatial_shape(image)
+    grid = spatial_shape(displacement)
+    batch = ops.shape(displacement)[0]
+    channels = image.shape[-1]
+    displacement = ops.cast(displacement, "float32")
+
+    flat = ops.reshape(image, (-1, channels))
+    strides = [1] * rank
+    for axis in range(rank - 2, -1, -1):
+        strides[axis] = strides[axis + 1] * sizes[axis + 1]
+    first = ops.arange(batch, dtype="int32") * (strides[0] * sizes[0])
+    first = ops.reshape(first, (-1,) + (1,) * rank)
+
+    lower, upper, weight, below, above = [], [], [], [], []
+    for axis in range(rank):
+        along = ops.arange(grid[axis], dtype="float32")
+        along = ops.reshape(along, tuple(-1 if a == axis else 1 for a in range(rank)))
+        position = displacement[..., axis] + along
+        last = sizes[axis] - 1
+        if border == "edge" or interpolation == "nearest":
+            inside = ops.clip(position, 0, ops.cast(last, "float32"))
+        else:
+            inside = ops.clip(position, -1, ops.cast(sizes[axis], "float32"))
+        if interpolation == "nearest":
+            index = ops.cast(ops.floor(inside + 0.5), "int32")
+            lower.append(index)
+            if border == "constant":
+                below.append(ops.logical_and(position >= -0.5, position < ops.cast(sizes[axis], "float32") - 0.5))
+            continue
+        start = ops.floor(inside)
+        index = ops.cast(start, "int32")
+        weight.append(inside - start)
+        if border == "constant":
+            below.append(ops.logical_and(index >= 0, index <= last))
+            above.append(ops.logical_and(index + 1 >= 0, index + 1 <= last))
+        lower.append(ops.clip(index, 0, last))
+        upper.append(ops.clip(index + 1, 0, last))
+
+    def gather(corner: Sequence[int]) -> Tensor:
+        index = first
+        known = None
+        for axis, high in enumerate(corner):
+            index = index + (upper[axis] if high else lower[axis]) * strides[axis]
+            if border == "constant":
+                valid = above[axis] if high else below[axis]
+                known = valid if known is None else ops.logical_and(known, valid)
+        values = ops.take(flat, index, axis=0)
+        if known is not None:
+            values = ops.where(known[..., None], values, ops.cast(fill_value, values.dtype))
+        return values
+
+    if interpolation == "nearest":
+        return gather((0,) * rank)
+
+    def interpolate(corner: tuple[int, ...]) -> Tensor:
+        if len(corner) == rank:
+            return ops.cast(gather(corner), "float32")
+        low, high = interpolate((*corner, 0)), interpolate((*corner, 1))
+        return low + (high - low) * weight[len(corner)][..., None]
+
+    return ops.cast(interpolate(()), image.dtype)
+
+
+def compose(first: Tensor, second: Tensor) -> Tensor:
+    """The one displacement that does what warping by ``first`` and then warping the result by ``second`` does.
+
+    ``u(p) = second(p) + first(p + second(p))``; all are ``(batch, *spatial, rank)`` in voxels of one grid.
+    """
+    return second + warp(first, second)
+
+
+def integrate(velocity: Tensor, steps: int) -> Tensor:
+    """The exponential of a stationary velocity field by scaling and squaring (Arsigny et al., MICCAI 2006).
+
+    Args:
+        velocity: ``(batch, *spatial, rank)``, voxels per unit of time.
+        steps: number of squarings; the first step is ``velocity / 2**steps``.
+
+    Returns:
+        The displacement at time one, ``(batch, *spatial, rank)``, voxels.
+    """
+    displacement = velocity / float(2**steps)
+    for _ in range(steps):
+        displacement = compose(displacement, displacement)
+    return displacement
+
+
+def resize(x: Tensor, shape: Sequence[Any]) -> Tensor:
+    """Linear resize of ``(batch, *spatial, channels)`` to the spatial ``shape``, keeping the extent.
+
+    Voxel ``p`` of the result lies at ``(p + 0.5) * n_in / n_out - 0.5`` of the input; edge values outside. Axes are
+    resized one after the other by a matrix product, which is exact, quick and has a quick gradient. No smoothing is
+    done when reducing.
+    """
+    for axis, (size, target) in enumerate(zip(spatial_shape(x), shape, strict=True), start=1):
+        if isinstance(size, int) and size == target:
+            continue
+        size_f, target_f = ops.cast(size, "float32"), ops.cast(target, "float32")
+        position = (ops.arange(target, dtype="float32") + 0.5) * (size_f / target_f) - 0.5
+        position = ops.clip(position, 0.0, size_f - 1.0)
+        distance = ops.abs(position[:, None] - ops.arange(size, dtype="float32")[None, :])
+        matrix = ops.cast(ops.relu(1.0 - distance), x.dtype)
+        x = ops.moveaxis(ops.tensordot(matrix, x, axes=[[1], [axis]]), 0, axis)
+    return x
+
+
+def resize_displacement(displacement: Tensor, shape: Sequence[Any]) -> Tensor:
+    """Linear resize of a displacement to the spatial ``shape``; values are rescaled to voxels of the new grid."""
+    factors = [
+        ops.cast(target, "float32") / ops.cast(size, "float32")
+        for size, target in zip(spatial_shape(displacement), shape, strict=True)
+    ]
+    return resize(displacement, shape) * ops.cast(ops.stack(factors), displacement.dtype)
+
+
+def jacobian_determinant(displacement: Tensor) -> Tensor:
+    """Determinant of the Jacobian of ``p + u(p)``, ``(batch, *spatial)``.
+
+    Central differences inside, one-sided at the border (as ``numpy.gradient``). The identity has determinant 1; at or
+    below 0 the transformation folds.
+    """
+    rank = displacement.shape[-1]
+    rows = []
+    for axis in range(rank):
+        n = displacement.shape[axis + 1]
+
+        def part(start: int | None, stop: int | None, axis: int = axis) -> Tensor:
+            index = [slice(None)] * (rank + 2)
+            index[axis + 1] = slice(start, stop)
+            return displacement[tuple(index)]
+
+        if n == 1:
+            rows.append(ops.zeros_like(displacement))
+            continue
+        rows.append(
+            ops.concatenate(
+                [part(1, 2) - part(0, 1), (part(2, None) - part(None, -2)) / 2, part(-1, None) - part(-2, -1)],
+                axis=axis + 1,
+            )
+        )
+    j = [[rows[a][..., c] + (1.0 if a == c else 0.0) for a in range(rank)] for c in range(rank)]
+    if rank == 2:
+        return j[0][0] * j[1][1] - j[0][1] * j[1][0]
+    return (
+        j[0][0] * (j[1][1] * j[2][2] - j[1][2] * j[2][1])
+        - j[0][1] * (j[1][0] * j[2][2] - j[1][2] * j[2][0])
+        + j[0][2] * (j[1][0] * j[2][1] - j[1][1] * j[2][0])
+    )
+
+
+def check_field(name: str, shape: Sequence[int | None]) -> None:
+    """Raises ValueError unless ``shape`` is that of a 2-D or 3-D displacement or velocity field."""
+    rank = len(shape) - 2
+    if rank not in (2, 3) or shape[-1] != rank:
+        raise ValueError(
+            f"`{name}` must have shape (batch, *spatial, rank) with 2 or 3 spatial axes and as many components. "
+            f"Received: {name}.shape={tuple(shape)}"
+        )

@@ -1,0 +1,47 @@
+"""The exponential of a stationary velocity field as a layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from acreg.layers import functional
+
+
+@keras.saving.register_keras_serializable("acreg")
+class IntegrateVelocity(keras.layers.Layer):
+    """Integrates a stationary velocity over unit time by scaling and squaring.
+
+    The result is (up to discretisation) a diffeomorphism, whose inverse is the exponential of the negated velocity.
+
+    Args:
+        steps: number of squarings, at least 0; 0 returns the velocity itself as the displacement.
+
+    Call arguments:
+        velocity: ``(batch, *spatial, rank)``, voxels per unit of time.
+
+    Returns:
+        The displacement, ``(batch, *spatial, rank)``, voxels.
+
+    Raises:
+        ValueError: when ``steps`` is not a whole number of at least 0, or the input is no field.
+
+    Reference: Arsigny et al., A Log-Euclidean Framework for Statistics on Diffeomorphisms, MICCAI 2006.
+    """
+
+    def __init__(self, steps: int = 7, **kwargs: Any) -> None:
+        if not isinstance(steps, int) or steps < 0:
+            raise ValueError(f"`steps` must be a whole number of at least 0. Received: steps={steps!r}")
+        super().__init__(autocast=False, **kwargs)
+        self.steps = steps
+
+    def call(self, velocity: Any) -> Any:
+        functional.check_field("velocity", velocity.shape)
+        return functional.integrate(velocity, self.steps)
+
+    def compute_output_shape(self, velocity_shape: Any) -> tuple[int | None, ...]:
+        return tuple(velocity_shape)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "steps": self.steps}

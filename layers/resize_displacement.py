@@ -1,0 +1,53 @@
+"""Moving a displacement to a grid of another size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from acreg.layers import functional
+
+
+@keras.saving.register_keras_serializable("acreg")
+class ResizeDisplacement(keras.layers.Layer):
+    """Resizes a displacement to another grid over the same extent, and its values with it, per axis.
+
+    Linear interpolation; voxel ``p`` of the result lies at ``(p + 0.5) * n_in / n_out - 0.5`` of the input. Component
+    ``d`` is multiplied by ``n_out / n_in`` of axis ``d``, since it counts voxels of the new grid.
+
+    Args:
+        shape: the spatial shape of the result.
+
+    Call arguments:
+        displacement: ``(batch, *spatial, rank)``, voxels of its own grid.
+
+    Returns:
+        ``(batch, *shape, rank)``, voxels of the new grid.
+
+    Raises:
+        ValueError: when ``shape`` has not one positive size for each axis.
+    """
+
+    def __init__(self, shape: Sequence[int], **kwargs: Any) -> None:
+        shape = tuple(int(n) for n in shape)
+        if len(shape) not in (2, 3) or min(shape) < 1:
+            raise ValueError(f"`shape` must be 2 or 3 sizes of at least 1. Received: shape={shape}")
+        super().__init__(autocast=False, **kwargs)
+        self.shape = shape
+
+    def call(self, displacement: Any) -> Any:
+        functional.check_field("displacement", displacement.shape)
+        if displacement.shape[-1] != len(self.shape):
+            raise ValueError(
+                f"`displacement` must have {len(self.shape)} spatial axes, as `shape={self.shape}` has. "
+                f"Received: displacement.shape={tuple(displacement.shape)}"
+            )
+        return functional.resize_displacement(displacement, self.shape)
+
+    def compute_output_shape(self, displacement_shape: Any) -> tuple[int | None, ...]:
+        return (displacement_shape[0], *self.shape, displacement_shape[-1])
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "shape": self.shape}

@@ -1,0 +1,81 @@
+"""The warp as a layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from acreg.layers import functional
+
+
+@keras.saving.register_keras_serializable("acreg")
+class SpatialTransformer(keras.layers.Layer):
+    """Warps an image by a displacement: ``warped(p) = image(p + u(p))``.
+
+    Works in 2-D and 3-D, for any number of channels, with voxel centres at integer positions. Computes positions and
+    weights in float32 under every dtype policy.
+
+    Args:
+        interpolation: ``"linear"`` or ``"nearest"``. Nearest has no gradient with respect to the displacement: use it
+            for label maps when nothing is being trained.
+        border: ``"edge"`` (a sample outside takes the nearest edge value) or ``"constant"``.
+        fill_value: value outside when ``border="constant"``.
+
+    Call arguments:
+        image: ``(batch, *spatial, channels)``.
+        displacement: ``(batch, *grid, rank)`` in voxels of the image's grid, component ``d`` along array axis ``d``.
+
+    Returns:
+        ``(batch, *grid, channels)``, dtype of ``image``.
+
+    Raises:
+        ValueError: when the ranks do not fit each other, or an option is unknown.
+
+    Example:
+
+    >>> moving = keras.random.uniform((1, 64, 64, 1))
+    >>> displacement = keras.ops.zeros((1, 64, 64, 2))
+    >>> acreg.layers.SpatialTransformer()(moving, displacement).shape
+    (1, 64, 64, 1)
+
+    Reference: Jaderberg et al., Spatial Transformer Networks, NeurIPS 2015.
+    """
+
+    def __init__(
+        self, interpolation: str = "linear", border: str = "edge", fill_value: float = 0.0, **kwargs: Any
+    ) -> None:
+        if interpolation not in functional.INTERPOLATIONS:
+            raise ValueError(
+                f"`interpolation` must be one of {functional.INTERPOLATIONS}. Received: interpolation={interpolation!r}"
+            )
+        if border not in functional.BORDERS:
+            raise ValueError(f"`border` must be one of {functional.BORDERS}. Received: border={border!r}")
+        super().__init__(autocast=False, **kwargs)
+        self.interpolation = interpolation
+        self.border = border
+        self.fill_value = fill_value
+
+    def call(self, image: Any, displacement: Any) -> Any:
+        functional.check_field("displacement", displacement.shape)
+        if len(image.shape) != len(displacement.shape):
+            raise ValueError(
+                "`image` and `displacement` must have the same number of spatial axes. "
+                f"Received: image.shape={tuple(image.shape)}, displacement.shape={tuple(displacement.shape)}"
+            )
+        return functional.warp(image, displacement, self.interpolation, self.border, self.fill_value)
+
+    def compute_output_spec(self, image: Any, displacement: Any) -> keras.KerasTensor:
+        shape = self.compute_output_shape(image.shape, displacement.shape)
+        return keras.KerasTensor(shape, dtype=image.dtype)
+
+    def compute_output_shape(self, image_shape: Any, displacement_shape: Any) -> tuple[int | None, ...]:
+        return (*displacement_shape[:-1], image_shape[-1])
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "interpolation": self.interpolation,
+            "border": self.border,
+            "fill_value": self.fill_value,
+        }
