@@ -1,0 +1,136 @@
+import time
+
+import numpy as np
+import pytest
+from medpy.metric import binary
+
+from acreg.errors import AcregError
+from acreg.metrics import LABEL_METRICS, label_metrics, mean_over_labels, normalized_cross_correlation
+
+
+def blob(shape, centre, radii):
+    grid = np.indices(shape).reshape(len(shape), -1).T
+    return (((grid - centre) / radii) ** 2).sum(1).reshape(shape) < 1
+
+
+def surface(mask):
+    """Elements of a mask with a face neighbour outside it (outside the array counts as outside), by a plain loop."""
+    points = []
+    for p in np.argwhere(mask):
+        for axis in range(mask.ndim):
+            for step in (-1, 1):
+                q = p.copy()
+                q[axis] += step
+                if not (0 <= q[axis] < mask.shape[axis]) or not mask[tuple(q)]:
+                    points.append(tuple(p))
+    return np.array(sorted(set(points)), float)
+
+
+def brute_force(a, b, spacing):
+    pa, pb = surface(a) * spacing, surface(b) * spacing
+    distances = np.sqrt(((pa[:, None] - pb[None]) ** 2).sum(-1))
+    to_b, to_a = distances.min(1), distances.min(0)
+    return {
+        "dsc": 2 * (a & b).sum() / (a.sum() + b.sum()),
+        "hd": max(to_b.max(), to_a.max()),
+        "hd95": np.percentile(np.concatenate([to_b, to_a]), 95),
+        "assd": np.concatenate([to_b, to_a]).mean(),
+    }
+
+
+@pytest.mark.parametrize(
+    "shape, centre, radii, shift, spacing",
+    [
+        ((30, 24), (14, 11), (8, 5), (2, -1), (1.0, 1.0)),
+        ((30, 24), (14, 11), (8, 5), (2, -1), (0.5, 3.0)),
+        ((30, 24), (2, 22), (8, 5), (3, 0), (1.4, 1.4)),  # cut by the border of the image
+        ((14, 12, 10), (7, 6, 4), (4, 3, 3), (1, 1, 1), (3.0, 1.0, 0.7)),
+    ],
+)
+def test_equals_a_brute_force_search_over_surface_points(shape, centre, radii, shift, spacing):
+    a, b = blob(shape, centre, radii), blob(shape, np.add(centre, shift), np.array(radii) * 1.1)
+    result = label_metrics(a * 2, b * 2, [2], spacing)[2]
+    expected = brute_force(a, b, np.array(spacing))
+    for metric in LABEL_METRICS:
+        assert result[metric] == pytest.approx(expected[metric], abs=1e-9), metric
+
+
+def test_cropping_changes_nothing():
+    rng = np.random.default_rng(0)
+    for trial in range(20):
+        shape = (40, 33) if trial % 2 else (12, 15, 9)
+        a, b = (rng.integers(0, 4, shape) * (rng.random(shape) < 0.1) for _ in range(2))
+        spacing = tuple(rng.uniform(0.3, 4, len(shape)))
+        for label, scores in label_metrics(a, b, [1, 2, 3], spacing).items():
+            x, y = a == label, b == label
+            assert scores["dsc"] == binary.dc(x, y)
+            assert scores["hd"] == binary.hd(x, y, voxelspacing=spacing)
+            assert scores["hd95"] == binary.hd95(x, y, voxelspacing=spacing)
+            assert scores["assd"] == binary.assd(x, y, voxelspacing=spacing)
+
+
+def test_identical_maps_are_perfect():
+    labels = np.zeros((20, 20), int)
+    labels[3:9, 4:15] = 1
+    labels[12:, :] = 2
+    perfect = {"dsc": 1.0, "hd": 0.0, "hd95": 0.0, "assd": 0.0}
+    assert label_metrics(labels, labels, [0, 1, 2]) == {1: perfect, 2: perfect}
+
+
+def test_one_voxel_along_each_axis_costs_that_axis_spacing():
+    a = np.zeros((9, 9), int)
+    a[4, 4] = 1
+    spacing = (2.5, 0.7)
+    for axis in range(2):
+        assert label_metrics(np.roll(a, 1, axis), a, [1], spacing)[1]["hd"] == pytest.approx(spacing[axis])
+
+
+@pytest.mark.parametrize("absent_in", ["warped", "fixed", "both"])
+def test_absent_label_is_nan_and_the_mean_leaves_it_out(absent_in):
+    a = np.zeros((10, 10), int)
+    a[2:5, 2:5] = 1
+    b = a.copy()
+    if absent_in != "warped":
+        a[7:9, 7:9] = 3 if absent_in == "fixed" else 0
+    if absent_in == "warped":
+        b[7:9, 7:9] = 3
+    scores = label_metrics(a, b, [1, 3])
+    assert all(np.isnan(value) for value in scores[3].values())
+    assert mean_over_labels(scores) == {"dsc": 1.0, "hd": 0.0, "hd95": 0.0, "assd": 0.0, "labels": 1.0}
+
+
+def test_mean_without_any_value_is_nan():
+    mean = mean_over_labels(label_metrics(np.zeros((4, 4), int), np.zeros((4, 4), int), [1, 2]))
+    assert mean["labels"] == 0 and np.isnan(mean["dsc"])
+
+
+def test_wrong_input_is_named():
+    labels = np.ones((4, 4), int)
+    with pytest.raises(AcregError, match=r"\(4, 4\).*\(4, 5\)"):
+        label_metrics(labels, np.ones((4, 5), int), [1])
+    for spacing in (0, -1.0, (1.0, 2.0, 3.0), (1.0, np.nan)):
+        with pytest.raises(AcregError, match="positive number"):
+            label_metrics(labels, labels, [1], spacing)
+
+
+def test_a_pair_of_256_squared_takes_under_a_tenth_of_a_second():
+    fixed = sum(k * blob((256, 256), c, r) for k, c, r in ((1, (110, 70), (80, 40)), (2, (110, 180), (80, 45))))
+    moving = np.roll(fixed, (5, 3), (0, 1))
+    fixed[150:220, 100:140], moving[155:225, 98:140] = 3, 3
+    seconds = []
+    for _ in range(5):
+        start = time.perf_counter()
+        label_metrics(moving, fixed, [1, 2, 3], 1.4)
+        seconds.append(time.perf_counter() - start)
+    assert min(seconds) < 0.1
+
+
+def test_ncc_is_invariant_to_brightness_and_safe_on_constants():
+    rng = np.random.default_rng(1)
+    x, y = rng.random((8, 9)), rng.random((8, 9))
+    assert normalized_cross_correlation(x, y) == pytest.approx(np.corrcoef(x.ravel(), y.ravel())[0, 1])
+    assert normalized_cross_correlation(x, 3 * x - 7) == pytest.approx(1)
+    assert normalized_cross_correlation(x, -x) == pytest.approx(-1)
+    assert normalized_cross_correlation(x, np.ones_like(x)) == 0
+    with pytest.raises(AcregError, match="one grid"):
+        normalized_cross_correlation(x, y[1:])
