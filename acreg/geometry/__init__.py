@@ -1,0 +1,17 @@
+"""Grids, transforms and what one does with displacements, in NumPy."""
+
+from acreg.geometry.displacement import folding, jacobian_determinant, warp_array
+from acreg.geometry.grid import Grid
+from acreg.geometry.resize import resize_displacement, resize_image, resize_labels
+from acreg.geometry.transform import Transform
+
+__all__ = [
+    "Grid",
+    "Transform",
+    "folding",
+    "jacobian_determinant",
+    "resize_displacement",
+    "resize_image",
+    "resize_labels",
+    "warp_array",
+]

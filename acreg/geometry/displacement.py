@@ -1,0 +1,152 @@
+"""What a displacement does: warping of arrays, its Jacobian determinant, its folding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from scipy import ndimage
+
+from acreg.errors import AcregError
+
+SLAB_VOXELS = 1 << 19  # voxels worked on at a time, so that float64 temporaries stay small in 3-D
+LOG_FLOOR = 1e-9
+
+
+def warp_array(array: np.ndarray, displacement: np.ndarray, order: int = 1) -> np.ndarray:
+    """`warped(p) = array(p + u(p))`; outside the array the nearest edge value counts.
+
+    Args:
+        array: `(*spatial)`, the moving image or labels; its size may differ from the displacement's (same index origin).
+        displacement: `(*fixed_spatial, rank)`, voxels.
+        order: 1 linear, 0 nearest (for labels), up to 5 splines as in `scipy.ndimage.map_coordinates`.
+
+    Returns:
+        `(*fixed_spatial)`; float32, or the dtype of `array` when `order` is 0.
+
+    Raises:
+        AcregError: array and displacement do not have the same number of axes.
+    """
+    return resample(array, displacement, (1.0,) * (displacement.ndim - 1), order)
+
+
+def resample(array: np.ndarray, displacement: np.ndarray, scale: tuple[float, ...], order: int = 1) -> np.ndarray:
+    """As `warp_array`, with the moving index `(p + u(p) + 0.5) * scale - 0.5` (see `positions`)."""
+    array = np.asarray(array)
+    rank = check_displacement(displacement)
+    if array.ndim != rank:
+        raise AcregError(
+            f"An array with {array.ndim} axes cannot be warped by a displacement with {rank}. "
+            f"Received: array {array.shape}, displacement {displacement.shape}."
+        )
+    if order > 0:
+        array = array.astype(np.float32, copy=False)
+    result = np.empty(displacement.shape[:-1], array.dtype)
+    for part in slabs(result.shape):
+        points = positions(displacement, scale, part)
+        result[part] = ndimage.map_coordinates(array, points, order=order, mode="nearest")
+    return result
+
+
+def positions(displacement: np.ndarray, scale: tuple[float, ...], part: slice = slice(None)) -> np.ndarray:
+    """Where the voxels of the rows `part` of the fixed grid look in the moving array.
+
+    The moving index is `(p + u(p) + 0.5) * scale - 0.5` per axis, `scale` being moving size / fixed size when the
+    extents of both images are laid over each other, and 1 for equal grids.
+
+    Returns:
+        float64 `(rank, *spatial of part)`.
+    """
+    shape = displacement.shape[:-1]
+    start, stop, _ = part.indices(shape[0])
+    points = np.moveaxis(displacement[start:stop], -1, 0).astype(np.float64, order="C")
+    for axis, size in enumerate(shape):
+        index = np.arange(start, stop) if axis == 0 else np.arange(size)
+        points[axis] += index.reshape((-1,) + (1,) * (len(shape) - 1 - axis))
+        if scale[axis] != 1.0:
+            points[axis] = (points[axis] + 0.5) * scale[axis] - 0.5
+    return points
+
+
+def slabs(shape: tuple[int, ...]) -> Iterator[slice]:
+    """Cut the first axis into parts of about `SLAB_VOXELS` voxels."""
+    rows = max(1, SLAB_VOXELS // max(1, int(np.prod(shape[1:]))))
+    for start in range(0, shape[0], rows):
+        yield slice(start, min(start + rows, shape[0]))
+
+
+def jacobian_determinant(displacement: np.ndarray) -> np.ndarray:
+    """Determinant of the Jacobian of `p -> p + u(p)`, that is of `I + du/dp`, at every voxel; 1 for the identity.
+
+    Derivatives are central differences inside and one-sided at the border (`numpy.gradient`), in voxels: the determinant
+    is the local change of volume, whatever the spacing.
+
+    Args:
+        displacement: `(*spatial, rank)`, voxels, rank 2 or 3, at least 2 voxels an axis.
+
+    Returns:
+        float64 `(*spatial)`.
+
+    Raises:
+        AcregError: the shape is not one of a displacement, or an axis has a single voxel.
+    """
+    rank = check_displacement(displacement)
+    shape = displacement.shape[:-1]
+    if min(shape) < 2:
+        raise AcregError(f"A Jacobian needs at least 2 voxels along each axis. Received: spatial shape {shape}.")
+    result = np.empty(shape)
+    for part in slabs(shape):
+        before, after = min(part.start, 1), min(shape[0] - part.stop, 1)
+        if part.stop - part.start + before + after < 2:
+            before = 1
+        rows = displacement[part.start - before : part.stop + after].astype(np.float64)
+        determinant = _determinant(rows, rank)
+        result[part] = determinant[before : before + part.stop - part.start]
+    return result
+
+
+def folding(displacement: np.ndarray) -> dict[str, float]:
+    """How far a displacement is from being one-to-one.
+
+    With `det` the Jacobian determinant of `p -> p + u(p)` (central differences inside, one-sided at the border) over
+    all voxels of the grid:
+
+    - `folded_percent` = 100 * (number of voxels with `det <= 0`) / (number of voxels);
+    - `sd_log_j` = standard deviation (population) of `log(max(det, 1e-9))`, without unit.
+
+    The identity has 0 and 0. Values that are not numbers count as folded.
+
+    Args:
+        displacement: `(*spatial, rank)`, voxels.
+
+    Raises:
+        AcregError: as `jacobian_determinant`.
+    """
+    determinant = jacobian_determinant(displacement)
+    folded = 100.0 * float(np.mean(~(determinant > 0)))
+    return {"folded_percent": folded, "sd_log_j": float(np.std(np.log(np.maximum(determinant, LOG_FLOOR))))}
+
+
+def check_displacement(displacement: np.ndarray) -> int:
+    """Return the rank of a displacement `(*spatial, rank)`, rank 2 or 3, or raise `AcregError`."""
+    rank = displacement.ndim - 1
+    if rank not in (2, 3) or displacement.shape[-1] != rank:
+        raise AcregError(
+            "A displacement is (rows, columns, 2) or (z, y, x, 3), without a batch axis. "
+            f"Received: shape={displacement.shape}."
+        )
+    return rank
+
+
+def _determinant(rows: np.ndarray, rank: int) -> np.ndarray:
+    """Determinant of I + du/dp, multiplied out (fast, and the same for 2-D and 3-D)."""
+    j = [list(np.gradient(rows[..., d])) for d in range(rank)]
+    for d in range(rank):
+        j[d][d] = j[d][d] + 1.0
+    if rank == 2:
+        return j[0][0] * j[1][1] - j[0][1] * j[1][0]
+    return (
+        j[0][0] * (j[1][1] * j[2][2] - j[1][2] * j[2][1])
+        - j[0][1] * (j[1][0] * j[2][2] - j[1][2] * j[2][0])
+        + j[0][2] * (j[1][0] * j[2][1] - j[1][1] * j[2][0])
+    )

@@ -1,0 +1,111 @@
+"""The sampling grid of an image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from acreg.errors import AcregError
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where the voxels of an image lie: voxel `i` has its centre at `origin + direction @ (spacing * i)`.
+
+    Everything is in array-axis order, world coordinates included. For a volume read from a medical file the axes are
+    (z, y, x), and the world axes are those of ITK (left, posterior, superior) taken backwards: (superior, posterior,
+    left). So a grid is ITK's geometry with every list, and both axes of the direction, reversed.
+
+    Args:
+        shape: voxels per axis, 2 or 3 axes.
+        spacing: distance of neighbouring voxel centres per axis, mm (ones if left out).
+        origin: world position of the centre of voxel 0, mm (zeros if left out).
+        direction: `(rank, rank)`, column `d` is the unit vector of array axis `d` (identity if left out).
+
+    Raises:
+        AcregError: the arguments contradict each other, a spacing is not positive, or a direction is not of unit
+            vectors that span the space.
+    """
+
+    shape: tuple[int, ...]
+    spacing: tuple[float, ...] = ()
+    origin: tuple[float, ...] = ()
+    direction: tuple[tuple[float, ...], ...] = ()
+
+    def __post_init__(self) -> None:
+        shape = tuple(int(n) for n in self.shape)
+        rank = len(shape)
+        if rank not in (2, 3) or min(shape) < 1 or shape != tuple(self.shape):
+            raise AcregError(f"A grid has 2 or 3 axes with at least one voxel each. Received: shape={tuple(self.shape)}.")
+        spacing = _numbers("spacing", self.spacing, rank, 1.0)
+        if min(spacing) <= 0:
+            raise AcregError(f"The spacing of a grid is positive. Received: spacing={spacing}. Give mm per voxel, by axis.")
+        origin = _numbers("origin", self.origin, rank, 0.0)
+        direction = np.asarray(self.direction, dtype=float) if np.size(self.direction) else np.eye(rank)
+        if direction.shape != (rank, rank) or not np.isfinite(direction).all():
+            raise AcregError(f"The direction of a grid with {rank} axes is a {rank}x{rank} matrix. Received: {self.direction}.")
+        lengths = np.linalg.norm(direction, axis=0)
+        if np.abs(lengths - 1).max() > 1e-3 or abs(np.linalg.det(direction)) < 1e-3:
+            raise AcregError(
+                "The columns of a grid's direction are unit vectors that span the space. "
+                f"Received: direction={direction.tolist()}. Put lengths into the spacing."
+            )
+        object.__setattr__(self, "shape", shape)
+        object.__setattr__(self, "spacing", spacing)
+        object.__setattr__(self, "origin", origin)
+        object.__setattr__(self, "direction", tuple(tuple(float(x) for x in row) for row in direction))
+
+    @property
+    def rank(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    @classmethod
+    def from_itk(cls, image: Any) -> Grid:
+        """The grid of a `SimpleITK.Image` with 2 or 3 axes."""
+        rank = image.GetDimension()
+        direction = np.reshape(image.GetDirection(), (rank, rank))[::-1, ::-1]
+        return cls(image.GetSize()[::-1], image.GetSpacing()[::-1], image.GetOrigin()[::-1], direction)  # type: ignore[arg-type]
+
+    def copy_to_itk(self, image: Any) -> None:
+        """Set spacing, origin and direction of a `SimpleITK.Image` of this grid's size."""
+        image.SetSpacing(self.spacing[::-1])
+        image.SetOrigin(self.origin[::-1])
+        image.SetDirection(np.asarray(self.direction)[::-1, ::-1].ravel().tolist())
+
+    @classmethod
+    def from_affine(cls, affine: np.ndarray, shape: Sequence[int]) -> Grid:
+        """The grid of a NIfTI image: `affine` `(4, 4)` takes (x, y, z) indices to RAS mm; `shape` in array-axis order.
+
+        Of an image with 2 axes the first two rows and columns are used; a slice that lies across them (its in-plane
+        directions do not span x and y) gets the identity as its direction.
+        """
+        rank = len(shape)
+        lps = np.diag([-1.0, -1.0, 1.0]) @ np.asarray(affine, dtype=float)[:3]
+        spacing = np.linalg.norm(lps[:, :rank], axis=0)
+        spacing[spacing == 0] = 1.0
+        direction = lps[:rank, :rank] / spacing
+        if rank == 2 and np.abs(np.linalg.norm(direction, axis=0) - 1).max() > 1e-3:
+            direction = np.eye(2)
+        return cls(
+            tuple(shape), tuple(spacing[::-1]), tuple(lps[:rank, 3][::-1]), direction[::-1, ::-1]  # type: ignore[arg-type]
+        )
+
+    def affine(self) -> np.ndarray:
+        """`(4, 4)` matrix from NIfTI's (x, y, z) indices to RAS mm; the third axis of a 2-D grid has spacing 1."""
+        lps = np.eye(4)
+        lps[: self.rank, : self.rank] = (np.asarray(self.direction) * self.spacing)[::-1, ::-1]
+        lps[: self.rank, 3] = self.origin[::-1]
+        return np.diag([-1.0, -1.0, 1.0, 1.0]) @ lps
+
+
+def _numbers(name: str, values: Sequence[float], rank: int, default: float) -> tuple[float, ...]:
+    if np.size(values) == 0:
+        return (default,) * rank
+    numbers = tuple(float(x) for x in np.ravel(values))
+    if len(numbers) != rank or not np.isfinite(numbers).all():
+        raise AcregError(f"The {name} of a grid with {rank} axes is {rank} finite numbers. Received: {name}={tuple(values)}.")
+    return numbers

@@ -1,0 +1,74 @@
+"""Files are written under a temporary name and renamed, so that a reader sees the old file or the new, never half of one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from acreg.errors import AcregError
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path beside `path` that becomes `path` when the block ends without an error.
+
+    The temporary name lies in the same folder (made if absent) and ends in the same suffixes, because writers choose
+    their format by them. On any error, also an interruption from the keyboard, what was written is removed and an older
+    file at `path` stays as it was.
+
+    Args:
+        path: the file to be written.
+
+    Raises:
+        AcregError: `path` is an existing folder, or the block ended without writing anything.
+        OSError: the folder cannot be made, or the writing in the block failed (disk full, permission).
+
+    Example:
+        >>> with atomic_path("runs/a/metrics.csv") as temporary:
+        ...     temporary.write_text("step,loss\\n")
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise AcregError(f"A file cannot be written where a folder is. Received: {path}. Give the name of a file in it.")
+    made = _make_folder(path.parent)
+    temporary = path.parent / f".{secrets.token_hex(6)}.tmp{_suffixes(path)}"
+    try:
+        yield temporary
+        if not temporary.is_file():
+            raise AcregError(f"Nothing was written for {path}: the writer made no file. Check the format that the name asks for.")
+        os.replace(temporary, path)
+    except BaseException:
+        _remove(temporary)
+        for folder in made:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        raise
+
+
+def _suffixes(path: Path) -> str:
+    """`.nii.gz` of `a.b.nii.gz`, `.png` of `a.b.png`."""
+    suffixes = path.suffixes
+    return "".join(suffixes[-2:] if path.suffix.lower() == ".gz" else suffixes[-1:])
+
+
+def _make_folder(folder: Path) -> list[Path]:
+    """Make `folder` and return the folders that had to be made, innermost first."""
+    made = []
+    candidate = folder
+    while not candidate.exists():
+        made.append(candidate)
+        candidate = candidate.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    return made
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()

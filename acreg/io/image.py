@@ -1,0 +1,265 @@
+"""Images and labels with their grid, read from and written to files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from acreg.errors import AcregError, UsageError
+from acreg.geometry.displacement import check_displacement
+from acreg.geometry.grid import Grid
+from acreg.io import formats
+from acreg.io.atomic import atomic_path
+
+Kind = Literal["intensity", "labels"]
+DISPLACEMENT_MARK = "acreg displacement"
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    """An image or a label map, and the grid that it lives on.
+
+    Args:
+        array: `(*spatial)` in array-axis order; kept as float32 for intensities and int32 for labels.
+        grid: its grid, of the same shape.
+        kind: "intensity" or "labels".
+        name: what messages call it; the file's path when it was read.
+
+    Raises:
+        AcregError: shapes differ, an intensity is NaN or infinite, or a label is fractional or too large.
+        UsageError: `kind` is another word.
+    """
+
+    array: np.ndarray
+    grid: Grid
+    kind: Kind = "intensity"
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        array = np.asarray(self.array)
+        if self.kind not in ("intensity", "labels"):
+            raise UsageError(f"An image holds 'intensity' or 'labels'. Received: kind={self.kind!r}.")
+        if array.shape != self.grid.shape:
+            raise AcregError(
+                f"An image has the shape of its grid. Received: {self.name or 'array'} of shape {array.shape}, grid {self.grid.shape}."
+            )
+        converted = _as_labels(array, self.name) if self.kind == "labels" else _as_intensity(array, self.name)
+        object.__setattr__(self, "array", converted)
+
+    @classmethod
+    def from_array(
+        cls, array: np.ndarray, spacing: Sequence[float] | None = None, kind: Kind = "intensity", name: str = ""
+    ) -> Image:
+        """An image of an array `(*spatial)`; spacing in mm by array axis, 1 if left out."""
+        array = np.asarray(array)
+        return cls(array, Grid(array.shape, tuple(spacing or ())), kind, name)
+
+
+def read_image(path: str | os.PathLike[str], spacing: Sequence[float] | None = None) -> Image:
+    """Read a grey image.
+
+    PNG, JPEG, TIFF, BMP and GIF of 8 or 16 bit; NIfTI, NRRD, MetaImage and single DICOM files. Colour becomes luminance
+    (0.299 R + 0.587 G + 0.114 B) and transparency is ignored. Values are kept as they are (16 bit stays 0..65535);
+    NIfTI's and DICOM's rescaling is applied. Trailing axes of size 1 (a slice stored as a volume, a series of one) are
+    dropped.
+
+    Args:
+        path: the file.
+        spacing: mm per voxel by array axis (rows, columns), in place of the file's; PNG and its like have none, so 1.
+
+    Returns:
+        An `Image` with float32 `(rows, columns)` or `(z, y, x)`.
+
+    Raises:
+        AcregError: the file is missing, empty, cut off or not of its kind, or holds colour volumes, several frames, NaN
+            or infinite values.
+        UsageError: the format is not supported, or `spacing` does not fit.
+    """
+    loaded = formats.load(Path(path), labels=False)
+    return Image(loaded.array, _grid(loaded, spacing), "intensity", str(path))
+
+
+def read_labels(
+    path: str | os.PathLike[str], values: Sequence[int] | None = None, spacing: Sequence[float] | None = None
+) -> Image:
+    """Read a label map, from the same formats as `read_image`.
+
+    Colour files are accepted when their channels are equal. A palette file gives its grey levels when its colours are
+    grey, and otherwise its indices; a 1-bit file gives 0 and 1.
+
+    Args:
+        path: the file.
+        values: the labels that may occur; others are refused. None accepts all.
+        spacing: as in `read_image`.
+
+    Returns:
+        An `Image` of kind "labels" with an int32 array.
+
+    Raises:
+        AcregError: as `read_image`; also fractional values, values outside `values`, unequal colour channels.
+        UsageError: as `read_image`.
+    """
+    loaded = formats.load(Path(path), labels=True)
+    image = Image(loaded.array, _grid(loaded, spacing), "labels", str(path))
+    if values is not None:
+        check_label_values(image.array, values, str(path))
+    return image
+
+
+def check_label_values(array: np.ndarray, values: Iterable[int], name: str) -> None:
+    """Raise an `AcregError` that lists the values of `array` that are not among `values`."""
+    allowed = sorted({int(v) for v in values})
+    unknown = np.setdiff1d(np.unique(array), allowed)
+    if unknown.size:
+        more = f" and {unknown.size - 10} more" if unknown.size > 10 else ""
+        raise AcregError(
+            f"Labels must be among {allowed}. Received: {name} with {', '.join(str(v) for v in unknown[:10])}{more}. "
+            "Correct the file, or name these values in the dataset's label set."
+        )
+
+
+def write_image(image: Image, path: str | os.PathLike[str]) -> None:
+    """Write an image or labels; the suffix gives the format: .png, .tif, .nii, .nii.gz, .nrrd or .mha.
+
+    PNG and TIFF take 2-D images: intensities are rounded and clipped to 0..255, or to 0..65535 (16 bit) when the largest is
+    above 255; labels are stored as ids, 8 bit if they fit, else 16. The medical formats keep float32 intensities and int32
+    labels, and the grid.
+
+    Raises:
+        AcregError: the format cannot hold the image (a volume, negative labels), or nothing could be written.
+        UsageError: the suffix is not one of these.
+        OSError: the disk is full, or writing is not permitted.
+    """
+    path = Path(path)
+    formats.check_writable(path)
+    if formats.suffix(path) in formats.PLAIN_WRITE:
+        if image.grid.rank != 2:
+            raise AcregError(
+                f"PNG and TIFF hold 2-D images. Received: shape {image.grid.shape} for {path}. Write it as .nii.gz."
+            )
+        pixels = _pixels(image, path)
+        with atomic_path(path) as temporary:
+            formats.save_plain(pixels, temporary)
+    elif formats.is_nifti(path):
+        with atomic_path(path) as temporary:
+            formats.save_nifti(image.array.T, image.grid.affine(), temporary, spacing=image.grid.spacing[::-1])
+    else:
+        with atomic_path(path) as temporary:
+            formats.save_itk(image.array, image.grid, temporary)
+
+
+def write_displacement(displacement: np.ndarray, grid: Grid, path: str | os.PathLike[str]) -> None:
+    """Write a displacement as a NIfTI vector image.
+
+    The file has five axes, (x, y, z, 1, rank), with z of size 1 in 2-D, and the fixed grid's geometry. Its vectors keep
+    acreg's convention: voxels of the fixed grid, component `d` along array axis `d`, (rows, columns) or (z, y, x). The
+    header's `descrip` says so; the field is not in mm, so other tools must not apply it as it is.
+
+    Args:
+        displacement: `(*spatial, rank)`, voxels.
+        grid: the fixed grid, of shape `spatial`.
+        path: ends in .nii or .nii.gz.
+
+    Raises:
+        AcregError: shapes do not fit.
+        UsageError: another suffix.
+        OSError: the disk is full, or writing is not permitted.
+    """
+    path = Path(path)
+    displacement = np.asarray(displacement, dtype=np.float32)
+    rank = check_displacement(displacement)
+    if not formats.is_nifti(path):
+        raise UsageError(f"A displacement is written as NIfTI. Received: {path}. Let the name end in .nii.gz.")
+    if displacement.shape[:-1] != grid.shape:
+        raise AcregError(
+            f"A displacement has the shape of its grid. Received: {displacement.shape[:-1]}, grid {grid.shape}."
+        )
+    axes = "rows,columns" if rank == 2 else "z,y,x"
+    stored = displacement.transpose(*range(rank)[::-1], rank)
+    stored = stored.reshape(stored.shape[:rank] + (1,) * (4 - rank) + (rank,))
+    with atomic_path(path) as temporary:
+        formats.save_nifti(
+            stored,
+            grid.affine(),
+            temporary,
+            spacing=grid.spacing[::-1],
+            description=f"{DISPLACEMENT_MARK}: voxels of the fixed grid, array-axis order ({axes})",
+            intent="vector",
+        )
+
+
+def read_displacement(path: str | os.PathLike[str]) -> np.ndarray:
+    """Read a displacement that `write_displacement` wrote.
+
+    Returns:
+        float32 `(*spatial, rank)`, voxels of the fixed grid, component `d` along array axis `d`.
+
+    Raises:
+        AcregError: the file is missing, cut off, or was not written as an acreg displacement (fields of other tools are
+            in mm, in other axes).
+    """
+    path = Path(path)
+    formats.check_file(path)
+    stored, header = formats.load_nifti(path)
+    description = bytes(header["descrip"]).decode("latin-1") if "descrip" in header else ""
+    rank = stored.shape[-1] if stored.ndim == 5 else 0
+    if not description.startswith(DISPLACEMENT_MARK) or rank not in (2, 3) or stored.shape[rank:4] != (1,) * (4 - rank):
+        raise AcregError(
+            "A displacement file is a NIfTI that acreg wrote, in voxels and array-axis order. Received: "
+            f"{path} of shape {stored.shape}, described as {description.rstrip(chr(0))!r}. Give acreg's displacement.nii.gz."
+        )
+    field = stored.reshape(stored.shape[:rank] + (rank,)).transpose(*range(rank)[::-1], rank)
+    return np.ascontiguousarray(field, dtype=np.float32)
+
+
+def _grid(loaded: formats.Loaded, spacing: Sequence[float] | None) -> Grid:
+    if spacing is None:
+        return loaded.grid
+    if len(spacing) != loaded.grid.rank or not all(np.isfinite(s) and s > 0 for s in spacing):
+        raise UsageError(
+            f"The spacing of this image is {loaded.grid.rank} positive numbers, mm by array axis. Received: {tuple(spacing)}."
+        )
+    return Grid(loaded.grid.shape, tuple(spacing), loaded.grid.origin, loaded.grid.direction)
+
+
+def _as_intensity(array: np.ndarray, name: str) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        array = np.ascontiguousarray(array, dtype=np.float32)
+    bad = array.size - int(np.count_nonzero(np.isfinite(array)))
+    if bad:
+        raise AcregError(
+            f"The values of an image are finite numbers. Received: {name or 'array'} with {bad} NaN or infinite values out "
+            f"of {array.size}. Replace them, for example by 0, and write the image again."
+        )
+    return array
+
+
+def _as_labels(array: np.ndarray, name: str) -> np.ndarray:
+    limits = np.iinfo(np.int32)
+    if array.dtype == bool or np.issubdtype(array.dtype, np.integer):
+        integers: Any = array
+    else:
+        integers = np.rint(array)
+        if not np.array_equal(integers, array):
+            example = array[integers != array].flat[0]
+            raise AcregError(
+                f"Labels are whole numbers. Received: {name or 'array'} with the value {example}. Give a label map, not an "
+                "image or a label map that was resized with interpolation."
+            )
+    if integers.size and (integers.min() < limits.min or integers.max() > limits.max):
+        raise AcregError(f"Labels fit into 32 bits. Received: {name or 'array'} with {integers.min()}..{integers.max()}.")
+    return np.ascontiguousarray(integers, dtype=np.int32)
+
+
+def _pixels(image: Image, path: Path) -> np.ndarray:
+    low, high = image.array.min(), image.array.max()
+    wide = high > 255
+    if image.kind == "labels" and (low < 0 or high > 65535):
+        raise AcregError(f"PNG and TIFF hold labels 0 to 65535. Received: {low}..{high} for {path}. Write it as .nii.gz.")
+    rounded = np.clip(np.rint(image.array), 0, 65535 if wide else 255)
+    return rounded.astype(np.uint16 if wide else np.uint8)
