@@ -33,13 +33,17 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     path = Path(path)
     if path.is_dir():
-        raise AcregError(f"A file cannot be written where a folder is. Received: {path}. Give the name of a file in it.")
+        raise AcregError(
+            f"A file cannot be written where a folder is. Received: {path}. Give the name of a file in it."
+        )
     made = _make_folder(path.parent)
     temporary = path.parent / f".{secrets.token_hex(6)}.tmp{_suffixes(path)}"
     try:
         yield temporary
         if not temporary.is_file():
-            raise AcregError(f"Nothing was written for {path}: the writer made no file. Check the format that the name asks for.")
+            raise AcregError(
+                f"Nothing was written for {path}: the writer made no file. Check the format that the name asks for."
+            )
         os.replace(temporary, path)
     except BaseException:
         _remove(temporary)
@@ -50,9 +54,9 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def _suffixes(path: Path) -> str:
-    """`.nii.gz` of `a.b.nii.gz`, `.png` of `a.b.png`."""
+    """`.nii.gz` of `a.b.nii.gz`, `.weights.h5` of `a.weights.h5`, `.png` of `a.b.png`."""
     suffixes = path.suffixes
-    return "".join(suffixes[-2:] if path.suffix.lower() == ".gz" else suffixes[-1:])
+    return "".join(suffixes[-2:] if path.suffix.lower() in (".gz", ".h5") else suffixes[-1:])
 
 
 def _make_folder(folder: Path) -> list[Path]:

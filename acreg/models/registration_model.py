@@ -62,13 +62,13 @@ class RegistrationModel(Preset, keras.Model):
         self.network = network
         self.multiple = multiple
         self.integration_steps = integration_steps
-        self.losses_weights = {name: float(weight) for name, weight in (losses or {}).items()}
+        self.loss_weights = {name: float(weight) for name, weight in (losses or {}).items()}
         self.num_classes = num_classes
         if isinstance(preprocessing, Mapping):
             preprocessing = Preprocessing(**preprocessing)
         self.preprocessing = preprocessing
         self._check_losses()
-        logged = [name for name, weight in self.losses_weights.items() if weight]
+        logged = [name for name, weight in self.loss_weights.items() if weight]
         logged += ["dice"] if num_classes else []
         self.trackers = {name: keras.metrics.Mean(name=name) for name in [*logged, "folded_percent"]}
         self.built = True
@@ -80,7 +80,7 @@ class RegistrationModel(Preset, keras.Model):
     def _check_losses(self) -> None:
         labels = self.label_losses()
         known = [*IMAGE_LOSSES, *FIELD_LOSSES, *labels]
-        for name, weight in self.losses_weights.items():
+        for name, weight in self.loss_weights.items():
             if name not in known:
                 raise ValueError(f"A loss of {type(self).__name__} must be one of {known}. Received: {name!r}")
             if not (np.isfinite(weight) and weight >= 0):
@@ -121,12 +121,12 @@ class RegistrationModel(Preset, keras.Model):
         """Every loss with a weight other than 0, unweighted, mean over the batch; and updates the logged Dice."""
         terms = {}
         field = y_pred.get("velocity", y_pred["displacement"])
-        for name, weight in self.losses_weights.items():
+        for name, weight in self.loss_weights.items():
             if weight and name in IMAGE_LOSSES:
                 terms[name] = ops.mean(IMAGE_LOSSES[name](x["fixed"], y_pred["warped"]))
             elif weight and name in FIELD_LOSSES:
                 terms[name] = ops.mean(FIELD_LOSSES[name](field))
-        wanted = {n: f for n, f in self.label_losses().items() if self.losses_weights.get(n)}
+        wanted = {n: f for n, f in self.label_losses().items() if self.loss_weights.get(n)}
         if "moving_labels" not in x:
             if wanted:
                 raise ValueError(f"The losses {list(wanted)} need labels. Received: inputs with the keys {sorted(x)}")
@@ -151,7 +151,7 @@ class RegistrationModel(Preset, keras.Model):
             self.trackers[name].update_state(value)
         determinant = functional.jacobian_determinant(y_pred["displacement"])
         self.trackers["folded_percent"].update_state(100.0 * ops.mean(ops.cast(determinant <= 0, "float32")))
-        return sum((self.losses_weights[name] * value for name, value in terms.items()), ops.zeros(()))
+        return sum((self.loss_weights[name] * value for name, value in terms.items()), ops.zeros(()))
 
     def register(
         self,
@@ -184,7 +184,7 @@ class RegistrationModel(Preset, keras.Model):
         return {
             **super().get_config(),
             "integration_steps": self.integration_steps,
-            "losses": dict(self.losses_weights),
+            "losses": dict(self.loss_weights),
             "num_classes": self.num_classes,
             "preprocessing": None if self.preprocessing is None else self.preprocessing.model_dump(mode="json"),
         }
