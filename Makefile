@@ -1,0 +1,58 @@
+# make demo    train, register, evaluate and compare on synthetic chest X-rays
+# make test    run the test suite             (make test PYTEST_ARGS="tests/layers -x")
+# make lint    ruff, mypy and import-linter
+# make clean   remove the environment, builds and caches
+#
+# The first call makes .venv with the first Python from 3.10 to 3.13 that runs (make PYTHON=/path/to/python3 to choose)
+# and installs acreg there. Stamp files remember it: later calls install nothing and need no network.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?=
+PYTEST_ARGS ?=
+CANDIDATES := $(PYTHON) python3.13 python3.12 python3.11 python3.10 python3
+PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check
+# An environment of one's own is meant, whatever the shell has set.
+export PIP_USER := 0
+unexport PYTHONHOME
+
+.PHONY: demo test lint clean
+.DEFAULT_GOAL := demo
+
+demo: $(VENV)/.installed
+	$(BIN)/acreg demo --out runs/demo
+
+test: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+$(VENV)/.created:
+	@for python in $(CANDIDATES); do \
+	    if "$$python" -c 'import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 14))' \
+	        >/dev/null 2>&1; then \
+	        echo "Making $(VENV) with $$python ($$("$$python" --version 2>&1))"; \
+	        "$$python" -m venv --clear $(VENV) || exit 1; \
+	        touch $@; \
+	        exit 0; \
+	    fi; \
+	done; \
+	echo "acreg needs Python 3.10, 3.11, 3.12 or 3.13 with its venv module. Tried: $(strip $(CANDIDATES)); none of" \
+	     "these is there, runs and is in range. Install one (on Debian and Ubuntu with its python3-venv package)" \
+	     "or name it: make PYTHON=/path/to/python3.12" >&2; \
+	exit 1
+
+$(VENV)/.installed: $(VENV)/.created setup.cfg setup.py
+	$(PIP_INSTALL) -e .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.created setup.cfg setup.py
+	$(PIP_INSTALL) -e '.[dev]'
+	@touch $(VENV)/.installed $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,52 @@
+"""acreg: learned deformable registration of medical images with anatomical constraints, in Keras 3.
+
+``import acreg`` is cheap: Keras and the sub-packages are imported when one of the names below is first used::
+
+    import acreg
+
+    model = acreg.from_preset("acregnet-jsrt")
+    result = model.register(fixed="a.png", moving="b.png")
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from acreg.io import Image, read_image
+    from acreg.models import from_preset
+
+_NAMES = {"from_preset": "acreg.models", "Image": "acreg.io", "read_image": "acreg.io"}
+_SUBMODULES = (
+    "applications",
+    "data",
+    "errors",
+    "experiments",
+    "geometry",
+    "io",
+    "layers",
+    "losses",
+    "metrics",
+    "models",
+    "report",
+)
+
+__all__ = ["Image", "__version__", "from_preset", "read_image"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _NAMES:
+        value = getattr(importlib.import_module(_NAMES[name]), name)
+    elif name in _SUBMODULES:
+        value = importlib.import_module(f"acreg.{name}")
+    else:
+        raise AttributeError(f"module 'acreg' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_NAMES, *_SUBMODULES})

@@ -1,0 +1,92 @@
+"""What commands print: results to stdout; notes and progress bars to stderr, which ``--quiet`` turns off."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+_quiet = False
+
+
+def set_quiet(quiet: bool) -> None:
+    """Turn notes and progress bars off (or on again) for this process."""
+    global _quiet
+    _quiet = quiet
+
+
+def is_quiet() -> bool:
+    """Whether ``--quiet`` was given."""
+    return _quiet
+
+
+def shows_progress() -> bool:
+    """Whether progress bars are drawn: without ``--quiet``, and with stderr on a terminal."""
+    return not _quiet and sys.stderr.isatty()
+
+
+def out(text: str = "") -> None:
+    """Print a result to stdout, also with ``--quiet``."""
+    print(text, flush=True)
+
+
+def note(text: str) -> None:
+    """Print to stderr what is going on; silent with ``--quiet``."""
+    if not _quiet:
+        print(text, file=sys.stderr, flush=True)
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print a table to stdout, the first column left-aligned and the others right-aligned.
+
+    It is drawn with lines on a terminal and is plain text elsewhere, so that a pipe or a log file stays readable.
+    """
+    cells = [[str(cell) for cell in row] for row in rows]
+    if sys.stdout.isatty():
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        drawn = Table(title=Text(title))
+        for index, column in enumerate(columns):
+            drawn.add_column(Text(column), justify="right" if index else "left")
+        for row in cells:
+            drawn.add_row(*map(Text, row))
+        Console().print(drawn)
+        return
+    widths = [max(map(len, column)) for column in zip(columns, *cells)]
+    out(title)
+    for row in [list(columns), ["-" * width for width in widths], *cells]:
+        first, *rest = (
+            cell.rjust(width) if index else cell.ljust(width) for index, (cell, width) in enumerate(zip(row, widths))
+        )
+        out("  ".join([first, *rest]).rstrip())
+
+
+@contextmanager
+def progress(title: str, total: int | None = None) -> Iterator[Callable[..., None]]:
+    """A progress bar on stderr; yields ``advance(n=1, text="")``, which also shows ``text`` behind the bar.
+
+    ``total=None`` draws a moving bar for work of unknown length. Nothing is drawn with ``--quiet`` or when stderr is no
+    terminal.
+    """
+    if not shows_progress():
+        yield lambda n=1, text="": None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[text]}", markup=False),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(title, total=total, text="")
+
+        def advance(n: int = 1, text: str = "") -> None:
+            bar.update(task, advance=n, text=text)
+
+        yield advance

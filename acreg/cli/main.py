@@ -1,0 +1,161 @@
+"""The ``acreg`` program: finds the command, runs it, and turns errors into one paragraph and an exit code.
+
+A command is a module of this folder, imported when it is asked for. It exposes a function of the module's name, or a
+``typer.Typer`` called ``app`` where it has sub-commands. Modules import heavy packages inside of their functions, so
+that ``acreg --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import importlib.util
+import os
+import sys
+import textwrap
+import traceback
+from collections.abc import Sequence
+from difflib import get_close_matches
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from acreg import __version__
+from acreg.cli import _logs, console
+from acreg.errors import AcregError
+
+COMMANDS = ("demo", "doctor", "data", "train", "register", "evaluate", "compare", "convert", "plausibility")
+
+
+class Commands(TyperGroup):
+    """The group of commands, each imported on first use."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [name for name in COMMANDS if importlib.util.find_spec(f"acreg.cli.{name}")]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in COMMANDS:
+            close = get_close_matches(cmd_name, COMMANDS)
+            hint = f"Did you mean {' or '.join(close)}?" if close else f"Commands: {', '.join(COMMANDS)}."
+            ctx.fail(f"There is no command {cmd_name!r}. {hint}")
+        module = importlib.import_module(f"acreg.cli.{cmd_name}")
+        if hasattr(module, "app"):
+            module.app.rich_markup_mode = None
+            return typer.main.get_group(module.app)
+        single = typer.Typer(add_completion=False, rich_markup_mode=None)
+        single.command(cmd_name)(getattr(module, cmd_name))
+        return typer.main.get_command(single)
+
+
+app = typer.Typer(
+    name="acreg",
+    cls=Commands,
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        console.out(f"acreg {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def acreg(
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No notes and no progress bars.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Register medical images with anatomically constrained networks.
+
+    \b
+    Examples:
+      acreg demo
+      acreg register --model acregnet-jsrt --fixed a.png --moving b.png --out result
+      acreg train --help
+    """
+    console.set_quiet(quiet)
+    if not debug:
+        _logs.silence_frameworks()
+
+
+def describe(error: Exception) -> str:
+    """One paragraph for an error: the rule, what was received, what to do."""
+    if isinstance(error, AcregError):
+        return str(error)
+    if isinstance(error, OSError):
+        return _describe_os_error(error)
+    if isinstance(error, MemoryError):
+        return "There was not enough memory. Use smaller images, a smaller batch or a larger machine."
+    return (
+        f"acreg failed in a way that it does not foresee. Received: {type(error).__name__}: {error}. "
+        "Run `acreg --debug ...` for the traceback, and please report it."
+    )
+
+
+def _describe_os_error(error: OSError) -> str:
+    name = error.filename2 or error.filename
+    received = f"Received: {os.fspath(name)!r}. " if isinstance(name, (str, os.PathLike)) else ""
+    match error.errno:
+        case errno.ENOENT:
+            return f"A file or folder that is named must exist. {received}Check the path."
+        case errno.ENOSPC | errno.EDQUOT:
+            return f"The disk is full. {received}Free some space or choose another folder, then run the command again."
+        case errno.EACCES | errno.EPERM | errno.EROFS:
+            return f"A file or folder must be readable, or writable where results go. {received}Check its permissions."
+        case errno.EISDIR:
+            return f"A file is needed here, not a folder. {received}Name the file."
+        case errno.ENOTDIR | errno.EEXIST:
+            return f"A folder is needed here, and something else has that name. {received}Choose another name."
+        case _:
+            return f"A file could not be read or written. {received}The system says: {error.strerror or error}."
+
+
+def _report(message: str) -> None:
+    paragraph = "Error: " + " ".join(message.split())
+    if sys.stderr.isatty():
+        # Long words are paths: broken they would be useless.
+        paragraph = textwrap.fill(paragraph, width=100, break_long_words=False, break_on_hyphens=False)
+    print(paragraph, file=sys.stderr, flush=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        arguments: what stands behind ``acreg`` on the command line; the default is ``sys.argv[1:]``.
+
+    Returns:
+        The exit code: 0 done, 1 failed, 2 wrong use, 130 interrupted.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    _logs.set_environment()
+    options = arguments[: next((i for i, word in enumerate(arguments) if not word.startswith("-")), len(arguments))]
+    debug = "--debug" in options
+    try:
+        app(args=arguments, prog_name="acreg")
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        _report(describe(error))
+        return error.exit_code if isinstance(error, AcregError) else 1
+    finally:
+        console.set_quiet(False)
+    return 0
+
+
+def run() -> None:
+    """The console script."""
+    sys.exit(main())
+
+
+if __name__ == "__main__":
+    run()
