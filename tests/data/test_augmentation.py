@@ -84,7 +84,9 @@ def test_labels_move_with_the_image(shape):
     images, labels = blobs(shape)
     geometry = Augmentation(rotation=0.4, scale=0.2, shift=0.1, elastic=0.02)
     result, moved = geometry.apply(images, labels, np.random.default_rng(5))
-    assert np.mean((result > 0.5) == moved) > 0.985
+    clear = np.abs(result - 0.5) > 0.15
+    np.testing.assert_array_equal(result[clear] > 0.5, moved[clear])
+    assert clear.mean() > 0.6
     assert np.mean(labels == moved) < 0.95
 
 
