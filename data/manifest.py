@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -181,10 +181,7 @@ class Dataset:
                 f"This needs a label file. Received: {record.subject} of {self.name}, whose manifest line has none. "
                 "Fill its column labels."
             )
-        image = read_labels(record.labels, values=self.label_values)
-        if self.spacing is None:
-            return image
-        return replace(image, grid=replace(image.grid, spacing=self.spacing))
+        return read_labels(record.labels, values=self.label_values, spacing=self.spacing)
 
     def load_arrays(self, split: str, preprocessing: Preprocessing, progress: Progress | None = None) -> Arrays:
         """Decode a split once, preprocessed: the arrays that training samples from.

@@ -1,4 +1,4 @@
-"""The files of a prepared dataset, read and written: the lines of ``manifest.csv``, the contents of ``dataset.json``."""
+"""The files of a prepared dataset, read and written: lines of ``manifest.csv``, contents of ``dataset.json``."""
 
 from __future__ import annotations
 
@@ -138,6 +138,11 @@ def read_rows(path: Path | str) -> list[dict[str, str]]:
     return rows
 
 
+def is_file_name(subject: str) -> bool:
+    """Whether results may be written under a subject's name."""
+    return not (set(subject) & set('/\\') or subject.startswith(".") or not subject.isprintable())
+
+
 def resolve(folder: Path, cell: str) -> Path | None:
     """The file that a manifest's cell names (relative to the manifest's folder, or absolute), or None if empty."""
     return folder / cell if cell else None
@@ -164,6 +169,12 @@ def read_records(path: Path | str) -> list[Record]:
                 f"Each line of a manifest needs a {column}. Received: {path} with an empty one in row {some(empty)}. "
                 "Fill the cell or delete the line."
             )
+    unsafe = [row["subject"] for row in rows if not is_file_name(row["subject"])]
+    if unsafe:
+        raise AcregError(
+            f"A subject's name becomes the name of a folder: no slashes, no leading dot. Received: {some(unsafe)} in "
+            f"{path}. Rename the subject."
+        )
     wrong = sorted({row["split"] for row in rows if split_name(row["split"]) is None})
     if wrong:
         raise AcregError(

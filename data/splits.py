@@ -1,0 +1,111 @@
+"""Splits into train, validation and test: by the published lists, or seeded by subject.
+
+The rule, for both functions: the subjects are sorted by name, then permuted by ``np.random.default_rng(seed)``. So a
+split depends on the set of names and the seed alone, not on the order of files or lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from acreg.data.records import some
+from acreg.errors import AcregError
+
+VALIDATION_SHARE = 0.25
+"""Of a published training list: about 60/20/20 of the whole, as the paper words it."""
+
+
+def read_list(path: Path | str) -> list[str]:
+    """The subjects of a published list: one path a line, of which only the name without suffix counts.
+
+    Raises:
+        AcregError: the list is empty, is no text, or names a subject twice.
+    """
+    path = Path(path)
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    except UnicodeDecodeError as error:
+        raise AcregError(f"A list of subjects is a text file. Received: {path} ({error}). Get it again.") from error
+    names = [PurePosixPath(line.replace("\\", "/")).stem for line in lines if line]
+    double = sorted({name for name in names if names.count(name) > 1})
+    if not names or double:
+        what = f"{some(double)} more than once" if double else "no names"
+        raise AcregError(f"A list names each subject once. Received: {path} with {what}. Get the file again.")
+    return names
+
+
+def cut_validation(train: Iterable[str], share: float = VALIDATION_SHARE, seed: int = 0) -> dict[str, str]:
+    """Split a training list: the first ``round(share * n)`` of the permuted subjects become validation, the rest train.
+
+    Args:
+        train: subject names.
+        share: of them for validation.
+        seed: of the permutation.
+
+    Returns:
+        subject -> ``"train"`` or ``"validation"``. With the default share JSRT's 197 give 148 and 49,
+        Montgomery's 110 give 82 and 28.
+    """
+    order = _permuted(train, seed)
+    count = round(share * len(order))
+    return {name: "validation" if i < count else "train" for i, name in enumerate(order)}
+
+
+def split_subjects(subjects: Iterable[str], seed: int = 0) -> dict[str, str]:
+    """Split subjects 60/20/20 where no list was published.
+
+    The first ``round(0.2 * n)`` of the permuted subjects are test, the next as many validation, the rest train.
+
+    Raises:
+        AcregError: fewer than 3 subjects, so that a split would be empty.
+    """
+    order = _permuted(subjects, seed)
+    if len(order) < 3:
+        raise AcregError(
+            f"Three splits need at least 3 subjects. Received: {len(order)} ({some(order)}). Add images, or write the "
+            "manifest's column split by hand."
+        )
+    count = max(1, round(0.2 * len(order)))
+    return {n: "test" if i < count else "validation" if i < 2 * count else "train" for i, n in enumerate(order)}
+
+
+def published_splits(folder: Path | str, size: int | None = None, seed: int = 0) -> dict[str, str] | None:
+    """The split of a ``split`` folder with ``{train,test}_{images,labels}_{64,256}.txt``, or None if it is not there.
+
+    The test list is test; `cut_validation` is applied to the training list. The lists of images and of labels must name
+    the same subjects in the same order.
+
+    Raises:
+        AcregError: a list is missing, the parallel lists differ, or a subject is in both.
+    """
+    folder = Path(folder)
+    found = sorted(int(p.stem.rsplit("_", 1)[1]) for p in folder.glob("train_images_*.txt") if p.stem[-1].isdigit())
+    if not found:
+        return None
+    suffix = size if size in found else found[-1]
+    lists = {}
+    for part in ("train", "test"):
+        images, labels = folder / f"{part}_images_{suffix}.txt", folder / f"{part}_labels_{suffix}.txt"
+        if not images.is_file():
+            raise AcregError(f"The published split needs a train and a test list. Received: no {images}. Get it again.")
+        lists[part] = read_list(images)
+        if labels.is_file() and read_list(labels) != lists[part]:
+            raise AcregError(
+                f"Parallel lists name the same subjects in the same order. Received: {images} and {labels}, which "
+                "differ. Get both files again."
+            )
+    both = sorted(set(lists["train"]) & set(lists["test"]))
+    if both:
+        raise AcregError(
+            f"A subject is in one split only. Received: {some(both)} in the train and the test list of {folder}. "
+            "Delete the subject from one of them."
+        )
+    return {**cut_validation(lists["train"], seed=seed), **dict.fromkeys(lists["test"], "test")}
+
+
+def _permuted(subjects: Iterable[str], seed: int) -> list[str]:
+    names = sorted(set(subjects))
+    return [names[i] for i in np.random.default_rng(seed).permutation(len(names))]
