@@ -1,0 +1,295 @@
+"""Evaluating registration methods on pairs of labelled images."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import heapq
+import platform
+import re
+from collections.abc import Callable, Collection, Sequence
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import acreg
+from acreg.applications.registration import RESULT_NAMES, Method, Unregistered, register_pair, save_registration
+from acreg.data.manifest import Dataset
+from acreg.data.pairs import fixed_pairs
+from acreg.errors import AcregError, UsageError
+from acreg.io import Image, atomic_path
+from acreg.metrics import label_metrics
+from acreg.report.results import MethodResult, PairScores, pair_folder, safe_name, write_method
+
+SAVE = ("labels", "displacement", "images")
+KEPT_WORST = 6
+"""The displacements of so many worst pairs are always saved: the report draws them."""
+
+Pair = tuple[str, str]
+Progress = Callable[[str, int, int], None]
+
+
+def choose_pairs(request: str, subjects: Sequence[str], seed: int) -> list[Pair]:
+    """The pairs (fixed, moving) that `request` asks for.
+
+    Args:
+        request: a number; `N`, `2N` and so on, times the number of subjects; or a CSV file with columns fixed,moving.
+        subjects: names in the split.
+        seed: of the draw.
+
+    Raises:
+        UsageError: the request is none of these, or asks for more pairs than there are.
+        AcregError: the file lacks a column, names an unknown subject, or has no or equal pairs.
+    """
+    times = re.fullmatch(r"(\d*)N", request)
+    if request.isdigit() or times:
+        count = int(times[1] or 1) * len(subjects) if times else int(request)
+        most = len(subjects) * (len(subjects) - 1)
+        if not 0 < count <= most:
+            raise UsageError(
+                "The number of pairs is at least 1 and at most that of ordered pairs of different subjects. "
+                f"Received: --pairs {request}, that is {count}, and {most} possible. Choose another number."
+            )
+        return fixed_pairs(subjects, count, seed)
+    path = Path(request)
+    if not path.is_file():
+        raise UsageError(
+            "Pairs are a number, a multiple of the number of subjects such as 2N, or a CSV file with columns "
+            f"fixed,moving. Received: {request!r}, which is no number and no file. Correct --pairs."
+        )
+    return _read_pairs(path, subjects)
+
+
+def _read_pairs(path: Path, subjects: Sequence[str]) -> list[Pair]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            rows = list(csv.DictReader(stream, skipinitialspace=True))
+        pairs = [(row["fixed"].strip(), row["moving"].strip()) for row in rows]
+    except (KeyError, AttributeError, UnicodeDecodeError, csv.Error) as error:
+        raise AcregError(
+            "A file of pairs is a CSV with the columns fixed and moving, filled on every line. "
+            f"Received: {path} ({error!r}). Correct the file."
+        ) from error
+    known = set(subjects)
+    unknown = sorted({name for pair in pairs for name in pair} - known)
+    repeated = sorted({pair for pair in pairs if pairs.count(pair) > 1})
+    if unknown or repeated or not pairs:
+        found = "no pairs"
+        if unknown:
+            found = f"{len(unknown)} subjects that the split lacks, such as {', '.join(unknown[:3])}"
+        elif repeated:
+            found = f"the pair {repeated[0][0]},{repeated[0][1]} more than once"
+        raise AcregError(
+            f"A file of pairs names subjects of the split, each pair once. Received: {path} with {found}. "
+            "Correct the file, or choose the --split that its subjects are in."
+        )
+    return pairs
+
+
+class _Subjects:
+    """Images and labels by subject, read when first needed and then kept."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+        self._kept: dict[str, tuple[Image, Image]] = {}
+
+    def __getitem__(self, subject: str) -> tuple[Image, Image]:
+        if subject not in self._kept:
+            record = self.dataset.record(subject)
+            image, labels = self.dataset.read_image(record), self.dataset.read_labels(record)
+            if image.grid.shape != labels.grid.shape:
+                raise AcregError(
+                    "An image and its labels have one size. "
+                    f"Received: {subject} with {image.grid.shape} and {labels.grid.shape}. "
+                    "See `acreg data check` for all that is wrong in the dataset."
+                )
+            self._kept[subject] = image, labels
+        return self._kept[subject]
+
+
+def evaluate(
+    methods: Sequence[Method],
+    dataset: Dataset,
+    split: str,
+    pairs: Sequence[Pair],
+    out: Path,
+    *,
+    save: Collection[str] = (),
+    settings: dict[str, Any] | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> list[MethodResult]:
+    """Register all pairs with all methods, measure, and write `out/<method>/` (see `acreg.report.results`).
+
+    Labels are compared on the fixed image's native grid, in the dataset's unit. A registration that raises is recorded
+    with its reason and the others go on; so is a label that one of the maps lacks. Each method registers the first pair
+    once before the clock runs.
+
+    Args:
+        methods: each with `name` and `register(fixed, moving) -> Transform`; names differ.
+        dataset: where subjects are looked up.
+        split: for the record.
+        pairs: (fixed, moving) subject names, the same for every method.
+        out: folder; a folder with results on other pairs is refused.
+        save: any of "labels", "displacement", "images": written to `out/<method>/<fixed>__<moving>/`.
+        settings: recorded in `summary.json` under "settings" (the seed, the request for pairs).
+        overwrite: replace results that are there.
+        progress: called with (text, done, total).
+
+    Raises:
+        UsageError: unknown `save`, names that do not differ.
+        AcregError: results are there already, data cannot be read.
+    """
+    unknown = sorted(set(save) - set(SAVE))
+    if unknown:
+        raise UsageError(f"What can be saved is {', '.join(SAVE)}. Received: {', '.join(unknown)}. Correct --save.")
+    folders = [out / safe_name(method.name) for method in methods]
+    if len({str(folder).lower() for folder in folders}) < len(folders):
+        names = ", ".join(method.name for method in methods)
+        raise UsageError(f"Methods need different names. Received: {names}. Name them, as in --model NAME=PRESET.")
+    _refuse_other_results(folders, methods, out, pairs, overwrite)
+    if not _foreground(dataset):
+        raise AcregError(
+            f"An evaluation needs labels besides the background. Received: {dataset.name} with {dataset.label_values}. "
+            "Give the dataset labels (the column labels of its manifest)."
+        )
+    subjects = _Subjects(dataset)
+    _write_pairs(out / "pairs_used.csv", pairs)
+    results: list[MethodResult] = []
+    for method, folder in zip(methods, folders):
+        _clear(folder)
+        result, started = MethodResult(method.name, _foreground(dataset), []), datetime.now(timezone.utc)
+        worst: list[tuple[float, int, Any]] = []
+        _warm_up(method, subjects, pairs[0])
+        for done, (fixed, moving) in enumerate(pairs):
+            if progress:
+                progress(method.name, len(results) * len(pairs) + done, len(methods) * len(pairs))
+            scores, registration = _score(method, subjects, fixed, moving, dataset)
+            result.pairs.append(scores)
+            if registration is None:
+                continue
+            target = folder / pair_folder(fixed, moving)
+            if save:
+                (fixed_image, fixed_labels), (moving_image, moving_labels) = subjects[fixed], subjects[moving]
+                save_registration(
+                    target, registration, fixed_image, moving_image, moving_labels, fixed_labels, what=save
+                )
+            if not isinstance(method, Unregistered) and "displacement" not in save:
+                registration.warped_labels = None
+                dsc = scores.value("dsc")
+                item = (-dsc if np.isfinite(dsc) else 1.0, done, (target, registration))
+                (heapq.heappush if len(worst) < KEPT_WORST else heapq.heappushpop)(worst, item)
+        for _, done, (target, registration) in worst:
+            fixed_image, moving_image = subjects[pairs[done][0]][0], subjects[pairs[done][1]][0]
+            save_registration(target, registration, fixed_image, moving_image, what=["displacement"])
+        result.summary = {
+            "registers": not isinstance(method, Unregistered),
+            "preset": str(getattr(method, "preset", "")),
+            "dataset": _describe(dataset, split),
+            "settings": {**(settings or {}), "pairs_sha256": _digest(pairs), "saved": sorted(save)},
+            "environment": environment(),
+            "started": started.isoformat(timespec="seconds"),
+        }
+        write_method(result, folder)
+        results.append(result)
+    if progress:
+        progress("", len(methods) * len(pairs), len(methods) * len(pairs))
+    return results
+
+
+def _score(method: Method, subjects: _Subjects, fixed: str, moving: str, dataset: Dataset) -> tuple[PairScores, Any]:
+    (fixed_image, fixed_labels), (moving_image, moving_labels) = subjects[fixed], subjects[moving]
+    scores = PairScores(fixed, moving)
+    try:
+        registration = register_pair(method, fixed_image, moving_image, moving_labels)
+        scores.folded_percent, scores.sd_log_j = (
+            registration.transform.folding()[key] for key in ("folded_percent", "sd_log_j")
+        )
+    except Exception as error:  # whatever a method raises is its failure on this pair, not the evaluation's
+        scores.failure = " ".join(f"{type(error).__name__}: {error}".split())[:500]
+        return scores, None
+    scores.seconds = registration.seconds
+    if registration.warped_labels is not None:
+        scores.labels = label_metrics(
+            registration.warped_labels.array, fixed_labels.array, dataset.label_values, fixed_labels.grid.spacing
+        )
+    return scores, registration
+
+
+def _warm_up(method: Method, subjects: _Subjects, pair: Pair) -> None:
+    """Compilation and first-use costs are not the registration's; a failure shows in the timed call again."""
+    (fixed, _), (moving, _) = subjects[pair[0]], subjects[pair[1]]
+    try:
+        method.register(fixed, moving)
+    except Exception:
+        return
+
+
+def _refuse_other_results(
+    folders: Sequence[Path], methods: Sequence[Method], out: Path, pairs: Sequence[Pair], overwrite: bool
+) -> None:
+    if overwrite:
+        return
+    for folder, method in zip(folders, methods):
+        if (folder / "summary.json").exists() and not isinstance(method, Unregistered):
+            raise AcregError(
+                f"Results are not replaced unasked. Received: {folder}, which holds some. "
+                "Choose another --out, or give --overwrite."
+            )
+    used = out / "pairs_used.csv"
+    if used.is_file():
+        with used.open(newline="", encoding="utf-8") as stream:
+            before = [(row.get("fixed"), row.get("moving")) for row in csv.DictReader(stream)]
+        if before != list(pairs):
+            raise AcregError(
+                f"An evaluation folder holds methods that saw the same pairs. Received: {out}, whose pairs_used.csv "
+                f"lists {len(before)} others. Choose another --out, give --pairs {used}, or --overwrite."
+            )
+
+
+def _clear(folder: Path) -> None:
+    """Remove an earlier evaluation's files, and no others: a picture of the old field beside new scores would mislead."""
+    for name in ("summary.json", "pairs.csv"):
+        (folder / name).unlink(missing_ok=True)
+    for name in RESULT_NAMES:
+        for path in folder.glob(f"*__*/{name}"):
+            path.unlink()
+
+
+def _write_pairs(path: Path, pairs: Sequence[Pair]) -> None:
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+        csv.writer(stream).writerows([("fixed", "moving"), *pairs])
+
+
+def _digest(pairs: Sequence[Pair]) -> str:
+    return hashlib.sha256("\n".join(f"{fixed},{moving}" for fixed, moving in pairs).encode()).hexdigest()
+
+
+def _foreground(dataset: Dataset) -> dict[int, str]:
+    return {value: dataset.label_names[value] for value in dataset.label_values if value != 0}
+
+
+def _describe(dataset: Dataset, split: str) -> dict[str, Any]:
+    return {
+        "name": dataset.name,
+        "folder": str(dataset.folder.resolve()),
+        "split": split,
+        "unit": dataset.unit,
+        "spacing": None if dataset.spacing is None else list(dataset.spacing),
+        "licence": dataset.licence,
+        "labels": {str(value): name for value, name in _foreground(dataset).items()},
+    }
+
+
+def environment() -> dict[str, str]:
+    """Versions of what scores depend on."""
+    found = {"acreg": acreg.__version__, "python": platform.python_version(), "platform": platform.platform()}
+    for package in ("numpy", "scipy", "medpy", "keras", "tensorflow"):
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

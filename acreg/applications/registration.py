@@ -1,0 +1,149 @@
+"""Registering one pair and writing what came of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from acreg.errors import AcregError
+from acreg.geometry import Transform
+from acreg.io import Image, write_displacement, write_image
+from acreg.report.drawing import unregistered, view_pair
+from acreg.report.preview import write_preview
+
+RESULT_NAMES = (
+    "warped.png",
+    "warped.nii.gz",
+    "warped_labels.png",
+    "warped_labels.nii.gz",
+    "displacement.nii.gz",
+    "preview.png",
+)
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff")
+
+
+class Method(Protocol):
+    """Anything that registers: a model, or a classical program behind the same two names."""
+
+    name: str
+
+    def register(self, fixed: Image, moving: Image) -> Transform:
+        """The transform that pulls `moving` onto the grid of `fixed`."""
+        ...
+
+
+class Unregistered:
+    """Zero displacement: what the images look like before any registration."""
+
+    name = "unregistered"
+
+    def register(self, fixed: Image, moving: Image) -> Transform:
+        """The identity, the two extents laid over each other."""
+        return unregistered(fixed, moving)
+
+
+class PresetMethod:
+    """A model from a preset, under a name of one's own.
+
+    Args:
+        model: the name of a shipped preset or a preset's folder.
+        name: what tables call it; the preset's name if left out.
+
+    Raises:
+        AcregError: the preset cannot be loaded, or does not register (an autoencoder).
+    """
+
+    def __init__(self, model: str, name: str = "") -> None:
+        from acreg.models import from_preset
+
+        self._model: Any = from_preset(model)
+        self.preset = model
+        self.name = name or preset_name(model)
+        if not hasattr(self._model, "register"):
+            raise AcregError(
+                f"A model that registers is needed. Received: {model}, a {type(self._model).__name__}. "
+                "Give the preset of a registration network."
+            )
+
+    def register(self, fixed: Image, moving: Image) -> Transform:
+        """Register with the model."""
+        return self._model.register(fixed, moving)
+
+
+def preset_name(model: str) -> str:
+    """The name of a preset; a run's folder for `runs/<name>/preset`."""
+    path = Path(model).resolve()
+    return path.parent.name if path.name == "preset" and path.parent.name else path.name
+
+
+@dataclass
+class Registration:
+    """A registered pair, everything on the fixed grid."""
+
+    transform: Transform
+    warped: Image
+    warped_labels: Image | None
+    seconds: float
+
+
+def register_pair(method: Method, fixed: Image, moving: Image, moving_labels: Image | None = None) -> Registration:
+    """Register and warp; `seconds` is the time of the registration alone.
+
+    Raises:
+        AcregError: the method's result is not on the fixed grid, or what the method raises.
+    """
+    start = time.perf_counter()
+    transform = method.register(fixed, moving)
+    seconds = time.perf_counter() - start
+    if transform.displacement.shape[:-1] != fixed.grid.shape:
+        raise AcregError(
+            "A method's result lies on the fixed image's grid. "
+            f"Received: {method.name} with displacement {transform.displacement.shape}, fixed {fixed.grid.shape}."
+        )
+    if not np.isfinite(transform.displacement).all():
+        raise AcregError(f"A displacement must be finite. Received: one from {method.name} that is not.")
+    labels = None if moving_labels is None else transform.warp_labels(moving_labels)
+    return Registration(transform, transform.warp_image(moving), labels, seconds)
+
+
+def result_name(stem: str, source: str, rank: int) -> str:
+    """`stem` with .png when `source` is a 2-D picture file, else with .nii.gz."""
+    return stem + (".png" if rank == 2 and Path(source).suffix.lower() in PICTURES else ".nii.gz")
+
+
+def save_registration(
+    folder: Path,
+    result: Registration,
+    fixed: Image,
+    moving: Image,
+    moving_labels: Image | None = None,
+    fixed_labels: Image | None = None,
+    what: Collection[str] = ("images", "labels", "displacement"),
+) -> list[Path]:
+    """Write warped.*, preview.png (`images`), warped_labels.* (`labels`) and displacement.nii.gz into `folder`.
+
+    Pictures are written as the kind of file that the moving image (the labels) came from; see `result_name`. Each
+    file appears whole or not at all.
+    """
+    written = []
+
+    def path(name: str) -> Path:
+        written.append(folder / name)
+        return written[-1]
+
+    rank = fixed.grid.rank
+    if "displacement" in what:
+        write_displacement(result.transform.displacement, fixed.grid, path("displacement.nii.gz"))
+    if "labels" in what and result.warped_labels is not None:
+        source = moving_labels.name if moving_labels is not None else ""
+        write_image(result.warped_labels, path(result_name("warped_labels", source, rank)))
+    if "images" in what:
+        write_image(result.warped, path(result_name("warped", moving.name, rank)))
+        view = view_pair(fixed, moving, result.transform, fixed_labels, moving_labels)
+        write_preview(view, path("preview.png"))
+    return written

@@ -1,0 +1,108 @@
+"""`acreg evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from acreg.cli.console import note, out, progress, table
+from acreg.errors import UsageError
+
+
+def evaluate(
+    data: Annotated[
+        str, typer.Option(help="Prepared dataset: a folder, a name under $ACREG_DATA, or phantoms.", show_default=False)
+    ],
+    folder: Annotated[Path, typer.Option("--out", help="Folder for the results.", show_default=False)],
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Preset name or folder, or NAME=PRESET; may be repeated. 'unregistered' stands for no registration.",
+            show_default=False,
+        ),
+    ] = None,
+    split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
+    pairs: Annotated[
+        str, typer.Option(help="2N (twice the number of subjects), a number, or a CSV file with columns fixed,moving.")
+    ] = "2N",
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the draw of pairs.")] = 0,
+    save: Annotated[str, typer.Option(help="What to save of every pair, any of labels,displacement,images.")] = "",
+    unregistered: Annotated[
+        bool, typer.Option("--unregistered/--no-unregistered", help="Add a row for no registration.")
+    ] = True,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that are there.")] = False,
+) -> None:
+    """Score presets on pairs of a labelled dataset.
+
+    Registers the same pairs with every model and measures Dice, Hausdorff distances (also the 95th percentile) and
+    mean surface distance of each label on the images' own grid, folding of the field, and time. Writes pairs.csv and
+    summary.json per model.
+
+    \b
+    Example:
+      acreg evaluate --model acregnet-jsrt --data jsrt --split test --pairs 2N --seed 0 --out results/jsrt
+      acreg compare results/jsrt
+    """
+    from acreg.applications import evaluation
+    from acreg.applications.registration import Method, PresetMethod, Unregistered
+    from acreg.data.manifest import Dataset, dataset_folder
+    from acreg.report.tables import order_methods, summary_table
+
+    dataset = Dataset.load(dataset_folder(data))
+    records = dataset.split(split)
+    if not records:
+        raise UsageError(
+            f"The split that is evaluated needs subjects. Received: --split {split} of {dataset.name}, which has none. "
+            "Choose another split."
+        )
+    chosen = evaluation.choose_pairs(pairs, [record.subject for record in records], seed)
+    methods: list[Method] = []
+    for request in dict.fromkeys(model or []):
+        name, found, preset = request.partition("=")
+        if request == Unregistered.name:
+            unregistered = True
+        else:
+            methods.append(
+                PresetMethod(preset, name) if found and name and not Path(request).exists() else PresetMethod(request)
+            )
+    if unregistered:
+        methods.append(Unregistered())
+    if not methods:
+        raise UsageError("Something must be evaluated. Received: no --model. Give --model PRESET.")
+    wanted = [word.strip() for word in save.split(",") if word.strip()]
+    note(f"{len(chosen)} pairs of {dataset.name} ({split}, {len(records)} subjects), {len(methods)} methods")
+    with progress("Evaluating", total=len(methods) * len(chosen)) as advance:
+        drawn = 0
+
+        def show(text: str, done: int, total: int) -> None:
+            nonlocal drawn
+            advance(done - drawn, text)
+            drawn = done
+
+        results = evaluation.evaluate(
+            methods,
+            dataset,
+            split,
+            chosen,
+            folder,
+            save=wanted,
+            settings={"pairs": pairs, "seed": seed},
+            overwrite=overwrite,
+            progress=show,
+        )
+    table(f"{dataset.name}, {split}, {len(chosen)} pairs: mean (SD)", *summary_table(order_methods(results)))
+    for result in results:
+        if result.failures:
+            first = result.failures[0]
+            note(
+                f"{result.name} failed on {len(result.failures)} pairs, "
+                f"first {first.fixed} <- {first.moving}: {first.failure}"
+            )
+        for label, count in result.absent().items():
+            if count:
+                note(
+                    f"{result.name}: {result.label_names[label]} is absent in {count} pairs and left out of their means"
+                )
+    out(f"Results: {folder}. Next: acreg compare {folder}")

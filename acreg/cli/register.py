@@ -1,0 +1,89 @@
+"""`acreg register`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from acreg.cli.console import out
+from acreg.errors import AcregError, UsageError
+
+
+def register(
+    model: Annotated[str, typer.Option(help="Preset name or folder.", show_default=False)],
+    fixed: Annotated[Path, typer.Option(help="Image to register onto.", show_default=False)],
+    moving: Annotated[Path, typer.Option(help="Image to be moved.", show_default=False)],
+    folder: Annotated[Path, typer.Option("--out", help="Folder for the results.", show_default=False)],
+    labels: Annotated[
+        Path | None, typer.Option(help="Labels of the moving image, moved along.", show_default=False)
+    ] = None,
+    fixed_labels: Annotated[
+        Path | None, typer.Option(help="Labels of the fixed image, to measure Dice.", show_default=False)
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that are there.")] = False,
+) -> None:
+    """Register a moving image onto a fixed image.
+
+    Writes warped.png (or .nii.gz, as the moving file is), warped_labels.*, displacement.nii.gz (voxels of the fixed
+    grid, components in array-axis order) and preview.png.
+
+    \b
+    Example:
+      acreg register --model acregnet-jsrt --fixed a.png --moving b.png --out result
+    """
+    from acreg.applications.registration import (
+        RESULT_NAMES,
+        PresetMethod,
+        Unregistered,
+        register_pair,
+        save_registration,
+    )
+    from acreg.io import read_image, read_labels
+    from acreg.metrics import label_metrics, mean_over_labels, normalized_cross_correlation
+
+    if fixed_labels is not None and labels is None:
+        raise UsageError(
+            "Dice needs the labels of both images. Received: --fixed-labels without --labels. Add --labels."
+        )
+    there = [name for name in RESULT_NAMES if (folder / name).exists()]
+    if there and not overwrite:
+        raise AcregError(
+            f"Results are not replaced unasked. Received: --out {folder}, which holds {', '.join(there)}. "
+            "Choose another folder, or give --overwrite."
+        )
+    fixed_image, moving_image = read_image(fixed), read_image(moving)
+    moving_map = None if labels is None else read_labels(labels)
+    fixed_map = None if fixed_labels is None else read_labels(fixed_labels)
+    for image, labels_of in ((moving_image, moving_map), (fixed_image, fixed_map)):
+        if labels_of is not None and labels_of.grid.shape != image.grid.shape:
+            raise AcregError(
+                f"Labels have the size of their image. Received: {labels_of.name} of {labels_of.grid.shape}, "
+                f"{image.name} of {image.grid.shape}. Give the labels drawn on that image."
+            )
+    method = Unregistered() if model == Unregistered.name else PresetMethod(model)
+    result = register_pair(method, fixed_image, moving_image, moving_map)
+    written = save_registration(folder, result, fixed_image, moving_image, moving_map, fixed_map)
+    before = Unregistered().register(fixed_image, moving_image)
+    folding = result.transform.folding()
+    ncc = [
+        normalized_cross_correlation(fixed_image.array, image.array)
+        for image in (before.warp_image(moving_image), result.warped)
+    ]
+    out(
+        f"{method.name}: {result.seconds:.2f} s, "
+        f"folded {folding['folded_percent']:.3f} %, SDlogJ {folding['sd_log_j']:.3f}"
+    )
+    out(f"NCC   before {ncc[0]:.4f}   after {ncc[1]:.4f}")
+    if fixed_map is not None and moving_map is not None and result.warped_labels is not None:
+        import numpy as np
+
+        values = [int(v) for v in np.union1d(moving_map.array, fixed_map.array) if v > 0]
+        dice = [
+            mean_over_labels(label_metrics(image.array, fixed_map.array, values))["dsc"] if values else float("nan")
+            for image in (before.warp_labels(moving_map), result.warped_labels)
+        ]
+        out(f"Dice  before {dice[0]:.4f}   after {dice[1]:.4f}")
+    for path in written:
+        out(str(path))

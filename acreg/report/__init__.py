@@ -1,0 +1,21 @@
+"""Results of evaluations: their files, tables, statistics, plots, pictures and the HTML report."""
+
+from acreg.report.results import (
+    MethodResult,
+    PairScores,
+    check_same_pairs,
+    load_results,
+    pair_folder,
+    read_method,
+    write_method,
+)
+
+__all__ = [
+    "MethodResult",
+    "PairScores",
+    "check_same_pairs",
+    "load_results",
+    "pair_folder",
+    "read_method",
+    "write_method",
+]

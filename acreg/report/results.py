@@ -1,0 +1,251 @@
+"""The result files of an evaluation: `pairs.csv` and `summary.json`, a folder a method.
+
+`pairs.csv` has a row a pair and label; what belongs to the pair (folding, seconds, failure) is repeated on its rows.
+Numbers are written in full, missing ones as `nan`. `summary.json` holds means over pairs, counts, failures and settings.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from acreg.errors import AcregError
+from acreg.io.atomic import atomic_path
+from acreg.metrics import LABEL_METRICS, mean_over_labels
+
+PAIR_VALUES = ("folded_percent", "sd_log_j", "seconds")
+COLUMNS = ("fixed", "moving", "label", "label_name", *LABEL_METRICS, *PAIR_VALUES, "failure")
+NAN = float("nan")
+
+
+@dataclass
+class PairScores:
+    """What one registration scored: `labels` is `{label: {metric: value}}`, empty when it failed, as `failure` says."""
+
+    fixed: str
+    moving: str
+    labels: dict[int, dict[str, float]] = field(default_factory=dict)
+    folded_percent: float = NAN
+    sd_log_j: float = NAN
+    seconds: float = NAN
+    failure: str = ""
+
+    def value(self, metric: str) -> float:
+        """A metric of the pair; those of labels as the unweighted mean over the labels that have a value."""
+        if metric in LABEL_METRICS:
+            return mean_over_labels(self.labels)[metric] if self.labels else NAN
+        return float(getattr(self, metric))
+
+
+@dataclass
+class MethodResult:
+    """The scores of one method on all pairs; `summary` holds its settings (see `summarise`)."""
+
+    name: str
+    label_names: dict[int, str]
+    pairs: list[PairScores]
+    summary: dict[str, Any] = field(default_factory=dict)
+    folder: Path | None = None
+
+    @property
+    def keys(self) -> list[tuple[str, str]]:
+        """The pairs, (fixed, moving), in order."""
+        return [(pair.fixed, pair.moving) for pair in self.pairs]
+
+    @property
+    def failures(self) -> list[PairScores]:
+        """The pairs whose registration failed."""
+        return [pair for pair in self.pairs if pair.failure]
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether the method registers nothing (the unregistered row), so that its field and time say nothing."""
+        return not self.summary.get("registers", True)
+
+    @property
+    def unit(self) -> str:
+        """The unit of distances, "mm" or "px"."""
+        return str(self.summary.get("dataset", {}).get("unit", "mm"))
+
+    def values(self, metric: str, label: int | None = None) -> np.ndarray:
+        """`(pairs,)` float64, NaN where a pair has none; of one label, or the mean over labels."""
+        if label is None:
+            return np.array([pair.value(metric) for pair in self.pairs], float)
+        return np.array([pair.labels.get(label, {}).get(metric, NAN) for pair in self.pairs], float)
+
+    def absent(self) -> dict[int, int]:
+        """In how many registered pairs each label had no value, because one of the two maps lacks it."""
+        done = [pair for pair in self.pairs if not pair.failure]
+        return {label: sum(not math.isfinite(p.labels[label]["dsc"]) for p in done) for label in self.label_names}
+
+    def worst_first(self) -> list[PairScores]:
+        """Pairs by ascending DSC; failed ones come first, then those without any value."""
+        return sorted(self.pairs, key=lambda p: (not p.failure, d if math.isfinite(d := p.value("dsc")) else -1.0))
+
+
+def pair_folder(fixed: str, moving: str) -> str:
+    """The name of the folder of a pair's files, `<fixed>__<moving>`, without characters that a path cannot hold."""
+    return "__".join(safe_name(name) for name in (fixed, moving))
+
+
+def safe_name(name: str) -> str:
+    """`name` with everything but letters, digits, `.`, `_`, `-` and `+` replaced by `_`."""
+    return re.sub(r"[^\w.+-]", "_", name).lstrip(".") or "_"
+
+
+def statistics_of(values: np.ndarray) -> dict[str, float | int | None]:
+    """Mean, population SD, median and count of the finite values."""
+    values = values[np.isfinite(values)]
+    if values.size == 0:
+        return {"mean": None, "sd": None, "median": None, "n": 0}
+    return {
+        "mean": float(values.mean()),
+        "sd": float(values.std()),
+        "median": float(np.median(values)),
+        "n": int(values.size),
+    }
+
+
+def summarise(result: MethodResult) -> dict[str, Any]:
+    """The numbers of `summary.json`: a pair counts as the mean over its labels, means and SDs run over pairs."""
+    return {
+        "method": result.name,
+        "pairs": len(result.pairs),
+        "metrics": {m: statistics_of(result.values(m)) for m in (*LABEL_METRICS, *PAIR_VALUES)},
+        "per_label": {
+            name: {m: statistics_of(result.values(m, label)) for m in LABEL_METRICS}
+            for label, name in result.label_names.items()
+        },
+        "absent_labels": {result.label_names[label]: count for label, count in result.absent().items()},
+        "failed": len(result.failures),
+        "failures": [{"fixed": p.fixed, "moving": p.moving, "reason": p.failure} for p in result.failures],
+    }
+
+
+def write_method(result: MethodResult, folder: Path) -> None:
+    """Write `pairs.csv`, then `summary.json` (the numbers of `summarise` and the settings in `result.summary`)."""
+    with atomic_path(folder / "pairs.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(COLUMNS)
+        for pair in result.pairs:
+            for label, name in result.label_names.items():
+                scores = pair.labels.get(label, {})
+                writer.writerow(
+                    [pair.fixed, pair.moving, label, name]
+                    + [repr(float(scores.get(m, NAN))) for m in LABEL_METRICS]
+                    + [repr(float(getattr(pair, v))) for v in PAIR_VALUES]
+                    + [pair.failure]
+                )
+    write_json(folder / "summary.json", {**summarise(result), **result.summary})
+    result.folder = folder
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write JSON that every reader accepts: values that are not finite are not allowed."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def read_method(folder: Path) -> MethodResult:
+    """Read the folder of a method.
+
+    Raises:
+        AcregError: a file is missing, is cut off, or lacks a column.
+    """
+    try:
+        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+        with (folder / "pairs.csv").open(newline="", encoding="utf-8") as stream:
+            rows = list(csv.DictReader(stream))
+        pairs: dict[tuple[str, str], PairScores] = {}
+        names: dict[int, str] = {}
+        for row in rows:
+            key, label = (row["fixed"], row["moving"]), int(row["label"])
+            names[label] = row["label_name"]
+            pair = pairs.setdefault(key, PairScores(*key, failure=row.get("failure") or ""))
+            pair.folded_percent, pair.sd_log_j, pair.seconds = (float(row[v]) for v in PAIR_VALUES)
+            scores = {m: float(row[m]) for m in LABEL_METRICS}
+            if not pair.failure:
+                pair.labels[label] = scores
+        if not rows:
+            raise ValueError("no rows")
+        if any(set(pair.labels) != set(names) for pair in pairs.values() if not pair.failure):
+            raise ValueError("a pair lacks a label")
+        return MethodResult(str(summary["method"]), names, list(pairs.values()), summary, folder)
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        what = f"no column or key {error}" if isinstance(error, KeyError) else str(error)
+        raise AcregError(
+            "A result folder holds the summary.json and the pairs.csv that `acreg evaluate` wrote. "
+            f"Received: {folder} ({what}). Run the evaluation again, with --overwrite."
+        ) from error
+
+
+def load_results(folders: Sequence[Path]) -> list[MethodResult]:
+    """Read method folders, or evaluation folders that hold several; equal names are told apart by their folder.
+
+    Raises:
+        AcregError: a folder holds no results.
+    """
+    found: list[Path] = []
+    for folder in folders:
+        if (folder / "summary.json").is_file() or (folder / "pairs.csv").is_file():
+            inside = [folder]
+        else:
+            inside = sorted(path.parent for path in folder.glob("*/summary.json"))
+        if not inside:
+            raise AcregError(
+                "Results are read from a method's folder or from an evaluation folder that holds several. "
+                f"Received: {folder}, in which there is no summary.json. Name what `acreg evaluate --out` wrote."
+            )
+        found += [path for path in inside if path.resolve() not in {p.resolve() for p in found}]
+    results = [read_method(folder) for folder in found]
+    names = [result.name for result in results]
+    for result, folder in zip(results, found):
+        if names.count(result.name) > 1:
+            result.name = f"{folder.resolve().parent.name}/{result.name}"
+    if len({result.name for result in results}) < len(results):
+        for result, folder in zip(results, found):
+            result.name = str(folder)
+    return results
+
+
+def check_same_pairs(results: Sequence[MethodResult]) -> None:
+    """Compare only what was measured alike: the same dataset, unit, labels and pairs.
+
+    Raises:
+        AcregError: names the first difference.
+    """
+    first = results[0]
+    for other in results[1:]:
+        for what in ("name", "split", "unit"):
+            a, b = (r.summary.get("dataset", {}).get(what) for r in (first, other))
+            if a != b:
+                _refuse(first, other, f"the dataset's {what} is {a!r} in one and {b!r} in the other")
+        if first.label_names != other.label_names:
+            _refuse(first, other, f"the labels are {first.label_names} in one and {other.label_names} in the other")
+        mine, theirs = set(first.keys), set(other.keys)
+        if mine != theirs:
+            only = [f"{len(mine)} pairs against {len(theirs)}"]
+            for result, extra in ((first, mine - theirs), (other, theirs - mine)):
+                if extra:
+                    shown = ", ".join(f"{fixed} <- {moving}" for fixed, moving in sorted(extra)[:3])
+                    more = f" and {len(extra) - 3} more" if len(extra) > 3 else ""
+                    only.append(f"only in {result.name}: {shown}{more}")
+            _refuse(first, other, "; ".join(only))
+        order = {key: index for index, key in enumerate(first.keys)}
+        other.pairs.sort(key=lambda pair: order[(pair.fixed, pair.moving)])
+
+
+def _refuse(first: MethodResult, other: MethodResult, difference: str) -> None:
+    raise AcregError(
+        "Methods are compared on the same pairs of the same data. "
+        f"Received: {first.name} and {other.name}: {difference}. "
+        "Evaluate them together, or give `acreg evaluate --pairs` the pairs_used.csv of the other evaluation."
+    )
