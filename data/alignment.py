@@ -1,8 +1,8 @@
 """The preprocessing of the AC-RegNet paper (section 4.1): a square by padding, then a similarity to a reference image.
 
 The paper used SimpleElastix; here SimpleITK's registration finds rotation, isotropic scale and shift by normalised
-correlation at three resolutions, on all pixels of a reduced image: no random sampling, hence no seed, and one thread, so
-that the result is the same on each run.
+correlation at three resolutions, on all pixels of a reduced image: no random sampling, hence no seed, and one thread,
+so that the result is the same on each run.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ def align(
         size: side of the result in pixels.
 
     Returns:
-        Image float32 and labels int32, ``(size, size)``, zero outside the original image; and whether the registration was
-        plausible (rotation under 0.35 rad, scale within 0.7 to 1.4). If it was not, the image is only centred.
+        Image float32 and labels int32, ``(size, size)``, zero outside the original image; and whether the registration
+        was plausible (rotation under 0.35 rad, scale within 0.7 to 1.4). If it was not, the image is only centred.
     """
     import SimpleITK as sitk
 
@@ -74,7 +74,8 @@ def _itk(array: np.ndarray, extent: float) -> Any:
 def _register(reference: np.ndarray, image: np.ndarray) -> tuple[Any, bool]:
     """The similarity from points of the reference's square to the image's, and whether it is plausible.
 
-    Padding does not count: both squares are masked to where the images are. Without a plausible result: the centred one.
+    Padding does not count: both squares are masked to where the images are. Without a plausible result, the
+    centred transform.
     """
     import SimpleITK as sitk
 

@@ -1,8 +1,8 @@
 """``acreg data prepare``: a source folder becomes a prepared dataset of PNG images and labels.
 
-Order of writing: ``dataset.json`` (with the settings), then each subject's image and labels, then ``manifest.csv``. Every
-file is written atomically. So a folder with a manifest is complete; one without is the rest of an interrupted run, which
-the same command continues: subjects whose files are there are kept, if the settings are the same.
+Order of writing: ``dataset.json`` (with the settings), then each subject's image and labels, then ``manifest.csv``.
+Every file is written atomically. So a folder with a manifest is complete; one without is the rest of an interrupted
+run, which the same command continues: subjects whose files are there are kept, if the settings are the same.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ def _info(
 
 
 def _finished(out: Path, info: DatasetInfo, force: bool) -> Dataset | None:
-    """The dataset in ``out`` if it is this one and complete. Makes room for a new one; refuses what is not ours."""
+    """The dataset in ``out`` if it is this one and complete; else makes room, and refuses what is not ours."""
     manifest, settings = out / "manifest.csv", out / "dataset.json"
     old = read_info(settings) if settings.is_file() else None
     if out.exists() and not out.is_dir():
@@ -162,8 +162,9 @@ def _finished(out: Path, info: DatasetInfo, force: bool) -> Dataset | None:
         return Dataset.load(out)
     if manifest.is_file() and not force:
         raise AcregError(
-            f"A dataset is prepared into a folder of its own. Received: {out}, which holds {old.name if old else 'one'} "
-            "prepared with other settings. Name another folder, or give --force to replace it."
+            f"A dataset is prepared into a folder of its own. Received: {out}, which holds "
+            f"{old.name if old else 'one'} prepared with other settings. Name another folder, or give --force to "
+            "replace it."
         )
     manifest.unlink(missing_ok=True)
     if old is not None and (force or not same):

@@ -140,7 +140,7 @@ def read_rows(path: Path | str) -> list[dict[str, str]]:
 
 def is_file_name(subject: str) -> bool:
     """Whether results may be written under a subject's name."""
-    return not (set(subject) & set('/\\') or subject.startswith(".") or not subject.isprintable())
+    return not (set(subject) & set("/\\") or subject.startswith(".") or not subject.isprintable())
 
 
 def resolve(folder: Path, cell: str) -> Path | None:

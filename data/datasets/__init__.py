@@ -1,8 +1,8 @@
 """The public chest X-ray datasets, a module each, and the reader of one's own folders.
 
 Each of jsrt, montgomery and shenzhen is read in two layouts: that of the public AC-RegNet repository (folders
-``LR_64``, ``LR_256`` and ``split``), and the original files as their owners distribute them. The original layouts were tested
-on synthetic files of the documented format only.
+``LR_64``, ``LR_256`` and ``split``), and the original files as their owners distribute them. The original layouts
+were tested on synthetic files of the documented format only.
 """
 
 from __future__ import annotations

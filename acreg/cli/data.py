@@ -1,0 +1,142 @@
+"""``acreg data``: prepare a dataset, check one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from acreg.cli.console import note, out, progress, table
+from acreg.errors import UsageError
+
+app = typer.Typer(no_args_is_help=True, help="Prepare and check datasets.")
+
+
+@contextmanager
+def _bar(title: str) -> Iterator[Callable[[str, int, int], None]]:
+    """A bar for library code that calls back with (text, done, total); drawn at the first call."""
+    from contextlib import ExitStack
+
+    with ExitStack() as stack:
+        bars: dict[str, Callable[..., None]] = {}
+
+        def update(text: str, done: int, total: int) -> None:
+            if title not in bars:
+                bars[title] = stack.enter_context(progress(title, total))
+                bars[title](done - 1)
+            bars[title](1)
+
+        yield update
+
+
+@app.command("prepare")
+def prepare(
+    dataset: Annotated[str, typer.Argument(help="jsrt, montgomery, shenzhen, or folder (your own images).")],
+    source: Annotated[Path, typer.Option("--source", help="Folder that holds the dataset.", show_default=False)],
+    out_folder: Annotated[
+        Path | None, typer.Option("--out", help="Folder to write; for `folder` the source itself if left out.")
+    ] = None,
+    size: Annotated[
+        int | None, typer.Option("--size", help="Side of the images in pixels, 256 if left out; not for `folder`.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Of the validation part, or of the split without lists.")] = 0,
+    reference: Annotated[
+        str | None,
+        typer.Option("--reference", help="Subject that original Montgomery or Shenzhen images are registered to."),
+    ] = None,
+    jobs: Annotated[int, typer.Option("--jobs", help="Processes.")] = 1,
+    force: Annotated[bool, typer.Option("--force", help="Replace a dataset of other settings in --out.")] = False,
+) -> None:
+    """Prepare a dataset for training and evaluation.
+
+    The source of jsrt, montgomery and shenzhen is the public AC-RegNet repository (its root, its folder data, or the
+    dataset's folder in it) or the original files of the dataset's owner. The published test list is kept; a quarter of
+    the training list becomes validation. An interrupted command is continued by the same command.
+
+    `folder` writes a manifest.csv for DIR/images and DIR/labels, whose files have the same names.
+
+    \b
+    Examples:
+      acreg data prepare jsrt --source ACRN_Chest_X-ray_IA --out datasets/jsrt
+      acreg data prepare montgomery --source MontgomerySet --out datasets/montgomery --jobs 4
+      acreg data prepare folder --source my_scans
+    """
+    from acreg.data.manifest import SPLITS
+
+    with _bar(f"Preparing {dataset}") as update:
+        if dataset == "folder":
+            if size is not None or reference is not None or jobs != 1 or force:
+                raise UsageError(
+                    "`folder` writes a manifest and leaves the images as they are. Received: --size, --reference, "
+                    "--jobs or --force. Leave these out."
+                )
+            from acreg.data.datasets.folder import prepare_folder
+
+            prepared = prepare_folder(source, out_folder, seed=seed, progress=update)
+        else:
+            from acreg.data import prepare as library
+            from acreg.data.datasets import get_dataset
+
+            get_dataset(dataset)
+            if out_folder is None:
+                raise UsageError(f"A prepared dataset needs a folder. Received: no --out for {dataset}. Add --out DIR.")
+            prepared = library.prepare(
+                dataset,
+                source,
+                out_folder,
+                size=256 if size is None else size,
+                seed=seed,
+                reference=reference,
+                jobs=jobs,
+                force=force,
+                progress=update,
+            )
+    counts = ", ".join(f"{len(prepared.split(name))} {name}" for name in SPLITS)
+    labels = ", ".join(f"{value} {name}" for value, name in prepared.label_names.items())
+    spacing = "in the files" if prepared.spacing is None else " x ".join(f"{s:.4g}" for s in prepared.spacing)
+    out(f"{prepared.name}: {len(prepared.records)} subjects ({counts}) in {prepared.folder}")
+    out(f"  labels {labels}; spacing {spacing} {prepared.unit}")
+    centred = prepared.preparation.get("centred_only", [])
+    if centred:
+        out(f"  centred only, because their registration was not plausible: {', '.join(centred)}")
+    if prepared.preparation.get("skipped"):
+        note(f"{prepared.preparation['skipped']} images without labels or in no list were left out.")
+    note(f"Next: acreg data check {prepared.folder}")
+
+
+@app.command("check")
+def check(
+    folder: Annotated[Path, typer.Argument(help="Prepared folder, manifest CSV, or name under ACREG_DATA.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+) -> None:
+    """List everything that is wrong with a dataset, with remedies.
+
+    The exit code is 1 if there is an error; warnings alone give 0.
+
+    \b
+    Examples:
+      acreg data check datasets/jsrt
+      acreg data check my_scans/manifest.csv --json
+    """
+    from acreg.data import check as library
+    from acreg.data.manifest import dataset_folder
+
+    with _bar("Checking") as update:
+        result = library.check(folder if folder.exists() else dataset_folder(folder), progress=update)
+    if as_json:
+        import json
+        from dataclasses import asdict
+
+        findings = [asdict(finding) for finding in result.findings]
+        out(json.dumps({"folder": str(result.folder), "subjects": result.counts, "findings": findings}, indent=2))
+    else:
+        table(f"Subjects in {result.folder}", ("split", "subjects"), list(result.counts.items()))
+        for finding in result.findings:
+            out(str(finding))
+        warnings = len(result.findings) - result.errors
+        out(f"{result.errors} errors, {warnings} warnings." if result.findings else "Nothing is wrong.")
+    if result.errors:
+        raise typer.Exit(1)

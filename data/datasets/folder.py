@@ -1,0 +1,88 @@
+"""One's own images: a manifest for a folder of PNG, NIfTI, DICOM or other files that `acreg.io` reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from acreg.data.manifest import Dataset, Progress, gather_info
+from acreg.data.records import Record, is_file_name, some
+from acreg.data.splits import split_subjects
+from acreg.errors import AcregError
+
+SUFFIXES = (
+    ".nii.gz .nii .nrrd .nhdr .mha .mhd .dcm .dicom .png .jpg .jpeg .tif .tiff .bmp .gif".split()
+)  # the longer one first
+LABEL_ENDINGS = ("", "_labels", "_label", "_mask", "_seg")
+
+
+def prepare_folder(
+    source: Path | str, out: Path | str | None = None, seed: int = 0, progress: Progress | None = None
+) -> Dataset:
+    """Write ``manifest.csv`` and ``dataset.json`` for ``source/images`` and, where it exists, ``source/labels``.
+
+    Nothing is copied or resized. A label file has its image's name (the suffix may differ), or that name followed by
+    ``_labels``, ``_label``, ``_mask`` or ``_seg``. Without a folder ``images`` the files of ``source`` itself are the
+    images. The split is 60/20/20, seeded; edit the manifest for another one. The label set is gathered over all files.
+
+    Args:
+        source: the folder.
+        out: where the manifest is written; ``source`` if None. Paths into another folder are written as absolute.
+        seed: of the split.
+        progress: called with (text, done, total).
+
+    Raises:
+        AcregError: no images, fewer than 3 subjects, two files of one subject, labels of some images only, a
+            manifest that is there already, or unreadable files.
+    """
+    source = Path(source)
+    out = source if out is None else Path(out)
+    if not source.is_dir():
+        raise AcregError(f"The source must be a folder of images. Received: {source}. Name an existing folder.")
+    if (out / "manifest.csv").exists():
+        raise AcregError(
+            f"A folder with a manifest.csv is a dataset already. Received: {out}. Check it with `acreg data check "
+            f"{out}`, or delete its manifest.csv to have it written anew."
+        )
+    images_folder = source / "images" if (source / "images").is_dir() else source
+    images = _files(images_folder)
+    if not images:
+        raise AcregError(
+            f"The source needs images ({' '.join(SUFFIXES)}). Received: {images_folder} without any. Name the "
+            "folder that holds them, or the parent of its folders images and labels."
+        )
+    odd = [name for name in images if not is_file_name(name)]
+    if odd:
+        raise AcregError(
+            f"A subject's name has no leading dot or control sign. Received: {some(odd)}. Rename the files."
+        )
+    label_files = _files(source / "labels") if (source / "labels").is_dir() else {}
+    labels = {s: next((label_files[s + e] for e in LABEL_ENDINGS if s + e in label_files), None) for s in images}
+    missing = [subject for subject, path in labels.items() if path is None]
+    if label_files and missing:
+        raise AcregError(
+            f"All images have a label file of the same name, or none. Received: {source / 'labels'} without "
+            f"{some(missing)}. Add the files, or write the manifest by hand."
+        )
+    splits = split_subjects(images, seed)
+    records = [Record(subject, path, labels[subject], splits[subject]) for subject, path in images.items()]
+    info = gather_info(records, source.resolve().name, progress)
+    info.preparation["split"] = f"seeded 60/20/20 by subject (seed {seed})"
+    dataset = Dataset.from_info(out, info, records)
+    dataset.save()
+    return dataset
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    """Subject -> file, sorted by subject; a file without suffix may be DICOM."""
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        ending = next((s for s in SUFFIXES if path.name.lower().endswith(s)), None)
+        if not path.is_file() or path.name.startswith(".") or (ending is None and path.suffix):
+            continue
+        subject = path.name[: -len(ending)] if ending else path.name
+        if subject in found:
+            raise AcregError(
+                f"Each subject has one file. Received: {found[subject]} and {path}. Move one of them elsewhere."
+            )
+        found[subject] = path
+    return found
