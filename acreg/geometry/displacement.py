@@ -17,7 +17,7 @@ def warp_array(array: np.ndarray, displacement: np.ndarray, order: int = 1) -> n
     """`warped(p) = array(p + u(p))`; outside the array the nearest edge value counts.
 
     Args:
-        array: `(*spatial)`, the moving image or labels; its size may differ from the displacement's (same index origin).
+        array: `(*spatial)`, the moving image or labels; its size may differ from the displacement's (same first voxel).
         displacement: `(*fixed_spatial, rank)`, voxels.
         order: 1 linear, 0 nearest (for labels), up to 5 splines as in `scipy.ndimage.map_coordinates`.
 
@@ -78,8 +78,8 @@ def slabs(shape: tuple[int, ...]) -> Iterator[slice]:
 def jacobian_determinant(displacement: np.ndarray) -> np.ndarray:
     """Determinant of the Jacobian of `p -> p + u(p)`, that is of `I + du/dp`, at every voxel; 1 for the identity.
 
-    Derivatives are central differences inside and one-sided at the border (`numpy.gradient`), in voxels: the determinant
-    is the local change of volume, whatever the spacing.
+    Derivatives are central differences inside and one-sided at the border (`numpy.gradient`), in voxels: the
+    determinant is the local change of volume, whatever the spacing.
 
     Args:
         displacement: `(*spatial, rank)`, voxels, rank 2 or 3, at least 2 voxels an axis.

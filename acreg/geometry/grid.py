@@ -39,14 +39,20 @@ class Grid:
         shape = tuple(int(n) for n in self.shape)
         rank = len(shape)
         if rank not in (2, 3) or min(shape) < 1 or shape != tuple(self.shape):
-            raise AcregError(f"A grid has 2 or 3 axes with at least one voxel each. Received: shape={tuple(self.shape)}.")
+            raise AcregError(
+                f"A grid has 2 or 3 axes with at least one voxel each. Received: shape={tuple(self.shape)}."
+            )
         spacing = _numbers("spacing", self.spacing, rank, 1.0)
         if min(spacing) <= 0:
-            raise AcregError(f"The spacing of a grid is positive. Received: spacing={spacing}. Give mm per voxel, by axis.")
+            raise AcregError(
+                f"The spacing of a grid is positive. Received: spacing={spacing}. Give mm per voxel, by axis."
+            )
         origin = _numbers("origin", self.origin, rank, 0.0)
         direction = np.asarray(self.direction, dtype=float) if np.size(self.direction) else np.eye(rank)
         if direction.shape != (rank, rank) or not np.isfinite(direction).all():
-            raise AcregError(f"The direction of a grid with {rank} axes is a {rank}x{rank} matrix. Received: {self.direction}.")
+            raise AcregError(
+                f"The direction of a grid with {rank} axes is a {rank}x{rank} matrix. Received: {self.direction}."
+            )
         lengths = np.linalg.norm(direction, axis=0)
         if np.abs(lengths - 1).max() > 1e-3 or abs(np.linalg.det(direction)) < 1e-3:
             raise AcregError(
@@ -91,7 +97,10 @@ class Grid:
         if rank == 2 and np.abs(np.linalg.norm(direction, axis=0) - 1).max() > 1e-3:
             direction = np.eye(2)
         return cls(
-            tuple(shape), tuple(spacing[::-1]), tuple(lps[:rank, 3][::-1]), direction[::-1, ::-1]  # type: ignore[arg-type]
+            tuple(shape),
+            tuple(spacing[::-1]),
+            tuple(lps[:rank, 3][::-1]),
+            direction[::-1, ::-1],  # type: ignore[arg-type]
         )
 
     def affine(self) -> np.ndarray:
@@ -107,5 +116,7 @@ def _numbers(name: str, values: Sequence[float], rank: int, default: float) -> t
         return (default,) * rank
     numbers = tuple(float(x) for x in np.ravel(values))
     if len(numbers) != rank or not np.isfinite(numbers).all():
-        raise AcregError(f"The {name} of a grid with {rank} axes is {rank} finite numbers. Received: {name}={tuple(values)}.")
+        raise AcregError(
+            f"The {name} of a grid with {rank} axes is {rank} finite numbers. Received: {name}={tuple(values)}."
+        )
     return numbers

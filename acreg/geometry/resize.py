@@ -1,8 +1,8 @@
 """Resizing of images, labels and displacements that keeps the extent of the image.
 
-All follow the half-pixel rule: sample `q` of the new grid lies at `p = (q + 0.5) * s - 0.5` of the old one, where `s` is
-old size / new size along that axis; beyond the border the nearest edge value counts. The work is separable: one sparse
-matrix an axis.
+All follow the half-pixel rule: sample `q` of the new grid lies at `p = (q + 0.5) * s - 0.5` of the old one, where `s`
+is old size / new size along that axis; beyond the border the nearest edge value counts.
+The work is separable: one sparse matrix an axis.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ TIE = 1e-5  # scores of labels closer than this are a tie: float32 sums differ i
 
 
 def resize_image(array: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    """Resize an image, float32: linear; where an axis shrinks, averaged with a triangle of half-width `s` against aliasing.
+    """Resize an image linearly; an axis that shrinks is averaged with a triangle of half-width `s` against aliasing.
 
     Args:
         array: `(*spatial)`.
@@ -31,14 +31,16 @@ def resize_image(array: np.ndarray, shape: Sequence[int]) -> np.ndarray:
         AcregError: `shape` has another number of axes, or a size below 1.
     """
     array = np.asarray(array)
-    return _resize(array.astype(np.float32), _checked(array.ndim, shape), antialias=True)
+    array = array.astype(np.float32, copy=False)
+    resized = _resize(array, _checked(array.ndim, shape), antialias=True)
+    return np.clip(resized, array.min(), array.max())  # weights add up to 1 only within rounding
 
 
 def resize_labels(labels: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    """Resize a label map: each label's share is resized as an image is, and the largest share wins (the lower label in a tie).
+    """Resize a label map: each label's share is resized as an image is, and the largest share wins.
 
-    One label is held at a time, so memory does not grow with the number of labels. No new value can appear; a structure
-    thinner than about one new voxel can vanish.
+    In a tie the lower label wins. One label is held at a time, so memory does not grow with the number of labels. No
+    new value can appear; a structure thinner than about one new voxel can vanish.
 
     Args:
         labels: integers `(*spatial)`.

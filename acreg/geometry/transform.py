@@ -45,8 +45,8 @@ class Transform:
         rank = check_displacement(displacement)
         if displacement.shape[:-1] != self.fixed.shape or self.moving.rank != rank:
             raise AcregError(
-                "A transform's displacement has the fixed grid's shape, and both grids its rank. Received: displacement "
-                f"{displacement.shape}, fixed {self.fixed.shape}, moving {self.moving.shape}."
+                "A transform's displacement has the fixed grid's shape, and both grids its rank. Received: "
+                f"displacement {displacement.shape}, fixed {self.fixed.shape}, moving {self.moving.shape}."
             )
         if not np.isfinite(displacement).all():
             raise AcregError(
@@ -70,8 +70,8 @@ class Transform:
 
         Args:
             image: labels on the moving grid.
-            interpolation: "linear" (default) warps the indicator of each label linearly and takes the largest, the lower
-                label in a tie; "nearest" takes the value of the nearest voxel.
+            interpolation: "linear" (default) warps the indicator of each label linearly and takes the largest, the
+                lower label in a tie; "nearest" takes the value of the nearest voxel.
 
         Raises:
             AcregError: the image holds no labels, or is not on the moving grid.
@@ -79,14 +79,18 @@ class Transform:
         """
         self._check(image)
         if image.kind != "labels":
-            raise AcregError(f"Only labels can be warped as labels. Received: kind={image.kind!r}. Use warp_image for it.")
+            raise AcregError(
+                f"Only labels can be warped as labels. Received: kind={image.kind!r}. Use warp_image for it."
+            )
         if interpolation == "nearest":
             warped = resample(image.array, self.displacement, self._scale, order=0)
         elif interpolation == "linear":
             warped = np.empty(self.fixed.shape, image.array.dtype)
             for part in slabs(self.fixed.shape):
                 points = positions(self.displacement, self._scale, part)
-                warped[part] = _largest_label(image.array, points.reshape(self.fixed.rank, -1)).reshape(points.shape[1:])
+                warped[part] = _largest_label(image.array, points.reshape(self.fixed.rank, -1)).reshape(
+                    points.shape[1:]
+                )
         else:
             raise UsageError(f"Labels are warped 'linear' or 'nearest'. Received: interpolation={interpolation!r}.")
         return dataclasses.replace(image, array=warped, grid=self.fixed)

@@ -1,4 +1,4 @@
-"""Files are written under a temporary name and renamed, so that a reader sees the old file or the new, never half of one."""
+"""Files are written under a temporary name and renamed: a reader sees the old file or the new, never half of one."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
             f"A file cannot be written where a folder is. Received: {path}. Give the name of a file in it."
         )
     made = _make_folder(path.parent)
-    temporary = path.parent / f".{secrets.token_hex(6)}.tmp{_suffixes(path)}"
+    temporary = path.parent / f".{secrets.token_hex(6)}.tmp{''.join(path.suffixes)}"
     try:
         yield temporary
         if not temporary.is_file():
@@ -51,12 +51,6 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
             with contextlib.suppress(OSError):
                 folder.rmdir()
         raise
-
-
-def _suffixes(path: Path) -> str:
-    """`.nii.gz` of `a.b.nii.gz`, `.weights.h5` of `a.weights.h5`, `.png` of `a.b.png`."""
-    suffixes = path.suffixes
-    return "".join(suffixes[-2:] if path.suffix.lower() in (".gz", ".h5") else suffixes[-1:])
 
 
 def _make_folder(folder: Path) -> list[Path]:

@@ -13,8 +13,19 @@ import numpy as np
 from acreg.errors import AcregError, UsageError
 from acreg.geometry.displacement import check_displacement
 from acreg.geometry.grid import Grid
-from acreg.io import formats
 from acreg.io.atomic import atomic_path
+from acreg.io.files import (
+    ITK,
+    NIFTI,
+    PICTURES,
+    PICTURES_WRITTEN,
+    check_file,
+    check_writable,
+    is_readable_format,
+    suffix,
+)
+from acreg.io.pictures import load_picture, save_picture
+from acreg.io.volumes import load_itk, load_nifti, load_nifti_raw, save_itk, save_nifti
 
 Kind = Literal["intensity", "labels"]
 DISPLACEMENT_MARK = "acreg displacement"
@@ -46,7 +57,8 @@ class Image:
             raise UsageError(f"An image holds 'intensity' or 'labels'. Received: kind={self.kind!r}.")
         if array.shape != self.grid.shape:
             raise AcregError(
-                f"An image has the shape of its grid. Received: {self.name or 'array'} of shape {array.shape}, grid {self.grid.shape}."
+                f"An image has the shape of its grid. Received: {self.name or 'array'} of shape {array.shape}, "
+                f"grid {self.grid.shape}."
             )
         converted = _as_labels(array, self.name) if self.kind == "labels" else _as_intensity(array, self.name)
         object.__setattr__(self, "array", converted)
@@ -80,8 +92,8 @@ def read_image(path: str | os.PathLike[str], spacing: Sequence[float] | None = N
             or infinite values.
         UsageError: the format is not supported, or `spacing` does not fit.
     """
-    loaded = formats.load(Path(path), labels=False)
-    return Image(loaded.array, _grid(loaded, spacing), "intensity", str(path))
+    array, grid = _load(Path(path), spacing, labels=False)
+    return Image(array, grid, "intensity", str(path))
 
 
 def read_labels(
@@ -104,8 +116,8 @@ def read_labels(
         AcregError: as `read_image`; also fractional values, values outside `values`, unequal colour channels.
         UsageError: as `read_image`.
     """
-    loaded = formats.load(Path(path), labels=True)
-    image = Image(loaded.array, _grid(loaded, spacing), "labels", str(path))
+    array, grid = _load(Path(path), spacing, labels=True)
+    image = Image(array, grid, "labels", str(path))
     if values is not None:
         check_label_values(image.array, values, str(path))
     return image
@@ -126,9 +138,9 @@ def check_label_values(array: np.ndarray, values: Iterable[int], name: str) -> N
 def write_image(image: Image, path: str | os.PathLike[str]) -> None:
     """Write an image or labels; the suffix gives the format: .png, .tif, .nii, .nii.gz, .nrrd or .mha.
 
-    PNG and TIFF take 2-D images: intensities are rounded and clipped to 0..255, or to 0..65535 (16 bit) when the largest is
-    above 255; labels are stored as ids, 8 bit if they fit, else 16. The medical formats keep float32 intensities and int32
-    labels, and the grid.
+    PNG and TIFF take 2-D images: intensities are rounded and clipped to 0..255, or to 0..65535 (16 bit) when the
+    largest is above 255; labels are stored as ids, 8 bit if they fit, else 16. The medical formats keep float32
+    intensities and int32 labels, and the grid.
 
     Raises:
         AcregError: the format cannot hold the image (a volume, negative labels), or nothing could be written.
@@ -136,21 +148,21 @@ def write_image(image: Image, path: str | os.PathLike[str]) -> None:
         OSError: the disk is full, or writing is not permitted.
     """
     path = Path(path)
-    formats.check_writable(path)
-    if formats.suffix(path) in formats.PLAIN_WRITE:
+    check_writable(path)
+    if suffix(path) in PICTURES_WRITTEN:
         if image.grid.rank != 2:
             raise AcregError(
                 f"PNG and TIFF hold 2-D images. Received: shape {image.grid.shape} for {path}. Write it as .nii.gz."
             )
         pixels = _pixels(image, path)
         with atomic_path(path) as temporary:
-            formats.save_plain(pixels, temporary)
-    elif formats.is_nifti(path):
+            save_picture(pixels, temporary)
+    elif suffix(path) in NIFTI:
         with atomic_path(path) as temporary:
-            formats.save_nifti(image.array.T, image.grid.affine(), temporary, spacing=image.grid.spacing[::-1])
+            save_nifti(image.array.T, image.grid, temporary)
     else:
         with atomic_path(path) as temporary:
-            formats.save_itk(image.array, image.grid, temporary)
+            save_itk(image.array, image.grid, temporary)
 
 
 def write_displacement(displacement: np.ndarray, grid: Grid, path: str | os.PathLike[str]) -> None:
@@ -173,7 +185,7 @@ def write_displacement(displacement: np.ndarray, grid: Grid, path: str | os.Path
     path = Path(path)
     displacement = np.asarray(displacement, dtype=np.float32)
     rank = check_displacement(displacement)
-    if not formats.is_nifti(path):
+    if suffix(path) not in NIFTI:
         raise UsageError(f"A displacement is written as NIfTI. Received: {path}. Let the name end in .nii.gz.")
     if displacement.shape[:-1] != grid.shape:
         raise AcregError(
@@ -183,11 +195,10 @@ def write_displacement(displacement: np.ndarray, grid: Grid, path: str | os.Path
     stored = displacement.transpose(*range(rank)[::-1], rank)
     stored = stored.reshape(stored.shape[:rank] + (1,) * (4 - rank) + (rank,))
     with atomic_path(path) as temporary:
-        formats.save_nifti(
+        save_nifti(
             stored,
-            grid.affine(),
+            grid,
             temporary,
-            spacing=grid.spacing[::-1],
             description=f"{DISPLACEMENT_MARK}: voxels of the fixed grid, array-axis order ({axes})",
             intent="vector",
         )
@@ -204,27 +215,45 @@ def read_displacement(path: str | os.PathLike[str]) -> np.ndarray:
             in mm, in other axes).
     """
     path = Path(path)
-    formats.check_file(path)
-    stored, header = formats.load_nifti(path)
-    description = bytes(header["descrip"]).decode("latin-1") if "descrip" in header else ""
+    check_file(path)
+    if suffix(path) not in NIFTI:
+        raise AcregError(f"A displacement is a NIfTI file. Received: {path}. Give acreg's displacement.nii.gz.")
+    stored, description = load_nifti_raw(path)
     rank = stored.shape[-1] if stored.ndim == 5 else 0
     if not description.startswith(DISPLACEMENT_MARK) or rank not in (2, 3) or stored.shape[rank:4] != (1,) * (4 - rank):
         raise AcregError(
             "A displacement file is a NIfTI that acreg wrote, in voxels and array-axis order. Received: "
-            f"{path} of shape {stored.shape}, described as {description.rstrip(chr(0))!r}. Give acreg's displacement.nii.gz."
+            f"{path} of shape {stored.shape}, described as {description!r}. "
+            "Give acreg's displacement.nii.gz."
         )
     field = stored.reshape(stored.shape[:rank] + (rank,)).transpose(*range(rank)[::-1], rank)
     return np.ascontiguousarray(field, dtype=np.float32)
 
 
-def _grid(loaded: formats.Loaded, spacing: Sequence[float] | None) -> Grid:
-    if spacing is None:
-        return loaded.grid
-    if len(spacing) != loaded.grid.rank or not all(np.isfinite(s) and s > 0 for s in spacing):
+def _load(path: Path, spacing: Sequence[float] | None, labels: bool) -> tuple[np.ndarray, Grid]:
+    """Array and grid of a file by its format, with the caller's spacing where there is one."""
+    if not path.is_file() or is_readable_format(path):
+        check_file(path)
+    if suffix(path) in PICTURES:
+        array = load_picture(path, labels)
+        grid = Grid(array.shape)
+    elif suffix(path) in NIFTI:
+        array, grid = load_nifti(path, labels)
+    elif is_readable_format(path):
+        array, grid = load_itk(path, labels)
+    else:
         raise UsageError(
-            f"The spacing of this image is {loaded.grid.rank} positive numbers, mm by array axis. Received: {tuple(spacing)}."
+            f"Images are read from {', '.join(PICTURES + NIFTI + ITK)}. Received: {path}. Convert it to one of these."
         )
-    return Grid(loaded.grid.shape, tuple(spacing), loaded.grid.origin, loaded.grid.direction)
+    return array, grid if spacing is None else _with_spacing(grid, spacing)
+
+
+def _with_spacing(grid: Grid, spacing: Sequence[float]) -> Grid:
+    if len(spacing) != grid.rank or not all(np.isfinite(s) and s > 0 for s in spacing):
+        raise UsageError(
+            f"The spacing of this image is {grid.rank} positive numbers, mm by array axis. Received: {tuple(spacing)}."
+        )
+    return Grid(grid.shape, tuple(spacing), grid.origin, grid.direction)
 
 
 def _as_intensity(array: np.ndarray, name: str) -> np.ndarray:
@@ -233,8 +262,8 @@ def _as_intensity(array: np.ndarray, name: str) -> np.ndarray:
     bad = array.size - int(np.count_nonzero(np.isfinite(array)))
     if bad:
         raise AcregError(
-            f"The values of an image are finite numbers. Received: {name or 'array'} with {bad} NaN or infinite values out "
-            f"of {array.size}. Replace them, for example by 0, and write the image again."
+            f"The values of an image are finite numbers. Received: {name or 'array'} with {bad} NaN or infinite "
+            f"values out of {array.size}. Replace them, for example by 0, and write the image again."
         )
     return array
 
@@ -248,11 +277,13 @@ def _as_labels(array: np.ndarray, name: str) -> np.ndarray:
         if not np.array_equal(integers, array):
             example = array[integers != array].flat[0]
             raise AcregError(
-                f"Labels are whole numbers. Received: {name or 'array'} with the value {example}. Give a label map, not an "
-                "image or a label map that was resized with interpolation."
+                f"Labels are whole numbers. Received: {name or 'array'} with the value {example}. Give a label map, "
+                "not an image or a label map that was resized with interpolation."
             )
     if integers.size and (integers.min() < limits.min or integers.max() > limits.max):
-        raise AcregError(f"Labels fit into 32 bits. Received: {name or 'array'} with {integers.min()}..{integers.max()}.")
+        raise AcregError(
+            f"Labels fit into 32 bits. Received: {name or 'array'} with {integers.min()}..{integers.max()}."
+        )
     return np.ascontiguousarray(integers, dtype=np.int32)
 
 
@@ -260,6 +291,8 @@ def _pixels(image: Image, path: Path) -> np.ndarray:
     low, high = image.array.min(), image.array.max()
     wide = high > 255
     if image.kind == "labels" and (low < 0 or high > 65535):
-        raise AcregError(f"PNG and TIFF hold labels 0 to 65535. Received: {low}..{high} for {path}. Write it as .nii.gz.")
+        raise AcregError(
+            f"PNG and TIFF hold labels 0 to 65535. Received: {low}..{high} for {path}. Write it as .nii.gz."
+        )
     rounded = np.clip(np.rint(image.array), 0, 65535 if wide else 255)
     return rounded.astype(np.uint16 if wide else np.uint8)

@@ -61,10 +61,10 @@ class Preprocessing(BaseModel):
         """
         self._check_rank(image)
         array = resize_image(image.array, self.shape)
+        if self.intensity == "divide_by_255" and image.array.min() >= 0 and image.array.max() <= 255:
+            return (array / np.float32(255))[..., None]
         low, high = float(array.min()), float(array.max())
-        if self.intensity == "divide_by_255" and low >= 0 and high <= 255:
-            array = array / np.float32(255)
-        elif high > low:
+        if high - low > 1e-6 * max(abs(low), abs(high)):  # a smaller range is rounding
             array = ((array.astype(np.float64) - low) / (high - low)).astype(np.float32)
         else:
             array = np.zeros_like(array)
@@ -116,6 +116,6 @@ class Preprocessing(BaseModel):
     def _check_rank(self, image: Image) -> None:
         if image.grid.rank != len(self.shape):
             raise AcregError(
-                f"This preprocessing is for images with {len(self.shape)} axes. Received: {image.name or 'image'} of shape "
-                f"{image.grid.shape}. Use a model of the image's rank, or give one slice."
+                f"This preprocessing is for images with {len(self.shape)} axes. Received: {image.name or 'image'} "
+                f"of shape {image.grid.shape}. Use a model of the image's rank, or give one slice."
             )

@@ -1,0 +1,114 @@
+"""What all file formats share: which are known, checks before decoding, one message for what a decoder raises."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from acreg.errors import AcregError, UsageError
+
+PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif")
+PICTURES_WRITTEN = (".png", ".tif", ".tiff")
+NIFTI = (".nii", ".nii.gz")
+ITK = (".nrrd", ".nhdr", ".mha", ".mhd", ".dcm", ".dicom")
+ITK_WRITTEN = (".nrrd", ".mha")
+LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601
+
+
+def suffix(path: Path) -> str:
+    """The suffix that names the format, in lower case: `.nii.gz` as one."""
+    name = path.name.lower()
+    return ".nii.gz" if name.endswith(".nii.gz") else Path(name).suffix
+
+
+def check_file(path: Path) -> None:
+    """Raise `AcregError` unless `path` is a file with something in it that may be read."""
+    if not path.exists():
+        raise AcregError(f"The file must exist. Received: {path}. Check its name and folder.")
+    if not path.is_file():
+        raise AcregError(f"A single file is needed. Received: {path}, a folder. Name one image file in it.")
+    if path.stat().st_size == 0:
+        raise AcregError(
+            f"The file must hold an image. Received: {path}, which is empty (0 bytes). Get the file again."
+        )
+    if not os.access(path, os.R_OK):
+        raise AcregError(f"The file must be readable. Received: {path}, permission denied. Change its permissions.")
+
+
+def check_writable(path: Path) -> None:
+    """Raise `UsageError` unless the suffix names a format that can be written."""
+    known = PICTURES_WRITTEN + NIFTI + ITK_WRITTEN
+    if suffix(path) not in known:
+        raise UsageError(f"Images are written as {', '.join(known)}. Received: {path}. Choose one of these suffixes.")
+
+
+def is_readable_format(path: Path) -> bool:
+    """Whether the name, or for a file without a known suffix the DICOM mark inside, is of a format that is read."""
+    if suffix(path) in PICTURES + NIFTI + ITK:
+        return True
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(132)[128:] == b"DICM"
+
+
+@contextlib.contextmanager
+def decoding(path: Path) -> Iterator[None]:
+    """Turn whatever a decoder raises into one paragraph that names the file, and keep its warnings quiet."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except AcregError as error:
+        if str(path) in str(error):
+            raise
+        raise type(error)(f"{error} The file is {path}.") from error
+    except MemoryError:
+        raise AcregError(f"An image must fit into memory. Received: {path}. Its header may be damaged.") from None
+    except (
+        Exception
+    ) as error:  # decoders raise many types: OSError, SyntaxError, struct.error, zlib.error, RuntimeError
+        reason = " ".join(str(error).split())[-200:].rstrip(" .") or type(error).__name__
+        raise AcregError(
+            f"The file must be a whole {suffix(path).lstrip('.') or 'DICOM'} image. Received: {path}, which cannot be "
+            f"decoded ({reason}). It may be cut off, damaged, or of another kind than its name says; get the file "
+            "again or convert it."
+        ) from error
+
+
+def to_grey(colours: np.ndarray, path: Path, labels: bool) -> np.ndarray:
+    """One channel of `(*spatial, channels)`, 2 being grey and alpha, 3 RGB, 4 RGBA; labels need equal channels."""
+    if colours.shape[-1] in (1, 2) or channels_agree(colours):
+        return colours[..., 0]
+    if labels:
+        raise AcregError(
+            f"A label map has one value a pixel. Received: {path}, whose colour channels differ. Save the labels as "
+            "a grey image of ids."
+        )
+    return np.tensordot(colours[..., :3].astype(np.float32), np.asarray(LUMINANCE, np.float32), axes=1)
+
+
+def channels_agree(colours: np.ndarray) -> bool:
+    """Whether red, green and blue are the same everywhere."""
+    return bool((colours[..., 0] == colours[..., 1]).all() and (colours[..., 0] == colours[..., 2]).all())
+
+
+def check_colour_rank(path: Path, rank: int) -> None:
+    """Raise `AcregError` for a colour image that is not 2-D."""
+    if rank != 2:
+        raise AcregError(
+            f"Colour is read from 2-D images only. Received: {path}, a colour image with {rank} axes. Save it as grey."
+        )
+
+
+def check_rank(path: Path, shape: Sequence[int]) -> None:
+    """Raise `AcregError` for an image with other than 2 or 3 axes."""
+    if len(shape) not in (2, 3):
+        raise AcregError(
+            f"An image has 2 or 3 axes. Received: {path} of size {tuple(shape)}. Save one frame or channel as a file."
+        )

@@ -1,0 +1,67 @@
+"""PNG, JPEG, TIFF, BMP and GIF, by Pillow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from acreg.errors import AcregError
+from acreg.io.files import channels_agree, decoding, to_grey
+from acreg.io.volumes import load_itk
+
+BITS_PER_SAMPLE = 258  # TIFF tag
+
+
+def load_picture(path: Path, labels: bool) -> np.ndarray:
+    """Decode a picture to `(rows, columns)` in its own depth; colour becomes grey, see `acreg.io.read_image`."""
+    import PIL.Image
+
+    with decoding(path), PIL.Image.open(path) as picture:
+        frames = getattr(picture, "n_frames", 1)
+        if frames > 1:
+            raise AcregError(
+                f"An image file holds one frame. Received: {path} with {frames}. Save one frame, or the "
+                "stack as .nii.gz."
+            )
+        deep_colour = _is_deep_colour(picture)
+        picture.load()
+        if not deep_colour:
+            return _grey_of(picture, path, labels)
+    # Pillow cuts colour of 16 bits to 8; ITK keeps it.
+    return load_itk(path, labels)[0]
+
+
+def save_picture(pixels: np.ndarray, path: Path) -> None:
+    """Write uint8 or uint16 `(rows, columns)` as PNG or TIFF."""
+    import PIL.Image
+
+    PIL.Image.fromarray(pixels).save(path)
+
+
+def _is_deep_colour(picture: Any) -> bool:
+    """Whether the file stores several channels of more than 8 bits."""
+    bits = picture.tag_v2.get(BITS_PER_SAMPLE, 8) if hasattr(picture, "tag_v2") else 8
+    if isinstance(bits, tuple) and len(bits) > 1 and max(bits) > 8:
+        return True
+    raw = picture.tile[0][3] if picture.tile else ""
+    raw = raw[0] if isinstance(raw, tuple) and raw else raw
+    return isinstance(raw, str) and ";16" in raw and len(picture.getbands()) > 1
+
+
+def _grey_of(picture: Any, path: Path, labels: bool) -> np.ndarray:
+    mode = picture.mode
+    if mode == "1":
+        return np.asarray(picture).astype(np.uint8) * np.uint8(1 if labels else 255)
+    if mode in ("P", "PA"):
+        colours = np.asarray(picture.convert("RGBA"))[..., :3]
+        if labels and not channels_agree(colours):
+            return np.asarray(picture.getchannel(0))
+        return to_grey(colours, path, labels)
+    if mode == "L" or mode == "F" or mode.startswith("I"):
+        array = np.asarray(picture)
+        return array.astype(array.dtype.newbyteorder("="))
+    if mode in ("LA", "La"):
+        return np.asarray(picture)[..., 0]
+    return to_grey(np.asarray(picture.convert("RGBA"))[..., :3], path, labels)
