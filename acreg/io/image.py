@@ -69,7 +69,7 @@ class Image:
     ) -> Image:
         """An image of an array `(*spatial)`; spacing in mm by array axis, 1 if left out."""
         array = np.asarray(array)
-        return cls(array, Grid(array.shape, tuple(spacing or ())), kind, name)
+        return cls(array, Grid(array.shape, () if spacing is None else tuple(spacing)), kind, name)
 
 
 def read_image(path: str | os.PathLike[str], spacing: Sequence[float] | None = None) -> Image:
