@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import keras
+from keras import ops
 
-from acreg.losses import AnatomicalPrior
+from acreg.losses import AnatomicalPrior, cross_entropy, soft_dice
 from acreg.models.label_autoencoder import LabelAutoencoder
 from acreg.models.regnet import RegNet
 
@@ -25,10 +26,14 @@ class ACRegNet(RegNet):
             ``"anatomical_prior"``.
         losses: default, the paper's: ``{"ncc": 1, "total_variation_sum": 5e-5, "cross_entropy": 1,
             "anatomical_prior": 0.1}``.
+        segmentation: for the network ``"pyramid"``: it also learns to label each image (loss ``"segmentation"``: the
+            cross-entropy plus soft Dice of both images' predicted labels, mean of the two), and estimates the field
+            from features and these probabilities. Registration still needs two images and no labels.
         kwargs: the arguments of `RegNet`.
 
     Raises:
-        ValueError: the anatomical prior without an autoencoder, or one for another number of classes.
+        ValueError: the anatomical prior without an autoencoder, or one for another number of classes; segmentation with
+            another network.
 
     Source: Mansilla et al., sections 3.2 to 3.4, eq. 3 to 5.
     """
@@ -45,8 +50,14 @@ class ACRegNet(RegNet):
         num_classes: int,
         autoencoder: LabelAutoencoder | Mapping[str, Any] | None = None,
         losses: Mapping[str, float] | None = None,
+        segmentation: bool = False,
         **kwargs: Any,
     ) -> None:
+        if segmentation and kwargs.get("network") != "pyramid":
+            raise ValueError(
+                f"`segmentation` needs `network='pyramid'`. Received: network={kwargs.get('network', 'unet')!r}"
+            )
+        self.segmentation = segmentation
         if isinstance(autoencoder, Mapping):
             autoencoder = LabelAutoencoder.from_config(dict(autoencoder))
         wanted = self.DEFAULT_LOSSES if losses is None else losses
@@ -66,13 +77,28 @@ class ACRegNet(RegNet):
     def label_losses(self) -> dict[str, Any]:
         known = super().label_losses()
         known["anatomical_prior"] = self._prior
+        if self.segmentation:
+            known["segmentation"] = None
         return known
+
+    def _make_pyramid(self, classes: int, **kwargs: Any) -> Any:
+        return super()._make_pyramid(classes=classes if self.segmentation else 0, **kwargs)
+
+    def loss_terms(self, x: Mapping[str, Any], y_pred: Mapping[str, Any]) -> dict[str, Any]:
+        terms = super().loss_terms(x, y_pred)
+        if self.loss_weights.get("segmentation"):
+            terms["segmentation"] = sum(
+                ops.mean(loss(self.one_hot(x[f"{role}_labels"]), y_pred[f"{role}_probabilities"])) / 2
+                for role in ("moving", "fixed")
+                for loss in (cross_entropy, soft_dice)
+            )
+        return terms
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         if self.autoencoder is None:
-            return {**config, "autoencoder": None}
+            return {**config, "autoencoder": None, "segmentation": self.segmentation}
         nested = self.autoencoder.get_config()
         for name in ("preprocessing", "name", "trainable", "dtype"):
             nested.pop(name, None)
-        return {**config, "autoencoder": nested}
+        return {**config, "autoencoder": nested, "segmentation": self.segmentation}

@@ -74,7 +74,7 @@ class RegistrationModel(Preset, keras.Model):
         self.built = True
 
     def label_losses(self) -> dict[str, Any]:
-        """Losses on one-hot labels that this model knows, by name."""
+        """Losses on labels that this model knows, by name; None for one that a subclass computes by itself."""
         return dict(LABEL_LOSSES)
 
     def _check_losses(self) -> None:
@@ -132,15 +132,18 @@ class RegistrationModel(Preset, keras.Model):
                 raise ValueError(f"The losses {list(wanted)} need labels. Received: inputs with the keys {sorted(x)}")
             return terms
         if self.num_classes:
-            fixed, moving = (
-                ops.one_hot(x[k][..., 0], self.num_classes, dtype="float32") for k in ("fixed_labels", "moving_labels")
-            )
+            fixed, moving = self.one_hot(x["fixed_labels"]), self.one_hot(x["moving_labels"])
             warped = functional.warp(moving, y_pred["displacement"])
             for name, function in wanted.items():
-                terms[name] = ops.mean(function(fixed, warped))
+                if function is not None:
+                    terms[name] = ops.mean(function(fixed, warped))
             dice = hard_dice(x["fixed_labels"][..., 0], ops.argmax(warped, axis=-1), self.num_classes)
             self.trackers["dice"].update_state(dice)
         return terms
+
+    def one_hot(self, labels: Any) -> Any:
+        """Integer labels ``(batch, *spatial, 1)`` as float32 ``(batch, *spatial, num_classes)``."""
+        return ops.one_hot(labels[..., 0], self.num_classes, dtype="float32")
 
     def compute_loss(
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True

@@ -69,7 +69,13 @@ class RegNet(RegistrationModel):
             multiple = 2 ** (len(filters) - 1)
         else:
             filters = tuple(filters or (32, 48, 64, 64))
-            body = self._make_pyramid(rank, channels, filters, integration_steps, num_classes)
+            body = self._make_pyramid(
+                rank=rank,
+                channels=channels,
+                filters=filters,
+                integration_steps=integration_steps,
+                classes=num_classes or 0,
+            )
             multiple = 2 ** len(filters)
         super().__init__(
             body,
@@ -87,8 +93,8 @@ class RegNet(RegistrationModel):
         self.dropout = dropout
         self.head_batch_norm = head_batch_norm
 
-    def _make_pyramid(self, rank: int, channels: int, filters: Sequence[int], steps: int, classes: int | None) -> Any:
-        return pyramid(rank, channels, filters, integration_steps=steps)
+    def _make_pyramid(self, classes: int, **kwargs: Any) -> Any:
+        return pyramid(**kwargs)
 
     def get_config(self) -> dict[str, Any]:
         return {
