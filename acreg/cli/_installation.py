@@ -25,6 +25,7 @@ REQUIRED = (
     "medpy",
     "h5py",
     "matplotlib",
+    "pillow",
     "pydantic",
     "PyYAML",
     "typer",

@@ -33,7 +33,8 @@ def doctor(
     rows = [(p.name, p.installed or "missing", p.needed) for p in packages]
     table("Packages", ("package", "installed", "needed"), rows)
     out()
-    table("Machine", ("what", "value"), [*_installation.machine(), *_installation.data_folder()])
+    for name, value in (*_installation.machine(), *_installation.data_folder()):
+        out(f"{name + ':':<20}{value}")
     out()
     out(f"Keras backend: {backend.name}" + (f" {backend.version}" if backend.version else ""))
     if backend.problem:
