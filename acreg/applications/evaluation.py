@@ -251,7 +251,7 @@ def _refuse_other_results(
 
 
 def _clear(folder: Path) -> None:
-    """Remove an earlier evaluation's files, and no others: a picture of the old field beside new scores would mislead."""
+    """Remove an earlier evaluation's files alone: a picture of the old field beside new scores would mislead."""
     for name in ("summary.json", "pairs.csv"):
         (folder / name).unlink(missing_ok=True)
     for name in RESULT_NAMES:

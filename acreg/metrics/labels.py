@@ -56,8 +56,9 @@ def label_metrics(
             f"Received: warped_labels of shape {warped_labels.shape}, fixed_labels of shape {fixed_labels.shape}. "
             "Resample one onto the grid of the other first (Transform.warp_labels does)."
         )
-    steps = np.broadcast_to(np.asarray(spacing, float), (fixed_labels.ndim,)) if np.ndim(spacing) == 0 else spacing
-    steps = tuple(float(step) for step in steps)
+    steps = np.ravel(np.asarray(spacing, float)).tolist()
+    if np.ndim(spacing) == 0:
+        steps *= fixed_labels.ndim
     if len(steps) != fixed_labels.ndim or not all(np.isfinite(step) and step > 0 for step in steps):
         raise AcregError(
             "The spacing is one positive number, or one per array axis. "

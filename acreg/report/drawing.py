@@ -21,8 +21,8 @@ class PairView:
     """A registered pair in 2-D, everything on the fixed grid except `moving` and `moving_labels`.
 
     Images and label maps are `(rows, columns)`, the displacement is `(rows, columns, 2)` in voxels of the fixed grid.
-    `aspect` and `moving_aspect` are row spacing / column spacing. `before` is the moving image on the fixed grid without
-    registration.
+    `aspect` and `moving_aspect` are row spacing / column spacing. `before` is the moving image on the fixed grid, not
+    registered.
     """
 
     fixed: np.ndarray

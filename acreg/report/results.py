@@ -1,7 +1,7 @@
 """The result files of an evaluation: `pairs.csv` and `summary.json`, a folder a method.
 
 `pairs.csv` has a row a pair and label; what belongs to the pair (folding, seconds, failure) is repeated on its rows.
-Numbers are written in full, missing ones as `nan`. `summary.json` holds means over pairs, counts, failures and settings.
+Numbers are written in full, missing ones as `nan`. `summary.json` has means over pairs, counts, failures, settings.
 """
 
 from __future__ import annotations

@@ -1,0 +1,277 @@
+"""The HTML report of a comparison."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from html import escape
+
+import numpy as np
+
+from acreg.metrics import LABEL_METRICS
+from acreg.report import page
+from acreg.report.pictures import PairPictures
+from acreg.report.plots import THEMES, box_plots, label_box_plots, method_colours
+from acreg.report.results import MethodResult, PairScores, statistics_of
+from acreg.report.statistics import Comparison
+from acreg.report.tables import DIGITS, HIGHER_IS_BETTER, format_p, metric_title, order_methods, summary_table
+
+LEVEL = 0.05
+LISTED = 40
+
+
+def build_report(
+    results: Sequence[MethodResult],
+    comparisons: Sequence[Comparison],
+    worst: int = 4,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> str:
+    """The report as one self-contained HTML document.
+
+    Args:
+        results: methods on the same pairs (`check_same_pairs`), any order.
+        comparisons: what `compare_methods` found.
+        worst: pairs to show in pictures, a method.
+        progress: called with (text, done, total) before each picture.
+    """
+    results = order_methods(results)
+    dataset = results[0].summary.get("dataset", {})
+    title = f"Registration of {dataset.get('name', 'images')}"
+    parts = [
+        ("summary", "Summary", _summary(results)),
+        ("plots", "Box plots", _plots(results)),
+        ("significance", "Significance", _significance(results, comparisons)),
+        ("worst", "Worst pairs", _worst(results, worst, progress)),
+        ("labels", "Labels", _labels(results)),
+        ("failures", "Failures and absent labels", _failures(results)),
+        ("settings", "Settings", _settings(results)),
+    ]
+    links = "".join(f'<a href="#{anchor}">{escape(name)}</a>' for anchor, name, _ in parts)
+    about = (
+        f"{dataset.get('split', '?')} split, {len(results[0].pairs)} pairs, {len(results)} methods, "
+        f"distances in {results[0].unit}"
+    )
+    body = f'<header><h1>{escape(title)}</h1><div class="soft">{escape(about)}</div></header><nav>{links}</nav>'
+    body += _tiles(results) + "".join(html for *_, html in parts)
+    return page.page(title, body + f"<footer>acreg {escape(str(_environment(results[0]).get('acreg', '')))}</footer>")
+
+
+def _environment(result: MethodResult) -> dict[str, str]:
+    found = result.summary.get("environment", {})
+    return found if isinstance(found, dict) else {}
+
+
+def _name(result: MethodResult, colours: dict[str, str]) -> str:
+    return f'<span class="dot" style="background:{colours[result.name]}"></span>{escape(result.name)}'
+
+
+def _tiles(results: Sequence[MethodResult]) -> str:
+    best = results[0]
+    tiles = [("highest Dice", best.name)]
+    for metric in ("dsc", "hd", "folded_percent"):
+        numbers = statistics_of(best.values(metric))
+        if numbers["mean"] is not None:
+            tiles.append((f"its {metric_title(metric, best.unit)}", f"{numbers['mean']:.{DIGITS[metric]}f}"))
+    tiles.append(("failed registrations", str(sum(len(result.failures) for result in results))))
+    cells = "".join(
+        f'<div class="tile"><b>{escape(v)}</b><span class="soft small">{escape(k)}</span></div>' for k, v in tiles
+    )
+    return f'<div class="tiles">{cells}</div>'
+
+
+def _summary(results: Sequence[MethodResult]) -> str:
+    columns, rows = summary_table(results, bold="<strong>{}</strong>".format)
+    colours = method_colours(results)
+    rows = [[_name(result, colours), *row[1:]] for result, row in zip(results, rows)]
+    note = (
+        "Mean (population SD) over pairs; a pair counts as the unweighted mean over its foreground labels. The best mean "
+        "of a column is bold. Failed registrations have no scores and are counted, not averaged; a label that one of the "
+        "two maps lacks has no scores either and is left out of its pair's mean."
+    )
+    return page.section("summary", "Summary", page.html_table(columns, rows, kind="wide"), note)
+
+
+def _plots(results: Sequence[MethodResult]) -> str:
+    body = page.themed_image(
+        box_plots(results, "light"), box_plots(results, "dark"), "Box plots of each metric by method"
+    )
+    for metric in LABEL_METRICS:
+        body += f"<h3>{escape(metric_title(metric, results[0].unit))} by label</h3>"
+        light, dark = (label_box_plots(results, metric, theme) for theme in THEMES)
+        body += page.themed_image(light, dark, f"Box plots of {metric} by label and method")
+    note = "Box: quartiles and median; diamond: mean; whiskers: 1.5 interquartile ranges. Above, each dot is a pair."
+    return page.section("plots", "Box plots", body, note)
+
+
+def _significance(results: Sequence[MethodResult], comparisons: Sequence[Comparison]) -> str:
+    if not comparisons:
+        return page.section("significance", "Significance", "<p>One method: nothing to compare.</p>")
+    found = {(c.metric, c.first, c.second): c for c in comparisons}
+    names = [result.name for result in results]
+    body = ""
+    for metric in dict.fromkeys(c.metric for c in comparisons):
+        rows = ""
+        for row in names:
+            cells = "".join(_cell(found, metric, row, column) for column in names)
+            rows += f"<tr><th>{escape(row)}</th>{cells}</tr>"
+        head = "".join(f"<th>{escape(name)}</th>" for name in names)
+        body += (
+            f"<div><h3>{escape(metric_title(metric, results[0].unit))}</h3><div class='scroll'><table class='matrix'>"
+            f"<thead><tr><th></th>{head}</tr></thead><tbody>{rows}</tbody></table></div></div>"
+        )
+    note = (
+        "Two-sided paired Wilcoxon signed-rank tests, p Bonferroni-corrected within a metric by the number of pairs of "
+        f"methods ({comparisons[0].comparisons}). A cell shows the mean difference row - column and p; green: the row is "
+        f"better at p < {LEVEL}, red: worse. Image pairs that share a subject are not independent, so p is a guide, "
+        "not a proof."
+    )
+    return page.section("significance", "Significance", f'<div class="matrices">{body}</div>', note)
+
+
+def _cell(found: dict[tuple[str, str, str], Comparison], metric: str, row: str, column: str) -> str:
+    comparison, sign = found.get((metric, row, column)), 1.0
+    if comparison is None:
+        comparison, sign = found.get((metric, column, row)), -1.0
+    if comparison is None:
+        return "<td></td>"
+    difference = sign * comparison.mean_difference
+    kind = "same"
+    if comparison.p_corrected < LEVEL and math.isfinite(comparison.median_difference):
+        ahead = sign * (comparison.median_difference or comparison.mean_difference)
+        kind = "better" if (ahead > 0) == (metric in HIGHER_IS_BETTER) else "worse"
+    shown = f"{difference:+.{DIGITS[metric]}f}" if math.isfinite(difference) else "–"
+    p = format_p(comparison.p_corrected)
+    return f'<td class="{kind}">{shown}<span class="sub">p {escape(p if p.startswith("<") else "= " + p)}</span></td>'
+
+
+def _worst(results: Sequence[MethodResult], worst: int, progress: Callable[[str, int, int], None] | None) -> str:
+    shown = [result for result in results if not result.is_baseline] or list(results)
+    pictures, body = PairPictures(), ""
+    total = sum(min(worst, len(result.pairs)) for result in shown)
+    done = 0
+    for result in shown:
+        inner = ""
+        for rank, pair in enumerate(result.worst_first()[:worst], start=1):
+            if progress:
+                progress(result.name, done, total)
+            done += 1
+            inner += _pair(result, pair, rank, pictures)
+        rows = [_pair_row(pair) for pair in result.worst_first()[:LISTED]]
+        columns = ["Fixed <- moving", *(metric_title(m, result.unit) for m in DIGITS)]
+        listed = f"The {len(rows)} worst of {len(result.pairs)} pairs"
+        inner += f"<details><summary>{listed}</summary>{page.html_table(columns, rows)}</details>"
+        opened = " open" if result is shown[0] else ""
+        body += f"<details{opened}><summary>{escape(result.name)}</summary>{inner}</details>"
+    if progress:
+        progress("", total, total)
+    note = (
+        "By Dice, the worst first, failed ones before all. Outlines: fixed labels green, moving and warped ones orange. "
+        "Grid: where a regular grid of the fixed image looks in the moving one. det J: white 1, red above, blue below, "
+        "magenta folded (0 or less). Volumes show one slice."
+    )
+    return page.section("worst", "Worst pairs", body, note)
+
+
+def _pair(result: MethodResult, pair: PairScores, rank: int, pictures: PairPictures) -> str:
+    panels, reason = pictures.panels(result, pair)
+    scores = f"failed: {pair.failure}" if pair.failure else _scores(result, pair)
+    drawn = "".join(
+        f"<figure>{page.image(png, f'{caption}, {pair.fixed} <- {pair.moving}')}"
+        f"<figcaption>{escape(caption)}</figcaption></figure>"
+        for caption, png in panels
+    )
+    if not panels:
+        drawn = f'<p class="soft small">No picture: {escape(reason)}</p>'
+    return (
+        f'<div class="pair"><div><b>{rank}. {escape(pair.fixed)} &larr; {escape(pair.moving)}</b> '
+        f'<span class="soft small">{escape(scores)}</span></div><div class="panels">{drawn}</div></div>'
+    )
+
+
+def _scores(result: MethodResult, pair: PairScores) -> str:
+    shown = [f"{metric_title(m, result.unit)} {_number(pair.value(m), m)}" for m in DIGITS if m != "seconds"]
+    labels = [f"{name} {_number(pair.labels[label]['dsc'], 'dsc')}" for label, name in result.label_names.items()]
+    return ", ".join(shown) + (f"; DSC of {', '.join(labels)}" if len(labels) > 1 else "")
+
+
+def _pair_row(pair: PairScores) -> list[str]:
+    return [f"{escape(pair.fixed)} &larr; {escape(pair.moving)}", *(_number(pair.value(m), m) for m in DIGITS)]
+
+
+def _number(value: float, metric: str) -> str:
+    return f"{value:.{DIGITS[metric]}f}" if np.isfinite(value) else "–"
+
+
+def _labels(results: Sequence[MethodResult]) -> str:
+    columns = ["Label", "Method", *(metric_title(m, results[0].unit) for m in LABEL_METRICS), "Pairs", "Absent"]
+    colours, rows = method_colours(results), []
+    for label, name in results[0].label_names.items():
+        for index, result in enumerate(results):
+            cells = []
+            for metric in LABEL_METRICS:
+                numbers = statistics_of(result.values(metric, label))
+                digits = DIGITS[metric]
+                text = "–" if numbers["mean"] is None else f"{numbers['mean']:.{digits}f} ({numbers['sd']:.{digits}f})"
+                cells.append(text)
+            count = str(statistics_of(result.values("dsc", label))["n"])
+            first = f"<b>{escape(name)}</b>" if index == 0 else ""
+            rows.append([first, _name(result, colours), *cells, count, str(result.absent()[label])])
+    return page.section("labels", "Labels", page.html_table(columns, rows, text_columns=[1], kind="wide"))
+
+
+def _failures(results: Sequence[MethodResult]) -> str:
+    rows = [
+        [escape(result.name), escape(pair.fixed), escape(pair.moving), escape(pair.failure)]
+        for result in results
+        for pair in result.failures
+    ]
+    for result in results:
+        rows += [
+            [
+                escape(result.name),
+                escape(pair.fixed),
+                escape(pair.moving),
+                f"{escape(name)} is absent in one of the maps",
+            ]
+            for pair in result.pairs
+            for label, name in result.label_names.items()
+            if not pair.failure and not np.isfinite(pair.labels[label]["dsc"])
+        ]
+    if not rows:
+        return page.section("failures", "Failures and absent labels", "<p>None.</p>")
+    table = page.html_table(
+        ["Method", "Fixed", "Moving", "What happened"], rows[:200], text_columns=[1, 2, 3], kind="wide"
+    )
+    more = f"<p>{len(rows) - 200} more are in the pairs.csv files.</p>" if len(rows) > 200 else ""
+    return page.section("failures", "Failures and absent labels", table + more)
+
+
+def _settings(results: Sequence[MethodResult]) -> str:
+    first = results[0].summary
+    rows = [
+        [escape(f"{group} {key}"), f"<code>{escape(_text(value))}</code>"]
+        for group in ("dataset", "settings", "environment")
+        for key, value in (first.get(group) or {}).items()
+    ]
+    body = page.html_table(["Setting", "Value"], rows, text_columns=[1], kind="wide")
+    rows = [
+        [
+            escape(r.name),
+            f"<code>{escape(str(r.summary.get('preset', '') or '–'))}</code>",
+            escape(str(r.summary.get("started", ""))),
+            escape(", ".join(f"{k} {v}" for k, v in _environment(r).items() if k in ("acreg", "keras", "tensorflow"))),
+        ]
+        for r in results
+    ]
+    return page.section(
+        "settings",
+        "Settings",
+        page.html_table(["Method", "Preset", "Started", "Versions"], rows, text_columns=[1, 2, 3], kind="wide")
+        + "<br>"
+        + body,
+    )
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,105 @@
+"""The frame of an HTML report: one file, without scripts and without anything from the network."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from html import escape
+
+STYLE = """
+:root { color-scheme: light dark;
+  --ground: #f5f7fa; --card: #ffffff; --ink: #1d2731; --soft: #5b6876; --line: #dde3ea; --accent: #0072b2;
+  --good: #d9f2e3; --good-ink: #10613a; --bad: #fbe0da; --bad-ink: #93311c; --none: #eef1f4; }
+@media (prefers-color-scheme: dark) { :root {
+  --ground: #12171d; --card: #1a2129; --ink: #e4eaf0; --soft: #9aa7b4; --line: #303a45; --accent: #56b4e9;
+  --good: #14432b; --good-ink: #8fe3b4; --bad: #512219; --bad-ink: #f7b3a3; --none: #242d37; } }
+* { box-sizing: border-box; }
+body { margin: 0; background: var(--ground); color: var(--ink);
+  font: 15px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
+main { max-width: 1180px; margin: 0 auto; padding: 28px 20px 60px; }
+h1 { font-size: 27px; line-height: 1.25; margin: 0 0 4px; letter-spacing: -.01em; }
+h2 { font-size: 19px; margin: 0 0 4px; }
+h3 { font-size: 15px; margin: 18px 0 8px; }
+p { margin: 4px 0 12px; max-width: 82ch; }
+.soft { color: var(--soft); }
+.small { font-size: 13px; }
+nav { display: flex; flex-wrap: wrap; gap: 6px 18px; margin: 14px 0 20px; font-size: 14px; }
+a { color: var(--accent); text-decoration: none; } a:hover { text-decoration: underline; }
+section { background: var(--card); border: 1px solid var(--line); border-radius: 12px;
+  padding: 20px 22px; margin: 0 0 18px; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(160px, 1fr)); gap: 12px; margin: 0 0 18px; }
+.tile { background: var(--card); border: 1px solid var(--line); border-radius: 12px; padding: 12px 16px; }
+.tile b { display: block; font-size: 21px;
+  font-variant-numeric: tabular-nums; overflow-wrap: anywhere; line-height: 1.3; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 14px; }
+table.wide { width: 100%; }
+th, td { padding: 7px 11px; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
+th:first-child, td:first-child { text-align: left; }
+thead th { color: var(--soft); font-weight: 600; font-size: 13px; border-bottom-width: 2px; }
+tbody tr:last-child td { border-bottom: 0; }
+td.text { text-align: left; white-space: normal; overflow-wrap: anywhere; }
+table.matrix td, table.matrix th { text-align: center; }
+table.matrix th:first-child { text-align: left; font-weight: 500; }
+.better { background: var(--good); color: var(--good-ink); } .worse { background: var(--bad); color: var(--bad-ink); }
+.same { background: var(--none); color: var(--soft); }
+.matrices { display: grid; grid-template-columns: repeat(auto-fit, minmax(430px, 1fr)); gap: 8px 28px; }
+.sub { display: block; font-size: 11.5px; opacity: .85; }
+details { border-top: 1px solid var(--line); padding: 10px 0; } details:last-child { padding-bottom: 0; }
+summary { cursor: pointer; font-weight: 600; }
+.pair { margin: 14px 0 20px; }
+.panels { display: grid; grid-template-columns: repeat(auto-fill, minmax(200px, 1fr)); gap: 12px; }
+figure { margin: 0; } figcaption { font-size: 12.5px; color: var(--soft); padding-top: 4px; }
+img { max-width: 100%; height: auto; display: block; } .panels img { width: 100%; border-radius: 6px; }
+.dot { display: inline-block; width: 10px; height: 10px; border-radius: 3px; margin-right: 8px; }
+code { font: 13px ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; overflow-wrap: anywhere; }
+footer { color: var(--soft); font-size: 13px; text-align: center; }
+@media print { body { background: none; } section, .tile { break-inside: avoid; } nav { display: none; } }
+"""
+
+
+def page(title: str, body: str) -> str:
+    """A whole document; `title` is plain text, `body` HTML."""
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
+    )
+
+
+def section(anchor: str, title: str, body: str, note: str = "") -> str:
+    """A card with a heading; `note` is plain text under it."""
+    text = f'<p class="soft small">{escape(note)}</p>' if note else ""
+    return f'<section id="{anchor}"><h2>{escape(title)}</h2>{text}{body}</section>'
+
+
+def html_table(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], text_columns: Sequence[int] = (), kind: str = ""
+) -> str:
+    """A table of HTML cells (escape them before); `text_columns` are left-aligned and may wrap."""
+    head = "".join(f"<th>{escape(column)}</th>" for column in columns)
+    body = "".join(
+        "<tr>"
+        + "".join(f'<td class="text">{c}</td>' if i in text_columns else f"<td>{c}</td>" for i, c in enumerate(row))
+        + "</tr>"
+        for row in rows
+    )
+    return (
+        f'<div class="scroll"><table class="{kind}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    )
+
+
+def data_uri(png: bytes) -> str:
+    """A PNG as a `data:` address."""
+    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
+
+
+def image(png: bytes, text: str) -> str:
+    """An embedded picture with its alternative text."""
+    return f'<img src="{data_uri(png)}" alt="{escape(text, quote=True)}">'
+
+
+def themed_image(light: bytes, dark: bytes, text: str) -> str:
+    """A chart in the reader's colour scheme."""
+    source = f'<source media="(prefers-color-scheme: dark)" srcset="{data_uri(dark)}">'
+    return f"<picture>{source}{image(light, text)}</picture>"
