@@ -18,6 +18,7 @@ OVERSAMPLING = 4
 """Pixels are moved on a grid so many times finer than the result, then averaged."""
 MAXIMUM_ROTATION = 0.35  # radians
 SCALES = (0.7, 1.4)
+MINIMUM_CORRELATION = 0.1  # squared
 
 
 def pad_square(array: np.ndarray) -> np.ndarray:
@@ -39,7 +40,8 @@ def align(
 
     Returns:
         Image float32 and labels int32, ``(size, size)``, zero outside the original image; and whether the registration
-        was plausible (rotation under 0.35 rad, scale within 0.7 to 1.4). If it was not, the image is only centred.
+        was plausible (rotation under 0.35 rad, scale within 0.7 to 1.4, squared correlation over 0.1). If it was not,
+        the image is only centred.
     """
     import SimpleITK as sitk
 
@@ -111,6 +113,7 @@ def _register(reference: np.ndarray, image: np.ndarray) -> tuple[Any, bool]:
         found = sitk.Similarity2DTransform(sitk.CompositeTransform(method.Execute(fixed, moving)).GetNthTransform(0))
     except RuntimeError:  # ITK's way of saying that the images did not overlap or have no contrast
         return start, False
-    if abs(found.GetAngle()) > MAXIMUM_ROTATION or not SCALES[0] <= found.GetScale() <= SCALES[1]:
-        return start, False
-    return found, True
+    turned = abs(found.GetAngle()) > MAXIMUM_ROTATION
+    scaled = not SCALES[0] <= found.GetScale() <= SCALES[1]
+    unlike = not -method.GetMetricValue() >= MINIMUM_CORRELATION  # also when it is not a number
+    return (start, False) if turned or scaled or unlike else (found, True)

@@ -59,10 +59,10 @@ class CheckResult:
 def check(folder: Path | str, progress: Progress | None = None) -> CheckResult:
     """Check a dataset's folder (or manifest CSV): the manifest, then every file by decoding it.
 
-    Errors: empty cells, unknown splits, a subject on several lines or in two splits, missing or unreadable files, sizes
-    of image and labels that differ, label values outside the set, the same image content in two splits, labels for a part
-    of a split only, a faulty ``dataset.json``. Warnings: empty labels, a label of the set that a subject lacks, a constant
-    image, the same image twice in a split, the same group in two splits, a split without subjects.
+    Errors: empty cells, unknown splits, a subject on several lines or in two splits, missing or unreadable files,
+    sizes of image and labels that differ, label values outside the set, the same image content in two splits, labels
+    for a part of a split only, a faulty ``dataset.json``. Warnings: empty labels, a label of the set that a subject
+    lacks, a constant image, the same image twice in a split, the same group in two splits, a split without subjects.
 
     Raises:
         AcregError: no manifest, or one whose table cannot be read (empty, a column missing).

@@ -261,7 +261,7 @@ def dataset_folder(name_or_path: str | Path) -> Path:
 
 
 def _phantoms_folder() -> Path:
-    from acreg.data import phantoms
+    import acreg.data.phantoms as phantoms
 
     # Phantoms of another version of the generator are other images: its source is part of the folder's name.
     version = hashlib.sha256(Path(phantoms.__file__).read_bytes()).hexdigest()[:10]

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import errno
+import json
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from acreg.cli.main import main
+
+
+@pytest.fixture
+def source(tmp_path):
+    rng = np.random.default_rng(0)
+    root = tmp_path / "JSRT"
+    for i in range(1, 6):
+        for what in ("images", "labels"):
+            array = rng.integers(0, 255, (16, 16)) if what == "images" else np.arange(256).reshape(16, 16) // 64
+            path = root / "LR_16" / what / f"JPCLN{i:03d}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            PIL.Image.fromarray(array.astype(np.uint8)).save(path)
+    return root
+
+
+def _prepare(source, out, *more):
+    arguments = ["--source", str(source), "--out", str(out), "--size", "16", *more]
+    return main(["--quiet", "data", "prepare", "jsrt", *arguments])
+
+
+def test_prepare_then_check(source, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert _prepare(source, out) == 0
+    assert "5 subjects (3 train, 1 validation, 1 test)" in capsys.readouterr().out
+    assert main(["data", "check", str(out)]) == 0
+    assert "Nothing is wrong." in capsys.readouterr().out
+
+
+def test_check_finds_a_dataset_by_name(source, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("ACREG_DATA", str(tmp_path / "root"))
+    assert _prepare(source, tmp_path / "root" / "lungs") == 0
+    assert main(["data", "check", "lungs"]) == 0
+
+
+def test_check_prints_a_line_per_finding_and_returns_1(source, tmp_path, capsys):
+    out = tmp_path / "out"
+    _prepare(source, out)
+    (out / "images" / "JPCLN001.png").write_bytes(b"")
+    (out / "labels" / "JPCLN002.png").unlink()
+    capsys.readouterr()
+    assert main(["data", "check", str(out)]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[1].strip() for line in lines if line.startswith("error")] == ["JPCLN001", "JPCLN002"]
+    assert lines[-1] == "2 errors, 0 warnings."
+    assert main(["data", "check", str(out), "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert [f["where"] for f in found["findings"]] == ["JPCLN001", "JPCLN002"]
+    assert found["subjects"] == {"train": 3, "validation": 1, "test": 1}
+
+
+def test_warnings_alone_return_0(source, tmp_path, capsys):
+    out = tmp_path / "out"
+    _prepare(source, out)
+    PIL.Image.fromarray(np.zeros((16, 16), np.uint8)).save(out / "labels" / "JPCLN001.png")
+    assert main(["data", "check", str(out)]) == 0
+    assert "0 errors, 1 warnings." in capsys.readouterr().out
+
+
+def test_a_full_disk_is_one_paragraph(source, tmp_path, capsys, monkeypatch):
+    def full(image, path):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr("acreg.data.prepare.write_image", full)
+    assert _prepare(source, tmp_path / "out") == 1
+    error = capsys.readouterr().err
+    assert "Traceback" not in error
+    assert "disk" in error or "space" in error
+    assert not (tmp_path / "out" / "manifest.csv").exists()
+
+
+def test_own_folder(source, tmp_path, capsys):
+    assert main(["data", "prepare", "folder", "--source", str(source / "LR_16")]) == 0
+    assert (source / "LR_16" / "manifest.csv").is_file()
+    assert main(["data", "check", str(source / "LR_16")]) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["jrst", "--source", ".", "--out", "x"], 2, "Did you mean jsrt"),
+        (["jsrt", "--source", "."], 2, "Add --out"),
+        (["jsrt", "--source", "nowhere", "--out", "x"], 1, "must be a folder"),
+        (["folder", "--source", ".", "--size", "64"], 2, "Leave these out"),
+        (["jsrt", "--out", "x"], 2, "--source"),
+    ],
+)
+def test_wrong_use(arguments, code, message, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["data", "prepare", *arguments]) == code
+    assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_check_of_nothing(tmp_path, capsys):
+    assert main(["data", "check", str(tmp_path)]) == 1
+    assert "manifest.csv" in capsys.readouterr().err
