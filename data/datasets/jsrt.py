@@ -7,6 +7,7 @@ High values of an ``.IMG`` are dark film (air), so they are inverted: bone is br
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -19,20 +20,22 @@ from acreg.io import read_labels
 SIDE = 2048
 PIXEL_MM = 0.175
 LARGEST = 4095  # 12 bits
+DEPTH = 5
 ORGANS = ("left lung", "right lung", "heart")
 
 
 def find_original(root: Path) -> list[Item]:
-    """The ``.IMG`` files anywhere below ``root``, with their masks by organ; no masks where none was found.
+    """The ``.IMG`` files below ``root``, with their masks by organ; no masks where none was found.
 
     Raises:
         AcregError: a subject has some of its three masks only.
     """
-    images = {p.stem: p for p in sorted(root.rglob("*")) if p.suffix.lower() == ".img"}
+    files = _files(root)
+    images = {p.stem: p for p in files if p.suffix.lower() == ".img"}
     if not images:
         return []
     masks: dict[str, dict[str, Path]] = {}
-    for path in sorted(root.rglob("*")):
+    for path in files:
         if path.suffix.lower() == ".gif" and path.parent.name.lower() in ORGANS:
             masks.setdefault(path.stem, {})[path.parent.name.lower()] = path
     for subject, found in masks.items():
@@ -48,6 +51,16 @@ def find_original(root: Path) -> list[Item]:
             "Unpack the SCR masks (folders fold1/masks/left lung and so on) below the same folder."
         )
     return [Item(subject, path, masks.get(subject, {})) for subject, path in images.items()]
+
+
+def _files(root: Path) -> list[Path]:
+    """``.IMG`` and ``.gif`` files up to five folders deep; folders that may not be read are passed over."""
+    found = []
+    for folder, folders, names in os.walk(root):
+        if len(Path(folder).relative_to(root).parts) >= DEPTH:
+            folders.clear()
+        found += [Path(folder, name) for name in names if name.lower().endswith((".img", ".gif"))]
+    return sorted(found)
 
 
 def read_img(path: Path) -> np.ndarray:
