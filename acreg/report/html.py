@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Sequence
 from html import escape
 
@@ -72,7 +73,12 @@ def _tiles(results: Sequence[MethodResult]) -> str:
     for metric in ("dsc", "hd", "folded_percent"):
         numbers = statistics_of(best.values(metric))
         if numbers["mean"] is not None:
-            tiles.append((f"its {metric_title(metric, best.unit)}", f"{numbers['mean']:.{DIGITS[metric]}f}"))
+            tiles.append(
+                (
+                    f"its {metric_title(metric, best.unit).replace('Folded', 'folded')}",
+                    f"{numbers['mean']:.{DIGITS[metric]}f}",
+                )
+            )
     tiles.append(("failed registrations", str(sum(len(result.failures) for result in results))))
     cells = "".join(
         f'<div class="tile"><b>{escape(v)}</b><span class="soft small">{escape(k)}</span></div>' for k, v in tiles
@@ -84,10 +90,11 @@ def _summary(results: Sequence[MethodResult]) -> str:
     columns, rows = summary_table(results, bold="<strong>{}</strong>".format)
     colours = method_colours(results)
     rows = [[_name(result, colours), *row[1:]] for result, row in zip(results, rows)]
+    rows = [[re.sub(r" (\([\d.]+\))", r'<span class="sd">\1</span>', cell) for cell in row] for row in rows]
     note = (
-        "Mean (population SD) over pairs; a pair counts as the unweighted mean over its foreground labels. The best mean "
-        "of a column is bold. Failed registrations have no scores and are counted, not averaged; a label that one of the "
-        "two maps lacks has no scores either and is left out of its pair's mean."
+        "Mean (population SD) over pairs; a pair counts as the unweighted mean over its foreground labels. The best "
+        "mean of a column is bold. Failed registrations have no scores and are counted, not averaged. Absent: labels "
+        "that one of the two maps lacks; they have no scores either and are left out of their pair's mean."
     )
     return page.section("summary", "Summary", page.html_table(columns, rows, kind="wide"), note)
 
@@ -100,7 +107,7 @@ def _plots(results: Sequence[MethodResult]) -> str:
         body += f"<h3>{escape(metric_title(metric, results[0].unit))} by label</h3>"
         light, dark = (label_box_plots(results, metric, theme) for theme in THEMES)
         body += page.themed_image(light, dark, f"Box plots of {metric} by label and method")
-    note = "Box: quartiles and median; diamond: mean; whiskers: 1.5 interquartile ranges. Above, each dot is a pair."
+    note = "Box: quartiles and median; diamond: mean; whiskers: 1.5 interquartile ranges. Dots: pairs."
     return page.section("plots", "Box plots", body, note)
 
 
@@ -122,8 +129,8 @@ def _significance(results: Sequence[MethodResult], comparisons: Sequence[Compari
         )
     note = (
         "Two-sided paired Wilcoxon signed-rank tests, p Bonferroni-corrected within a metric by the number of pairs of "
-        f"methods ({comparisons[0].comparisons}). A cell shows the mean difference row - column and p; green: the row is "
-        f"better at p < {LEVEL}, red: worse. Image pairs that share a subject are not independent, so p is a guide, "
+        f"methods ({comparisons[0].comparisons}). A cell shows the mean difference row - column, and p. Green: the row "
+        f"is better at p < {LEVEL}; red: worse. Image pairs that share a subject are not independent, so p is a guide, "
         "not a proof."
     )
     return page.section("significance", "Significance", f'<div class="matrices">{body}</div>', note)
@@ -140,7 +147,7 @@ def _cell(found: dict[tuple[str, str, str], Comparison], metric: str, row: str, 
     if comparison.p_corrected < LEVEL and math.isfinite(comparison.median_difference):
         ahead = sign * (comparison.median_difference or comparison.mean_difference)
         kind = "better" if (ahead > 0) == (metric in HIGHER_IS_BETTER) else "worse"
-    shown = f"{difference:+.{DIGITS[metric]}f}" if math.isfinite(difference) else "–"
+    shown = f"{difference:+.{DIGITS[metric]}f}".replace("-", "&minus;") if math.isfinite(difference) else "–"
     p = format_p(comparison.p_corrected)
     return f'<td class="{kind}">{shown}<span class="sub">p {escape(p if p.startswith("<") else "= " + p)}</span></td>'
 
@@ -166,9 +173,9 @@ def _worst(results: Sequence[MethodResult], worst: int, progress: Callable[[str,
     if progress:
         progress("", total, total)
     note = (
-        "By Dice, the worst first, failed ones before all. Outlines: fixed labels green, moving and warped ones orange. "
-        "Grid: where a regular grid of the fixed image looks in the moving one. det J: white 1, red above, blue below, "
-        "magenta folded (0 or less). Volumes show one slice."
+        "By Dice, the worst first, failed ones before all. Outlines: fixed labels green, moving and warped ones "
+        "orange. Grid: where a regular grid of the fixed image looks in the moving one. det J: white 1, red above, "
+        "blue below, magenta folded (0 or less). Volumes show one slice."
     )
     return page.section("worst", "Worst pairs", body, note)
 

@@ -16,11 +16,11 @@ STYLE = """
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--ground); color: var(--ink);
   font: 15px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
-main { max-width: 1180px; margin: 0 auto; padding: 28px 20px 60px; }
+main { max-width: 1240px; margin: 0 auto; padding: 28px 20px 60px; }
 h1 { font-size: 27px; line-height: 1.25; margin: 0 0 4px; letter-spacing: -.01em; }
 h2 { font-size: 19px; margin: 0 0 4px; }
 h3 { font-size: 15px; margin: 18px 0 8px; }
-p { margin: 4px 0 12px; max-width: 82ch; }
+p { margin: 4px 0 12px; max-width: 110ch; }
 .soft { color: var(--soft); }
 .small { font-size: 13px; }
 nav { display: flex; flex-wrap: wrap; gap: 6px 18px; margin: 14px 0 20px; font-size: 14px; }
@@ -34,11 +34,12 @@ section { background: var(--card); border: 1px solid var(--line); border-radius:
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 14px; }
 table.wide { width: 100%; }
-th, td { padding: 7px 11px; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
+th, td { padding: 7px 10px; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; }
 thead th { color: var(--soft); font-weight: 600; font-size: 13px; border-bottom-width: 2px; }
 tbody tr:last-child td { border-bottom: 0; }
-td.text { text-align: left; white-space: normal; overflow-wrap: anywhere; }
+.sd { display: block; font-size: 12px; color: var(--soft); font-weight: 400; }
+th.text, td.text { text-align: left; } td.text { white-space: normal; overflow-wrap: anywhere; }
 table.matrix td, table.matrix th { text-align: center; }
 table.matrix th:first-child { text-align: left; font-weight: 500; }
 .better { background: var(--good); color: var(--good-ink); } .worse { background: var(--bad); color: var(--bad-ink); }
@@ -48,7 +49,7 @@ table.matrix th:first-child { text-align: left; font-weight: 500; }
 details { border-top: 1px solid var(--line); padding: 10px 0; } details:last-child { padding-bottom: 0; }
 summary { cursor: pointer; font-weight: 600; }
 .pair { margin: 14px 0 20px; }
-.panels { display: grid; grid-template-columns: repeat(auto-fill, minmax(200px, 1fr)); gap: 12px; }
+.panels { display: grid; grid-template-columns: repeat(auto-fill, minmax(230px, 1fr)); gap: 12px; }
 figure { margin: 0; } figcaption { font-size: 12.5px; color: var(--soft); padding-top: 4px; }
 img { max-width: 100%; height: auto; display: block; } .panels img { width: 100%; border-radius: 6px; }
 .dot { display: inline-block; width: 10px; height: 10px; border-radius: 3px; margin-right: 8px; }
@@ -77,7 +78,10 @@ def html_table(
     columns: Sequence[str], rows: Sequence[Sequence[str]], text_columns: Sequence[int] = (), kind: str = ""
 ) -> str:
     """A table of HTML cells (escape them before); `text_columns` are left-aligned and may wrap."""
-    head = "".join(f"<th>{escape(column)}</th>" for column in columns)
+    head = "".join(
+        f'<th class="text">{escape(c)}</th>' if i in text_columns else f"<th>{escape(c)}</th>"
+        for i, c in enumerate(columns)
+    )
     body = "".join(
         "<tr>"
         + "".join(f'<td class="text">{c}</td>' if i in text_columns else f"<td>{c}</td>" for i, c in enumerate(row))

@@ -56,7 +56,7 @@ def summary_table(
 ) -> tuple[list[str], list[list[str]]]:
     """Columns and rows: mean (population SD) over pairs, counts; `bold` wraps the best of a column."""
     unit = results[0].unit
-    columns = ["Method", *(metric_title(m, unit) for m in METRICS), "Pairs", "Failed", "Absent labels"]
+    columns = ["Method", *(metric_title(m, unit) for m in METRICS), "Pairs", "Failed", "Absent"]
     best = best_methods(results)
     rows = []
     for result in results:
@@ -107,7 +107,7 @@ def write_csv(columns: Sequence[str], rows: Sequence[Sequence[object]], path: Pa
 
 
 def format_p(p: float) -> str:
-    """`0.012`, `< 0.001`, `–` for none."""
+    """`0.0123`, `< 0.001`, `–` for none."""
     if not math.isfinite(p):
         return "–"
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+    return "< 0.001" if p < 0.001 else f"{p:.4f}"
