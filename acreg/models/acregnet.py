@@ -10,6 +10,7 @@ from keras import ops
 
 from acreg.losses import AnatomicalPrior, cross_entropy, soft_dice
 from acreg.models.label_autoencoder import LabelAutoencoder
+from acreg.models.pyramid import pyramid
 from acreg.models.regnet import RegNet
 
 
@@ -58,21 +59,24 @@ class ACRegNet(RegNet):
                 f"`segmentation` needs `network='pyramid'`. Received: network={kwargs.get('network', 'unet')!r}"
             )
         self.segmentation = segmentation
-        if isinstance(autoencoder, Mapping):
-            autoencoder = LabelAutoencoder.from_config(dict(autoencoder))
+        prior: LabelAutoencoder | None = None
+        if isinstance(autoencoder, LabelAutoencoder):
+            prior = autoencoder
+        elif autoencoder is not None:
+            prior = LabelAutoencoder.from_config(dict(autoencoder))
         wanted = self.DEFAULT_LOSSES if losses is None else losses
-        if wanted.get("anatomical_prior") and autoencoder is None:
+        if wanted.get("anatomical_prior") and prior is None:
             raise ValueError(
                 "The loss 'anatomical_prior' compares codes and needs a trained `autoencoder`. Received: None"
             )
-        if autoencoder is not None and autoencoder.num_classes != num_classes:
+        if prior is not None and prior.num_classes != num_classes:
             raise ValueError(
                 "The autoencoder must know the same labels as the model. "
-                f"Received: autoencoder.num_classes={autoencoder.num_classes}, num_classes={num_classes}"
+                f"Received: autoencoder.num_classes={prior.num_classes}, num_classes={num_classes}"
             )
-        self._prior = None if autoencoder is None else AnatomicalPrior(autoencoder)
+        self._prior = None if prior is None else AnatomicalPrior(prior)
         super().__init__(num_classes=num_classes, losses=wanted, **kwargs)
-        self.autoencoder = autoencoder
+        self.autoencoder = prior
 
     def label_losses(self) -> dict[str, Any]:
         known = super().label_losses()
@@ -82,7 +86,7 @@ class ACRegNet(RegNet):
         return known
 
     def _make_pyramid(self, classes: int, **kwargs: Any) -> Any:
-        return super()._make_pyramid(classes=classes if self.segmentation else 0, **kwargs)
+        return pyramid(classes=classes if self.segmentation else 0, **kwargs)
 
     def loss_terms(self, x: Mapping[str, Any], y_pred: Mapping[str, Any]) -> dict[str, Any]:
         terms = super().loss_terms(x, y_pred)

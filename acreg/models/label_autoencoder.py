@@ -86,7 +86,8 @@ class LabelAutoencoder(Preset, keras.Model):
         for i, (n, strides) in enumerate(plan, start=1):
             x = self._conv(x, n, f"encoder{i}", strides)
         x = layers.Dense(self.code_size, name="code")(layers.Flatten(name="flatten")(x))
-        return keras.Model(one_hot, layers.Activation("linear", dtype="float32", name="code_float32")(x), name="encoder")
+        x = layers.Activation("linear", dtype="float32", name="code_float32")(x)
+        return keras.Model(one_hot, x, name="encoder")
 
     def _make_decoder(self) -> keras.Model:
         small = tuple(n // 8 for n in self.shape)

@@ -50,7 +50,7 @@ class Preset:
             config.pop(name, None)
         content = {"format": FORMAT, "acreg": acreg.__version__, "class": type(self).__name__, "config": config}
         with atomic_path(folder / "model_card.md") as path:
-            path.write_text(card or f"# {folder.name}\n\nNo model card was written for this preset.\n", encoding="utf-8")
+            path.write_text(card or f"# {folder.name}\n\nThis preset has no model card.\n", encoding="utf-8")
         with atomic_path(folder / "config.json") as path:
             path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         return folder
@@ -79,7 +79,8 @@ def from_preset(name_or_folder: str | os.PathLike[str]) -> Any:
     weights = folder / "model.weights.h5"
     if not weights.is_file():
         raise AcregError(
-            f"A preset folder must hold model.weights.h5. Received: {folder}, which has none. Get the whole folder again."
+            f"A preset folder must hold model.weights.h5. Received: {folder}, which has none. "
+            "Get the whole folder again."
         )
     try:
         model.load_weights(weights)

@@ -62,7 +62,8 @@ def pyramid(
         x = layers.Concatenate(name=f"level{level}_pair")(parts)
         for part in "ab":
             x = convolution(rank, filters[level - 1], name=f"level{level}_{part}")(x)
-            x = layers.ELU(name=f"level{level}_{part}_elu")(layers.GroupNormalization(8, name=f"level{level}_{part}_gn")(x))
+            x = layers.GroupNormalization(8, name=f"level{level}_{part}_gn")(x)
+            x = layers.ELU(name=f"level{level}_{part}_elu")(x)
         step = convolution(rank, rank, kernel_initializer=small, name=f"level{level}_step")(x)
         step = layers.Activation("linear", dtype="float32", name=f"level{level}_step_float32")(step)
         field = step if field is None else layers.Add(name=f"level{level}_sum", dtype="float32")([field, step])

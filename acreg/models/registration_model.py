@@ -119,14 +119,15 @@ class RegistrationModel(Preset, keras.Model):
 
     def loss_terms(self, x: Mapping[str, Any], y_pred: Mapping[str, Any]) -> dict[str, Any]:
         """Every loss with a weight other than 0, unweighted, mean over the batch; and updates the logged Dice."""
-        terms = {}
+        terms: dict[str, Any] = {}
+        image_losses: dict[str, Any] = IMAGE_LOSSES
         field = y_pred.get("velocity", y_pred["displacement"])
         for name, weight in self.loss_weights.items():
             if weight and name in IMAGE_LOSSES:
-                terms[name] = ops.mean(IMAGE_LOSSES[name](x["fixed"], y_pred["warped"]))
+                terms[name] = ops.mean(image_losses[name](x["fixed"], y_pred["warped"]))
             elif weight and name in FIELD_LOSSES:
                 terms[name] = ops.mean(FIELD_LOSSES[name](field))
-        wanted = {n: f for n, f in self.label_losses().items() if self.loss_weights.get(n)}
+        wanted: dict[str, Any] = {n: f for n, f in self.label_losses().items() if self.loss_weights.get(n)}
         if "moving_labels" not in x:
             if wanted:
                 raise ValueError(f"The losses {list(wanted)} need labels. Received: inputs with the keys {sorted(x)}")
