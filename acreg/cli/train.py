@@ -1,0 +1,96 @@
+"""`acreg train`: run a recipe."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from acreg.cli.console import note, out, progress, shows_progress
+
+
+def train(
+    recipe: Annotated[str, typer.Argument(help="A recipe's YAML file, or the name of a shipped recipe.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="Values that replace the recipe's, such as training.steps=1000."),
+    ] = None,
+    folder: Annotated[
+        Path | None, typer.Option("--out", help="The run's folder, new or empty. Default: runs/<name of the recipe>.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue a run that was stopped, exactly.")] = False,
+    data: Annotated[
+        str | None, typer.Option("--data", help="Dataset: a prepared folder or a name; replaces data.dataset.")
+    ] = None,
+) -> None:
+    """Train a registration network as a recipe says.
+
+    A recipe with a label autoencoder trains that first, then the network. The best weights on the validation pairs are
+    kept as a preset, which `acreg register` and `acreg evaluate` take.
+
+    The run's folder gets recipe.yaml, environment.json, metrics.csv, checkpoints/, tensorboard/, preset/, report.html.
+
+    \b
+    Examples:
+      acreg train acregnet-phantoms --out runs/first
+      acreg train acregnet-jsrt training.steps=6000 optimizer.learning_rate=5e-4 --out runs/short
+      acreg train acregnet-jsrt --out runs/full --resume
+      acreg train my_recipe.yaml --data my_dataset --out runs/mine
+    """
+    # Read by TensorFlow when it is imported: sums in a fixed order, so that a seed decides the weights.
+    os.environ.setdefault("TF_DETERMINISTIC_OPS", "1")
+    import json
+
+    from acreg.experiments.recipe import load_recipe
+
+    changes = list(overrides or ())
+    if data is not None:
+        changes.append(f"data.dataset={json.dumps(data)}")
+    loaded = load_recipe(recipe, changes)
+    run = folder if folder is not None else Path("runs") / loaded.name
+
+    import keras
+
+    from acreg.experiments.train import run_recipe
+
+    keras.utils.set_random_seed(loaded.seed)
+    note(f"Training {loaded.name} on {loaded.data.dataset} into {run}")
+    with _bars() as show:
+        preset = run_recipe(loaded, run, resume=resume, progress=show, say=note)
+    out(f"Preset: {preset}")
+    out(f"Report: {run / 'report.html'}")
+
+
+@contextmanager
+def _bars() -> Iterator[Callable[[str, int, int], None] | None]:
+    """A progress bar for each piece of work, or None where none are shown (then there is a line an epoch)."""
+    if not shows_progress():
+        yield None
+        return
+    bar, advance, title, before = None, None, "", 0
+
+    def show(text: str, done: int, total: int) -> None:
+        nonlocal bar, advance, title, before
+        name, _, details = text.partition(": ")
+        if bar is None or name != title:
+            close()
+            title, before = name, done - 1  # steps done by an earlier run do not count for the speed
+            bar = progress(name, total - before)
+            advance = bar.__enter__()
+        advance(done - before, details)
+        before = done
+
+    def close() -> None:
+        nonlocal bar
+        if bar is not None:
+            bar.__exit__(None, None, None)
+            bar = None
+
+    try:
+        yield show
+    finally:
+        close()

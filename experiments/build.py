@@ -1,0 +1,281 @@
+"""From a recipe to objects: arrays, models and optimisers."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from acreg import models
+from acreg.data.manifest import Arrays, Dataset, Progress, dataset_folder
+from acreg.data.pairs import fixed_pairs
+from acreg.errors import AcregError, UsageError
+from acreg.experiments.recipe import AutoencoderSection, OptimizerSection, Recipe
+from acreg.io import Preprocessing
+
+FILLED_IN = {"rank", "channels", "num_classes", "autoencoder", "preprocessing", "seed", "name", "dtype", "trainable"}
+"""Arguments of a model that follow from other sections of a recipe."""
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a recipe trains on, in memory.
+
+    Attributes:
+        dataset: where it comes from.
+        preprocessing: how images became arrays.
+        train: the union of the training splits.
+        validation: the validation split, or None.
+        pairs: the validation pairs as (fixed, moving) positions in `validation`.
+        digest: of all arrays.
+    """
+
+    dataset: Dataset
+    preprocessing: Preprocessing
+    train: Arrays
+    validation: Arrays | None
+    pairs: list[tuple[int, int]]
+    digest: str
+
+    @property
+    def num_classes(self) -> int | None:
+        """Labels with the background; None without label files."""
+        return None if self.train.labels is None else len(self.preprocessing.label_values)
+
+
+def load_data(recipe: Recipe, progress: Progress | None = None) -> TrainingData:
+    """Read the dataset of a recipe onto its grid.
+
+    Raises:
+        AcregError: no such dataset, or a split without subjects; see `acreg.data.Dataset`.
+    """
+    section = recipe.data
+    dataset = Dataset.load(dataset_folder(section.dataset))
+    preprocessing = Preprocessing(
+        shape=section.shape,
+        intensity=section.intensity,
+        label_values=dataset.label_values,
+        label_names=dataset.label_names,
+    )
+    train = _join([dataset.load_arrays(split, preprocessing, progress) for split in section.train_splits])
+    validation, pairs = None, []
+    if section.validation_split != "none":
+        validation = dataset.load_arrays(section.validation_split, preprocessing, progress)
+        place = {subject: position for position, subject in enumerate(validation.subjects)}
+        named = fixed_pairs(validation.subjects, section.validation_pairs, recipe.seed)
+        pairs = [(place[fixed], place[moving]) for fixed, moving in named]
+    return TrainingData(dataset, preprocessing, train, validation, pairs, _digest([train, validation]))
+
+
+class ValidationPairs(keras.utils.PyDataset):
+    """The fixed pairs that decide which epoch is best, in batches, in their order."""
+
+    def __init__(self, arrays: Arrays, pairs: Sequence[tuple[int, int]], batch_size: int) -> None:
+        super().__init__()
+        self.arrays = arrays
+        self.pairs = list(pairs)
+        self.batch_size = batch_size
+
+    def __len__(self) -> int:
+        return -(-len(self.pairs) // self.batch_size)
+
+    def __getitem__(self, index: int) -> tuple[dict[str, np.ndarray]]:
+        chosen = np.array(self.pairs[index * self.batch_size : (index + 1) * self.batch_size])
+        fixed, moving = chosen.T
+        batch = {"moving": self.arrays.images[moving], "fixed": self.arrays.images[fixed]}
+        if self.arrays.labels is not None:
+            batch["moving_labels"] = self.arrays.labels[moving]
+            batch["fixed_labels"] = self.arrays.labels[fixed]
+        return (batch,)
+
+
+class ValidationLabels(keras.utils.PyDataset):
+    """The label maps of the validation split in batches, in their order."""
+
+    def __init__(self, labels: np.ndarray, batch_size: int) -> None:
+        super().__init__()
+        self.labels = labels
+        self.batch_size = batch_size
+
+    def __len__(self) -> int:
+        return -(-len(self.labels) // self.batch_size)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray]:
+        return (self.labels[index * self.batch_size : (index + 1) * self.batch_size],)
+
+
+def model_classes() -> dict[str, type]:
+    """The registration models that a recipe may name."""
+    public = {name: getattr(models, name) for name in models.__all__}
+    base = models.RegistrationModel
+    return {n: c for n, c in public.items() if isinstance(c, type) and issubclass(c, base) and c is not base}
+
+
+def constructor_arguments(model: type) -> set[str]:
+    """The arguments of a model's constructor, with those that it passes on to the models it derives from."""
+    known: set[str] = set()
+    for parent in model.__mro__:
+        if parent is models.RegistrationModel:
+            break
+        constructor = vars(parent).get("__init__")
+        if constructor is None:
+            continue
+        parameters = list(inspect.signature(constructor).parameters.values())[1:]
+        known |= {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            break
+    return known
+
+
+def need_labels(data: TrainingData) -> np.ndarray:
+    """The training labels.
+
+    Raises:
+        AcregError: the dataset has none.
+    """
+    if data.train.labels is None:
+        raise AcregError(
+            f"A label autoencoder needs labels. Received: {data.dataset.name}, which has none. Fill the column labels "
+            "of its manifest, or set autoencoder=null and leave out the anatomical prior."
+        )
+    return data.train.labels
+
+
+def build_autoencoder(recipe: Recipe, section: AutoencoderSection, data: TrainingData) -> models.LabelAutoencoder:
+    """The label autoencoder of a recipe, compiled, not trained.
+
+    Raises:
+        AcregError: the dataset has no labels; see `need_labels`.
+        UsageError: a value that the model refuses.
+    """
+    need_labels(data)
+    classes = len(data.preprocessing.label_values)
+    with _explicit_seed(recipe.seed, "autoencoder"), _as_usage_error("autoencoder"):
+        model = models.LabelAutoencoder(
+            shape=recipe.data.shape,
+            num_classes=classes,
+            code_size=section.code_size,
+            noise=section.noise,
+            noise_probability=section.noise_probability,
+            seed=recipe.seed,
+            preprocessing=data.preprocessing,
+        )
+    model.compile(optimizer=keras.optimizers.Adam(section.learning_rate))
+    return model
+
+
+def build_network(recipe: Recipe, data: TrainingData, autoencoder: models.LabelAutoencoder | None) -> Any:
+    """The registration model of a recipe, compiled, not trained.
+
+    Raises:
+        UsageError: a value that the model refuses, such as an unknown loss.
+    """
+    model_class = model_classes()[recipe.model.class_name]
+    filled = {
+        "rank": len(recipe.data.shape),
+        "channels": data.train.images.shape[-1],
+        "num_classes": data.num_classes,
+        "preprocessing": data.preprocessing,
+    }
+    known = constructor_arguments(model_class)
+    if "autoencoder" in known:
+        filled["autoencoder"] = autoencoder
+    if "seed" in known:
+        filled["seed"] = recipe.seed
+    if recipe.training.mixed_precision:
+        filled["dtype"] = recipe.training.mixed_precision
+    with _explicit_seed(recipe.seed, "network"), _as_usage_error("model"):
+        model = model_class(**recipe.model.arguments, **filled)
+    model.compile(
+        optimizer=build_optimizer(recipe.optimizer, recipe.training.steps), jit_compile=recipe.training.jit_compile
+    )
+    return model
+
+
+def build_optimizer(section: OptimizerSection, steps: int) -> keras.optimizers.Optimizer:
+    """The optimiser of a recipe for a training of `steps` steps.
+
+    Raises:
+        UsageError: more warm-up steps than steps.
+    """
+    if section.warmup_steps >= steps:
+        raise UsageError(
+            "optimizer.warmup_steps must be fewer than training.steps. "
+            f"Received: warmup_steps={section.warmup_steps}, steps={steps}. Lower the one or raise the other."
+        )
+    rate: Any = section.learning_rate
+    if section.schedule == "cosine" or section.warmup_steps:
+        fraction = section.final_fraction if section.schedule == "cosine" else 1.0
+        left = steps - section.warmup_steps
+        if section.warmup_steps:
+            rate = keras.optimizers.schedules.CosineDecay(
+                0.0, left, alpha=fraction, warmup_target=rate, warmup_steps=section.warmup_steps
+            )
+        else:
+            rate = keras.optimizers.schedules.CosineDecay(rate, left, alpha=fraction)
+    chosen = {"adam": keras.optimizers.Adam, "adamw": keras.optimizers.AdamW}[section.name]
+    decay = {} if section.weight_decay is None else {"weight_decay": section.weight_decay}
+    return chosen(rate, clipnorm=section.clipnorm, **decay)
+
+
+@contextmanager
+def _explicit_seed(seed: int, purpose: str) -> Iterator[None]:
+    """Weights and dropout that depend on `seed` alone.
+
+    Keras draws the seed of each initialiser and dropout layer without one from Python's own generator, which is given
+    a state of its own here and gets its old state back.
+    """
+    before = random.getstate()
+    random.seed(f"{purpose} {seed}")
+    try:
+        yield
+    finally:
+        random.setstate(before)
+
+
+@contextmanager
+def _as_usage_error(section: str) -> Iterator[None]:
+    """What a constructor refuses is a mistake in the recipe."""
+    try:
+        yield
+    except AcregError:
+        raise
+    except (ValueError, TypeError) as error:
+        raise UsageError(
+            f"The recipe's section {section} must be accepted by the model. The model says: "
+            f"{' '.join(str(error).split())} Correct that key of the recipe."
+        ) from error
+
+
+def _join(parts: Sequence[Arrays]) -> Arrays:
+    if len(parts) == 1:
+        return parts[0]
+    labels = [part.labels for part in parts if part.labels is not None]
+    if labels and len(labels) < len(parts):
+        raise AcregError(
+            f"All training splits have labels, or none. Received: {len(labels)} of {len(parts)} splits with labels. "
+            "Change data.train_splits."
+        )
+    return Arrays(
+        [subject for part in parts for subject in part.subjects],
+        np.concatenate([part.images for part in parts]),
+        np.concatenate(labels) if labels else None,
+    )
+
+
+def _digest(parts: Sequence[Arrays | None]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        if part is not None:
+            digest.update("\n".join(part.subjects).encode())
+            digest.update(np.ascontiguousarray(part.images).tobytes())
+            if part.labels is not None:
+                digest.update(np.ascontiguousarray(part.labels).tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,118 @@
+"""Checkpoints: one file with everything that a training needs to go on as if it had never stopped."""
+
+from __future__ import annotations
+
+import json
+import re
+import zipfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from acreg.errors import AcregError
+from acreg.io import atomic_path
+
+KEPT = 2
+
+
+@dataclass
+class State:
+    """Where a stage of a training stands, apart from its variables.
+
+    Attributes:
+        epoch: epochs that are complete.
+        best: the best value of the monitored number so far, None before the first.
+        best_epoch: the epoch (from 1) that reached it.
+        waited: epochs since then.
+        finished: the stage is over: all epochs done, or stopped early.
+        history: a row an epoch, as in the metrics CSV.
+        data: digest of the training and validation arrays.
+    """
+
+    epoch: int = 0
+    best: float | None = None
+    best_epoch: int = 0
+    waited: int = 0
+    finished: bool = False
+    history: list[dict[str, float]] = field(default_factory=list)
+    data: str = ""
+
+
+def save_checkpoint(folder: Path, stage: str, model: keras.Model, state: State) -> Path:
+    """Write `<stage>-<epoch>.npz` at once (or not at all) and remove all but the last two of the stage.
+
+    It holds the model's variables (weights, batch-norm statistics and the state of every seed generator, which Keras'
+    `save_weights` leaves out), the optimiser's variables, and `state`.
+
+    Raises:
+        AcregError: the file could not be written, such as on a full disk; older checkpoints are intact.
+    """
+    arrays = {f"model/{i:04d}": np.asarray(v) for i, v in enumerate(_values(model.variables))}
+    arrays |= {f"optimizer/{i:04d}": np.asarray(v) for i, v in enumerate(_values(model.optimizer.variables))}
+    arrays["state"] = np.frombuffer(json.dumps(asdict(state)).encode(), np.uint8)
+    path = folder / f"{stage}-{state.epoch:06d}.npz"
+    try:
+        with atomic_path(path) as temporary:
+            np.savez(temporary, **arrays)  # type: ignore[arg-type]
+    except OSError as error:
+        raise AcregError(
+            f"A checkpoint must be written after each epoch. Received: {path}: {error.strerror or error}. The older "
+            "checkpoints are intact: free some space (or mend the permission) and continue with --resume."
+        ) from error
+    for old in _files(folder, stage)[:-KEPT]:
+        old.unlink(missing_ok=True)
+    return path
+
+
+def load_checkpoint(folder: Path, stage: str) -> tuple[State, dict[str, np.ndarray]] | None:
+    """State and arrays of the stage's newest readable checkpoint; None if there is none.
+
+    Raises:
+        AcregError: there are checkpoints, and none can be read.
+    """
+    files = _files(folder, stage)
+    for path in reversed(files):
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                arrays = {name: stored[name] for name in stored.files}
+            return State(**json.loads(arrays.pop("state").tobytes())), arrays
+        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+            continue
+    if files:
+        raise AcregError(
+            f"A checkpoint must be readable. Received: {', '.join(map(str, files))}, all damaged. "
+            "Train again, into a new folder."
+        )
+    return None
+
+
+def restore(model: keras.Model, arrays: dict[str, np.ndarray]) -> None:
+    """Put a checkpoint's arrays into a compiled model and its optimiser.
+
+    Raises:
+        AcregError: the checkpoint is of another model.
+    """
+    model.optimizer.build(model.trainable_variables)
+    for group, variables in (("model", model.variables), ("optimizer", model.optimizer.variables)):
+        stored = [arrays[name] for name in sorted(arrays) if name.startswith(f"{group}/")]
+        shapes = [tuple(v.shape) for v in variables]
+        if [a.shape for a in stored] != shapes:
+            raise AcregError(
+                f"A checkpoint must fit the {group} that the recipe describes. Received: {len(stored)} arrays for "
+                f"{len(shapes)} variables of other shapes. It was written by another version: train into a new folder."
+            )
+        for variable, value in zip(variables, stored, strict=True):
+            variable.assign(value)
+
+
+def _values(variables: Sequence[Any]) -> list[Any]:
+    return [keras.ops.convert_to_numpy(variable) for variable in variables]
+
+
+def _files(folder: Path, stage: str) -> list[Path]:
+    pattern = re.compile(rf"{re.escape(stage)}-\d{{6}}\.npz")
+    return sorted(path for path in folder.glob(f"{stage}-*.npz") if pattern.fullmatch(path.name))

@@ -1,0 +1,232 @@
+"""Running a recipe: the label autoencoder first, where the recipe has one, then the network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from acreg.data.pairs import LabelSampler, PairSampler
+from acreg.data.pipeline import KerasPairs, tf_pairs
+from acreg.errors import AcregError, UsageError
+from acreg.experiments import build
+from acreg.experiments.callbacks import Progress, Recorder, ShowProgress, StopOnNonFinite, tensorboard, write_metrics
+from acreg.experiments.checkpoint import State, load_checkpoint, restore
+from acreg.experiments.curves import write_report
+from acreg.experiments.recipe import AutoencoderSection, Recipe
+from acreg.experiments.run_folder import model_card, open_run_folder, write_environment
+from acreg.models import LabelAutoencoder, from_preset
+
+Say = Callable[[str], None]
+
+
+def run_recipe(
+    recipe: Recipe,
+    run_folder: str | Path,
+    resume: bool = False,
+    progress: Progress | None = None,
+    say: Say | None = None,
+) -> Path:
+    """Train what a recipe describes.
+
+    The same recipe, data and machine give the same weights, also when a run was killed and resumed (on a GPU, and on
+    machines with many cores, TensorFlow needs `TF_DETERMINISTIC_OPS=1` in the environment for that, as `acreg train`
+    sets it).
+
+    Arguments:
+        recipe: from `load_recipe`.
+        run_folder: new or empty; with `resume` the folder of the run to go on with (a new one starts it).
+        resume: go on from the last checkpoint.
+        progress: called with (text, done, total) after each step; without it `say` gets a line after each epoch.
+        say: gets messages.
+
+    Returns:
+        The folder of the preset with the best weights, `<run_folder>/preset`.
+
+    Raises:
+        UsageError: the folder is in use, the recipe changed since the run began, or the model refuses a value.
+        AcregError: data that do not fit, a loss that is not finite, or a checkpoint that cannot be written or read.
+    """
+    folder = Path(run_folder)
+    say = say or (lambda text: None)
+    open_run_folder(folder, recipe, resume)
+    data = build.load_data(recipe, progress)
+    write_environment(folder, recipe)
+    run = _Run(recipe, folder, data, progress, say)
+    stages = {}
+    autoencoder = None
+    if recipe.autoencoder is not None:
+        autoencoder, state = run.autoencoder()
+        if state is not None:
+            stages["Label autoencoder"] = (state.best_epoch, state.history)
+    preset, state = run.network(autoencoder)
+    stages["Network"] = (state.best_epoch, state.history)
+    write_report(folder / "report.html", recipe, stages)
+    return preset
+
+
+class _Run:
+    """What the two stages of a run share."""
+
+    def __init__(
+        self, recipe: Recipe, folder: Path, data: build.TrainingData, progress: Progress | None, say: Say
+    ) -> None:
+        self.recipe = recipe
+        self.folder = folder
+        self.data = data
+        self.progress = progress
+        self.say = say
+
+    def autoencoder(self) -> tuple[LabelAutoencoder, State | None]:
+        """The trained autoencoder: given by the recipe, finished before in this run, or trained now."""
+        section = self.recipe.autoencoder
+        if not isinstance(section, AutoencoderSection):
+            self.say(f"autoencoder: taken from the preset {section}")
+            return self._given_autoencoder(str(section)), None
+        preset = self.folder / "autoencoder"
+        state, arrays = self._state("autoencoder")
+        if state.finished:
+            self.say(f"autoencoder: complete, taken from {preset}")
+            write_metrics(self.folder / "autoencoder_metrics.csv", state.history)
+            return from_preset(preset), state
+        model = build.build_autoencoder(self.recipe, section, self.data)
+        labels = build.need_labels(self.data)
+        sampler = LabelSampler(labels, section.batch_size, self.recipe.seed, _or_none(section.augmentation))
+        held_out = None if self.data.validation is None else self.data.validation.labels
+        self._fit(
+            "autoencoder",
+            model,
+            sampler,
+            None if held_out is None else build.ValidationLabels(held_out, section.batch_size),
+            state,
+            arrays,
+            schedule=section,
+            monitor="val_dice",
+            mode="max",
+            patience=None,
+            preset=preset,
+            title="label autoencoder",
+        )
+        return from_preset(preset), state
+
+    def network(self, autoencoder: LabelAutoencoder | None) -> tuple[Path, State]:
+        """The registration network's preset, and the rows of its training."""
+        training, preset = self.recipe.training, self.folder / "preset"
+        state, arrays = self._state("network")
+        if state.finished:
+            self.say(f"network: complete, in {preset}")
+            write_metrics(self.folder / "metrics.csv", state.history)
+            return preset, state
+        model = build.build_network(self.recipe, self.data, autoencoder)
+        train, validation = self.data.train, self.data.validation
+        sampler = PairSampler(
+            train.images, train.labels, training.batch_size, self.recipe.seed, _or_none(self.recipe.data.augmentation)
+        )
+        self._fit(
+            "network",
+            model,
+            sampler,
+            None if validation is None else build.ValidationPairs(validation, self.data.pairs, training.batch_size),
+            state,
+            arrays,
+            schedule=training,
+            monitor=training.monitor,
+            mode=training.mode,
+            patience=training.early_stopping_patience,
+            preset=preset,
+            title="registration network",
+        )
+        return preset, state
+
+    def _state(self, stage: str) -> tuple[State, dict[str, Any] | None]:
+        found = load_checkpoint(self.folder / "checkpoints", stage)
+        if found is None:
+            return State(data=self.data.digest), None
+        state, arrays = found
+        if state.data != self.data.digest:
+            raise AcregError(
+                f"A training is resumed with the data that it began with. Received: other images, labels or subjects "
+                f"in {self.data.dataset.folder}. Restore them, or train into a new folder."
+            )
+        return state, arrays
+
+    def _fit(
+        self,
+        stage: str,
+        model: keras.Model,
+        sampler: PairSampler | LabelSampler,
+        validation: keras.utils.PyDataset | None,
+        state: State,
+        arrays: Mapping[str, Any] | None,
+        *,
+        schedule: Any,
+        monitor: str,
+        mode: str,
+        patience: int | None,
+        preset: Path,
+        title: str,
+    ) -> None:
+        """Train one stage from `state` to its end; `state` is brought up to date in place."""
+        metrics = "metrics.csv" if stage == "network" else f"{stage}_metrics.csv"
+        if arrays is not None:
+            restore(model, dict(arrays))
+            write_metrics(self.folder / metrics, state.history)
+            self.say(f"{stage}: goes on after epoch {state.epoch} of {schedule.epochs}")
+        start = state.epoch * schedule.steps_per_epoch
+        callbacks: list[keras.callbacks.Callback] = [
+            StopOnNonFinite(stage, schedule.steps_per_epoch),
+            Recorder(
+                stage,
+                state,
+                checkpoints=self.folder / "checkpoints",
+                metrics=self.folder / metrics,
+                epochs=schedule.epochs,
+                steps_per_epoch=schedule.steps_per_epoch,
+                monitor=monitor if validation is not None else None,
+                mode=mode,
+                patience=patience if validation is not None else None,
+                save_best=lambda row: model.save_preset(preset, model_card(self.recipe, self.data, row, title)),
+            ),
+            ShowProgress(stage, schedule.epochs, schedule.steps_per_epoch, self.progress, self.say),
+        ]
+        if stage == "network":
+            callbacks += tensorboard(self.folder / "tensorboard", self.say)
+        model.fit(
+            batches(sampler, start, schedule.steps - start),
+            steps_per_epoch=schedule.steps_per_epoch,
+            epochs=schedule.epochs,
+            initial_epoch=state.epoch,
+            validation_data=validation,
+            callbacks=callbacks,
+            shuffle=False,
+            verbose=0,
+        )
+
+    def _given_autoencoder(self, name: str) -> LabelAutoencoder:
+        model = from_preset(name)
+        wanted = (tuple(self.recipe.data.shape), self.data.num_classes)
+        if not isinstance(model, LabelAutoencoder):
+            raise UsageError(
+                f"autoencoder must be the preset of a LabelAutoencoder. Received: {name}, a {type(model).__name__}. "
+                "A run keeps its autoencoder in the folder `autoencoder`."
+            )
+        if (tuple(model.shape), model.num_classes) != wanted:
+            raise UsageError(
+                f"The autoencoder must have the recipe's grid and the dataset's labels, {wanted[0]} and {wanted[1]}. "
+                f"Received: {name} for {tuple(model.shape)} and {model.num_classes}. Train one with this recipe."
+            )
+        return model
+
+
+def batches(sampler: PairSampler | LabelSampler, start: int, steps: int) -> Any:
+    """The batches of steps `start` to `start + steps` for `fit`: tf.data on TensorFlow, a PyDataset elsewhere."""
+    if keras.backend.backend() == "tensorflow":
+        return tf_pairs(sampler, start=start, steps=steps)
+    return KerasPairs(sampler, start=start, steps=steps)
+
+
+def _or_none(augmentation: Any) -> Any:
+    """None where every part of an augmentation is off, so that nothing is copied."""
+    return augmentation if augmentation != type(augmentation)() else None

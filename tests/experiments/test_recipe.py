@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from acreg.errors import UsageError
+from acreg.experiments.recipe import changed_keys, load_recipe, shipped_recipes
+
+MODELS = ("regnet", "ce-regnet", "ae-regnet", "acregnet")
+DATASETS = ("jsrt", "montgomery", "shenzhen", "phantoms")
+
+
+def test_every_row_of_the_papers_table_ships() -> None:
+    names = {f"{model}-{data}" for model in MODELS for data in DATASETS}
+    assert names | {f"acregnet-{data}-diffeomorphic" for data in DATASETS} <= set(shipped_recipes())
+
+
+@pytest.mark.parametrize("name", sorted(shipped_recipes()))
+def test_shipped_recipe_is_valid_and_its_resolved_form_is_the_same_recipe(name: str, tmp_path: Path) -> None:
+    recipe = load_recipe(name)
+    assert recipe.name == name
+    assert recipe.description
+    resolved = tmp_path / "recipe.yaml"
+    resolved.write_text(recipe.to_yaml(), encoding="utf-8")
+    assert load_recipe(resolved) == recipe
+
+
+def test_paper_values() -> None:
+    recipe = load_recipe("acregnet-jsrt")
+    assert recipe.data.shape == (64, 64)
+    assert (recipe.optimizer.name, recipe.optimizer.learning_rate) == ("adam", 1e-3)
+    assert (recipe.training.batch_size, recipe.training.steps) == (32, 18000)
+    assert (recipe.autoencoder.batch_size, recipe.autoencoder.steps) == (16, 18000)
+    losses = {"ncc": 1, "total_variation_sum": 5e-5, "cross_entropy": 1, "anatomical_prior": 0.1}
+    assert recipe.model.arguments["losses"] == losses
+
+
+@pytest.mark.parametrize(
+    ("model", "class_name", "label_losses"),
+    [
+        ("regnet", "RegNet", set()),
+        ("ce-regnet", "ACRegNet", {"cross_entropy"}),
+        ("ae-regnet", "ACRegNet", {"anatomical_prior"}),
+        ("acregnet", "ACRegNet", {"cross_entropy", "anatomical_prior"}),
+    ],
+)
+@pytest.mark.parametrize("data", DATASETS)
+def test_ablations_differ_in_label_losses(data: str, model: str, class_name: str, label_losses: set[str]) -> None:
+    recipe = load_recipe(f"{model}-{data}")
+    assert recipe.data.dataset == data
+    assert recipe.model.class_name == class_name
+    assert set(recipe.model.arguments["losses"]) == {"ncc", "total_variation_sum"} | label_losses
+    assert (recipe.autoencoder is not None) == ("anatomical_prior" in label_losses)
+
+
+def test_diffeomorphic_form_differs_in_the_integration_alone() -> None:
+    plain, diffeomorphic = load_recipe("acregnet-jsrt"), load_recipe("acregnet-jsrt-diffeomorphic")
+    changed = changed_keys(plain.resolved(), diffeomorphic.resolved())
+    assert changed == ["description", "model.arguments.integration_steps", "name"]
+
+
+def test_overrides_are_yaml_values() -> None:
+    changes = [
+        "training.steps=1500",
+        "optimizer.learning_rate=5e-4",
+        "model.arguments.losses.diffusion=1e-1",
+        "model.arguments.losses.total_variation_sum=null",
+        "data.train_splits=[train, validation]",
+        "autoencoder.noise=border",
+    ]
+    recipe = load_recipe("acregnet-jsrt", changes)
+    assert recipe.training.steps == 1500
+    assert recipe.optimizer.learning_rate == 5e-4
+    assert recipe.model.arguments["losses"]["diffusion"] == 0.1
+    assert "total_variation_sum" not in recipe.model.arguments["losses"]
+    assert recipe.data.train_splits == ["train", "validation"]
+    assert (recipe.autoencoder.noise, recipe.autoencoder.steps) == ("border", 18000)
+
+
+def test_autoencoder_may_be_a_preset() -> None:
+    assert load_recipe("acregnet-jsrt", ["autoencoder=runs/first/autoencoder"]).autoencoder == "runs/first/autoencoder"
+
+
+def test_a_run_shorter_than_an_epoch_is_one_epoch() -> None:
+    assert load_recipe("acregnet-jsrt", ["training.steps=30"]).training.epochs == 1
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("training.step=3", r"training\.step on the command line\. Did you mean training\.steps\? Known: batch_size"),
+        ("trainin.steps=3", r"Did you mean training\? Known: autoencoder, data,"),
+        ("data.augmentation.gama=1", r"Did you mean data\.augmentation\.gamma\?"),
+        ("autoencoder.codesize=3", r"Did you mean autoencoder\.code_size\?"),
+        ("model.arguments.filter=[2]", r"arguments of ACRegNet\. Received: filter\. Did you mean filters\?"),
+        ("model.class=ACRegNett", r"Did you mean ACRegNet\? Known: ACRegNet, RegNet"),
+        ("model.arguments.num_classes=4", r"num_classes follows from the recipe's other sections"),
+        ("training.steps=750", r"steps \(750\) must be a multiple of steps_per_epoch \(500\)"),
+        ("training.batch_size=many", r"training\.batch_size=many: Input should be a valid integer"),
+        ("autoencoder.steps=-1", r"autoencoder\.steps=-1: Input should be greater"),
+        ("data.shape=[64]", r"shape must be 2 or 3 sizes"),
+        ("training.steps", r"form key=value"),
+        ("training.steps=[1", r"must be legal YAML"),
+    ],
+)
+def test_a_wrong_override_is_refused_by_name(override: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        load_recipe("acregnet-jsrt", [override])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("trainning: {steps: 3}", r"trainning in .*mine\.yaml\. Did you mean training\?"),
+        ("extends: other.yaml", r"`extends` must name a file"),
+        ("extends: mine.yaml", r"must not extend itself"),
+        ("extends: 3", r"`extends` must be a file name or a list"),
+        ("- a\n- b", r"must hold keys and values"),
+        ("a: [", r"must be legal YAML"),
+        ("", r"must hold keys and values"),
+        ("training: {steps: 10}", r"data: Field required"),
+        ("!!python/object/apply:os.getcwd []", r"must be legal YAML"),
+    ],
+)
+def test_a_wrong_file_is_refused(text: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(UsageError, match=message):
+        load_recipe(path)
+
+
+def test_an_unknown_recipe_names_the_nearest() -> None:
+    with pytest.raises(UsageError, match=r"Did you mean acregnet-jsrt\?"):
+        load_recipe("acregnet-jsrtt")
+
+
+def test_extends_merges_deeply_and_null_takes_out(tmp_path: Path) -> None:
+    one = {"data": {"dataset": "a", "augmentation": {"gamma": 0.1, "noise": 0.2}}, "training": {"steps": 10}}
+    two = {"extends": "one.yaml", "data": {"augmentation": {"gamma": None, "noise": 0.3}}, "optimizer": {"clipnorm": 1}}
+    for name, values in (("one", one), ("two", two)):
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+    recipe = load_recipe(tmp_path / "two.yaml")
+    assert recipe.name == "two"
+    assert (recipe.data.augmentation.gamma, recipe.data.augmentation.noise) == (0.0, 0.3)
+    assert (recipe.data.dataset, recipe.training.steps, recipe.optimizer.clipnorm) == ("a", 10, 1.0)
+
+
+def test_refuses_to_be_imported_under_another_name(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(repository))
+    monkeypatch.delitem(sys.modules, "experiments", raising=False)
+    with pytest.raises(ImportError, match=r"acreg\.experiments"):
+        importlib.import_module("experiments")
