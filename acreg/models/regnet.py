@@ -26,8 +26,8 @@ class RegNet(RegistrationModel):
         filters: of each level; the default is the network's own.
         dropout: of the ``"unet"``.
         head_batch_norm: batch normalisation on the field (``"unet"`` only; as the authors' weights need it).
-        integration_steps, losses, num_classes, preprocessing: see `RegistrationModel`. The default losses are the
-            paper's: ``{"ncc": 1, "total_variation_sum": 5e-5}``.
+        integration_steps, symmetric, losses, num_classes, preprocessing: see `RegistrationModel`. The default
+            losses are the paper's: ``{"ncc": 1, "total_variation_sum": 5e-5}``.
 
     Call arguments and result: see `RegistrationModel`.
 
@@ -54,6 +54,7 @@ class RegNet(RegistrationModel):
         dropout: float = 0.5,
         head_batch_norm: bool = False,
         integration_steps: int = 0,
+        symmetric: bool = False,
         losses: Mapping[str, float] | None = None,
         num_classes: int | None = None,
         preprocessing: Any = None,
@@ -81,6 +82,7 @@ class RegNet(RegistrationModel):
             body,
             multiple=multiple,
             integration_steps=integration_steps,
+            symmetric=symmetric,
             losses=self.DEFAULT_LOSSES if losses is None else losses,
             num_classes=num_classes,
             preprocessing=preprocessing,
