@@ -152,7 +152,7 @@ class RegistrationModel(Preset, keras.Model):
 
     def _both_directions(self, x: Mapping[str, Any], y_pred: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
         """The batch followed by the same pairs the other way round, with the inverse displacement."""
-        both = {}
+        both: dict[str, Any] = {}
         for a, b in (("moving", "fixed"), ("moving_labels", "fixed_labels")):
             if a in x:
                 both |= {a: ops.concatenate([x[a], x[b]]), b: ops.concatenate([x[b], x[a]])}
