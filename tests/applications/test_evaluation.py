@@ -1,0 +1,188 @@
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from acreg.applications.evaluation import KEPT_WORST, choose_pairs, evaluate
+from acreg.applications.registration import Unregistered
+from acreg.data.manifest import Dataset
+from acreg.errors import AcregError, UsageError
+from acreg.io import Image, read_displacement, read_image, read_labels, write_image
+from acreg.metrics import label_metrics
+from acreg.report import read_method
+
+
+@pytest.fixture
+def subjects(phantoms):
+    return [record.subject for record in phantoms.split("test")]
+
+
+@pytest.mark.parametrize("request_, count", [("2N", 8), ("N", 4), ("3N", 12), ("5", 5)])
+def test_pairs_by_number(subjects, request_, count):
+    pairs = choose_pairs(request_, subjects, seed=3)
+    assert len(pairs) == len(set(pairs)) == count
+    assert all(fixed != moving and {fixed, moving} <= set(subjects) for fixed, moving in pairs)
+    assert pairs == choose_pairs(request_, subjects, seed=3) != choose_pairs(request_, subjects, seed=4)
+
+
+@pytest.mark.parametrize("request_", ["0", "13", "4N", "2n", "-1", "absent.csv", ""])
+def test_wrong_requests_for_pairs_are_usage_errors(subjects, request_):
+    with pytest.raises(UsageError, match="Received"):
+        choose_pairs(request_, subjects, seed=0)
+
+
+def test_pairs_from_a_file(subjects, tmp_path):
+    path = tmp_path / "pairs.csv"
+    path.write_text(f"\ufefffixed, moving\n{subjects[1]}, {subjects[0]}\n{subjects[2]},{subjects[0]}\n")
+    assert choose_pairs(str(path), subjects, 0) == [(subjects[1], subjects[0]), (subjects[2], subjects[0])]
+
+
+@pytest.mark.parametrize(
+    "text, found",
+    [
+        ("fixed,other\na,b\n", "moving"),
+        ("fixed,moving\n", "no pairs"),
+        ("fixed,moving\nphantom016\n", "fixed,moving|columns"),
+        ("fixed,moving\nphantom016,nobody\n", "nobody"),
+        ("fixed,moving\nphantom016,phantom017\nphantom016,phantom017\n", "more than once"),
+    ],
+)
+def test_wrong_files_of_pairs_are_named(subjects, tmp_path, text, found):
+    path = tmp_path / "pairs.csv"
+    path.write_text(text)
+    with pytest.raises(AcregError, match=found):
+        choose_pairs(str(path), subjects, 0)
+
+
+def test_scores_are_those_of_the_native_labels_in_mm(phantoms, subjects, tmp_path):
+    pairs = choose_pairs("2N", subjects, 0)
+    (result,) = evaluate([Unregistered()], phantoms, "test", pairs, tmp_path)
+    assert phantoms.spacing[0] != phantoms.spacing[1]
+    for pair in result.pairs:
+        fixed, moving = (
+            read_labels(phantoms.record(name).labels, spacing=phantoms.spacing).array
+            for name in (pair.fixed, pair.moving)
+        )
+        assert pair.labels == label_metrics(moving, fixed, [1, 2, 3], phantoms.spacing)
+        assert pair.folded_percent == pair.sd_log_j == 0
+    assert result.summary["dataset"]["unit"] == "mm"
+
+
+def test_all_methods_see_the_same_pairs_and_files_hold_everything(phantoms, subjects, shift, tmp_path):
+    pairs = choose_pairs("5", subjects, 0)
+    methods = [shift("a"), shift("b", (0.0, 2.0)), Unregistered()]
+    seen = []
+    results = evaluate(
+        methods, phantoms, "test", pairs, tmp_path, settings={"seed": 0}, progress=lambda *x: seen.append(x)
+    )
+    assert methods[0].calls == len(pairs) + 1, "each pair once, after a warm-up"
+    assert seen[-1][1:] == (15, 15)
+    with (tmp_path / "pairs_used.csv").open() as stream:
+        assert [(row["fixed"], row["moving"]) for row in csv.DictReader(stream)] == pairs
+    for result in results:
+        again = read_method(tmp_path / result.name)
+        assert again.pairs == result.pairs and again.keys == pairs
+        summary = json.loads((tmp_path / result.name / "summary.json").read_text())
+        assert summary["metrics"]["dsc"]["mean"] == pytest.approx(result.values("dsc").mean())
+        assert summary["metrics"]["dsc"]["sd"] == pytest.approx(result.values("dsc").std(ddof=0))
+        assert summary["metrics"]["seconds"]["n"] == 5
+        assert summary["settings"]["seed"] == 0
+        assert summary["dataset"]["folder"] == str(phantoms.folder.resolve())
+        assert "numpy" in summary["environment"]
+    header = (tmp_path / "a" / "pairs.csv").read_text().splitlines()[0]
+    assert header.startswith("fixed,moving,label,label_name,dsc,hd,hd95,assd,folded_percent,sd_log_j,seconds")
+
+
+def test_a_registration_that_raises_is_recorded_and_the_others_go_on(phantoms, subjects, shift, tmp_path):
+    pairs = choose_pairs("6", subjects, 0)
+    (result,) = evaluate([shift(fail_on=(2, 5))], phantoms, "test", pairs, tmp_path)
+    assert [bool(pair.failure) for pair in result.pairs] == [False, True, False, False, True, False]
+    summary = json.loads((tmp_path / "shift" / "summary.json").read_text())
+    assert summary["failed"] == 2 and summary["pairs"] == 6 and summary["metrics"]["dsc"]["n"] == 4
+    assert summary["failures"][0] == {
+        "fixed": pairs[1][0],
+        "moving": pairs[1][1],
+        "reason": "RuntimeError: did not converge",
+    }
+    again = read_method(tmp_path / "shift")
+    assert again.keys == pairs and [p.failure for p in again.pairs] == [p.failure for p in result.pairs]
+
+
+def test_a_field_that_is_not_finite_or_on_another_grid_is_a_failure(phantoms, subjects, shift, tmp_path):
+    swapped = shift("swapped")
+    swapped.register = lambda fixed, moving: Unregistered().register(Image.from_array(fixed.array[:-1]), moving)
+    pairs = choose_pairs("2", subjects, 0)
+    results = evaluate([shift("nan", (np.nan, 0)), swapped], phantoms, "test", pairs, tmp_path)
+    assert all("finite" in pair.failure for pair in results[0].pairs)
+    assert all("fixed image's grid" in pair.failure for pair in results[1].pairs)
+    assert json.loads((tmp_path / "nan" / "summary.json").read_text())["metrics"]["dsc"]["mean"] is None
+
+
+def test_an_absent_label_is_counted_and_left_out(phantoms, subjects, tmp_path):
+    record = phantoms.record(subjects[0])
+    labels = phantoms.read_labels(record)
+    path = tmp_path / "no_heart.png"
+    write_image(Image(np.where(labels.array == 3, 0, labels.array), labels.grid, kind="labels"), path)
+    changed = [type(r)(r.subject, r.image, path if r is record else r.labels, r.split) for r in phantoms.records]
+    dataset = Dataset(phantoms.folder, "x", changed, phantoms.label_names, phantoms.spacing)
+    pairs = [(subjects[0], subjects[1]), (subjects[1], subjects[0]), (subjects[1], subjects[2])]
+    (result,) = evaluate([Unregistered()], dataset, "test", pairs, tmp_path / "out")
+    assert result.absent() == {1: 0, 2: 0, 3: 2}
+    assert np.isfinite(result.values("dsc")).all()
+    assert result.values("dsc")[0] == pytest.approx(np.mean([result.pairs[0].labels[k]["dsc"] for k in (1, 2)]))
+    summary = json.loads((tmp_path / "out" / "unregistered" / "summary.json").read_text())
+    assert summary["absent_labels"]["heart"] == 2 and summary["per_label"]["heart"]["dsc"]["n"] == 1
+
+
+def test_each_file_is_read_once(phantoms, subjects, shift, tmp_path, monkeypatch):
+    read = []
+    original = Dataset.read_image
+    monkeypatch.setattr(Dataset, "read_image", lambda self, record: read.append(record) or original(self, record))
+    evaluate([shift("a"), shift("b")], phantoms, "test", choose_pairs("12", subjects, 0), tmp_path)
+    assert len(read) == len(subjects)
+
+
+def test_saved_files_carry_the_names_that_register_uses(phantoms, subjects, shift, tmp_path):
+    pairs = [(subjects[0], subjects[1])]
+    what = ["labels", "displacement", "images"]
+    (result,) = evaluate([shift(by=(2.0, 0.0))], phantoms, "test", pairs, tmp_path, save=what)
+    folder = tmp_path / "shift" / f"{subjects[0]}__{subjects[1]}"
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"warped.png", "warped_labels.png", "displacement.nii.gz", "preview.png"}
+    assert (read_displacement(folder / "displacement.nii.gz") == (2, 0)).all()
+    moving = phantoms.read_image(phantoms.record(subjects[1])).array
+    np.testing.assert_array_equal(read_image(folder / "warped.png").array[:-2], moving[2:])
+    fixed = phantoms.read_labels(phantoms.record(subjects[0])).array
+    saved = label_metrics(read_labels(folder / "warped_labels.png").array, fixed, [1, 2, 3], phantoms.spacing)
+    assert saved == result.pairs[0].labels
+
+
+def test_the_worst_pairs_keep_their_displacement(phantoms, subjects, shift, tmp_path):
+    (result,) = evaluate([shift()], phantoms, "test", choose_pairs("12", subjects, 0), tmp_path)
+    kept = {path.parent.name for path in (tmp_path / "shift").glob("*/displacement.nii.gz")}
+    assert kept == {f"{pair.fixed}__{pair.moving}" for pair in result.worst_first()[:KEPT_WORST]}
+
+
+def test_results_are_not_replaced_unasked(phantoms, subjects, shift, tmp_path):
+    evaluate([shift()], phantoms, "test", choose_pairs("3", subjects, 0), tmp_path)
+    with pytest.raises(AcregError, match="--overwrite"):
+        evaluate([shift()], phantoms, "test", choose_pairs("3", subjects, 0), tmp_path)
+    with pytest.raises(AcregError, match="same pairs"):
+        evaluate([shift("other")], phantoms, "test", choose_pairs("3", subjects, 1), tmp_path)
+    pairs = choose_pairs("1", subjects, 1)
+    evaluate([shift()], phantoms, "test", pairs, tmp_path, overwrite=True)
+    left = {path.parent.name for path in (tmp_path / "shift").glob("*/displacement.nii.gz")}
+    assert left == {f"{pairs[0][0]}__{pairs[0][1]}"}, "fields of the earlier evaluation are gone"
+
+
+def test_wrong_calls_are_named(phantoms, subjects, shift, tmp_path):
+    pairs = choose_pairs("1", subjects, 0)
+    with pytest.raises(UsageError, match="nonsense"):
+        evaluate([shift()], phantoms, "test", pairs, tmp_path, save=["nonsense"])
+    with pytest.raises(UsageError, match="different names"):
+        evaluate([shift(), shift("Shift")], phantoms, "test", pairs, tmp_path)
+    bare = Dataset(phantoms.folder, "bare", phantoms.records, {0: "background"})
+    with pytest.raises(AcregError, match="labels besides the background"):
+        evaluate([shift()], bare, "test", pairs, tmp_path)
+    assert not list(tmp_path.iterdir())
