@@ -20,7 +20,7 @@ class ComposeDisplacements(keras.layers.Layer):
         first, second: ``(batch, *spatial, rank)``, voxels of one common grid.
 
     Returns:
-        ``(batch, *spatial, rank)``, voxels.
+        ``(batch, *spatial, rank)``, voxels, float32.
 
     Raises:
         ValueError: when the two are not fields of one shape.
@@ -30,14 +30,21 @@ class ComposeDisplacements(keras.layers.Layer):
         super().__init__(autocast=False, **kwargs)
 
     def call(self, first: Any, second: Any) -> Any:
-        functional.check_field("first", first.shape)
-        functional.check_field("second", second.shape)
-        if tuple(first.shape[1:]) != tuple(second.shape[1:]):
-            raise ValueError(
-                "`first` and `second` must live on one grid. "
-                f"Received: first.shape={tuple(first.shape)}, second.shape={tuple(second.shape)}"
-            )
+        self._check(first.shape, second.shape)
         return functional.compose(first, second)
 
+    def compute_output_spec(self, first: Any, second: Any) -> keras.KerasTensor:
+        return keras.KerasTensor(self.compute_output_shape(first.shape, second.shape), dtype="float32")
+
     def compute_output_shape(self, first_shape: Any, second_shape: Any) -> tuple[int | None, ...]:
+        self._check(first_shape, second_shape)
         return tuple(second_shape)
+
+    def _check(self, first: Any, second: Any) -> None:
+        functional.check_field("first", first)
+        functional.check_field("second", second)
+        if not functional.sizes_agree(first, second):
+            raise ValueError(
+                "`first` and `second` must live on one grid. "
+                f"Received: first.shape={tuple(first)}, second.shape={tuple(second)}"
+            )

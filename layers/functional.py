@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import keras
 from keras import ops
 
 INTERPOLATIONS = ("linear", "nearest")
@@ -33,7 +34,7 @@ def warp(
     """Samples ``image`` at ``p + displacement(p)``.
 
     Args:
-        image: ``(batch, *spatial, channels)``, any dtype.
+        image: ``(batch, *spatial, channels)``, any dtype; integers are made float32 when interpolation is linear.
         displacement: ``(batch, *grid, rank)``, voxels of ``image``'s grid. ``grid`` may differ from ``spatial``: the
             result then lies on ``grid``, whose voxel ``p`` is taken to be the image's voxel ``p``.
         interpolation: ``"linear"`` (in float32) or ``"nearest"`` (no gradient with respect to the displacement).
@@ -41,7 +42,7 @@ def warp(
         fill_value: value outside for ``border="constant"``.
 
     Returns:
-        ``(batch, *grid, channels)`` in the image's dtype.
+        ``(batch, *grid, channels)`` of `warped_dtype`.
     """
     rank = displacement.shape[-1]
     sizes = spatial_shape(image)
@@ -69,7 +70,7 @@ def warp(
             inside = ops.clip(position, -1, ops.cast(sizes[axis], "float32"))
         if interpolation == "nearest":
             index = ops.cast(ops.floor(inside + 0.5), "int32")
-            lower.append(index)
+            lower.append(ops.clip(index, 0, last))  # a position that is not a number has an arbitrary index
             if border == "constant":
                 below.append(ops.logical_and(position >= -0.5, position < ops.cast(sizes[axis], "float32") - 0.5))
             continue
@@ -104,14 +105,22 @@ def warp(
         low, high = interpolate((*corner, 0)), interpolate((*corner, 1))
         return low + (high - low) * weight[len(corner)][..., None]
 
-    return ops.cast(interpolate(()), image.dtype)
+    return ops.cast(interpolate(()), warped_dtype(image.dtype, interpolation))
+
+
+def warped_dtype(dtype: Any, interpolation: str) -> str:
+    """The dtype of a warped image: the image's own, but float32 for linearly interpolated integers."""
+    name = keras.backend.standardize_dtype(dtype)
+    return "float32" if interpolation == "linear" and "float" not in name else name
 
 
 def compose(first: Tensor, second: Tensor) -> Tensor:
     """The one displacement that does what warping by ``first`` and then warping the result by ``second`` does.
 
-    ``u(p) = second(p) + first(p + second(p))``; all are ``(batch, *spatial, rank)`` in voxels of one grid.
+    ``u(p) = second(p) + first(p + second(p))``; all are ``(batch, *spatial, rank)`` in voxels of one grid, the result
+    is float32.
     """
+    first, second = ops.cast(first, "float32"), ops.cast(second, "float32")
     return second + warp(first, second)
 
 
@@ -123,9 +132,9 @@ def integrate(velocity: Tensor, steps: int) -> Tensor:
         steps: number of squarings; the first step is ``velocity / 2**steps``.
 
     Returns:
-        The displacement at time one, ``(batch, *spatial, rank)``, voxels.
+        The displacement at time one, float32 ``(batch, *spatial, rank)``, voxels.
     """
-    displacement = velocity / float(2**steps)
+    displacement = ops.cast(velocity, "float32") / float(2**steps)
     for _ in range(steps):
         displacement = compose(displacement, displacement)
     return displacement
@@ -151,21 +160,22 @@ def resize(x: Tensor, shape: Sequence[Any]) -> Tensor:
 
 
 def resize_displacement(displacement: Tensor, shape: Sequence[Any]) -> Tensor:
-    """Linear resize of a displacement to the spatial ``shape``; values are rescaled to voxels of the new grid."""
+    """Linear resize of a displacement to the spatial ``shape``, values in voxels of the new grid; float32."""
     factors = [
         ops.cast(target, "float32") / ops.cast(size, "float32")
         for size, target in zip(spatial_shape(displacement), shape, strict=True)
     ]
-    return resize(displacement, shape) * ops.cast(ops.stack(factors), displacement.dtype)
+    return resize(ops.cast(displacement, "float32"), shape) * ops.stack(factors)
 
 
 def jacobian_determinant(displacement: Tensor) -> Tensor:
-    """Determinant of the Jacobian of ``p + u(p)``, ``(batch, *spatial)``.
+    """Determinant of the Jacobian of ``p + u(p)``, float32 ``(batch, *spatial)``.
 
     Central differences inside, one-sided at the border (as ``numpy.gradient``). The identity has determinant 1; at or
     below 0 the transformation folds.
     """
     rank = displacement.shape[-1]
+    displacement = ops.cast(displacement, "float32")
     rows = []
     for axis in range(rank):
         n = displacement.shape[axis + 1]
@@ -202,3 +212,8 @@ def check_field(name: str, shape: Sequence[int | None]) -> None:
             f"`{name}` must have shape (batch, *spatial, rank) with 2 or 3 spatial axes and as many components. "
             f"Received: {name}.shape={tuple(shape)}"
         )
+
+
+def sizes_agree(a: Sequence[int | None], b: Sequence[int | None]) -> bool:
+    """Whether two shapes are equal, as far as both are known."""
+    return len(a) == len(b) and all(m is None or n is None or m == n for m, n in zip(a, b, strict=True))

@@ -16,13 +16,13 @@ class IntegrateVelocity(keras.layers.Layer):
     The result is (up to discretisation) a diffeomorphism, whose inverse is the exponential of the negated velocity.
 
     Args:
-        steps: number of squarings, at least 0; 0 returns the velocity itself as the displacement.
+        steps: number of squarings, at least 0; 0 takes the velocity itself as the displacement.
 
     Call arguments:
         velocity: ``(batch, *spatial, rank)``, voxels per unit of time.
 
     Returns:
-        The displacement, ``(batch, *spatial, rank)``, voxels.
+        The displacement, ``(batch, *spatial, rank)``, voxels, float32.
 
     Raises:
         ValueError: when ``steps`` is not a whole number of at least 0, or the input is no field.
@@ -40,7 +40,11 @@ class IntegrateVelocity(keras.layers.Layer):
         functional.check_field("velocity", velocity.shape)
         return functional.integrate(velocity, self.steps)
 
+    def compute_output_spec(self, velocity: Any) -> keras.KerasTensor:
+        return keras.KerasTensor(self.compute_output_shape(velocity.shape), dtype="float32")
+
     def compute_output_shape(self, velocity_shape: Any) -> tuple[int | None, ...]:
+        functional.check_field("velocity", velocity_shape)
         return tuple(velocity_shape)
 
     def get_config(self) -> dict[str, Any]:

@@ -24,10 +24,10 @@ class ResizeDisplacement(keras.layers.Layer):
         displacement: ``(batch, *spatial, rank)``, voxels of its own grid.
 
     Returns:
-        ``(batch, *shape, rank)``, voxels of the new grid.
+        ``(batch, *shape, rank)``, voxels of the new grid, float32.
 
     Raises:
-        ValueError: when ``shape`` has not one positive size for each axis.
+        ValueError: when ``shape`` has not one positive size for each axis, or the input is no field.
     """
 
     def __init__(self, shape: Sequence[int], **kwargs: Any) -> None:
@@ -38,16 +38,23 @@ class ResizeDisplacement(keras.layers.Layer):
         self.shape = shape
 
     def call(self, displacement: Any) -> Any:
-        functional.check_field("displacement", displacement.shape)
-        if displacement.shape[-1] != len(self.shape):
-            raise ValueError(
-                f"`displacement` must have {len(self.shape)} spatial axes, as `shape={self.shape}` has. "
-                f"Received: displacement.shape={tuple(displacement.shape)}"
-            )
+        self._check(displacement.shape)
         return functional.resize_displacement(displacement, self.shape)
 
+    def compute_output_spec(self, displacement: Any) -> keras.KerasTensor:
+        return keras.KerasTensor(self.compute_output_shape(displacement.shape), dtype="float32")
+
     def compute_output_shape(self, displacement_shape: Any) -> tuple[int | None, ...]:
+        self._check(displacement_shape)
         return (displacement_shape[0], *self.shape, displacement_shape[-1])
+
+    def _check(self, displacement: Any) -> None:
+        functional.check_field("displacement", displacement)
+        if displacement[-1] != len(self.shape):
+            raise ValueError(
+                f"`displacement` must have {len(self.shape)} spatial axes, as `shape={self.shape}` has. "
+                f"Received: displacement.shape={tuple(displacement)}"
+            )
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "shape": self.shape}

@@ -27,10 +27,10 @@ class SpatialTransformer(keras.layers.Layer):
         displacement: ``(batch, *grid, rank)`` in voxels of the image's grid, component ``d`` along array axis ``d``.
 
     Returns:
-        ``(batch, *grid, channels)``, dtype of ``image``.
+        ``(batch, *grid, channels)``, dtype of ``image``; float32 if the image is of integers and interpolation linear.
 
     Raises:
-        ValueError: when the ranks do not fit each other, or an option is unknown.
+        ValueError: when ranks or batches do not fit each other, or an option is unknown.
 
     Example:
 
@@ -57,20 +57,29 @@ class SpatialTransformer(keras.layers.Layer):
         self.fill_value = fill_value
 
     def call(self, image: Any, displacement: Any) -> Any:
-        functional.check_field("displacement", displacement.shape)
-        if len(image.shape) != len(displacement.shape):
-            raise ValueError(
-                "`image` and `displacement` must have the same number of spatial axes. "
-                f"Received: image.shape={tuple(image.shape)}, displacement.shape={tuple(displacement.shape)}"
-            )
+        self._check(image.shape, displacement.shape)
         return functional.warp(image, displacement, self.interpolation, self.border, self.fill_value)
 
     def compute_output_spec(self, image: Any, displacement: Any) -> keras.KerasTensor:
         shape = self.compute_output_shape(image.shape, displacement.shape)
-        return keras.KerasTensor(shape, dtype=image.dtype)
+        return keras.KerasTensor(shape, dtype=functional.warped_dtype(image.dtype, self.interpolation))
 
     def compute_output_shape(self, image_shape: Any, displacement_shape: Any) -> tuple[int | None, ...]:
+        self._check(image_shape, displacement_shape)
         return (*displacement_shape[:-1], image_shape[-1])
+
+    def _check(self, image: Any, displacement: Any) -> None:
+        functional.check_field("displacement", displacement)
+        if len(image) != len(displacement):
+            raise ValueError(
+                "`image` and `displacement` must have the same number of spatial axes. "
+                f"Received: image.shape={tuple(image)}, displacement.shape={tuple(displacement)}"
+            )
+        if not functional.sizes_agree(image[:1], displacement[:1]):
+            raise ValueError(
+                "`image` and `displacement` must have the same batch size. "
+                f"Received: image.shape={tuple(image)}, displacement.shape={tuple(displacement)}"
+            )
 
     def get_config(self) -> dict[str, Any]:
         return {
