@@ -40,16 +40,16 @@ def _box_mean(x: Any, window: int) -> Any:
     rank = len(x.shape) - 2
     for axis in range(rank):
         size = tuple(window if a == axis else 1 for a in range(rank))
-        x = ops.average_pool(x, pool_size=size, strides=1, padding="same")
+        x = ops.average_pool(x, pool_size=size, strides=1, padding="same", data_format="channels_last")
     return x
 
 
-def local_ncc(fixed: Any, warped: Any, window: int = 9, epsilon: float = 1e-5) -> Any:
+def local_ncc(fixed: Any, warped: Any, window: int = 9, epsilon: float = 1e-8) -> Any:
     """One minus the mean squared local correlation in windows of ``window`` voxels a side, ``(batch,)``, in [0, 1].
 
     ``mean_p cov(p)^2 / (var_fixed(p) var_warped(p) + epsilon)`` with statistics over the window around ``p`` (the part
-    inside the image at its border), by one averaging pass per axis. Images are expected to span about [0, 1]; a
-    constant region counts as uncorrelated.
+    inside the image at its border), by one averaging pass per axis. Images are expected to span about [0, 1]: with the
+    default ``epsilon``, windows whose standard deviation is well below 0.01 count as uncorrelated, constant ones fully.
 
     Source: the local correlation of Avants et al., Medical Image Analysis 2008, as Balakrishnan et al. (VoxelMorph)
     use it.
