@@ -1,0 +1,32 @@
+import numpy as np
+import pytest
+
+from acreg.report import MethodResult, PairScores
+
+LABELS = {1: "left lung", 2: "heart"}
+
+
+def make_result(name, dsc, failed=(), **summary):
+    """A method whose pair i has Dice `dsc[i]` on both labels, and distances that follow from it."""
+    pairs = []
+    for index, value in enumerate(dsc):
+        key = (f"s{index}", f"s{index + 1}")
+        if index in failed:
+            pairs.append(PairScores(*key, failure="RuntimeError: <b>no & no</b>"))
+            continue
+        scores = {"dsc": value, "hd": 40 * (1 - value), "hd95": 30 * (1 - value), "assd": 10 * (1 - value)}
+        pairs.append(PairScores(*key, {label: dict(scores) for label in LABELS}, 0.5, 0.3, 0.01))
+    dataset = {"name": "lungs", "split": "test", "unit": "mm", "folder": "/nowhere"}
+    return MethodResult(name, dict(LABELS), pairs, {"registers": name != "unregistered", "dataset": dataset, **summary})
+
+
+@pytest.fixture
+def make():
+    return make_result
+
+
+@pytest.fixture
+def two(make):
+    rng = np.random.default_rng(0)
+    base = rng.uniform(0.6, 0.8, 12)
+    return [make("better", base + rng.uniform(0.05, 0.1, 12)), make("unregistered", base)]

@@ -1,0 +1,131 @@
+import base64
+import io
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from acreg.data.phantoms import make_dataset
+from acreg.io import Image, write_displacement, write_image
+from acreg.report import MethodResult, PairScores, write_method
+from acreg.report.html import build_report
+from acreg.report.statistics import compare_methods
+
+
+class Reader(HTMLParser):
+    """Checks that tags are closed in order, and gathers addresses, tags and text."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.addresses, self.tags, self.text = [], [], set(), ""
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.add(tag)
+        self.addresses += [v for k, v in attributes if k in ("src", "href", "srcset", "action", "data")]
+        if tag not in ("img", "meta", "source", "br", "link"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def report(results, **options):
+    return build_report(results, compare_methods(results), **options)
+
+
+@pytest.fixture
+def drawn(tmp_path, make):
+    """Two methods with saved fields on a dataset that can be read; pair 1 is the worst, pair 3 failed."""
+    dataset = make_dataset(tmp_path / "data", subjects=10, shape=(40, 48), seed=0)
+    names = [record.subject for record in dataset.records]
+    results = []
+    for name, size in (("one", 1.0), ("two", 2.0)):
+        result = make(name, [0.8, 0.3, 0.7, 0.5], failed=[3])
+        result.summary["dataset"]["folder"] = str(dataset.folder)
+        for index, pair in enumerate(result.pairs):
+            pair.fixed, pair.moving = names[index], names[index + 1]
+        write_method(result, tmp_path / "out" / name)
+        grid = dataset.read_image(dataset.records[0]).grid
+        for pair in result.pairs[:2]:
+            field = np.full((40, 48, 2), size, np.float32)
+            write_displacement(field, grid, result.folder / f"{pair.fixed}__{pair.moving}" / "displacement.nii.gz")
+        results.append(result)
+    return results
+
+
+def test_report_needs_nothing_but_itself(drawn):
+    text = report(drawn)
+    page = Reader(text)
+    assert page.addresses and all(a.startswith(("data:image/png;base64,", "#")) for a in page.addresses)
+    assert not page.tags & {"script", "link", "iframe", "object"}
+    assert not re.search(r"https?:|@import|url\(", text)
+    assert "prefers-color-scheme: dark" in text
+    for address in page.addresses:
+        if address.startswith("data:"):
+            PIL.Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2]))).verify()
+        else:
+            assert f'id="{address[1:]}"' in text
+
+
+def test_report_has_every_part(drawn):
+    text = Reader(report(drawn)).text
+    for part in ("Summary", "Box plots", "Significance", "Worst pairs", "Labels", "Failures", "Settings", "Wilcoxon"):
+        assert part in text
+    assert "left lung" in text and "DSC by label" in text
+
+
+def test_worst_pairs_come_first_with_seven_panels_each(drawn):
+    text = report(drawn, worst=3)
+    order = re.findall(r"<b>\d\. (\S+) &larr;", text)
+    worst = [pair.fixed for pair in drawn[0].worst_first()[:3]]
+    assert order == worst * 2 and worst[:2] == ["phantom003", "phantom001"]
+    blocks = text.split('<div class="pair">')[1:]
+    assert blocks[0].count("<figure>") == 2, "a failed pair shows its two images"
+    assert blocks[1].count("<figure>") == 7
+    assert "No picture" in blocks[2], "no field was saved for it"
+    for caption in ("Fixed", "Moving", "Warped", "Labels", "Checkerboard", "Deformed grid", "det J"):
+        assert f"<figcaption>{caption}" in blocks[1]
+
+
+def test_names_and_reasons_are_escaped(drawn):
+    drawn[0].name = "<script>alert(1)</script>"
+    text = report(drawn)
+    assert "<script>" not in text and "<b>no & no</b>" not in text
+    assert "RuntimeError: &lt;b&gt;no &amp; no&lt;/b&gt;" in text
+
+
+def test_a_saved_preview_stands_in_for_a_dataset_out_of_reach(make, tmp_path):
+    result = make("one", [0.5])
+    write_method(result, tmp_path / "one")
+    assert "No picture: " in report([result])
+    write_image(Image.from_array(np.full((9, 9), 70)), tmp_path / "one" / "s0__s1" / "preview.png")
+    text = report([result])
+    assert "Preview saved by the evaluation" in text and "nothing to compare" in text
+
+
+def test_significance_marks_the_better_method(two):
+    text = report(two)
+    assert 'class="better">+0.0' in text and 'class="worse">&minus;0.0' in text
+
+
+def test_a_method_without_any_score_and_absent_labels_do_not_break_the_report(make):
+    none = make("none", [0.5, 0.5], failed=[0, 1])
+    other = make("other", [0.5, 0.6])
+    other.pairs[0].labels[2] = dict.fromkeys(("dsc", "hd", "hd95", "assd"), float("nan"))
+    text = Reader(report([none, other])).text
+    assert "heart is absent in one of the maps" in text and "nan" not in text
+
+
+def test_many_pairs_are_listed_up_to_a_bound():
+    pairs = [
+        PairScores(f"s{i}", f"t{i}", {1: dict.fromkeys(("dsc", "hd", "hd95", "assd"), i / 200)}) for i in range(200)
+    ]
+    text = report([MethodResult("a", {1: "x"}, pairs)], worst=0)
+    assert "The 40 worst of 200 pairs" in text and "s39 &larr;" in text and "s40 &larr;" not in text
