@@ -21,7 +21,7 @@ def demo(
         Path("runs/demo")
     ),
     recipe: Annotated[str, typer.Option(help="The recipe that is trained.")] = "acregnet-phantoms",
-    subjects: Annotated[int, typer.Option(min=10, help="How many phantoms are made.")] = 60,
+    subjects: Annotated[int, typer.Option(min=15, help="How many phantoms are made.")] = 60,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the phantoms, the training and the pairs.")] = 0,
 ) -> None:
     """Train, register, evaluate and compare on synthetic chest X-rays.

@@ -23,7 +23,7 @@ def test_demo_leaves_reports_a_preset_and_pictures(
     recipe = tmp_path / "tiny.yaml"
     recipe.write_text(TINY.format(base=repository / "experiments" / "acregnet" / "acregnet-phantoms.yaml"))
     folder = tmp_path / "demo"
-    arguments = ["demo", "--out", str(folder), "--recipe", str(recipe), "--subjects", "10"]
+    arguments = ["demo", "--out", str(folder), "--recipe", str(recipe), "--subjects", "15"]
     assert main(arguments) == 0, capsys.readouterr().err
     printed = capsys.readouterr().out
     assert "unregistered" in printed
