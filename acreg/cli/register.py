@@ -72,7 +72,7 @@ def register(
         for image in (before.warp_image(moving_image), result.warped)
     ]
     out(
-        f"{method.name}: {result.seconds:.2f} s, "
+        f"{method.name}: {result.seconds:.2f} s (first call), "
         f"folded {folding['folded_percent']:.3f} %, SDlogJ {folding['sd_log_j']:.3f}"
     )
     out(f"NCC   before {ncc[0]:.4f}   after {ncc[1]:.4f}")

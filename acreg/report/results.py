@@ -205,7 +205,13 @@ def load_results(folders: Sequence[Path]) -> list[MethodResult]:
                 f"Received: {folder}, in which there is no summary.json. Name what `acreg evaluate --out` wrote."
             )
         found += [path for path in inside if path.resolve() not in {p.resolve() for p in found}]
-    results = [read_method(folder) for folder in found]
+    results: list[MethodResult] = []
+    for folder in found:
+        result = read_method(folder)
+        # Every evaluation brings its own unregistered row: on the same pairs of the same data one is enough.
+        if not any(result.is_baseline and other.is_baseline and _same_scores(result, other) for other in results):
+            results.append(result)
+    found = [result.folder or Path() for result in results]
     names = [result.name for result in results]
     for result, folder in zip(results, found):
         if names.count(result.name) > 1:
@@ -214,6 +220,10 @@ def load_results(folders: Sequence[Path]) -> list[MethodResult]:
         for result, folder in zip(results, found):
             result.name = str(folder)
     return results
+
+
+def _same_scores(a: MethodResult, b: MethodResult) -> bool:
+    return a.name == b.name and a.label_names == b.label_names and sorted(a.keys) == sorted(b.keys)
 
 
 def check_same_pairs(results: Sequence[MethodResult]) -> None:

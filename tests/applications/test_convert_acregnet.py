@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
@@ -13,6 +14,7 @@ from acreg.applications.convert_acregnet import convert_checkpoint
 from acreg.cli.main import main
 from acreg.errors import AcregError
 from acreg.geometry import warp_array
+from acreg.layers import functional
 from acreg.losses import ncc, total_variation_sum
 from acreg.models import ACRegNet, LabelAutoencoder, from_preset
 from acreg.models.tf1_checkpoint import read_checkpoint
@@ -55,8 +57,8 @@ def batch(io64: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 def test_field_and_warped_image_are_the_originals(name: str, presets: Path, io64: dict[str, np.ndarray]) -> None:
     model = from_preset(presets / name)
     result = model({k: v for k, v in batch(io64).items() if "labels" not in k})
-    np.testing.assert_allclose(result["displacement"], io64["field"], atol=1e-4)  # voxels; the field reaches 12
-    np.testing.assert_allclose(result["warped"][..., 0], np.squeeze(io64["warped"]), atol=1e-5)
+    np.testing.assert_allclose(result["displacement"], io64["field"], atol=1e-4)  # voxels
+    np.testing.assert_allclose(result["warped"][..., 0], np.squeeze(io64["warped"]), atol=5e-5)
 
 
 def test_codes_and_logits_are_the_originals(presets: Path, io64: dict[str, np.ndarray]) -> None:
@@ -71,11 +73,16 @@ def test_losses_are_the_originals(presets: Path, io64: dict[str, np.ndarray]) ->
     model = from_preset(presets / "full")
     x = batch(io64)
     terms = model.loss_terms(x, model(x))
-    theirs_ncc, theirs_tv, _, theirs_codes, _ = np.asarray(io64["losses"], np.float64).reshape(-1)[:5]
+    theirs_ncc, theirs_tv, theirs_entropy, theirs_codes, _ = np.asarray(io64["losses"], np.float64).reshape(-1)[:5]
     assert 1 - float(terms["ncc"]) == pytest.approx(theirs_ncc, abs=1e-5)
     assert float(terms["total_variation_sum"]) == pytest.approx(theirs_tv, rel=1e-5)
     assert float(terms["anatomical_prior"]) == pytest.approx(theirs_codes, rel=1e-4)
-    # The same two losses, on the arrays of the original alone.
+    # Theirs takes the warped one-hot labels as logits; ours takes them as the probabilities that they are.
+    warped_labels = functional.warp(model.one_hot(x["moving_labels"]), model(x)["displacement"])
+    np.testing.assert_allclose(warped_labels, io64["warped_onehot"], atol=1e-4)
+    entropy = keras.losses.categorical_crossentropy(model.one_hot(x["fixed_labels"]), warped_labels, from_logits=True)
+    assert float(np.mean(entropy)) == pytest.approx(theirs_entropy, abs=5e-5)
+    # The same losses of images and fields, on the arrays of the original alone.
     field, warped = io64["field"], np.squeeze(io64["warped"])[..., None].astype(np.float32)
     assert float(np.mean(total_variation_sum(field))) == pytest.approx(theirs_tv, rel=1e-6)
     assert 1 - float(np.mean(ncc(x["fixed"], warped))) == pytest.approx(theirs_ncc, abs=1e-5)
@@ -88,7 +95,7 @@ def test_register_of_a_preset_is_the_originals_field(presets: Path, io64: dict[s
     transform = model.register(io64["fixed"][0], io64["moving"][0])
     np.testing.assert_allclose(transform.displacement, io64["field"][0], atol=1e-4)
     warped = warp_array(io64["moving"][0].astype(np.float32) / 255, transform.displacement)
-    np.testing.assert_allclose(warped, np.squeeze(io64["warped"])[0], atol=1e-5)
+    np.testing.assert_allclose(warped, np.squeeze(io64["warped"])[0], atol=5e-5)
 
 
 def test_every_variable_of_the_checkpoint_is_used(presets: Path, original: Path) -> None:
@@ -96,8 +103,8 @@ def test_every_variable_of_the_checkpoint_is_used(presets: Path, original: Path)
     for name, scope in (("plain", "VectorCNN"), ("autoencoder", "CNN_AE")):
         expected = sum(int(np.prod(entry["shape"])) for key, entry in listed.items() if key.startswith(scope))
         model = from_preset(presets / name)
-        weights = [w for w in model.weights if "seed" not in w.name]
-        assert sum(int(np.prod(w.shape)) for w in weights) == expected == {"plain": 489_992, "autoencoder": 41_320}[name]
+        count = sum(int(np.prod(w.shape)) for w in model.weights if "seed" not in w.name)
+        assert count == expected == {"plain": 489_992, "autoencoder": 41_320}[name]
 
 
 def test_model_cards_say_where_the_weights_come_from(presets: Path) -> None:
@@ -115,9 +122,7 @@ def write_checkpoint(prefix: Path, variables: dict[str, np.ndarray]) -> Path:
     from tensorflow.raw_ops import SaveV2
 
     names = list(variables)
-    SaveV2(
-        prefix=str(prefix), tensor_names=names, shape_and_slices=[""] * len(names), tensors=list(variables.values())
-    )
+    SaveV2(prefix=str(prefix), tensor_names=names, shape_and_slices=[""] * len(names), tensors=list(variables.values()))
     return prefix
 
 

@@ -100,3 +100,13 @@ def test_summary_counts(make):
     assert summary["pairs"] == 3 and summary["failed"] == 1
     assert summary["absent_labels"] == {"left lung": 0, "heart": 0}
     assert summary["per_label"]["heart"]["dsc"]["n"] == 2
+
+
+def test_one_unregistered_row_is_enough(make, tmp_path):
+    for run in ("x", "y"):
+        write_method(make("unregistered", [0.5]), tmp_path / run / "unregistered")
+        write_method(make("a", [0.5]), tmp_path / run / "a")
+    names = [result.name for result in load_results([tmp_path / "x", tmp_path / "y"])]
+    assert names == ["x/a", "unregistered", "y/a"]
+    write_method(make("unregistered", [0.5, 0.6]), tmp_path / "y" / "unregistered")
+    assert len(load_results([tmp_path / "x", tmp_path / "y"])) == 4

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from acreg.applications import registration
+from acreg.cli.main import main
+from acreg.data.phantoms import make_dataset
+from acreg.geometry import Transform
+
+
+class Stub:
+    """Stands in for a preset: shifts by as many rows as the preset's name says."""
+
+    def __init__(self, model, name=""):
+        self.preset, self.name, self.rows = model, name or model, int(model[-1])
+
+    def register(self, fixed, moving):
+        field = np.zeros((*fixed.grid.shape, 2), np.float32)
+        field[..., 0] = self.rows
+        return Transform(field, fixed.grid, moving.grid)
+
+
+@pytest.fixture
+def data(tmp_path, monkeypatch):
+    monkeypatch.setattr(registration, "PresetMethod", Stub)
+    make_dataset(tmp_path / "data", subjects=20, shape=(40, 32), seed=0)
+    return tmp_path
+
+
+def evaluate(data, *more, out="out"):
+    return main(["evaluate", "--data", str(data / "data"), "--out", str(data / out), *more])
+
+
+def test_2n_pairs_of_the_test_split_for_every_model_and_none(data, capsys):
+    assert evaluate(data, "--model", "shift1", "--model", "far=shift4", "--seed", "5") == 0
+    with (data / "out" / "pairs_used.csv").open() as stream:
+        pairs = [(row["fixed"], row["moving"]) for row in csv.DictReader(stream)]
+    assert len(pairs) == 2 * 4
+    for name in ("shift1", "far", "unregistered"):
+        summary = json.loads((data / "out" / name / "summary.json").read_text())
+        assert summary["pairs"] == 8 and summary["settings"]["seed"] == 5 and summary["settings"]["pairs"] == "2N"
+        with (data / "out" / name / "pairs.csv").open() as stream:
+            assert list(dict.fromkeys((r["fixed"], r["moving"]) for r in csv.DictReader(stream))) == pairs
+    text = capsys.readouterr().out
+    assert "DSC" in text and "far" in text and "acreg compare" in text
+
+
+def test_evaluate_then_compare(data, capsys):
+    more = ["--pairs", "6", "--save", "images, labels,displacement"]
+    assert evaluate(data, "--model", "shift1", "--model", "shift4", *more) == 0
+    assert main(["compare", str(data / "out"), "--worst", "1"]) == 0
+    assert {"table.md", "table.csv", "statistics.csv", "report.html"} <= {p.name for p in (data / "out").iterdir()}
+    assert (data / "out" / "report.html").read_text().count("<figure>") == 2 * 7
+    assert len((data / "out" / "statistics.csv").read_text().splitlines()) == 1 + 3 * 4
+    text = capsys.readouterr().out
+    assert "Wilcoxon" in text and "shift1 - unregistered" in text and "**" in text
+    folder = next((data / "out" / "shift1").glob("*__*"))
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"warped.png", "warped_labels.png", "displacement.nii.gz", "preview.png"}
+
+
+def test_compare_refuses_other_pairs_and_names_one(data, capsys):
+    assert evaluate(data, "--pairs", "5") == 0
+    assert evaluate(data, "--pairs", "5", "--seed", "1", "--model", "shift1", "--no-unregistered", out="other") == 0
+    assert main(["compare", str(data / "out"), str(data / "other"), "--out", str(data / "both")]) == 1
+    error = capsys.readouterr().err
+    assert "only in" in error and "phantom01" in error and not (data / "both").exists()
+    pairs = str(data / "out" / "pairs_used.csv")
+    assert evaluate(data, "--pairs", pairs, "--model", "shift1", "--overwrite", out="other") == 0
+    assert main(["compare", str(data / "out"), str(data / "other" / "shift1"), "--out", str(data / "both")]) == 0
+    assert (data / "both" / "report.html").is_file()
+
+
+@pytest.mark.parametrize(
+    "more, code, found",
+    [
+        (["--pairs", "99"], 2, "12 possible"),
+        (["--save", "everything"], 2, "everything"),
+        (["--split", "exam"], 2, "exam"),
+        (["--no-unregistered"], 2, "--model"),
+        (["--model", "a1", "--model", "x=b1", "--model", "x=c1"], 2, "different names"),
+    ],
+)
+def test_wrong_use_exits_with_2_and_writes_nothing(data, capsys, more, code, found):
+    assert evaluate(data, *more) == code
+    assert found in capsys.readouterr().err and not (data / "out").exists()
+
+
+def test_data_that_is_not_there_exits_with_1(tmp_path, capsys):
+    assert main(["evaluate", "--data", str(tmp_path / "none"), "--out", str(tmp_path / "out")]) == 1
+    assert "Received" in capsys.readouterr().err
+    assert main(["compare", str(tmp_path)]) == 1
+
+
+def test_an_autoencoder_is_not_evaluated(tmp_path, monkeypatch):
+    from acreg.errors import AcregError
+
+    models = pytest.importorskip("acreg.models")
+    monkeypatch.setattr(models, "from_preset", lambda name: object())
+    with pytest.raises(AcregError, match="registers"):
+        registration.PresetMethod("autoencoder")

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import errno
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from acreg.cli.main import main
+from acreg.data.phantoms import chest_phantom
+from acreg.io import Image, read_displacement, read_image, write_image
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Two phantoms of different sizes with labels."""
+    for name, seed, shape in (("a", 1, (48, 40)), ("b", 2, (40, 40))):
+        phantom = chest_phantom(seed, shape)
+        write_image(Image.from_array(phantom.image), tmp_path / f"{name}.png")
+        write_image(Image.from_array(phantom.labels, kind="labels"), tmp_path / f"{name}_labels.png")
+    return tmp_path
+
+
+def register(files, *more, model="unregistered", moving="b.png"):
+    arguments = ["--fixed", str(files / "a.png"), "--moving", str(files / moving), "--out", str(files / "out")]
+    return main(["register", "--model", str(model), *arguments, *more])
+
+
+def test_register_writes_its_four_files_and_says_what_came_of_it(files, capsys):
+    labels = ["--labels", str(files / "b_labels.png"), "--fixed-labels", str(files / "a_labels.png")]
+    assert register(files, *labels) == 0
+    names = {path.name for path in (files / "out").iterdir()}
+    assert names == {"warped.png", "warped_labels.png", "displacement.nii.gz", "preview.png"}
+    assert read_image(files / "out" / "warped.png").array.shape == (48, 40)
+    text = capsys.readouterr().out
+    assert "folded 0.000 %" in text and "NCC" in text and "Dice" in text and str(files / "out" / "warped.png") in text
+
+
+def test_without_labels_none_are_written(files, capsys):
+    assert register(files) == 0
+    assert not (files / "out" / "warped_labels.png").exists() and "Dice" not in capsys.readouterr().out
+
+
+def test_a_preset_is_used_and_found_in_the_result(files, tmp_path):
+    models = pytest.importorskip("acreg.models")
+    from acreg.io import Preprocessing
+
+    model = models.RegNet()
+    model.preprocessing = Preprocessing(shape=(32, 32), intensity="divide_by_255", label_values=[0, 1, 2, 3])
+    model.build({"moving": (None, 32, 32, 1), "fixed": (None, 32, 32, 1)})
+    model.save_preset(tmp_path / "preset")
+    assert register(files, model=tmp_path / "preset") == 0
+    field = model.register(read_image(files / "a.png"), read_image(files / "b.png")).displacement
+    assert field.any()
+    np.testing.assert_allclose(read_displacement(files / "out" / "displacement.nii.gz"), field, atol=1e-5)
+
+
+def test_results_are_replaced_only_when_asked(files, capsys):
+    assert register(files) == 0
+    before = (files / "out" / "preview.png").stat().st_mtime_ns
+    assert register(files) == 1
+    assert "--overwrite" in capsys.readouterr().err and (files / "out" / "preview.png").stat().st_mtime_ns == before
+    assert register(files, "--overwrite") == 0
+
+
+def test_bad_input_is_one_paragraph_and_leaves_no_folder(files, capsys):
+    (files / "empty.png").write_bytes(b"")
+    (files / "text.png").write_text("not an image")
+    (files / "cut.png").write_bytes((files / "b.png").read_bytes()[:200])
+    small = ["--labels", str(files / "a_labels.png")]
+    cases = [
+        ({"moving": "absent.png"}, [], 1),
+        ({"moving": "empty.png"}, [], 1),
+        ({"moving": "text.png"}, [], 1),
+        ({"moving": "cut.png"}, [], 1),
+        ({}, small, 1),
+        ({}, ["--fixed-labels", str(files / "a_labels.png")], 2),
+        ({"model": files / "no-preset"}, [], 2),
+    ]
+    for options, more, code in cases:
+        assert register(files, *more, **options) == code, (options, more)
+        error = capsys.readouterr().err
+        assert "Received" in error and "Traceback" not in error
+        assert not (files / "out").exists(), (options, more)
+
+
+def test_sixteen_bit_and_colour_images_are_handled(files):
+    grey = np.asarray(PIL.Image.open(files / "b.png"))
+    PIL.Image.fromarray(grey.astype(np.uint16) * 200).save(files / "deep.png")
+    PIL.Image.fromarray(np.stack([grey] * 3, -1)).save(files / "colour.png")
+    assert register(files, moving="deep.png") == 0
+    assert read_image(files / "out" / "warped.png").array.max() > 255
+    assert register(files, "--overwrite", moving="colour.png") == 0
+    assert read_image(files / "out" / "warped.png").array.shape == (48, 40)
+
+
+def test_a_full_disk_leaves_whole_files_only(files, capsys, monkeypatch):
+    from matplotlib.figure import Figure
+
+    def full(self, path, **options):
+        path.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(Figure, "savefig", full)
+    assert register(files) == 1
+    assert {path.name for path in (files / "out").iterdir()} == {"warped.png", "displacement.nii.gz"}
+    assert "Traceback" not in capsys.readouterr().err
