@@ -8,6 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from acreg.layers import functional
 from acreg.losses import AnatomicalPrior, cross_entropy, soft_dice
 from acreg.models.label_autoencoder import LabelAutoencoder
 from acreg.models.pyramid import pyramid
@@ -91,11 +92,11 @@ class ACRegNet(RegNet):
     def loss_terms(self, x: Mapping[str, Any], y_pred: Mapping[str, Any]) -> dict[str, Any]:
         terms = super().loss_terms(x, y_pred)
         if self.loss_weights.get("segmentation"):
-            terms["segmentation"] = sum(
-                ops.mean(loss(self.one_hot(x[f"{role}_labels"]), y_pred[f"{role}_probabilities"])) / 2
-                for role in ("moving", "fixed")
-                for loss in (cross_entropy, soft_dice)
-            )
+            sizes = functional.spatial_shape(x["fixed"])
+            labels = self.one_hot(ops.concatenate([x["moving_labels"], x["fixed_labels"]]))
+            predicted = ops.concatenate([y_pred["moving_probabilities"], y_pred["fixed_probabilities"]])
+            predicted = self._to_image_grid(predicted, sizes, displacement=False)
+            terms["segmentation"] = ops.mean(cross_entropy(labels, predicted) + soft_dice(labels, predicted))
         return terms
 
     def get_config(self) -> dict[str, Any]:

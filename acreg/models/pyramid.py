@@ -8,7 +8,7 @@ import keras
 from keras import layers
 
 from acreg.layers import IntegrateVelocity, SpatialTransformer
-from acreg.models.blocks import DoubleField, RepeatVoxels, convolution
+from acreg.models.blocks import DoubleField, RepeatVoxels, average_pool, convolution
 
 
 def pyramid(
@@ -36,7 +36,7 @@ def pyramid(
     Returns:
         A functional model ``{"moving", "fixed"} -> {"field"}``; each image ``(batch, *spatial, channels)`` with sizes
         divisible by ``2 ** len(filters)``, the field ``(batch, *(spatial / 2), rank)`` in voxels of that grid. With
-        ``classes`` also ``"moving_probabilities"`` and ``"fixed_probabilities"``, ``(batch, *spatial, classes)``.
+        ``classes`` also ``"moving_probabilities"`` and ``"fixed_probabilities"``, ``(batch, *(spatial / 2), classes)``.
     """
     shape = (None,) * rank + (channels,)
     encoder = _encoder(rank, channels, filters, classes)
@@ -91,13 +91,11 @@ def _encoder(rank: int, channels: int, filters: Sequence[int], classes: int) -> 
         x = block(x, n, f"merge{level}")
         levels.insert(0, x)
     if classes:
-        x = block(RepeatVoxels(name="labels_upsample")(levels[0]), 16, "labels_a")
-        logits = convolution(rank, classes, name="labels_logits")(x)
-        probabilities = layers.Softmax(dtype="float32", name="labels")(logits)
-        pooled, merged = probabilities, []
-        for level, features in enumerate(levels, start=1):
-            kind = {2: layers.AveragePooling2D, 3: layers.AveragePooling3D}[rank]
-            pooled = kind(2, name=f"labels_pool{level}")(pooled)
+        logits = convolution(rank, classes, name="labels_logits")(levels[0])
+        pooled = probabilities = layers.Softmax(dtype="float32", name="labels")(logits)
+        merged = [layers.Concatenate(name="features1")([levels[0], probabilities])]
+        for level, features in enumerate(levels[1:], start=2):
+            pooled = average_pool(rank, name=f"labels_pool{level}")(pooled)
             merged.append(layers.Concatenate(name=f"features{level}")([features, pooled]))
         levels = [*merged, probabilities]
     return keras.Model(image, levels, name="encoder")

@@ -115,13 +115,15 @@ class RegistrationModel(Preset, keras.Model):
             moving, fixed = (_pad_edges(x, before, sizes, padded) for x in (moving, fixed))
         return dict(self.network({"moving": moving, "fixed": fixed}, training=training))
 
-    def _to_image_grid(self, field: Any, sizes: tuple[Any, ...]) -> Any:
+    def _to_image_grid(self, x: Any, sizes: tuple[Any, ...], displacement: bool = True) -> Any:
+        """Resizes what the network gives to the padded images' grid and crops it; a displacement with its values."""
         padded = self._padded(sizes)
-        field = functional.resize_displacement(ops.cast(field, "float32"), padded)
-        if any(not isinstance(n, int) or n != p for n, p in zip(sizes, padded, strict=True)):
-            for axis, (n, p) in enumerate(zip(sizes, padded, strict=True), start=1):
-                field = ops.take(field, ops.arange(n) + (p - n) // 2, axis=axis)
-        return field
+        move = functional.resize_displacement if displacement else functional.resize
+        x = move(ops.cast(x, "float32"), padded)
+        for axis, (n, p) in enumerate(zip(sizes, padded, strict=True), start=1):
+            if not isinstance(n, int) or n != p:
+                x = ops.take(x, ops.arange(n) + (p - n) // 2, axis=axis)
+        return x
 
     def loss_terms(self, x: Mapping[str, Any], y_pred: Mapping[str, Any]) -> dict[str, Any]:
         """Every loss with a weight other than 0, unweighted, mean over the batch; and updates the logged Dice."""
