@@ -134,11 +134,6 @@ class Recorder(keras.callbacks.Callback):
     def _is_better(self, row: Mapping[str, float]) -> bool:
         if self.monitor is None:
             return True
-        if self.monitor not in row:
-            raise AcregError(
-                f"training.monitor must be a number that is logged. Received: {self.monitor}. "
-                f"Logged: {', '.join(name for name in row if name not in ('epoch', 'step', *TIME_COLUMNS))}."
-            )
         best, value = self.state.best, row[self.monitor]
         return best is None or (value > best if self.mode == "max" else value < best)
 

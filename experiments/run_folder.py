@@ -23,8 +23,8 @@ from acreg.io import atomic_path
 _PACKAGES = ("keras", "tensorflow", "jax", "numpy", "scipy", "SimpleITK", "nibabel")
 
 
-def open_run_folder(folder: Path, recipe: Recipe, resume: bool) -> None:
-    """Check that a training may write into `folder`, and write its `recipe.yaml`.
+def check_run_folder(folder: Path, recipe: Recipe, resume: bool) -> None:
+    """Check that a training may write into `folder`.
 
     Raises:
         UsageError: the folder is not empty and `resume` is off; or `resume` is on and the recipe is another one.
@@ -53,13 +53,12 @@ def open_run_folder(folder: Path, recipe: Recipe, resume: bool) -> None:
                 f"A training is resumed with the recipe that it began with. Received: other values of "
                 f"{', '.join(changed)}. Give the first values again, or train into a new folder."
             )
-        return
-    with atomic_path(stored) as temporary:
+
+
+def describe_run(folder: Path, recipe: Recipe) -> None:
+    """Write `recipe.yaml` and `environment.json`: versions, platform, seed, commit; a resumed run adds itself to it."""
+    with atomic_path(folder / "recipe.yaml") as temporary:
         temporary.write_text(recipe.to_yaml(), encoding="utf-8")
-
-
-def write_environment(folder: Path, recipe: Recipe) -> None:
-    """Write `environment.json`: versions, platform, seed, commit; a resumed run adds itself to the first one's."""
     path = folder / "environment.json"
     now = _environment(recipe)
     if path.is_file():

@@ -15,8 +15,8 @@ from acreg.experiments import build
 from acreg.experiments.callbacks import Progress, Recorder, ShowProgress, StopOnNonFinite, tensorboard, write_metrics
 from acreg.experiments.checkpoint import State, load_checkpoint, restore
 from acreg.experiments.curves import write_report
-from acreg.experiments.recipe import AutoencoderSection, Recipe
-from acreg.experiments.run_folder import model_card, open_run_folder, write_environment
+from acreg.experiments.recipe import AutoencoderSection, Recipe, TrainingSection
+from acreg.experiments.run_folder import check_run_folder, describe_run, model_card
 from acreg.models import LabelAutoencoder, from_preset
 
 Say = Callable[[str], None]
@@ -51,9 +51,9 @@ def run_recipe(
     """
     folder = Path(run_folder)
     say = say or (lambda text: None)
-    open_run_folder(folder, recipe, resume)
+    check_run_folder(folder, recipe, resume)
     data = build.load_data(recipe, progress)
-    write_environment(folder, recipe)
+    describe_run(folder, recipe)
     run = _Run(recipe, folder, data, progress, say)
     stages = {}
     autoencoder = None
@@ -161,7 +161,7 @@ class _Run:
         state: State,
         arrays: Mapping[str, Any] | None,
         *,
-        schedule: Any,
+        schedule: AutoencoderSection | TrainingSection,
         monitor: str,
         mode: str,
         patience: int | None,
@@ -170,6 +170,8 @@ class _Run:
     ) -> None:
         """Train one stage from `state` to its end; `state` is brought up to date in place."""
         metrics = "metrics.csv" if stage == "network" else f"{stage}_metrics.csv"
+        if validation is not None:
+            _check_monitor(monitor, model)
         if arrays is not None:
             restore(model, dict(arrays))
             write_metrics(self.folder / metrics, state.history)
@@ -196,11 +198,11 @@ class _Run:
         model.fit(
             batches(sampler, start, schedule.steps - start),
             steps_per_epoch=schedule.steps_per_epoch,
+            shuffle=False,
             epochs=schedule.epochs,
             initial_epoch=state.epoch,
             validation_data=validation,
             callbacks=callbacks,
-            shuffle=False,
             verbose=0,
         )
 
@@ -221,10 +223,21 @@ class _Run:
 
 
 def batches(sampler: PairSampler | LabelSampler, start: int, steps: int) -> Any:
-    """The batches of steps `start` to `start + steps` for `fit`: tf.data on TensorFlow, a PyDataset elsewhere."""
+    """The batches of `steps` steps from `start` on, for `fit`: tf.data on TensorFlow, a PyDataset elsewhere."""
     if keras.backend.backend() == "tensorflow":
         return tf_pairs(sampler, start=start, steps=steps)
-    return KerasPairs(sampler, start=start, steps=steps)
+    return KerasPairs(sampler, start=start)
+
+
+def _check_monitor(monitor: str, model: keras.Model) -> None:
+    """Refuse a monitor that will not be logged, before an epoch is spent."""
+    logged = [metric.name for metric in model.metrics]
+    known = [*logged, *(f"val_{name}" for name in logged)]
+    if monitor not in known:
+        hint = " Dice is logged where the dataset has labels." if monitor.endswith("dice") else ""
+        raise UsageError(
+            f"training.monitor must be a number that is logged. Received: {monitor}. Logged: {', '.join(known)}.{hint}"
+        )
 
 
 def _or_none(augmentation: Any) -> Any:

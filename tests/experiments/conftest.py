@@ -56,9 +56,9 @@ def discs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_discs(tmp_path_factory.mktemp("discs"))
 
 
-@pytest.fixture
-def recipe_file(discs: Path, tmp_path: Path) -> Path:
-    """A recipe with two stages and dropout on the discs."""
-    path = tmp_path / "tiny.yaml"
+@pytest.fixture(scope="session")
+def recipe_file(discs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recipe with two stages, dropout and augmentation on the discs."""
+    path = tmp_path_factory.mktemp("recipe") / "tiny.yaml"
     path.write_text(RECIPE.format(dataset=discs), encoding="utf-8")
     return path

@@ -1,0 +1,275 @@
+from __future__ import annotations
+
+import csv
+import errno
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+import acreg
+from acreg.errors import AcregError, UsageError
+from acreg.experiments import build, checkpoint, train
+from acreg.experiments.callbacks import TIME_COLUMNS, ShowProgress
+from acreg.experiments.recipe import load_recipe
+from acreg.experiments.train import run_recipe
+
+NETWORK_ONLY = ["autoencoder=null", "model.arguments.losses={ncc: 1, cross_entropy: 1}"]
+
+
+def arrays_of(run: Path, stage: str = "network") -> dict[str, np.ndarray]:
+    """The variables in the last checkpoint of a run."""
+    found = checkpoint.load_checkpoint(run / "checkpoints", stage)
+    assert found is not None
+    return found[1]
+
+
+def metrics_of(run: Path, file: str = "metrics.csv") -> list[dict[str, str]]:
+    """The rows of a metrics CSV without its time columns."""
+    with (run / file).open(encoding="utf-8") as stream:
+        return [{k: v for k, v in row.items() if k not in TIME_COLUMNS} for row in csv.DictReader(stream)]
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    """Bitwise equal weights, optimiser and seed generators, equal metrics, equal presets."""
+    for stage, file in (("network", "metrics.csv"), ("autoencoder", "autoencoder_metrics.csv")):
+        first, second = arrays_of(one, stage), arrays_of(other, stage)
+        assert first.keys() == second.keys()
+        for name, value in first.items():
+            np.testing.assert_array_equal(value, second[name], err_msg=f"{stage} {name}")
+        assert metrics_of(one, file) == metrics_of(other, file)
+    for first, second in zip(acreg.from_preset(one / "preset").weights, acreg.from_preset(other / "preset").weights):
+        np.testing.assert_array_equal(first, second)
+
+
+@pytest.fixture(scope="session")
+def unbroken(recipe_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a whole run of the recipe on discs."""
+    run = tmp_path_factory.mktemp("unbroken") / "run"
+    run_recipe(load_recipe(recipe_file), run)
+    return run
+
+
+def test_a_run_leaves_what_the_design_lists(unbroken: Path, recipe_file: Path) -> None:
+    recipe = load_recipe(recipe_file)
+    assert load_recipe(unbroken / "recipe.yaml") == recipe
+    environment = json.loads((unbroken / "environment.json").read_text(encoding="utf-8"))
+    assert environment["seed"] == 3
+    assert environment["packages"]["keras"] == keras.__version__
+    assert [row["step"] for row in metrics_of(unbroken)] == ["6", "12", "18", "24"]
+    assert [row["epoch"] for row in metrics_of(unbroken, "autoencoder_metrics.csv")] == ["1", "2"]
+    logged = {"loss", "val_loss", "val_dice", "ncc", "cross_entropy", "anatomical_prior", "folded_percent"}
+    assert logged <= set(metrics_of(unbroken)[0])
+    kept = sorted(path.name for path in (unbroken / "checkpoints").iterdir())
+    assert kept == [f"{stage}-{n:06d}.npz" for stage, ns in (("autoencoder", (1, 2)), ("network", (3, 4))) for n in ns]
+    report = (unbroken / "report.html").read_text(encoding="utf-8")
+    assert report.count("data:image/png;base64,") == 2
+    assert not re.search(r'(src|href)="(?!data:)', report)
+    assert len(report) < 1_000_000
+
+
+def test_preset_holds_the_best_epoch_and_a_card(unbroken: Path, recipe_file: Path) -> None:
+    model = acreg.from_preset(unbroken / "preset")
+    data = build.load_data(load_recipe(recipe_file))
+    model.compile()
+    scores = model.evaluate(build.ValidationPairs(data.validation, data.pairs, 4), return_dict=True, verbose=0)
+    best = max(float(row["val_dice"]) for row in metrics_of(unbroken))
+    assert scores["dice"] == pytest.approx(best, abs=1e-6)
+    card = (unbroken / "preset" / "model_card.md").read_text(encoding="utf-8")
+    for part in ("Licence of the data", "Training subjects: 8 (train)", "Seed 3", "val_dice", "## Limits", "steps: 24"):
+        assert part in card
+
+
+def test_the_seed_decides_the_weights_and_the_callers_generator_is_left_alone(recipe_file: Path) -> None:
+    recipes = [load_recipe(recipe_file, [*NETWORK_ONLY, f"seed={seed}"]) for seed in (3, 3, 4)]
+    data = build.load_data(recipes[0])
+    random.seed(99)
+    one, same, other = (build.build_network(recipe, data, None).get_weights()[0] for recipe in recipes)
+    assert random.random() == random.Random(99).random()
+    np.testing.assert_array_equal(one, same)
+    assert not np.array_equal(one, other)
+
+
+def test_the_pipeline_without_tensorflow_gives_the_same_batches(
+    unbroken: Path, recipe_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines: list[str] = []
+    monkeypatch.setattr(train.keras.backend, "backend", lambda: "another")
+    run_recipe(load_recipe(recipe_file), tmp_path / "run", say=lines.append)
+    monkeypatch.undo()
+    # Its batches have no static shape, so that TensorFlow may sum in another order: equal up to rounding.
+    for row, other in zip(metrics_of(unbroken), metrics_of(tmp_path / "run"), strict=True):
+        assert float(row["loss"]) == pytest.approx(float(other["loss"]), rel=1e-3)
+        assert float(row["dice"]) == pytest.approx(float(other["dice"]), rel=1e-3)
+    assert sum(line.startswith("network: epoch ") for line in lines) == 4
+
+
+DIE = """
+import os, signal, sys
+from acreg.cli.main import main
+from acreg.experiments.callbacks import ShowProgress
+stage, epoch, batch, *arguments = sys.argv[1:]
+go_on = ShowProgress.on_train_batch_end
+def die(self, done, logs=None):
+    if (self.stage, self.epoch, done) == (stage, int(epoch), int(batch)):
+        os.kill(os.getpid(), signal.SIGKILL)
+    go_on(self, done, logs)
+ShowProgress.on_train_batch_end = die
+sys.exit(main(arguments))
+"""
+
+
+@pytest.mark.slow
+def test_killed_twice_and_resumed_equals_unbroken(recipe_file: Path, tmp_path: Path, repository: Path) -> None:
+    run, unbroken = tmp_path / "run", tmp_path / "unbroken"
+
+    def start(folder: Path, *when: str) -> int:
+        program = [sys.executable, "-c", DIE, *when, "train", str(recipe_file), "--out", str(folder), "--resume"]
+        return subprocess.run(program, cwd=repository, capture_output=True, check=False).returncode
+
+    assert start(unbroken, "nothing", "0", "0") == 0
+    assert start(run, "autoencoder", "1", "2") == -signal.SIGKILL  # in the middle of its second epoch
+    assert start(run, "network", "2", "3") == -signal.SIGKILL
+    assert not (run / "report.html").exists()
+    assert start(run, "nothing", "0", "0") == 0
+    assert_same_run(unbroken, run)
+    environment = json.loads((run / "environment.json").read_text(encoding="utf-8"))
+    assert len(environment["resumed"]) == 2
+
+
+def test_a_full_disk_at_a_checkpoint_is_one_message_and_the_run_goes_on_exactly(
+    unbroken: Path, recipe_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe, run = load_recipe(recipe_file), tmp_path / "run"
+    savez = np.savez
+
+    def full(path: Path, **arrays: np.ndarray) -> None:
+        if json.loads(arrays["state"].tobytes())["epoch"] == 3:
+            path.write_bytes(b"half")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        savez(path, **arrays)
+
+    monkeypatch.setattr(np, "savez", full)
+    with pytest.raises(AcregError, match=r"network-000003\.npz: No space left.*older checkpoints are intact.*--resume"):
+        run_recipe(recipe, run)
+    monkeypatch.undo()
+    files = sorted(path.name for path in (run / "checkpoints").glob("*"))
+    assert files[-2:] == ["network-000001.npz", "network-000002.npz"]
+    lines: list[str] = []
+    run_recipe(recipe, run, resume=True, say=lines.append)
+    assert_same_run(unbroken, run)
+    assert any(line.startswith("autoencoder: complete") for line in lines)
+    assert "network: goes on after epoch 2 of 4" in lines
+
+
+def test_resuming_a_finished_run_changes_nothing(unbroken: Path, recipe_file: Path) -> None:
+    before = arrays_of(unbroken)
+    preset = run_recipe(load_recipe(recipe_file), unbroken, resume=True)
+    assert preset == unbroken / "preset"
+    assert all(np.array_equal(value, before[name]) for name, value in arrays_of(unbroken).items())
+
+
+def test_resume_with_another_recipe_names_the_changed_keys(unbroken: Path, recipe_file: Path) -> None:
+    changed = load_recipe(recipe_file, ["training.batch_size=2", "model.arguments.dropout=0.1"])
+    with pytest.raises(UsageError, match=r"other values of model\.arguments\.dropout, training\.batch_size\. "):
+        run_recipe(changed, unbroken, resume=True)
+
+
+def test_resume_with_other_data_is_refused(unbroken: Path, recipe_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build, "_digest", lambda parts: "other")
+    with pytest.raises(AcregError, match="resumed with the data that it began with"):
+        run_recipe(load_recipe(recipe_file), unbroken, resume=True)
+
+
+def test_a_folder_in_use_is_refused(unbroken: Path, recipe_file: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"new or empty folder.*--resume"):
+        run_recipe(load_recipe(recipe_file), unbroken)
+    (tmp_path / "mine.txt").write_text("x")
+    with pytest.raises(UsageError, match=r"has none and is no run"):
+        run_recipe(load_recipe(recipe_file), tmp_path, resume=True)
+    with pytest.raises(UsageError, match=r"A run is a folder"):
+        run_recipe(load_recipe(recipe_file), tmp_path / "mine.txt")
+
+
+def test_a_loss_that_is_not_finite_stops_at_once_and_keeps_the_checkpoint(
+    recipe_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe, run = load_recipe(recipe_file, NETWORK_ONLY), tmp_path / "run"
+    go_on = ShowProgress.on_train_batch_end
+
+    def spoil(self: ShowProgress, batch: int, logs: dict | None = None) -> None:
+        if (self.epoch, batch) == (1, 1):
+            weight = self.model.trainable_variables[0]
+            weight.assign(weight * float("nan"))
+        go_on(self, batch, logs)
+
+    monkeypatch.setattr(ShowProgress, "on_train_batch_end", spoil)
+    with pytest.raises(AcregError, match=r"Received: .*ncc=nan.* at step 9 of the network.*learning_rate"):
+        run_recipe(recipe, run)
+    assert [path.name for path in (run / "checkpoints").iterdir()] == ["network-000001.npz"]
+    assert all(np.isfinite(value).all() for value in arrays_of(run).values())
+
+
+def test_early_stopping_counts_across_epochs(recipe_file: Path, tmp_path: Path) -> None:
+    # Nothing folds at first, and 0 cannot be bettered: the first epoch is the best, then two are not better.
+    changes = ["training.early_stopping_patience=2", "training.monitor=val_folded_percent", "training.mode=min"]
+    with pytest.raises(UsageError, match=r"monitor must be a number that is logged.*val_dise.*val_dice"):
+        run_recipe(load_recipe(recipe_file, [*NETWORK_ONLY, "training.monitor=val_dise"]), tmp_path / "wrong")
+    run_recipe(load_recipe(recipe_file, [*NETWORK_ONLY, *changes]), tmp_path / "run")
+    assert len(metrics_of(tmp_path / "run")) == 3
+    found = checkpoint.load_checkpoint(tmp_path / "run" / "checkpoints", "network")
+    assert found is not None
+    assert (found[0].best_epoch, found[0].waited, found[0].finished) == (1, 2, True)
+
+
+def test_without_validation_the_last_weights_are_kept(recipe_file: Path, tmp_path: Path) -> None:
+    changes = ["data.validation_split=none", "data.train_splits=[train, validation]", "training.steps=12"]
+    preset = run_recipe(load_recipe(recipe_file, [*NETWORK_ONLY, *changes]), tmp_path / "run")
+    assert "Training subjects: 12 (train, validation). Validation subjects: none." in (
+        preset / "model_card.md"
+    ).read_text(encoding="utf-8")
+    found = checkpoint.load_checkpoint(tmp_path / "run" / "checkpoints", "network")
+    assert found is not None
+    assert found[0].best_epoch == 2
+
+
+def test_a_given_autoencoder_is_used_and_checked(unbroken: Path, recipe_file: Path, tmp_path: Path) -> None:
+    reuse = f"autoencoder={unbroken / 'autoencoder'}"
+    run_recipe(load_recipe(recipe_file, [reuse, "training.steps=6"]), tmp_path / "run")
+    assert not (tmp_path / "run" / "autoencoder").exists()
+    given, used = (
+        acreg.from_preset(unbroken / "autoencoder"),
+        acreg.from_preset(tmp_path / "run" / "preset").autoencoder,
+    )
+    for first, second in zip(given.get_weights(), used.get_weights()):
+        np.testing.assert_array_equal(first, second)
+    with pytest.raises(UsageError, match=r"must have the recipe's grid .*\(24, 24\)"):
+        run_recipe(load_recipe(recipe_file, [reuse, "data.shape=[24, 24]"]), tmp_path / "other")
+    with pytest.raises(UsageError, match=r"must be the preset of a LabelAutoencoder.*ACRegNet"):
+        run_recipe(load_recipe(recipe_file, [f"autoencoder={unbroken / 'preset'}"]), tmp_path / "wrong")
+
+
+def test_what_the_model_refuses_is_a_mistake_in_the_recipe(recipe_file: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"section model must be accepted.*nccc"):
+        run_recipe(load_recipe(recipe_file, [*NETWORK_ONLY, "model.arguments.losses.nccc=1"]), tmp_path / "a")
+    with pytest.raises(UsageError, match=r"needs a trained `autoencoder`"):
+        run_recipe(load_recipe(recipe_file, ["autoencoder=null"]), tmp_path / "b")
+
+
+def test_optimizer_schedules() -> None:
+    section = load_recipe("acregnet-jsrt", ["optimizer.schedule=cosine", "optimizer.warmup_steps=10"]).optimizer
+    rate = build.build_optimizer(section, 100)._learning_rate
+    assert [float(rate(step)) for step in (0, 5, 10, 100)] == pytest.approx([0, 5e-4, 1e-3, 1e-5], rel=1e-5)
+    constant = section.model_copy(update={"schedule": "constant"})
+    rate = build.build_optimizer(constant, 100)._learning_rate
+    assert [float(rate(step)) for step in (0, 5, 10, 100)] == pytest.approx([0, 5e-4, 1e-3, 1e-3], rel=1e-5)
+    with pytest.raises(UsageError, match="warmup_steps must be fewer"):
+        build.build_optimizer(section, 10)
