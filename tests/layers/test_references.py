@@ -1,0 +1,70 @@
+"""Against arrays that other programs computed, where their definition is ours."""
+
+import numpy as np
+import pytest
+
+from acreg import losses
+from acreg.layers import functional
+
+
+@pytest.fixture(scope="module")
+def tfa(reference_dir):
+    return np.load(reference_dir / "tfa" / "tfa.npz")
+
+
+@pytest.fixture(scope="module", params=["2d", "3d"])
+def voxelmorph(request, reference_dir):
+    """The arrays of one rank, by their names without it."""
+    arrays = np.load(reference_dir / "voxelmorph_tf" / "layers_v02.npz")
+    return {key[3:]: arrays[key] for key in arrays.files if key.startswith(request.param)}
+
+
+@pytest.mark.parametrize("names", [("warp_image", "warp_flow", "warp_out"), ("siw_image", "siw_flow", "siw_out")])
+def test_warp_is_dense_image_warp_of_the_negated_flow(tfa, names):
+    image, flow, expected = (tfa[name] for name in names)
+    np.testing.assert_allclose(functional.warp(image, -flow), expected, atol=1e-5)
+
+
+def test_warp_is_voxelmorphs_spatial_transformer(voxelmorph):
+    v = voxelmorph
+    np.testing.assert_allclose(functional.warp(v["vol"], v["disp"]), v["st_linear"], atol=1e-5)
+    np.testing.assert_array_equal(functional.warp(v["lab"], v["disp"], "nearest"), v["st_nearest"])
+
+
+def test_constant_border_is_voxelmorphs_fill_value_but_in_the_rim(voxelmorph):
+    """VoxelMorph fills every sample beyond the outer voxels' centres; ours blends over one voxel there."""
+    v = voxelmorph
+    warped = np.asarray(functional.warp(v["vol"], v["disp"], border="constant"))
+    shape = np.array(v["disp"].shape[1:-1])
+    positions = np.moveaxis(np.indices(shape), 0, -1) + v["disp"]
+    inside = ((positions >= 0) & (positions <= shape - 1)).all(axis=-1)
+    beyond = ((positions <= -1) | (positions >= shape)).any(axis=-1)
+    assert beyond.any()
+    np.testing.assert_allclose(warped[inside], v["st_linear_fill0"][inside], atol=1e-5)
+    np.testing.assert_array_equal(warped[beyond], v["st_linear_fill0"][beyond])
+
+
+def test_integrate_is_voxelmorphs_vecint(voxelmorph):
+    np.testing.assert_allclose(functional.integrate(voxelmorph["svf"], 7), voxelmorph["vecint7"], atol=1e-5)
+
+
+def test_compose_is_voxelmorphs(voxelmorph):
+    if "compose_u_v" not in voxelmorph:
+        pytest.skip("the reference has the composition in 2-D only")
+    result = functional.compose(voxelmorph["disp"][:1], voxelmorph["svf"][:1])
+    np.testing.assert_allclose(result[0], voxelmorph["compose_u_v"], atol=1e-5)
+
+
+def test_determinant_is_voxelmorphs(voxelmorph):
+    determinant = functional.jacobian_determinant(voxelmorph["disp"][:1])
+    np.testing.assert_allclose(determinant[0], voxelmorph["jacdet_disp0"], atol=1e-5)
+
+
+def test_losses_are_voxelmorphs(voxelmorph):
+    v = voxelmorph
+    np.testing.assert_allclose(losses.diffusion(v["svf"]), v["grad_l2"], rtol=1e-5)
+    assert np.mean(losses.mean_squared_error(v["I"], v["J"])) == pytest.approx(v["mse_loss"], rel=1e-5)
+    # Beyond the border VoxelMorph counts zeros where our window ends: equal up to that.
+    for window in (5, 9):
+        ours = np.asarray(losses.local_ncc(v["I"], v["J"], window=window)) - 1
+        np.testing.assert_allclose(ours, v[f"ncc{window}_loss"], atol=0.006)
