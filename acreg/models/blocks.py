@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import keras
 from keras import layers, ops
 
 from acreg.layers import functional
+
+
+@contextmanager
+def precision(dtype: Any) -> Iterator[None]:
+    """Layers made inside have this precision policy (a name, a policy or its config); None changes nothing.
+
+    A model's ``dtype`` reaches only its own `call`; the layers of the functional parts that it builds would otherwise
+    take the global policy.
+    """
+    before = keras.config.dtype_policy()
+    if dtype is not None:
+        keras.config.set_dtype_policy(keras.dtype_policies.get(dtype))
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def convolution(rank: int, filters: int, size: int = 3, strides: int = 1, **kwargs: Any) -> keras.layers.Layer:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any
 
 import keras
 from keras import layers, ops
 
-from acreg.models.blocks import RepeatVoxels, batch_norm, convolution
+from acreg.io import Preprocessing
+from acreg.models.blocks import RepeatVoxels, batch_norm, convolution, precision
 from acreg.models.presets import Preset
 
 NOISES = ("pair_swap", "border")
@@ -69,10 +70,11 @@ class LabelAutoencoder(Preset, keras.Model):
         self.noise = noise
         self.noise_probability = noise_probability
         self.seed = seed
-        self.preprocessing = preprocessing
+        self.preprocessing = Preprocessing(**preprocessing) if isinstance(preprocessing, Mapping) else preprocessing
         self.seed_generator = keras.random.SeedGenerator(seed)
-        self.encoder = self._make_encoder()
-        self.decoder = self._make_decoder()
+        with precision(kwargs.get("dtype")):
+            self.encoder = self._make_encoder()
+            self.decoder = self._make_decoder()
         self.dice = keras.metrics.Mean(name="dice")
         self.built = True
 

@@ -63,7 +63,8 @@ class RegistrationModel(Preset, keras.Model):
     ) -> None:
         if symmetric and not integration_steps:
             raise ValueError("`symmetric` needs a velocity. Received: symmetric=True, integration_steps=0")
-        super().__init__(**kwargs)
+        # Images stay float32 in mixed precision: only the network's layers compute in half.
+        super().__init__(autocast=False, **kwargs)
         self.network = network
         self.multiple = multiple
         self.integration_steps = integration_steps

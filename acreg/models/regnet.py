@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from acreg.models.blocks import precision
 from acreg.models.pyramid import pyramid
 from acreg.models.registration_model import RegistrationModel
 from acreg.models.unet import vector_cnn
@@ -66,17 +67,19 @@ class RegNet(RegistrationModel):
             raise ValueError(f"`network` must be one of {NETWORKS}. Received: network={network!r}")
         if network == "unet":
             filters = tuple(filters or (16, 32, 64, 128))
-            body = vector_cnn(rank, channels, filters, dropout, head_batch_norm)
+            with precision(kwargs.get("dtype")):
+                body = vector_cnn(rank, channels, filters, dropout, head_batch_norm)
             multiple = 2 ** (len(filters) - 1)
         else:
             filters = tuple(filters or (32, 48, 64, 64))
-            body = self._make_pyramid(
-                rank=rank,
-                channels=channels,
-                filters=filters,
-                integration_steps=integration_steps,
-                classes=num_classes or 0,
-            )
+            with precision(kwargs.get("dtype")):
+                body = self._make_pyramid(
+                    rank=rank,
+                    channels=channels,
+                    filters=filters,
+                    integration_steps=integration_steps,
+                    classes=num_classes or 0,
+                )
             multiple = 2 ** len(filters)
         super().__init__(
             body,
