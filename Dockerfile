@@ -9,7 +9,7 @@
 # A training on a GPU, with data and results outside of the container:
 #
 #   docker run --rm --gpus all --user "$(id -u):$(id -g)" --shm-size 2g \
-#       -v /path/to/prepared:/data:ro -v "$PWD/runs:/work/runs" \
+#       -v /path/to/prepared:/data:ro -v "$PWD/runs:/workspace/runs" \
 #       acreg:gpu train acregnet-jsrt
 #
 # ACREG_DATA is /data in the image: the folder that holds the prepared datasets (see `acreg data prepare --help`).
@@ -46,12 +46,12 @@ RUN pip install --no-deps . && rm -rf build *.egg-info
 
 # Any user id may run it (--user): the home and the working folder are writable to all.
 RUN useradd --create-home acreg \
-    && mkdir -p /data /work/runs \
-    && chmod -R 0777 /work /home/acreg
+    && mkdir -p /data /workspace/runs \
+    && chmod -R 0777 /workspace /home/acreg
 ENV HOME=/home/acreg \
     ACREG_DATA=/data
 USER acreg
-WORKDIR /work
+WORKDIR /workspace
 
 ENTRYPOINT ["acreg"]
 CMD ["--help"]

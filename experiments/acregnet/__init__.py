@@ -1,0 +1,1 @@
+"""What the AC-RegNet paper reports: its recipes, and its experiment on plausible and implausible anatomy."""
