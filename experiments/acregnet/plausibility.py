@@ -65,8 +65,8 @@ class Outcome:
 def erode_border(labels: Labels, pixels: int) -> Labels:
     """Sets `pixels` foreground pixels to background, from the border of the foreground inwards.
 
-    Those go first whose surroundings hold the least foreground (a Gaussian mean, sd 1.5 pixels), layer by layer, so that
-    outlines recede and become no rougher, and no hole appears.
+    Those go first whose surroundings hold the least foreground (a Gaussian mean, sd 1.5 pixels), layer by layer, so
+    that outlines recede and become no rougher, and no hole appears.
 
     Args:
         labels: `(rows, columns)`, 0 is the background.
@@ -129,9 +129,7 @@ def largest_component(mask: Mask) -> Mask:
     return parts == 1 + int(np.argmax(np.bincount(parts.ravel())[1:]))
 
 
-def modify(
-    labels: Labels, names: dict[int, str], pixels: int, rng: np.random.Generator
-) -> list[Modification]:
+def modify(labels: Labels, names: dict[int, str], pixels: int, rng: np.random.Generator) -> list[Modification]:
     """The four modifications of a label map, each of exactly `pixels` pixels.
 
     With three organs or more, the blocks come from the first three, at a random place on the organ's border. With
@@ -193,6 +191,8 @@ def run(
             cross-entropy that differs between modifications (it cannot, if each changed the same number of pixels).
     """
     settings = model.preprocessing
+    if settings is None:
+        raise UsageError("The autoencoder must know its labels. Received: one without `preprocessing`. Load a preset.")
     if len(model.shape) != 2:
         raise UsageError(f"The experiment is about 2-D label maps. Received: an autoencoder for {model.shape}.")
     if min(masks, pixels) < 1 or seed < 0:
