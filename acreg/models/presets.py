@@ -12,7 +12,7 @@ import keras
 
 import acreg
 from acreg.errors import AcregError, UsageError
-from acreg.io import Preprocessing, atomic_path
+from acreg.io import Preprocessing, atomic_path, require_space
 
 FORMAT = 1
 SHIPPED = Path(__file__).resolve().parent.parent / "presets"
@@ -43,6 +43,8 @@ class Preset:
         # A fresh copy holds the weights alone: no optimiser, no metrics.
         plain = type(self).from_config(config)  # type: ignore[attr-defined]
         plain.set_weights(self.get_weights())  # type: ignore[attr-defined]
+        size = sum(weight.nbytes for weight in plain.get_weights())
+        require_space(folder / "model.weights.h5", 2 * size + 2**20)
         with atomic_path(folder / "model.weights.h5") as path:
             plain.save_weights(path)
         self.preprocessing.to_json(folder / "preprocessing.json")

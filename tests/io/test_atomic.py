@@ -3,7 +3,7 @@ import errno
 import pytest
 
 from acreg.errors import AcregError
-from acreg.io import atomic_path
+from acreg.io import atomic_path, require_space
 
 
 def everything_in(folder):
@@ -53,3 +53,11 @@ def test_refusals(tmp_path):
     with pytest.raises(AcregError, match="Nothing was written"), atomic_path(tmp_path / "a.csv"):
         pass
     assert everything_in(tmp_path) == []
+
+
+def test_a_disk_that_is_too_small_is_noticed_before_writing(tmp_path):
+    require_space(tmp_path / "new" / "weights.h5", 1)
+    with pytest.raises(OSError) as error:
+        require_space(tmp_path / "new" / "weights.h5", 2**62)
+    assert error.value.errno == errno.ENOSPC
+    assert not list(tmp_path.iterdir())
