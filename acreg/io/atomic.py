@@ -54,6 +54,22 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise
 
 
+
+def require_space(path: str | os.PathLike[str], size: int) -> None:
+    """Raise the error of a full disk now if `size` bytes would not fit where `path` is to be written.
+
+    For writers that do not survive a full disk: HDF5 brings the whole process down when it closes such a file.
+
+    Raises:
+        OSError: with errno ENOSPC.
+    """
+    folder = Path(path).absolute().parent
+    while not folder.exists():
+        folder = folder.parent
+    if shutil.disk_usage(folder).free < size:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+
 def _make_folder(folder: Path) -> list[Path]:
     """Make `folder` and return the folders that had to be made, innermost first."""
     made = []
