@@ -53,8 +53,9 @@ def run_recipe(
     say = say or (lambda text: None)
     check_run_folder(folder, recipe, resume)
     data = build.load_data(recipe, progress)
-    describe_run(folder, recipe)
     run = _Run(recipe, folder, data, progress, say)
+    run.check()
+    describe_run(folder, recipe)
     stages = {}
     autoencoder = None
     if recipe.autoencoder is not None:
@@ -78,6 +79,18 @@ class _Run:
         self.data = data
         self.progress = progress
         self.say = say
+
+    def check(self) -> None:
+        """Refuse what the models refuse before anything is written and an autoencoder is trained for nothing."""
+        section = self.recipe.autoencoder
+        autoencoder = None
+        if isinstance(section, AutoencoderSection):
+            autoencoder = build.build_autoencoder(self.recipe, section, self.data)
+        elif section is not None:
+            autoencoder = self._given_autoencoder(section)
+        model = build.build_network(self.recipe, self.data, autoencoder)
+        if self.data.validation is not None:
+            _check_monitor(self.recipe.training.monitor, model)
 
     def autoencoder(self) -> tuple[LabelAutoencoder, State | None]:
         """The trained autoencoder: given by the recipe, finished before in this run, or trained now."""
@@ -170,8 +183,6 @@ class _Run:
     ) -> None:
         """Train one stage from `state` to its end; `state` is brought up to date in place."""
         metrics = "metrics.csv" if stage == "network" else f"{stage}_metrics.csv"
-        if validation is not None:
-            _check_monitor(monitor, model)
         if arrays is not None:
             restore(model, dict(arrays))
             write_metrics(self.folder / metrics, state.history)
@@ -230,7 +241,7 @@ def batches(sampler: PairSampler | LabelSampler, start: int, steps: int) -> Any:
 
 
 def _check_monitor(monitor: str, model: keras.Model) -> None:
-    """Refuse a monitor that will not be logged, before an epoch is spent."""
+    """Refuse a monitor that will not be logged."""
     logged = [metric.name for metric in model.metrics]
     known = [*logged, *(f"val_{name}" for name in logged)]
     if monitor not in known:

@@ -9,7 +9,8 @@ import pytest
 from acreg.cli.main import main
 from acreg.data.phantoms import make_dataset
 
-SMALL = ["data.shape=[16,16]", "model.arguments.filters=[4,8]", "training.steps=4", "training.batch_size=2"]
+SMALL = ["data.shape=[16,16]", "model.arguments.network=unet", "training.steps=4", "training.batch_size=2"]
+SMALL += ["optimizer.warmup_steps=0", "model.arguments.filters=[4,8]"]
 
 
 @pytest.fixture(scope="module")

@@ -262,10 +262,13 @@ def test_what_the_model_refuses_is_a_mistake_in_the_recipe(recipe_file: Path, tm
         run_recipe(load_recipe(recipe_file, [*NETWORK_ONLY, "model.arguments.losses.nccc=1"]), tmp_path / "a")
     with pytest.raises(UsageError, match=r"needs a trained `autoencoder`"):
         run_recipe(load_recipe(recipe_file, ["autoencoder=null"]), tmp_path / "b")
+    with pytest.raises(UsageError, match=r"section model must be accepted.*rate"):
+        run_recipe(load_recipe(recipe_file, ["model.arguments.dropout=3"]), tmp_path / "c")  # no autoencoder first
+    assert not any(tmp_path.iterdir())
 
 
 def test_optimizer_schedules() -> None:
-    section = load_recipe("acregnet-jsrt", ["optimizer.schedule=cosine", "optimizer.warmup_steps=10"]).optimizer
+    section = load_recipe("acregnet-jsrt-paper", ["optimizer.schedule=cosine", "optimizer.warmup_steps=10"]).optimizer
     rate = build.build_optimizer(section, 100)._learning_rate
     assert [float(rate(step)) for step in (0, 5, 10, 100)] == pytest.approx([0, 5e-4, 1e-3, 1e-5], rel=1e-5)
     constant = section.model_copy(update={"schedule": "constant"})
