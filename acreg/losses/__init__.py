@@ -6,7 +6,7 @@ from acreg.losses.regularisers import bending, diffusion, total_variation_mean, 
 from acreg.losses.similarity import local_ncc, mean_squared_error, ncc
 
 IMAGE_LOSSES = {"ncc": ncc, "local_ncc": local_ncc, "mean_squared_error": mean_squared_error}
-LABEL_LOSSES = {"cross_entropy": cross_entropy, "dice": soft_dice}
+LABEL_LOSSES = {"cross_entropy": cross_entropy, "soft_dice": soft_dice}
 FIELD_LOSSES = {
     "total_variation_sum": total_variation_sum,
     "total_variation_mean": total_variation_mean,

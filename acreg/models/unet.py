@@ -37,10 +37,12 @@ def vector_cnn(
 
     Source: Mansilla et al., Appendix A, and their implementation.
     """
-    initializer = keras.initializers.TruncatedNormal(stddev=0.01)
+
+    def initializer() -> keras.initializers.Initializer:
+        return keras.initializers.TruncatedNormal(stddev=0.01)  # one each: a shared one draws the same weights again
 
     def conv(x: keras.KerasTensor, n: int, name: str) -> keras.KerasTensor:
-        x = convolution(rank, n, use_bias=False, kernel_initializer=initializer, name=name)(x)
+        x = convolution(rank, n, use_bias=False, kernel_initializer=initializer(), name=name)(x)
         return batch_norm(f"{name}_bn")(x)
 
     # The functional graph
@@ -68,6 +70,6 @@ def vector_cnn(
     if head_batch_norm:
         x = conv(x, rank, "head")
     else:
-        x = convolution(rank, rank, kernel_initializer=initializer, name="head")(x)
+        x = convolution(rank, rank, kernel_initializer=initializer(), name="head")(x)
     x = layers.Activation("linear", dtype="float32", name="field")(x)
     return keras.Model({"moving": moving, "fixed": fixed}, {"field": x}, name="vector_cnn")
