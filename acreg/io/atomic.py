@@ -54,7 +54,6 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise
 
 
-
 def require_space(path: str | os.PathLike[str], size: int) -> None:
     """Raise the error of a full disk now if `size` bytes would not fit where `path` is to be written.
 

@@ -6,12 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import keras
-from keras import ops
 
-from acreg.layers import functional
-from acreg.losses import AnatomicalPrior, cross_entropy, soft_dice
+from acreg.losses import AnatomicalPrior
 from acreg.models.label_autoencoder import LabelAutoencoder
-from acreg.models.pyramid import pyramid
 from acreg.models.regnet import RegNet
 
 
@@ -28,14 +25,10 @@ class ACRegNet(RegNet):
             ``"anatomical_prior"``.
         losses: default, the paper's: ``{"ncc": 1, "total_variation_sum": 5e-5, "cross_entropy": 1,
             "anatomical_prior": 0.1}``.
-        segmentation: for the network ``"pyramid"``: it also learns to label each image (loss ``"segmentation"``: the
-            cross-entropy plus soft Dice of both images' predicted labels, mean of the two), and estimates the field
-            from features and these probabilities. Registration still needs two images and no labels.
         kwargs: the arguments of `RegNet`.
 
     Raises:
-        ValueError: the anatomical prior without an autoencoder, or one for another number of classes; segmentation with
-            another network.
+        ValueError: the anatomical prior without an autoencoder, or one for another number of classes.
 
     Source: Mansilla et al., sections 3.2 to 3.4, eq. 3 to 5.
     """
@@ -52,14 +45,8 @@ class ACRegNet(RegNet):
         num_classes: int,
         autoencoder: LabelAutoencoder | Mapping[str, Any] | None = None,
         losses: Mapping[str, float] | None = None,
-        segmentation: bool = False,
         **kwargs: Any,
     ) -> None:
-        if segmentation and kwargs.get("network") != "pyramid":
-            raise ValueError(
-                f"`segmentation` needs `network='pyramid'`. Received: network={kwargs.get('network', 'unet')!r}"
-            )
-        self.segmentation = segmentation
         prior: LabelAutoencoder | None = None
         if isinstance(autoencoder, LabelAutoencoder):
             prior = autoencoder
@@ -80,30 +67,13 @@ class ACRegNet(RegNet):
         self.autoencoder = prior
 
     def label_losses(self) -> dict[str, Any]:
-        known = super().label_losses()
-        known["anatomical_prior"] = self._prior
-        if self.segmentation:
-            known["segmentation"] = None
-        return known
-
-    def _make_pyramid(self, classes: int, **kwargs: Any) -> Any:
-        return pyramid(classes=classes if self.segmentation else 0, **kwargs)
-
-    def loss_terms(self, x: Mapping[str, Any], y_pred: Mapping[str, Any]) -> dict[str, Any]:
-        terms = super().loss_terms(x, y_pred)
-        if self.loss_weights.get("segmentation"):
-            sizes = functional.spatial_shape(x["fixed"])
-            labels = self.one_hot(ops.concatenate([x["moving_labels"], x["fixed_labels"]]))
-            predicted = ops.concatenate([y_pred["moving_probabilities"], y_pred["fixed_probabilities"]])
-            predicted = self._to_image_grid(predicted, sizes, displacement=False)
-            terms["segmentation"] = ops.mean(cross_entropy(labels, predicted) + soft_dice(labels, predicted))
-        return terms
+        return {**super().label_losses(), "anatomical_prior": self._prior}
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         if self.autoencoder is None:
-            return {**config, "autoencoder": None, "segmentation": self.segmentation}
+            return {**config, "autoencoder": None}
         nested = self.autoencoder.get_config()
         for name in ("preprocessing", "name", "trainable", "dtype"):
             nested.pop(name, None)
-        return {**config, "autoencoder": nested, "segmentation": self.segmentation}
+        return {**config, "autoencoder": nested}

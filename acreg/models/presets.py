@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
+from keras import ops
 
 import acreg
 from acreg.errors import AcregError, UsageError
@@ -77,6 +79,7 @@ def from_preset(name_or_folder: str | os.PathLike[str]) -> Any:
     content = _read_config(folder / "config.json")
     preprocessing = Preprocessing.from_json(folder / "preprocessing.json")
     model = _make_model(folder, content)
+    _check_grid(folder, model, preprocessing)
     model.preprocessing = preprocessing
     weights = folder / "model.weights.h5"
     if not weights.is_file():
@@ -84,8 +87,14 @@ def from_preset(name_or_folder: str | os.PathLike[str]) -> Any:
             f"A preset folder must hold model.weights.h5. Received: {folder}, which has none. "
             "Get the whole folder again."
         )
+    for variable in model.weights:
+        variable.assign(ops.full(variable.shape, np.nan, variable.dtype))
     try:
         model.load_weights(weights)
+        # Keras may pass over a part that the file lacks; what it did not load is still NaN.
+        missing = [v.path for v in model.weights if not np.isfinite(np.asarray(v)).all()]
+        if missing:
+            raise ValueError(f"{len(missing)} of {len(model.weights)} are absent or not finite, such as {missing[0]}")
     except (ValueError, OSError, KeyError) as error:
         raise AcregError(
             f"The weights of a preset must be those of the model in its config.json. Received: {weights}, which could "
@@ -161,6 +170,21 @@ def _make_model(folder: Path, content: dict[str, Any]) -> keras.Model:
             f"A preset's config must hold the arguments of its class. Received: {folder / 'config.json'}, refused by "
             f"{content['class']} ({_first_line(error)}). Get the whole folder again."
         ) from error
+
+
+def _check_grid(folder: Path, model: Any, preprocessing: Preprocessing) -> None:
+    from acreg.models import LabelAutoencoder
+
+    shape = preprocessing.shape
+    if isinstance(model, LabelAutoencoder):
+        fits, wanted = shape == tuple(model.shape), f"the autoencoder's {tuple(model.shape)}"
+    else:
+        fits, wanted = len(shape) == model.rank, f"one of {model.rank} axes"
+    if not fits:
+        raise AcregError(
+            f"The shape in a preset's preprocessing.json must be {wanted}. Received: {folder} with {shape}. Get the "
+            "whole folder again; files of two presets cannot be mixed."
+        )
 
 
 def _first_line(error: BaseException) -> str:

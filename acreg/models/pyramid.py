@@ -8,7 +8,7 @@ import keras
 from keras import layers
 
 from acreg.layers import IntegrateVelocity, SpatialTransformer
-from acreg.models.blocks import DoubleField, RepeatVoxels, average_pool, convolution
+from acreg.models.blocks import DoubleField, RepeatVoxels, convolution
 
 
 def pyramid(
@@ -16,7 +16,6 @@ def pyramid(
     channels: int = 1,
     filters: Sequence[int] = (32, 48, 64, 64),
     integration_steps: int = 0,
-    classes: int = 0,
 ) -> keras.Model:
     """A feature pyramid of each image, and a field refined level by level on the pair.
 
@@ -30,25 +29,18 @@ def pyramid(
         filters: of each level of the encoder.
         integration_steps: 0 if the field is a displacement; otherwise it is a velocity, integrated with this many
             squarings.
-        classes: above 0, the encoder also predicts this many labels of each image, and the field is estimated from
-            features and predicted probabilities.
 
     Returns:
         A functional model ``{"moving", "fixed"} -> {"field"}``; each image ``(batch, *spatial, channels)`` with sizes
-        divisible by ``2 ** len(filters)``, the field ``(batch, *(spatial / 2), rank)`` in voxels of that grid. With
-        ``classes`` also ``"moving_probabilities"`` and ``"fixed_probabilities"``, ``(batch, *(spatial / 2), classes)``.
+        divisible by ``2 ** len(filters)``, the field ``(batch, *(spatial / 2), rank)`` in voxels of that grid.
     """
     shape = (None,) * rank + (channels,)
-    encoder = _encoder(rank, channels, filters, classes)
+    encoder = _encoder(rank, channels, filters)
     small = keras.initializers.RandomNormal(stddev=1e-3)
 
     # The functional graph
     moving, fixed = keras.Input(shape, name="moving"), keras.Input(shape, name="fixed")
     moving_levels, fixed_levels = encoder(moving), encoder(fixed)
-    outputs = {}
-    if classes:
-        *moving_levels, outputs["moving_probabilities"] = moving_levels
-        *fixed_levels, outputs["fixed_probabilities"] = fixed_levels
     field = None
     for level in range(len(filters), 0, -1):
         a, b = moving_levels[level - 1], fixed_levels[level - 1]
@@ -67,11 +59,11 @@ def pyramid(
         step = convolution(rank, rank, kernel_initializer=small, name=f"level{level}_step")(x)
         step = layers.Activation("linear", dtype="float32", name=f"level{level}_step_float32")(step)
         field = step if field is None else layers.Add(name=f"level{level}_sum", dtype="float32")([field, step])
-    return keras.Model({"moving": moving, "fixed": fixed}, {"field": field, **outputs}, name="pyramid")
+    return keras.Model({"moving": moving, "fixed": fixed}, {"field": field}, name="pyramid")
 
 
-def _encoder(rank: int, channels: int, filters: Sequence[int], classes: int) -> keras.Model:
-    """Features of one image at each level, finest (half resolution) first; with ``classes``, then its probabilities."""
+def _encoder(rank: int, channels: int, filters: Sequence[int]) -> keras.Model:
+    """Features of one image at each level, finest (half resolution) first."""
 
     def block(x: keras.KerasTensor, n: int, name: str, size: int = 3, strides: int = 1) -> keras.KerasTensor:
         x = convolution(rank, n, size, strides, name=name)(x)
@@ -90,12 +82,4 @@ def _encoder(rank: int, channels: int, filters: Sequence[int], classes: int) -> 
         x = layers.Add(name=f"merge{level}_sum")([x, down[level - 1]])
         x = block(x, n, f"merge{level}")
         levels.insert(0, x)
-    if classes:
-        logits = convolution(rank, classes, name="labels_logits")(levels[0])
-        pooled = probabilities = layers.Softmax(dtype="float32", name="labels")(logits)
-        merged = [layers.Concatenate(name="features1")([levels[0], probabilities])]
-        for level, features in enumerate(levels[1:], start=2):
-            pooled = average_pool(rank, name=f"labels_pool{level}")(pooled)
-            merged.append(layers.Concatenate(name=f"features{level}")([features, pooled]))
-        levels = [*merged, probabilities]
     return keras.Model(image, levels, name="encoder")

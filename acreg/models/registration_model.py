@@ -30,8 +30,6 @@ class RegistrationModel(Preset, keras.Model):
         multiple: the network's input sizes must be multiples of this; other sizes are padded and cropped inside.
         integration_steps: squarings that turn the field into a diffeomorphic displacement; 0 takes the field as the
             displacement.
-        symmetric: trains both directions at once: the losses are also taken with the images exchanged and the velocity
-            negated, whose exponential is the inverse. Needs integration.
         losses: weight of each loss by name, from `acreg.losses` (``IMAGE_LOSSES``, ``LABEL_LOSSES``, ``FIELD_LOSSES``)
             and what a subclass adds. Field losses act on the velocity where there is one, in voxels of its own grid.
         num_classes: labels including the background; needed when label losses are used or Dice is to be logged.
@@ -55,20 +53,16 @@ class RegistrationModel(Preset, keras.Model):
         *,
         multiple: int,
         integration_steps: int = 0,
-        symmetric: bool = False,
         losses: Mapping[str, float] | None = None,
         num_classes: int | None = None,
         preprocessing: Preprocessing | Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        if symmetric and not integration_steps:
-            raise ValueError("`symmetric` needs a velocity. Received: symmetric=True, integration_steps=0")
         # Images stay float32 in mixed precision: only the network's layers compute in half.
         super().__init__(autocast=False, **kwargs)
         self.network = network
         self.multiple = multiple
         self.integration_steps = integration_steps
-        self.symmetric = symmetric
         self.loss_weights = {name: float(weight) for name, weight in (losses or {}).items()}
         self.num_classes = num_classes
         if isinstance(preprocessing, Mapping):
@@ -81,7 +75,7 @@ class RegistrationModel(Preset, keras.Model):
         self.built = True
 
     def label_losses(self) -> dict[str, Any]:
-        """Losses on labels that this model knows, by name; None for one that a subclass computes by itself."""
+        """Losses on labels that this model knows, by name."""
         return dict(LABEL_LOSSES)
 
     def _check_losses(self) -> None:
@@ -116,11 +110,10 @@ class RegistrationModel(Preset, keras.Model):
             moving, fixed = (_pad_edges(x, before, sizes, padded) for x in (moving, fixed))
         return dict(self.network({"moving": moving, "fixed": fixed}, training=training))
 
-    def _to_image_grid(self, x: Any, sizes: tuple[Any, ...], displacement: bool = True) -> Any:
-        """Resizes what the network gives to the padded images' grid and crops it; a displacement with its values."""
+    def _to_image_grid(self, displacement: Any, sizes: tuple[Any, ...]) -> Any:
+        """Resizes the network's displacement to the padded images' grid and crops it."""
         padded = self._padded(sizes)
-        move = functional.resize_displacement if displacement else functional.resize
-        x = move(ops.cast(x, "float32"), padded)
+        x = functional.resize_displacement(ops.cast(displacement, "float32"), padded)
         for axis, (n, p) in enumerate(zip(sizes, padded, strict=True), start=1):
             if not isinstance(n, int) or n != p:
                 x = ops.take(x, ops.arange(n) + (p - n) // 2, axis=axis)
@@ -128,8 +121,6 @@ class RegistrationModel(Preset, keras.Model):
 
     def loss_terms(self, x: Mapping[str, Any], y_pred: Mapping[str, Any]) -> dict[str, Any]:
         """Every loss with a weight other than 0, unweighted, mean over the batch; and updates the logged Dice."""
-        if self.symmetric:
-            x, y_pred = self._both_directions(x, y_pred)
         terms: dict[str, Any] = {}
         image_losses: dict[str, Any] = IMAGE_LOSSES
         field = y_pred.get("velocity", y_pred["displacement"])
@@ -147,23 +138,10 @@ class RegistrationModel(Preset, keras.Model):
             fixed, moving = self.one_hot(x["fixed_labels"]), self.one_hot(x["moving_labels"])
             warped = functional.warp(moving, y_pred["displacement"])
             for name, function in wanted.items():
-                if function is not None:
-                    terms[name] = ops.mean(function(fixed, warped))
+                terms[name] = ops.mean(function(fixed, warped))
             dice = hard_dice(x["fixed_labels"][..., 0], ops.argmax(warped, axis=-1), self.num_classes)
             self.trackers["dice"].update_state(dice)
         return terms
-
-    def _both_directions(self, x: Mapping[str, Any], y_pred: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
-        """The batch followed by the same pairs the other way round, with the inverse displacement."""
-        both: dict[str, Any] = {}
-        for a, b in (("moving", "fixed"), ("moving_labels", "fixed_labels")):
-            if a in x:
-                both |= {a: ops.concatenate([x[a], x[b]]), b: ops.concatenate([x[b], x[a]])}
-        inverse = functional.integrate(-y_pred["velocity"], self.integration_steps)
-        inverse = self._to_image_grid(inverse, functional.spatial_shape(x["fixed"]))
-        displacement = ops.concatenate([y_pred["displacement"], inverse])
-        warped = ops.concatenate([y_pred["warped"], functional.warp(x["fixed"], inverse)])
-        return both, {"warped": warped, "displacement": displacement, "velocity": y_pred["velocity"]}
 
     def one_hot(self, labels: Any) -> Any:
         """Integer labels ``(batch, *spatial, 1)`` as float32 ``(batch, *spatial, num_classes)``."""
@@ -211,7 +189,6 @@ class RegistrationModel(Preset, keras.Model):
         return {
             **super().get_config(),
             "integration_steps": self.integration_steps,
-            "symmetric": self.symmetric,
             "losses": dict(self.loss_weights),
             "num_classes": self.num_classes,
             "preprocessing": None if self.preprocessing is None else self.preprocessing.model_dump(mode="json"),

@@ -27,7 +27,7 @@ class RegNet(RegistrationModel):
         filters: of each level; the default is the network's own.
         dropout: of the ``"unet"``.
         head_batch_norm: batch normalisation on the field (``"unet"`` only; as the authors' weights need it).
-        integration_steps, symmetric, losses, num_classes, preprocessing: see `RegistrationModel`. The default
+        integration_steps, losses, num_classes, preprocessing: see `RegistrationModel`. The default
             losses are the paper's: ``{"ncc": 1, "total_variation_sum": 5e-5}``.
 
     Call arguments and result: see `RegistrationModel`.
@@ -55,7 +55,6 @@ class RegNet(RegistrationModel):
         dropout: float = 0.5,
         head_batch_norm: bool = False,
         integration_steps: int = 0,
-        symmetric: bool = False,
         losses: Mapping[str, float] | None = None,
         num_classes: int | None = None,
         preprocessing: Any = None,
@@ -73,19 +72,12 @@ class RegNet(RegistrationModel):
         else:
             filters = tuple(filters or (32, 48, 64, 64))
             with precision(kwargs.get("dtype")):
-                body = self._make_pyramid(
-                    rank=rank,
-                    channels=channels,
-                    filters=filters,
-                    integration_steps=integration_steps,
-                    classes=num_classes or 0,
-                )
+                body = pyramid(rank, channels, filters, integration_steps)
             multiple = 2 ** len(filters)
         super().__init__(
             body,
             multiple=multiple,
             integration_steps=integration_steps,
-            symmetric=symmetric,
             losses=self.DEFAULT_LOSSES if losses is None else losses,
             num_classes=num_classes,
             preprocessing=preprocessing,
@@ -97,9 +89,6 @@ class RegNet(RegistrationModel):
         self.filters = filters
         self.dropout = dropout
         self.head_batch_norm = head_batch_norm
-
-    def _make_pyramid(self, classes: int, **kwargs: Any) -> Any:
-        return pyramid(**kwargs)
 
     def get_config(self) -> dict[str, Any]:
         return {

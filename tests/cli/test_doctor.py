@@ -116,7 +116,7 @@ def test_doctor_fails_where_a_package_is_missing(
     assert main(["doctor"]) == 1
     printed = capsys.readouterr()
     assert "missing" in printed.out
-    assert 'medpy is not installed. To run: ' in printed.err
+    assert "medpy is not installed. To run: " in printed.err
 
 
 def test_doctor_fails_where_the_backend_is_broken(

@@ -1,0 +1,129 @@
+"""Small models of every kind, with weights that do something, and pairs to feed them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from acreg.io import Preprocessing
+from acreg.models import ACRegNet, LabelAutoencoder, RegNet
+
+CLASSES = 3
+Batch = dict[str, NDArray]
+
+
+def shake(model: Any, seed: int = 0) -> Any:
+    """Give a model the same weights each time, such that every part of the output depends on them."""
+    rng = np.random.default_rng(seed)
+    for weight in model.weights:
+        shape = tuple(weight.shape)
+        if len(shape) > 1:
+            value = rng.normal(0.0, np.sqrt(1 / np.prod(shape[:-1])), shape)
+        elif weight.name in ("gamma", "moving_variance"):
+            value = rng.uniform(0.8, 1.2, shape)
+        else:
+            value = rng.uniform(0.0, 0.2, shape)  # positive: no rectifier is off for good
+        weight.assign(value)
+    return model
+
+
+def _autoencoder(rank: int = 2) -> LabelAutoencoder:
+    return LabelAutoencoder((16,) * rank, num_classes=CLASSES, code_size=6)
+
+
+ALL_LOSSES = {
+    "ncc": 1.0,
+    "local_ncc": 0.5,
+    "mean_squared_error": 0.5,
+    "total_variation_sum": 1e-4,
+    "total_variation_mean": 0.1,
+    "diffusion": 0.5,
+    "bending": 0.5,
+    "cross_entropy": 1.0,
+    "soft_dice": 1.0,
+    "anatomical_prior": 0.1,
+}
+UNET: dict[str, Any] = {"network": "unet", "filters": (4, 8)}
+PYRAMID: dict[str, Any] = {"network": "pyramid", "filters": (8, 8)}
+MAKERS: dict[str, Callable[..., Any]] = {
+    "unet": lambda **k: RegNet(**UNET, **k),
+    "unet-head-batch-norm": lambda **k: RegNet(**UNET, head_batch_norm=True, **k),
+    "unet-velocity": lambda **k: RegNet(**UNET, integration_steps=5, losses={"ncc": 1, "diffusion": 1}, **k),
+    "unet-3d": lambda **k: RegNet(rank=3, **UNET, **k),
+    "unet-two-channels": lambda **k: RegNet(channels=2, **UNET, **k),
+    "pyramid": lambda **k: RegNet(**PYRAMID, **k),
+    "pyramid-3d-velocity": lambda **k: RegNet(rank=3, **PYRAMID, integration_steps=5, **k),
+    "pyramid-velocity": lambda **k: ACRegNet(
+        CLASSES, **PYRAMID, integration_steps=5, losses={"ncc": 1, "diffusion": 1, "soft_dice": 1}, **k
+    ),
+    "acregnet": lambda **k: ACRegNet(CLASSES, _autoencoder(), **UNET, **k),
+    "acregnet-all-losses": lambda **k: ACRegNet(CLASSES, _autoencoder(), **UNET, losses=ALL_LOSSES, **k),
+    "acregnet-3d": lambda **k: ACRegNet(CLASSES, _autoencoder(3), rank=3, **UNET, **k),
+    "autoencoder": lambda **k: LabelAutoencoder((16, 24), num_classes=CLASSES, code_size=6, **k),
+    "autoencoder-3d": lambda **k: LabelAutoencoder((8, 16, 8), num_classes=CLASSES, code_size=6, noise="border", **k),
+}
+
+
+def preprocessing(shape: tuple[int, ...]) -> Preprocessing:
+    return Preprocessing(shape=shape, label_values=[0, 1, 2], label_names={1: "disc", 2: "bar"})
+
+
+def _grid_of(model: Any) -> tuple[int, ...]:
+    return tuple(model.shape) if isinstance(model, LabelAutoencoder) else (16,) * model.rank
+
+
+@pytest.fixture(scope="session")
+def make_model() -> Callable[..., Any]:
+    """`make_model(kind, **options)`: a new model, shaken, with a preprocessing; the kinds are the keys of `MAKERS`."""
+
+    def make(kind: str, shaken: bool = True, **options: Any) -> Any:
+        model = MAKERS[kind](**options)
+        model.preprocessing = preprocessing(_grid_of(model))
+        return shake(model) if shaken else model
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_batch() -> Callable[..., Any]:
+    """`make_batch(model, size=2, shape=None, labels=True)`: what the model takes, `size` samples of smooth pictures."""
+
+    def make(
+        model: Any, size: int = 2, shape: tuple[int, ...] | None = None, labels: bool = True, seed: int = 0
+    ) -> Any:
+        shape = shape or _grid_of(model)
+        rng = np.random.default_rng(seed)
+        maps = [np.stack([_labels(rng, shape) for _ in range(size)])[..., None] for _ in range(2)]
+        if isinstance(model, LabelAutoencoder):
+            return maps[0]
+        channels = model.channels
+        images = [
+            np.clip(m * 0.4 + 0.1 + 0.05 * rng.standard_normal((*m.shape[:-1], channels)), 0, 1).astype(np.float32)
+            for m in maps
+        ]
+        batch: Batch = {"moving": images[0], "fixed": images[1]}
+        return batch | {"moving_labels": maps[0], "fixed_labels": maps[1]} if labels else batch
+
+    return make
+
+
+def _labels(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.int32]:
+    """A ball (1) and a bar (2), somewhere about the middle."""
+    grid = np.stack(np.meshgrid(*((np.arange(n) + 0.5) / n for n in shape), indexing="ij"), axis=-1)
+    centre = rng.uniform(0.35, 0.6, len(shape))
+    labels = (np.linalg.norm(grid - centre, axis=-1) < rng.uniform(0.2, 0.3)).astype(np.int32)
+    labels[(grid[..., 0] > rng.uniform(0.7, 0.8)) & (grid[..., 1] > 0.2)] = 2
+    return labels
+
+
+@pytest.fixture
+def restored_policy() -> Any:
+    """Puts Keras's precision policy back after a test."""
+    before = keras.config.dtype_policy()
+    yield
+    keras.config.set_dtype_policy(before)

@@ -1,0 +1,225 @@
+"""What holds for every model: 2-D and 3-D, each network, with and without integration, and the autoencoder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from acreg.models import LabelAutoencoder, from_preset
+
+KINDS = [
+    "unet",
+    "unet-head-batch-norm",
+    "unet-velocity",
+    "unet-3d",
+    "unet-two-channels",
+    "pyramid",
+    "pyramid-3d-velocity",
+    "pyramid-velocity",
+    "acregnet",
+    "acregnet-3d",
+    "autoencoder",
+    "autoencoder-3d",
+]
+IN_2D = [kind for kind in KINDS if "3d" not in kind]
+Make = Callable[..., Any]
+
+
+def outputs(model: Any, batch: Any) -> dict[str, np.ndarray]:
+    found = model(batch)
+    found = found if isinstance(found, dict) else {"logits": found}
+    return {name: keras.ops.convert_to_numpy(value) for name, value in found.items()}
+
+
+def fields(found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: found[name] for name in ("displacement", "velocity") if name in found}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_config_preset_and_keras_file_give_the_same_model(
+    kind: str, make_model: Make, make_batch: Make, tmp_path: Path
+) -> None:
+    model = make_model(kind)
+    batch = make_batch(model, labels=False)
+    expected = outputs(model, batch)
+    assert all(np.isfinite(value).all() and value.std() > 0 for value in expected.values())
+
+    rebuilt = type(model).from_config(model.get_config())
+    assert rebuilt.get_config() == model.get_config()
+    rebuilt.set_weights(model.get_weights())
+    model.save(tmp_path / "model.keras")
+    for other in (
+        rebuilt,
+        keras.models.load_model(tmp_path / "model.keras"),
+        from_preset(model.save_preset(tmp_path / "preset")),
+    ):
+        assert type(other) is type(model)
+        assert other.preprocessing == model.preprocessing
+        for name, value in outputs(other, batch).items():
+            np.testing.assert_array_equal(value, expected[name], err_msg=name)
+    assert sorted(p.name for p in (tmp_path / "preset").iterdir()) == [
+        "config.json",
+        "model.weights.h5",
+        "model_card.md",
+        "preprocessing.json",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "policy", "way"),
+    [
+        ("unet-3d", "mixed_float16", "argument"),
+        ("pyramid-velocity", "mixed_float16", "argument"),
+        ("pyramid-velocity", "mixed_bfloat16", "argument"),
+        ("acregnet", "mixed_bfloat16", "argument"),
+        ("acregnet", "mixed_float16", "global"),
+        ("autoencoder", "mixed_float16", "argument"),
+        ("autoencoder", "mixed_bfloat16", "global"),
+    ],
+)
+def test_mixed_precision_computes_in_half_and_gives_float32(
+    kind: str, policy: str, way: str, make_model: Make, make_batch: Make, restored_policy: None
+) -> None:
+    exact = make_model(kind)
+    if way == "global":
+        keras.config.set_dtype_policy(policy)
+    model = make_model(kind, **({"dtype": policy} if way == "argument" else {}))
+    model.set_weights(exact.get_weights())
+    keras.config.set_dtype_policy("float32")
+    network = model.encoder if isinstance(model, LabelAutoencoder) else model.network
+    convolution = next(layer for layer in network._flatten_layers() if "Conv" in type(layer).__name__)
+    assert convolution.compute_dtype == policy.removeprefix("mixed_")
+    assert convolution.kernel.dtype == "float32"
+    batch = make_batch(model, labels=False)
+    found, expected = outputs(model, batch), outputs(exact, batch)
+    for name, value in found.items():
+        assert value.dtype == np.float32, name
+        scale = np.abs(expected[name]).max()
+        np.testing.assert_allclose(value, expected[name], atol=0.1 * scale, err_msg=name)
+    assert any((found[name] != expected[name]).any() for name in found), "half precision was not used"
+    model.compile(optimizer="sgd")
+    logs = model.train_on_batch(make_batch(model), return_dict=True)
+    assert all(np.isfinite(value) for value in logs.values())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_batch_size_is_dynamic(kind: str, make_model: Make, make_batch: Make) -> None:
+    model = make_model(kind)
+    batch = make_batch(model, size=3, labels=False)
+    if isinstance(model, LabelAutoencoder):
+        assert model(keras.Input(batch.shape[1:], dtype="int32")).shape == (None, *model.shape, model.num_classes)
+        single = batch[1:2]
+    else:
+        spec = {name: keras.Input(value.shape[1:]) for name, value in batch.items()}
+        symbolic = model(spec)
+        assert symbolic["warped"].shape == (None, *batch["fixed"].shape[1:])
+        assert symbolic["displacement"].shape == (None, *batch["fixed"].shape[1:-1], model.rank)
+        single = {name: value[1:2] for name, value in batch.items()}
+    expected = outputs(model, batch)
+    for name, value in outputs(model, single).items():
+        np.testing.assert_allclose(value[0], expected[name][1], atol=2e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("kind", ["pyramid-velocity", "acregnet"])
+def test_compiled_by_xla_or_not_is_the_same(kind: str, make_model: Make, make_batch: Make) -> None:
+    plain = make_model(kind, **({"dropout": 0.0} if kind == "acregnet" else {}))
+    compiled = type(plain).from_config(plain.get_config())
+    compiled.set_weights(plain.get_weights())
+    batch = make_batch(plain)
+    logs, weights = [], []
+    for model, jit in ((plain, False), (compiled, True)):
+        model.compile(optimizer=keras.optimizers.SGD(1e-3), jit_compile=jit)
+        logs.append(model.train_on_batch(batch, return_dict=True))
+        weights.append(model.get_weights())
+    assert logs[1] == pytest.approx(logs[0], rel=1e-3, abs=1e-4)
+    for a, b in zip(*weights, strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["unet", "unet-velocity", "unet-3d", "pyramid", "pyramid-3d-velocity"])
+def test_sizes_that_cannot_be_halved_are_padded_by_edge_values(kind: str, make_model: Make, make_batch: Make) -> None:
+    model = make_model(kind)
+    shape = (15, 13, 10)[: model.rank]
+    batch = make_batch(model, shape=shape, labels=False)
+    found = outputs(model, batch)
+    assert found["warped"].shape == (2, *shape, 1)
+    assert found["displacement"].shape == (2, *shape, model.rank)
+
+    wanted = [-(-n // model.multiple) * model.multiple for n in shape]
+    before = [(w - n) // 2 for n, w in zip(shape, wanted)]
+    margins = [(0, 0), *((b, w - n - b) for b, n, w in zip(before, shape, wanted)), (0, 0)]
+    padded = outputs(model, {name: np.pad(value, margins, mode="edge") for name, value in batch.items()})
+    inside = (slice(None), *(slice(b, b + n) for b, n in zip(before, shape)))
+    np.testing.assert_allclose(found["displacement"], padded["displacement"][inside], atol=1e-5)
+
+
+def test_a_size_that_can_be_halved_is_not_touched(make_model: Make, make_batch: Make) -> None:
+    model = make_model("unet")
+    batch = make_batch(model, shape=(12, 20), labels=False)
+    np.testing.assert_array_equal(outputs(model, batch)["displacement"], outputs(model.network, batch)["field"])
+
+
+@pytest.mark.parametrize("kind", ["unet-velocity", "pyramid", "pyramid-velocity"])
+def test_predict_takes_one_size_after_another(kind: str, make_model: Make, make_batch: Make) -> None:
+    """After two sizes TensorFlow traces a function for any size: shapes are then unknown inside."""
+    model = make_model(kind)
+    for shape in ((16, 16), (13, 18), (11, 21), (16, 20)):
+        batch = make_batch(model, shape=shape, labels=False)
+        found, expected = model.predict_on_batch(batch), outputs(model, batch)
+        assert found["displacement"].shape == (2, *shape, 2)
+        np.testing.assert_allclose(found["displacement"], expected["displacement"], atol=1e-5)
+        np.testing.assert_allclose(found["warped"], expected["warped"], atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["unet-velocity", "pyramid-3d-velocity"])
+def test_velocity_is_integrated(kind: str, make_model: Make, make_batch: Make) -> None:
+    from acreg.layers import functional
+
+    model = make_model(kind)
+    found = outputs(model, make_batch(model, labels=False))
+    assert found["velocity"].dtype == np.float32
+    ratio = 1 if kind.startswith("unet") else 2
+    assert found["velocity"].shape == (2, *(16 // ratio,) * model.rank, model.rank)
+    expected = functional.integrate(found["velocity"], 5)
+    expected = functional.resize_displacement(expected, (16,) * model.rank)
+    np.testing.assert_allclose(found["displacement"], expected, atol=1e-5)
+
+
+def test_warped_is_the_moving_image_at_the_displacement(make_model: Make, make_batch: Make) -> None:
+    from acreg.geometry import warp_array
+
+    model = make_model("acregnet-3d")
+    batch = make_batch(model, labels=False)
+    found = outputs(model, batch)
+    expected = warp_array(batch["moving"][1, ..., 0], found["displacement"][1])
+    np.testing.assert_allclose(found["warped"][1, ..., 0], expected, atol=1e-5)
+
+
+def test_the_same_seed_gives_the_same_weights_twice(make_model: Make, make_batch: Make) -> None:
+    def train() -> list[np.ndarray]:
+        keras.utils.set_random_seed(5)
+        model = make_model("acregnet", shaken=False)
+        model.compile(optimizer=keras.optimizers.Adam(1e-2))
+        for step in range(3):
+            model.train_on_batch(make_batch(model, seed=step))
+        return model.get_weights()
+
+    first, second = train(), train()
+    for a, b in zip(first, second, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_parameter_counts_are_the_papers() -> None:
+    from acreg.models import RegNet
+
+    def count(model: Any) -> int:
+        return sum(int(np.prod(weight.shape)) for weight in model.weights)
+
+    assert count(RegNet(head_batch_norm=True)) == 489_992
+    assert count(RegNet()) == 489_992 - 4 * 2 + 2
+    assert count(LabelAutoencoder((64, 64), num_classes=4)) == 41_320
