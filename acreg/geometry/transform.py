@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from scipy import ndimage
 
 from acreg.errors import AcregError, UsageError
 from acreg.geometry.displacement import check_displacement, folding, positions, resample, slabs
@@ -66,7 +67,7 @@ class Transform:
         return dataclasses.replace(image, array=warped, grid=self.fixed)
 
     def warp_labels(self, image: Image, interpolation: Literal["linear", "nearest"] = "linear") -> Image:
-        """Resample moving labels on the fixed grid.
+        """Resample moving labels on the fixed grid; what lies outside the moving image is background (0).
 
         Args:
             image: labels on the moving grid.
@@ -82,17 +83,14 @@ class Transform:
             raise AcregError(
                 f"Only labels can be warped as labels. Received: kind={image.kind!r}. Use warp_image for it."
             )
-        if interpolation == "nearest":
-            warped = resample(image.array, self.displacement, self._scale, order=0)
-        elif interpolation == "linear":
-            warped = np.empty(self.fixed.shape, image.array.dtype)
-            for part in slabs(self.fixed.shape):
-                points = positions(self.displacement, self._scale, part)
-                warped[part] = _largest_label(image.array, points.reshape(self.fixed.rank, -1)).reshape(
-                    points.shape[1:]
-                )
-        else:
+        if interpolation not in ("linear", "nearest"):
             raise UsageError(f"Labels are warped 'linear' or 'nearest'. Received: interpolation={interpolation!r}.")
+        sample = _largest_label if interpolation == "linear" else _nearest_label
+        warped = np.empty(self.fixed.shape, image.array.dtype)
+        for part in slabs(self.fixed.shape):
+            points = positions(self.displacement, self._scale, part)
+            found = sample(image.array, points.reshape(self.fixed.rank, -1)).reshape(points.shape[1:])
+            warped[part] = np.where(_inside(points, self.moving.shape), found, 0)
         return dataclasses.replace(image, array=warped, grid=self.fixed)
 
     def folding(self) -> dict[str, float]:
@@ -109,6 +107,16 @@ class Transform:
                 f"The image to be warped lies on the moving grid. Received: {image.name or 'image'} of shape "
                 f"{image.grid.shape}, moving grid {self.moving.shape}. Give the moving image, or labels drawn on it."
             )
+
+
+def _inside(points: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Whether each of `points` `(rank, *spatial)` lies within an image's extent, half a voxel beyond its centres."""
+    return np.all([(p >= -0.5 - TIE) & (p <= n - 0.5 + TIE) for p, n in zip(points, shape, strict=True)], axis=0)
+
+
+def _nearest_label(labels: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """The label of the voxel whose centre is nearest to each of `points` `(rank, n)`."""
+    return ndimage.map_coordinates(labels, points, order=0, mode="nearest")
 
 
 def _largest_label(labels: np.ndarray, points: np.ndarray) -> np.ndarray:

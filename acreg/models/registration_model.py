@@ -136,7 +136,7 @@ class RegistrationModel(Preset, keras.Model):
             return terms
         if self.num_classes:
             fixed, moving = self.one_hot(x["fixed_labels"]), self.one_hot(x["moving_labels"])
-            warped = functional.warp(moving, y_pred["displacement"])
+            warped = _warp_one_hot(moving, y_pred["displacement"])
             for name, function in wanted.items():
                 terms[name] = ops.mean(function(fixed, warped))
             dice = hard_dice(x["fixed_labels"][..., 0], ops.argmax(warped, axis=-1), self.num_classes)
@@ -193,6 +193,12 @@ class RegistrationModel(Preset, keras.Model):
             "num_classes": self.num_classes,
             "preprocessing": None if self.preprocessing is None else self.preprocessing.model_dump(mode="json"),
         }
+
+
+def _warp_one_hot(labels: Any, displacement: Any) -> Any:
+    """Warps one-hot labels linearly; outside the moving image is background, as `Transform.warp_labels` has it."""
+    foreground = functional.warp(labels[..., 1:], displacement, border="constant")
+    return ops.concatenate([1.0 - ops.sum(foreground, axis=-1, keepdims=True), foreground], axis=-1)
 
 
 def _pad_edges(x: Any, before: list[Any], sizes: tuple[Any, ...], padded: list[Any]) -> Any:

@@ -12,6 +12,7 @@ from acreg.cli.main import main
 TINY = """\
 extends: {base}
 autoencoder: {{steps: 4, steps_per_epoch: 2, batch_size: 4}}
+optimizer: {{warmup_steps: 0}}
 training: {{steps: 4, steps_per_epoch: 2, batch_size: 4}}
 """
 

