@@ -41,7 +41,9 @@ def batch_norm(name: str | None = None) -> keras.layers.Layer:
 
 def average_pool(rank: int, name: str | None = None) -> keras.layers.Layer:
     """Halves every spatial axis by averaging."""
-    return {2: layers.AveragePooling2D, 3: layers.AveragePooling3D}[rank](2, name=name)
+    if rank == 2:
+        return layers.AveragePooling2D(2, name=name)
+    return layers.AveragePooling3D(2, name=name, dtype="float32")  # TensorFlow has none in float16 on the CPU
 
 
 @keras.saving.register_keras_serializable("acreg")

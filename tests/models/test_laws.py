@@ -73,7 +73,7 @@ def test_config_preset_and_keras_file_give_the_same_model(
 @pytest.mark.parametrize(
     ("kind", "policy", "way"),
     [
-        ("unet-3d", "mixed_bfloat16", "argument"),
+        ("unet-3d", "mixed_float16", "argument"),
         ("pyramid-velocity", "mixed_float16", "argument"),
         ("pyramid-velocity", "mixed_bfloat16", "argument"),
         ("acregnet", "mixed_bfloat16", "argument"),
