@@ -32,7 +32,7 @@ def plausibility(
 
     \b
     Example:
-      acreg plausibility --model runs/acregnet-jsrt/autoencoder/preset --data jsrt --out results/plausibility
+      acreg plausibility --model autoencoder-jsrt --data jsrt --out results/plausibility
     """
     from acreg.data.manifest import Dataset, dataset_folder
     from acreg.experiments.acregnet.plausibility import run

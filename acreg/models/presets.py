@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import h5py
 import keras
 import numpy as np
 from keras import ops
@@ -49,6 +50,7 @@ class Preset:
         require_space(folder / "model.weights.h5", 2 * size + 2**20)
         with atomic_path(folder / "model.weights.h5") as path:
             plain.save_weights(path)
+            _compress(path)
         self.preprocessing.to_json(folder / "preprocessing.json")
         for name in ("preprocessing", "name", "trainable", "dtype"):
             config.pop(name, None)
@@ -152,6 +154,26 @@ def _read_config(path: Path) -> dict[str, Any]:
             f"acreg {content.get('acreg', '?')}. Install that version or a later one."
         )
     return content
+
+
+def _compress(path: Path) -> None:
+    """Packs a HDF5 file losslessly: Keras writes each variable as it is, among wide groups."""
+    packed = path.with_name(f"{path.name}.packed")
+    try:
+        with h5py.File(path, "r") as source, h5py.File(packed, "w", libver="latest") as target:
+
+            def copy(name: str, item: h5py.Group | h5py.Dataset) -> None:
+                if isinstance(item, h5py.Dataset):
+                    packing = {"compression": "gzip", "shuffle": True} if item.size > 256 else {}
+                    copied = target.create_dataset(name, data=item[()], **packing)
+                else:
+                    copied = target.require_group(name)
+                copied.attrs.update(item.attrs)
+
+            source.visititems(copy)
+        packed.replace(path)
+    finally:
+        packed.unlink(missing_ok=True)
 
 
 def _make_model(folder: Path, content: dict[str, Any]) -> keras.Model:

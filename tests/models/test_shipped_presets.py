@@ -1,0 +1,72 @@
+"""The presets that ship: small, described, and good on real pairs that they were not trained on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from acreg.applications.evaluation import choose_pairs
+from acreg.data.manifest import Dataset
+from acreg.data.prepare import prepare
+from acreg.metrics import label_metrics, mean_over_labels
+from acreg.models import LabelAutoencoder, from_preset
+from acreg.models.presets import SHIPPED
+
+NAMES = [
+    "acregnet-jsrt",
+    "acregnet-jsrt-diffeomorphic",
+    "acregnet-montgomery",
+    "autoencoder-jsrt",
+    "autoencoder-montgomery",
+]
+
+
+def test_these_ship() -> None:
+    assert sorted(path.name for path in SHIPPED.iterdir() if path.is_dir()) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_they_are_small_and_described(name: str, repository: Path) -> None:
+    folder = SHIPPED / name
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 3_000_000
+    card = (folder / "model_card.md").read_text(encoding="utf-8")
+    for part in (f"# {name}:", "Licence of the data", "Seed 0", "## Scores", "## Recipe", "## Limits"):
+        assert part in card
+    assert f"`{name}`" in (repository / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["autoencoder-jsrt", "autoencoder-montgomery"])
+def test_an_autoencoder_is_the_prior_of_its_network(name: str) -> None:
+    alone = from_preset(name)
+    assert isinstance(alone, LabelAutoencoder)
+    prior = from_preset(name.replace("autoencoder", "acregnet")).autoencoder
+    for a, b in zip(alone.get_weights(), prior.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def _mean_scores(name: str, dataset: Dataset, pairs: int) -> dict[str, float]:
+    model = from_preset(name)
+    scores = []
+    for fixed, moving in choose_pairs(str(pairs), [record.subject for record in dataset.split("test")], seed=0):
+        a, b = dataset.record(fixed), dataset.record(moving)
+        transform = model.register(dataset.read_image(a), dataset.read_image(b))
+        warped, truth = transform.warp_labels(dataset.read_labels(b)), dataset.read_labels(a)
+        per_label = label_metrics(warped.array, truth.array, dataset.label_values[1:], truth.grid.spacing)
+        scores.append({**mean_over_labels(per_label), **transform.folding()})
+    return {key: float(np.mean([score[key] for score in scores])) for key in scores[0]}
+
+
+def test_montgomery(data_dir: Path, tmp_path: Path) -> None:
+    dataset = prepare("montgomery", data_dir / "chest_montgomery", tmp_path)
+    scores = _mean_scores("acregnet-montgomery", dataset, 12)
+    assert scores["dsc"] > 0.95 and scores["assd"] < 2.65
+
+
+def test_jsrt(jsrt_dir: Path) -> None:
+    dataset = Dataset.load(jsrt_dir)
+    scores = _mean_scores("acregnet-jsrt", dataset, 12)
+    assert scores["dsc"] > 0.943 and scores["assd"] < 3.34
+    scores = _mean_scores("acregnet-jsrt-diffeomorphic", dataset, 12)
+    assert scores["dsc"] > 0.94 and scores["folded_percent"] < 0.01

@@ -1,0 +1,74 @@
+"""The README's commands and programs do what it says: all of them are run, trainings with fewer steps."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from acreg.cli.main import main
+from acreg.data.phantoms import make_dataset
+
+FEWER_STEPS = ["training.steps=2", "training.steps_per_epoch=2", "training.batch_size=2", "optimizer.warmup_steps=0"]
+FEWER_STEPS += ["autoencoder.steps=2", "autoencoder.steps_per_epoch=2", "autoencoder.batch_size=2"]
+
+
+def _text(repository: Path) -> str:
+    return (repository / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def user_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the files that the README speaks of."""
+    make_dataset(tmp_path / "my_dataset", subjects=20)
+    for subject, name in (("phantom000", "a"), ("phantom001", "b")):
+        shutil.copy(tmp_path / "my_dataset" / "images" / f"{subject}.png", tmp_path / f"{name}.png")
+    shutil.copy(tmp_path / "my_dataset" / "labels" / "phantom001.png", tmp_path / "b_labels.png")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_commands(repository: Path, user_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    commands = [
+        shlex.split(line, comments=True)[1:] for line in re.findall(r"^    (acreg .*)$", _text(repository), re.M)
+    ]
+    assert [command[0] for command in commands] == [
+        "doctor", "register", "data", "train", "evaluate", "compare", "convert",
+    ]  # fmt: skip
+    checkpoint = repository.parent / "shared" / "reference" / "acregnet_tf1" / "registration"
+    for command in commands:
+        if command[0] == "convert":
+            if not checkpoint.is_dir():
+                continue
+            for file in checkpoint.iterdir():
+                shutil.copy(file, user_folder)
+        if command[0] == "train":
+            command += FEWER_STEPS
+        assert main(command) == 0, (command, capsys.readouterr().err)
+    assert sorted(path.name for path in (user_folder / "result").iterdir()) == [
+        "displacement.nii.gz", "preview.png", "warped.png", "warped_labels.png",
+    ]  # fmt: skip
+    assert (user_folder / "runs" / "mine" / "preset" / "model.weights.h5").is_file()
+    assert (user_folder / "results" / "mine" / "report.html").is_file()
+
+
+@pytest.mark.slow
+def test_programs(repository: Path, user_folder: Path) -> None:
+    programs = re.findall(r"^```python\n(.*?)^```$", _text(repository), re.M | re.S)
+    assert len(programs) == 2
+    arrays = "import numpy as np\nimages = np.random.default_rng(0).random((4, 64, 64, 1), 'float32')\n"
+    arrays += "labels = np.random.default_rng(1).integers(0, 4, (4, 64, 64, 1))\n"
+    environment = os.environ | {"PYTHONPATH": str(repository)}
+    for program in programs:
+        fewer = program.replace("batch_size=16", "batch_size=2").replace(
+            "steps_per_epoch=100, epochs=10", "steps_per_epoch=2"
+        )
+        done = subprocess.run([sys.executable, "-c", arrays + fewer], env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
