@@ -75,11 +75,23 @@ def test_the_inverse_of_a_displacement_takes_points_back(grid):
     np.testing.assert_allclose(grid.to_index(part(inverse(grid.to_world(at_voxels)))), at_voxels, atol=5e-3)
 
 
-def test_a_map_that_folds_has_no_inverse_and_the_residual_says_so():
+@pytest.mark.parametrize("stretch", [0.9, 1.8, 8.0])
+def test_strong_stretching_is_inverted(stretch):
+    """Where the derivative of u exceeds 1 the plain fixed-point iteration runs away."""
     grid = Grid((32, 32))
-    folding = np.zeros((32, 32, 2))
-    folding[..., 0] = 6 * np.sin(np.arange(32))[:, None]
-    assert Displacement(folding, grid).inverse()[1] > 0.5
+    u = np.zeros((32, 32, 2))
+    u[..., 0] = stretch * (np.arange(32) - 15.5)[:, None]
+    points = np.array([[15.5 + d, 16.0] for d in np.linspace(-8, 8, 9)])
+    found = Displacement(u, grid).invert_points(points)
+    np.testing.assert_allclose(found[:, 0], 15.5 + (points[:, 0] - 15.5) / (1 + stretch), atol=1e-3)
+    assert Displacement(u, grid).inverse()[1] < 2e-3
+
+
+def test_points_in_a_torn_field_are_refused():
+    grid = Grid((32, 32))
+    torn = np.random.default_rng(0).normal(0, 10, (32, 32, 2))
+    with pytest.raises(AcregError, match=r"of 200 points where it failed, such as \["):
+        Displacement(torn, grid).invert_points(np.random.default_rng(1).uniform(5, 25, (200, 2)))
 
 
 @pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS)
