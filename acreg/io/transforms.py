@@ -15,6 +15,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import SimpleITK as sitk
+from nibabel.filebasedimages import ImageFileError
 
 from acreg.errors import AcregError, UsageError
 from acreg.geometry.grid import Grid
@@ -101,7 +102,7 @@ def read_transform(path: str | os.PathLike[str], fixed: Grid, moving: Grid) -> T
             found: sitk.Transform = sitk.DisplacementFieldTransform(sitk.ReadImage(str(path), sitk.sitkVectorFloat64))
         else:
             found = sitk.ReadTransform(str(path))
-    except (RuntimeError, nibabel.filebasedimages.ImageFileError, EOFError) as error:
+    except (RuntimeError, ImageFileError, EOFError) as error:
         raise AcregError(
             f"The file must be a whole transform. Received: {path}, which cannot be read "
             f"({str(error).strip().splitlines()[-1][:200]}). Get the file again."
@@ -146,7 +147,7 @@ def read_learn2reg(path: str | os.PathLike[str], fixed: Grid, moving: Grid) -> T
     check_file(path)
     try:
         stored = np.asanyarray(nibabel.load(path).dataobj)  # type: ignore[attr-defined]
-    except (nibabel.filebasedimages.ImageFileError, EOFError, OSError, ValueError) as error:
+    except (ImageFileError, EOFError, OSError, ValueError) as error:
         raise AcregError(f"The file must be a whole NIfTI. Received: {path} ({error}). Get the file again.") from error
     if stored.shape != (*fixed.shape[::-1], 3):
         raise AcregError(
