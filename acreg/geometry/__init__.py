@@ -2,12 +2,16 @@
 
 from acreg.geometry.displacement import folding, jacobian_determinant, warp_array
 from acreg.geometry.grid import Grid
+from acreg.geometry.maps import Affine, Displacement, Velocity
 from acreg.geometry.resize import resize_displacement, resize_image, resize_labels
 from acreg.geometry.transform import Transform
 
 __all__ = [
+    "Affine",
+    "Displacement",
     "Grid",
     "Transform",
+    "Velocity",
     "folding",
     "jacobian_determinant",
     "resize_displacement",

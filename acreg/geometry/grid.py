@@ -69,6 +69,22 @@ class Grid:
         """Number of axes."""
         return len(self.shape)
 
+    @property
+    def matrix(self) -> np.ndarray:
+        """`(rank + 1, rank + 1)`: takes voxel indices to world coordinates, both in array-axis order, homogeneous."""
+        matrix = np.eye(self.rank + 1)
+        matrix[:-1, :-1] = np.asarray(self.direction) * self.spacing
+        matrix[:-1, -1] = self.origin
+        return matrix
+
+    def to_world(self, indices: np.ndarray) -> np.ndarray:
+        """World coordinates `(..., rank)` in mm of voxel indices `(..., rank)`, which may be fractions."""
+        return np.asarray(indices, dtype=float) @ self.matrix[:-1, :-1].T + self.origin
+
+    def to_index(self, points: np.ndarray) -> np.ndarray:
+        """Voxel indices `(..., rank)`, as fractions, of world coordinates `(..., rank)` in mm."""
+        return (np.asarray(points, dtype=float) - self.origin) @ np.linalg.inv(self.matrix[:-1, :-1]).T
+
     @classmethod
     def from_itk(cls, image: Any) -> Grid:
         """The grid of a `SimpleITK.Image` with 2 or 3 axes."""

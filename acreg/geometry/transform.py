@@ -11,8 +11,9 @@ import numpy as np
 from scipy import ndimage
 
 from acreg.errors import AcregError, UsageError
-from acreg.geometry.displacement import check_displacement, folding, positions, resample, slabs
+from acreg.geometry.displacement import folding, jacobian_determinant, slabs
 from acreg.geometry.grid import Grid
+from acreg.geometry.maps import Affine, Displacement, Map
 
 if TYPE_CHECKING:
     from acreg.io.image import Image
@@ -22,60 +23,63 @@ TIE = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class Transform:
-    """Pulls a moving image onto a fixed grid: `warped(p) = moving(p + u(p))`.
-
-    Where the two images differ in size their extents are laid over each other: along an axis with `Nf` fixed and `Nm`
-    moving voxels the moving index is `(p + u(p) + 0.5) * Nm / Nf - 0.5`. Spacing, origin and direction are carried
-    along but do not enter.
+    """Pulls a moving image onto a fixed grid: `warped(x) = moving(T(x))`, `x` and `T(x)` in physical space.
 
     Args:
-        displacement: float32 `(*fixed_shape, rank)`, voxels of the fixed grid, component `d` along array axis `d`.
         fixed: the grid that results live on.
-        moving: the grid of the images that are to be moved.
+        moving: the grid of the images that were registered. Others are placed by their own grids.
+        maps: the maps whose composition is T; the first is applied to the fixed point first. None is the identity.
+        residual: by how many voxels, at most, a map in `maps` misses the inverse that it stands for; see `inverse`.
 
     Raises:
-        AcregError: shapes do not fit, or the displacement has values that are not finite.
+        AcregError: the grids and maps differ in rank.
     """
 
-    displacement: np.ndarray
     fixed: Grid
     moving: Grid
+    maps: tuple[Map, ...] = ()
+    residual: float = 0.0
 
     def __post_init__(self) -> None:
-        displacement = np.asarray(self.displacement, dtype=np.float32)
-        rank = check_displacement(displacement)
-        if displacement.shape[:-1] != self.fixed.shape or self.moving.rank != rank:
+        ranks = {self.fixed.rank, self.moving.rank, *(part.rank for part in self.maps)}
+        if len(ranks) > 1:
             raise AcregError(
-                "A transform's displacement has the fixed grid's shape, and both grids its rank. Received: "
-                f"displacement {displacement.shape}, fixed {self.fixed.shape}, moving {self.moving.shape}."
+                "A transform's grids and maps have one number of axes. Received: "
+                f"fixed {self.fixed.shape}, moving {self.moving.shape}, maps of rank {[m.rank for m in self.maps]}."
             )
-        if not np.isfinite(displacement).all():
-            raise AcregError(
-                f"A displacement is finite. Received: {int((~np.isfinite(displacement)).sum())} values that are NaN or "
-                "infinite. Check the model's weights and the two images."
-            )
-        object.__setattr__(self, "displacement", displacement)
+
+    @classmethod
+    def between_extents(cls, fixed: Grid, moving: Grid, displacement: np.ndarray | None = None) -> Transform:
+        """A displacement `(*fixed.shape, rank)` in voxels of `fixed`, with the two extents laid over each other.
+
+        What a network finds that was shown both images resized as a whole: along an axis with `Nf` fixed and `Nm`
+        moving voxels, the moving index is `(p + u(p) + 0.5) * Nm / Nf - 0.5`, wherever the images lie in space.
+        """
+        maps: tuple[Map, ...] = () if displacement is None else (Displacement(displacement, fixed),)
+        return cls(fixed, moving, (*maps, Affine.between_extents(fixed, moving)))
 
     def warp_image(self, image: Image) -> Image:
-        """Resample a moving image on the fixed grid, once and linearly; outside it the edge value counts.
+        """Resample an image that lies in the moving space on the fixed grid, once and linearly.
 
-        Raises:
-            AcregError: the image is not on the moving grid (its shape differs).
+        Outside of it the edge value counts.
         """
         self._check(image)
-        warped = resample(image.array, self.displacement, self._scale)
+        warped = np.empty(self.fixed.shape, np.float32)
+        for part in slabs(self.fixed.shape):
+            points = self._positions(part, image.grid)
+            warped[part] = ndimage.map_coordinates(image.array, points, order=1, mode="nearest")
         return dataclasses.replace(image, array=warped, grid=self.fixed)
 
     def warp_labels(self, image: Image, interpolation: Literal["linear", "nearest"] = "linear") -> Image:
-        """Resample moving labels on the fixed grid; what lies outside the moving image is background (0).
+        """Resample labels that lie in the moving space on the fixed grid; what lies outside of them is background (0).
 
         Args:
-            image: labels on the moving grid.
+            image: labels.
             interpolation: "linear" (default) warps the indicator of each label linearly and takes the largest, the
                 lower label in a tie; "nearest" takes the value of the nearest voxel.
 
         Raises:
-            AcregError: the image holds no labels, or is not on the moving grid.
+            AcregError: the image holds no labels, or has another number of axes.
             UsageError: `interpolation` is another word.
         """
         self._check(image)
@@ -88,24 +92,120 @@ class Transform:
         sample = _largest_label if interpolation == "linear" else _nearest_label
         warped = np.empty(self.fixed.shape, image.array.dtype)
         for part in slabs(self.fixed.shape):
-            points = positions(self.displacement, self._scale, part)
+            points = self._positions(part, image.grid)
             found = sample(image.array, points.reshape(self.fixed.rank, -1)).reshape(points.shape[1:])
-            warped[part] = np.where(_inside(points, self.moving.shape), found, 0)
+            warped[part] = np.where(_inside(points, image.grid.shape), found, 0)
         return dataclasses.replace(image, array=warped, grid=self.fixed)
 
-    def folding(self) -> dict[str, float]:
-        """`folded_percent` and `sd_log_j` of the displacement: see `acreg.geometry.folding`."""
-        return folding(self.displacement)
+    def warp_points(self, points: np.ndarray, to: Literal["moving", "fixed"]) -> np.ndarray:
+        """Take points from the one image to the other.
+
+        Args:
+            points: `(n, rank)`, world coordinates in mm, array-axis order (see `Grid`).
+            to: "moving": the points are of the fixed image, and T is applied. "fixed": they are of the moving image,
+                and go to where the warped image shows them: T is inverted at each point, by iteration where a map is
+                a displacement.
+
+        Raises:
+            AcregError: the shape differs, or T cannot be inverted at some of the points (it folds there).
+            UsageError: `to` is another word.
+        """
+        points = np.asarray(points, dtype=float)
+        if points.ndim != 2 or points.shape[1] != self.fixed.rank:
+            raise AcregError(f"Points are (n, {self.fixed.rank}). Received: shape {points.shape}.")
+        if to == "moving":
+            return self._map(points)
+        if to != "fixed":
+            raise UsageError(f"Points go to 'moving' or to 'fixed'. Received: to={to!r}.")
+        for part in reversed(self.maps):
+            points = part.invert_points(points)
+        return points
+
+    def inverse(self) -> Transform:
+        """The transform that pulls fixed images onto the moving grid.
+
+        Affine maps and velocities invert exactly, displacements by iteration; `residual` of the result says how well
+        (see `Displacement.inverse`).
+        """
+        residual = 0.0
+        maps: list[Map] = []
+        for part in reversed(self.maps):
+            if isinstance(part, Displacement):
+                inverse, left = part.inverse()
+                residual = max(residual, left)
+                maps.append(inverse)
+            else:
+                maps.append(part.inverse())
+        return Transform(self.moving, self.fixed, tuple(maps), residual)
+
+    def compose(self, then: Transform) -> Transform:
+        """This transform followed by `then`: points go from this fixed image through this moving one to `then`'s.
+
+        So an image of `then`'s moving space is pulled onto this fixed grid, resampled once.
+        """
+        return Transform(self.fixed, then.moving, self.maps + then.maps, max(self.residual, then.residual))
+
+    def resample_to(self, grid: Grid) -> Transform:
+        """The same transform with another fixed grid: results are sampled on it."""
+        return dataclasses.replace(self, fixed=grid)
 
     @property
-    def _scale(self) -> tuple[float, ...]:
-        return tuple(m / f for m, f in zip(self.moving.shape, self.fixed.shape, strict=True))
+    def displacement(self) -> np.ndarray:
+        """All maps as one displacement, float32 `(*fixed.shape, rank)`: `x + u(x) = T(x)`, voxels of the fixed grid."""
+        result = np.empty((*self.fixed.shape, self.fixed.rank), np.float32)
+        for part in slabs(self.fixed.shape):
+            points = self._positions(part, self.fixed)
+            start, stop, _ = part.indices(self.fixed.shape[0])
+            indices = np.indices((stop - start, *self.fixed.shape[1:]), dtype=float)
+            indices[0] += start
+            result[part] = np.moveaxis(points - indices, 0, -1)
+        return result
+
+    def jacobian_determinant(self) -> np.ndarray:
+        """Local change of volume `(*fixed.shape)`, by finite differences: see `acreg.geometry.jacobian_determinant`."""
+        return jacobian_determinant(self.displacement)
+
+    def folding(self) -> dict[str, float]:
+        """`folded_percent` and `sd_log_j` of T on the fixed grid: see `acreg.geometry.folding`."""
+        return folding(self.displacement)
+
+    def _map(self, points: np.ndarray) -> np.ndarray:
+        for part in self.maps:
+            points = part(points)
+        return points
+
+    def _positions(self, part: slice, grid: Grid) -> np.ndarray:
+        """Where the voxels of the rows `part` of the fixed grid look: indices of `grid`, `(rank, *spatial of part)`."""
+        start, stop, _ = part.indices(self.fixed.shape[0])
+        indices = np.stack(
+            np.meshgrid(np.arange(start, stop), *(np.arange(n) for n in self.fixed.shape[1:]), indexing="ij"), axis=-1
+        ).astype(float)
+        maps = self.maps
+        if maps and isinstance(maps[0], Displacement) and maps[0].grid == self.fixed:
+            indices += maps[0].vectors[start:stop]  # at voxel centres nothing needs to be interpolated
+            maps = maps[1:]
+        # Affine maps are multiplied into one matrix, so that neighbours of one grid differ by rounding alone.
+        matrix = self.fixed.matrix
+        points = indices.reshape(-1, self.fixed.rank)
+        for part_map in maps:
+            if isinstance(part_map, Affine):
+                matrix = part_map.matrix @ matrix
+            else:
+                points, matrix = part_map(_apply(matrix, points)), np.eye(self.fixed.rank + 1)
+        points = _apply(np.linalg.solve(grid.matrix, matrix), points)
+        return np.moveaxis(points.reshape(indices.shape), -1, 0)
 
     def _check(self, image: Image) -> None:
-        if image.grid.shape != self.moving.shape:
+        if image.grid.rank != self.fixed.rank:
             raise AcregError(
-                f"The image to be warped lies on the moving grid. Received: {image.name or 'image'} of shape "
-                f"{image.grid.shape}, moving grid {self.moving.shape}. Give the moving image, or labels drawn on it."
+                f"The image to be warped has the transform's number of axes. Received: {image.name or 'image'} of "
+                f"shape {image.grid.shape}, fixed grid {self.fixed.shape}."
+            )
+        if image.grid.shape != self.moving.shape and np.array_equal(image.grid.matrix, self.moving.matrix):
+            raise AcregError(
+                "The image to be warped lies on the moving grid, or says itself where it lies. Received: "
+                f"{image.name or 'image'} of shape {image.grid.shape} with the spacing, origin and direction of the "
+                f"moving grid {self.moving.shape}. Give the moving image, or labels drawn on it."
             )
 
 
@@ -160,3 +260,9 @@ def _corners(labels: np.ndarray, points: np.ndarray):  # type: ignore[no-untyped
         for d, up in enumerate(corner):
             weight = weight * (fraction[d] if up else 1.0 - fraction[d])
         yield labels[index], weight
+
+
+def _apply(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """A homogeneous matrix on points `(n, rank)`; its rounding is cleared, so that the identity changes nothing."""
+    matrix = np.round(matrix, 9) if np.abs(matrix[:-1, -1]).max() < 1e4 else matrix
+    return points @ matrix[:-1, :-1].T + matrix[:-1, -1]

@@ -183,7 +183,7 @@ class RegistrationModel(Preset, keras.Model):
         fixed, moving = _as_image(fixed, "fixed"), _as_image(moving, "moving")
         batch = {"moving": self.preprocessing.apply(moving)[None], "fixed": self.preprocessing.apply(fixed)[None]}
         displacement = np.asarray(self.predict_on_batch(batch)["displacement"][0], np.float32)
-        return Transform(resize_displacement(displacement, fixed.grid.shape), fixed.grid, moving.grid)
+        return Transform.between_extents(fixed.grid, moving.grid, resize_displacement(displacement, fixed.grid.shape))
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from acreg.geometry import Transform, jacobian_determinant
+from acreg.geometry import Affine, Transform, jacobian_determinant
 from acreg.io import Image
 
 FIXED_COLOUR = "#3ddc84"
@@ -40,7 +41,7 @@ class PairView:
 
 def unregistered(fixed: Image, moving: Image) -> Transform:
     """The transform that moves nothing: extents laid over each other."""
-    return Transform(np.zeros((*fixed.grid.shape, fixed.grid.rank), np.float32), fixed.grid, moving.grid)
+    return Transform.between_extents(fixed.grid, moving.grid)
 
 
 def view_pair(
@@ -54,8 +55,9 @@ def view_pair(
     before = unregistered(fixed, moving).warp_image(moving).array
     warped = transform.warp_image(moving).array
     warped_labels = None if moving_labels is None else transform.warp_labels(moving_labels).array
-    determinant = jacobian_determinant(transform.displacement)
-    displacement = transform.displacement
+    deformation = dataclasses.replace(transform, maps=tuple(m for m in transform.maps if not isinstance(m, Affine)))
+    displacement = deformation.displacement
+    determinant = jacobian_determinant(displacement)
     index: int | None = None
     moving_index: int | None = None
     if fixed.grid.rank == 3:

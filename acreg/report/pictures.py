@@ -9,7 +9,7 @@ from typing import Any
 
 from acreg.data.manifest import Dataset
 from acreg.errors import AcregError
-from acreg.geometry import Transform
+from acreg.geometry import Displacement, Transform
 from acreg.io import Image, read_displacement
 from acreg.report.drawing import (
     FIXED_COLOUR,
@@ -53,7 +53,7 @@ class PairPictures:
             transform = unregistered(fixed, moving)
             if not pair.failure and not result.is_baseline:
                 displacement = read_displacement(folder / "displacement.nii.gz")
-                transform = Transform(displacement, fixed.grid, moving.grid)
+                transform = Transform(fixed.grid, moving.grid, (Displacement(displacement, fixed.grid),))
             view = view_pair(fixed, moving, transform, fixed_labels, moving_labels)
         except (AcregError, OSError) as error:
             preview = folder / "preview.png"

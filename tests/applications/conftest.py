@@ -15,7 +15,7 @@ class Shift:
         self.calls += 1
         if self.calls - 1 in self.fail_on:
             raise RuntimeError("did not\nconverge")
-        return Transform(np.full((*fixed.grid.shape, 2), self.by, np.float32), fixed.grid, moving.grid)
+        return Transform.between_extents(fixed.grid, moving.grid, np.full((*fixed.grid.shape, 2), self.by, np.float32))
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ class Stub:
     def register(self, fixed, moving):
         field = np.zeros((*fixed.grid.shape, 2), np.float32)
         field[..., 0] = self.rows
-        return Transform(field, fixed.grid, moving.grid)
+        return Transform.between_extents(fixed.grid, moving.grid, field)
 
 
 @pytest.fixture

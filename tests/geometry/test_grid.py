@@ -59,3 +59,19 @@ def test_affine_round_trip(grid):
 def test_affine_is_in_ras():
     affine = Grid((4, 5, 6), (3.0, 1.2, 0.7), (10.0, 20.0, 30.0)).affine()
     np.testing.assert_allclose(affine, [[-0.7, 0, 0, -30], [0, -1.2, 0, -20], [0, 0, 3, 10], [0, 0, 0, 1]])
+
+
+@pytest.mark.parametrize(
+    "grid", [Grid((4, 5, 6), (3.0, 1.2, 0.7), (1e5, -20.0, 7.0), rotated()), Grid((4, 5), (2.0, 0.5), (3, 4))]
+)
+def test_indices_and_world_coordinates(grid):
+    image = sitk.Image(list(grid.shape[::-1]), sitk.sitkFloat32)
+    grid.copy_to_itk(image)
+    indices = np.random.default_rng(0).uniform(-2, 8, (2, 3, grid.rank))
+    points = grid.to_world(indices)
+    for index, point in zip(indices.reshape(-1, grid.rank), points.reshape(-1, grid.rank), strict=True):
+        expected = image.TransformContinuousIndexToPhysicalPoint(index[::-1].tolist())[::-1]
+        np.testing.assert_allclose(point, expected, rtol=1e-12)
+    np.testing.assert_allclose(grid.to_index(points), indices, atol=1e-9)
+    homogeneous = np.concatenate([indices, np.ones((2, 3, 1))], axis=-1) @ grid.matrix.T
+    np.testing.assert_allclose(homogeneous[..., :-1], points, rtol=1e-12)

@@ -2,9 +2,21 @@ import time
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
+from scipy import ndimage
+from scipy.spatial.transform import Rotation
 
 from acreg.errors import AcregError, UsageError
-from acreg.geometry import Grid, Transform, resize_displacement, resize_image, resize_labels, warp_array
+from acreg.geometry import (
+    Affine,
+    Displacement,
+    Grid,
+    Transform,
+    resize_displacement,
+    resize_image,
+    resize_labels,
+    warp_array,
+)
 from acreg.geometry import displacement as displacement_module
 from acreg.io import Image
 
@@ -14,6 +26,11 @@ def smooth(shape, scale, seed=0):
     rank = len(shape)
     coarse = rng.normal(size=(*(4,) * rank, rank))
     return resize_displacement(coarse, shape) * scale
+
+
+def rotation(angles):
+    """A direction in 3-D, from angles about each axis."""
+    return Rotation.from_euler("xyz", angles).as_matrix()
 
 
 def blocks(shape, values, seed=0):
@@ -35,7 +52,7 @@ def test_labels_are_the_arg_max_of_warped_indicators(shape, slab, monkeypatch):
     values = [0, 1, 4, 30]
     labels = blocks(shape, values)
     u = smooth(shape, 0.3)
-    warped = Transform(u, grid, grid).warp_labels(Image(labels, grid, "labels"))
+    warped = Transform.between_extents(grid, grid, u).warp_labels(Image(labels, grid, "labels"))
     shares = np.stack([warp_array((labels == v).astype(float), u) for v in values])
     ordered = np.sort(shares, axis=0)
     clear = ordered[-1] - ordered[-2] > 1e-4
@@ -49,7 +66,7 @@ def test_labels_are_the_arg_max_of_warped_indicators(shape, slab, monkeypatch):
 def test_ties_go_to_the_lower_label():
     grid = Grid((2, 4))
     labels = Image(np.array([[7, 2, 7, 2]] * 2), grid, "labels")
-    half = Transform(np.broadcast_to([0.0, 0.5], (2, 4, 2)), grid, grid)
+    half = Transform.between_extents(grid, grid, np.broadcast_to([0.0, 0.5], (2, 4, 2)))
     np.testing.assert_array_equal(half.warp_labels(labels).array, np.full((2, 4), 2))
 
 
@@ -58,24 +75,24 @@ def test_labels_that_touch_the_border_end_there(interpolation):
     """An organ that the image cuts off is not drawn on beyond it: ITK's rule for labels, not the images' edge value."""
     grid = Grid((6, 8))
     labels = Image(np.full((6, 8), 3), grid, "labels")
-    shifted = Transform(np.broadcast_to([2.4, 0.0], (6, 8, 2)), grid, grid)
+    shifted = Transform.between_extents(grid, grid, np.broadcast_to([2.4, 0.0], (6, 8, 2)))
     expected = np.where(np.arange(6)[:, None] + 2.4 <= 5.5, 3, 0) * np.ones((6, 8), int)
     np.testing.assert_array_equal(shifted.warp_labels(labels, interpolation).array, expected)
-    half_voxel = Transform(np.zeros((12, 16, 2)), Grid((12, 16)), grid)
+    half_voxel = Transform.between_extents(Grid((12, 16)), grid, np.zeros((12, 16, 2)))
     np.testing.assert_array_equal(half_voxel.warp_labels(labels, interpolation).array, np.full((12, 16), 3))
 
 
 def test_linear_beats_nearest_at_the_tip_of_a_thin_diagonal_but_both_keep_the_label_set():
     grid = Grid((30, 30))
     labels = Image(np.eye(30, dtype=np.int32) * 5, grid, "labels")
-    transform = Transform(smooth((30, 30), 0.5), grid, grid)
+    transform = Transform.between_extents(grid, grid, smooth((30, 30), 0.5))
     for interpolation in ("linear", "nearest"):
         assert set(np.unique(transform.warp_labels(labels, interpolation).array)) == {0, 5}
 
 
 def test_the_zero_displacement_changes_nothing():
     grid = Grid((20, 30))
-    transform = Transform(np.zeros((20, 30, 2)), grid, grid)
+    transform = Transform.between_extents(grid, grid, np.zeros((20, 30, 2)))
     image = Image(np.random.default_rng(0).normal(size=(20, 30)), grid)
     labels = Image(blocks((20, 30), [0, 1, 2]), grid, "labels")
     np.testing.assert_array_equal(transform.warp_image(image).array, image.array)
@@ -87,7 +104,7 @@ def test_the_zero_displacement_changes_nothing():
 def test_extents_are_laid_over_each_other_when_sizes_differ():
     fixed, moving = Grid((40, 60), (1.2, 0.7)), Grid((20, 25))
     array = np.random.default_rng(0).normal(size=moving.shape)
-    still = Transform(np.zeros((40, 60, 2)), fixed, moving)
+    still = Transform.between_extents(fixed, moving, np.zeros((40, 60, 2)))
     warped = still.warp_image(Image(array, moving))
     np.testing.assert_allclose(warped.array, resize_image(array, fixed.shape), atol=1e-5)
     assert warped.grid == fixed
@@ -99,7 +116,7 @@ def test_extents_are_laid_over_each_other_when_sizes_differ():
 def test_a_displacement_is_in_fixed_voxels_when_sizes_differ():
     fixed, moving = Grid((40, 60)), Grid((80, 60))
     array = np.repeat(np.arange(80.0)[:, None], 60, axis=1)
-    transform = Transform(np.broadcast_to([3.0, 0.0], (40, 60, 2)), fixed, moving)
+    transform = Transform.between_extents(fixed, moving, np.broadcast_to([3.0, 0.0], (40, 60, 2)))
     p = np.arange(40.0)
     expected = np.clip((p + 3 + 0.5) * 2 - 0.5, 0, 79)
     np.testing.assert_allclose(transform.warp_image(Image(array, moving)).array[:, 0], expected, atol=1e-4)
@@ -108,7 +125,7 @@ def test_a_displacement_is_in_fixed_voxels_when_sizes_differ():
 def test_four_labels_at_256_are_fast():
     grid = Grid((256, 256))
     labels = Image(resize_labels(blocks((50, 50), [0, 1, 2, 3]), (256, 256)), grid, "labels")
-    transform = Transform(smooth((256, 256), 0.2), grid, grid)
+    transform = Transform.between_extents(grid, grid, smooth((256, 256), 0.2))
     seconds = []
     for _ in range(5):
         start = time.perf_counter()
@@ -120,14 +137,158 @@ def test_four_labels_at_256_are_fast():
 def test_refusals():
     grid = Grid((4, 5))
     zero = np.zeros((4, 5, 2))
-    transform = Transform(zero, grid, grid)
-    with pytest.raises(AcregError, match="fixed grid's shape"):
-        Transform(zero, Grid((5, 4)), grid)
+    transform = Transform.between_extents(grid, grid, zero)
+    with pytest.raises(AcregError, match="shape of its grid"):
+        Transform.between_extents(Grid((5, 4)), grid, zero)
     with pytest.raises(AcregError, match="1 values that are NaN"):
-        Transform(np.where(np.arange(40).reshape(4, 5, 2) == 7, np.nan, 0), grid, grid)
+        Transform.between_extents(grid, grid, np.where(np.arange(40).reshape(4, 5, 2) == 7, np.nan, 0))
     with pytest.raises(AcregError, match="lies on the moving grid"):
         transform.warp_image(Image(np.zeros((5, 5)), Grid((5, 5)), name="a.png"))
+    with pytest.raises(AcregError, match="number of axes"):
+        transform.warp_image(Image(np.zeros((5, 5, 5)), Grid((5, 5, 5))))
+    with pytest.raises(AcregError, match="one number of axes"):
+        Transform(grid, Grid((4, 5, 6)))
+    with pytest.raises(UsageError, match="to='there'"):
+        transform.warp_points(np.zeros((1, 2)), to="there")
+    with pytest.raises(AcregError, match=r"Points are \(n, 2\)"):
+        transform.warp_points(np.zeros((1, 3)), to="moving")
     with pytest.raises(AcregError, match="Only labels"):
         transform.warp_labels(Image(np.zeros((4, 5)), grid))
     with pytest.raises(UsageError, match="'linear' or 'nearest'"):
         transform.warp_labels(Image(np.zeros((4, 5), int), grid, "labels"), "cubic")
+
+
+AWKWARD = {
+    "2-D, turned": (
+        Grid((40, 30), (0.5, 1.2), (1e5, -7.0), ((np.cos(0.3), np.sin(0.3)), (np.sin(0.3), -np.cos(0.3)))),
+        Grid((24, 36), (1.0, 0.9), (1e5 + 2, -3.0), ((0.0, -1.0), (1.0, 0.0))),
+    ),
+    "3-D, oblique": (
+        Grid((8, 30, 26), (6.0, 1.2, 0.5), (-1e5, 30.0, 4.0), rotation((0.3, -0.5, 0.2))),
+        Grid((26, 24, 20), (1.2, 2.0, 1.0), (-1e5 - 3, 33.0, 8.0), np.eye(3)[[2, 0, 1]] * [1, -1, 1]),
+    ),
+    "one slice thick": (
+        Grid((1, 30, 26), (6.0, 1.2, 0.5), (3.0, 30.0, 4.0), rotation((0.0, 0.0, 0.4))),
+        Grid((5, 24, 20), (3.0, 1.5, 1.0), (-3.0, 28.0, 5.0)),
+    ),
+}
+
+
+def world_affine(fixed, moving, seed=0):
+    """An affine map that takes the fixed image's middle to the moving image's, with a slight shear."""
+    rng = np.random.default_rng(seed)
+    matrix = np.eye(fixed.rank + 1)
+    matrix[:-1, :-1] += rng.uniform(-0.1, 0.1, (fixed.rank, fixed.rank))
+    middle = [grid.to_world((np.array(grid.shape) - 1) / 2) for grid in (fixed, moving)]
+    matrix[:-1, -1] = middle[1] - matrix[:-1, :-1] @ middle[0]
+    return Affine(matrix)
+
+
+def smooth_field(grid, largest, seed=0):
+    noise = np.random.default_rng(seed).normal(size=(*grid.shape, grid.rank))
+    field = ndimage.gaussian_filter(noise, (3,) * grid.rank + (0,))
+    return Displacement(field * largest / np.abs(field).max(), grid)
+
+
+def in_itk(transform):
+    """The same composition of SimpleITK's own transforms."""
+    rank = transform.fixed.rank
+    parts = []
+    for part in transform.maps:
+        if isinstance(part, Affine):
+            matrix, shift = part.matrix[:-1, :-1][::-1, ::-1], part.matrix[:-1, -1][::-1]
+            parts.append(sitk.AffineTransform(matrix.ravel().tolist(), shift.tolist()))
+        else:
+            vectors = np.ascontiguousarray(part.in_mm(part.vectors.astype(float))[..., ::-1])
+            field = sitk.GetImageFromArray(vectors, isVector=True)
+            part.grid.copy_to_itk(field)
+            parts.append(sitk.DisplacementFieldTransform(field))
+    composite = sitk.CompositeTransform(rank)
+    for part in reversed(parts):  # ITK applies the transform that was added last first
+        composite.AddTransform(part)
+    return composite
+
+
+def itk_image(array, grid):
+    image = sitk.GetImageFromArray(array)
+    grid.copy_to_itk(image)
+    return image
+
+
+@pytest.mark.parametrize(("fixed", "moving"), AWKWARD.values(), ids=AWKWARD)
+def test_warping_is_what_itk_does(fixed, moving):
+    if min(fixed.shape) == 1:
+        maps = (world_affine(fixed, moving), smooth_field(moving, 1.5))
+    else:
+        maps = (smooth_field(fixed, 1.5), world_affine(fixed, moving), smooth_field(moving, 1.0, 1))
+    transform = Transform(fixed, moving, maps)
+    array = ndimage.gaussian_filter(np.random.default_rng(2).random(moving.shape), 1).astype(np.float32)
+    warped = transform.warp_image(Image(array, moving)).array
+    resample = sitk.ResampleImageFilter()
+    resample.SetReferenceImage(itk_image(np.zeros(fixed.shape, np.float32), fixed))
+    resample.SetTransform(in_itk(transform))
+    resample.SetUseNearestNeighborExtrapolator(True)
+    expected = sitk.GetArrayFromImage(resample.Execute(itk_image(array, moving)))
+    inside = _inside_moving(transform)
+    assert inside.mean() > 0.2
+    assert np.abs(warped - expected)[inside].max() < 1e-3 * np.ptp(array)
+    labels = Image((array > np.median(array)).astype(np.int32) * 4, moving, "labels")
+    resample.SetInterpolator(sitk.sitkNearestNeighbor)
+    resample.SetUseNearestNeighborExtrapolator(False)
+    expected = sitk.GetArrayFromImage(resample.Execute(itk_image(labels.array, moving)))
+    assert (transform.warp_labels(labels, "nearest").array == expected).mean() > 0.998
+
+
+def _inside_moving(transform):
+    indices = np.stack(np.indices(transform.fixed.shape), -1).reshape(-1, transform.fixed.rank)
+    found = transform.moving.to_index(transform.warp_points(transform.fixed.to_world(indices), to="moving"))
+    limit = np.array(transform.moving.shape) - 1
+    return np.all((found >= 0) & (found <= limit), axis=1).reshape(transform.fixed.shape)
+
+
+def test_a_landmark_lands_where_points_say():
+    """A ball drawn about a point of the moving image appears, warped, where `warp_points` takes the point."""
+    fixed = Grid((14, 30, 32), (3.0, 1.2, 1.0), (-1e5, 30.0, 4.0), rotation((0.3, -0.5, 0.2)))
+    moving = AWKWARD["3-D, oblique"][1]
+    transform = Transform(fixed, moving, (smooth_field(fixed, 2.0), world_affine(fixed, moving)))
+    start = fixed.to_world((np.array(fixed.shape) - 1) / 2 + 0.3)[None]
+    there = transform.warp_points(start, to="moving")
+    np.testing.assert_allclose(transform.warp_points(there, to="fixed"), start, atol=1e-3)
+    voxels = np.stack(np.indices(moving.shape), -1)
+    distance = np.linalg.norm(moving.to_world(voxels) - there[0], axis=-1)
+    ball = np.exp(-((distance / 3.0) ** 2)).astype(np.float32)
+    warped = transform.warp_image(Image(ball, moving)).array
+    at = np.stack(np.indices(fixed.shape), -1).reshape(-1, fixed.rank)
+    centre = (at * warped.reshape(-1, 1)).sum(0) / warped.sum()
+    np.testing.assert_allclose(centre, fixed.to_index(start[0]), atol=0.5)
+
+
+@pytest.mark.parametrize(("fixed", "moving"), list(AWKWARD.values())[:2], ids=list(AWKWARD)[:2])
+def test_inverse_and_composition(fixed, moving):
+    there = Transform(fixed, moving, (smooth_field(fixed, 1.0), world_affine(fixed, moving)))
+    back = there.inverse()
+    assert back.fixed == moving and back.moving == fixed and 0 < back.residual < 2e-3
+    inner = np.random.default_rng(0).uniform(0.3, 0.7, (50, fixed.rank)) * (np.array(fixed.shape) - 1)
+    points = fixed.to_world(inner)
+    round_trip = there.compose(back)
+    assert round_trip.fixed == fixed and round_trip.moving == fixed and round_trip.residual == back.residual
+    found = round_trip.warp_points(points, to="moving")
+    np.testing.assert_allclose(fixed.to_index(found), inner, atol=0.1)
+    one_by_one = back.warp_points(there.warp_points(points, to="moving"), to="moving")
+    np.testing.assert_allclose(found, one_by_one)
+
+
+def test_a_transform_is_sampled_on_another_grid():
+    fixed, moving = AWKWARD["3-D, oblique"]
+    transform = Transform(fixed, moving, (smooth_field(fixed, 1.0), world_affine(fixed, moving)))
+    every_second = Grid((4, 15, 13), tuple(2 * s for s in fixed.spacing), fixed.origin, fixed.direction)
+    image = Image(np.random.default_rng(0).random(moving.shape), moving)
+    coarse = transform.resample_to(every_second).warp_image(image).array
+    np.testing.assert_allclose(coarse, transform.warp_image(image).array[::2, ::2, ::2], atol=1e-4)
+
+
+def test_the_jacobian_of_an_affine_map_is_its_determinant():
+    fixed, moving = AWKWARD["3-D, oblique"]
+    affine = world_affine(fixed, moving)
+    determinant = Transform(fixed, moving, (affine,)).jacobian_determinant()
+    np.testing.assert_allclose(determinant, np.linalg.det(affine.matrix), rtol=1e-3)

@@ -43,7 +43,7 @@ def test_identity_gives_the_moving_image_on_the_fixed_grid(still: RegNet) -> Non
     transform = still.register(fixed, moving)
     assert isinstance(transform, Transform)
     assert transform.displacement.shape == (100, 90, 2)
-    assert not transform.displacement.any()
+    assert not transform.maps[0].vectors.any()
     assert transform.fixed == fixed.grid
     assert transform.folding()["folded_percent"] == 0
     warped = transform.warp_image(moving)
@@ -56,8 +56,8 @@ def test_identity_gives_the_moving_image_on_the_fixed_grid(still: RegNet) -> Non
 
 def test_displacement_is_in_voxels_of_the_fixed_image(shifting: RegNet) -> None:
     transform = shifting.register(smooth((100, 90)), smooth((80, 70), 1))
-    np.testing.assert_allclose(transform.displacement[..., 0], 1 * 100 / 16, rtol=1e-5)
-    np.testing.assert_allclose(transform.displacement[..., 1], -2 * 90 / 24, rtol=1e-5)
+    np.testing.assert_allclose(transform.maps[0].vectors[..., 0], 1 * 100 / 16, rtol=1e-5)
+    np.testing.assert_allclose(transform.maps[0].vectors[..., 1], -2 * 90 / 24, rtol=1e-5)
 
 
 def test_arrays_images_and_paths_are_the_same(tmp_path: Path, shifting: RegNet) -> None:

@@ -23,7 +23,12 @@ def test_a_volume_is_shown_at_the_slice_with_most_fixed_labels():
     moving = Image.from_array(np.zeros((12, 5, 4)))
     field = np.zeros((6, 5, 4, 3), np.float32)
     field[4] = (9, 1, 2)
-    view = view_pair(fixed, moving, Transform(field, fixed.grid, moving.grid), Image.from_array(labels, kind="labels"))
+    view = view_pair(
+        fixed,
+        moving,
+        Transform.between_extents(fixed.grid, moving.grid, field),
+        Image.from_array(labels, kind="labels"),
+    )
     np.testing.assert_array_equal(view.fixed, array[4])
     np.testing.assert_array_equal(view.displacement, np.broadcast_to([1.0, 2.0], (5, 4, 2)))
     assert view.aspect == 2 and view.moving.shape == (5, 4) and view.fixed_labels.sum() == 8

@@ -1,0 +1,251 @@
+"""Maps from physical space to physical space: what a transform is made of.
+
+Points are `(n, rank)` world coordinates in mm, in array-axis order (see `Grid`). A registration's maps take a point of
+the fixed image to where it lies in the moving one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import ndimage
+
+from acreg.errors import AcregError
+from acreg.geometry.displacement import check_displacement, warp_array
+from acreg.geometry.grid import Grid
+
+EDGE = 1e-6
+"""Voxels by which a point may lie beyond an extent and still count as on its edge: rounding."""
+
+
+@dataclass(frozen=True, eq=False)
+class Affine:
+    """An affine map.
+
+    Args:
+        matrix: `(rank + 1, rank + 1)`, homogeneous, mm; its last row is (0, .., 0, 1).
+
+    Raises:
+        AcregError: the matrix has another shape or last row, is not finite, or cannot be inverted.
+    """
+
+    matrix: np.ndarray
+
+    def __post_init__(self) -> None:
+        matrix = np.array(self.matrix, dtype=float)
+        rank = len(matrix) - 1
+        if matrix.shape not in ((3, 3), (4, 4)) or not np.isfinite(matrix).all():
+            raise AcregError(
+                f"An affine map is a finite 3x3 (2-D) or 4x4 (3-D) matrix. Received: shape {matrix.shape}, "
+                f"{matrix.tolist()}."
+            )
+        if not np.allclose(matrix[-1], np.eye(rank + 1)[-1]):
+            raise AcregError(f"The last row of an affine matrix is 0, .., 0, 1. Received: {matrix[-1].tolist()}.")
+        if np.linalg.cond(matrix[:-1, :-1]) > 1e12:
+            raise AcregError(f"An affine map can be inverted. Received: {matrix.tolist()}.")
+        object.__setattr__(self, "matrix", matrix)
+
+    @classmethod
+    def identity(cls, rank: int) -> Affine:
+        """The map that moves nothing."""
+        return cls(np.eye(rank + 1))
+
+    @classmethod
+    def between_extents(cls, fixed: Grid, moving: Grid) -> Affine:
+        """The map that lays the extent of `fixed` over that of `moving`, axis on axis, whatever their positions.
+
+        Voxel `p` of the one goes to `(p + 0.5) * Nm / Nf - 0.5` of the other.
+        """
+        scale = np.divide(moving.shape, fixed.shape)
+        indices = np.diag([*scale, 1.0])
+        indices[:-1, -1] = 0.5 * scale - 0.5
+        return cls(moving.matrix @ indices @ np.linalg.inv(fixed.matrix))
+
+    @property
+    def rank(self) -> int:
+        """2 or 3."""
+        return len(self.matrix) - 1
+
+    def __call__(self, points: np.ndarray) -> np.ndarray:
+        """Map points `(n, rank)`."""
+        return points @ self.matrix[:-1, :-1].T + self.matrix[:-1, -1]
+
+    def inverse(self) -> Affine:
+        """The inverse map, exact."""
+        return Affine(np.linalg.inv(self.matrix))
+
+    def invert_points(self, points: np.ndarray) -> np.ndarray:
+        """The points that this map takes to `points` `(n, rank)`."""
+        return self.inverse()(points)
+
+
+@dataclass(frozen=True, eq=False)
+class Displacement:
+    """A map that adds a vector, interpolated linearly between the voxels of a grid; outside its extent, none.
+
+    The extent reaches half a voxel beyond the outermost centres, where the edge value counts: ITK's rule.
+
+    Args:
+        vectors: `(*spatial, rank)`, voxels of `grid`, component `d` along array axis `d`; kept as float32.
+        grid: of shape `spatial`.
+
+    Raises:
+        AcregError: shapes do not fit, or a value is not finite.
+    """
+
+    vectors: np.ndarray
+    grid: Grid
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "vectors", _checked_vectors(self.vectors, self.grid))
+
+    @property
+    def rank(self) -> int:
+        """2 or 3."""
+        return self.grid.rank
+
+    def __call__(self, points: np.ndarray) -> np.ndarray:
+        """Map points `(n, rank)`."""
+        indices = self.grid.to_index(points)
+        sizes = np.array(self.grid.shape)
+        inside = np.all((indices >= -0.5 - EDGE) & (indices <= sizes - 0.5 + EDGE), axis=1)
+        return points + np.where(inside[:, None], self.in_mm(self._shift(indices)), 0.0)
+
+    def in_mm(self, vectors: np.ndarray) -> np.ndarray:
+        """Vectors `(..., rank)` in voxels of the grid as vectors in mm along the world axes."""
+        return vectors @ self.grid.matrix[:-1, :-1].T
+
+    def invert_points(self, points: np.ndarray) -> np.ndarray:
+        """The points that this map takes to `points` `(n, rank)`.
+
+        Raises:
+            AcregError: one could not be found. Where the map folds there are several, and one of them is given.
+        """
+        indices = self.grid.to_index(points)
+        found, error = self._solve(indices)
+        if (error > 0.05).any():
+            worst = int(np.argmax(error))
+            raise AcregError(
+                "A displacement is inverted by iteration, which needs a field that is not torn. Received: "
+                f"{np.count_nonzero(error > 0.05)} of {len(points)} points where it failed, such as "
+                f"{points[worst].round(3).tolist()} mm. See the transform's folding, or use a diffeomorphic model."
+            )
+        outside = np.any((indices < -0.5 - EDGE) | (indices > np.array(self.grid.shape) - 0.5 + EDGE), axis=1)
+        return np.where(outside[:, None], points, self.grid.to_world(found))
+
+    def inverse(self) -> tuple[Displacement, float]:
+        """The inverse on the same grid, and its residual.
+
+        Where the map folds, several voxels answer to one, and one of them is taken: see `folding` before inverting.
+        Voxels whose counterpart lies outside of the grid get that of the nearest edge value.
+
+        Returns:
+            The inverse `v`, and the largest `|p + v(p) + u(p + v(p)) - p|` in voxels over those `p` whose `p + v(p)`
+            lies on the grid.
+        """
+        voxels = np.moveaxis(np.indices(self.grid.shape), 0, -1).reshape(-1, self.rank).astype(float)
+        found, error = self._solve(voxels)
+        on_grid = np.all((found >= 0) & (found <= np.array(self.grid.shape) - 1), axis=1)
+        residual = float(error[on_grid].max()) if on_grid.any() else float("inf")
+        return Displacement((found - voxels).reshape(self.vectors.shape), self.grid), residual
+
+    def _shift(self, indices: np.ndarray) -> np.ndarray:
+        """The vectors `(n, rank)` in voxels at indices `(n, rank)`, those of the edge beyond it."""
+        return np.stack(
+            [
+                ndimage.map_coordinates(self.vectors[..., d], indices.T, order=1, mode="nearest", output=float)
+                for d in range(self.rank)
+            ],
+            axis=1,
+        )
+
+    def _solve(self, targets: np.ndarray, iterations: int = 50, tolerance: float = 1e-4) -> tuple[np.ndarray, Any]:
+        """Indices `x` with `x + u(x)` = `targets` `(n, rank)`, and how far off they are, `(n,)`, in voxels.
+
+        Fixed-point iteration `x <- x + w (target - x - u(x))` (Chen et al., Med. Phys. 2008, with w = 1). It converges
+        where the eigenvalues of the Jacobian lie between 0 and 2 / w, so points that are left get smaller and smaller
+        steps.
+        """
+        found = targets.copy()
+        error = np.full(len(targets), np.inf)
+        left = np.arange(len(targets))
+        for weight in (1.0, 0.5, 0.2, 0.05):
+            x, goal = targets[left].copy(), targets[left]
+            for _ in range(iterations):
+                step = goal - x - self._shift(x)
+                if np.abs(step).max(initial=0.0) <= tolerance:
+                    break
+                x = x + weight * step
+            miss = np.linalg.norm(goal - x - self._shift(x), axis=1)
+            better = miss < error[left]
+            found[left[better]], error[left[better]] = x[better], miss[better]
+            left = left[error[left] > 10 * tolerance]
+            if left.size == 0:
+                break
+        return found, error
+
+
+@dataclass(frozen=True, eq=False)
+class Velocity:
+    """The flow of a stationary velocity over unit time, by scaling and squaring.
+
+    Args:
+        vectors: `(*spatial, rank)`, voxels of `grid` per unit time; kept as float32.
+        grid: of shape `spatial`.
+        steps: squarings.
+
+    Raises:
+        AcregError: as `Displacement`, or a negative number of steps.
+    """
+
+    vectors: np.ndarray
+    grid: Grid
+    steps: int = 7
+
+    def __post_init__(self) -> None:
+        if self.steps < 0:
+            raise AcregError(f"The number of squarings is not negative. Received: steps={self.steps}.")
+        object.__setattr__(self, "vectors", _checked_vectors(self.vectors, self.grid))
+
+    @property
+    def rank(self) -> int:
+        """2 or 3."""
+        return self.grid.rank
+
+    def __call__(self, points: np.ndarray) -> np.ndarray:
+        """Map points `(n, rank)`."""
+        return self.displacement()(points)
+
+    def displacement(self) -> Displacement:
+        """The flow as a displacement on the same grid (Arsigny et al., MICCAI 2006)."""
+        u = self.vectors / np.float32(2**self.steps)
+        for _ in range(self.steps):
+            u = u + np.stack([warp_array(u[..., d], u) for d in range(self.rank)], axis=-1)
+        return Displacement(u, self.grid)
+
+    def inverse(self) -> Velocity:
+        """The flow back in time."""
+        return Velocity(-self.vectors, self.grid, self.steps)
+
+    def invert_points(self, points: np.ndarray) -> np.ndarray:
+        """The points that this map takes to `points` `(n, rank)`."""
+        return self.inverse()(points)
+
+
+Map = Affine | Displacement | Velocity
+"""What a transform can be made of."""
+
+
+def _checked_vectors(vectors: np.ndarray, grid: Grid) -> np.ndarray:
+    vectors = np.asarray(vectors, dtype=np.float32)
+    check_displacement(vectors)
+    if vectors.shape[:-1] != grid.shape:
+        raise AcregError(f"A field has the shape of its grid. Received: field {vectors.shape}, grid {grid.shape}.")
+    bad = int(np.count_nonzero(~np.isfinite(vectors)))
+    if bad:
+        raise AcregError(
+            f"A field is finite. Received: {bad} values that are NaN or infinite. Check where it comes from."
+        )
+    return vectors
