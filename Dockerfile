@@ -18,7 +18,8 @@ FROM python:3.12-slim
 
 ARG EXTRAS=""
 
-ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
+ENV PIP_CACHE_DIR=/var/cache/pip \
+    PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_ROOT_USER_ACTION=ignore \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
@@ -28,7 +29,7 @@ WORKDIR /opt/acreg
 # The dependencies alone: this layer, by far the largest, is rebuilt only when they change. A package of one empty
 # module stands in for the sources, which change often.
 COPY setup.cfg setup.py LICENSE ./
-RUN --mount=type=cache,target=/root/.cache/pip \
+RUN --mount=type=cache,target=/var/cache/pip \
     mkdir -p acreg/cli \
     && touch README.md acreg/cli/__init__.py acreg/cli/main.py \
     && echo '__version__ = "0"' > acreg/__init__.py \

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from acreg.applications.tf1_checkpoint import checkpoint_prefix, read_checkpoint
 from acreg.errors import AcregError
 from acreg.io import Preprocessing
 from acreg.models import ACRegNet, LabelAutoencoder
-from acreg.models.tf1_checkpoint import checkpoint_prefix, read_checkpoint
 
 NETWORK_SCOPE, AUTOENCODER_SCOPE = "VectorCNN", "CNN_AE"
 NETWORK_LAYERS = {

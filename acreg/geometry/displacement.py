@@ -27,11 +27,6 @@ def warp_array(array: np.ndarray, displacement: np.ndarray, order: int = 1) -> n
     Raises:
         AcregError: array and displacement do not have the same number of axes.
     """
-    return resample(array, displacement, (1.0,) * (displacement.ndim - 1), order)
-
-
-def resample(array: np.ndarray, displacement: np.ndarray, scale: tuple[float, ...], order: int = 1) -> np.ndarray:
-    """As `warp_array`, with the moving index `(p + u(p) + 0.5) * scale - 0.5` (see `positions`)."""
     array = np.asarray(array)
     rank = check_displacement(displacement)
     if array.ndim != rank:
@@ -43,29 +38,17 @@ def resample(array: np.ndarray, displacement: np.ndarray, scale: tuple[float, ..
         array = array.astype(np.float32, copy=False)
     result = np.empty(displacement.shape[:-1], array.dtype)
     for part in slabs(result.shape):
-        points = positions(displacement, scale, part)
-        result[part] = ndimage.map_coordinates(array, points, order=order, mode="nearest")
+        points = voxel_indices(result.shape, part) + displacement[part]
+        result[part] = ndimage.map_coordinates(array, np.moveaxis(points, -1, 0), order=order, mode="nearest")
     return result
 
 
-def positions(displacement: np.ndarray, scale: tuple[float, ...], part: slice = slice(None)) -> np.ndarray:
-    """Where the voxels of the rows `part` of the fixed grid look in the moving array.
-
-    The moving index is `(p + u(p) + 0.5) * scale - 0.5` per axis, `scale` being moving size / fixed size when the
-    extents of both images are laid over each other, and 1 for equal grids.
-
-    Returns:
-        float64 `(rank, *spatial of part)`.
-    """
-    shape = displacement.shape[:-1]
+def voxel_indices(shape: tuple[int, ...], part: slice = slice(None)) -> np.ndarray:
+    """The indices of the voxels of a grid, or of the rows `part` of it: float64 `(*spatial of part, rank)`."""
     start, stop, _ = part.indices(shape[0])
-    points = np.moveaxis(displacement[start:stop], -1, 0).astype(np.float64, order="C")
-    for axis, size in enumerate(shape):
-        index = np.arange(start, stop) if axis == 0 else np.arange(size)
-        points[axis] += index.reshape((-1,) + (1,) * (len(shape) - 1 - axis))
-        if scale[axis] != 1.0:
-            points[axis] = (points[axis] + 0.5) * scale[axis] - 0.5
-    return points
+    indices = np.indices((stop - start, *shape[1:]), dtype=float)
+    indices[0] += start
+    return np.moveaxis(indices, 0, -1)
 
 
 def slabs(shape: tuple[int, ...]) -> Iterator[slice]:

@@ -10,6 +10,9 @@ import numpy as np
 
 from acreg.errors import AcregError
 
+ROUNDING = 1e-6
+"""Voxels by which a point may lie beyond an extent and still count as on its edge."""
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -84,6 +87,11 @@ class Grid:
     def to_index(self, points: np.ndarray) -> np.ndarray:
         """Voxel indices `(..., rank)`, as fractions, of world coordinates `(..., rank)` in mm."""
         return (np.asarray(points, dtype=float) - self.origin) @ np.linalg.inv(self.matrix[:-1, :-1]).T
+
+    def contains(self, indices: np.ndarray) -> np.ndarray:
+        """Whether each of the indices `(..., rank)` lies in the extent: half a voxel beyond the outer centres."""
+        edge = 0.5 + ROUNDING
+        return np.all((indices >= -edge) & (indices <= np.array(self.shape) - 1 + edge), axis=-1)
 
     @classmethod
     def from_itk(cls, image: Any) -> Grid:

@@ -7,17 +7,15 @@ the fixed image to where it lies in the moving one.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from scipy import ndimage
 
 from acreg.errors import AcregError
-from acreg.geometry.displacement import check_displacement, warp_array
+from acreg.geometry.displacement import check_displacement, voxel_indices, warp_array
 from acreg.geometry.grid import Grid
-
-EDGE = 1e-6
-"""Voxels by which a point may lie beyond an extent and still count as on its edge: rounding."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,11 +44,6 @@ class Affine:
         if np.linalg.cond(matrix[:-1, :-1]) > 1e12:
             raise AcregError(f"An affine map can be inverted. Received: {matrix.tolist()}.")
         object.__setattr__(self, "matrix", matrix)
-
-    @classmethod
-    def identity(cls, rank: int) -> Affine:
-        """The map that moves nothing."""
-        return cls(np.eye(rank + 1))
 
     @classmethod
     def between_extents(cls, fixed: Grid, moving: Grid) -> Affine:
@@ -109,9 +102,7 @@ class Displacement:
     def __call__(self, points: np.ndarray) -> np.ndarray:
         """Map points `(n, rank)`."""
         indices = self.grid.to_index(points)
-        sizes = np.array(self.grid.shape)
-        inside = np.all((indices >= -0.5 - EDGE) & (indices <= sizes - 0.5 + EDGE), axis=1)
-        return points + np.where(inside[:, None], self.in_mm(self._shift(indices)), 0.0)
+        return points + np.where(self.grid.contains(indices)[:, None], self.in_mm(self._shift(indices)), 0.0)
 
     def in_mm(self, vectors: np.ndarray) -> np.ndarray:
         """Vectors `(..., rank)` in voxels of the grid as vectors in mm along the world axes."""
@@ -132,8 +123,7 @@ class Displacement:
                 f"{np.count_nonzero(error > 0.05)} of {len(points)} points where it failed, such as "
                 f"{points[worst].round(3).tolist()} mm. See the transform's folding, or use a diffeomorphic model."
             )
-        outside = np.any((indices < -0.5 - EDGE) | (indices > np.array(self.grid.shape) - 0.5 + EDGE), axis=1)
-        return np.where(outside[:, None], points, self.grid.to_world(found))
+        return np.where(self.grid.contains(indices)[:, None], self.grid.to_world(found), points)
 
     def inverse(self) -> tuple[Displacement, float]:
         """The inverse on the same grid, and its residual.
@@ -145,7 +135,7 @@ class Displacement:
             The inverse `v`, and the largest `|p + v(p) + u(p + v(p)) - p|` in voxels over those `p` whose `p + v(p)`
             lies on the grid.
         """
-        voxels = np.moveaxis(np.indices(self.grid.shape), 0, -1).reshape(-1, self.rank).astype(float)
+        voxels = voxel_indices(self.grid.shape).reshape(-1, self.rank)
         found, error = self._solve(voxels)
         on_grid = np.all((found >= 0) & (found <= np.array(self.grid.shape) - 1), axis=1)
         residual = float(error[on_grid].max()) if on_grid.any() else float("inf")
@@ -216,8 +206,9 @@ class Velocity:
 
     def __call__(self, points: np.ndarray) -> np.ndarray:
         """Map points `(n, rank)`."""
-        return self.displacement()(points)
+        return self.displacement(points)
 
+    @cached_property
     def displacement(self) -> Displacement:
         """The flow as a displacement on the same grid (Arsigny et al., MICCAI 2006)."""
         u = self.vectors / np.float32(2**self.steps)

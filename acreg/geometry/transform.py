@@ -11,7 +11,7 @@ import numpy as np
 from scipy import ndimage
 
 from acreg.errors import AcregError, UsageError
-from acreg.geometry.displacement import folding, jacobian_determinant, slabs
+from acreg.geometry.displacement import folding, jacobian_determinant, slabs, voxel_indices
 from acreg.geometry.grid import Grid
 from acreg.geometry.maps import Affine, Displacement, Map
 
@@ -94,7 +94,7 @@ class Transform:
         for part in slabs(self.fixed.shape):
             points = self._positions(part, image.grid)
             found = sample(image.array, points.reshape(self.fixed.rank, -1)).reshape(points.shape[1:])
-            warped[part] = np.where(_inside(points, image.grid.shape), found, 0)
+            warped[part] = np.where(image.grid.contains(np.moveaxis(points, 0, -1)), found, 0)
         return dataclasses.replace(image, array=warped, grid=self.fixed)
 
     def warp_points(self, points: np.ndarray, to: Literal["moving", "fixed"]) -> np.ndarray:
@@ -155,10 +155,7 @@ class Transform:
         result = np.empty((*self.fixed.shape, self.fixed.rank), np.float32)
         for part in slabs(self.fixed.shape):
             points = self._positions(part, self.fixed)
-            start, stop, _ = part.indices(self.fixed.shape[0])
-            indices = np.indices((stop - start, *self.fixed.shape[1:]), dtype=float)
-            indices[0] += start
-            result[part] = np.moveaxis(points - indices, 0, -1)
+            result[part] = np.moveaxis(points, 0, -1) - voxel_indices(self.fixed.shape, part)
         return result
 
     def jacobian_determinant(self) -> np.ndarray:
@@ -176,13 +173,10 @@ class Transform:
 
     def _positions(self, part: slice, grid: Grid) -> np.ndarray:
         """Where the voxels of the rows `part` of the fixed grid look: indices of `grid`, `(rank, *spatial of part)`."""
-        start, stop, _ = part.indices(self.fixed.shape[0])
-        indices = np.stack(
-            np.meshgrid(np.arange(start, stop), *(np.arange(n) for n in self.fixed.shape[1:]), indexing="ij"), axis=-1
-        ).astype(float)
+        indices = voxel_indices(self.fixed.shape, part)
         maps = self.maps
         if maps and isinstance(maps[0], Displacement) and maps[0].grid == self.fixed:
-            indices += maps[0].vectors[start:stop]  # at voxel centres nothing needs to be interpolated
+            indices = indices + maps[0].vectors[part]  # at voxel centres nothing needs to be interpolated
             maps = maps[1:]
         # Affine maps are multiplied into one matrix, so that neighbours of one grid differ by rounding alone.
         matrix = self.fixed.matrix
@@ -207,11 +201,6 @@ class Transform:
                 f"{image.name or 'image'} of shape {image.grid.shape} with the spacing, origin and direction of the "
                 f"moving grid {self.moving.shape}. Give the moving image, or labels drawn on it."
             )
-
-
-def _inside(points: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Whether each of `points` `(rank, *spatial)` lies within an image's extent, half a voxel beyond its centres."""
-    return np.all([(p >= -0.5 - TIE) & (p <= n - 0.5 + TIE) for p, n in zip(points, shape, strict=True)], axis=0)
 
 
 def _nearest_label(labels: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -263,6 +252,5 @@ def _corners(labels: np.ndarray, points: np.ndarray):  # type: ignore[no-untyped
 
 
 def _apply(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """A homogeneous matrix on points `(n, rank)`; its rounding is cleared, so that the identity changes nothing."""
-    matrix = np.round(matrix, 9) if np.abs(matrix[:-1, -1]).max() < 1e4 else matrix
+    """A homogeneous matrix on points `(n, rank)`."""
     return points @ matrix[:-1, :-1].T + matrix[:-1, -1]

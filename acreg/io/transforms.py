@@ -18,6 +18,7 @@ import SimpleITK as sitk
 from nibabel.filebasedimages import ImageFileError
 
 from acreg.errors import AcregError, UsageError
+from acreg.geometry.displacement import voxel_indices
 from acreg.geometry.grid import Grid
 from acreg.geometry.maps import Affine, Displacement, Map, Velocity
 from acreg.geometry.transform import Transform
@@ -57,7 +58,7 @@ def write_transform(transform: Transform, path: str | os.PathLike[str], image: I
             sitk.WriteTransform(to_itk(transform), str(temporary))
             back = sitk.ReadTransform(str(temporary))
         elif suffix(path) in NIFTI:
-            sitk.WriteImage(_field_to_itk(transform.displacement, transform.fixed), str(temporary))
+            sitk.WriteImage(_field_to_itk(Displacement(transform.displacement, transform.fixed)), str(temporary))
             back = sitk.DisplacementFieldTransform(sitk.ReadImage(str(temporary), sitk.sitkVectorFloat64))
         else:
             raise UsageError(
@@ -129,7 +130,7 @@ def write_learn2reg(transform: Transform, path: str | os.PathLike[str]) -> None:
         raise UsageError(f"Learn2Reg's fields are NIfTI files. Received: {path}. Let the name end in .nii.gz.")
     if transform.fixed.rank != 3:
         raise AcregError(f"Learn2Reg's fields are 3-D. Received: fixed grid {transform.fixed.shape}.")
-    indices = np.moveaxis(np.indices(transform.fixed.shape), 0, -1)
+    indices = voxel_indices(transform.fixed.shape)
     points = transform.warp_points(transform.fixed.to_world(indices.reshape(-1, 3)), to="moving")
     field = transform.moving.to_index(points).reshape(indices.shape) - indices
     stored = field[..., ::-1].transpose(2, 1, 0, 3).astype(np.float32)
@@ -167,15 +168,15 @@ def to_itk(transform: Transform) -> sitk.CompositeTransform:
             matrix = part.matrix[:-1, :-1][::-1, ::-1]
             composite.AddTransform(sitk.AffineTransform(matrix.ravel().tolist(), part.matrix[:-1, -1][::-1].tolist()))
         else:
-            field = part.displacement() if isinstance(part, Velocity) else part
-            composite.AddTransform(sitk.DisplacementFieldTransform(_field_to_itk(field.vectors, field.grid)))
+            field = part.displacement if isinstance(part, Velocity) else part
+            composite.AddTransform(sitk.DisplacementFieldTransform(_field_to_itk(field)))
     return composite
 
 
-def _field_to_itk(vectors: np.ndarray, grid: Grid) -> sitk.Image:
-    mm = vectors.astype(float) @ grid.matrix[:-1, :-1].T
+def _field_to_itk(part: Displacement) -> sitk.Image:
+    mm = part.in_mm(part.vectors.astype(float))
     field = sitk.GetImageFromArray(np.ascontiguousarray(mm[..., ::-1]), isVector=True)
-    grid.copy_to_itk(field)
+    part.grid.copy_to_itk(field)
     return field
 
 

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from acreg.applications.convert_acregnet import convert_checkpoint
+from acreg.applications.tf1_checkpoint import read_checkpoint
 from acreg.cli.main import main
 from acreg.errors import AcregError
 from acreg.geometry import warp_array
 from acreg.layers import functional
 from acreg.losses import ncc, total_variation_sum
 from acreg.models import ACRegNet, LabelAutoencoder, from_preset
-from acreg.models.tf1_checkpoint import read_checkpoint
 
 tf = pytest.importorskip("tensorflow")
 

@@ -41,7 +41,7 @@ class Folder:
         (self.path / "manifest.csv").write_text("\n".join(lines) + "\n")
         return check(self.path)
 
-    def only(self, level, where, what):
+    def assert_only(self, level, where, what):
         (finding,) = self.check().findings
         assert (finding.level, finding.where) == (level, where)
         assert what in finding.what
@@ -61,26 +61,26 @@ def test_a_good_dataset_has_no_findings(folder):
 
 def test_sizes_that_differ(folder):
     folder.labels("s1", np.eye(10) + 2 * np.eye(10)[::-1] * (1 - np.eye(10)))
-    folder.only("error", "s1", "the image is 12 x 10, its labels 10 x 10")
+    folder.assert_only("error", "s1", "the image is 12 x 10, its labels 10 x 10")
 
 
 def test_label_values_outside_the_set(folder):
     labels = np.zeros((12, 10))
     labels[0, :5] = [1, 2, 3, 9, 9]
     folder.labels("s4", labels)
-    folder.only("error", "s4", "outside the set [0, 1, 2]: 3, 9")
+    folder.assert_only("error", "s4", "outside the set [0, 1, 2]: 3, 9")
 
 
 def test_empty_labels(folder):
     folder.labels("s0", np.zeros((12, 10)))
-    folder.only("warning", "s0", "empty")
+    folder.assert_only("warning", "s0", "empty")
 
 
 def test_a_label_that_a_subject_lacks(folder):
     labels = np.zeros((12, 10))
     labels[3, 3] = 1
     folder.labels("s0", labels)
-    folder.only("warning", "s0", "lack heart")
+    folder.assert_only("warning", "s0", "lack heart")
 
 
 @pytest.mark.parametrize("damage", ["empty", "truncated", "text"])
@@ -88,65 +88,65 @@ def test_unreadable_files(folder, damage):
     path = folder.path / "images" / "s2.png"
     content = path.read_bytes()
     path.write_bytes({"empty": b"", "truncated": content[: len(content) // 2], "text": b"no picture"}[damage])
-    folder.only("error", "s2", "unreadable file")
+    folder.assert_only("error", "s2", "unreadable file")
 
 
 def test_missing_files(folder):
     (folder.path / "labels" / "s5.png").unlink()
-    folder.only("error", "s5", "missing file")
+    folder.assert_only("error", "s5", "missing file")
 
 
 def test_a_subject_in_two_splits(folder):
     folder.image("other", np.arange(120).reshape(12, 10))
     folder.rows.append(["s0", "images/other.png", "labels/s1.png", "test"])
-    folder.only("error", "s0", "in test and train")
+    folder.assert_only("error", "s0", "in test and train")
 
 
 def test_a_subject_twice_in_a_split(folder):
     folder.image("other", np.arange(120).reshape(12, 10))
     folder.rows.append(["s0", "images/other.png", "labels/s1.png", "train"])
-    folder.only("error", "s0", "on 2 lines")
+    folder.assert_only("error", "s0", "on 2 lines")
 
 
 def test_the_same_content_in_two_splits(folder):
     image = np.arange(120).reshape(12, 10)
     folder.image("s0", image)
     folder.image("s5", image)
-    folder.only("error", "s0, s5", "same image is in test and train")
+    folder.assert_only("error", "s0, s5", "same image is in test and train")
 
 
 def test_the_same_content_twice_in_a_split(folder):
     image = np.arange(120).reshape(12, 10)
     folder.image("s0", image)
     folder.image("s1", image)
-    folder.only("warning", "s0, s1", "2 times")
+    folder.assert_only("warning", "s0, s1", "2 times")
 
 
 def test_constant_image(folder):
     folder.image("s3", np.full((12, 10), 9))
-    folder.only("warning", "s3", "constant")
+    folder.assert_only("warning", "s3", "constant")
 
 
 def test_a_split_without_subjects(folder):
     del folder.rows[3]
-    folder.only("warning", "validation", "no subjects")
+    folder.assert_only("warning", "validation", "no subjects")
 
 
 def test_unknown_split(folder):
     folder.rows[0][3] = "training"
-    folder.only("error", "s0", "unknown split 'training'")
+    folder.assert_only("error", "s0", "unknown split 'training'")
 
 
 def test_labels_for_a_part_of_a_split(folder):
     folder.rows[0][2] = ""
-    folder.only("error", "train", "no labels for s0")
+    folder.assert_only("error", "train", "no labels for s0")
 
 
 def test_a_group_in_two_splits(folder):
     folder.header += ",group"
     for i, row in enumerate(folder.rows):
         row.append("family" if i in (0, 5) else "")
-    folder.only("warning", "group family", "in test and train")
+    folder.assert_only("warning", "group family", "in test and train")
 
 
 def test_missing_points(folder):
@@ -154,12 +154,12 @@ def test_missing_points(folder):
     for row in folder.rows:
         row.append("")
     folder.rows[0][-1] = "p.csv"
-    folder.only("error", "s0", "p.csv")
+    folder.assert_only("error", "s0", "p.csv")
 
 
 def test_a_faulty_dataset_json(folder):
     (folder.path / "dataset.json").write_text("{")
-    folder.only("error", "dataset.json", "must be JSON")
+    folder.assert_only("error", "dataset.json", "must be JSON")
 
 
 def test_a_spacing_of_another_rank(folder):

@@ -56,8 +56,8 @@ def test_what_is_written_is_read_back_and_was_checked(transform, suffix, tmp_pat
 def test_a_write_that_fails_the_check_raises_and_leaves_nothing(tmp_path, monkeypatch):
     from acreg.io import transforms
 
-    def shifted(vectors, grid):
-        image = original(vectors, grid)
+    def shifted(part):
+        image = original(part)
         image.SetOrigin([x + 1 for x in image.GetOrigin()])
         return image
 
