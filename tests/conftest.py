@@ -10,6 +10,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "2")
 os.environ.setdefault("TF_NUM_INTEROP_THREADS", "2")
 os.environ.setdefault("MPLBACKEND", "Agg")
+# `acreg train` asks for sums in a fixed order, for the whole process; Keras then refuses XLA without a word.
+os.environ.setdefault("TF_DETERMINISTIC_OPS", "0")
 
 import pytest
 

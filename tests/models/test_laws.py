@@ -134,6 +134,7 @@ def test_compiled_by_xla_or_not_is_the_same(kind: str, make_model: Make, make_ba
     logs, weights = [], []
     for model, jit in ((plain, False), (compiled, True)):
         model.compile(optimizer=keras.optimizers.SGD(1e-3), jit_compile=jit)
+        assert model.jit_compile is jit, "Keras falls back to no XLA where it deems it unsupported"
         logs.append(model.train_on_batch(batch, return_dict=True))
         weights.append(model.get_weights())
     assert logs[1] == pytest.approx(logs[0], rel=1e-3, abs=1e-4)
