@@ -203,9 +203,11 @@ class Dataset:
             )
         images, labels = [], []
         for done, record in enumerate(records):
-            images.append(preprocessing.apply(self.read_image(record)))
+            image = self.read_image(record)
+            grid = preprocessing.grid(image)
+            images.append(preprocessing.apply(image, grid))
             if record.labels is not None:
-                labels.append(preprocessing.apply_labels(self.read_labels(record)))
+                labels.append(preprocessing.apply_labels(self.read_labels(record), grid))
             if progress:
                 progress(f"Reading {split}", done + 1, len(records))
         return Arrays(

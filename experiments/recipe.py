@@ -56,7 +56,7 @@ class DataSection(_Section):
     Arguments:
         dataset: the name or folder of a prepared dataset.
         shape: the network's grid, array-axis order.
-        intensity: see `acreg.io.Preprocessing`.
+        spacing, trim, window, intensity: see `acreg.io.Preprocessing`.
         train_splits: the splits that training pairs are drawn from.
         validation_split: the split that decides which weights are kept; "none" keeps the last ones.
         validation_pairs: how many fixed pairs of it are registered after each epoch.
@@ -65,6 +65,9 @@ class DataSection(_Section):
 
     dataset: str
     shape: tuple[int, ...] = (64, 64)
+    spacing: tuple[float, ...] | None = None
+    trim: bool = True
+    window: tuple[float, float] | None = None
     intensity: Literal["minmax", "divide_by_255"] = "minmax"
     train_splits: list[Split] = Field(["train"], min_length=1)
     validation_split: Split | Literal["none"] = "validation"

@@ -236,6 +236,7 @@ def _some(names: Sequence[str], count: int = 3) -> str:
 def _preprocessing(shape: tuple[int, int], classes: int) -> Preprocessing:
     return Preprocessing(
         shape=shape,
+        trim=False,
         intensity="divide_by_255",
         label_values=list(range(classes)),
         label_names=LABEL_NAMES.get(classes, {}),

@@ -3,7 +3,7 @@
 from acreg.geometry.displacement import folding, jacobian_determinant, warp_array
 from acreg.geometry.grid import Grid
 from acreg.geometry.maps import Affine, Displacement, Velocity
-from acreg.geometry.resize import resize_displacement, resize_image, resize_labels
+from acreg.geometry.resize import resize_displacement, resize_image, resize_labels, sample_image, sample_labels
 from acreg.geometry.transform import Transform
 
 __all__ = [
@@ -17,5 +17,7 @@ __all__ = [
     "resize_displacement",
     "resize_image",
     "resize_labels",
+    "sample_image",
+    "sample_labels",
     "warp_array",
 ]

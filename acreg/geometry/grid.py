@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy import optimize
 
 from acreg.errors import AcregError
 
@@ -92,6 +93,35 @@ class Grid:
         """Whether each of the indices `(..., rank)` lies in the extent: half a voxel beyond the outer centres."""
         edge = 0.5 + ROUNDING
         return np.all((indices >= -edge) & (indices <= np.array(self.shape) - 1 + edge), axis=-1)
+
+    def reoriented(self) -> Grid:
+        """The same voxels with the axes in the order and sense nearest to the world's.
+
+        Axis `d` of the result is the one closest to world axis `d`, and its index grows with that coordinate.
+        """
+        direction = np.asarray(self.direction)
+        _, axes = optimize.linear_sum_assignment(-np.abs(direction))
+        signs = np.where(direction[range(self.rank), axes] < 0, -1, 1)
+        first = np.where(signs < 0, np.take(self.shape, axes) - 1, 0)
+        corner = np.zeros(self.rank)
+        corner[axes] = first
+        return Grid(
+            tuple(np.take(self.shape, axes)),
+            tuple(np.take(self.spacing, axes)),
+            tuple(self.to_world(corner)),
+            direction[:, axes] * signs,  # type: ignore[arg-type]
+        )
+
+    def part(self, start: Sequence[int], shape: Sequence[int]) -> Grid:
+        """The grid of the voxels from `start` on, `shape` of them an axis; `start` may lie outside."""
+        return Grid(tuple(shape), self.spacing, tuple(self.to_world(np.asarray(start))), self.direction)
+
+    def centred(self, centre: Sequence[float], shape: Sequence[int], spacing: Sequence[float]) -> Grid:
+        """A grid with the same axes, of any shape and spacing, whose middle lies at the index `centre` of this one."""
+        direction = np.asarray(self.direction)
+        middle = (np.asarray(shape) - 1) / 2 * np.asarray(spacing)
+        origin = self.to_world(np.asarray(centre)) - direction @ middle
+        return Grid(tuple(shape), tuple(spacing), tuple(origin), self.direction)
 
     @classmethod
     def from_itk(cls, image: Any) -> Grid:

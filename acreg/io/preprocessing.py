@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from acreg.errors import AcregError
-from acreg.geometry.resize import resize_image, resize_labels
+from acreg.geometry.grid import Grid
+from acreg.geometry.resize import sample_image, sample_labels
 from acreg.io.atomic import atomic_path
 from acreg.io.image import Image, check_label_values
 
@@ -19,11 +20,27 @@ from acreg.io.image import Image, check_label_values
 class Preprocessing(BaseModel):
     """What is done to an image, and to labels, before a network sees them; saved with each preset.
 
+    First the network's grid is laid over the image, without touching a value:
+
+    1. `orient`: the axes in the order and sense nearest to the world's.
+    2. `trim`: outer rows that hold one value throughout (padding, a frame of background) do not count.
+    3. `spacing` and `shape`: without a spacing, the rest is scaled, alike along all axes, to fill the shape; with one,
+       the grid has that spacing and is centred on the image's content, and crops or pads.
+
+    Then the image is sampled on it, once; an axis that shrinks is averaged, and what lies outside is the image's
+    minimum. At last `window` clips the values and `intensity` scales them.
+
+    A field on the network's grid is a field in physical space (`grid`), so nothing needs to be undone.
+
     Args:
         shape: size of the network's grid, array-axis order, 2 or 3 axes.
-        intensity: "minmax" brings each image to [0, 1] by its own minimum and maximum (a constant image becomes zeros);
-            "divide_by_255" divides, as for 8-bit images, and treats an image with values outside 0..255 (16 bit, CT) as
-            "minmax" does.
+        spacing: mm per voxel of it by axis, or None.
+        orient: see above.
+        trim: see above.
+        window: (lowest, highest) value that is kept, for example Hounsfield units; None keeps all.
+        intensity: "minmax" brings each image to [0, 1] by its own minimum and maximum on the network's grid, or by the
+            window if there is one (a constant image becomes zeros); "divide_by_255" divides, as for 8-bit images, and
+            treats an image with values outside 0..255 (16 bit, CT) as "minmax" does.
         label_values: the values in label files, ascending, background 0 first. A network sees their position in this
             list: id `i` stands for `label_values[i]`, so ids never depend on what one image happens to contain.
         label_names: a name for each value.
@@ -32,6 +49,10 @@ class Preprocessing(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     shape: tuple[int, ...]
+    spacing: tuple[float, ...] | None = None
+    orient: bool = True
+    trim: bool = True
+    window: tuple[float, float] | None = None
     intensity: Literal["minmax", "divide_by_255"] = "minmax"
     label_values: list[int] = Field(default_factory=lambda: [0])
     label_names: dict[int, str] = Field(default_factory=dict)
@@ -43,6 +64,13 @@ class Preprocessing(BaseModel):
             raise ValueError("shape must be 2 or 3 numbers of at least 1")
         return shape
 
+    @field_validator("window")
+    @classmethod
+    def _window_is_a_range(cls, window: tuple[float, float] | None) -> tuple[float, float] | None:
+        if window is not None and not (np.isfinite(window).all() and window[0] < window[1]):
+            raise ValueError("window must be two finite numbers, the lower first")
+        return window
+
     @field_validator("label_values")
     @classmethod
     def _values_ascend_from_background(cls, values: list[int]) -> list[int]:
@@ -50,8 +78,50 @@ class Preprocessing(BaseModel):
             raise ValueError("label_values must ascend without repetition and begin with the background, 0")
         return values
 
-    def apply(self, image: Image) -> np.ndarray:
-        """Resize an image to `shape`, then scale its intensities.
+    @model_validator(mode="after")
+    def _spacing_fits(self) -> Preprocessing:
+        given = self.spacing
+        if given is not None and (len(given) != len(self.shape) or not all(0 < s < np.inf for s in given)):
+            raise ValueError(f"spacing must be {len(self.shape)} positive numbers, one for each axis of shape")
+        if self.window is not None and self.intensity == "divide_by_255":
+            raise ValueError("a window scales by its own bounds, so intensity must be minmax")
+        return self
+
+    def grid(self, image: Image) -> Grid:
+        """The network's grid, of `shape`, laid over an image.
+
+        Raises:
+            AcregError: the image has another number of axes than `shape`.
+        """
+        if image.grid.rank != len(self.shape):
+            raise AcregError(
+                f"This preprocessing is for images with {len(self.shape)} axes. Received: {image.name or 'image'} "
+                f"of shape {image.grid.shape}. Use a model of the image's rank, or give one slice."
+            )
+        inner = image.grid
+        array = image.array
+        if self.trim:
+            start, stop = _content(array)
+            inner = inner.part(start, stop - start)
+            array = array[tuple(slice(a, b) for a, b in zip(start, stop))]
+        middle = (np.array(inner.shape) - 1) / 2
+        if self.spacing is not None:
+            middle = _centre_of_mass(array, middle)
+        centre = inner.to_world(middle)
+        if self.orient:
+            inner = inner.reoriented()
+        spacing = self.spacing
+        if spacing is None:
+            extent = np.multiply(inner.shape, inner.spacing)
+            spacing = (float((extent / self.shape).max()),) * inner.rank
+        return inner.centred(inner.to_index(centre), self.shape, spacing)
+
+    def apply(self, image: Image, grid: Grid | None = None) -> np.ndarray:
+        """Sample an image on the network's grid, then scale its intensities.
+
+        Args:
+            image: the image.
+            grid: `grid(image)`, if it is known.
 
         Returns:
             float32 `(*shape, 1)`.
@@ -59,19 +129,28 @@ class Preprocessing(BaseModel):
         Raises:
             AcregError: the image has another number of axes than `shape`.
         """
-        self._check_rank(image)
-        array = resize_image(image.array, self.shape)
-        if self.intensity == "divide_by_255" and image.array.min() >= 0 and image.array.max() <= 255:
+        grid = self.grid(image) if grid is None else grid
+        least, most = float(image.array.min()), float(image.array.max())
+        array = sample_image(image.array, image.grid, grid, outside=least)
+        if self.intensity == "divide_by_255" and least >= 0 and most <= 255:
             return (array / np.float32(255))[..., None]
-        low, high = float(array.min()), float(array.max())
+        if self.window is None:
+            low, high = float(array.min()), float(array.max())
+        else:
+            low, high = self.window
+            array = np.clip(array, low, high)
         if high - low > 1e-6 * max(abs(low), abs(high)):  # a smaller range is rounding
             array = ((array.astype(np.float64) - low) / (high - low)).astype(np.float32)
         else:
             array = np.zeros_like(array)
         return array[..., None]
 
-    def apply_labels(self, image: Image) -> np.ndarray:
-        """Resize labels to `shape` and replace each value by its position in `label_values`.
+    def apply_labels(self, labels: Image, grid: Grid) -> np.ndarray:
+        """Sample labels on the network's grid and replace each value by its position in `label_values`.
+
+        Args:
+            labels: labels of an image.
+            grid: `grid(image)`: the content of the image, not of the labels, decides where it lies.
 
         Returns:
             int32 `(*shape, 1)`, ids from 0 to `len(label_values) - 1`.
@@ -79,10 +158,14 @@ class Preprocessing(BaseModel):
         Raises:
             AcregError: a value is not among `label_values`, or the number of axes differs.
         """
-        self._check_rank(image)
-        check_label_values(image.array, self.label_values, image.name or "label image")
-        labels = resize_labels(image.array, self.shape)
-        return np.searchsorted(self.label_values, labels).astype(np.int32)[..., None]
+        if labels.grid.rank != grid.rank:
+            raise AcregError(
+                f"Labels have the axes of their image. Received: {labels.name or 'labels'} of shape "
+                f"{labels.grid.shape} for a grid {grid.shape}."
+            )
+        check_label_values(labels.array, self.label_values, labels.name or "label image")
+        sampled = sample_labels(labels.array, labels.grid, grid)
+        return np.searchsorted(self.label_values, sampled).astype(np.int32)[..., None]
 
     def to_json(self, path: str | os.PathLike[str]) -> None:
         """Write the settings as a JSON file."""
@@ -113,9 +196,29 @@ class Preprocessing(BaseModel):
                 "Correct these keys, or get the preset folder again."
             ) from error
 
-    def _check_rank(self, image: Image) -> None:
-        if image.grid.rank != len(self.shape):
-            raise AcregError(
-                f"This preprocessing is for images with {len(self.shape)} axes. Received: {image.name or 'image'} "
-                f"of shape {image.grid.shape}. Use a model of the image's rank, or give one slice."
-            )
+
+def _content(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """First index, and last index plus one, of what is left without outer rows of one value throughout, an axis."""
+    start, stop = np.zeros(array.ndim, int), np.array(array.shape)
+    for axis in range(array.ndim):
+        others = tuple(d for d in range(array.ndim) if d != axis)
+        inner = array[tuple(slice(a, b) for a, b in zip(start, stop))]
+        low, high = inner.min(axis=others), inner.max(axis=others)
+        for edge, kept in ((0, slice(None)), (-1, slice(None, None, -1))):
+            padded = (low[kept] == low[edge]) & (high[kept] == low[edge])
+            count = 0 if padded.all() else int(np.argmin(padded))
+            start[axis] += count if edge == 0 else 0
+            stop[axis] -= count if edge == -1 else 0
+    return start, stop
+
+
+def _centre_of_mass(array: np.ndarray, middle: np.ndarray) -> np.ndarray:
+    """The centre of the values above the least one; `middle` where there is none."""
+    weights = array - array.min()
+    total = float(weights.sum(dtype=np.float64))
+    if total <= 0:
+        return middle
+    sums = (
+        weights.sum(axis=tuple(d for d in range(array.ndim) if d != a), dtype=np.float64) for a in range(array.ndim)
+    )
+    return np.array([float(np.arange(len(line)) @ line) / total for line in sums])

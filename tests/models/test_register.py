@@ -48,16 +48,23 @@ def test_identity_gives_the_moving_image_on_the_fixed_grid(still: RegNet) -> Non
     assert transform.folding()["folded_percent"] == 0
     warped = transform.warp_image(moving)
     assert warped.grid == fixed.grid
-    at = np.meshgrid(*((np.arange(f) + 0.5) * m / f - 0.5 for f, m in ((100, 80), (90, 70))), indexing="ij")
+    # Each image fills the network's 16 x 24 grid along one axis, the other is padded; the middles meet.
+    spacing = [max(50 / 16, 63 / 24), max(80 / 16, 70 / 24)]
+    ratio = spacing[1] / spacing[0] * np.array([0.5, 0.7])
+    at = np.meshgrid(
+        *((np.arange(f) - (f - 1) / 2) * r + (m - 1) / 2 for f, m, r in ((100, 80, ratio[0]), (90, 70, ratio[1]))),
+        indexing="ij",
+    )
     np.testing.assert_allclose(
         warped.array, ndimage.map_coordinates(moving.array, at, order=1, mode="nearest"), atol=1e-3
     )
 
 
 def test_displacement_is_in_voxels_of_the_fixed_image(shifting: RegNet) -> None:
-    transform = shifting.register(smooth((100, 90)), smooth((80, 70), 1))
-    np.testing.assert_allclose(transform.maps[0].vectors[..., 0], 1 * 100 / 16, rtol=1e-5)
-    np.testing.assert_allclose(transform.maps[0].vectors[..., 1], -2 * 90 / 24, rtol=1e-5)
+    transform = shifting.register(smooth((100, 90)), smooth((100, 90), 1))
+    # 16 rows cover 100 voxels; the columns have the rows' spacing.
+    np.testing.assert_allclose(transform.displacement[..., 0], 1 * 100 / 16, rtol=1e-4)
+    np.testing.assert_allclose(transform.displacement[..., 1], -2 * 100 / 16, rtol=1e-4)
 
 
 def test_arrays_images_and_paths_are_the_same(tmp_path: Path, shifting: RegNet) -> None:
