@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import optimize
 
 from acreg.errors import AcregError
@@ -112,11 +113,11 @@ class Grid:
             direction[:, axes] * signs,  # type: ignore[arg-type]
         )
 
-    def part(self, start: Sequence[int], shape: Sequence[int]) -> Grid:
+    def part(self, start: ArrayLike, shape: Sequence[int]) -> Grid:
         """The grid of the voxels from `start` on, `shape` of them an axis; `start` may lie outside."""
         return Grid(tuple(shape), self.spacing, tuple(self.to_world(np.asarray(start))), self.direction)
 
-    def centred(self, centre: Sequence[float], shape: Sequence[int], spacing: Sequence[float]) -> Grid:
+    def centred(self, centre: ArrayLike, shape: Sequence[int], spacing: Sequence[float]) -> Grid:
         """A grid with the same axes, of any shape and spacing, whose middle lies at the index `centre` of this one."""
         direction = np.asarray(self.direction)
         middle = (np.asarray(shape) - 1) / 2 * np.asarray(spacing)

@@ -98,12 +98,7 @@ class Preprocessing(BaseModel):
                 f"This preprocessing is for images with {len(self.shape)} axes. Received: {image.name or 'image'} "
                 f"of shape {image.grid.shape}. Use a model of the image's rank, or give one slice."
             )
-        inner = image.grid
-        array = image.array
-        if self.trim:
-            start, stop = _content(array)
-            inner = inner.part(start, stop - start)
-            array = array[tuple(slice(a, b) for a, b in zip(start, stop))]
+        array, inner = self._trimmed(image)
         middle = (np.array(inner.shape) - 1) / 2
         if self.spacing is not None:
             middle = _centre_of_mass(array, middle)
@@ -130,8 +125,9 @@ class Preprocessing(BaseModel):
             AcregError: the image has another number of axes than `shape`.
         """
         grid = self.grid(image) if grid is None else grid
-        least, most = float(image.array.min()), float(image.array.max())
-        array = sample_image(image.array, image.grid, grid, outside=least)
+        array, inner = self._trimmed(image)
+        least, most = float(array.min()), float(array.max())
+        array = sample_image(array, inner, grid, outside=least)
         if self.intensity == "divide_by_255" and least >= 0 and most <= 255:
             return (array / np.float32(255))[..., None]
         if self.window is None:
@@ -166,6 +162,13 @@ class Preprocessing(BaseModel):
         check_label_values(labels.array, self.label_values, labels.name or "label image")
         sampled = sample_labels(labels.array, labels.grid, grid)
         return np.searchsorted(self.label_values, sampled).astype(np.int32)[..., None]
+
+    def _trimmed(self, image: Image) -> tuple[np.ndarray, Grid]:
+        if not self.trim:
+            return image.array, image.grid
+        start, stop = _content(image.array)
+        inner = tuple(slice(a, b) for a, b in zip(start, stop))
+        return image.array[inner], image.grid.part(start, stop - start)
 
     def to_json(self, path: str | os.PathLike[str]) -> None:
         """Write the settings as a JSON file."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,17 +9,15 @@ import keras
 import numpy as np
 from keras import ops
 
-from acreg.errors import AcregError
-from acreg.geometry import Affine, Displacement, Grid, Transform, Velocity
-from acreg.geometry.grid import ROUNDING
-from acreg.io import Image, Preprocessing, read_image
+from acreg.io import Preprocessing
 from acreg.layers import functional
 from acreg.losses import FIELD_LOSSES, IMAGE_LOSSES, LABEL_LOSSES
 from acreg.models.label_autoencoder import hard_dice
 from acreg.models.presets import Preset
+from acreg.models.registering import Registering
 
 
-class RegistrationModel(Preset, keras.Model):
+class RegistrationModel(Registering, Preset, keras.Model):
     """Registers a moving image onto a fixed one by a network that predicts a field.
 
     Subclasses make `network`, a model ``{"moving", "fixed"} -> {"field", ...}`` whose field is a displacement, or, with
@@ -159,54 +156,6 @@ class RegistrationModel(Preset, keras.Model):
         self.trackers["folded_percent"].update_state(100.0 * ops.mean(ops.cast(determinant <= 0, "float32")))
         return sum((self.loss_weights[name] * value for name, value in terms.items()), ops.zeros(()))
 
-    def register(
-        self,
-        fixed: Image | np.ndarray | str | os.PathLike[str],
-        moving: Image | np.ndarray | str | os.PathLike[str],
-    ) -> Transform:
-        """Registers ``moving`` onto ``fixed``.
-
-        Args:
-            fixed, moving: images of any size and of the model's rank: `acreg.io.Image`, an array ``(*spatial)``, or a
-                path. Spacing and orientation are read from them; `acreg.io.Preprocessing` says how they become the
-                network's input.
-
-        Returns:
-            An `acreg.geometry.Transform` on the fixed image's own grid: what the network found on its grid (a
-            displacement, or a velocity where there is one), then the map from its grid in the fixed image to that in
-            the moving one. ``warp_image`` and ``warp_labels`` resample originals once.
-
-        Raises:
-            AcregError: the model has no ``preprocessing``, or an image cannot be read or has another rank.
-        """
-        if self.preprocessing is None:
-            raise AcregError(
-                "`register` must know how images become the network's input. Received: a model whose `preprocessing` "
-                "is None. Load a preset, or set `model.preprocessing = acreg.io.Preprocessing(shape=...)`."
-            )
-        fixed, moving = _as_image(fixed, "fixed"), _as_image(moving, "moving")
-        grids = self.preprocessing.grid(fixed), self.preprocessing.grid(moving)
-        found = self.predict_on_batch(
-            {
-                "fixed": self.preprocessing.apply(fixed, grids[0])[None],
-                "moving": self.preprocessing.apply(moving, grids[1])[None],
-            }
-        )
-        field = self._in_space({name: np.asarray(value[0]) for name, value in found.items()}, fixed.grid, grids[0])
-        return Transform(fixed.grid, moving.grid, (field, Affine.between_extents(*grids)))
-
-    def _in_space(self, found: Mapping[str, np.ndarray], fixed: Grid, grid: Grid) -> Displacement | Velocity:
-        """What the network found on its grid as a map of physical space, over all of the fixed image's extent."""
-        if not self.integration_steps:
-            return Displacement(*_covering(found["displacement"], grid, fixed))
-        padded = self._padded(grid.shape)
-        inner = grid.part([-((p - n) // 2) for n, p in zip(grid.shape, padded, strict=True)], padded)
-        velocity = found["velocity"]
-        sizes = velocity.shape[:-1]
-        spacing = np.multiply(inner.spacing, padded) / sizes
-        coarse = inner.centred((np.array(padded) - 1) / 2, sizes, spacing)
-        return Velocity(*_covering(velocity, coarse, fixed), self.integration_steps)
-
     def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
@@ -228,21 +177,3 @@ def _pad_edges(x: Any, before: list[Any], sizes: tuple[Any, ...], padded: list[A
     for axis, (b, n, p) in enumerate(zip(before, sizes, padded, strict=True), start=1):
         x = ops.take(x, ops.clip(ops.arange(p) - b, 0, n - 1), axis=axis)
     return x
-
-
-def _covering(field: np.ndarray, grid: Grid, extent: Grid) -> tuple[np.ndarray, Grid]:
-    """A field, by its edge values, on a grid that reaches as far as `extent`: beyond its grid a map moves nothing."""
-    corners = np.stack(np.meshgrid(*([-0.5, n - 0.5] for n in extent.shape), indexing="ij"), -1).reshape(-1, grid.rank)
-    reach = grid.to_index(extent.to_world(corners))
-    before = np.ceil(np.maximum(-0.5 - reach.min(axis=0) - ROUNDING, 0)).astype(int)
-    after = np.ceil(np.maximum(reach.max(axis=0) + 0.5 - grid.shape - ROUNDING, 0)).astype(int)
-    wider = grid.part(-before, grid.shape + before + after)
-    return np.pad(field, [*zip(before, after, strict=True), (0, 0)], mode="edge"), wider
-
-
-def _as_image(value: Any, role: str) -> Image:
-    if isinstance(value, Image):
-        return value
-    if isinstance(value, np.ndarray):
-        return Image(value.astype(np.float32), Grid(value.shape), name=role)
-    return read_image(value)

@@ -38,7 +38,8 @@ def test_division_by_255():
     # how deep an image is does not depend on the size that it is reduced to
     speck = np.zeros((64, 64))
     speck[32, 32] = 4095
-    assert Preprocessing(shape=(4, 4), intensity="divide_by_255").apply(Image.from_array(speck)).max() == 1
+    whole = Preprocessing(shape=(4, 4), trim=False, intensity="divide_by_255")
+    assert whole.apply(Image.from_array(speck)).max() == 1
 
 
 def test_labels_become_their_position_in_the_fixed_set():

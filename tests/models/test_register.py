@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 from scipy import ndimage
+from scipy.spatial.transform import Rotation
 
 from acreg.errors import AcregError
 from acreg.geometry import Grid, Transform
 from acreg.io import Image, Preprocessing, write_image
-from acreg.models import RegNet
+from acreg.models import RegNet, registering
+from acreg.models.memory import peak_bytes
 
 
 @pytest.fixture
@@ -88,6 +92,141 @@ def test_volumes_are_registered(make_model: Any) -> None:
     assert transform.displacement.shape == (18, 20, 14, 3)
     assert np.isfinite(transform.displacement).all()
     assert transform.warp_image(Image(smooth((12, 22, 16), 1), Grid((12, 22, 16)))).array.shape == (18, 20, 14)
+
+
+def blob(shape: tuple[int, ...], spacing: tuple[float, ...], seed: int) -> Image:
+    """An egg with a smooth texture on a background of 0, at a place in space, sampled on a grid around it."""
+    direction = Rotation.from_euler("xyz", [0.1, -0.2, 0.15]).as_matrix()
+    place = np.array([11.0, -7.0, 5.0 + 3 * seed])
+    corner = place - direction @ ((np.array(shape) / 2 - 0.3) * spacing)
+    grid = Grid(shape, spacing, tuple(corner), direction)
+    at = grid.to_world(np.moveaxis(np.indices(shape), 0, -1).astype(float)) - place
+    rng = np.random.default_rng(seed)
+    radius = np.linalg.norm(at / [22.0, 17.0, 19.0], axis=-1)
+    waves = sum(np.cos(at @ rng.normal(0, 0.12, 3) + phase) for phase in rng.uniform(0, 6, 4))
+    return Image((2.5 + 0.5 * waves) / (1 + np.exp(12 * (radius - 1))) * (radius < 1.4), grid)
+
+
+SHAPE, SPACING = (64, 56, 60), (1.0, 1.0, 1.0)
+
+
+def calmed(model: Any) -> Any:
+    """Random weights make rough fields; a trained network's is smoother and smaller."""
+    for layer in model.network._flatten_layers():
+        if layer.name == "head" or layer.name.endswith("_step"):
+            layer.kernel.assign(layer.kernel * 0.2)
+    return model
+
+
+def reoriented(image: Image) -> Image:
+    grid = image.grid
+    corner = np.array([0, grid.shape[1] - 1, grid.shape[2] - 1])
+    direction = np.asarray(grid.direction)[:, [2, 0, 1]] * [-1, 1, -1]
+    spacing = tuple(np.take(grid.spacing, [2, 0, 1]))
+    array = image.array.transpose(2, 0, 1)[::-1, :, ::-1]
+    return Image(array, Grid(array.shape, spacing, tuple(grid.to_world(corner)), direction))
+
+
+def padded(image: Image) -> Image:
+    grid = image.grid.part((-7, 0, -3), np.add(image.grid.shape, (10, 12, 3)))
+    return Image(np.pad(image.array, [(7, 3), (0, 12), (3, 0)]), grid)
+
+
+@pytest.mark.parametrize("kind", ["pyramid-3d-velocity", "unet-3d"])
+def test_orientation_padding_and_sampling_do_not_change_the_answer(make_model: Any, kind: str) -> None:
+    """The same pair in other files: points go to the same places, to 0.05 mm on the mean."""
+    model = calmed(make_model(kind))
+    model.preprocessing = Preprocessing(shape=(16, 16, 16), spacing=(4.0, 4.0, 4.0))
+    fixed, moving = blob(SHAPE, SPACING, 0), blob(SHAPE, SPACING, 1)
+    expected = model.register(fixed, moving)
+    inside = np.argwhere(fixed.array > 1)[::97]
+    points = fixed.grid.to_world(inside)
+    found = expected.warp_points(points, to="moving")
+    assert np.linalg.norm(found - points, axis=1).mean() > 1, "the network should move something"
+
+    for change, limit in ((reoriented, 1e-3), (padded, 1e-3)):
+        other = model.register(change(fixed), change(moving))
+        assert other.fixed == change(fixed).grid
+        apart = np.linalg.norm(other.warp_points(points, to="moving") - found, axis=1)
+        assert apart.mean() < limit, change.__name__
+    finer = blob((80, 45, 75), (0.8, 1.25, 0.8), 0), blob((64, 70, 50), (1.0, 0.8, 1.2), 1)
+    other = model.register(*finer)
+    assert np.linalg.norm(other.warp_points(points, to="moving") - found, axis=1).mean() < 0.05
+    # Half of it differs: the fixed image alone is re-oriented, the moving one padded.
+    other = model.register(reoriented(fixed), padded(moving))
+    assert np.linalg.norm(other.warp_points(points, to="moving") - found, axis=1).mean() < 1e-3
+
+
+@pytest.mark.parametrize("kind", ["pyramid-velocity", "unet", "pyramid-3d-velocity"])
+def test_what_the_network_found_is_what_the_transform_does(make_model: Any, kind: str) -> None:
+    """On the network's own grid, also where that is larger than the field's part of the image."""
+    model = calmed(make_model(kind))
+    shape = (30, 26, 28)[: model.rank]
+    model.preprocessing = Preprocessing(shape=(18, 14, 16)[: model.rank], spacing=(1.5,) * model.rank)
+    fixed, moving = (Image(smooth(shape, seed), Grid(shape)) for seed in (0, 1))
+    transform = model.register(fixed, moving)
+    grid = model.preprocessing.grid(fixed)
+    batch = {"fixed": model.preprocessing.apply(fixed)[None], "moving": model.preprocessing.apply(moving)[None]}
+    expected = np.asarray(model.predict_on_batch(batch)["displacement"][0])
+    on_grid = replace(transform, maps=transform.maps[:1]).resample_to(grid).displacement
+    middle = tuple(slice(4, -4) for _ in shape)
+    np.testing.assert_allclose(on_grid[middle], expected[middle], atol=1e-4)
+    # The image reaches beyond the grid; the field goes on there and does not stop at a step.
+    whole = replace(transform, maps=transform.maps[:1]).displacement
+    assert np.abs(whole).min() > 0
+    back = transform.compose(transform.inverse()).displacement
+    middle = tuple(slice(n // 3, -(n // 3)) for n in shape)
+    assert np.abs(back[middle]).mean() < 0.15 * np.abs(whole[middle]).mean()
+
+
+@pytest.mark.parametrize("kind", ["pyramid-velocity", "pyramid", "unet-3d"])
+def test_refinement_lowers_the_loss_and_stops_at_folding(make_model: Any, kind: str) -> None:
+    model = make_model(kind)
+    shape = (20, 24, 18)[: model.rank]
+    fixed, moving = (Image(smooth(shape, seed), Grid(shape)) for seed in (0, 1))
+    predicted = model.register(fixed, moving)
+
+    def unlike(transform: Transform) -> float:
+        return float(np.mean((transform.warp_image(moving).array - fixed.array) ** 2))
+
+    settings: dict[str, Any] = {"losses": {"mean_squared_error": 1.0}, "learning_rate": 0.05}
+    none = model.refine(fixed, moving, steps=0, **settings)
+    np.testing.assert_allclose(none.displacement, predicted.displacement, atol=1e-4)
+    free = model.refine(fixed, moving, steps=15, anchor=0.0, folding_limit=100.0, **settings)
+    held = model.refine(fixed, moving, steps=15, anchor=0.3, folding_limit=100.0, **settings)
+    assert unlike(free) < unlike(predicted)
+    moved = [float(np.abs(t.displacement - predicted.displacement).mean()) for t in (free, held)]
+    assert 0 < moved[1] < 0.5 * moved[0]
+    strict = model.refine(fixed, moving, steps=15, anchor=0.0, folding_limit=0.0, **settings)
+    assert strict.folding()["folded_percent"] <= predicted.folding()["folded_percent"] + 1.5
+    assert np.asarray(model.register(fixed, moving).displacement == predicted.displacement).all(), "weights changed"
+
+
+def test_refinement_takes_losses_on_images_and_fields(make_model: Any) -> None:
+    model = make_model("pyramid")
+    with pytest.raises(ValueError, match=r"of images and fields.*Received: \['soft_dice'\]"):
+        model.refine(smooth((16, 16)), smooth((16, 16), 1), losses={"soft_dice": 1})
+
+
+def test_memory_of_a_network_is_that_of_the_tensors_alive_at_once() -> None:
+    image = keras.Input((None, None, 1), name="image")
+    wide = keras.layers.Conv2D(10, 3, padding="same")(image)
+    again = keras.layers.Conv2D(4, 3, padding="same")(wide)
+    both = keras.layers.Concatenate()([image, keras.layers.Conv2D(2, 1)(again)])
+    network = keras.Model(image, both)
+    # The image and the 10 channels and the 4 channels together are the most.
+    assert peak_bytes(network, [(3, 20, 30, 1)]) == 4 * 3 * 20 * 30 * (1 + 10 + 4)
+    outer = keras.Model(image, keras.layers.Conv2D(1, 1)(network(image)))
+    assert peak_bytes(outer, [(3, 20, 30, 1)]) == 4 * 3 * 20 * 30 * (1 + 10 + 4)
+
+
+def test_a_registration_that_cannot_fit_is_refused_before_it_starts(
+    shifting: RegNet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert shifting.estimate_memory((64, 96)) == pytest.approx(16 * shifting.estimate_memory((16, 24)))
+    monkeypatch.setattr(registering, "available_bytes", lambda: 1000)
+    with pytest.raises(AcregError, match=r"grid of \(16, 24\), which takes about 0.0 GB.*smaller grid"):
+        shifting.register(smooth((100, 90)), smooth((80, 70), 1))
 
 
 def test_what_cannot_be_registered(tmp_path: Path, shifting: RegNet) -> None:

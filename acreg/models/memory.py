@@ -1,0 +1,71 @@
+"""How much memory a network needs, before it is run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+CGROUP = Path("/sys/fs/cgroup")
+
+
+def peak_bytes(network: keras.Model, shapes: Sequence[tuple[int, ...]]) -> int:
+    """The most bytes of tensors that are alive at once while a functional model runs forward.
+
+    A tensor lives from the layer that makes it to the last one that takes it. What a layer allocates inside is not
+    known to Keras and not counted.
+
+    Args:
+        network: its layers run in the order in which Keras runs them; models in it are looked into.
+        shapes: of its inputs with the batch, in the order of `network.inputs`.
+    """
+    calls: list[tuple[list[Any], list[Any], int]] = []
+
+    def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
+        outputs = layer(*args, **kwargs)
+        taken = [x for x in keras.tree.flatten((args, kwargs)) if isinstance(x, keras.KerasTensor)]
+        inner = 0
+        if isinstance(layer, keras.Model):
+            inner = peak_bytes(layer, [x.shape for x in taken]) - sum(_bytes(x) for x in taken)
+        calls.append((taken, keras.tree.flatten(outputs), inner))
+        return outputs
+
+    given = [keras.Input(s[1:], s[0], name=x.name) for s, x in zip(shapes, network.inputs, strict=True)]
+    keras.models.clone_model(
+        network, input_tensors=keras.tree.pack_sequence_as(network.input, given), call_function=call
+    )
+    last = {id(tensor): index for index, (taken, _, _) in enumerate(calls) for tensor in taken}
+    made = {id(tensor): tensor for tensor in given}
+    most = live = sum(_bytes(tensor) for tensor in made.values())
+    for index, (_, outputs, inner) in enumerate(calls):
+        made |= {id(tensor): tensor for tensor in outputs}
+        most = max(most, live + inner)  # what a model makes inside, its outputs among it
+        live += sum(_bytes(tensor) for tensor in outputs)
+        most = max(most, live)
+        done = [key for key in made if last.get(key) == index]
+        live -= sum(_bytes(made.pop(key)) for key in done)
+    return most
+
+
+def available_bytes() -> int | None:
+    """Memory that this process can still get: the machine's, or its container's limit; None where it is not told."""
+    found = []
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        found += [1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
+        limit = (CGROUP / "memory.max").read_text(encoding="ascii").strip()
+        if limit != "max":
+            found.append(int(limit) - int((CGROUP / "memory.current").read_text(encoding="ascii")))
+    except (OSError, ValueError):
+        pass
+    return min(found, default=None)
+
+
+def _bytes(tensor: Any) -> int:
+    return (
+        int(np.prod(tensor.shape, dtype=np.int64))
+        * np.dtype("float16" if tensor.dtype in ("float16", "bfloat16") else tensor.dtype).itemsize
+    )
