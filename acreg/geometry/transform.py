@@ -124,8 +124,9 @@ class Transform:
     def inverse(self) -> Transform:
         """The transform that pulls fixed images onto the moving grid.
 
-        Affine maps and velocities invert exactly, displacements by iteration; `residual` of the result says how well
-        (see `Displacement.inverse`).
+        Affine maps invert exactly, velocities by the flow back in time (to some hundredths of a voxel, since both flows
+        are sampled), displacements by iteration; `residual` of the result says how well the last were inverted (see
+        `Displacement.inverse`).
         """
         residual = 0.0
         maps: list[Map] = []
