@@ -139,12 +139,12 @@ class Displacement:
 
         Returns:
             The inverse `v`, and the largest `|p + v(p) + u(p + v(p)) - p|` in voxels over those `p` whose `p + v(p)`
-            lies on the grid.
+            lies in the extent of the grid.
         """
         voxels = voxel_indices(self.grid.shape).reshape(-1, self.rank)
         found, error = self._solve(voxels)
-        on_grid = np.all((found >= 0) & (found <= np.array(self.grid.shape) - 1), axis=1)
-        residual = float(error[on_grid].max()) if on_grid.any() else float("inf")
+        inside = self.grid.contains(found)
+        residual = float(error[inside].max()) if inside.any() else float("inf")
         return Displacement((found - voxels).reshape(self.vectors.shape), self.grid), residual
 
     def _shift(self, indices: np.ndarray) -> np.ndarray:
