@@ -89,8 +89,8 @@ def write_transform(transform: Transform, path: str | os.PathLike[str], image: I
             raise AcregError(
                 "A transform that is written does in SimpleITK what it does here. Received: "
                 f"{path}, with which the warped image differs by {difference:.2g} of its intensity range and points by "
-                f"{distance:.2g} voxels. The file was not kept. .h5 and .tfm hold every grid and map; NIfTI holds no "
-                "sheared grid, and one field for all maps."
+                f"{distance:.2g} voxels. The file was not kept. NIfTI holds no sheared grid: write .h5. Where the "
+                "extent of a field ends at centres of fixed voxels, ITK leaves the last out: write .nii.gz."
             )
     check = {
         "program": f"SimpleITK {sitk.Version_VersionString()}",

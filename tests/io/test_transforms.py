@@ -74,6 +74,37 @@ def test_a_write_is_checked_where_the_images_do_not_overlap(tmp_path, monkeypatc
         write_transform(apart, tmp_path / "wrong.h5")
 
 
+def test_a_field_that_ends_at_voxel_centres_goes_into_one_on_the_fixed_grid(tmp_path):
+    """Every second voxel: half a coarse voxel beyond the last coarse centre lies the last fine one, for ITK outside."""
+    fine = Grid((20, 16), (0.5, 1.0), (8.0, -4.0))
+    coarse = Grid((10, 8), (1.0, 2.0), fine.origin)
+    transform = Transform(fine, fine, (Displacement(field(coarse), coarse),))
+    with pytest.raises(AcregError, match=r"ends at centres of fixed voxels, .* write .nii.gz"):
+        write_transform(transform, tmp_path / "t.h5")
+    assert write_transform(transform, tmp_path / "t.nii.gz") < 1e-6
+
+
+def test_a_sheared_grid_goes_into_h5(tmp_path):
+    sheared = Grid((10, 12, 14), (1.0, 2.0, 3.0), (), ((1.0, 0.6, 0.0), (0.0, 0.8, 0.0), (0.0, 0.0, 1.0)))
+    transform = Transform(sheared, sheared, (Displacement(field(sheared), sheared),))
+    with pytest.raises(AcregError, match="NIfTI holds no sheared grid: write .h5"):
+        write_transform(transform, tmp_path / "t.nii.gz")
+    assert write_transform(transform, tmp_path / "t.h5") < 1e-6
+
+
+def test_a_field_of_one_slice_is_read_from_nifti(tmp_path):
+    """As ANTs writes it, which knows from the start that the image has three axes."""
+    one_slice = Grid((1, 20, 30), (6.0, 1.2, 0.5))
+    vectors = field(one_slice)
+    stored = vectors[..., ::-1].transpose(2, 1, 0, 3)[:, :, :, None] * one_slice.spacing[::-1]
+    image = nibabel.Nifti1Image(stored.astype(np.float32), one_slice.affine())
+    image.header.set_intent("vector")
+    nibabel.save(image, tmp_path / "1Warp.nii.gz")
+    found = read_transform(tmp_path / "1Warp.nii.gz", one_slice, MOVING).maps[0]
+    np.testing.assert_allclose(found.vectors, vectors, rtol=0, atol=1e-5)
+    assert found.grid.shape == (1, 20, 30)
+
+
 def _shifted(transform):
     """The same and a step of one moving voxel."""
     step = np.eye(transform.moving.rank + 1)
