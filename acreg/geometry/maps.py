@@ -229,7 +229,7 @@ class Velocity:
     def invert_points(self, points: np.ndarray) -> np.ndarray:
         """The points that this map takes to `points` `(n, rank)`: those of the flow as it is sampled on the grid.
 
-        The flow back in time is sampled anew and misses them by some hundredths of a voxel.
+        The flow back in time is sampled anew, and misses them a little (see `Transform.inverse`).
 
         Raises:
             AcregError: as `Displacement.invert_points`.

@@ -1,9 +1,9 @@
 """Transforms in files that other programs open.
 
 ITK's composite transforms (`.h5`, `.tfm`), affine transforms (`.mat`) and displacement fields (`.nii.gz` with vector
-intent, mm, LPS), all of which 3D Slicer, ITK-SNAP and ANTs read, and the fields of the Learn2Reg challenges (voxels).
-ITK's transforms take a point of the fixed image to the moving one, as acreg's do; its axes and vectors are acreg's in
-reverse order.
+intent, mm, LPS) for 3D Slicer, ITK-SNAP and ANTs, which reads all of them, and the fields of the Learn2Reg challenges
+(voxels). ITK's transforms take a point of the fixed image to the moving one, as acreg's do; its axes and vectors are
+acreg's in reverse order.
 """
 
 from __future__ import annotations
@@ -73,11 +73,7 @@ def write_transform(transform: Transform, path: str | os.PathLike[str], image: I
     image = _pattern(transform.moving) if image is None else image
     with atomic_path(path) as temporary:
         if kind in NIFTI:
-            if transform.fixed.shape[0] == 1:
-                raise AcregError(
-                    "ITK reads a NIfTI whose last axis has a single voxel as an image with an axis less. Received: "
-                    f"{path} for a fixed grid {transform.fixed.shape}. Write .h5 or .tfm."
-                )
+            _check_nifti(transform, path)
             sitk.WriteImage(whole_field(transform), str(temporary))
             back = sitk.DisplacementFieldTransform(sitk.ReadImage(str(temporary), sitk.sitkVectorFloat64))
         else:
@@ -172,6 +168,21 @@ def read_learn2reg(path: str | os.PathLike[str], fixed: Grid, moving: Grid) -> T
     field = stored.transpose(2, 1, 0, 3)[..., ::-1].astype(np.float64)
     # moving index = fixed index + field; as maps: the displacement, then the affine from grid to grid.
     return Transform(fixed, moving, (Displacement(field, fixed), Affine(moving.matrix @ np.linalg.inv(fixed.matrix))))
+
+
+def _check_nifti(transform: Transform, path: Path) -> None:
+    """Raise `AcregError` where ITK would read another field than the one that is in the file."""
+    if transform.fixed.shape[0] == 1:
+        raise AcregError(
+            "ITK reads a NIfTI whose last axis has a single voxel as an image with an axis less. Received: "
+            f"{path} for a fixed grid {transform.fixed.shape}. Write .h5 or .tfm."
+        )
+    beside = path.with_suffix("") if suffix(path) == ".nii.gz" else path.with_name(path.name + ".gz")
+    if beside.exists():
+        raise AcregError(
+            f"ITK takes the data of a .nii.gz from a .nii of the same name beside it. Received: {path}, beside "
+            f"{beside}. Choose another name, or remove that file first."
+        )
 
 
 def _write_itk(transform: Transform, temporary: Path, path: Path) -> None:

@@ -3,8 +3,7 @@
 What ANTs reads, found with antspyx 0.6.3: `.h5` and `.tfm` (composites, fields stored as float32 too), `.nii` and
 `.nii.gz` fields, and affine `.mat`, of which alone it takes the inverse (`whichtoinvert`). Its list of transforms is in
 the order of `Transform.compose`: the first takes the fixed point first. It moves *points* from the fixed image to the
-moving one with the list that pulls the moving *image* onto the fixed one. In one process antspyx goes on using a field
-that it read from a `.nii.gz` when the file is written anew under the same name.
+moving one with the list that pulls the moving *image* onto the fixed one.
 """
 
 import numpy as np
@@ -168,7 +167,7 @@ def test_ants_applies_what_is_written(pair, kind):
     transform = Transform(fixed.grid, moving.grid, tuple(maps))
     points = some_points(fixed.grid)
     for suffix in (".h5", ".tfm", ".nii.gz", ".nii") + ((".mat",) if kind is None else ()):
-        path = folder / f"{kind.__name__ if kind else 'Affine'}{suffix}"
+        path = folder / f"{kind.__name__ if kind else 'Affine'}_{suffix[1:]}{suffix}"
         write_transform(transform, path, moving)
         assert_same_image(transform, moving, *warped_by_ants(folder, [path]))
         # Between voxel centres a field of all maps is interpolated once more.

@@ -92,6 +92,18 @@ def test_a_sheared_grid_goes_into_h5(tmp_path):
     assert write_transform(transform, tmp_path / "t.h5") < 1e-6
 
 
+@pytest.mark.parametrize(("first", "second"), [("t.nii", "t.nii.gz"), ("t.nii.gz", "t.nii")])
+def test_a_nii_and_a_nii_gz_of_one_name_are_refused(first, second, tmp_path):
+    write_transform(TRANSFORMS["2-D"], tmp_path / first)
+    with pytest.raises(AcregError, match=rf"/{second}, beside .*/{first}\. Choose another name"):
+        write_transform(TRANSFORMS["2-D"], tmp_path / second)
+    shifted = sitk.GetImageFromArray(np.full((5, 6, 7), 2.0))
+    sitk.WriteImage(shifted * 0, str(tmp_path / "i.nii.gz"))
+    sitk.WriteImage(shifted, str(tmp_path / "i.nii"))
+    # The reason; when this changes, the rule can go.
+    assert sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "i.nii.gz"))).max() == 2
+
+
 def test_a_field_of_one_slice_is_read_from_nifti(tmp_path):
     """As ANTs writes it, which knows from the start that the image has three axes."""
     one_slice = Grid((1, 20, 30), (6.0, 1.2, 0.5))
