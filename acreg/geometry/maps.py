@@ -111,19 +111,25 @@ class Displacement:
     def invert_points(self, points: np.ndarray) -> np.ndarray:
         """The points that this map takes to `points` `(n, rank)`.
 
+        Where nothing in the extent of the grid goes to a point of the extent, the field is continued by its edge value.
+        A point beyond the extent is taken as its own only if nothing in the extent goes there.
+
         Raises:
             AcregError: one could not be found. Where the map folds there are several, and one of them is given.
         """
         indices = self.grid.to_index(points)
         found, error = self._solve(indices)
-        if (error > 0.05).any():
-            worst = int(np.argmax(error))
+        inside, missed = self.grid.contains(indices), error > 0.05
+        failed = np.flatnonzero(inside & missed)
+        if failed.size:
+            worst = failed[np.argmax(error[failed])]
             raise AcregError(
                 "A displacement is inverted by iteration, which needs a field that is not torn. Received: "
-                f"{np.count_nonzero(error > 0.05)} of {len(points)} points where it failed, such as "
+                f"{failed.size} of {len(points)} points where it failed, such as "
                 f"{points[worst].round(3).tolist()} mm. See the transform's folding, or use a diffeomorphic model."
             )
-        return np.where(self.grid.contains(indices)[:, None], self.grid.to_world(found), points)
+        moved = inside | (self.grid.contains(found) & ~missed)
+        return np.where(moved[:, None], self.grid.to_world(found), points)
 
     def inverse(self) -> tuple[Displacement, float]:
         """The inverse on the same grid, and its residual.
@@ -133,12 +139,12 @@ class Displacement:
 
         Returns:
             The inverse `v`, and the largest `|p + v(p) + u(p + v(p)) - p|` in voxels over those `p` whose `p + v(p)`
-            lies on the grid.
+            lies in the extent of the grid.
         """
         voxels = voxel_indices(self.grid.shape).reshape(-1, self.rank)
         found, error = self._solve(voxels)
-        on_grid = np.all((found >= 0) & (found <= np.array(self.grid.shape) - 1), axis=1)
-        residual = float(error[on_grid].max()) if on_grid.any() else float("inf")
+        inside = self.grid.contains(found)
+        residual = float(error[inside].max()) if inside.any() else float("inf")
         return Displacement((found - voxels).reshape(self.vectors.shape), self.grid), residual
 
     def _shift(self, indices: np.ndarray) -> np.ndarray:
@@ -221,8 +227,14 @@ class Velocity:
         return Velocity(-self.vectors, self.grid, self.steps)
 
     def invert_points(self, points: np.ndarray) -> np.ndarray:
-        """The points that this map takes to `points` `(n, rank)`."""
-        return self.inverse()(points)
+        """The points that this map takes to `points` `(n, rank)`: those of the flow as it is sampled on the grid.
+
+        The flow back in time is sampled anew, and misses them a little (see `Transform.inverse`).
+
+        Raises:
+            AcregError: as `Displacement.invert_points`.
+        """
+        return self.displacement.invert_points(points)
 
 
 Map = Affine | Displacement | Velocity

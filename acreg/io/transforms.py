@@ -1,17 +1,20 @@
 """Transforms in files that other programs open.
 
-ITK's composite transforms (`.h5`, `.tfm`) and displacement fields (`.nii.gz` with vector intent, mm, LPS), which 3D
-Slicer, ITK-SNAP and ANTs read, and the fields of the Learn2Reg challenges (voxels). ITK's transforms take a point of
-the fixed image to the moving one, as acreg's do; its axes and vectors are acreg's in reverse order.
+ITK's composite transforms (`.h5`, `.tfm`), affine transforms (`.mat`) and displacement fields (`.nii.gz` with vector
+intent, mm, LPS) for 3D Slicer, ITK-SNAP and ANTs, which reads all of them, and the fields of the Learn2Reg challenges
+(voxels). ITK's transforms take a point of the fixed image to the moving one, as acreg's do; its axes and vectors are
+acreg's in reverse order.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import os
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import h5py
 import nibabel
 import numpy as np
 import SimpleITK as sitk
@@ -20,23 +23,32 @@ from nibabel.filebasedimages import ImageFileError
 from acreg.errors import AcregError, UsageError
 from acreg.geometry.displacement import voxel_indices
 from acreg.geometry.grid import Grid
-from acreg.geometry.maps import Affine, Displacement, Map, Velocity
+from acreg.geometry.maps import Affine, Displacement
 from acreg.geometry.transform import Transform
-from acreg.io.atomic import atomic_path
-from acreg.io.files import NIFTI, check_file, suffix
+from acreg.io.atomic import atomic_path, require_space
+from acreg.io.files import NIFTI, check_file, decoding, suffix
 from acreg.io.image import Image
+from acreg.io.itk import affine_to_itk, from_itk, to_itk, whole_field
+from acreg.io.volumes import nifti_affine
 
 COMPOSITE = (".h5", ".tfm")
+AFFINE = (".mat",)
 TOLERANCE = 1e-3
 """Largest difference, relative to the intensity range, between our warped image and SimpleITK's that a write passes."""
+TOLERANCE_VOXELS = 0.01
+"""Largest distance, in voxels of the moving grid, between where we take a point and where SimpleITK does."""
+DISPLACEMENT, VECTOR = 1006, 1007
+"""NIfTI's codes of intent for displacement fields."""
 
 
 def write_transform(transform: Transform, path: str | os.PathLike[str], image: Image | None = None) -> float:
     """Write a transform, read it back with SimpleITK, and compare what it does to an image with what ours does.
 
-    `.h5` and `.tfm` hold the maps one by one (a velocity as its displacement); `.nii` and `.nii.gz` hold all of them as
-    one displacement field in mm on the fixed grid. The result of the comparison is written beside the file, as
-    `<name>.check.json`.
+    `.h5` and `.tfm` hold the maps one by one (a velocity as its displacement); `.mat` holds affine maps alone, as one;
+    `.nii` and `.nii.gz` hold all maps as one displacement field in mm on the fixed grid, beyond which nothing moves.
+    The result of the comparison is written beside the file, as `<name>.check.json`.
+
+    Fields are stored as float32, which is what maps are made of; `.tfm` is text.
 
     Args:
         transform: what to write.
@@ -47,39 +59,52 @@ def write_transform(transform: Transform, path: str | os.PathLike[str], image: I
         The largest difference of the two warped images, relative to the image's intensity range.
 
     Raises:
-        AcregError: the difference exceeds 1e-3; the file is removed.
+        AcregError: the difference exceeds 1e-3, or the distance of mapped points 0.01 voxels (the file is removed); the
+            format cannot hold the transform.
         UsageError: another suffix.
         OSError: the disk is full, or writing is not permitted.
     """
     path = Path(path)
+    kind = suffix(path)
+    if kind not in COMPOSITE + AFFINE + NIFTI:
+        raise UsageError(
+            f"Transforms are written as {', '.join(COMPOSITE + AFFINE + NIFTI)}. Received: {path}. Choose one of them."
+        )
     image = _pattern(transform.moving) if image is None else image
     with atomic_path(path) as temporary:
-        if suffix(path) in COMPOSITE:
-            sitk.WriteTransform(to_itk(transform), str(temporary))
-            back = sitk.ReadTransform(str(temporary))
-        elif suffix(path) in NIFTI:
-            sitk.WriteImage(_field_to_itk(Displacement(transform.displacement, transform.fixed)), str(temporary))
+        if kind in NIFTI:
+            _check_nifti(transform, path)
+            sitk.WriteImage(whole_field(transform), str(temporary))
             back = sitk.DisplacementFieldTransform(sitk.ReadImage(str(temporary), sitk.sitkVectorFloat64))
         else:
-            raise UsageError(
-                f"Transforms are written as {', '.join(COMPOSITE + NIFTI)}. Received: {path}. Choose one of them."
-            )
+            _write_itk(transform, temporary, path)
+            back = sitk.ReadTransform(str(temporary))
         difference, voxels = _difference(transform, back, image)
-        if not difference <= TOLERANCE:
+        distance = _distance(transform, back)
+        if not (difference <= TOLERANCE and distance <= TOLERANCE_VOXELS):
             raise AcregError(
                 "A transform that is written does in SimpleITK what it does here. Received: "
-                f"{path}, with which the warped image differs by {difference:.2g} of its intensity range. The file was "
-                "not kept."
+                f"{path}, with which the warped image differs by {difference:.2g} of its intensity range and points by "
+                f"{distance:.2g} voxels. The file was not kept. NIfTI holds no sheared grid: write .h5. Where the "
+                "extent of a field ends at centres of fixed voxels, ITK leaves the last out: write .nii.gz."
             )
-    check = {"program": f"SimpleITK {sitk.Version_VersionString()}", "image": image.name or "pattern"}
+    check = {
+        "program": f"SimpleITK {sitk.Version_VersionString()}",
+        "image": image.name or "pattern",
+        "voxels": voxels,
+        "largest_difference": difference,
+        "largest_distance_voxels": distance,
+    }
     with atomic_path(path.with_name(path.name + ".check.json")) as temporary:
-        text = json.dumps({**check, "voxels": voxels, "largest_difference": difference}, indent=2)
-        temporary.write_text(text + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(check, indent=2) + "\n", encoding="utf-8")
     return difference
 
 
 def read_transform(path: str | os.PathLike[str], fixed: Grid, moving: Grid) -> Transform:
     """Read a transform that maps points of the fixed image to the moving one.
+
+    ANTs' list of transforms (`-t 1Warp.nii.gz -t 0GenericAffine.mat`) is, in that order, a composition:
+    `read_transform(warp, fixed, fixed).compose(read_transform(affine, fixed, moving))`.
 
     Args:
         path: an ITK transform (`.h5`, `.tfm`, `.txt`, ANTs' `0GenericAffine.mat`) or a displacement field in mm
@@ -92,28 +117,13 @@ def read_transform(path: str | os.PathLike[str], fixed: Grid, moving: Grid) -> T
     """
     path = Path(path)
     check_file(path)
-    try:
-        if suffix(path) in NIFTI:
-            intent = int(nibabel.load(path).header["intent_code"])  # type: ignore[attr-defined]
-            if intent not in (1006, 1007):
-                raise AcregError(
-                    "A displacement field is a NIfTI of vectors (intent 1006 or 1007). Received: "
-                    f"{path} with intent {intent}. Is it an image? Learn2Reg's fields are read by read_learn2reg."
-                )
-            found: sitk.Transform = sitk.DisplacementFieldTransform(sitk.ReadImage(str(path), sitk.sitkVectorFloat64))
-        else:
-            found = sitk.ReadTransform(str(path))
-    except (RuntimeError, ImageFileError, EOFError) as error:
+    maps = (_read_field(path),) if suffix(path) in NIFTI else tuple(from_itk(_read_itk(path), path))
+    rank = next((part.rank for part in maps), fixed.rank)
+    if rank != fixed.rank:
         raise AcregError(
-            f"The file must be a whole transform. Received: {path}, which cannot be read "
-            f"({str(error).strip().splitlines()[-1][:200]}). Get the file again."
-        ) from error
-    if found.GetDimension() != fixed.rank:
-        raise AcregError(
-            f"The transform has the images' number of axes. Received: {path} with {found.GetDimension()}, images with "
-            f"{fixed.rank}."
+            f"The transform has the images' number of axes. Received: {path} with {rank}, images with {fixed.rank}."
         )
-    return Transform(fixed, moving, tuple(_from_itk(found, path)))
+    return Transform(fixed, moving, maps)
 
 
 def write_learn2reg(transform: Transform, path: str | os.PathLike[str]) -> None:
@@ -160,48 +170,93 @@ def read_learn2reg(path: str | os.PathLike[str], fixed: Grid, moving: Grid) -> T
     return Transform(fixed, moving, (Displacement(field, fixed), Affine(moving.matrix @ np.linalg.inv(fixed.matrix))))
 
 
-def to_itk(transform: Transform) -> sitk.CompositeTransform:
-    """The same maps as SimpleITK's transforms."""
-    composite = sitk.CompositeTransform(transform.fixed.rank)
-    for part in reversed(transform.maps):  # ITK applies first what was added last
-        if isinstance(part, Affine):
-            matrix = part.matrix[:-1, :-1][::-1, ::-1]
-            composite.AddTransform(sitk.AffineTransform(matrix.ravel().tolist(), part.matrix[:-1, -1][::-1].tolist()))
-        else:
-            field = part.displacement if isinstance(part, Velocity) else part
-            composite.AddTransform(sitk.DisplacementFieldTransform(_field_to_itk(field)))
-    return composite
+def _check_nifti(transform: Transform, path: Path) -> None:
+    """Raise `AcregError` where ITK would read another field than the one that is in the file."""
+    if transform.fixed.shape[0] == 1:
+        raise AcregError(
+            "ITK reads a NIfTI whose last axis has a single voxel as an image with an axis less. Received: "
+            f"{path} for a fixed grid {transform.fixed.shape}. Write .h5 or .tfm."
+        )
+    beside = path.with_suffix("") if suffix(path) == ".nii.gz" else path.with_name(path.name + ".gz")
+    if beside.exists():
+        raise AcregError(
+            f"ITK takes the data of a .nii.gz from a .nii of the same name beside it. Received: {path}, beside "
+            f"{beside}. Choose another name, or remove that file first."
+        )
 
 
-def _field_to_itk(part: Displacement) -> sitk.Image:
-    mm = part.in_mm(part.vectors.astype(float))
-    field = sitk.GetImageFromArray(np.ascontiguousarray(mm[..., ::-1]), isVector=True)
-    part.grid.copy_to_itk(field)
-    return field
+def _write_itk(transform: Transform, temporary: Path, path: Path) -> None:
+    """Write `.h5`, `.tfm` or `.mat` at `temporary`, on the way to `path`."""
+    fields = sum(part.vectors.size for part in transform.maps if not isinstance(part, Affine))
+    if suffix(path) in AFFINE:
+        if fields:
+            raise AcregError(
+                f"A .mat file holds affine maps alone. Received: {path} for a transform with a displacement. Write .h5 "
+                "or .nii.gz."
+            )
+        matrices = [part.matrix for part in transform.maps if isinstance(part, Affine)]
+        whole = functools.reduce(lambda first, then: then @ first, matrices, np.eye(transform.fixed.rank + 1))
+        sitk.WriteTransform(affine_to_itk(Affine(whole)), str(temporary))
+    elif suffix(path) == ".h5":
+        require_space(temporary, 12 * fields)
+        sitk.WriteTransform(to_itk(transform), str(temporary))
+        _store_fields_as_float32(temporary)
+    else:
+        sitk.WriteTransform(to_itk(transform), str(temporary))
 
 
-def _from_itk(found: sitk.Transform, path: Path) -> Sequence[Map]:
-    found = found.Downcast()
-    if isinstance(found, sitk.CompositeTransform):
-        parts = [found.GetNthTransform(i) for i in reversed(range(found.GetNumberOfTransforms()))]
-        return [part for nested in parts for part in _from_itk(nested, path)]
-    if isinstance(found, sitk.DisplacementFieldTransform):
-        field = found.GetDisplacementField()
-        grid = Grid.from_itk(field)
-        mm = sitk.GetArrayFromImage(field)[..., ::-1]
-        return [Displacement(mm @ np.linalg.inv(grid.matrix[:-1, :-1]).T, grid)]
-    if found.IsLinear():
-        rank = found.GetDimension()
-        origin = np.array(found.TransformPoint([0.0] * rank))
-        columns = [np.array(found.TransformPoint(unit.tolist())) - origin for unit in np.eye(rank)]
-        matrix = np.eye(rank + 1)
-        matrix[:-1, :-1] = np.stack(columns, axis=1)[::-1, ::-1]
-        matrix[:-1, -1] = origin[::-1]
-        return [Affine(matrix)]
-    raise AcregError(
-        f"A transform is linear, a displacement field, or made of these. Received: {path} with a {found.GetName()}. "
-        "Convert it to a displacement field, for example with SimpleITK's TransformToDisplacementField."
-    )
+def _store_fields_as_float32(path: Path) -> None:
+    """Write an `.h5` transform anew, with vectors in float32: SimpleITK writes float64 only, and ITK reads both.
+
+    What places a field (its fixed parameters) and affine maps stay float64.
+    """
+    with atomic_path(path) as half, h5py.File(path) as source, h5py.File(half, "w") as target:
+
+        def copy(name: str, item: Any) -> None:
+            if not isinstance(item, h5py.Dataset):
+                return
+            kind = item.parent.get("TransformType")
+            if name.endswith("/TransformParameters") and kind[0].startswith(b"DisplacementField"):
+                target.create_dataset(name, data=item.astype(np.float32)[...])
+            else:
+                source.copy(name, target, name=name)
+
+        source.visititems(copy)
+
+
+def _read_field(path: Path) -> Displacement:
+    """A displacement field in NIfTI. By nibabel, because ITK fills up a file that is cut off with zeros."""
+    with decoding(path):
+        image: Any = nibabel.load(path)
+        intent = int(image.header["intent_code"])
+        if intent not in (VECTOR, DISPLACEMENT):
+            raise AcregError(
+                "A displacement field is a NIfTI of vectors (intent 1006 or 1007). Received: "
+                f"{path} with intent {intent}. Is it an image? Learn2Reg's fields are read by read_learn2reg."
+            )
+        stored = np.asanyarray(image.dataobj)
+        rank = stored.shape[-1]
+        if stored.ndim != 5 or rank not in (2, 3) or stored.shape[rank:4] != (1,) * (4 - rank):
+            raise AcregError(
+                "A displacement field in NIfTI has the shape (x, y, z, 1, 3) or, in 2-D, (x, y, 1, 1, 2). Received: "
+                f"{path} of shape {stored.shape}."
+            )
+        mm = stored.reshape(*stored.shape[:rank], rank)
+        if intent == DISPLACEMENT:  # by the standard along RAS, and so read by ITK; a plain vector is along LPS
+            mm = mm * np.array([-1, -1, 1], mm.dtype)[:rank]
+        grid = Grid.from_affine(nifti_affine(image), mm.shape[:rank][::-1])
+    mm = mm.transpose(*reversed(range(rank)), rank)[..., ::-1]
+    return Displacement(mm @ np.linalg.inv(grid.matrix[:-1, :-1]).T, grid)
+
+
+def _read_itk(path: Path) -> sitk.Transform:
+    try:
+        return sitk.ReadTransform(str(path))
+    except (RuntimeError, KeyError) as error:  # KeyError: of kinds that SimpleITK does not know
+        raise AcregError(
+            f"The file must be a whole transform. Received: {path}, which cannot be read "
+            f"({str(error).strip().splitlines()[-1][:200]}). Get the file again."
+        ) from error
 
 
 def _difference(transform: Transform, back: sitk.Transform, image: Image) -> tuple[float, int]:
@@ -220,7 +275,20 @@ def _difference(transform: Transform, back: sitk.Transform, image: Image) -> tup
     theirs = sitk.GetArrayFromImage(resample.Execute(moving))
     inside = np.isfinite(theirs)
     apart = np.abs(transform.warp_image(image).array - theirs)[inside]
-    return float(apart.max(initial=0.0) / max(float(np.ptp(image.array)), 1e-30)), int(inside.sum())
+    return float(apart.max(initial=0.0) / (float(np.ptp(image.array)) or 1.0)), int(inside.sum())
+
+
+def _distance(transform: Transform, back: sitk.Transform, points: int = 1000) -> float:
+    """Largest distance along an axis, in voxels of the moving grid, between where the two take fixed voxels.
+
+    Unlike the images' difference it says something where the images do not overlap, or are flat.
+    """
+    fixed, moving = transform.fixed, transform.moving
+    some = np.linspace(0, np.prod(fixed.shape) - 1, points).astype(int)
+    start = fixed.to_world(np.stack(np.unravel_index(some, fixed.shape), axis=1))
+    theirs = np.array([back.TransformPoint(point[::-1].tolist())[::-1] for point in start])
+    ours = transform.warp_points(start, to="moving")
+    return float(np.abs(moving.to_index(theirs) - moving.to_index(ours)).max())
 
 
 def _pattern(grid: Grid) -> Image:

@@ -30,7 +30,7 @@ def load_nifti(path: Path, labels: bool) -> tuple[np.ndarray, Grid]:
             array = to_grey(np.moveaxis(array, 0, -1), path, labels)
         array = _drop_trailing(array, keep=2)
         check_rank(path, array.shape)
-        return array.T, Grid.from_affine(_affine(image), array.shape[::-1])
+        return array.T, Grid.from_affine(nifti_affine(image), array.shape[::-1])
 
 
 def load_nifti_raw(path: Path) -> tuple[np.ndarray, str]:
@@ -104,7 +104,7 @@ def save_itk(array: np.ndarray, grid: Grid, path: Path) -> None:
         )
 
 
-def _affine(image: Any) -> np.ndarray:
+def nifti_affine(image: Any) -> np.ndarray:
     """A NIfTI image's affine; without a coded one, its voxel sizes with the identity direction (in LPS) at 0."""
     header = image.header
     if header["sform_code"] > 0 or header["qform_code"] > 0:

@@ -75,6 +75,18 @@ def test_the_inverse_of_a_displacement_takes_points_back(grid):
     np.testing.assert_allclose(grid.to_index(part(inverse(grid.to_world(at_voxels)))), at_voxels, atol=5e-3)
 
 
+@pytest.mark.parametrize("make", [Displacement, Velocity])
+@pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS)
+def test_points_come_back_also_those_that_were_pushed_off_the_grid(grid, make):
+    part = make(smooth(grid, 2.5), grid)
+    indices = np.random.default_rng(1).uniform(-0.5, np.array(grid.shape) - 0.5, (400, grid.rank))
+    there = part(grid.to_world(indices))
+    assert 20 < np.count_nonzero(~grid.contains(grid.to_index(there))) < 200
+    np.testing.assert_allclose(grid.to_index(part.invert_points(there)), indices, rtol=0, atol=5e-3)
+    far = grid.to_world(np.array(grid.shape) + 20.0)[None]
+    np.testing.assert_array_equal(part.invert_points(far), far)
+
+
 @pytest.mark.parametrize("stretch", [0.9, 1.8, 8.0])
 def test_strong_stretching_is_inverted(stretch):
     """Where the derivative of u exceeds 1 the plain fixed-point iteration runs away."""

@@ -12,6 +12,7 @@ from acreg.geometry import (
     Displacement,
     Grid,
     Transform,
+    Velocity,
     resize_displacement,
     resize_image,
     resize_labels,
@@ -246,21 +247,49 @@ def _inside_moving(transform):
     return np.all((found >= 0) & (found <= limit), axis=1).reshape(transform.fixed.shape)
 
 
-def test_a_landmark_lands_where_points_say():
-    """A ball drawn about a point of the moving image appears, warped, where `warp_points` takes the point."""
-    fixed = Grid((14, 30, 32), (3.0, 1.2, 1.0), (-1e5, 30.0, 4.0), rotation((0.3, -0.5, 0.2)))
-    moving = AWKWARD["3-D, oblique"][1]
-    transform = Transform(fixed, moving, (smooth_field(fixed, 2.0), world_affine(fixed, moving)))
-    start = fixed.to_world((np.array(fixed.shape) - 1) / 2 + 0.3)[None]
-    there = transform.warp_points(start, to="moving")
-    np.testing.assert_allclose(transform.warp_points(there, to="fixed"), start, atol=1e-3)
-    voxels = np.stack(np.indices(moving.shape), -1)
-    distance = np.linalg.norm(moving.to_world(voxels) - there[0], axis=-1)
-    ball = np.exp(-((distance / 3.0) ** 2)).astype(np.float32)
-    warped = transform.warp_image(Image(ball, moving)).array
+LANDMARK_GRIDS = {
+    "2-D, turned": AWKWARD["2-D, turned"],
+    "3-D, oblique": (
+        Grid((14, 30, 32), (3.0, 1.2, 1.0), (-1e5, 30.0, 4.0), rotation((0.3, -0.5, 0.2))),
+        AWKWARD["3-D, oblique"][1],
+    ),
+    "3-D, both oblique and far": (
+        Grid((20, 24, 22), (1.5, 1.2, 1.0), (1e5, -1e5, 4.0), rotation((-0.4, 0.2, 0.6))[:, [1, 2, 0]] * [1, -1, 1]),
+        Grid((22, 20, 24), (1.2, 2.0, 1.0), (1e5, -1e5, 8.0), rotation((0.1, 0.5, -0.3))[:, [2, 1, 0]] * [-1, 1, 1]),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", [Displacement, Velocity])
+@pytest.mark.parametrize(("fixed", "moving"), LANDMARK_GRIDS.values(), ids=LANDMARK_GRIDS)
+def test_a_landmark_lands_where_points_say(fixed, moving, kind):
+    """A ball of a voxel about a point of one image appears, warped onto the other, where `warp_points` takes it."""
+    onto = world_affine(fixed, moving)
+    transform = Transform(fixed, moving, (kind(smooth_field(fixed, 2.0).vectors, fixed), onto))
+    inverse = transform.inverse()
+    for seed in range(3):
+        middle = np.array(fixed.shape) * np.random.default_rng(seed).uniform(0.4, 0.6, fixed.rank)
+        here = fixed.to_world(middle)[None]
+        there = transform.warp_points(here, to="moving")
+        np.testing.assert_allclose(transform.warp_points(there, to="fixed"), here, rtol=0, atol=1e-3)
+        np.testing.assert_allclose(ball_seen_by(transform, there), middle, rtol=0, atol=0.5)
+        np.testing.assert_allclose(ball_seen_by(inverse, here), moving.to_index(there[0]), rtol=0, atol=0.5)
+        wrong = transform.warp_points(here, to="fixed")  # the other direction is another place
+        assert np.abs(fixed.to_index(wrong) - fixed.to_index(there)).max() > 1
+
+
+def ball_seen_by(transform, point):
+    """Draw a ball in the moving image, as wide as the largest voxel side; the centre of the warped one, a fixed index.
+
+    The centre of what exceeds half its height: the field bends the rest.
+    """
+    moving, fixed = transform.moving, transform.fixed
+    distance = np.linalg.norm(moving.to_world(np.stack(np.indices(moving.shape), -1)) - point, axis=-1)
+    ball = np.exp(-((distance / max(*fixed.spacing, *moving.spacing)) ** 2)).astype(np.float32)
+    warped = transform.warp_image(Image(ball, moving)).array.ravel()
+    warped = np.maximum(warped - warped.max() / 2, 0)
     at = np.stack(np.indices(fixed.shape), -1).reshape(-1, fixed.rank)
-    centre = (at * warped.reshape(-1, 1)).sum(0) / warped.sum()
-    np.testing.assert_allclose(centre, fixed.to_index(start[0]), atol=0.5)
+    return (at * warped[:, None]).sum(0) / warped.sum()
 
 
 @pytest.mark.parametrize(("fixed", "moving"), list(AWKWARD.values())[:2], ids=list(AWKWARD)[:2])

@@ -1,5 +1,6 @@
 import json
 
+import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -8,7 +9,8 @@ from scipy.spatial.transform import Rotation
 
 from acreg.errors import AcregError, UsageError
 from acreg.geometry import Affine, Displacement, Grid, Transform, Velocity
-from acreg.io import Image, write_image
+from acreg.io import Image, transforms, write_image
+from acreg.io.itk import to_itk
 from acreg.io.transforms import read_learn2reg, read_transform, write_learn2reg, write_transform
 
 FIXED = Grid((8, 30, 26), (6.0, 1.2, 0.5), (-1e5, 30.0, 4.0), Rotation.from_euler("xyz", (0.3, -0.5, 0.2)).as_matrix())
@@ -53,19 +55,73 @@ def test_what_is_written_is_read_back_and_was_checked(transform, suffix, tmp_pat
     np.testing.assert_allclose(again.warp_points(points, to="moving"), expected, rtol=0, atol=1e-3)
 
 
-def test_a_write_that_fails_the_check_raises_and_leaves_nothing(tmp_path, monkeypatch):
-    from acreg.io import transforms
-
-    def shifted(part):
-        image = original(part)
-        image.SetOrigin([x + 1 for x in image.GetOrigin()])
-        return image
-
-    original = transforms._field_to_itk
-    monkeypatch.setattr(transforms, "_field_to_itk", shifted)
-    with pytest.raises(AcregError, match=r"differs by .* of its intensity range"):
-        write_transform(TRANSFORMS["3-D"], tmp_path / "t.nii.gz")
+@pytest.mark.parametrize(("suffix", "writer"), [(".nii.gz", "whole_field"), (".h5", "to_itk")])
+def test_a_write_that_fails_the_check_raises_and_leaves_nothing(suffix, writer, tmp_path, monkeypatch):
+    original = getattr(transforms, writer)
+    monkeypatch.setattr(transforms, writer, lambda transform: original(_shifted(transform)))
+    with pytest.raises(AcregError, match=r"differs by .* of its intensity range and points by .* voxels"):
+        write_transform(TRANSFORMS["3-D"], tmp_path / f"t{suffix}")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_write_is_checked_where_the_images_do_not_overlap(tmp_path, monkeypatch):
+    apart = Transform(FIXED, Grid((20, 20, 20)))
+    write_transform(apart, tmp_path / "t.h5")
+    check = json.loads((tmp_path / "t.h5.check.json").read_text())
+    assert check["voxels"] == 0 and check["largest_distance_voxels"] < 1e-6
+    monkeypatch.setattr(transforms, "to_itk", lambda transform: to_itk(_shifted(transform)))
+    with pytest.raises(AcregError, match=r"points by 1 voxels"):
+        write_transform(apart, tmp_path / "wrong.h5")
+
+
+def test_a_field_that_ends_at_voxel_centres_goes_into_one_on_the_fixed_grid(tmp_path):
+    """Every second voxel: half a coarse voxel beyond the last coarse centre lies the last fine one, for ITK outside."""
+    fine = Grid((20, 16), (0.5, 1.0), (8.0, -4.0))
+    coarse = Grid((10, 8), (1.0, 2.0), fine.origin)
+    transform = Transform(fine, fine, (Displacement(field(coarse), coarse),))
+    with pytest.raises(AcregError, match=r"ends at centres of fixed voxels, .* write .nii.gz"):
+        write_transform(transform, tmp_path / "t.h5")
+    assert write_transform(transform, tmp_path / "t.nii.gz") < 1e-6
+
+
+def test_a_sheared_grid_goes_into_h5(tmp_path):
+    sheared = Grid((10, 12, 14), (1.0, 2.0, 3.0), (), ((1.0, 0.6, 0.0), (0.0, 0.8, 0.0), (0.0, 0.0, 1.0)))
+    transform = Transform(sheared, sheared, (Displacement(field(sheared), sheared),))
+    with pytest.raises(AcregError, match="NIfTI holds no sheared grid: write .h5"):
+        write_transform(transform, tmp_path / "t.nii.gz")
+    assert write_transform(transform, tmp_path / "t.h5") < 1e-6
+
+
+@pytest.mark.parametrize(("first", "second"), [("t.nii", "t.nii.gz"), ("t.nii.gz", "t.nii")])
+def test_a_nii_and_a_nii_gz_of_one_name_are_refused(first, second, tmp_path):
+    write_transform(TRANSFORMS["2-D"], tmp_path / first)
+    with pytest.raises(AcregError, match=rf"/{second}, beside .*/{first}\. Choose another name"):
+        write_transform(TRANSFORMS["2-D"], tmp_path / second)
+    shifted = sitk.GetImageFromArray(np.full((5, 6, 7), 2.0))
+    sitk.WriteImage(shifted * 0, str(tmp_path / "i.nii.gz"))
+    sitk.WriteImage(shifted, str(tmp_path / "i.nii"))
+    # The reason; when this changes, the rule can go.
+    assert sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "i.nii.gz"))).max() == 2
+
+
+def test_a_field_of_one_slice_is_read_from_nifti(tmp_path):
+    """As ANTs writes it, which knows from the start that the image has three axes."""
+    one_slice = Grid((1, 20, 30), (6.0, 1.2, 0.5))
+    vectors = field(one_slice)
+    stored = vectors[..., ::-1].transpose(2, 1, 0, 3)[:, :, :, None] * one_slice.spacing[::-1]
+    image = nibabel.Nifti1Image(stored.astype(np.float32), one_slice.affine())
+    image.header.set_intent("vector")
+    nibabel.save(image, tmp_path / "1Warp.nii.gz")
+    found = read_transform(tmp_path / "1Warp.nii.gz", one_slice, MOVING).maps[0]
+    np.testing.assert_allclose(found.vectors, vectors, rtol=0, atol=1e-5)
+    assert found.grid.shape == (1, 20, 30)
+
+
+def _shifted(transform):
+    """The same and a step of one moving voxel."""
+    step = np.eye(transform.moving.rank + 1)
+    step[:-1, -1] = transform.moving.matrix[:-1, 0]
+    return Transform(transform.fixed, transform.moving, (*transform.maps, Affine(step)))
 
 
 def test_the_check_uses_the_image_that_is_given(tmp_path):
@@ -76,8 +132,6 @@ def test_the_check_uses_the_image_that_is_given(tmp_path):
 
 def test_learn2reg(tmp_path):
     """Their evaluation samples the moving labels at index + field, both in the files' (x, y, z) order."""
-    import nibabel
-
     transform = TRANSFORMS["3-D"]
     path = tmp_path / "disp_0001_0002.nii.gz"
     write_learn2reg(transform, path)
@@ -106,6 +160,89 @@ def test_ants_affine_with_a_centre(tmp_path):
     np.testing.assert_allclose(found.warp_points(point, to="moving")[0], expected)
 
 
+def test_mat_holds_affine_maps_as_one(tmp_path):
+    maps = (affine(FIXED, MOVING), affine(MOVING, FIXED), affine(FIXED, MOVING))
+    transform = Transform(FIXED, MOVING, maps)
+    assert write_transform(transform, tmp_path / "t.mat") < 1e-6
+    again = read_transform(tmp_path / "t.mat", FIXED, MOVING)
+    assert len(again.maps) == 1
+    np.testing.assert_allclose(again.maps[0].matrix, maps[2].matrix @ maps[1].matrix @ maps[0].matrix, atol=1e-9)
+    with pytest.raises(AcregError, match="A .mat file holds affine maps alone"):
+        write_transform(TRANSFORMS["3-D"], tmp_path / "d.mat")
+
+
+def test_fields_are_stored_as_float32_and_what_places_them_as_float64(tmp_path):
+    transform = TRANSFORMS["3-D"]
+    for suffix in (".h5", ".nii"):
+        write_transform(transform, tmp_path / f"t{suffix}")
+        assert (tmp_path / f"t{suffix}").stat().st_size < 4 * transform.maps[0].vectors.size + 16_384
+    again = read_transform(tmp_path / "t.h5", FIXED, MOVING)
+    assert again.maps[0].grid == FIXED
+    np.testing.assert_allclose(again.maps[0].vectors, transform.maps[0].vectors, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(again.maps[1].matrix, transform.maps[1].matrix, rtol=0, atol=1e-9)
+
+
+def test_images_far_apart_keep_their_precision_in_nifti(tmp_path):
+    """Vectors of 100 m, which float32 would hold to 4 microns; NIfTI rounds the origin, not the vectors, as much."""
+    fixed, moving = Grid((20, 20, 20), (0.5,) * 3, (1e5 + 0.25, -1e5 - 0.75, 7.0)), Grid((20, 20, 20))
+    onto = Affine(moving.matrix @ np.linalg.inv(fixed.matrix))
+    noise = Image(np.random.default_rng(0).random(moving.shape), moving)
+    transform = Transform(fixed, moving, (Displacement(field(fixed), fixed), onto))
+    assert write_transform(transform, tmp_path / "t.nii.gz", noise) < 1e-6
+    rounded = Grid(fixed.shape, fixed.spacing, (1e5 + 0.3, -1e5 - 0.7, 7.1))
+    write_transform(Transform(rounded, rounded, (Displacement(field(rounded), rounded),)), tmp_path / "r.nii.gz")
+
+
+@pytest.mark.parametrize(("grid", "intent"), [(FIXED, 1006), (FIXED, 1007), (FLAT, 1007)])
+def test_fields_in_nifti_are_read_as_itk_reads_them(grid, intent, tmp_path):
+    """ITK turns vectors of the intent "displacement" (1006) from RAS into LPS, those of the intent "vector" not."""
+    write_transform(Transform(grid, grid, (Displacement(field(grid), grid),)), tmp_path / "v.nii")
+    stored = nibabel.load(tmp_path / "v.nii")
+    stored.header["intent_code"] = intent
+    nibabel.save(nibabel.Nifti1Image(np.asarray(stored.dataobj), stored.affine, stored.header), tmp_path / "d.nii")
+    theirs = sitk.DisplacementFieldTransform(sitk.ReadImage(str(tmp_path / "d.nii"), sitk.sitkVectorFloat64))
+    points = grid.to_world(np.random.default_rng(0).uniform(0, np.array(grid.shape) - 1, (50, grid.rank)))
+    expected = [theirs.TransformPoint(p[::-1].tolist())[::-1] for p in points]
+    found = read_transform(tmp_path / "d.nii", grid, grid).warp_points(points, to="moving")
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-3)
+    assert np.abs(found - points).max() > 0.3
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".h5", ".tfm"])
+def test_a_file_that_is_cut_off_is_refused(suffix, tmp_path):
+    """SimpleITK fills up a NIfTI with zeros, that is with no displacement."""
+    write_transform(TRANSFORMS["3-D"], tmp_path / f"t{suffix}")
+    whole = (tmp_path / f"t{suffix}").read_bytes()
+    (tmp_path / f"cut{suffix}").write_bytes(whole[: 2 * len(whole) // 3])
+    with pytest.raises(AcregError, match="The file must be a whole"):
+        read_transform(tmp_path / f"cut{suffix}", FIXED, MOVING)
+
+
+def _one_by_one(kind):
+    if kind == "composite":
+        parts = [sitk.Euler3DTransform((1e5, 5.0, 6.0), 0.1, 0.2, 0.3), sitk.ScaleTransform(3, (1.1, 0.9, 1.2))]
+        return sitk.CompositeTransform([sitk.TranslationTransform(3, (1.0, 2.0, 3.0)), *parts])
+    return {
+        "translation": sitk.TranslationTransform(3, (1.0, 2.0, 3.0)),
+        "scale": sitk.ScaleTransform(3, (2.0, 3.0, 4.0)),
+        "identity": sitk.Transform(3, sitk.sitkIdentity),
+        "rigid with a far centre": sitk.Euler3DTransform((1e5, 5.0, 6.0), 0.1, 0.2, 0.3, (1.0, 2.0, 3.0)),
+        "similarity": sitk.Similarity3DTransform(1.2, (0.0, 0.6, 0.8), 0.3, (1.0, 2.0, 3.0), (4.0, 5.0, 6.0)),
+    }[kind]
+
+
+@pytest.mark.parametrize(
+    "kind", ["translation", "scale", "identity", "rigid with a far centre", "similarity", "composite"]
+)
+def test_linear_transforms_of_itk(kind, tmp_path):
+    made = _one_by_one(kind)
+    sitk.WriteTransform(made, str(tmp_path / "t.tfm"))
+    points = FIXED.to_world(np.random.default_rng(0).uniform(0, FIXED.shape, (20, 3)))
+    expected = [made.TransformPoint(p[::-1].tolist())[::-1] for p in points]
+    found = read_transform(tmp_path / "t.tfm", FIXED, MOVING).warp_points(points, to="moving")
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+
+
 def test_refusals(tmp_path):
     transform = TRANSFORMS["3-D"]
     with pytest.raises(UsageError, match="Transforms are written as"):
@@ -125,6 +262,17 @@ def test_refusals(tmp_path):
         read_learn2reg(tmp_path / "image.nii.gz", FIXED, MOVING)
     with pytest.raises(AcregError, match="are 3-D"):
         write_learn2reg(TRANSFORMS["2-D"], tmp_path / "d.nii.gz")
+    one_slice = Grid((1, 20, 30))
+    with pytest.raises(AcregError, match="last axis has a single voxel .* Write .h5"):
+        write_transform(Transform(one_slice, MOVING), tmp_path / "slice.nii.gz")
+    stack = nibabel.Nifti1Image(np.zeros((4, 5, 6, 3), np.float32), np.eye(4))
+    stack.header.set_intent("vector")
+    nibabel.save(stack, tmp_path / "stack.nii.gz")
+    with pytest.raises(AcregError, match=r"has the shape \(x, y, z, 1, 3\) .*/stack.nii.gz of shape \(4, 5, 6, 3\)"):
+        read_transform(tmp_path / "stack.nii.gz", FIXED, MOVING)
+    sitk.WriteTransform(sitk.ComposeScaleSkewVersor3DTransform(), str(tmp_path / "unknown.tfm"))
+    with pytest.raises(AcregError, match="cannot be read"):
+        read_transform(tmp_path / "unknown.tfm", FIXED, MOVING)
     sitk.WriteTransform(sitk.BSplineTransform(3, 2), str(tmp_path / "b.tfm"))
     with pytest.raises(AcregError, match="with a BSplineTransform"):
         read_transform(tmp_path / "b.tfm", FIXED, MOVING)

@@ -1,0 +1,96 @@
+"""The maps of a transform as SimpleITK's objects, and back.
+
+ITK's axes and vectors are acreg's in reverse order, its vectors are in mm, and a composite applies first what was added
+to it last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from acreg.errors import AcregError
+from acreg.geometry.displacement import slabs, voxel_indices
+from acreg.geometry.grid import Grid
+from acreg.geometry.maps import Affine, Displacement, Map, Velocity
+from acreg.geometry.transform import Transform
+
+FLOAT32_MM = 1000.0
+"""Below this length float32 holds a vector to 3e-5 mm."""
+
+
+def to_itk(transform: Transform) -> sitk.CompositeTransform:
+    """The same maps as SimpleITK's transforms."""
+    composite = sitk.CompositeTransform(transform.fixed.rank)
+    for part in reversed(transform.maps):  # ITK applies first what was added last
+        if isinstance(part, Affine):
+            composite.AddTransform(affine_to_itk(part))
+        else:
+            field = part.displacement if isinstance(part, Velocity) else part
+            composite.AddTransform(sitk.DisplacementFieldTransform(field_to_itk(field)))
+    return composite
+
+
+def affine_to_itk(part: Affine) -> sitk.AffineTransform:
+    """The same map, with its centre at 0."""
+    matrix = part.matrix[:-1, :-1][::-1, ::-1]
+    return sitk.AffineTransform(matrix.ravel().tolist(), part.matrix[:-1, -1][::-1].tolist())
+
+
+def field_to_itk(part: Displacement) -> sitk.Image:
+    """The vectors in mm, float64, which is what SimpleITK takes for a transform."""
+    mm = part.in_mm(part.vectors.astype(float))
+    field = sitk.GetImageFromArray(np.ascontiguousarray(mm[..., ::-1]), isVector=True)
+    part.grid.copy_to_itk(field)
+    return field
+
+
+def whole_field(transform: Transform) -> sitk.Image:
+    """All maps as one field in mm on the fixed grid; float32 where that holds it to 3e-5 mm, else float64."""
+    fixed = transform.fixed
+    mm = np.empty((*fixed.shape, fixed.rank))
+    for part in slabs(fixed.shape):
+        points = fixed.to_world(voxel_indices(fixed.shape, part)).reshape(-1, fixed.rank)
+        mm[part] = (transform.warp_points(points, to="moving") - points)[:, ::-1].reshape(mm[part].shape)
+    if np.abs(mm).max() < FLOAT32_MM:
+        mm = mm.astype(np.float32)
+    field = sitk.GetImageFromArray(mm, isVector=True)
+    fixed.copy_to_itk(field)
+    return field
+
+
+def from_itk(found: sitk.Transform, path: Path) -> Sequence[Map]:
+    """The maps of a transform that was read from `path`, the first to be applied first.
+
+    Raises:
+        AcregError: one is neither linear nor a displacement field, or the field is empty.
+    """
+    found = found.Downcast()
+    if isinstance(found, sitk.CompositeTransform):
+        parts = [found.GetNthTransform(i) for i in reversed(range(found.GetNumberOfTransforms()))]
+        return [part for nested in parts for part in from_itk(nested, path)]
+    if isinstance(found, sitk.DisplacementFieldTransform):
+        field = found.GetDisplacementField()
+        if 0 in field.GetSize():  # what ITK makes of a text file that ends before the field's grid
+            raise AcregError(
+                f"The file must be a whole transform. Received: {path}, with a displacement field of size "
+                f"{field.GetSize()}. Get the file again."
+            )
+        grid = Grid.from_itk(field)
+        mm = sitk.GetArrayFromImage(field)[..., ::-1]
+        return [Displacement(mm @ np.linalg.inv(grid.matrix[:-1, :-1]).T, grid)]
+    if found.IsLinear():
+        rank = found.GetDimension()
+        origin = np.array(found.TransformPoint([0.0] * rank))
+        columns = [np.array(found.TransformPoint(unit.tolist())) - origin for unit in np.eye(rank)]
+        matrix = np.eye(rank + 1)
+        matrix[:-1, :-1] = np.stack(columns, axis=1)[::-1, ::-1]
+        matrix[:-1, -1] = origin[::-1]
+        return [Affine(matrix)]
+    raise AcregError(
+        f"A transform is linear, a displacement field, or made of these. Received: {path} with a {found.GetName()}. "
+        "Convert it to a displacement field, for example with SimpleITK's TransformToDisplacementField."
+    )
