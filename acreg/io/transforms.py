@@ -24,7 +24,7 @@ from acreg.geometry.maps import Affine, Displacement, Map, Velocity
 from acreg.geometry.transform import Transform
 from acreg.io.atomic import atomic_path
 from acreg.io.files import NIFTI, check_file, suffix
-from acreg.io.image import Image
+from acreg.io.image import DISPLACEMENT_MARK, Image, read_displacement
 
 COMPOSITE = (".h5", ".tfm")
 TOLERANCE = 1e-3
@@ -82,8 +82,9 @@ def read_transform(path: str | os.PathLike[str], fixed: Grid, moving: Grid) -> T
     """Read a transform that maps points of the fixed image to the moving one.
 
     Args:
-        path: an ITK transform (`.h5`, `.tfm`, `.txt`, ANTs' `0GenericAffine.mat`) or a displacement field in mm
-            (`.nii`, `.nii.gz` with vector intent: ANTs' `1Warp.nii.gz`).
+        path: an ITK transform (`.h5`, `.tfm`, `.txt`, ANTs' `0GenericAffine.mat`), a displacement field in mm
+            (`.nii`, `.nii.gz` with vector intent: ANTs' `1Warp.nii.gz`), or a field in voxels that `write_displacement`
+            wrote, whose header says so. Fields lie where their headers say, not on `fixed`.
         fixed, moving: the grids of the two images.
 
     Raises:
@@ -94,7 +95,10 @@ def read_transform(path: str | os.PathLike[str], fixed: Grid, moving: Grid) -> T
     check_file(path)
     try:
         if suffix(path) in NIFTI:
-            intent = int(nibabel.load(path).header["intent_code"])  # type: ignore[attr-defined]
+            header = nibabel.load(path).header  # type: ignore[attr-defined]
+            if bytes(header["descrip"]).startswith(DISPLACEMENT_MARK.encode()):
+                return Transform(fixed, moving, (_own_displacement(path),))
+            intent = int(header["intent_code"])
             if intent not in (1006, 1007):
                 raise AcregError(
                     "A displacement field is a NIfTI of vectors (intent 1006 or 1007). Received: "
@@ -114,6 +118,13 @@ def read_transform(path: str | os.PathLike[str], fixed: Grid, moving: Grid) -> T
             f"{fixed.rank}."
         )
     return Transform(fixed, moving, tuple(_from_itk(found, path)))
+
+
+def _own_displacement(path: Path) -> Displacement:
+    """A field that `write_displacement` wrote, on the grid of its header."""
+    vectors = read_displacement(path)
+    affine = nibabel.load(path).affine  # type: ignore[attr-defined]
+    return Displacement(vectors, Grid.from_affine(affine, vectors.shape[:-1]))
 
 
 def write_learn2reg(transform: Transform, path: str | os.PathLike[str]) -> None:
