@@ -32,6 +32,7 @@ COMMANDS = (
     "register",
     "warp",
     "jacobian",
+    "inspect",
     "evaluate",
     "compare",
     "convert",

@@ -95,7 +95,7 @@ def warp(
         found = read_points(points, grid.rank)
         moved = read_transforms(transforms, grid, grid).warp_points(found.positions, to)
         write_points(type(found)(moved, found.names, found.source), target)
-        out(f"{target}: {len(moved)} points, moved by {_lengths(moved - found.positions)}")
+        out(f"{target}: points moved: {len(moved)}, by {_lengths(moved - found.positions)}")
         return
 
     source = read_labels(labels) if labels is not None else read_image(image or Path())

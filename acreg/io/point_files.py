@@ -48,6 +48,11 @@ class Table:
     columns: dict[str, int]
     system: str = "LPS"
 
+    @property
+    def systems(self) -> list[str]:
+        """The coordinate system of each point: LPS or RAS."""
+        return [self.system] * len(self.places)
+
     @classmethod
     def parse(cls, text: str, path: Path, format_: str) -> Table:
         """The content of a file. Raises `AcregError` for what is wrong with it."""
@@ -93,8 +98,7 @@ class Table:
 
     def signs(self) -> np.ndarray:
         """`(n, 2)` or `(n, 3)`: what the coordinates are multiplied by, to LPS and back."""
-        rank = 3 if "z" in self.columns else 2
-        return np.tile(FROM_RAS[self.system][:rank], (len(self.places), 1))
+        return np.array([FROM_RAS[system][: 3 if "z" in self.columns else 2] for system in self.systems])
 
     def text(self, xyz: np.ndarray) -> str:
         """The file's text with coordinates `(n, 2)` or `(n, 3)`, in its own system, and everything else as it was."""

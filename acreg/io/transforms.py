@@ -102,7 +102,8 @@ def read_transform(path: str | os.PathLike[str], fixed: Grid, moving: Grid) -> T
             if intent not in (1006, 1007):
                 raise AcregError(
                     "A displacement field is a NIfTI of vectors (intent 1006 or 1007). Received: "
-                    f"{path} with intent {intent}. Is it an image? Learn2Reg's fields are read by read_learn2reg."
+                    f"{path} with intent {intent}. Is it an image? A field of Learn2Reg "
+                    "is read by acreg.io.transforms.read_learn2reg and made into one of these by write_transform."
                 )
             found: sitk.Transform = sitk.DisplacementFieldTransform(sitk.ReadImage(str(path), sitk.sitkVectorFloat64))
         else:
@@ -117,7 +118,7 @@ def read_transform(path: str | os.PathLike[str], fixed: Grid, moving: Grid) -> T
             f"The transform has the images' number of axes. Received: {path} with {found.GetDimension()}, images with "
             f"{fixed.rank}."
         )
-    return Transform(fixed, moving, tuple(_from_itk(found, path)))
+    return Transform(fixed, moving, tuple(from_itk(found, path)))
 
 
 def _own_displacement(path: Path) -> Displacement:
@@ -191,11 +192,16 @@ def _field_to_itk(part: Displacement) -> sitk.Image:
     return field
 
 
-def _from_itk(found: sitk.Transform, path: Path) -> Sequence[Map]:
+def from_itk(found: sitk.Transform, path: Path) -> Sequence[Map]:
+    """The maps that a SimpleITK transform is made of, in the order in which a point goes through them.
+
+    Raises:
+        AcregError: a part is neither linear nor a displacement field; `path` says where it came from.
+    """
     found = found.Downcast()
     if isinstance(found, sitk.CompositeTransform):
         parts = [found.GetNthTransform(i) for i in reversed(range(found.GetNumberOfTransforms()))]
-        return [part for nested in parts for part in _from_itk(nested, path)]
+        return [part for nested in parts for part in from_itk(nested, path)]
     if isinstance(found, sitk.DisplacementFieldTransform):
         field = found.GetDisplacementField()
         grid = Grid.from_itk(field)

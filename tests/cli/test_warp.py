@@ -100,7 +100,7 @@ def test_points_go_to_the_moving_image_as_in_simpleitk_and_back(files, tmp_path,
     expected = [as_itk(files).TransformPoint(p[::-1].tolist()) for p in given]
     np.testing.assert_allclose(moved, expected, rtol=0, atol=1e-4)
     lengths = np.linalg.norm(moved - given[:, ::-1], axis=1)
-    assert f"3 points, moved by {lengths.mean():.2f} mm on average" in capsys.readouterr().out
+    assert f"points moved: 3, by {lengths.mean():.2f} mm on average" in capsys.readouterr().out
 
     assert warp(files, tmp_path / "f.mrk.json", "--points", str(tmp_path / "m.csv"), "--to", "fixed") == 0
     markup = json.loads((tmp_path / "f.mrk.json").read_text())["markups"][0]
