@@ -159,7 +159,7 @@ def _dicom(folder: Path) -> dict[str, Any] | None:
     """The series in a folder, if there are DICOM files in it. No patient's data are read."""
     import SimpleITK as sitk
 
-    if not any(is_readable_format(file) and _is_dicom(file) for file in sorted(folder.iterdir()) if file.is_file()):
+    if not any(_is_dicom(file) for file in sorted(folder.iterdir()) if file.is_file()):
         return None
     series = []
     for identity in sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder)):

@@ -106,7 +106,7 @@ def _itk(path: Path) -> dict[str, Any]:
         reader.SetFileName(str(path))
         reader.ReadImageInformation()
         facts = {
-            "format": reader.GetImageIO().removesuffix("ImageIO"),
+            "format": sitk.ImageFileReader.GetImageIOFromFileName(str(path)).removesuffix("ImageIO"),
             "stored_as": sitk.GetPixelIDValueAsString(reader.GetPixelID()),
         }
         rank, channels = reader.GetDimension(), reader.GetNumberOfComponents()
@@ -132,7 +132,8 @@ def _shape(shape: tuple[int, ...]) -> dict[str, Any]:
 
 def _place(grid: Grid) -> dict[str, Any]:
     """Spacing, origin and orientation, all for the axes (x, y, z) as they lie in the file."""
-    import nibabel
+    from nibabel.affines import obliquity
+    from nibabel.orientations import aff2axcodes
 
     axes = "xyz"[: grid.rank]
     facts: dict[str, Any] = {
@@ -141,10 +142,10 @@ def _place(grid: Grid) -> dict[str, Any]:
     }
     if grid.rank == 3:
         affine = grid.affine()
-        code = "".join(nibabel.aff2axcodes(affine))
+        code = "".join(aff2axcodes(affine))
         facts["orientation_towards"] = code
         facts["orientation_from"] = code.translate(OPPOSITE)
-        facts["oblique_degrees"] = float(np.degrees(nibabel.affines.obliquity(affine).max()))
+        facts["oblique_degrees"] = float(np.degrees(obliquity(affine).max()))
     return facts
 
 
@@ -179,8 +180,8 @@ def _kind(array: np.ndarray) -> str:
     for axis in range(array.ndim):
         one, other = (np.delete(array, drop, axis) for drop in (0, -1))
         seen = (one != background) | (other != background)
-        counted += np.count_nonzero(seen)
-        same += np.count_nonzero((one == other) & seen)
+        counted += int(np.count_nonzero(seen))
+        same += int(np.count_nonzero((one == other) & seen))
     shared = same > SHARED * counted or len(values) <= 2
     return "labels (a guess by their values)" if shared else "image (a guess by its values)"
 

@@ -66,7 +66,8 @@ def _label(name: str) -> str:
     """`spacing_xyz_mm` as `spacing (x, y, z; mm)`."""
     if name in LABELS:
         return LABELS[name]
-    words, notes = name.split("_"), []
+    words = name.split("_")
+    notes: list[str] = []
     while len(words) > 1 and words[-1] in AXES + UNITS:
         word = words.pop()
         notes.insert(0, ", ".join(word) if word in AXES else word)

@@ -84,7 +84,7 @@ def _simplex_volumes(u: np.ndarray, rank: int) -> Iterator[np.ndarray]:
     if rank == 3:
         # The tetrahedron in the middle of either cut, a third of the cell: from one corner across the faces.
         for corner in ((0, 0, 0), (1, 1, 1)):
-            across = []
+            across: list[np.ndarray] = []
             for d in range(3):
                 first, second = (d + 1) % 3, (d + 2) % 3
                 turned = tuple(1 - c if axis == first else c for axis, c in enumerate(corner))
