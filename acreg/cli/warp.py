@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -61,19 +61,22 @@ def warp(
       acreg warp --transform t.h5 --inverse --reference moving.nii.gz --image fixed.nii.gz --out back.nii.gz
     """
     from acreg.applications.warping import check_new, read_transforms, share_inside
-    from acreg.io import read_image, read_labels, read_points, write_image, write_points
+    from acreg.io import Points, read_image, read_labels, read_points, write_image, write_points
     from acreg.io.files import check_writable
     from acreg.io.point_files import check_points_format
 
-    given = [name for name, path in (("--image", image), ("--labels", labels), ("--points", points)) if path]
+    options = (("--image", image), ("--labels", labels), ("--points", points))
+    given = [(option, path) for option, path in options if path is not None]
     if len(given) != 1:
         raise UsageError(
-            f"One thing is warped at a time. Received: {' and '.join(given) or 'nothing to warp'}. Give one of "
-            "--image, --labels and --points."
+            "One thing is warped at a time. Received: "
+            f"{' and '.join(option for option, _ in given) or 'nothing to warp'}. Give one of --image, --labels and "
+            "--points."
         )
+    option, path = given[0]
     if (to is None) == (points is not None):
         raise UsageError(
-            f"Points have a direction, images have none. Received: {given[0]} "
+            f"Points have a direction, images have none. Received: {option} "
             f"{'without --to' if to is None else f'with --to {to}'}. Say with --points whether they go --to fixed or "
             "--to moving."
         )
@@ -81,7 +84,7 @@ def warp(
         raise UsageError("Points are taken either way by --to. Received: --points with --inverse. Leave out --inverse.")
     if interpolation is not None and labels is None:
         raise UsageError(
-            f"Interpolation is chosen for labels; images are warped linearly. Received: {given[0]} with "
+            f"Interpolation is chosen for labels; images are warped linearly. Received: {option} with "
             f"--interpolation {interpolation}. Leave it out, or give --labels."
         )
     if points is not None:
@@ -91,14 +94,14 @@ def warp(
     check_new(target, overwrite)
     grid = read_image(reference).grid
 
-    if points is not None and to is not None:
-        found = read_points(points, grid.rank)
+    if to is not None:
+        found = read_points(path, grid.rank)
         moved = read_transforms(transforms, grid, grid).warp_points(found.positions, to)
-        write_points(type(found)(moved, found.names, found.source), target)
+        write_points(Points(moved, found.names, found.source), target)
         out(f"{target}: points moved: {len(moved)}, by {_lengths(moved - found.positions)}")
         return
 
-    source = read_labels(labels) if labels is not None else read_image(image or Path())
+    source = read_image(path) if labels is None else read_labels(path)
     if inverse:
         transform = read_transforms(transforms, source.grid, grid).inverse()
         note(f"The inverse misses by {transform.residual:.2g} voxels at most.")
@@ -115,7 +118,7 @@ def warp(
         note("Nothing of it is seen: do the transform and its direction belong to these two images?")
 
 
-def _lengths(vectors) -> str:  # type: ignore[no-untyped-def]
+def _lengths(vectors: Any) -> str:
     """Mean and largest length of vectors `(n, rank)`."""
     lengths = (vectors**2).sum(axis=1) ** 0.5
     return f"{lengths.mean():.2f} mm on average, {lengths.max():.2f} mm at most"
