@@ -24,7 +24,20 @@ from acreg import __version__
 from acreg.cli import _logs, console
 from acreg.errors import AcregError
 
-COMMANDS = ("demo", "doctor", "data", "train", "register", "evaluate", "compare", "convert", "plausibility")
+COMMANDS = (
+    "demo",
+    "doctor",
+    "data",
+    "train",
+    "register",
+    "warp",
+    "jacobian",
+    "inspect",
+    "evaluate",
+    "compare",
+    "convert",
+    "plausibility",
+)
 
 
 class Commands(TyperGroup):

@@ -1,8 +1,9 @@
 """Grids, transforms and what one does with displacements, in NumPy."""
 
-from acreg.geometry.displacement import folding, jacobian_determinant, warp_array
+from acreg.geometry.displacement import jacobian_determinant, warp_array
 from acreg.geometry.grid import Grid
 from acreg.geometry.maps import Affine, Displacement, Velocity
+from acreg.geometry.regularity import folding
 from acreg.geometry.resize import resize_displacement, resize_image, resize_labels, sample_image, sample_labels
 from acreg.geometry.transform import Transform
 

@@ -1,8 +1,9 @@
-"""What a displacement does: warping of arrays, its Jacobian determinant, its folding."""
+"""What a displacement does: warping of arrays, its Jacobian determinant."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
@@ -10,7 +11,6 @@ from scipy import ndimage
 from acreg.errors import AcregError
 
 SLAB_VOXELS = 1 << 19  # voxels worked on at a time, so that float64 temporaries stay small in 3-D
-LOG_FLOOR = 1e-9
 
 
 def warp_array(array: np.ndarray, displacement: np.ndarray, order: int = 1) -> np.ndarray:
@@ -51,9 +51,9 @@ def voxel_indices(shape: tuple[int, ...], part: slice = slice(None)) -> np.ndarr
     return np.moveaxis(indices, 0, -1)
 
 
-def slabs(shape: tuple[int, ...]) -> Iterator[slice]:
-    """Cut the first axis into parts of about `SLAB_VOXELS` voxels."""
-    rows = max(1, SLAB_VOXELS // max(1, int(np.prod(shape[1:]))))
+def slabs(shape: tuple[int, ...], voxels: int | None = None) -> Iterator[slice]:
+    """Cut the first axis into parts of about `voxels` (`SLAB_VOXELS` if left out) voxels."""
+    rows = max(1, (voxels or SLAB_VOXELS) // max(1, int(np.prod(shape[1:]))))
     for start in range(0, shape[0], rows):
         yield slice(start, min(start + rows, shape[0]))
 
@@ -83,31 +83,11 @@ def jacobian_determinant(displacement: np.ndarray) -> np.ndarray:
         if part.stop - part.start + before + after < 2:
             before = 1
         rows = displacement[part.start - before : part.stop + after].astype(np.float64)
-        determinant = _determinant(rows, rank)
-        result[part] = determinant[before : before + part.stop - part.start]
+        j = [list(np.gradient(rows[..., d])) for d in range(rank)]
+        for d in range(rank):
+            j[d][d] = j[d][d] + 1.0
+        result[part] = determinant(j)[before : before + part.stop - part.start]
     return result
-
-
-def folding(displacement: np.ndarray) -> dict[str, float]:
-    """How far a displacement is from being one-to-one.
-
-    With `det` the Jacobian determinant of `p -> p + u(p)` (central differences inside, one-sided at the border) over
-    all voxels of the grid:
-
-    - `folded_percent` = 100 * (number of voxels with `det <= 0`) / (number of voxels);
-    - `sd_log_j` = standard deviation (population) of `log(max(det, 1e-9))`, without unit.
-
-    The identity has 0 and 0. Values that are not numbers count as folded.
-
-    Args:
-        displacement: `(*spatial, rank)`, voxels.
-
-    Raises:
-        AcregError: as `jacobian_determinant`.
-    """
-    determinant = jacobian_determinant(displacement)
-    folded = 100.0 * float(np.mean(~(determinant > 0)))
-    return {"folded_percent": folded, "sd_log_j": float(np.std(np.log(np.maximum(determinant, LOG_FLOOR))))}
 
 
 def check_displacement(displacement: np.ndarray) -> int:
@@ -121,12 +101,9 @@ def check_displacement(displacement: np.ndarray) -> int:
     return rank
 
 
-def _determinant(rows: np.ndarray, rank: int) -> np.ndarray:
-    """Determinant of I + du/dp, multiplied out (fast, and the same for 2-D and 3-D)."""
-    j = [list(np.gradient(rows[..., d])) for d in range(rank)]
-    for d in range(rank):
-        j[d][d] = j[d][d] + 1.0
-    if rank == 2:
+def determinant(j: Sequence[Any]) -> np.ndarray:
+    """The determinant of 2x2 or 3x3 matrices whose entries `j[row][column]` are arrays, multiplied out: fast."""
+    if len(j) == 2:
         return j[0][0] * j[1][1] - j[0][1] * j[1][0]
     return (
         j[0][0] * (j[1][1] * j[2][2] - j[1][2] * j[2][1])

@@ -11,9 +11,10 @@ import numpy as np
 from scipy import ndimage
 
 from acreg.errors import AcregError, UsageError
-from acreg.geometry.displacement import folding, jacobian_determinant, slabs, voxel_indices
+from acreg.geometry.displacement import jacobian_determinant, slabs, voxel_indices
 from acreg.geometry.grid import Grid
 from acreg.geometry.maps import Affine, Displacement, Map
+from acreg.geometry.regularity import folding
 
 if TYPE_CHECKING:
     from acreg.io.image import Image
@@ -164,7 +165,7 @@ class Transform:
         return jacobian_determinant(self.displacement)
 
     def folding(self) -> dict[str, float]:
-        """`folded_percent` and `sd_log_j` of T on the fixed grid: see `acreg.geometry.folding`."""
+        """Folding and smoothness of T on the fixed grid: see `acreg.geometry.folding`."""
         return folding(self.displacement)
 
     def _map(self, points: np.ndarray) -> np.ndarray:

@@ -1,17 +1,21 @@
-"""Reading and writing of images, labels and displacements."""
+"""Reading and writing of images, labels, displacements and points."""
 
 from acreg.io.atomic import atomic_path, require_space
 from acreg.io.image import Image, read_displacement, read_image, read_labels, write_displacement, write_image
+from acreg.io.points import Points, read_points, write_points
 from acreg.io.preprocessing import Preprocessing
 
 __all__ = [
     "Image",
+    "Points",
     "Preprocessing",
     "atomic_path",
     "read_displacement",
     "read_image",
     "read_labels",
+    "read_points",
     "require_space",
     "write_displacement",
     "write_image",
+    "write_points",
 ]

@@ -27,7 +27,7 @@ from acreg.geometry.maps import Affine, Displacement
 from acreg.geometry.transform import Transform
 from acreg.io.atomic import atomic_path, require_space
 from acreg.io.files import NIFTI, check_file, decoding, suffix
-from acreg.io.image import Image
+from acreg.io.image import DISPLACEMENT_MARK, Image, read_displacement
 from acreg.io.itk import affine_to_itk, from_itk, to_itk, whole_field
 from acreg.io.volumes import nifti_affine
 
@@ -107,8 +107,9 @@ def read_transform(path: str | os.PathLike[str], fixed: Grid, moving: Grid) -> T
     `read_transform(warp, fixed, fixed).compose(read_transform(affine, fixed, moving))`.
 
     Args:
-        path: an ITK transform (`.h5`, `.tfm`, `.txt`, ANTs' `0GenericAffine.mat`) or a displacement field in mm
-            (`.nii`, `.nii.gz` with vector intent: ANTs' `1Warp.nii.gz`).
+        path: an ITK transform (`.h5`, `.tfm`, `.txt`, ANTs' `0GenericAffine.mat`), a displacement field in mm
+            (`.nii`, `.nii.gz` with vector intent: ANTs' `1Warp.nii.gz`), or a field in voxels that `write_displacement`
+            wrote, whose header says so. Fields lie where their headers say, not on `fixed`.
         fixed, moving: the grids of the two images.
 
     Raises:
@@ -228,11 +229,15 @@ def _read_field(path: Path) -> Displacement:
     """A displacement field in NIfTI. By nibabel, because ITK fills up a file that is cut off with zeros."""
     with decoding(path):
         image: Any = nibabel.load(path)
+        if bytes(image.header["descrip"]).startswith(DISPLACEMENT_MARK.encode()):
+            vectors = read_displacement(path)
+            return Displacement(vectors, Grid.from_affine(nifti_affine(image), vectors.shape[:-1]))
         intent = int(image.header["intent_code"])
         if intent not in (VECTOR, DISPLACEMENT):
             raise AcregError(
                 "A displacement field is a NIfTI of vectors (intent 1006 or 1007). Received: "
-                f"{path} with intent {intent}. Is it an image? Learn2Reg's fields are read by read_learn2reg."
+                f"{path} with intent {intent}. Is it an image? A field of Learn2Reg "
+                "is read by acreg.io.transforms.read_learn2reg and made into one of these by write_transform."
             )
         stored = np.asanyarray(image.dataobj)
         rank = stored.shape[-1]

@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 
 from acreg.errors import AcregError, UsageError
 from acreg.geometry import Affine, Displacement, Grid, Transform, Velocity
-from acreg.io import Image, transforms, write_image
+from acreg.io import Image, transforms, write_displacement, write_image
 from acreg.io.itk import to_itk
 from acreg.io.transforms import read_learn2reg, read_transform, write_learn2reg, write_transform
 
@@ -128,6 +128,19 @@ def test_the_check_uses_the_image_that_is_given(tmp_path):
     image = Image(np.random.default_rng(0).random(MOVING.shape), MOVING, name="head.nii.gz")
     write_transform(TRANSFORMS["3-D"], tmp_path / "t.h5", image)
     assert json.loads((tmp_path / "t.h5.check.json").read_text())["image"] == "head.nii.gz"
+
+
+@pytest.mark.parametrize("grid", [FIXED, FLAT], ids=["3-D", "2-D"])
+def test_acreg_s_own_field_is_known_by_its_header_and_not_taken_for_mm(grid, tmp_path):
+    vectors = field(grid)
+    write_displacement(vectors, grid, tmp_path / "displacement.nii.gz")
+    other = Grid((3,) * grid.rank)  # a field lies where its header says
+    again = read_transform(tmp_path / "displacement.nii.gz", other, other)
+    points = grid.to_world(np.random.default_rng(3).uniform(0, np.array(grid.shape) - 1, (100, grid.rank)))
+    expected = Transform(grid, grid, (Displacement(vectors, grid),)).warp_points(points, to="moving")
+    assert np.abs(expected - points).max() > 0.5
+    # Headers hold 32-bit numbers: the origin at -1e5 is 0.004 mm off.
+    np.testing.assert_allclose(again.warp_points(points, to="moving"), expected, rtol=0, atol=5e-3)
 
 
 def test_learn2reg(tmp_path):

@@ -1,0 +1,185 @@
+"""What a file or folder is, as far as acreg has to do with it."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from acreg.applications.inspection_images import inspect_image
+from acreg.applications.inspection_transforms import inspect_transform
+from acreg.errors import AcregError, UsageError
+from acreg.io.files import check_file, is_readable_format, suffix
+from acreg.io.point_files import FORMATS as POINTS
+from acreg.io.points import read_points
+from acreg.io.preprocessing import Preprocessing
+
+TRANSFORMS = (".h5", ".hdf5", ".tfm", ".txt", ".mat", ".xfm")
+RECIPES = (".yaml", ".yml")
+
+
+def inspect(path: Path) -> dict[str, Any]:
+    """What a file or folder is.
+
+    Args:
+        path: an image, a displacement field, an ITK transform, points, a manifest, a recipe; or the folder of a preset,
+            of a prepared dataset, or of DICOM files.
+
+    Returns:
+        `kind`, in words, then facts by name: plain values, lists of them, and lists of such dictionaries. What ends in
+        `_xyz` is in ITK's order and LPS, in `_zyx` in array-axis order; units stand last: `spacing_xyz_mm`.
+
+    Raises:
+        AcregError: there is no such file, it is damaged, or it is none of these.
+    """
+    path = Path(path)
+    found = _folder(path) if path.is_dir() else _file(path)
+    if found is None:
+        raise AcregError(
+            "What can be inspected is an image (PNG, TIFF, JPEG, NIfTI, NRRD, MetaImage, DICOM), a displacement field, "
+            f"an ITK transform ({', '.join(TRANSFORMS)}), points ({', '.join(POINTS)}), a manifest CSV, a recipe YAML, "
+            f"or the folder of a preset, a dataset or DICOM files. Received: {path}, which is none of these. Check its "
+            "name, or convert it."
+        )
+    return found
+
+
+def _file(path: Path) -> dict[str, Any] | None:
+    if path.name.lower().endswith(POINTS):
+        return _table(path) if suffix(path) == ".csv" else _points(path)
+    if suffix(path) in RECIPES:
+        return _recipe(path)
+    if suffix(path) in TRANSFORMS:
+        return inspect_transform(path)
+    return inspect_image(path) if not path.exists() or is_readable_format(path) else None
+
+
+def _folder(path: Path) -> dict[str, Any] | None:
+    if (path / "config.json").is_file() and (path / "preprocessing.json").is_file():
+        return _preset(path)
+    if (path / "manifest.csv").is_file():
+        return _manifest(path / "manifest.csv")
+    return _dicom(path)
+
+
+def _points(path: Path) -> dict[str, Any]:
+    points = read_points(path)
+    low, high = points.positions.min(axis=0), points.positions.max(axis=0)
+    axes = "xyz"[: points.positions.shape[1]]
+    return {
+        "kind": "points",
+        "format": path.name.lower()[path.name.index(".") :],
+        "coordinate_system": " and ".join(sorted(set(points.source.systems))) if points.source else "LPS",
+        "points": len(points.positions),
+        "names": [name for name in points.names if name],
+        f"lowest_{axes}_mm": low[::-1].tolist(),
+        f"highest_{axes}_mm": high[::-1].tolist(),
+    }
+
+
+def _table(path: Path) -> dict[str, Any] | None:
+    """A CSV: a manifest, or points."""
+    check_file(path)
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            header = {cell.strip().lower() for cell in next(csv.reader(file), [])}
+    except (UnicodeDecodeError, csv.Error):
+        return None
+    if {"subject", "image"} <= header:
+        return _manifest(path)
+    return _points(path) if {"x", "y"} <= header else None
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    from acreg.data.records import SPLITS, read_info, read_records
+
+    records = read_records(path)
+    splits = Counter(record.split for record in records)
+    facts: dict[str, Any] = {
+        "kind": "manifest of a dataset",
+        "subjects": len(records),
+        **{name: splits[name] for name in SPLITS},
+        "with_labels": sum(record.labels is not None for record in records),
+        "first_image": str(records[0].image),
+    }
+    if (path.parent / "dataset.json").is_file():
+        info = read_info(path.parent / "dataset.json")
+        facts |= {"name": info.name, "labels": [f"{value} {name}" for value, name in info.labels.items()]}
+    return facts
+
+
+def _recipe(path: Path) -> dict[str, Any]:
+    from acreg.experiments.recipe import load_recipe
+
+    check_file(path)
+    try:
+        recipe = load_recipe(path)
+    except UsageError as error:
+        raise AcregError(
+            f"A YAML file that acreg knows is a recipe. Received: {path}, which is none. {error}"
+        ) from error
+    return {
+        "kind": "recipe of a training",
+        "name": recipe.name,
+        "description": recipe.description,
+        "model": recipe.model.class_name,
+        "dataset": recipe.data.dataset,
+        "shape": list(recipe.data.shape),
+        "steps": recipe.training.steps,
+        "batch_size": recipe.training.batch_size,
+        "seed": recipe.seed,
+    }
+
+
+def _preset(folder: Path) -> dict[str, Any]:
+    try:
+        content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        facts = {"class": str(content["class"]), "acreg": str(content["acreg"]), "rank": content["config"].get("rank")}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise AcregError(
+            f"A preset's config.json is JSON with `class`, `acreg` and `config`. Received: {folder / 'config.json'}, "
+            f"which is not ({error}). Get the whole folder again."
+        ) from error
+    preprocessing = Preprocessing.from_json(folder / "preprocessing.json")
+    names = [f"{value} {preprocessing.label_names.get(value, '')}".strip() for value in preprocessing.label_values]
+    weights = folder / "model.weights.h5"
+    return {
+        "kind": "preset",
+        **{name: fact for name, fact in facts.items() if fact is not None},
+        "shape": list(preprocessing.shape),
+        "intensity": preprocessing.intensity,
+        "labels": names,
+        "weights": f"{weights.stat().st_size / 2**20:.1f} MiB" if weights.is_file() else "missing: model.weights.h5",
+    }
+
+
+def _dicom(folder: Path) -> dict[str, Any] | None:
+    """The series in a folder, if there are DICOM files in it. No patient's data are read."""
+    import SimpleITK as sitk
+
+    if not any(_is_dicom(file) for file in sorted(folder.iterdir()) if file.is_file()):
+        return None
+    series = []
+    for identity in sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder)):
+        files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), identity)
+        reader = sitk.ImageFileReader()
+        reader.SetFileName(files[0])
+        reader.ReadImageInformation()
+        tags = {"modality": "0008|0060", "description": "0008|103e"}
+        series.append(
+            {
+                **{name: reader.GetMetaData(tag).strip() for name, tag in tags.items() if reader.HasMetaDataKey(tag)},
+                "files": len(files),
+                "size_xy": list(reader.GetSize()[:2]),
+                "spacing_xy_mm": list(reader.GetSpacing()[:2]),
+                "series": identity,
+            }
+        )
+    return {"kind": "folder of DICOM files", "series": series}
+
+
+def _is_dicom(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(132)[128:] == b"DICM"

@@ -1,0 +1,124 @@
+"""`acreg warp`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from acreg.cli.console import note, out
+from acreg.errors import UsageError
+
+
+def warp(
+    transforms: Annotated[
+        list[Path],
+        typer.Option(
+            "--transform", help="Transform file; several are applied one after the other.", show_default=False
+        ),
+    ],
+    reference: Annotated[Path, typer.Option(help="The fixed image: results lie on its grid.", show_default=False)],
+    target: Annotated[
+        Path, typer.Option("--out", help="File to write; its suffix gives the format.", show_default=False)
+    ],
+    image: Annotated[Path | None, typer.Option(help="Moving image to warp.", show_default=False)] = None,
+    labels: Annotated[Path | None, typer.Option(help="Labels of the moving image to warp.", show_default=False)] = None,
+    points: Annotated[
+        Path | None, typer.Option(help="Points to move: .csv, .fcsv or .mrk.json.", show_default=False)
+    ] = None,
+    to: Annotated[
+        Literal["fixed", "moving"] | None, typer.Option(help="Where points go; needed with --points.")
+    ] = None,
+    interpolation: Annotated[
+        Literal["linear", "nearest"] | None,
+        typer.Option(help="Of labels; linear, the default, takes the label with the largest weight."),
+    ] = None,
+    inverse: Annotated[
+        bool,
+        typer.Option("--inverse", help="Invert the transform: the reference is then the moving image."),
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
+) -> None:
+    """Apply a transform to an image, to labels or to points.
+
+    Transforms are ITK's (.h5, .tfm, .txt, the .mat of ANTs), displacement fields in mm (ANTs' 1Warp.nii.gz), and
+    acreg's displacement.nii.gz. Several are given in the order in which a point of the fixed image goes through them,
+    which is the order of antsApplyTransforms: the deformation, then the affine. The image is resampled once, linearly.
+
+    Images are warped from the moving space onto the reference. Points have a direction: --to moving takes points of the
+    fixed image to the moving one, --to fixed takes points of the moving image to where the warped image shows them.
+
+    Points are in mm. A CSV has the columns x,y,z (x,y in 2-D) in LPS, as in ITK and ANTs; further columns are kept. The
+    markups of 3D Slicer say themselves whether they are LPS or RAS.
+
+    \b
+    Examples:
+      acreg warp --transform t.h5 --reference fixed.nii.gz --image moving.nii.gz --out warped.nii.gz
+      acreg warp --transform 1Warp.nii.gz --transform 0GenericAffine.mat --reference fixed.nii.gz \\
+        --labels moving_labels.nii.gz --out warped_labels.nii.gz
+      acreg warp --transform t.h5 --reference fixed.nii.gz --points moving.mrk.json --to fixed --out warped.mrk.json
+      acreg warp --transform t.h5 --inverse --reference moving.nii.gz --image fixed.nii.gz --out back.nii.gz
+    """
+    from acreg.applications.warping import check_new, read_transforms, share_inside
+    from acreg.io import Points, read_image, read_labels, read_points, write_image, write_points
+    from acreg.io.files import check_writable
+    from acreg.io.point_files import check_points_format
+
+    options = (("--image", image), ("--labels", labels), ("--points", points))
+    given = [(option, path) for option, path in options if path is not None]
+    if len(given) != 1:
+        raise UsageError(
+            "One thing is warped at a time. Received: "
+            f"{' and '.join(option for option, _ in given) or 'nothing to warp'}. Give one of --image, --labels and "
+            "--points."
+        )
+    option, path = given[0]
+    if (to is None) == (points is not None):
+        raise UsageError(
+            f"Points have a direction, images have none. Received: {option} "
+            f"{'without --to' if to is None else f'with --to {to}'}. Say with --points whether they go --to fixed or "
+            "--to moving."
+        )
+    if inverse and points is not None:
+        raise UsageError("Points are taken either way by --to. Received: --points with --inverse. Leave out --inverse.")
+    if interpolation is not None and labels is None:
+        raise UsageError(
+            f"Interpolation is chosen for labels; images are warped linearly. Received: {option} with "
+            f"--interpolation {interpolation}. Leave it out, or give --labels."
+        )
+    if points is not None:
+        check_points_format(target)
+    else:
+        check_writable(target)
+    check_new(target, overwrite)
+    grid = read_image(reference).grid
+
+    if to is not None:
+        found = read_points(path, grid.rank)
+        moved = read_transforms(transforms, grid, grid).warp_points(found.positions, to)
+        write_points(Points(moved, found.names, found.source), target)
+        out(f"{target}: points moved: {len(moved)}, by {_lengths(moved - found.positions)}")
+        return
+
+    source = read_image(path) if labels is None else read_labels(path)
+    if inverse:
+        transform = read_transforms(transforms, source.grid, grid).inverse()
+        note(f"The inverse misses by {transform.residual:.2g} voxels at most.")
+    else:
+        transform = read_transforms(transforms, grid, source.grid)
+    warped = (
+        transform.warp_image(source) if labels is None else transform.warp_labels(source, interpolation or "linear")
+    )
+    write_image(warped, target)
+    shape = " x ".join(map(str, warped.grid.shape[::-1]))
+    inside = 100 * share_inside(transform, source)
+    out(f"{target}: {shape} voxels, {inside:.1f} % of which look inside of {source.name}")
+    if inside == 0:
+        note("Nothing of it is seen: do the transform and its direction belong to these two images?")
+
+
+def _lengths(vectors: Any) -> str:
+    """Mean and largest length of vectors `(n, rank)`."""
+    lengths = (vectors**2).sum(axis=1) ** 0.5
+    return f"{lengths.mean():.2f} mm on average, {lengths.max():.2f} mm at most"
