@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 import acreg
-from acreg.applications.registration import RESULT_NAMES, Method, Unregistered, register_pair, save_registration
+from acreg.applications.registration import RESULT_NAMES, SAVED, Method, Unregistered, register_pair, save_registration
 from acreg.data.manifest import Dataset
 from acreg.data.pairs import fixed_pairs
 from acreg.errors import AcregError, UsageError
@@ -24,7 +24,6 @@ from acreg.io import Image, atomic_path
 from acreg.metrics import label_metrics
 from acreg.report.results import MethodResult, PairScores, pair_folder, safe_name, write_method
 
-SAVE = ("labels", "displacement", "images")
 KEPT_WORST = 6
 """The displacements of so many worst pairs are always saved: the report draws them."""
 
@@ -134,7 +133,7 @@ def evaluate(
         split: for the record.
         pairs: (fixed, moving) subject names, the same for every method.
         out: folder; a folder with results on other pairs is refused.
-        save: any of "labels", "displacement", "images": written to `out/<method>/<fixed>__<moving>/`.
+        save: any of `SAVED` (see `save_registration`): written to `out/<method>/<fixed>__<moving>/`.
         settings: recorded in `summary.json` under "settings" (the seed, the request for pairs).
         overwrite: replace results that are there.
         progress: called with (text, done, total).
@@ -143,9 +142,9 @@ def evaluate(
         UsageError: unknown `save`, names that do not differ.
         AcregError: results are there already, data cannot be read.
     """
-    unknown = sorted(set(save) - set(SAVE))
+    unknown = sorted(set(save) - set(SAVED))
     if unknown:
-        raise UsageError(f"What can be saved is {', '.join(SAVE)}. Received: {', '.join(unknown)}. Correct --save.")
+        raise UsageError(f"What can be saved is {', '.join(SAVED)}. Received: {', '.join(unknown)}. Correct --save.")
     folders = [out / safe_name(method.name) for method in methods]
     if len({str(folder).lower() for folder in folders}) < len(folders):
         names = ", ".join(method.name for method in methods)

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from acreg.errors import AcregError
 from acreg.geometry import Transform
 from acreg.io import Image, write_displacement, write_image
+from acreg.io.transforms import write_transform
 from acreg.report.drawing import unregistered, view_pair
 from acreg.report.preview import write_preview
 
@@ -20,8 +21,12 @@ RESULT_NAMES = (
     "warped_labels.png",
     "warped_labels.nii.gz",
     "displacement.nii.gz",
+    "transform.h5",
+    "transform.h5.check.json",
     "preview.png",
 )
+SAVED = ("labels", "displacement", "transform", "images")
+"""What can be saved of a registered pair."""
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff")
 
 
@@ -50,18 +55,20 @@ class PresetMethod:
 
     Args:
         model: the name of a shipped preset or a preset's folder.
-        name: what tables call it; the preset's name if left out.
+        name: what tables call it; the preset's name if left out, followed by "-refined" where it is refined.
+        refine: at most so many steps of refinement for each pair, see `RegistrationModel.refine`.
 
     Raises:
         AcregError: the preset cannot be loaded, or does not register (an autoencoder).
     """
 
-    def __init__(self, model: str, name: str = "") -> None:
+    def __init__(self, model: str, name: str = "", refine: int = 0) -> None:
         from acreg.models import from_preset
 
         self._model: Any = from_preset(model)
         self.preset = model
-        self.name = name or preset_name(model)
+        self.refine = refine
+        self.name = name or preset_name(model) + ("-refined" if refine else "")
         if not hasattr(self._model, "register"):
             raise AcregError(
                 f"A model that registers is needed. Received: {model}, a {type(self._model).__name__}. "
@@ -70,6 +77,8 @@ class PresetMethod:
 
     def register(self, fixed: Image, moving: Image) -> Transform:
         """Register with the model."""
+        if self.refine:
+            return self._model.refine(fixed, moving, self.refine)
         return self._model.register(fixed, moving)
 
 
@@ -119,12 +128,13 @@ def save_registration(
     moving: Image,
     moving_labels: Image | None = None,
     fixed_labels: Image | None = None,
-    what: Collection[str] = ("images", "labels", "displacement"),
+    what: Collection[str] = SAVED,
 ) -> list[Path]:
-    """Write warped.*, preview.png (`images`), warped_labels.* (`labels`) and displacement.nii.gz into `folder`.
+    """Write warped.*, preview.png (`images`), warped_labels.* (`labels`), displacement.nii.gz and transform.h5.
 
-    Pictures are written as the kind of file that the moving image (the labels) came from; see `result_name`. Each
-    file appears whole or not at all.
+    The transform is what other programs open (`acreg.io.transforms`), with the record of its check beside it. Pictures
+    are written as the kind of file that the moving image (the labels) came from; see `result_name`. Each file appears
+    whole or not at all.
     """
     written = []
 
@@ -135,6 +145,9 @@ def save_registration(
     rank = fixed.grid.rank
     if "displacement" in what:
         write_displacement(result.transform.displacement, fixed.grid, path("displacement.nii.gz"))
+    if "transform" in what:
+        write_transform(result.transform, path("transform.h5"), moving)
+        written.append(folder / "transform.h5.check.json")
     if "labels" in what and result.warped_labels is not None:
         source = moving_labels.name if moving_labels is not None else ""
         write_image(result.warped_labels, path(result_name("warped_labels", source, rank)))

@@ -28,7 +28,12 @@ def evaluate(
         str, typer.Option(help="2N (twice the number of subjects), a number, or a CSV file with columns fixed,moving.")
     ] = "2N",
     seed: Annotated[int, typer.Option(min=0, help="Seed of the draw of pairs.")] = 0,
-    save: Annotated[str, typer.Option(help="What to save of every pair, any of labels,displacement,images.")] = "",
+    refine: Annotated[
+        int, typer.Option(min=0, help="Steps of refinement for each pair, at most; 0 is none.", metavar="STEPS")
+    ] = 0,
+    save: Annotated[
+        str, typer.Option(help="What to save of every pair, any of labels,displacement,transform,images.")
+    ] = "",
     unregistered: Annotated[
         bool, typer.Option("--unregistered/--no-unregistered", help="Add a row for no registration.")
     ] = True,
@@ -64,9 +69,8 @@ def evaluate(
         if request == Unregistered.name:
             unregistered = True
         else:
-            methods.append(
-                PresetMethod(preset, name) if found and name and not Path(request).exists() else PresetMethod(request)
-            )
+            named = found and name and not Path(request).exists()
+            methods.append(PresetMethod(preset, name, refine) if named else PresetMethod(request, refine=refine))
     if unregistered:
         methods.append(Unregistered())
     if not methods:
@@ -88,7 +92,7 @@ def evaluate(
             chosen,
             folder,
             save=wanted,
-            settings={"pairs": pairs, "seed": seed},
+            settings={"pairs": pairs, "seed": seed, "refine": refine},
             overwrite=overwrite,
             progress=show,
         )

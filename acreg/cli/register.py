@@ -22,16 +22,24 @@ def register(
     fixed_labels: Annotated[
         Path | None, typer.Option(help="Labels of the fixed image, to measure Dice.", show_default=False)
     ] = None,
+    refine: Annotated[
+        int, typer.Option(min=0, help="Steps of refinement for this pair, at most; 0 is none.", metavar="STEPS")
+    ] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that are there.")] = False,
 ) -> None:
     """Register a moving image onto a fixed image.
 
-    Writes warped.png (or .nii.gz, as the moving file is), warped_labels.*, displacement.nii.gz (voxels of the fixed
-    grid, components in array-axis order) and preview.png.
+    Writes warped.png (or .nii.gz, as the moving file is), warped_labels.*, preview.png, transform.h5 (an ITK transform,
+    in mm, which 3D Slicer, ITK-SNAP and ANTs open; what it does in SimpleITK is checked and recorded beside it) and
+    displacement.nii.gz (voxels of the fixed grid, components in array-axis order).
+
+    Refinement optimises the predicted field for this pair by the similarity of the images. That can make labels fit
+    worse: the model's page says what it did to them.
 
     \b
-    Example:
+    Examples:
       acreg register --model acregnet-jsrt --fixed a.png --moving b.png --out result
+      acreg register --model acregnet-jsrt --fixed a.png --moving b.png --labels b_lungs.png --out result --refine 20
     """
     from acreg.applications.registration import (
         RESULT_NAMES,
@@ -62,7 +70,7 @@ def register(
                 f"Labels have the size of their image. Received: {labels_of.name} of {labels_of.grid.shape}, "
                 f"{image.name} of {image.grid.shape}. Give the labels drawn on that image."
             )
-    method = Unregistered() if model == Unregistered.name else PresetMethod(model)
+    method = Unregistered() if model == Unregistered.name else PresetMethod(model, refine=refine)
     result = register_pair(method, fixed_image, moving_image, moving_map)
     written = save_registration(folder, result, fixed_image, moving_image, moving_map, fixed_map)
     before = Unregistered().register(fixed_image, moving_image)

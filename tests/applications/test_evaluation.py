@@ -34,7 +34,9 @@ def test_wrong_requests_for_pairs_are_usage_errors(subjects, request_):
 
 def test_pairs_from_a_file(subjects, tmp_path):
     path = tmp_path / "pairs.csv"
-    path.write_text(f"\ufefffixed, moving\n{subjects[1]}, {subjects[0]}\n{subjects[2]},{subjects[0]}\n")
+    path.write_text(
+        f"\ufefffixed, moving\n{subjects[1]}, {subjects[0]}\n{subjects[2]},{subjects[0]}\n", encoding="utf-8"
+    )
     assert choose_pairs(str(path), subjects, 0) == [(subjects[1], subjects[0]), (subjects[2], subjects[0])]
 
 

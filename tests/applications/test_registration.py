@@ -40,7 +40,7 @@ def test_images_of_different_sizes_and_a_volume_are_saved_and_drawn(tmp_path):
         result = register_pair(Unregistered(), fixed, moving, labels)
         folder = tmp_path / str(len(shape))
         written = save_registration(folder, result, fixed, moving, labels)
-        assert sorted(written) == sorted(folder.iterdir()) and len(written) == 4
+        assert sorted(written) == sorted(folder.iterdir()) and len(written) == 6
         assert read_image(folder / "warped.nii.gz").array.shape == shape
         assert read_image(folder / "warped.nii.gz").grid.spacing == (2.0,) * len(shape)
         assert set(np.unique(read_labels(folder / "warped_labels.nii.gz").array)) <= {0, 1, 2}

@@ -15,7 +15,7 @@ from acreg.geometry import Transform
 class Stub:
     """Stands in for a preset: shifts by as many rows as the preset's name says."""
 
-    def __init__(self, model, name=""):
+    def __init__(self, model, name="", refine=0):
         self.preset, self.name, self.rows = model, name or model, int(model[-1])
 
     def register(self, fixed, moving):
@@ -50,7 +50,7 @@ def test_2n_pairs_of_the_test_split_for_every_model_and_none(data, capsys):
 
 
 def test_evaluate_then_compare(data, capsys):
-    more = ["--pairs", "6", "--save", "images, labels,displacement"]
+    more = ["--pairs", "6", "--save", "images, labels,displacement,transform"]
     assert evaluate(data, "--model", "shift1", "--model", "shift4", *more) == 0
     assert main(["compare", str(data / "out"), "--worst", "1"]) == 0
     assert {"table.md", "table.csv", "statistics.csv", "report.html"} <= {p.name for p in (data / "out").iterdir()}
@@ -60,7 +60,14 @@ def test_evaluate_then_compare(data, capsys):
     assert "Wilcoxon" in text and "shift1 - unregistered" in text and "**" in text
     folder = next((data / "out" / "shift1").glob("*__*"))
     names = {path.name for path in folder.iterdir()}
-    assert names == {"warped.png", "warped_labels.png", "displacement.nii.gz", "preview.png"}
+    assert names == {
+        "warped.png",
+        "warped_labels.png",
+        "displacement.nii.gz",
+        "transform.h5",
+        "transform.h5.check.json",
+        "preview.png",
+    }
 
 
 def test_compare_refuses_other_pairs_and_names_one(data, capsys):

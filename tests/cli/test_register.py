@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import errno
+import json
 
 import numpy as np
 import PIL.Image
 import pytest
+import SimpleITK as sitk
 
 from acreg.cli.main import main
 from acreg.data.phantoms import chest_phantom
@@ -21,16 +23,23 @@ def files(tmp_path):
     return tmp_path
 
 
-def register(files, *more, model="unregistered", moving="b.png"):
-    arguments = ["--fixed", str(files / "a.png"), "--moving", str(files / moving), "--out", str(files / "out")]
+def register(files, *more, model="unregistered", moving="b.png", out="out"):
+    arguments = ["--fixed", str(files / "a.png"), "--moving", str(files / moving), "--out", str(files / out)]
     return main(["register", "--model", str(model), *arguments, *more])
 
 
-def test_register_writes_its_four_files_and_says_what_came_of_it(files, capsys):
+def test_register_writes_its_files_and_says_what_came_of_it(files, capsys):
     labels = ["--labels", str(files / "b_labels.png"), "--fixed-labels", str(files / "a_labels.png")]
     assert register(files, *labels) == 0
     names = {path.name for path in (files / "out").iterdir()}
-    assert names == {"warped.png", "warped_labels.png", "displacement.nii.gz", "preview.png"}
+    assert names == {
+        "warped.png",
+        "warped_labels.png",
+        "displacement.nii.gz",
+        "transform.h5",
+        "transform.h5.check.json",
+        "preview.png",
+    }
     assert read_image(files / "out" / "warped.png").array.shape == (48, 40)
     text = capsys.readouterr().out
     assert "folded 0.000 %" in text and "NCC" in text and "Dice" in text and str(files / "out" / "warped.png") in text
@@ -53,6 +62,32 @@ def test_a_preset_is_used_and_found_in_the_result(files, tmp_path):
     field = model.register(read_image(files / "a.png"), read_image(files / "b.png")).displacement
     assert field.any()
     np.testing.assert_allclose(read_displacement(files / "out" / "displacement.nii.gz"), field, atol=1e-5)
+
+
+def test_the_transform_does_in_other_programs_what_the_warped_image_shows(files, tmp_path):
+    """Applied by SimpleITK to the moving file, it gives the warped file; refined, another one."""
+    models = pytest.importorskip("acreg.models")
+    from acreg.io import Preprocessing
+
+    model = models.RegNet(network="pyramid", filters=(8, 8), losses={"ncc": 1, "diffusion": 0.1})
+    model.preprocessing = Preprocessing(shape=(32, 32))
+    model.save_preset(tmp_path / "preset")
+    assert register(files, model=tmp_path / "preset") == 0
+    assert register(files, "--refine", "8", model=tmp_path / "preset", out="refined") == 0
+    fixed, moving = (sitk.ReadImage(str(files / name), sitk.sitkFloat32) for name in ("a.png", "b.png"))
+    for image in (fixed, moving):
+        image.SetSpacing((1.0, 1.0))
+    shown = {}
+    for folder in ("out", "refined"):
+        transform = sitk.ReadTransform(str(files / folder / "transform.h5"))
+        theirs = sitk.GetArrayFromImage(sitk.Resample(moving, fixed, transform, sitk.sitkLinear, -1.0))
+        shown[folder] = read_image(files / folder / "warped.png").array
+        inside = theirs >= 0
+        assert inside.mean() > 0.8
+        np.testing.assert_allclose(shown[folder][inside], theirs[inside], atol=0.51)  # pictures are rounded
+        check = json.loads((files / folder / "transform.h5.check.json").read_text())
+        assert check["largest_difference"] < 1e-3 and check["image"].endswith("b.png")
+    assert np.abs(shown["refined"] - shown["out"]).max() > 5
 
 
 def test_results_are_replaced_only_when_asked(files, capsys):
@@ -103,5 +138,10 @@ def test_a_full_disk_leaves_whole_files_only(files, capsys, monkeypatch):
 
     monkeypatch.setattr(Figure, "savefig", full)
     assert register(files) == 1
-    assert {path.name for path in (files / "out").iterdir()} == {"warped.png", "displacement.nii.gz"}
+    assert {path.name for path in (files / "out").iterdir()} == {
+        "warped.png",
+        "displacement.nii.gz",
+        "transform.h5",
+        "transform.h5.check.json",
+    }
     assert "Traceback" not in capsys.readouterr().err
