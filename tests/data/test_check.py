@@ -164,7 +164,9 @@ def test_a_faulty_dataset_json(folder):
 
 def test_a_spacing_of_another_rank(folder):
     (folder.path / "dataset.json").write_text(json.dumps({**INFO, "spacing": [1, 1, 1]}))
-    assert {f.where for f in folder.check().findings} == {f"s{i}" for i in range(6)}
+    (finding,) = folder.check().findings
+    assert finding.places == tuple(f"s{i}" for i in range(6))
+    assert finding.where == "s0, s1, s2, s3, s4 and 1 more"
 
 
 def test_all_findings_are_listed_errors_first(folder):
