@@ -113,6 +113,10 @@ class Judgement:
         ratio = np.where(self.fits[subject], self.misfit[subject] / self.misfit[subject, 0], np.inf)
         return int(np.flatnonzero(ratio < ratio.min() + TIE)[0])
 
+    def denies(self, pose: int, subjects: list[int]) -> bool:
+        """Whether it can tell the pose, and all of the subjects fit better as they are."""
+        return bool(self.telling[pose] and (self.misfit[subjects, pose] > self.misfit[subjects, 0]).all())
+
 
 def check_orientation(summaries: Sequence[Summary], findings: Findings) -> None:
     """Warn of subjects that fit the others better in another pose, and note which flips could be judged, by what.
@@ -145,9 +149,9 @@ def check_orientation(summaries: Sequence[Summary], findings: Findings) -> None:
             own, turned = (_range(np.sqrt(misfit[where, p]) * spread[where], ".3g") for p in (0, pose))
             numbers.append(f"centres of labels {own} mm from those of the others, turned back {turned} mm")
         if not labels_fit:
-            who, disagree = "the image seems", "; its labels do not" if labels.telling[pose] else ""
+            who, disagree = "the image seems", "; its labels do not" if labels.denies(pose, where) else ""
         if not image_fits:
-            who, disagree = "the labels seem", "; the image does not" if images.telling[pose] else ""
+            who, disagree = "the labels seem", "; the image does not" if images.denies(pose, where) else ""
         findings.add(
             "warning",
             [summaries[i].subject for i in where],
