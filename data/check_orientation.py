@@ -22,7 +22,7 @@ import numpy as np
 from scipy import ndimage
 
 from acreg.data.check_volumes import Summary
-from acreg.data.findings import Findings
+from acreg.data.findings import Findings, span
 from acreg.geometry.displacement import voxel_indices
 from acreg.geometry.grid import Grid
 
@@ -89,11 +89,13 @@ class Judgement:
     Attributes:
         misfit: ``(subjects, poses)``, NaN for a subject that it cannot judge; pose 0 is as the subject is.
         fits: ``(subjects, poses)``, whether the subject fits clearly better in that pose.
+        denies: ``(subjects, poses)``, whether the subject fits clearly worse in that pose.
         telling: ``(poses,)``, whether the measure can tell the pose in these data.
     """
 
     misfit: np.ndarray
     fits: np.ndarray
+    denies: np.ndarray
     telling: np.ndarray
 
     @classmethod
@@ -101,10 +103,11 @@ class Judgement:
         """Judge misfits: see `IMAGE_GAIN` and `LABEL_FLOOR`."""
         judged = np.isfinite(misfit[:, 0])
         if judged.sum() < FEWEST:
-            return cls(misfit, np.zeros(misfit.shape, bool), np.zeros(misfit.shape[1], bool))
+            nothing = np.zeros(misfit.shape, bool)
+            return cls(misfit, nothing, nothing, nothing[0])
         ratio = misfit / np.maximum(misfit[:, :1], 1e-9)
         telling = (np.median(ratio[judged], axis=0) > 1 / gain) & (np.median(misfit[judged], axis=0) > floor)
-        return cls(misfit, (ratio < gain) & telling, telling)
+        return cls(misfit, (ratio < gain) & telling, (ratio > 1 / gain) & telling, telling)
 
     def best(self, subject: int) -> int:
         """The simplest of the poses that fit best; 0 if the subject fits as it is."""
@@ -112,10 +115,6 @@ class Judgement:
             return 0
         ratio = np.where(self.fits[subject], self.misfit[subject] / self.misfit[subject, 0], np.inf)
         return int(np.flatnonzero(ratio < ratio.min() + TIE)[0])
-
-    def denies(self, pose: int, subjects: list[int]) -> bool:
-        """Whether it can tell the pose, and all of the subjects fit better as they are."""
-        return bool(self.telling[pose] and (self.misfit[subjects, pose] > self.misfit[subjects, 0]).all())
 
 
 def check_orientation(summaries: Sequence[Summary], findings: Findings) -> None:
@@ -143,15 +142,15 @@ def check_orientation(summaries: Sequence[Summary], findings: Findings) -> None:
     for (pose, image_fits, labels_fit), where in groups.items():
         who, numbers, disagree = "the image and its labels seem", [], ""
         if image_fits:
-            own, turned = (_range(1 - images.misfit[where, p], ".2f") for p in (0, pose))
+            own, turned = (span(1 - images.misfit[where, p], ".2f") for p in (0, pose))
             numbers.append(f"correlation with the mean of the other images {own}, turned back {turned}")
         if labels_fit:
-            own, turned = (_range(np.sqrt(misfit[where, p]) * spread[where], ".3g") for p in (0, pose))
+            own, turned = (span(np.sqrt(misfit[where, p]) * spread[where], ".3g") for p in (0, pose))
             numbers.append(f"centres of labels {own} mm from those of the others, turned back {turned} mm")
         if not labels_fit:
-            who, disagree = "the image seems", "; its labels do not" if labels.denies(pose, where) else ""
+            who, disagree = "the image seems", "; its labels do not" if labels.denies[where, pose].all() else ""
         if not image_fits:
-            who, disagree = "the labels seem", "; the image does not" if images.denies(pose, where) else ""
+            who, disagree = "the labels seem", "; the image does not" if images.denies[where, pose].all() else ""
         findings.add(
             "warning",
             [summaries[i].subject for i in where],
@@ -232,7 +231,8 @@ def _label_misfit(summaries: Sequence[Summary], poses: list[Pose]) -> tuple[np.n
     nowhere = np.full(summaries[0].grid.rank, np.nan)
     centres = np.array([[summaries[i].centres.get(v, nowhere) for v in common] for i in labelled])
     there = np.isfinite(centres[..., :1])
-    centres = np.where(there, centres - np.nanmean(centres, axis=1, keepdims=True), 0)
+    middle = np.nansum(centres, axis=1, keepdims=True) / np.maximum(there.sum(axis=1, keepdims=True), 1)
+    centres = np.where(there, centres - middle, 0)
     others = (centres.sum(axis=0) - centres) / np.maximum(there.sum(axis=0) - there, 1)
     for i, own, mean, has in zip(labelled, centres, others, there[..., 0], strict=True):
         own, mean = own[has] - own[has].mean(axis=0), mean[has] - mean[has].mean(axis=0)
@@ -241,8 +241,3 @@ def _label_misfit(summaries: Sequence[Summary], poses: list[Pose]) -> tuple[np.n
             misfit[i] = [((own @ pose.matrix.T - mean) ** 2).sum() / spread for pose in poses]
             scale[i] = np.sqrt(spread / has.sum())
     return misfit, scale
-
-
-def _range(values: np.ndarray, form: str) -> str:
-    low, high = format(values.min(), form), format(values.max(), form)
-    return low if low == high else f"{low} to {high}"

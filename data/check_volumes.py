@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from acreg.data.findings import Findings
+from acreg.data.findings import Findings, span
 from acreg.data.records import DatasetInfo, some
 from acreg.geometry import resize_image
 from acreg.geometry.grid import Grid
@@ -73,8 +73,7 @@ def check_grids(subject: str, image: Grid, labels: Grid, findings: Findings) -> 
         findings.add(
             "error",
             subject,
-            f"image and labels lie on different grids ({', '.join(differ) or 'geometry'} differ): up to {apart:.3g} mm "
-            "apart",
+            f"image and labels lie up to {apart:.3g} mm apart, on grids of other {' and '.join(differ) or 'position'}",
             "Resample the labels to the image's grid, or give them its header if they were drawn on it",
         )
 
@@ -194,8 +193,8 @@ def _check_spacing(alike: list[Summary], findings: Findings) -> None:
         findings.add(
             "warning",
             odd,
-            f"the spacing is {_mm(spacings[worst])} mm{such}, more than {SPACING_FACTOR:g} times off the median "
-            f"{_mm(median)} mm ({'z, y, x' if len(median) == 3 else 'y, x'})",
+            f"the spacing is {_mm(spacings[worst])} mm{such}, off the median by more than a factor of "
+            f"{SPACING_FACTOR:g}: {_mm(median)} mm ({'z, y, x' if len(median) == 3 else 'y, x'})",
             "Check the unit (mm) and the header; leave the subject out if it is that coarse",
         )
 
@@ -212,12 +211,11 @@ def _check_extents(alike: list[Summary], findings: Findings) -> None:
     apart = np.linalg.norm((low + high) / 2 - (group_low + group_high) / 2, axis=1)
     odd = np.flatnonzero(share < OVERLAP)
     if odd.size:
-        such = "" if odd.size == 1 else "up to "
         findings.add(
             "warning",
             [alike[i].subject for i in odd],
-            f"the field of view shares {such}{100 * share[odd].max():.0f} % with the group's in physical space, its "
-            f"centre lies {such}{apart[odd].max():.0f} mm from there",
+            f"the field of view shares {span(100 * share[odd], '.0f')} % with the group's in physical space, its "
+            f"centre lies {span(apart[odd], '.0f')} mm from there",
             "A start in physical space does not help them: begin with the centres aligned, or restore the origins",
         )
 

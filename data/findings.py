@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -48,3 +48,10 @@ class Findings:
             for (level, what, remedy, _), places in self._places.items()
         ]
         return sorted(found, key=lambda finding: finding.level)
+
+
+def span(values: Iterable[float], form: str) -> str:
+    """The range of some numbers in words: "3 to 5", or "3" where all are written alike."""
+    ordered = sorted(values)
+    low, high = format(ordered[0], form), format(ordered[-1], form)
+    return low if low == high else f"{low} to {high}"
