@@ -6,9 +6,10 @@ their centres of mass. *Labels*: the distances of the labels' centres from those
 tell a pose only where it makes most subjects fit clearly worse; brains mirrored left-right, for example, correlate as
 well as before, but their left and right labels then lie on the wrong sides.
 
-Measured by flipping the arrays of one subject after the other: along y or z the images tell all of 30 IXI heads and 13
-OASIS brains, 197 of 200 hippocampi or more, and along x 200 of 200 hippocampi, but no brains; the labels tell all
-brains along each axis. Without flips there was no false finding among these nor in 385 chest X-rays.
+Measured by flipping the arrays of one subject after the other, under unchanged headers. Images tell x (left-right), y,
+z in 0, 30, 30 of 30 IXI heads; 0, 13, 13 of 13 OASIS brains; 200, 199, 198 of 200 hippocampi; x, y in 0, 137 of 138
+Montgomery and 1, 243 of 247 JSRT chest X-rays. Labels tell every flip of the brains and of JSRT. Without flips nothing
+was found in these; of 35 cardiac stacks four, whose hearts are indeed turned by 90 degrees.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ class Pose:
         # The header's R, A and S, in world axes (superior, posterior, left): -2, -1 and +0.
         found = zip(np.argsort(self.axes)[::-1], (-1, -1, 1), strict=True)
         letters = [("SPL" if sign * self.signs[d] > 0 else "IAR")[d] for d, sign in found]
-        return f"turned (the directions that the header calls R, A, S look like {', '.join(letters)})"
+        return f"turned, R, A, S of the header looking like {', '.join(letters)}"
 
 
 FLIPS = {
@@ -131,6 +132,7 @@ def check_orientation(summaries: Sequence[Summary], findings: Findings) -> None:
     images = Judgement.of(_image_misfit(summaries, poses), IMAGE_GAIN)
     misfit, spread = _label_misfit(summaries, poses)
     labels = Judgement.of(misfit, LABEL_GAIN, LABEL_FLOOR)
+    unit = "mm" if any(s.grid != Grid(s.grid.shape) for s in summaries) else "voxels"  # pictures have no spacing
 
     groups: dict[tuple[int, bool, bool], list[int]] = defaultdict(list)
     for i in range(len(summaries)):
@@ -146,7 +148,7 @@ def check_orientation(summaries: Sequence[Summary], findings: Findings) -> None:
             numbers.append(f"correlation with the mean of the other images {own}, turned back {turned}")
         if labels_fit:
             own, turned = (span(np.sqrt(misfit[where, p]) * spread[where], ".3g") for p in (0, pose))
-            numbers.append(f"centres of labels {own} mm from those of the others, turned back {turned} mm")
+            numbers.append(f"centres of labels {own} {unit} from those of the others, turned back {turned}")
         if not labels_fit:
             who, disagree = "the image seems", "; its labels do not" if labels.denies[where, pose].all() else ""
         if not image_fits:

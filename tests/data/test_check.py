@@ -76,6 +76,15 @@ def test_empty_labels(folder):
     folder.assert_only("warning", "s0", "empty")
 
 
+def test_labels_upside_down(folder):
+    labels = np.zeros((12, 10))
+    labels[7:10, 2:5], labels[3:5, 2:5] = 1, 2
+    folder.labels("s3", labels)
+    folder.assert_only(
+        "warning", "s3", "the labels seem flipped upside down (centres of labels 4.5 voxels from those of"
+    )
+
+
 def test_a_label_that_a_subject_lacks(folder):
     labels = np.zeros((12, 10))
     labels[3, 3] = 1

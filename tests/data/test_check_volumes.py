@@ -173,7 +173,7 @@ def test_an_image_or_labels_flipped_without_the_other(folder):
 def test_axes_exchanged(folder):
     image, labels = (np.swapaxes(a, 1, 2) for a in folder.arrays["s1"])
     folder.write("s1", image, labels, Grid((20, 22, 24), SPACING, ORIGIN, RAS))
-    assert "the directions that the header calls R, A, S look like A, R, S" in folder.only("warning", "s1")
+    assert "seem turned, R, A, S of the header looking like A, R, S (correlation" in folder.only("warning", "s1")
 
 
 def test_left_and_right_of_symmetric_images_are_told_by_labels(tmp_path):
