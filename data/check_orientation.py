@@ -9,7 +9,7 @@ well as before, but their left and right labels then lie on the wrong sides.
 Measured by flipping the arrays of one subject after the other, under unchanged headers. Images tell x (left-right), y,
 z in 0, 30, 30 of 30 IXI heads; 0, 13, 13 of 13 OASIS brains; 200, 199, 198 of 200 hippocampi; x, y in 0, 137 of 138
 Montgomery and 1, 243 of 247 JSRT chest X-rays. Labels tell every flip of the brains and of JSRT. Without flips nothing
-was found in these; of 35 cardiac stacks four, whose hearts are indeed turned by 90 degrees.
+was found in these; of 35 cardiac stacks four, of which three are turned by 90 degrees to the eye, one by less.
 """
 
 from __future__ import annotations
