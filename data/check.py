@@ -7,10 +7,12 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
+from acreg.data.check_orientation import check_orientation
+from acreg.data.check_volumes import Summary, check_geometry, check_grids, check_label_sets, summarise
+from acreg.data.findings import Finding, Findings
 from acreg.data.manifest import Progress
 from acreg.data.records import (
     SPLITS,
@@ -26,28 +28,14 @@ from acreg.data.records import (
 from acreg.errors import AcregError
 from acreg.io import Image, read_image, read_labels
 
-Level = Literal["error", "warning"]
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something wrong: an ``error`` stops training or evaluation or falsifies it, a ``warning`` may be meant."""
-
-    level: Level
-    where: str
-    what: str
-    remedy: str
-
-    def __str__(self) -> str:
-        return f"{self.level}: {self.where}: {self.what}. {self.remedy}."
-
 
 @dataclass(frozen=True)
 class CheckResult:
-    """All findings, and the number of subjects by split."""
+    """All findings, notes on what could not be judged, and the number of subjects by split."""
 
     folder: Path
     findings: list[Finding]
+    notes: list[str]
     counts: dict[str, int]
 
     @property
@@ -57,64 +45,68 @@ class CheckResult:
 
 
 def check(folder: Path | str, progress: Progress | None = None) -> CheckResult:
-    """Check a dataset's folder (or manifest CSV): the manifest, then every file by decoding it.
+    """Check a dataset's folder (or manifest CSV): the manifest, every file by decoding it, and subject against subject.
 
-    Errors: empty cells, unknown splits, a subject on several lines or in two splits, missing or unreadable files,
-    sizes of image and labels that differ, label values outside the set, the same image content in two splits, labels
-    for a part of a split only, a faulty ``dataset.json``. Warnings: empty labels, a label of the set that a subject
-    lacks, a constant image, the same image twice in a split, the same group in two splits, a split without subjects.
+    Errors: empty cells, unknown splits, a subject on several lines or in two splits, missing or unreadable files (NaN
+    and fractional labels among them), sizes or grids of image and labels that differ, label values outside the set,
+    the same image content in two splits, labels for a part of a split only, another number of axes than the others, a
+    faulty ``dataset.json``. Warnings: empty labels, a label that a subject lacks or that it alone has, a constant
+    image, the same image twice in a split, the same group in two splits, a split without subjects, other axes, spacing
+    or place in space than the rest, a lost geometry, a subject that seems mirrored or turned.
+
+    One subject at a time is in memory; some 200 kB of each are kept.
 
     Raises:
         AcregError: no manifest, or one whose table cannot be read (empty, a column missing).
     """
     path = manifest_path(folder)
     rows = read_rows(path)
-    findings: list[Finding] = []
-
-    def add(level: Level, where: str, what: str, remedy: str) -> None:
-        findings.append(Finding(level, where, what, remedy))
-
+    findings = Findings()
     info = None
     if (path.parent / "dataset.json").is_file():
         try:
             info = read_info(path.parent / "dataset.json")
         except AcregError as error:
-            add("error", "dataset.json", _sentence(error), "Correct the file, or delete it")
-    _check_rows(rows, add)
+            findings.add("error", "dataset.json", _sentence(error), "Correct the file, or delete it")
+    _check_rows(rows, findings)
     contents: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    summaries: list[Summary] = []
     for done, row in enumerate(rows, 1):
-        digest = _check_files(row, path.parent, info, add)
+        digest, summary = _check_files(row, path.parent, info, findings)
         if digest:
             contents[digest].append((row["subject"], split_name(row["split"]) or row["split"]))
+        if summary is not None:
+            summaries.append(summary)
         if progress:
             progress("Checking files", done, len(rows))
     for same in contents.values():
         if len(same) > 1:
-            where, splits = some(subject for subject, _ in same), {split for _, split in same}
+            where, splits = [subject for subject, _ in same], {split for _, split in same}
             if len(splits) > 1:
-                add("error", where, f"the same image is in {_and(splits)}", "Keep it in one split")
+                findings.add("error", where, f"the same image is in {_and(splits)}", "Keep it in one split")
             else:
-                add("warning", where, f"the same image is in {_and(splits)} {len(same)} times", "Keep one of them")
+                what = f"the same image is in {_and(splits)} {len(same)} times"
+                findings.add("warning", where, what, "Keep one of them")
+    check_label_sets(summaries, info, findings)
+    alike = check_geometry(summaries, info is not None and info.spacing is not None, findings)
+    check_orientation(alike, findings)
     counts = {name: sum(split_name(row["split"]) == name for row in rows) for name in SPLITS}
-    return CheckResult(path.parent, sorted(findings, key=lambda finding: finding.level), counts)
+    return CheckResult(path.parent, findings.listed(), findings.notes, counts)
 
 
-Add = Callable[[Level, str, str, str], None]
-
-
-def _check_rows(rows: list[dict[str, str]], add: Add) -> None:
+def _check_rows(rows: list[dict[str, str]], findings: Findings) -> None:
     by_subject, by_group, by_split = (defaultdict[str, list[dict[str, str]]](list) for _ in range(3))
     for number, row in enumerate(rows, 1):
         split = split_name(row["split"])
         where = row["subject"] or f"row {number}"
         if not row["subject"]:
-            add("error", where, "no subject", "Fill the cell or delete the line")
+            findings.add("error", where, "no subject", "Fill the cell or delete the line")
         elif not is_file_name(row["subject"]):
-            add("error", where, "the subject's name cannot name a folder", "Use no slashes and no leading dot")
+            findings.add("error", where, "the subject's name cannot name a folder", "Use no slashes and no leading dot")
         if not row["image"]:
-            add("error", where, "no image", "Fill the cell or delete the line")
+            findings.add("error", where, "no image", "Fill the cell or delete the line")
         if split is None:
-            add("error", where, f"unknown split {row['split']!r}", "Write train, validation or test")
+            findings.add("error", where, f"unknown split {row['split']!r}", "Write train, validation or test")
             continue
         by_split[split].append(row)
         by_subject[row["subject"]].append(row)
@@ -122,83 +114,93 @@ def _check_rows(rows: list[dict[str, str]], add: Add) -> None:
     for subject, same in by_subject.items():
         splits = {split_name(row["split"]) or "" for row in same}
         if subject and len(splits) > 1:
-            add("error", subject, f"the subject is in {_and(splits)}", "Keep its line in one split only")
+            findings.add("error", subject, f"the subject is in {_and(splits)}", "Keep its line in one split only")
         elif subject and len(same) > 1:
-            add("error", subject, f"the subject is on {len(same)} lines", "Keep one line, or give distinct names")
+            findings.add(
+                "error", subject, f"the subject is on {len(same)} lines", "Keep one line, or give distinct names"
+            )
     for group, same in by_group.items():
         splits = {split_name(row["split"]) or "" for row in same}
         if group and len(splits) > 1:
-            add("warning", f"group {group}", f"the group is in {_and(splits)}", "Keep a group in one split")
+            findings.add("warning", f"group {group}", f"the group is in {_and(splits)}", "Keep a group in one split")
     for split in SPLITS:
         if not by_split[split]:
-            add("warning", split, "the split has no subjects", f"Write {split} in the column split of some lines")
+            findings.add(
+                "warning", split, "the split has no subjects", f"Write {split} in the column split of some lines"
+            )
         bare = [row["subject"] for row in by_split[split] if not row["labels"]]
         if bare and len(bare) < len(by_split[split]):
-            add("error", split, f"no labels for {some(bare)} but for others", "Fill the column labels for all or none")
+            findings.add(
+                "error", split, f"no labels for {some(bare)} but for others", "Fill the column labels for all or none"
+            )
 
 
-def _check_files(row: dict[str, str], folder: Path, info: DatasetInfo | None, add: Add) -> str | None:
-    """Check a row's files; returns a digest of the image's content."""
+def _check_files(
+    row: dict[str, str], folder: Path, info: DatasetInfo | None, findings: Findings
+) -> tuple[str | None, Summary | None]:
+    """Check a row's files; returns a digest of the image's content and what is kept for comparisons."""
     where = row["subject"] or row["image"]
     points = resolve(folder, row.get("points", ""))
     if points is not None and not points.is_file():
-        add("error", where, f"missing file {points}", "Correct the path (relative to the manifest) or add the file")
-    image = _read(resolve(folder, row["image"]), where, read_image, add)
-    labels = _read(resolve(folder, row["labels"]), where, read_labels, add)
-    digest = None
-    if image is not None:
-        digest = hashlib.sha256(repr(image.array.shape).encode() + image.array.tobytes()).hexdigest()
-        if image.array.size and float(image.array.min()) == float(image.array.max()):
-            add("warning", where, f"the image is constant ({row['image']})", "Replace it or delete the line")
-        if info is not None and info.spacing is not None and len(info.spacing) != image.array.ndim:
-            add(
-                "error",
-                where,
-                f"the image has {image.array.ndim} axes, the spacing in dataset.json {len(info.spacing)} numbers",
-                "Correct the spacing, or write null to use the files' own",
-            )
-    if image is not None and labels is not None and image.array.shape != labels.array.shape:
-        add(
+        findings.add(
+            "error", where, f"missing file {points}", "Correct the path (relative to the manifest) or add the file"
+        )
+    image = _read(resolve(folder, row["image"]), where, read_image, findings)
+    labels = _read(resolve(folder, row["labels"]), where, read_labels, findings)
+    if labels is not None:
+        _check_values(where, labels, info, findings)
+    if image is None:
+        return None, None
+    if image.array.size and float(image.array.min()) == float(image.array.max()):
+        findings.add("warning", where, f"the image is constant ({row['image']})", "Replace it or delete the line")
+    if info is not None and info.spacing is not None and len(info.spacing) != image.array.ndim:
+        findings.add(
+            "error",
+            where,
+            f"the image has {image.array.ndim} axes, the spacing in dataset.json {len(info.spacing)} numbers",
+            "Correct the spacing, or write null to use the files' own",
+        )
+    if labels is not None and image.array.shape != labels.array.shape:
+        findings.add(
             "error",
             where,
             f"the image is {_size(image)}, its labels {_size(labels)}",
             "Resample the labels to the image's grid, or correct the path",
         )
-    if labels is not None:
-        _check_values(where, labels, info, add)
-    return digest
+    elif labels is not None:
+        check_grids(where, image.grid, labels.grid, findings)
+    digest = hashlib.sha256(repr(image.array.shape).encode() + image.array.tobytes()).hexdigest()
+    return digest, summarise(where, image, labels, info.spacing if info else None)
 
 
-def _check_values(where: str, labels: Image, info: DatasetInfo | None, add: Add) -> None:
+def _check_values(where: str, labels: Image, info: DatasetInfo | None, findings: Findings) -> None:
     present = {int(value) for value in np.unique(labels.array)}
     allowed = set(info.labels) if info else None
     outside = sorted(present - allowed if allowed is not None else {value for value in present if value < 0})
     if outside:
-        rule = f"outside the set {sorted(allowed)}" if allowed is not None else "below 0"
-        add("error", where, f"label values {rule}: {some(map(str, outside))}", "Correct the file or the label set")
+        rule = f"outside the set [{some(map(str, sorted(allowed)), 12)}]" if allowed is not None else "below 0"
+        what = f"label values {rule}: {some(map(str, outside))}"
+        findings.add("error", where, what, "Correct the file or the label set")
     if not present - {0}:
-        add("warning", where, "the labels are empty (background only)", "Draw the labels or delete the line")
-    elif info:
-        absent = [info.labels[value] for value in sorted(set(info.labels) - present - {0})]
-        if absent:
-            add(
-                "warning",
-                where,
-                f"the labels lack {some(absent)}",
-                "Check them; an absent label gets no scores",
-            )
+        findings.add("warning", where, "the labels are empty (background only)", "Draw the labels or delete the line")
 
 
-def _read(path: Path | None, where: str, reader: Callable[[Path], Image], add: Add) -> Image | None:
+def _read(path: Path | None, where: str, reader: Callable[[Path], Image], findings: Findings) -> Image | None:
     if path is None:
         return None
     if not path.is_file():
-        add("error", where, f"missing file {path}", "Correct the path (relative to the manifest) or add the file")
+        findings.add(
+            "error", where, f"missing file {path}", "Correct the path (relative to the manifest) or add the file"
+        )
         return None
     try:
         return reader(path)
     except (AcregError, OSError) as error:
-        add("error", where, f"unreadable file {path}: {_sentence(error)}", "Replace the file")
+        message = _sentence(error)
+        reason, _, remedy = message.rpartition(". ")  # the last sentence of an AcregError says what to do
+        if str(path) not in reason:
+            reason, remedy = f"{path}: {message}", "Replace the file"
+        findings.add("error", where, f"unreadable file: {reason}", remedy)
         return None
 
 

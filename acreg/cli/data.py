@@ -114,6 +114,9 @@ def check(
 ) -> None:
     """List everything that is wrong with a dataset, with remedies.
 
+    The manifest and each file are checked, then the subjects against one another: axes, spacing, place in space, label
+    sets, and whether one seems mirrored or turned. A line names five subjects at most; --json has all.
+
     The exit code is 1 if there is an error; warnings alone give 0.
 
     \b
@@ -131,11 +134,14 @@ def check(
         from dataclasses import asdict
 
         findings = [asdict(finding) for finding in result.findings]
-        out(json.dumps({"folder": str(result.folder), "subjects": result.counts, "findings": findings}, indent=2))
+        found = {"subjects": result.counts, "findings": findings, "notes": result.notes}
+        out(json.dumps({"folder": str(result.folder), **found}, indent=2))
     else:
         table(f"Subjects in {result.folder}", ("split", "subjects"), list(result.counts.items()))
         for finding in result.findings:
             out(str(finding))
+        for text in result.notes:
+            out(f"note: {text}")
         warnings = len(result.findings) - result.errors
         out(f"{result.errors} errors, {warnings} warnings." if result.findings else "Nothing is wrong.")
     if result.errors:

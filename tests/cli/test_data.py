@@ -56,6 +56,8 @@ def test_check_prints_a_line_per_finding_and_returns_1(source, tmp_path, capsys)
     found = json.loads(capsys.readouterr().out)
     assert [f["where"] for f in found["findings"]] == ["JPCLN001", "JPCLN002"]
     assert found["subjects"] == {"train": 3, "validation": 1, "test": 1}
+    (note,) = found["notes"]
+    assert f"note: {note}" in lines
 
 
 def test_warnings_alone_return_0(source, tmp_path, capsys):

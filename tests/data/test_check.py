@@ -76,6 +76,15 @@ def test_empty_labels(folder):
     folder.assert_only("warning", "s0", "empty")
 
 
+def test_labels_upside_down(folder):
+    labels = np.zeros((12, 10))
+    labels[7:10, 2:5], labels[3:5, 2:5] = 1, 2
+    folder.labels("s3", labels)
+    folder.assert_only(
+        "warning", "s3", "the labels seem flipped upside down (centres of labels 4.5 voxels from those of"
+    )
+
+
 def test_a_label_that_a_subject_lacks(folder):
     labels = np.zeros((12, 10))
     labels[3, 3] = 1
@@ -164,7 +173,9 @@ def test_a_faulty_dataset_json(folder):
 
 def test_a_spacing_of_another_rank(folder):
     (folder.path / "dataset.json").write_text(json.dumps({**INFO, "spacing": [1, 1, 1]}))
-    assert {f.where for f in folder.check().findings} == {f"s{i}" for i in range(6)}
+    (finding,) = folder.check().findings
+    assert finding.places == tuple(f"s{i}" for i in range(6))
+    assert finding.where == "s0, s1, s2, s3, s4 and 1 more"
 
 
 def test_all_findings_are_listed_errors_first(folder):
