@@ -14,6 +14,7 @@ import pytest
 
 from acreg.cli.main import main
 from acreg.data.phantoms import make_dataset
+from acreg.io import read_image, read_labels
 
 FEWER_STEPS = ["training.steps=2", "training.steps_per_epoch=2", "training.batch_size=2", "optimizer.warmup_steps=0"]
 FEWER_STEPS += ["autoencoder.steps=2", "autoencoder.steps_per_epoch=2", "autoencoder.batch_size=2"]
@@ -30,6 +31,7 @@ def user_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for subject, name in (("phantom000", "a"), ("phantom001", "b")):
         shutil.copy(tmp_path / "my_dataset" / "images" / f"{subject}.png", tmp_path / f"{name}.png")
     shutil.copy(tmp_path / "my_dataset" / "labels" / "phantom001.png", tmp_path / "b_labels.png")
+    (tmp_path / "landmarks.csv").write_text("name,x,y\napex,60.5,40\nbase,70,90\n", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -40,7 +42,8 @@ def test_commands(repository: Path, user_folder: Path, capsys: pytest.CaptureFix
         shlex.split(line, comments=True)[1:] for line in re.findall(r"^    (acreg .*)$", _text(repository), re.M)
     ]
     assert [command[0] for command in commands] == [
-        "doctor", "register", "data", "train", "evaluate", "compare", "convert",
+        "doctor", "register", "warp", "warp", "jacobian", "inspect",
+        "data", "train", "evaluate", "compare", "convert",
     ]  # fmt: skip
     checkpoint = repository.parent / "shared" / "reference" / "acregnet_tf1" / "registration"
     for command in commands:
@@ -53,8 +56,13 @@ def test_commands(repository: Path, user_folder: Path, capsys: pytest.CaptureFix
             command += FEWER_STEPS
         assert main(command) == 0, (command, capsys.readouterr().err)
     assert sorted(path.name for path in (user_folder / "result").iterdir()) == [
-        "displacement.nii.gz", "preview.png", "warped.png", "warped_labels.png",
+        "displacement.nii.gz", "preview.png", "transform.h5", "transform.h5.check.json", "warped.png",
+        "warped_labels.png",
     ]  # fmt: skip
+    moved, warped = (read_labels(user_folder / name).array for name in ("moved.png", "result/warped_labels.png"))
+    assert (moved != warped).mean() < 1e-3
+    assert len((user_folder / "moved.csv").read_text().splitlines()) == 3
+    assert read_image(user_folder / "determinant.nii.gz").array.shape == warped.shape
     assert (user_folder / "runs" / "mine" / "preset" / "model.weights.h5").is_file()
     assert (user_folder / "results" / "mine" / "report.html").is_file()
 
