@@ -14,12 +14,12 @@ from acreg.models.registration_model import RegistrationModel
 
 
 class TrainableField(keras.layers.Layer):
-    """Stands in for a network: answers every pair with its weights, a field."""
+    """Stands in for a network: answers every pair with its weights, a field; `start` is where that began."""
 
-    def __init__(self, start: np.ndarray) -> None:
+    def __init__(self, shape: tuple[int, ...]) -> None:
         super().__init__(dtype="float32")
-        self.field = self.add_weight(shape=start.shape, name="field")
-        self.field.assign(start)
+        self.field = self.add_weight(shape=shape, name="field")
+        self.start = self.add_weight(shape=shape, name="start", trainable=False)
         self.built = True
 
     def call(self, inputs: Mapping[str, Any], training: bool = False) -> dict[str, Any]:
@@ -27,15 +27,27 @@ class TrainableField(keras.layers.Layer):
 
 
 class Refinement(RegistrationModel):
-    """A model whose only weights are the field of one pair, with a loss that holds it near where it started."""
+    """A model whose only weights are the field of one pair, with a loss that holds it near where it started.
 
-    def __init__(self, start: np.ndarray, anchor: float, **kwargs: Any) -> None:
-        super().__init__(TrainableField(start), **kwargs)  # type: ignore[arg-type]
-        self.start = ops.convert_to_tensor(start)
+    It is kept for the next pair, because TensorFlow takes seconds to compile a training step.
+    """
+
+    def __init__(self, shape: tuple[int, ...], anchor: float, learning_rate: float, **kwargs: Any) -> None:
+        super().__init__(TrainableField(shape), **kwargs)  # type: ignore[arg-type]
         self.anchor = anchor
+        self.compile(optimizer=keras.optimizers.Adam(learning_rate))
+        self.optimizer.build(self.trainable_variables)
+        self._fresh = [ops.convert_to_numpy(variable) for variable in self.optimizer.variables]
+
+    def begin(self, start: np.ndarray) -> None:
+        """Forget the pair before."""
+        self.network.field.assign(start)
+        self.network.start.assign(start)
+        for variable, value in zip(self.optimizer.variables, self._fresh, strict=True):
+            variable.assign(value)
 
     def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
-        moved = ops.mean(ops.sum(ops.square(self.network.field - self.start), axis=-1))
+        moved = ops.mean(ops.sum(ops.square(self.network.field - self.network.start), axis=-1))
         return super().compute_loss(*args, **kwargs) + self.anchor * moved
 
 
@@ -61,14 +73,20 @@ def refined(
         )
     sizes = batch["fixed"].shape[1:-1]
     start = ops.convert_to_numpy(model._run_network(batch["moving"], batch["fixed"], sizes, False)["field"])
-    refinement = Refinement(
-        np.asarray(start, np.float32),
-        anchor,
-        multiple=model.multiple,
-        integration_steps=model.integration_steps,
-        losses=losses,
-    )
-    refinement.compile(optimizer=keras.optimizers.Adam(learning_rate))
+    kept: dict[Any, Refinement] = model.__dict__.setdefault("_refinements", {})  # not a part of the model for Keras
+    key = (start.shape, tuple(sorted(losses.items())), anchor, learning_rate)
+    if key not in kept:
+        kept.clear()
+        kept[key] = Refinement(
+            start.shape,
+            anchor,
+            learning_rate,
+            multiple=model.multiple,
+            integration_steps=model.integration_steps,
+            losses=losses,
+        )
+    refinement = kept[key]
+    refinement.begin(np.asarray(start, np.float32))
     best, limit, since = (np.inf, start), np.inf, 0
     for step in range(steps + 1):
         field = ops.convert_to_numpy(refinement.network.field)
