@@ -15,7 +15,6 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import SimpleITK as sitk
-from nibabel.filebasedimages import ImageFileError
 
 from acreg.errors import AcregError, UsageError
 from acreg.geometry.displacement import voxel_indices
@@ -23,8 +22,9 @@ from acreg.geometry.grid import Grid
 from acreg.geometry.maps import Affine, Displacement, Map, Velocity
 from acreg.geometry.transform import Transform
 from acreg.io.atomic import atomic_path
-from acreg.io.files import NIFTI, check_file, suffix
+from acreg.io.files import NIFTI, check_file, decoding, suffix
 from acreg.io.image import Image
+from acreg.io.nifti import load_nifti_raw
 
 COMPOSITE = (".h5", ".tfm")
 TOLERANCE = 1e-3
@@ -92,8 +92,9 @@ def read_transform(path: str | os.PathLike[str], fixed: Grid, moving: Grid) -> T
     """
     path = Path(path)
     check_file(path)
-    try:
+    with decoding(path, "transform"):
         if suffix(path) in NIFTI:
+            load_nifti_raw(path)  # it notices a file that is cut off, where ITK fills the rest with zeros
             intent = int(nibabel.load(path).header["intent_code"])  # type: ignore[attr-defined]
             if intent not in (1006, 1007):
                 raise AcregError(
@@ -103,17 +104,12 @@ def read_transform(path: str | os.PathLike[str], fixed: Grid, moving: Grid) -> T
             found: sitk.Transform = sitk.DisplacementFieldTransform(sitk.ReadImage(str(path), sitk.sitkVectorFloat64))
         else:
             found = sitk.ReadTransform(str(path))
-    except (RuntimeError, ImageFileError, EOFError) as error:
-        raise AcregError(
-            f"The file must be a whole transform. Received: {path}, which cannot be read "
-            f"({str(error).strip().splitlines()[-1][:200]}). Get the file again."
-        ) from error
-    if found.GetDimension() != fixed.rank:
-        raise AcregError(
-            f"The transform has the images' number of axes. Received: {path} with {found.GetDimension()}, images with "
-            f"{fixed.rank}."
-        )
-    return Transform(fixed, moving, tuple(_from_itk(found, path)))
+        if found.GetDimension() != fixed.rank:
+            raise AcregError(
+                f"The transform has the images' number of axes. Received: {path} with {found.GetDimension()}, images "
+                f"with {fixed.rank}."
+            )
+        return Transform(fixed, moving, tuple(_from_itk(found, path)))
 
 
 def write_learn2reg(transform: Transform, path: str | os.PathLike[str]) -> None:
@@ -146,10 +142,7 @@ def read_learn2reg(path: str | os.PathLike[str], fixed: Grid, moving: Grid) -> T
     """
     path = Path(path)
     check_file(path)
-    try:
-        stored = np.asanyarray(nibabel.load(path).dataobj)  # type: ignore[attr-defined]
-    except (ImageFileError, EOFError, OSError, ValueError) as error:
-        raise AcregError(f"The file must be a whole NIfTI. Received: {path} ({error}). Get the file again.") from error
+    stored, _ = load_nifti_raw(path)
     if stored.shape != (*fixed.shape[::-1], 3):
         raise AcregError(
             f"A Learn2Reg field has the shape {(*fixed.shape[::-1], 3)} of its fixed image. Received: {path} of shape "
