@@ -12,12 +12,13 @@ import numpy as np
 
 from acreg.errors import AcregError, UsageError
 from acreg.geometry.grid import Grid
+from acreg.io.dicom_elements import check_elements
 from acreg.io.files import DICOM, check_size, decoding, has_dicom_mark, suffix
 from acreg.io.volumes import load_itk
 
 DECODER = "GDCMImageIO"
 MEASURED = ("CT", "MR", "PT", "NM")
-"""Modalities whose values are measurements, which a display that shows them inverted does not change."""
+"""Modalities whose values are measurements, to be kept however a screen should show them."""
 UNEVEN = 0.1
 """Slice distances by which a slice may lie off its place in an even stack."""
 
@@ -36,9 +37,9 @@ class _Slice:
 
 
 def load_dicom(path: Path, labels: bool) -> tuple[np.ndarray, Grid]:
-    """The array `(*spatial)` and the grid of a single file; MONOCHROME1 X-rays are turned (`_bright`)."""
-    array, grid = load_itk(path, labels, DECODER)
-    return (array if labels else _bright(array, path)), grid
+    """The array `(*spatial)` and the grid of a single file."""
+    _information(path)
+    return load_itk(path, labels, DECODER)
 
 
 def load_series(folder: Path, labels: bool, series: str | None) -> tuple[np.ndarray, Grid]:
@@ -73,8 +74,8 @@ def _headers(folder: Path) -> list[_Slice]:
 
 
 def _header(path: Path) -> _Slice:
+    reader = _information(path)
     with decoding(path):
-        reader = _information(path)
         position, directions = _numbers(reader, "0020|0032"), _numbers(reader, "0020|0037")
         return _Slice(
             path,
@@ -88,12 +89,21 @@ def _header(path: Path) -> _Slice:
 
 
 def _information(path: Path) -> Any:
+    """SimpleITK's reader of a file, with the header read and checked."""
     import SimpleITK as sitk
 
+    check_elements(path)
     reader = sitk.ImageFileReader()
     reader.SetImageIO(DECODER)
     reader.SetFileName(str(path))
-    reader.ReadImageInformation()
+    with decoding(path):
+        reader.ReadImageInformation()
+    if _text(reader, "0028|0004") == "MONOCHROME1" and _text(reader, "0008|0060") in MEASURED:
+        raise AcregError(
+            "Measured values are stored as they are, MONOCHROME2. Received: "
+            f"{path}, {_text(reader, '0008|0060')} in MONOCHROME1, which ITK turns into its negative as it does for "
+            "X-rays. Convert it to NIfTI with the scanner's or the archive's software."
+        )
     return reader
 
 
@@ -183,16 +193,3 @@ def _check_alike(slices: Sequence[_Slice], where: str) -> None:
             f"The slices of a series are parallel. Received: {where} with slices in several directions (localisers?). "
             "Keep the files of one volume in the folder."
         )
-
-
-def _bright(array: np.ndarray, path: Path) -> np.ndarray:
-    """A projection that is stored inverted (MONOCHROME1) as maximum + minimum - value: bone becomes bright."""
-    if array.ndim != 2:
-        return array
-    with decoding(path):
-        reader = _information(path)
-        inverted = _text(reader, "0028|0004") == "MONOCHROME1" and _text(reader, "0008|0060") not in MEASURED
-    if not inverted:
-        return array
-    values = array.astype(np.float32)
-    return values.max() + values.min() - values

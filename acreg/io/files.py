@@ -111,7 +111,7 @@ def decoding(path: Path, what: str = "") -> Iterator[None]:
     except AcregError as error:
         if str(path) in str(error):
             raise
-        raise type(error)(f"{error} The file is {path}.") from error
+        raise type(error)(f"{' '.join(str(error).split())} The file is {path}.") from error
     except MemoryError:
         raise AcregError(
             f"An {what or 'image'} must fit into memory. Received: {path}. Its header may be damaged."

@@ -87,8 +87,8 @@ def read_image(
       transparency is ignored.
     - NIfTI, FreeSurfer's MGH and MGZ, NRRD, MetaImage.
     - DICOM: a file, or a folder with the slices of one series, which their positions put in order. X-rays stored
-      inverted (MONOCHROME1) are turned so that bone is bright. The display window is not applied: clip to the range
-      that is wanted in the preprocessing.
+      inverted (MONOCHROME1) are turned within the range of their bits, so that bone is bright. The display window is
+      not applied: clip to the range that is wanted in the preprocessing.
     - HDF5: the dataset `image`, or the only dataset, with `Grid`'s spacing, origin and direction as its attributes.
 
     Values are kept as they are (16 bit stays 0..65535); NIfTI's and DICOM's rescaling is applied (CT is in Hounsfield

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+import scipy.io
 import SimpleITK as sitk
 
 from acreg.errors import AcregError, UsageError
@@ -103,6 +104,8 @@ def read_transform(path: str | os.PathLike[str], fixed: Grid, moving: Grid) -> T
                 )
             found: sitk.Transform = sitk.DisplacementFieldTransform(sitk.ReadImage(str(path), sitk.sitkVectorFloat64))
         else:
+            if suffix(path) == ".mat":
+                scipy.io.loadmat(path)  # ITK takes the sizes in the file for granted
             found = sitk.ReadTransform(str(path))
         if found.GetDimension() != fixed.rank:
             raise AcregError(

@@ -13,7 +13,11 @@ from acreg.geometry.grid import Grid
 from acreg.io.files import check_colour_rank, check_rank, check_size, decoding, suffix, to_grey
 
 DECODERS = {".nrrd": "NrrdImageIO", ".nhdr": "NrrdImageIO", ".mha": "MetaImageIO", ".mhd": "MetaImageIO"}
-NUMBER_OF_AXES = re.compile(rb"^NDims\s*=\s*(\d+)", re.MULTILINE | re.IGNORECASE)
+GEOMETRY = re.compile(
+    rb"^[ \t]*(ndims|dimsize|transformmatrix|rotation|orientation|offset|position|origin|elementspacing|elementsize"
+    rb"|dimension|sizes|spacings|space directions|space origin)[ \t]*[=:](.*)$",
+    re.MULTILINE | re.IGNORECASE,
+)
 DATA_FILE = re.compile(rb"^(?:ElementDataFile\s*=|data ?file:)[ \t]*(.+?)\s*$", re.MULTILINE | re.IGNORECASE)
 
 
@@ -30,10 +34,8 @@ def read_itk(path: Path, decoder: str) -> Any:
     """The SimpleITK image of a file, after a look at what its header announces."""
     import SimpleITK as sitk
 
-    if decoder == "MetaImageIO" and any(int(n) > 10 for n in NUMBER_OF_AXES.findall(_head(path))):
-        raise AcregError(  # ITK would count through them
-            f"An image has 2 or 3 axes. Received: {path} with more than 10. Its header is damaged; get the file again."
-        )
+    if suffix(path) in DECODERS:
+        _check_text(path)
     # Only the decoder of the format: by content, any of ITK's would be tried.
     reader = sitk.ImageFileReader()
     reader.SetImageIO(decoder)
@@ -89,6 +91,22 @@ def save_itk(array: np.ndarray, grid: Grid, path: Path) -> None:
 def _head(path: Path) -> bytes:
     with path.open("rb") as file:
         return file.read(2**16)
+
+
+def _check_text(path: Path) -> None:
+    """Raise `AcregError` for numbers in a text header on which ITK hangs or crashes: odd ranks, huge coordinates."""
+    for name, text in GEOMETRY.findall(_head(path)):
+        low, high = (1, 10) if name.lower() in (b"ndims", b"dimension") else (-1e12, 1e12)
+        for word in re.findall(rb"[^\s(),]+", text):
+            try:
+                number = float(word)
+            except ValueError:  # "none" is a word that NRRD has here
+                continue
+            if number < low or number > high:
+                raise AcregError(
+                    f"The sizes and coordinates in a header are those of an image. Received: {path} with "
+                    f"{word.decode()} as {name.decode()}. It is damaged; get the file again."
+                )
 
 
 def _stored(path: Path) -> int:

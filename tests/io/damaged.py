@@ -341,9 +341,9 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="damaged-"))
     files = make_corpus(folder, options.seed, options.count)
     results = read_corpus(files)
-    for path, (outcome, message, _) in zip(files, results):
+    for path, (outcome, message, peak) in zip(files, results):
         if options.verbose or outcome == "fault":
-            print(f"{outcome:8s} {path.relative_to(folder)}: {message}")
+            print(f"{outcome:8s} {peak / 2**20:5.0f} MB {path.relative_to(folder)}: {message}")
     counts = Counter(outcome for outcome, _, _ in results)
     peak = max(peak for _, _, peak in results) / 2**20
     print(f"{len(files)} files: {dict(counts)}; peak memory {peak:.0f} MB")
