@@ -140,11 +140,11 @@ def _check_rows(rows: list[dict[str, str]], add: Add) -> None:
 def _check_files(row: dict[str, str], folder: Path, info: DatasetInfo | None, add: Add) -> str | None:
     """Check a row's files; returns a digest of the image's content."""
     where = row["subject"] or row["image"]
-    points = resolve(folder, row.get("points", ""))
+    points = _resolve(folder, row.get("points", ""), where, add)
     if points is not None and not points.is_file():
         add("error", where, f"missing file {points}", "Correct the path (relative to the manifest) or add the file")
-    image = _read(resolve(folder, row["image"]), where, read_image, add)
-    labels = _read(resolve(folder, row["labels"]), where, read_labels, add)
+    image = _read(_resolve(folder, row["image"], where, add), where, read_image, add)
+    labels = _read(_resolve(folder, row["labels"], where, add), where, read_labels, add)
     digest = None
     if image is not None:
         digest = hashlib.sha256(repr(image.array.shape).encode() + image.array.tobytes()).hexdigest()
@@ -187,6 +187,14 @@ def _check_values(where: str, labels: Image, info: DatasetInfo | None, add: Add)
                 f"the labels lack {some(absent)}",
                 "Check them; an absent label gets no scores",
             )
+
+
+def _resolve(folder: Path, cell: str, where: str, add: Add) -> Path | None:
+    try:
+        return resolve(folder, cell)
+    except AcregError:
+        add("error", where, f"the relative path {cell} leaves the manifest's folder", "Write it as an absolute path")
+        return None
 
 
 def _read(path: Path | None, where: str, reader: Callable[[Path], Image], add: Add) -> Image | None:

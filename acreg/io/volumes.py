@@ -34,6 +34,7 @@ def read_itk(path: Path, decoder: str) -> Any:
     """The SimpleITK image of a file, after a look at what its header announces."""
     import SimpleITK as sitk
 
+    stored = _stored(path)
     if suffix(path) in DECODERS:
         _check_text(path)
     # Only the decoder of the format: by content, any of ITK's would be tried.
@@ -46,7 +47,7 @@ def read_itk(path: Path, decoder: str) -> Any:
         reader.ReadImageInformation()
         channels = reader.GetNumberOfComponents()
         itemsize = sitk.GetArrayViewFromImage(sitk.Image([1, 1], reader.GetPixelID(), channels)).itemsize
-        check_size(path, (*reader.GetSize(), channels), itemsize, _stored(path))
+        check_size(path, (*reader.GetSize(), channels), itemsize, stored)
         return reader.Execute()
     finally:
         sitk.ProcessObject.SetGlobalWarningDisplay(previous)

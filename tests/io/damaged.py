@@ -28,7 +28,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 
-from tests.io.samples import SHAPE, write_samples
+from tests.io.samples import SHAPE, write_samples, write_series
 
 SECONDS = 20
 MEMORY = 2 * 2**30
@@ -158,13 +158,13 @@ def bombs(folder: Path) -> list[Path]:
 
     squeeze = zlib.compressobj(9)
     zeros_ = (
-        squeeze.compress(bytes(2**20)) + b"".join(squeeze.compress(bytes(2**24)) for _ in range(32)) + squeeze.flush()
+        squeeze.compress(bytes(2**20)) + b"".join(squeeze.compress(bytes(2**24)) for _ in range(12)) + squeeze.flush()
     )
     nrrd = b"NRRD0004\ntype: float\ndimension: 3\nsizes: %s\nendian: little\nencoding: %s\n\n"
     mha = b"ObjectType = Image\nNDims = 3\nDimSize = %s\nElementType = MET_FLOAT\nElementDataFile = %s\n"
     files = {
-        "bomb_small.nii.gz": gzip.compress(nifti(4, 4, 4) + bytes(2**28)),
-        "bomb_large.nii.gz": gzip.compress(nifti(2000, 2000, 2000) + bytes(2**28)),
+        "bomb_small.nii.gz": gzip.compress(nifti(4, 4, 4) + bytes(2**26)),
+        "bomb_large.nii.gz": gzip.compress(nifti(2000, 2000, 2000) + bytes(2**26)),
         "bomb_header.nii.gz": gzip.compress(nifti(32767, 32767, 32767)),
         "bomb_header.nii": nifti(32767, 32767, 32767),
         "bomb_axes.nii": nifti(*(32767,) * 7),
@@ -217,6 +217,9 @@ def make_corpus(folder: Path, seed: int, count: int) -> list[Path]:
     files = bombs(_made(folder / "bombs"))
     for index in range(len(files), count):
         rng = np.random.default_rng([seed, index])
+        if index % 20 == 0:
+            files.append(_damaged_series(folder / f"{index:04d}" / "series", rng))
+            continue
         source = samples[index % len(samples)]
         damage = DAMAGES[rng.integers(len(DAMAGES))]
         content, name = source.read_bytes(), source.name
@@ -232,6 +235,14 @@ def make_corpus(folder: Path, seed: int, count: int) -> list[Path]:
             shutil.copy(raw, target)
         files.append(target / name)
     return files
+
+
+def _damaged_series(folder: Path, rng: np.random.Generator) -> Path:
+    """A DICOM series with one slice damaged."""
+    write_series(folder, rng.integers(-99, 99, (4, 8, 7)).astype(np.int16))
+    slice_ = folder / f"{rng.integers(4)}.dcm"
+    slice_.write_bytes(DAMAGES[rng.integers(len(DAMAGES))](rng, slice_.read_bytes()))
+    return folder
 
 
 def _made(folder: Path) -> Path:
