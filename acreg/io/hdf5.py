@@ -38,6 +38,20 @@ def load_hdf5(path: Path) -> tuple[np.ndarray, Grid]:
         return np.asarray(dataset[()]), Grid(dataset.shape, **known)
 
 
+def check_transform(path: Path) -> None:
+    """Raise `AcregError` for a damaged HDF5 transform, on which ITK may crash or take any amount of memory."""
+    import h5py
+
+    def check(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset):
+            check_size(path, item.shape or (), item.dtype.itemsize, item.id.get_storage_size())
+            if name.endswith("/TransformType") and not (h5py.check_string_dtype(item.dtype) and all(item[()])):
+                raise AcregError(f"Each part of a transform has a type. Received: {path} without one in {name}.")
+
+    with decoding(path, "transform"), h5py.File(path, "r") as file:
+        file.visititems(check)
+
+
 def _dataset(file: Any, path: Path) -> Any:
     import h5py
 

@@ -93,7 +93,8 @@ def read_image(
 
     Values are kept as they are (16 bit stays 0..65535); NIfTI's and DICOM's rescaling is applied (CT is in Hounsfield
     units). Trailing axes of size 1 (a slice stored as a volume, a series of one) are dropped, except of HDF5. An image
-    has at most 4 GiB of voxels, a picture 89 million pixels (Pillow's `MAX_IMAGE_PIXELS`).
+    has at most 4 GiB of voxels, a picture 89 million pixels (Pillow's `MAX_IMAGE_PIXELS`), in
+    16-bit colour half as many.
 
     Args:
         path: the file, or the folder of a DICOM series.

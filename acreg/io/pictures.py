@@ -21,11 +21,14 @@ def load_picture(path: Path, labels: bool) -> np.ndarray:
     import PIL.Image
 
     with decoding(path), PIL.Image.open(path, formats=FORMATS) as picture:
-        largest = PIL.Image.MAX_IMAGE_PIXELS  # Pillow itself raises at twice as many
-        if largest and picture.width * picture.height > largest:
+        deep_colour = _is_deep_colour(picture)
+        # Pillow itself raises at twice its number.
+        largest = (PIL.Image.MAX_IMAGE_PIXELS or 2**62) // (2 if deep_colour else 1)
+        if picture.width * picture.height > largest:
             raise AcregError(
-                f"A picture has at most {largest // 10**6} million pixels, since a small file can decode to any "
-                f"number. Received: {path} with {picture.width}x{picture.height}. Reduce it, or save it as .nii.gz."
+                f"A {'colour picture of 16 bits' if deep_colour else 'picture'} has at most {largest // 10**6} million "
+                f"pixels, since a small file can decode to any number. Received: {path} with "
+                f"{picture.width}x{picture.height}. Reduce it, or save it as .nii.gz."
             )
         decoder = DEEP.get(picture.format or "", "")
         frames = getattr(picture, "n_frames", 1)
@@ -34,7 +37,6 @@ def load_picture(path: Path, labels: bool) -> np.ndarray:
                 f"An image file holds one frame. Received: {path} with {frames}. Save one frame, or the "
                 "stack as .nii.gz."
             )
-        deep_colour = _is_deep_colour(picture)
         picture.load()
         if not deep_colour:
             return _grey_of(picture, path, labels)

@@ -24,6 +24,7 @@ from acreg.geometry.maps import Affine, Displacement, Map, Velocity
 from acreg.geometry.transform import Transform
 from acreg.io.atomic import atomic_path
 from acreg.io.files import NIFTI, check_file, decoding, suffix
+from acreg.io.hdf5 import check_transform
 from acreg.io.image import Image
 from acreg.io.nifti import load_nifti_raw
 
@@ -104,6 +105,8 @@ def read_transform(path: str | os.PathLike[str], fixed: Grid, moving: Grid) -> T
                 )
             found: sitk.Transform = sitk.DisplacementFieldTransform(sitk.ReadImage(str(path), sitk.sitkVectorFloat64))
         else:
+            if suffix(path) == ".h5":
+                check_transform(path)
             if suffix(path) == ".mat":
                 scipy.io.loadmat(path)  # ITK takes the sizes in the file for granted
             found = sitk.ReadTransform(str(path))

@@ -156,22 +156,19 @@ def bombs(folder: Path) -> list[Path]:
         start = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0))
         return b"\x89PNG\r\n\x1a\n" + start + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 
-    squeeze = zlib.compressobj(9)
-    zeros_ = (
-        squeeze.compress(bytes(2**20)) + b"".join(squeeze.compress(bytes(2**24)) for _ in range(12)) + squeeze.flush()
-    )
+    zeros_ = zlib.compress(bytes(2**25), 1)
     nrrd = b"NRRD0004\ntype: float\ndimension: 3\nsizes: %s\nendian: little\nencoding: %s\n\n"
     mha = b"ObjectType = Image\nNDims = 3\nDimSize = %s\nElementType = MET_FLOAT\nElementDataFile = %s\n"
     files = {
-        "bomb_small.nii.gz": gzip.compress(nifti(4, 4, 4) + bytes(2**26)),
-        "bomb_large.nii.gz": gzip.compress(nifti(2000, 2000, 2000) + bytes(2**26)),
+        "bomb_small.nii.gz": gzip.compress(nifti(4, 4, 4) + bytes(2**26), 1),
+        "bomb_large.nii.gz": gzip.compress(nifti(2000, 2000, 2000) + bytes(2**26), 1),
         "bomb_header.nii.gz": gzip.compress(nifti(32767, 32767, 32767)),
         "bomb_header.nii": nifti(32767, 32767, 32767),
         "bomb_axes.nii": nifti(*(32767,) * 7),
         "bomb.mgz": gzip.compress(struct.pack(">7i", 1, 10**9, 10**9, 10**9, 1, 3, 0) + bytes(500)),
         "bomb_header.png": png(60000, 60000, 8, 0, b""),
         "bomb_pixels.png": png(12000, 12000, 8, 6, zeros_),
-        "bomb_deep.png": png(5000, 5000, 16, 6, zeros_),
+        "bomb_deep.png": png(2000, 2000, 16, 6, zeros_),
         "bomb_raw.nrrd": nrrd % (b"1000000000 1000000000 1000000000", b"raw") + bytes(100),
         "bomb_gzip.nrrd": nrrd % (b"1000 1000 1000", b"gzip") + gzip.compress(bytes(2**20)),
         "bomb_axis.nrrd": nrrd % (b"1000000000 1 1", b"ascii") + b"1 2 3",
@@ -210,9 +207,10 @@ def _hdf5_bombs(folder: Path) -> None:
         file.create_group("a")["b"] = file["/"]
 
 
-def make_corpus(folder: Path, seed: int, count: int) -> list[Path]:
-    """`count` files in `folder`: bombs, wrong names, and damaged copies of the samples."""
+def make_corpus(folder: Path, seed: int, count: int, only: str = "") -> list[Path]:
+    """`count` files in `folder`: bombs, wrong names, and damaged copies of the samples with `only` in their names."""
     samples = write_samples(folder / "whole", seed)
+    chosen = [path for path in samples if only in path.name]
     names = sorted({"".join(path.suffixes) for path in samples if not path.name.startswith(("transform", "displ"))})
     files = bombs(_made(folder / "bombs"))
     for index in range(len(files), count):
@@ -220,7 +218,7 @@ def make_corpus(folder: Path, seed: int, count: int) -> list[Path]:
         if index % 20 == 0:
             files.append(_damaged_series(folder / f"{index:04d}" / "series", rng))
             continue
-        source = samples[index % len(samples)]
+        source = chosen[index % len(chosen)]
         damage = DAMAGES[rng.integers(len(DAMAGES))]
         content, name = source.read_bytes(), source.name
         if rng.random() < 0.08:
@@ -343,6 +341,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", default="", help="damage only the samples with this in their names")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--verbose", action="store_true", help="print every file's result")
     options = parser.parse_args()
@@ -350,7 +349,7 @@ def main() -> int:
         child()
         return 0
     folder = Path(tempfile.mkdtemp(prefix="damaged-"))
-    files = make_corpus(folder, options.seed, options.count)
+    files = make_corpus(folder, options.seed, options.count, options.only)
     results = read_corpus(files)
     for path, (outcome, message, peak) in zip(files, results):
         if options.verbose or outcome == "fault":
