@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import mmap
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,9 @@ import numpy as np
 from acreg.errors import AcregError
 from acreg.geometry.grid import Grid
 from acreg.io.files import check_rank, check_size, decoding
+
+HEAP = b"GCOL\x01"
+"""How a heap of texts begins in an HDF5 file."""
 
 
 def load_hdf5(path: Path) -> tuple[np.ndarray, Grid]:
@@ -39,17 +44,48 @@ def load_hdf5(path: Path) -> tuple[np.ndarray, Grid]:
 
 
 def check_transform(path: Path) -> None:
-    """Raise `AcregError` for a damaged HDF5 transform, on which ITK may crash or take any amount of memory."""
+    """Raise `AcregError` for a damaged HDF5 transform, on which ITK or HDF5 itself crash, hang or take any memory."""
     import h5py
 
     def check(name: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset):
-            check_size(path, item.shape or (), item.dtype.itemsize, item.id.get_storage_size())
-            if name.endswith("/TransformType") and not (h5py.check_string_dtype(item.dtype) and all(item[()])):
-                raise AcregError(f"Each part of a transform has a type. Received: {path} without one in {name}.")
+        if not isinstance(item, h5py.Dataset):
+            return
+        check_size(path, item.shape or (), item.dtype.itemsize, item.id.get_storage_size())
+        if name.endswith("/TransformType") and not (_text_is_whole(content, item) and all(item[()])):
+            raise AcregError(f"Each part of a transform has a type. Received: {path} without one in {name}.")
 
-    with decoding(path, "transform"), h5py.File(path, "r") as file:
-        file.visititems(check)
+    with (
+        decoding(path, "transform"),
+        path.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
+    ):
+        _check_heaps(content, path)
+        with h5py.File(path, "r") as opened:
+            opened.visititems(check)
+
+
+def _text_is_whole(content: mmap.mmap, item: Any) -> bool:
+    """Whether a dataset of one text of variable length says a plausible length, and a heap where it lies."""
+    start = item.id.get_offset()
+    if start is None or start + 16 > len(content):
+        return False
+    length, heap = struct.unpack_from("<IQ", content, start)
+    return 0 < length < 2**12 and content[heap : heap + len(HEAP)] == HEAP
+
+
+def _check_heaps(content: mmap.mmap, path: Path) -> None:
+    """Raise `AcregError` for a damaged heap of texts: HDF5 follows the sizes in it, for ever where one is 0."""
+    start = content.find(HEAP)
+    while start >= 0:
+        at, end = start + 16, start + int.from_bytes(content[start + 8 : start + 16], "little")
+        while at + 16 <= min(end, len(content)):
+            index, size = struct.unpack_from("<HxxxxxxQ", content, at)
+            at += 16 + -(-size // 8) * 8 if index else max(size, 1)  # index 0 is the free rest, with its own head
+            if at > end or (index == 0 and at != end):
+                break
+        if not end - 16 < at <= end <= len(content):
+            raise AcregError(f"The file must be a whole transform. Received: {path}, whose texts are damaged.")
+        start = content.find(HEAP, start + 1)
 
 
 def _dataset(file: Any, path: Path) -> Any:
