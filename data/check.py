@@ -140,13 +140,13 @@ def _check_files(
 ) -> tuple[str | None, Summary | None]:
     """Check a row's files; returns a digest of the image's content and what is kept for comparisons."""
     where = row["subject"] or row["image"]
-    points = resolve(folder, row.get("points", ""))
+    points = _resolve(folder, row.get("points", ""), where, findings)
     if points is not None and not points.is_file():
         findings.add(
             "error", where, f"missing file {points}", "Correct the path (relative to the manifest) or add the file"
         )
-    image = _read(resolve(folder, row["image"]), where, read_image, findings)
-    labels = _read(resolve(folder, row["labels"]), where, read_labels, findings)
+    image = _read(_resolve(folder, row["image"], where, findings), where, read_image, findings)
+    labels = _read(_resolve(folder, row["labels"], where, findings), where, read_labels, findings)
     if labels is not None:
         _check_values(where, labels, info, findings)
     if image is None:
@@ -183,6 +183,16 @@ def _check_values(where: str, labels: Image, info: DatasetInfo | None, findings:
         findings.add("error", where, what, "Correct the file or the label set")
     if not present - {0}:
         findings.add("warning", where, "the labels are empty (background only)", "Draw the labels or delete the line")
+
+
+def _resolve(folder: Path, cell: str, where: str, findings: Findings) -> Path | None:
+    try:
+        return resolve(folder, cell)
+    except AcregError:
+        findings.add(
+            "error", where, f"the relative path {cell} leaves the manifest's folder", "Write it as an absolute path"
+        )
+        return None
 
 
 def _read(path: Path | None, where: str, reader: Callable[[Path], Image], findings: Findings) -> Image | None:

@@ -1,9 +1,9 @@
 """Prepared datasets: a folder with ``manifest.csv`` and, where ``acreg data prepare`` made it, ``dataset.json``.
 
 ``manifest.csv`` has the columns ``subject,image,labels,split`` and optionally ``points`` and ``group``. Paths are
-relative to the manifest's folder; absolute paths and paths that leave the folder are allowed (one's own files may lie
-elsewhere). ``split`` is ``train``, ``validation`` (also written ``val``) or ``test``. The ``labels`` cell may be empty.
-A manifest alone is a dataset, too: its label set is then gathered over all label files and its spacing read from them.
+relative to the manifest's folder and stay in it; one's own files elsewhere are named by absolute paths. ``split`` is
+``train``, ``validation`` (also written ``val``) or ``test``. The ``labels`` cell may be empty. A manifest alone is a
+dataset, too: its label set is then gathered over all label files and its spacing read from them.
 """
 
 from __future__ import annotations

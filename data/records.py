@@ -144,8 +144,21 @@ def is_file_name(subject: str) -> bool:
 
 
 def resolve(folder: Path, cell: str) -> Path | None:
-    """The file that a manifest's cell names (relative to the manifest's folder, or absolute), or None if empty."""
-    return folder / cell if cell else None
+    """The file that a manifest's cell names (relative to the manifest's folder, or absolute), or None if empty.
+
+    Raises:
+        AcregError: a relative path leaves the folder.
+    """
+    return _named(folder, cell) if cell else None
+
+
+def _named(folder: Path, cell: str) -> Path:
+    if not os.path.isabs(cell) and os.path.normpath(cell).split(os.sep)[0] == os.pardir:
+        raise AcregError(
+            f"A relative path in a manifest stays in the manifest's folder. Received: {cell}, which leaves {folder}. "
+            "Write it as an absolute path if that file is meant."
+        )
+    return folder / cell
 
 
 def some(items: Iterable[str], limit: int = 5) -> str:
@@ -158,7 +171,7 @@ def read_records(path: Path | str) -> list[Record]:
 
     Raises:
         AcregError: see `read_rows`; also an empty subject or image cell, a subject on two lines, an unknown split, a
-            missing file.
+            missing file, a relative path that leaves the folder.
     """
     path = Path(path)
     rows, folder = read_rows(path), path.parent
@@ -190,7 +203,7 @@ def read_records(path: Path | str) -> list[Record]:
     records = [
         Record(
             subject=row["subject"],
-            image=folder / row["image"],
+            image=_named(folder, row["image"]),
             labels=resolve(folder, row["labels"]),
             split=split_name(row["split"]) or "",
             group=row.get("group", ""),

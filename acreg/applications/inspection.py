@@ -11,7 +11,7 @@ from typing import Any
 from acreg.applications.inspection_images import inspect_image
 from acreg.applications.inspection_transforms import inspect_transform
 from acreg.errors import AcregError, UsageError
-from acreg.io.files import check_file, is_readable_format, suffix
+from acreg.io.files import HDF5, check_file, decoding, is_readable_format, suffix
 from acreg.io.point_files import FORMATS as POINTS
 from acreg.io.points import read_points
 from acreg.io.preprocessing import Preprocessing
@@ -38,10 +38,10 @@ def inspect(path: Path) -> dict[str, Any]:
     found = _folder(path) if path.is_dir() else _file(path)
     if found is None:
         raise AcregError(
-            "What can be inspected is an image (PNG, TIFF, JPEG, NIfTI, NRRD, MetaImage, DICOM), a displacement field, "
-            f"an ITK transform ({', '.join(TRANSFORMS)}), points ({', '.join(POINTS)}), a manifest CSV, a recipe YAML, "
-            f"or the folder of a preset, a dataset or DICOM files. Received: {path}, which is none of these. Check its "
-            "name, or convert it."
+            "What can be inspected is an image (PNG, TIFF, JPEG, NIfTI, NRRD, MetaImage, MGH, HDF5, DICOM), a "
+            f"displacement field, an ITK transform ({', '.join(TRANSFORMS)}), points ({', '.join(POINTS)}), a manifest "
+            "CSV, a recipe YAML, or the folder of a preset, a dataset or DICOM files. "
+            f"Received: {path}, which is none of these. Check its name, or convert it."
         )
     return found
 
@@ -51,9 +51,19 @@ def _file(path: Path) -> dict[str, Any] | None:
         return _table(path) if suffix(path) == ".csv" else _points(path)
     if suffix(path) in RECIPES:
         return _recipe(path)
-    if suffix(path) in TRANSFORMS:
+    if suffix(path) in TRANSFORMS and not _holds_images(path):
         return inspect_transform(path)
     return inspect_image(path) if not path.exists() or is_readable_format(path) else None
+
+
+def _holds_images(path: Path) -> bool:
+    """Whether an .h5 is HDF5 with arrays, and not a transform of ITK."""
+    import h5py
+
+    if suffix(path) not in HDF5 or not path.is_file():
+        return False
+    with decoding(path), h5py.File(path) as file:
+        return "TransformGroup" not in file
 
 
 def _folder(path: Path) -> dict[str, Any] | None:

@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from acreg.errors import AcregError
 from acreg.geometry import Grid
-from acreg.io.files import NIFTI, PICTURES, check_file, decoding, suffix
-from acreg.io.image import DISPLACEMENT_MARK
+from acreg.io.files import HDF5, ITK, MGH, NIFTI, PICTURES, check_file, decoding, suffix
+from acreg.io.image import DISPLACEMENT_MARK, read_image
+from acreg.io.nifti import load_nifti, load_nifti_raw, open_nifti
 from acreg.io.pictures import load_picture
-from acreg.io.volumes import load_itk, load_nifti
+from acreg.io.volumes import load_itk
 
 FEW = 1000
 """Distinct values that a label map has at most."""
@@ -33,7 +35,12 @@ def inspect_image(path: Path) -> dict[str, Any]:
         return _picture(path)
     if suffix(path) in NIFTI:
         return _nifti(path)
-    return _itk(path)
+    if suffix(path) in ITK:
+        return _itk(path)
+    image = read_image(path)
+    formats = {**dict.fromkeys(MGH, "MGH"), **dict.fromkeys(HDF5, "HDF5")}
+    facts = {"kind": _kind(image.array), "format": formats.get(suffix(path), "DICOM")}
+    return {**facts, **_shape(image.grid.shape), **_place(image.grid), **_values(image.array)}
 
 
 def _picture(path: Path) -> dict[str, Any]:
@@ -46,10 +53,8 @@ def _picture(path: Path) -> dict[str, Any]:
 
 
 def _nifti(path: Path) -> dict[str, Any]:
-    import nibabel
-
     with decoding(path):
-        image: Any = nibabel.load(path)
+        image = open_nifti(path)
         header = image.header
         facts: dict[str, Any] = {
             "format": type(image).__name__.removesuffix("Image"),
@@ -77,25 +82,36 @@ def _nifti(path: Path) -> dict[str, Any]:
             unit, what = "voxels", {"kind": "displacement field of acreg", "vectors": "voxels, array-axis order"}
         else:
             unit, what = "mm", {"kind": "displacement field", "vectors": "mm, LPS, as ITK and ANTs have them"}
-        return {**what, **facts, **_shape(grid.shape), **_place(grid), **forms, **_lengths(_stored(path), unit)}
+        return {
+            **what,
+            **facts,
+            **_shape(grid.shape),
+            **_place(grid),
+            **forms,
+            **_lengths(load_nifti_raw(path)[0], unit),
+        }
     if len(shape) == 4 and shape[-1] == 3:
         grid = Grid.from_affine(image.affine, shape[:3][::-1])
         what = {
             "kind": "perhaps a field of Learn2Reg",
             "vectors": "voxels, (x, y, z), if it is; the file does not say",
         }
-        return {**what, **facts, **_shape(grid.shape), **_place(grid), **forms, **_lengths(_stored(path), "voxels")}
+        return {
+            **what,
+            **facts,
+            **_shape(grid.shape),
+            **_place(grid),
+            **forms,
+            **_lengths(load_nifti_raw(path)[0], "voxels"),
+        }
     if len([n for n in shape if n > 1]) > 3:
-        return {"kind": "series of images", **facts, "shape_as_stored": list(shape), **forms, **_values(_stored(path))}
-    array, grid = load_nifti(path, labels=False)
+        values = _values(load_nifti_raw(path)[0])
+        return {"kind": "series of images", **facts, "shape_as_stored": list(shape), **forms, **values}
+    try:
+        array, grid = load_nifti(path, labels=False)
+    except AcregError as error:
+        return {"kind": "image that acreg refuses", **facts, "shape_as_stored": list(shape), **forms, "why": str(error)}
     return {"kind": _kind(array), **facts, **_shape(array.shape), **_place(grid), **forms, **_values(array)}
-
-
-def _stored(path: Path) -> np.ndarray:
-    import nibabel
-
-    with decoding(path):
-        return np.asanyarray(nibabel.load(path).dataobj)  # type: ignore[attr-defined]
 
 
 def _itk(path: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import warnings
 from collections.abc import Iterator, Sequence
@@ -15,9 +16,17 @@ from acreg.errors import AcregError, UsageError
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif")
 PICTURES_WRITTEN = (".png", ".tif", ".tiff")
 NIFTI = (".nii", ".nii.gz")
-ITK = (".nrrd", ".nhdr", ".mha", ".mhd", ".dcm", ".dicom")
+MGH = (".mgh", ".mgz")
+ITK = (".nrrd", ".nhdr", ".mha", ".mhd")
+DICOM = (".dcm", ".dicom", ".ima")
+HDF5 = (".h5", ".hdf5")
+READ = PICTURES + NIFTI + MGH + ITK + DICOM + HDF5
 ITK_WRITTEN = (".nrrd", ".mha")
 LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601
+LARGEST = 2**32
+"""Bytes of voxels that are read at most, 4 GiB (1024 x 1024 x 1024 voxels of 4 bytes): a header can claim any size."""
+DEFLATE = 1032
+"""Bytes that a byte of a file compressed by gzip or zlib stands for at most."""
 
 
 def suffix(path: Path) -> str:
@@ -31,7 +40,7 @@ def check_file(path: Path) -> None:
     if not path.exists():
         raise AcregError(f"The file must exist. Received: {path}. Check its name and folder.")
     if not path.is_file():
-        raise AcregError(f"A single file is needed. Received: {path}, a folder. Name one image file in it.")
+        raise AcregError(f"A single file is needed. Received: {path}, a folder. Name one file in it.")
     if path.stat().st_size == 0:
         raise AcregError(
             f"The file must hold an image. Received: {path}, which is empty (0 bytes). Get the file again."
@@ -49,17 +58,52 @@ def check_writable(path: Path) -> None:
 
 def is_readable_format(path: Path) -> bool:
     """Whether the name, or for a file without a known suffix the DICOM mark inside, is of a format that is read."""
-    if suffix(path) in PICTURES + NIFTI + ITK:
-        return True
+    return suffix(path) in READ or has_dicom_mark(path)
+
+
+def has_dicom_mark(path: Path) -> bool:
+    """Whether the path is a file with DICOM's mark in it."""
     if not path.is_file():
         return False
     with path.open("rb") as file:
         return file.read(132)[128:] == b"DICM"
 
 
+def check_size(path: Path, shape: Sequence[int], itemsize: int, stored: int, ratio: int = DEFLATE) -> None:
+    """Raise `AcregError`, before memory is taken, if a header announces more voxels than there can be.
+
+    Args:
+        path: the file.
+        shape: voxels by axis, and values a voxel, as the header has it.
+        itemsize: bytes a value.
+        stored: bytes that hold the values: the size of the file, or of the file of voxels that belongs to it.
+        ratio: bytes of values that a stored byte stands for at most; 1 where nothing is compressed.
+    """
+    announced = math.prod(int(n) for n in shape) * itemsize
+    sizes = "x".join(str(int(n)) for n in shape)
+    if announced > stored * ratio:
+        raise AcregError(
+            f"The file must be a whole {kind(path)}. Received: {path}, whose header announces {sizes} values "
+            f"of {itemsize} bytes, where {stored} bytes are stored. It is cut off or damaged; get the file again."
+        )
+    if announced > LARGEST:
+        raise AcregError(
+            f"An image has at most {LARGEST // 2**30} GiB of voxels. Received: {path} with {sizes} values of "
+            f"{itemsize} bytes. Crop it, or resample it to larger voxels."
+        )
+
+
+def kind(path: Path) -> str:
+    """What a message calls a file of this suffix: "png image"."""
+    return f"{suffix(path).lstrip('.') if suffix(path) in READ else 'DICOM'} image"
+
+
 @contextlib.contextmanager
-def decoding(path: Path) -> Iterator[None]:
-    """Turn whatever a decoder raises into one paragraph that names the file, and keep its warnings quiet."""
+def decoding(path: Path, what: str = "") -> Iterator[None]:
+    """Turn whatever a decoder raises into one paragraph that names the file, and keep its warnings quiet.
+
+    `what` is the word for what the file must be, by default an image of the kind that its suffix says.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -67,30 +111,34 @@ def decoding(path: Path) -> Iterator[None]:
     except AcregError as error:
         if str(path) in str(error):
             raise
-        raise type(error)(f"{error} The file is {path}.") from error
+        raise type(error)(f"{' '.join(str(error).split())} The file is {path}.") from error
     except MemoryError:
-        raise AcregError(f"An image must fit into memory. Received: {path}. Its header may be damaged.") from None
+        raise AcregError(
+            f"An {what or 'image'} must fit into memory. Received: {path}. Its header may be damaged."
+        ) from None
     except (
         Exception
     ) as error:  # decoders raise many types: OSError, SyntaxError, struct.error, zlib.error, RuntimeError
         reason = " ".join(str(error).split())[-200:].rstrip(" .") or type(error).__name__
         raise AcregError(
-            f"The file must be a whole {suffix(path).lstrip('.') or 'DICOM'} image. Received: {path}, which cannot be "
-            f"decoded ({reason}). It may be cut off, damaged, or of another kind than its name says; get the file "
-            "again or convert it."
+            f"The file must be a whole {what or kind(path)}. Received: {path}, which cannot be decoded ({reason}). It "
+            "may be cut off, damaged, or of another kind than its name says; get the file again or convert it."
         ) from error
 
 
 def to_grey(colours: np.ndarray, path: Path, labels: bool) -> np.ndarray:
     """One channel of `(*spatial, channels)`, 2 being grey and alpha, 3 RGB, 4 RGBA; labels need equal channels."""
-    if colours.shape[-1] in (1, 2) or channels_agree(colours):
+    if colours.shape[-1] < 3 or channels_agree(colours):
         return colours[..., 0]
     if labels:
         raise AcregError(
             f"A label map has one value a pixel. Received: {path}, whose colour channels differ. Save the labels as "
             "a grey image of ids."
         )
-    return np.tensordot(colours[..., :3].astype(np.float32), np.asarray(LUMINANCE, np.float32), axes=1)
+    grey = np.zeros(colours.shape[:-1], np.float32)
+    for channel, weight in enumerate(LUMINANCE):  # one by one: large pictures fit into memory
+        grey += np.float32(weight) * colours[..., channel].astype(np.float32)
+    return grey
 
 
 def channels_agree(colours: np.ndarray) -> bool:

@@ -14,18 +14,24 @@ from acreg.errors import AcregError, UsageError
 from acreg.geometry.displacement import check_displacement
 from acreg.geometry.grid import Grid
 from acreg.io.atomic import atomic_path
+from acreg.io.dicom import load_dicom, load_series
 from acreg.io.files import (
+    HDF5,
     ITK,
+    MGH,
     NIFTI,
     PICTURES,
     PICTURES_WRITTEN,
+    READ,
     check_file,
     check_writable,
     is_readable_format,
     suffix,
 )
+from acreg.io.hdf5 import load_hdf5
+from acreg.io.nifti import load_nifti, load_nifti_raw, save_nifti
 from acreg.io.pictures import load_picture, save_picture
-from acreg.io.volumes import load_itk, load_nifti, load_nifti_raw, save_itk, save_nifti
+from acreg.io.volumes import load_itk, save_itk
 
 Kind = Literal["intensity", "labels"]
 DISPLACEMENT_MARK = "acreg displacement"
@@ -72,32 +78,47 @@ class Image:
         return cls(array, Grid(array.shape, () if spacing is None else tuple(spacing)), kind, name)
 
 
-def read_image(path: str | os.PathLike[str], spacing: Sequence[float] | None = None) -> Image:
+def read_image(
+    path: str | os.PathLike[str], spacing: Sequence[float] | None = None, series: str | None = None
+) -> Image:
     """Read a grey image.
 
-    PNG, JPEG, TIFF, BMP and GIF of 8 or 16 bit; NIfTI, NRRD, MetaImage and single DICOM files. Colour becomes luminance
-    (0.299 R + 0.587 G + 0.114 B) and transparency is ignored. Values are kept as they are (16 bit stays 0..65535);
-    NIfTI's and DICOM's rescaling is applied. Trailing axes of size 1 (a slice stored as a volume, a series of one) are
-    dropped.
+    - PNG, JPEG, TIFF, BMP and GIF of 8 or 16 bit. Colour becomes luminance (0.299 R + 0.587 G + 0.114 B) and
+      transparency is ignored.
+    - NIfTI, FreeSurfer's MGH and MGZ, NRRD, MetaImage.
+    - DICOM: a file, or a folder with the slices of one series, which their positions put in order. X-rays stored
+      inverted (MONOCHROME1) are turned within the range of their bits, so that bone is bright. The display window is
+      not applied: clip to the range that is wanted in the preprocessing.
+    - HDF5: the dataset `image`, or the only dataset, with `Grid`'s spacing, origin and direction as its attributes.
+
+    Values are kept as they are (16 bit stays 0..65535); NIfTI's and DICOM's rescaling is applied (CT is in Hounsfield
+    units). Trailing axes of size 1 (a slice stored as a volume, a series of one) are dropped, except of HDF5. An image
+    has at most 4 GiB of voxels, a picture 89 million pixels (Pillow's `MAX_IMAGE_PIXELS`), in
+    16-bit colour half as many.
 
     Args:
-        path: the file.
+        path: the file, or the folder of a DICOM series.
         spacing: mm per voxel by array axis (rows, columns), in place of the file's; PNG and its like have none, so 1.
+        series: the UID of the DICOM series to read, where the folder holds several.
 
     Returns:
         An `Image` with float32 `(rows, columns)` or `(z, y, x)`.
 
     Raises:
-        AcregError: the file is missing, empty, cut off or not of its kind, or holds colour volumes, several frames, NaN
-            or infinite values.
-        UsageError: the format is not supported, or `spacing` does not fit.
+        AcregError: the file is missing, empty, cut off or not of its kind; it holds colour volumes, several frames,
+            NaN, infinite or complex values; its grid is contradictory (NIfTI's sform and qform over half a voxel
+            apart, no voxel sizes, a DICOM series with gaps).
+        UsageError: the format is not supported, `spacing` does not fit, or the series has to be chosen.
     """
-    array, grid = _load(Path(path), spacing, labels=False)
+    array, grid = _load(Path(path), spacing, series, labels=False)
     return Image(array, grid, "intensity", str(path))
 
 
 def read_labels(
-    path: str | os.PathLike[str], values: Sequence[int] | None = None, spacing: Sequence[float] | None = None
+    path: str | os.PathLike[str],
+    values: Sequence[int] | None = None,
+    spacing: Sequence[float] | None = None,
+    series: str | None = None,
 ) -> Image:
     """Read a label map, from the same formats as `read_image`.
 
@@ -105,9 +126,9 @@ def read_labels(
     grey, and otherwise its indices; a 1-bit file gives 0 and 1.
 
     Args:
-        path: the file.
+        path: the file, or the folder of a DICOM series.
         values: the labels that may occur; others are refused. None accepts all.
-        spacing: as in `read_image`.
+        spacing, series: as in `read_image`.
 
     Returns:
         An `Image` of kind "labels" with an int32 array.
@@ -116,7 +137,7 @@ def read_labels(
         AcregError: as `read_image`; also fractional values, values outside `values`, unequal colour channels.
         UsageError: as `read_image`.
     """
-    array, grid = _load(Path(path), spacing, labels=True)
+    array, grid = _load(Path(path), spacing, series, labels=True)
     image = Image(array, grid, "labels", str(path))
     if values is not None:
         check_label_values(image.array, values, str(path))
@@ -230,21 +251,27 @@ def read_displacement(path: str | os.PathLike[str]) -> np.ndarray:
     return np.ascontiguousarray(field, dtype=np.float32)
 
 
-def _load(path: Path, spacing: Sequence[float] | None, labels: bool) -> tuple[np.ndarray, Grid]:
+def _load(path: Path, spacing: Sequence[float] | None, series: str | None, labels: bool) -> tuple[np.ndarray, Grid]:
     """Array and grid of a file by its format, with the caller's spacing where there is one."""
-    if not path.is_file() or is_readable_format(path):
+    if series is not None and not path.is_dir():
+        raise UsageError(f"A series is chosen in a folder. Received: series={series!r} with {path}. Name the folder.")
+    if not path.is_dir() and (not path.is_file() or is_readable_format(path)):
         check_file(path)
-    if suffix(path) in PICTURES:
+    if path.is_dir():
+        array, grid = load_series(path, labels, series)
+    elif suffix(path) in PICTURES:
         array = load_picture(path, labels)
         grid = Grid(array.shape)
-    elif suffix(path) in NIFTI:
-        array, grid = load_nifti(path, labels)
-    elif is_readable_format(path):
+    elif suffix(path) in NIFTI + MGH:
+        array, grid = load_nifti(path, labels, needs_spacing=spacing is None)
+    elif suffix(path) in ITK:
         array, grid = load_itk(path, labels)
+    elif suffix(path) in HDF5:
+        array, grid = load_hdf5(path)
+    elif is_readable_format(path):
+        array, grid = load_dicom(path, labels)
     else:
-        raise UsageError(
-            f"Images are read from {', '.join(PICTURES + NIFTI + ITK)}. Received: {path}. Convert it to one of these."
-        )
+        raise UsageError(f"Images are read from {', '.join(READ)}. Received: {path}. Convert it to one of these.")
     return array, grid if spacing is None else _with_spacing(grid, spacing)
 
 
@@ -256,7 +283,13 @@ def _with_spacing(grid: Grid, spacing: Sequence[float]) -> Grid:
     return Grid(grid.shape, tuple(spacing), grid.origin, grid.direction)
 
 
+def _check_numbers(array: np.ndarray, name: str) -> None:
+    if array.dtype.kind not in "biuf":
+        raise AcregError(f"The values of an image are real numbers. Received: {name or 'array'} of {array.dtype}.")
+
+
 def _as_intensity(array: np.ndarray, name: str) -> np.ndarray:
+    _check_numbers(array, name)
     with np.errstate(over="ignore"):
         array = np.ascontiguousarray(array, dtype=np.float32)
     bad = array.size - int(np.count_nonzero(np.isfinite(array)))
@@ -269,6 +302,7 @@ def _as_intensity(array: np.ndarray, name: str) -> np.ndarray:
 
 
 def _as_labels(array: np.ndarray, name: str) -> np.ndarray:
+    _check_numbers(array, name)
     limits = np.iinfo(np.int32)
     if array.dtype == bool or np.issubdtype(array.dtype, np.integer):
         integers: Any = array

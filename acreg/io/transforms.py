@@ -17,8 +17,8 @@ from typing import Any
 import h5py
 import nibabel
 import numpy as np
+import scipy.io
 import SimpleITK as sitk
-from nibabel.filebasedimages import ImageFileError
 
 from acreg.errors import AcregError, UsageError
 from acreg.geometry.displacement import voxel_indices
@@ -27,9 +27,10 @@ from acreg.geometry.maps import Affine, Displacement
 from acreg.geometry.transform import Transform
 from acreg.io.atomic import atomic_path, require_space
 from acreg.io.files import NIFTI, check_file, decoding, suffix
+from acreg.io.hdf5 import check_transform
 from acreg.io.image import DISPLACEMENT_MARK, Image, read_displacement
 from acreg.io.itk import affine_to_itk, from_itk, to_itk, whole_field
-from acreg.io.volumes import nifti_affine
+from acreg.io.nifti import load_nifti_raw, nifti_affine, open_nifti
 
 COMPOSITE = (".h5", ".tfm")
 AFFINE = (".mat",)
@@ -118,7 +119,8 @@ def read_transform(path: str | os.PathLike[str], fixed: Grid, moving: Grid) -> T
     """
     path = Path(path)
     check_file(path)
-    maps = (_read_field(path),) if suffix(path) in NIFTI else tuple(from_itk(_read_itk(path), path))
+    with decoding(path, "transform"):
+        maps = (_read_field(path),) if suffix(path) in NIFTI else tuple(from_itk(_read_itk(path), path))
     rank = next((part.rank for part in maps), fixed.rank)
     if rank != fixed.rank:
         raise AcregError(
@@ -157,10 +159,7 @@ def read_learn2reg(path: str | os.PathLike[str], fixed: Grid, moving: Grid) -> T
     """
     path = Path(path)
     check_file(path)
-    try:
-        stored = np.asanyarray(nibabel.load(path).dataobj)  # type: ignore[attr-defined]
-    except (ImageFileError, EOFError, OSError, ValueError) as error:
-        raise AcregError(f"The file must be a whole NIfTI. Received: {path} ({error}). Get the file again.") from error
+    stored, _ = load_nifti_raw(path)
     if stored.shape != (*fixed.shape[::-1], 3):
         raise AcregError(
             f"A Learn2Reg field has the shape {(*fixed.shape[::-1], 3)} of its fixed image. Received: {path} of shape "
@@ -227,41 +226,38 @@ def _store_fields_as_float32(path: Path) -> None:
 
 def _read_field(path: Path) -> Displacement:
     """A displacement field in NIfTI. By nibabel, because ITK fills up a file that is cut off with zeros."""
-    with decoding(path):
-        image: Any = nibabel.load(path)
-        if bytes(image.header["descrip"]).startswith(DISPLACEMENT_MARK.encode()):
-            vectors = read_displacement(path)
-            return Displacement(vectors, Grid.from_affine(nifti_affine(image), vectors.shape[:-1]))
-        intent = int(image.header["intent_code"])
-        if intent not in (VECTOR, DISPLACEMENT):
-            raise AcregError(
-                "A displacement field is a NIfTI of vectors (intent 1006 or 1007). Received: "
-                f"{path} with intent {intent}. Is it an image? A field of Learn2Reg "
-                "is read by acreg.io.transforms.read_learn2reg and made into one of these by write_transform."
-            )
-        stored = np.asanyarray(image.dataobj)
-        rank = stored.shape[-1]
-        if stored.ndim != 5 or rank not in (2, 3) or stored.shape[rank:4] != (1,) * (4 - rank):
-            raise AcregError(
-                "A displacement field in NIfTI has the shape (x, y, z, 1, 3) or, in 2-D, (x, y, 1, 1, 2). Received: "
-                f"{path} of shape {stored.shape}."
-            )
-        mm = stored.reshape(*stored.shape[:rank], rank)
-        if intent == DISPLACEMENT:  # by the standard along RAS, and so read by ITK; a plain vector is along LPS
-            mm = mm * np.array([-1, -1, 1], mm.dtype)[:rank]
-        grid = Grid.from_affine(nifti_affine(image), mm.shape[:rank][::-1])
+    image = open_nifti(path)
+    if bytes(image.header["descrip"]).startswith(DISPLACEMENT_MARK.encode()):
+        vectors = read_displacement(path)
+        return Displacement(vectors, Grid.from_affine(nifti_affine(image, path), vectors.shape[:-1]))
+    intent = int(image.header["intent_code"])
+    if intent not in (VECTOR, DISPLACEMENT):
+        raise AcregError(
+            "A displacement field is a NIfTI of vectors (intent 1006 or 1007). Received: "
+            f"{path} with intent {intent}. Is it an image? A field of Learn2Reg "
+            "is read by acreg.io.transforms.read_learn2reg and made into one of these by write_transform."
+        )
+    stored = np.asanyarray(image.dataobj)
+    rank = stored.shape[-1]
+    if stored.ndim != 5 or rank not in (2, 3) or stored.shape[rank:4] != (1,) * (4 - rank):
+        raise AcregError(
+            "A displacement field in NIfTI has the shape (x, y, z, 1, 3) or, in 2-D, (x, y, 1, 1, 2). Received: "
+            f"{path} of shape {stored.shape}."
+        )
+    mm = stored.reshape(*stored.shape[:rank], rank)
+    if intent == DISPLACEMENT:  # by the standard along RAS, and so read by ITK; a plain vector is along LPS
+        mm = mm * np.array([-1, -1, 1], mm.dtype)[:rank]
+    grid = Grid.from_affine(nifti_affine(image, path), mm.shape[:rank][::-1])
     mm = mm.transpose(*reversed(range(rank)), rank)[..., ::-1]
     return Displacement(mm @ np.linalg.inv(grid.matrix[:-1, :-1]).T, grid)
 
 
 def _read_itk(path: Path) -> sitk.Transform:
-    try:
-        return sitk.ReadTransform(str(path))
-    except (RuntimeError, KeyError) as error:  # KeyError: of kinds that SimpleITK does not know
-        raise AcregError(
-            f"The file must be a whole transform. Received: {path}, which cannot be read "
-            f"({str(error).strip().splitlines()[-1][:200]}). Get the file again."
-        ) from error
+    if suffix(path) == ".h5":
+        check_transform(path)
+    if suffix(path) == ".mat":
+        scipy.io.loadmat(path)  # ITK takes the sizes in the file for granted
+    return sitk.ReadTransform(str(path))
 
 
 def _difference(transform: Transform, back: sitk.Transform, image: Image) -> tuple[float, int]:

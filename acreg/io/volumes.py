@@ -1,12 +1,8 @@
-"""NIfTI by nibabel; NRRD, MetaImage and DICOM by SimpleITK.
-
-nibabel reads NIfTI because it notices a file that is cut off, where ITK fills the rest with zeros.
-"""
+"""NRRD, MetaImage and what else SimpleITK decodes."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Sequence
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,76 +10,65 @@ import numpy as np
 
 from acreg.errors import AcregError
 from acreg.geometry.grid import Grid
-from acreg.io.files import check_colour_rank, check_rank, decoding, suffix, to_grey
+from acreg.io.files import check_colour_rank, check_rank, check_size, decoding, suffix, to_grey
+
+DECODERS = {".nrrd": "NrrdImageIO", ".nhdr": "NrrdImageIO", ".mha": "MetaImageIO", ".mhd": "MetaImageIO"}
+GEOMETRY = re.compile(
+    rb"^[ \t]*(ndims|dimsize|transformmatrix|rotation|orientation|offset|position|origin|elementspacing|elementsize"
+    rb"|dimension|sizes|spacings|space directions|space origin)[ \t]*[=:](.*)$",
+    re.MULTILINE | re.IGNORECASE,
+)
+DATA_FILE = re.compile(rb"^(?:ElementDataFile\s*=|data ?file:)[ \t]*(.+?)\s*$", re.MULTILINE | re.IGNORECASE)
 
 
-def load_nifti(path: Path, labels: bool) -> tuple[np.ndarray, Grid]:
-    """The array `(*spatial)` in array-axis order and the grid of a NIfTI file."""
-    import nibabel
-
+def load_itk(path: Path, labels: bool, decoder: str = "") -> tuple[np.ndarray, Grid]:
+    """The array `(*spatial)` and the grid of a file, by the decoder of its suffix or by the one that is named."""
     with decoding(path):
-        image: Any = nibabel.load(path)
-        array = np.asanyarray(image.dataobj)
-        if array.dtype.fields:  # RGB24 and RGBA32
-            array = _drop_trailing(np.stack([array[channel] for channel in "RGB"]), keep=3)
-            check_colour_rank(path, array.ndim - 1)
-            array = to_grey(np.moveaxis(array, 0, -1), path, labels)
-        array = _drop_trailing(array, keep=2)
-        check_rank(path, array.shape)
-        return array.T, Grid.from_affine(nifti_affine(image), array.shape[::-1])
-
-
-def load_nifti_raw(path: Path) -> tuple[np.ndarray, str]:
-    """The array of a NIfTI file as stored, (x, y, z, ...), and its description."""
-    import nibabel
-
-    with decoding(path):
-        image: Any = nibabel.load(path)
-        return np.asanyarray(image.dataobj), bytes(image.header["descrip"]).decode("latin-1").rstrip("\0")
-
-
-def load_itk(path: Path, labels: bool) -> tuple[np.ndarray, Grid]:
-    """The array `(*spatial)` and the grid of a file that SimpleITK reads."""
-    import SimpleITK as sitk
-
-    with decoding(path):
-        previous = sitk.ProcessObject.GetGlobalWarningDisplay()
-        sitk.ProcessObject.SetGlobalWarningDisplay(False)
-        try:
-            image = sitk.ReadImage(str(path))
-        finally:
-            sitk.ProcessObject.SetGlobalWarningDisplay(previous)
+        image = read_itk(path, decoder or DECODERS[suffix(path)])
         while image.GetDimension() > 2 and image.GetSize()[-1] == 1:
             image = _drop_itk_axis(image)
-        array = sitk.GetArrayFromImage(image)
-        channels = image.GetNumberOfComponentsPerPixel()
-        if channels > 1:
-            check_colour_rank(path, image.GetDimension())
-            if channels > 4:
-                raise AcregError(
-                    f"A pixel holds one value or a colour. Received: {path} with {channels} values a pixel. "
-                    "Save one channel."
-                )
-            array = to_grey(array, path, labels)
-        check_rank(path, image.GetSize())
-        return array, Grid.from_itk(image)
+        return grey_array(image, path, labels), Grid.from_itk(image)
 
 
-def save_nifti(array: np.ndarray, grid: Grid, path: Path, *, description: str = "acreg", intent: str = "none") -> None:
-    """Write `(x, y, ...)`, already in NIfTI's axis order, in its own dtype with the geometry of `grid`."""
-    import nibabel
-    from nibabel.spatialimages import HeaderDataError
+def read_itk(path: Path, decoder: str) -> Any:
+    """The SimpleITK image of a file, after a look at what its header announces."""
+    import SimpleITK as sitk
 
-    affine = grid.affine()
-    image = nibabel.Nifti1Image(np.ascontiguousarray(array), affine, dtype=array.dtype)
-    image.header.set_zooms(grid.spacing[::-1] + (1.0,) * (array.ndim - grid.rank))
-    image.header.set_xyzt_units("mm")
-    image.header.set_intent(intent)
-    image.header["descrip"] = description
-    image.set_sform(affine, code="scanner")
-    with contextlib.suppress(HeaderDataError):  # a sheared direction has no quaternion
-        image.set_qform(affine, code="scanner")
-    nibabel.save(image, path)
+    stored = _stored(path)
+    if suffix(path) in DECODERS:
+        _check_text(path)
+    # Only the decoder of the format: by content, any of ITK's would be tried.
+    reader = sitk.ImageFileReader()
+    reader.SetImageIO(decoder)
+    reader.SetFileName(str(path))
+    previous = sitk.ProcessObject.GetGlobalWarningDisplay()
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    try:
+        reader.ReadImageInformation()
+        channels = reader.GetNumberOfComponents()
+        itemsize = sitk.GetArrayViewFromImage(sitk.Image([1, 1], reader.GetPixelID(), channels)).itemsize
+        check_size(path, (*reader.GetSize(), channels), itemsize, stored)
+        return reader.Execute()
+    finally:
+        sitk.ProcessObject.SetGlobalWarningDisplay(previous)
+
+
+def grey_array(image: Any, path: Path, labels: bool) -> np.ndarray:
+    """The array `(*spatial)` of a SimpleITK image of 2 or 3 axes; a 2-D colour image becomes grey."""
+    import SimpleITK as sitk
+
+    array = sitk.GetArrayFromImage(image)
+    channels = image.GetNumberOfComponentsPerPixel()
+    if channels > 1:
+        check_colour_rank(path, image.GetDimension())
+        if channels > 4:
+            raise AcregError(
+                f"A pixel holds one value or a colour. Received: {path} with {channels} values a pixel. "
+                "Save one channel."
+            )
+        array = to_grey(array, path, labels)
+    check_rank(path, image.GetSize())
+    return array
 
 
 def save_itk(array: np.ndarray, grid: Grid, path: Path) -> None:
@@ -104,20 +89,44 @@ def save_itk(array: np.ndarray, grid: Grid, path: Path) -> None:
         )
 
 
-def nifti_affine(image: Any) -> np.ndarray:
-    """A NIfTI image's affine; without a coded one, its voxel sizes with the identity direction (in LPS) at 0."""
-    header = image.header
-    if header["sform_code"] > 0 or header["qform_code"] > 0:
-        return image.affine
-    sizes: Sequence[float] = [float(z) for z in header.get_zooms()[:3]] + [1.0, 1.0]
-    return np.diag([-sizes[0], -sizes[1], sizes[2], 1.0])
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(2**16)
 
 
-def _drop_trailing(array: np.ndarray, keep: int) -> np.ndarray:
-    """Drop trailing axes of size 1 while more than `keep` axes are left."""
-    while array.ndim > keep and array.shape[-1] == 1:
-        array = array[..., 0]
-    return array
+def _check_text(path: Path) -> None:
+    """Raise `AcregError` for numbers in a text header on which ITK hangs or crashes: odd ranks, huge coordinates."""
+    for name, text in GEOMETRY.findall(_head(path)):
+        low, high = (1, 10) if name.lower() in (b"ndims", b"dimension") else (-1e12, 1e12)
+        for word in re.findall(rb"[^\s(),]+", text):
+            try:
+                number = float(word)
+            except ValueError:  # "none" is a word that NRRD has here
+                continue
+            if number < low or number > high:
+                raise AcregError(
+                    f"The sizes and coordinates in a header are those of an image. Received: {path} with "
+                    f"{word.decode()} as {name.decode()}. It is damaged; get the file again."
+                )
+
+
+def _stored(path: Path) -> int:
+    """Bytes of the file that holds the voxels: the file itself, or the one that a .mhd or .nhdr names."""
+    if suffix(path) not in DECODERS:
+        return path.stat().st_size
+    named = DATA_FILE.search(_head(path))
+    name = named[1].decode("utf-8", "replace") if named else "LOCAL"
+    if name.upper().startswith("LOCAL"):
+        return path.stat().st_size
+    if name.upper().startswith("LIST") or "%" in name:  # a file a slice
+        return sum(file.stat().st_size for file in path.parent.iterdir() if file.is_file())
+    data = path.parent / name
+    if not data.is_file():
+        raise AcregError(
+            f"The file of the voxels must lie where the header says. Received: {path}, which names {name}; there is "
+            f"no file {data}. Put it there, or correct the name in the header."
+        )
+    return data.stat().st_size
 
 
 def _drop_itk_axis(image: Any) -> Any:

@@ -10,7 +10,7 @@ from acreg.data.splits import split_subjects
 from acreg.errors import AcregError
 
 SUFFIXES = (
-    ".nii.gz .nii .nrrd .nhdr .mha .mhd .dcm .dicom .png .jpg .jpeg .tif .tiff .bmp .gif".split()
+    ".nii.gz .nii .mgz .mgh .nrrd .nhdr .mha .mhd .dcm .dicom .h5 .hdf5 .png .jpg .jpeg .tif .tiff .bmp .gif".split()
 )  # the longer one first
 LABEL_ENDINGS = ("", "_labels", "_label", "_mask", "_seg")
 

@@ -178,7 +178,7 @@ def test_a_folder_of_dicom_files(facts, tmp_path):
     assert found["kind"] == "folder of DICOM files" and series["files"] == 3 and series["modality"] == "MR"
     assert series["description"] == "knee" and series["size_xy"] == [5, 6]
     assert series["spacing_xy_mm"] == pytest.approx([0.5, 0.7]) and "Doe" not in json.dumps(found)
-    assert facts(tmp_path / "0.dcm")["format"] == "GDCM"
+    assert facts(tmp_path / "0.dcm")["format"] == "DICOM"
 
 
 def test_the_text_is_aligned_and_names_axes_and_units(tmp_path, capsys):

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from acreg.data.check import check
 from acreg.data.manifest import Dataset, Record, dataset_folder
 from acreg.errors import AcregError, UsageError
 from acreg.geometry import Grid
@@ -108,14 +109,27 @@ def test_points_groups_and_absolute_paths(tmp_path):
     names = _files(tmp_path / "elsewhere")
     (tmp_path / "elsewhere" / "p.csv").write_text("")
     root = tmp_path / "elsewhere"
-    lines = [
-        f"{n},{root}/images/{n}.png,../elsewhere/labels/{n}.png,{s},{root}/p.csv,g1" for n, s in zip(names, SPLITS)
-    ]
+    lines = [f"{n},{root}/images/{n}.png,{root}/labels/{n}.png,{s},{root}/p.csv,g1" for n, s in zip(names, SPLITS)]
     dataset = Dataset.load(_manifest(tmp_path / "own", lines, "subject,image,labels,split,points,group"))
     assert dataset.records[0].points == root / "p.csv"
     assert dataset.records[0].group == "g1"
     dataset.save()
     assert Dataset.load(tmp_path / "own").records[0].labels.samefile(root / "labels" / "s0.png")
+
+
+@pytest.mark.parametrize("cell", ["../../etc/passwd", "images/../../a.png", ".."])
+@pytest.mark.parametrize("column", ["image", "labels", "points"])
+def test_relative_paths_stay_in_the_folder(tmp_path, cell, column):
+    row = {"image": "images/s0.png", "labels": "", "points": "", column: cell}
+    _files(tmp_path)
+    _manifest(
+        tmp_path, [f"s0,{row['image']},{row['labels']},train,{row['points']}"], "subject,image,labels,split,points"
+    )
+    with pytest.raises(AcregError, match=f"Received: {cell}, which leaves .* absolute path") as caught:
+        Dataset.load(tmp_path)
+    assert str(tmp_path) in str(caught.value)
+    findings = [str(finding) for finding in check(tmp_path).findings]
+    assert any(f"error: s0: the relative path {cell} leaves" in finding for finding in findings)
 
 
 @pytest.mark.parametrize(
