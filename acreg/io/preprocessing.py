@@ -23,7 +23,7 @@ class Preprocessing(BaseModel):
     First the network's grid is laid over the image, without touching a value:
 
     1. `orient`: the axes in the order and sense nearest to the world's.
-    2. `trim`: outer rows that hold one value throughout (padding, a frame of background) do not count.
+    2. `trim`: outer rows that hold one value each (padding, a frame of background) do not count.
     3. `spacing` and `shape`: without a spacing, the rest is scaled, alike along all axes, to fill the shape; with one,
        the grid has that spacing and is centred on the image's content, and crops or pads.
 
@@ -201,17 +201,19 @@ class Preprocessing(BaseModel):
 
 
 def _content(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """First index, and last index plus one, of what is left without outer rows of one value throughout, an axis."""
+    """First index, and last index plus one, an axis, of what is left without outer rows that hold one value each."""
     start, stop = np.zeros(array.ndim, int), np.array(array.shape)
-    for axis in range(array.ndim):
-        others = tuple(d for d in range(array.ndim) if d != axis)
-        inner = array[tuple(slice(a, b) for a, b in zip(start, stop))]
-        low, high = inner.min(axis=others), inner.max(axis=others)
-        for edge, kept in ((0, slice(None)), (-1, slice(None, None, -1))):
-            padded = (low[kept] == low[edge]) & (high[kept] == low[edge])
-            count = 0 if padded.all() else int(np.argmin(padded))
-            start[axis] += count if edge == 0 else 0
-            stop[axis] -= count if edge == -1 else 0
+    before = None
+    while before is None or (start != before[0]).any() or (stop != before[1]).any():
+        before = start.copy(), stop.copy()
+        for axis in range(array.ndim):
+            others = tuple(d for d in range(array.ndim) if d != axis)
+            inner = array[tuple(slice(a, b) for a, b in zip(start, stop))]
+            varied = np.flatnonzero(inner.min(axis=others) != inner.max(axis=others))
+            if varied.size == 0:  # one value an index of this axis: there is nothing to go by
+                return np.zeros(array.ndim, int), np.array(array.shape)
+            stop[axis] = start[axis] + varied[-1] + 1
+            start[axis] += varied[0]
     return start, stop
 
 
