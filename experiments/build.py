@@ -59,7 +59,7 @@ def load_data(recipe: Recipe, progress: Progress | None = None) -> TrainingData:
     section = recipe.data
     dataset = Dataset.load(dataset_folder(section.dataset))
     preprocessing = Preprocessing(
-        **section.model_dump(include={"shape", "spacing", "trim", "window", "intensity"}),
+        **section.model_dump(include={"shape", "spacing", "centre", "trim", "window", "intensity"}),
         label_values=dataset.label_values,
         label_names=dataset.label_names,
     )

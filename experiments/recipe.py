@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from acreg.data.augmentation import Augmentation
 from acreg.errors import UsageError
+from acreg.io.preprocessing import Centre, Intensity
 
 _EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
 Split = Literal["train", "validation", "test"]
@@ -56,7 +57,7 @@ class DataSection(_Section):
     Arguments:
         dataset: the name or folder of a prepared dataset.
         shape: the network's grid, array-axis order.
-        spacing, trim, window, intensity: see `acreg.io.Preprocessing`.
+        spacing, centre, trim, window, intensity: see `acreg.io.Preprocessing`.
         train_splits: the splits that training pairs are drawn from.
         validation_split: the split that decides which weights are kept; "none" keeps the last ones.
         validation_pairs: how many fixed pairs of it are registered after each epoch.
@@ -66,9 +67,10 @@ class DataSection(_Section):
     dataset: str
     shape: tuple[int, ...] = (64, 64)
     spacing: tuple[float, ...] | None = None
+    centre: Centre = "extent"
     trim: bool = True
     window: tuple[float, float] | None = None
-    intensity: Literal["minmax", "divide_by_255"] = "minmax"
+    intensity: Intensity = "minmax"
     train_splits: list[Split] = Field(["train"], min_length=1)
     validation_split: Split | Literal["none"] = "validation"
     validation_pairs: int = Field(50, ge=1)

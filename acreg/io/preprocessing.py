@@ -16,6 +16,12 @@ from acreg.geometry.resize import sample_image, sample_labels
 from acreg.io.atomic import atomic_path
 from acreg.io.image import Image, check_label_values
 
+Intensity = Literal["minmax", "percentiles", "divide_by_255"]
+Centre = Literal["extent", "mass"]
+PERCENTILES = (0.5, 99.5)
+SAME = 1e-3
+"""Share of the intensity range by which the values of padding may differ: interpolation leaves waves in it."""
+
 
 class Preprocessing(BaseModel):
     """What is done to an image, and to labels, before a network sees them; saved with each preset.
@@ -24,23 +30,26 @@ class Preprocessing(BaseModel):
 
     1. `orient`: the axes in the order and sense nearest to the world's.
     2. `trim`: outer rows that hold one value each (padding, a frame of background) do not count.
-    3. `spacing` and `shape`: without a spacing, the rest is scaled, alike along all axes, to fill the shape; with one,
-       the grid has that spacing and is centred on the image's content, and crops or pads.
+    3. `spacing`, `centre` and `shape`: without a spacing, the rest is scaled, alike along all axes, to fill the shape;
+       with one, the grid has that spacing, lies around a centre, and crops or pads.
 
-    Then the image is sampled on it, once; an axis that shrinks is averaged, and what lies outside is the image's
-    minimum. At last `window` clips the values and `intensity` scales them.
+    Then the image is sampled on it, once; an axis that shrinks is averaged, and what lies outside has one of the
+    image's lowest values (the 0.5 percentile). At last `window` clips the values and `intensity` scales them.
 
     A field on the network's grid is a field in physical space (`grid`), so nothing needs to be undone.
 
     Args:
         shape: size of the network's grid, array-axis order, 2 or 3 axes.
         spacing: mm per voxel of it by axis, or None.
+        centre: with a spacing, the middle of the image's extent (after trimming), or the centre of mass of what is
+            brighter than the median of its border: for heads and bodies before a background.
         orient: see above.
         trim: see above.
         window: (lowest, highest) value that is kept, for example Hounsfield units; None keeps all.
         intensity: "minmax" brings each image to [0, 1] by its own minimum and maximum on the network's grid, or by the
-            window if there is one (a constant image becomes zeros); "divide_by_255" divides, as for 8-bit images, and
-            treats an image with values outside 0..255 (16 bit, CT) as "minmax" does.
+            window if there is one (a constant image becomes zeros); "percentiles" by its 0.5 and 99.5 percentiles
+            there, beyond which values are clipped, so that a few bright voxels do not decide; "divide_by_255" divides,
+            as for 8-bit images, and treats an image with values outside 0..255 (16 bit, CT) as "minmax" does.
         label_values: the values in label files, ascending, background 0 first. A network sees their position in this
             list: id `i` stands for `label_values[i]`, so ids never depend on what one image happens to contain.
         label_names: a name for each value.
@@ -50,10 +59,11 @@ class Preprocessing(BaseModel):
 
     shape: tuple[int, ...]
     spacing: tuple[float, ...] | None = None
+    centre: Centre = "extent"
     orient: bool = True
     trim: bool = True
     window: tuple[float, float] | None = None
-    intensity: Literal["minmax", "divide_by_255"] = "minmax"
+    intensity: Intensity = "minmax"
     label_values: list[int] = Field(default_factory=lambda: [0])
     label_names: dict[int, str] = Field(default_factory=dict)
 
@@ -83,7 +93,7 @@ class Preprocessing(BaseModel):
         given = self.spacing
         if given is not None and (len(given) != len(self.shape) or not all(0 < s < np.inf for s in given)):
             raise ValueError(f"spacing must be {len(self.shape)} positive numbers, one for each axis of shape")
-        if self.window is not None and self.intensity == "divide_by_255":
+        if self.window is not None and self.intensity != "minmax":
             raise ValueError("a window scales by its own bounds, so intensity must be minmax")
         return self
 
@@ -100,7 +110,7 @@ class Preprocessing(BaseModel):
             )
         array, inner = self._trimmed(image)
         middle = (np.array(inner.shape) - 1) / 2
-        if self.spacing is not None:
+        if self.spacing is not None and self.centre == "mass":
             middle = _centre_of_mass(array, middle)
         centre = inner.to_world(middle)
         if self.orient:
@@ -127,14 +137,16 @@ class Preprocessing(BaseModel):
         grid = self.grid(image) if grid is None else grid
         array, inner = self._trimmed(image)
         least, most = float(array.min()), float(array.max())
-        array = sample_image(array, inner, grid, outside=least)
+        array = sample_image(array, inner, grid, outside=float(np.percentile(array, PERCENTILES[0])))
         if self.intensity == "divide_by_255" and least >= 0 and most <= 255:
             return (array / np.float32(255))[..., None]
-        if self.window is None:
-            low, high = float(array.min()), float(array.max())
-        else:
+        if self.window is not None:
             low, high = self.window
-            array = np.clip(array, low, high)
+        elif self.intensity == "percentiles":
+            low, high = (float(value) for value in np.percentile(array, PERCENTILES))
+        else:
+            low, high = float(array.min()), float(array.max())
+        array = np.clip(array, low, high)
         if high - low > 1e-6 * max(abs(low), abs(high)):  # a smaller range is rounding
             array = ((array.astype(np.float64) - low) / (high - low)).astype(np.float32)
         else:
@@ -202,6 +214,7 @@ class Preprocessing(BaseModel):
 
 def _content(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """First index, and last index plus one, an axis, of what is left without outer rows that hold one value each."""
+    same = SAME * float(np.ptp(array))
     start, stop = np.zeros(array.ndim, int), np.array(array.shape)
     before = None
     while before is None or (start != before[0]).any() or (stop != before[1]).any():
@@ -209,7 +222,7 @@ def _content(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         for axis in range(array.ndim):
             others = tuple(d for d in range(array.ndim) if d != axis)
             inner = array[tuple(slice(a, b) for a, b in zip(start, stop))]
-            varied = np.flatnonzero(inner.min(axis=others) != inner.max(axis=others))
+            varied = np.flatnonzero(np.ptp(inner, axis=others) > same)
             if varied.size == 0:  # one value an index of this axis: there is nothing to go by
                 return np.zeros(array.ndim, int), np.array(array.shape)
             stop[axis] = start[axis] + varied[-1] + 1
@@ -218,8 +231,9 @@ def _content(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _centre_of_mass(array: np.ndarray, middle: np.ndarray) -> np.ndarray:
-    """The centre of the values above the least one; `middle` where there is none."""
-    weights = array - array.min()
+    """The centre of the values above the median of the border; `middle` where there are none."""
+    faces = [np.take(array, end, axis).ravel() for axis in range(array.ndim) for end in (0, -1)]
+    weights = np.maximum(array - np.median(np.concatenate(faces)), 0)
     total = float(weights.sum(dtype=np.float64))
     if total <= 0:
         return middle
