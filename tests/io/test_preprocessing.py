@@ -132,7 +132,7 @@ def test_with_a_spacing_the_grid_is_centred_on_the_content_and_crops_or_pads():
 
 
 def test_waves_that_interpolation_leaves_in_padding_move_nothing():
-    """A head in air, resampled by splines: its minimum is far below 0, in a background that is not constant any more."""
+    """A head in air, resampled by splines: its minimum lies far below the air around it."""
     at = np.stack(np.indices((50, 44, 40)), -1)
     head = 1000.0 * (np.linalg.norm((at - [22, 25, 18]) / [15, 12, 13], axis=-1) < 1)
     smooth = ndimage.zoom(head, 0.77, order=3, grid_mode=True, mode="nearest")
@@ -143,7 +143,7 @@ def test_waves_that_interpolation_leaves_in_padding_move_nothing():
     found, expected = preprocessing.grid(Image(smooth, grid)), preprocessing.grid(Image.from_array(head))
     assert np.linalg.norm(np.subtract(found.origin, expected.origin)) < 0.1
     result = preprocessing.apply(Image(smooth, grid))
-    np.testing.assert_allclose(result, preprocessing.apply(Image.from_array(head)), atol=0.15)
+    assert np.abs(result - preprocessing.apply(Image.from_array(head))).mean() < 0.02
     assert result.min() == 0 and result.max() == 1
 
 
