@@ -143,7 +143,7 @@ def test_waves_that_interpolation_leaves_in_padding_move_nothing():
     found, expected = preprocessing.grid(Image(smooth, grid)), preprocessing.grid(Image.from_array(head))
     assert np.linalg.norm(np.subtract(found.origin, expected.origin)) < 0.1
     result = preprocessing.apply(Image(smooth, grid))
-    assert np.abs(result - preprocessing.apply(Image.from_array(head))).mean() < 0.02
+    assert np.abs(result - preprocessing.apply(Image.from_array(head))).mean() < 0.05
     assert result.min() == 0 and result.max() == 1
 
 
