@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from acreg.geometry import Affine, Transform, jacobian_determinant
+from acreg.geometry import Affine, Transform, jacobian_determinant, sample_image, sample_labels
 from acreg.io import Image
 
 FIXED_COLOUR = "#3ddc84"
@@ -40,8 +41,9 @@ class PairView:
 
 
 def unregistered(fixed: Image, moving: Image) -> Transform:
-    """The transform that moves nothing: extents laid over each other."""
-    return Transform.between_extents(fixed.grid, moving.grid)
+    """The transform that moves nothing: extents laid over each other, along the same directions of the body."""
+    grids = fixed.grid.reoriented(), moving.grid.reoriented()
+    return Transform(fixed.grid, moving.grid, (Affine.between_extents(*grids),))
 
 
 def view_pair(
@@ -51,7 +53,16 @@ def view_pair(
     fixed_labels: Image | None = None,
     moving_labels: Image | None = None,
 ) -> PairView:
-    """Warp what there is and cut the slice to show: in a volume the one with most fixed labels, else the middle one."""
+    """Warp what there is and cut the slice to show.
+
+    In a volume that is an axial one, as radiologists look at it (the patient's left at the right), with most fixed
+    labels, else the middle one.
+    """
+    if fixed.grid.rank == 3:
+        fixed, moving = _upright(fixed), _upright(moving)
+        fixed_labels = None if fixed_labels is None else _upright(fixed_labels)
+        moving_labels = None if moving_labels is None else _upright(moving_labels)
+        transform = dataclasses.replace(transform, fixed=fixed.grid, moving=moving.grid)
     before = unregistered(fixed, moving).warp_image(moving).array
     warped = transform.warp_image(moving).array
     warped_labels = None if moving_labels is None else transform.warp_labels(moving_labels).array
@@ -83,6 +94,13 @@ def view_pair(
         moving_labels=None if moving_labels is None else cut(moving_labels.array, moving_index),
         warped_labels=cut(warped_labels),
     )
+
+
+def _upright(image: Image) -> Image:
+    """The same voxels along (superior, posterior, left)."""
+    grid = image.grid.reoriented()
+    sample = sample_labels if image.kind == "labels" else partial(sample_image, outside=0.0)
+    return dataclasses.replace(image, array=sample(image.array, image.grid, grid), grid=grid)
 
 
 def stretch(image: np.ndarray) -> np.ndarray:

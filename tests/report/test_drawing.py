@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from acreg.geometry import Transform
+from acreg.geometry import Grid, Transform
 from acreg.io import Image
 from acreg.report.drawing import (
     checkerboard,
@@ -77,3 +77,24 @@ def test_contours_of_full_empty_and_border_labels():
         draw_contours(axes, labels, "red")
         assert len(axes.collections) == int(labels.any())
         assert axes.get_xlim() == (-0.5, 5.5)
+
+
+def test_a_volume_is_shown_upright_however_its_file_stores_it():
+    rng = np.random.default_rng(0)
+    fixed, moving = (Image.from_array(rng.random(shape), spacing=(2, 1, 1)) for shape in ((6, 9, 8), (7, 8, 10)))
+
+    def turned(image):
+        """Stored along (left, inferior, posterior)."""
+        grid = Grid(
+            tuple(np.take(image.grid.shape, (2, 0, 1))),
+            tuple(np.take(image.grid.spacing, (2, 0, 1))),
+            tuple(image.grid.to_world([image.grid.shape[0] - 1, 0, 0])),
+            np.array([[0, -1, 0], [0, 0, 1], [1, 0, 0]]),
+        )
+        return Image(image.array.transpose(2, 0, 1)[:, ::-1], grid)
+
+    expected = view_pair(fixed, moving, unregistered(fixed, moving))
+    for pair in ((turned(fixed), moving), (fixed, turned(moving)), (turned(fixed), turned(moving))):
+        view = view_pair(*pair, unregistered(*pair))
+        for name in ("fixed", "moving", "before", "warped"):
+            np.testing.assert_allclose(getattr(view, name), getattr(expected, name), atol=1e-5, err_msg=name)
