@@ -20,8 +20,9 @@ from acreg.applications.registration import RESULT_NAMES, SAVED, Method, Unregis
 from acreg.data.manifest import Dataset
 from acreg.data.pairs import fixed_pairs
 from acreg.errors import AcregError, UsageError
+from acreg.geometry import Transform
 from acreg.io import Image, atomic_path
-from acreg.metrics import label_metrics
+from acreg.metrics import centroids, label_metrics, normalized_cross_correlation, structural_similarity
 from acreg.report.results import MethodResult, PairScores, pair_folder, safe_name, write_method
 
 KEPT_WORST = 6
@@ -207,6 +208,8 @@ def _score(method: Method, subjects: _Subjects, fixed: str, moving: str, dataset
         scores.folded_percent, scores.sd_log_j = (
             registration.transform.folding()[key] for key in ("folded_percent", "sd_log_j")
         )
+        scores.ncc = normalized_cross_correlation(fixed_image.array, registration.warped.array)
+        scores.ssim = structural_similarity(fixed_image.array, registration.warped.array)
     except Exception as error:  # whatever a method raises is its failure on this pair, not the evaluation's
         scores.failure = " ".join(f"{type(error).__name__}: {error}".split())[:500]
         return scores, None
@@ -215,7 +218,21 @@ def _score(method: Method, subjects: _Subjects, fixed: str, moving: str, dataset
         scores.labels = label_metrics(
             registration.warped_labels.array, fixed_labels.array, dataset.label_values, fixed_labels.grid.spacing
         )
+        for label, distance in _centroid_errors(
+            registration.transform, fixed_labels, moving_labels, scores.labels
+        ).items():
+            scores.labels[label]["tre"] = distance
     return scores, registration
+
+
+def _centroid_errors(transform: Transform, fixed: Image, moving: Image, labels: Collection[int]) -> dict[int, float]:
+    """Distance in the moving image, in its unit, between where a fixed label's centroid goes and the moving label's."""
+    values = list(labels)
+    mine, theirs = (image.grid.to_world(centroids(image.array, values)) for image in (fixed, moving))
+    found = np.full(mine.shape, np.nan)
+    present = np.isfinite(mine).all(axis=1)
+    found[present] = transform.warp_points(mine[present], to="moving")
+    return dict(zip(values, np.linalg.norm(found - theirs, axis=1).tolist(), strict=True))
 
 
 def _warm_up(method: Method, subjects: _Subjects, pair: Pair) -> None:

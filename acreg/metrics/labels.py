@@ -10,8 +10,10 @@ from scipy import ndimage
 
 from acreg.errors import AcregError
 
-LABEL_METRICS = ("dsc", "hd", "hd95", "assd")
+MAP_METRICS = ("dsc", "hd", "hd95", "assd")
 """Dice similarity coefficient, Hausdorff distance, its 95th percentile, average symmetric surface distance."""
+LABEL_METRICS = (*MAP_METRICS, "tre")
+"""The same, and the target registration error of the label's centroid, which needs the transform."""
 
 
 Box = tuple[slice, ...]
@@ -72,7 +74,7 @@ def label_metrics(
             continue
         found = [objects[value - 1] if 0 < value <= len(objects) else None for objects in boxes]
         if found[0] is None or found[1] is None:
-            results[value] = dict.fromkeys(LABEL_METRICS, float("nan"))
+            results[value] = dict.fromkeys(MAP_METRICS, float("nan"))
             continue
         crop = union_box(found[0], found[1], fixed_labels.shape)
         a, b = warped_labels[crop] == value, fixed_labels[crop] == value
@@ -91,9 +93,16 @@ def mean_over_labels(per_label: Mapping[int, Mapping[str, float]]) -> dict[str, 
     A pair without any valued label gives NaN and `labels` 0.
     """
     result: dict[str, float] = {}
-    for metric in LABEL_METRICS:
-        values = np.array([scores[metric] for scores in per_label.values()], float)
+    for metric in LABEL_METRICS if any("tre" in scores for scores in per_label.values()) else MAP_METRICS:
+        values = np.array([scores.get(metric, np.nan) for scores in per_label.values()], float)
         values = values[np.isfinite(values)]
         result[metric] = float(values.mean()) if values.size else float("nan")
-        result["labels"] = float(values.size)
+    result["labels"] = float(sum(np.isfinite(scores.get("dsc", np.nan)) for scores in per_label.values()))
     return result
+
+
+def centroids(labels: np.ndarray, label_values: Sequence[int]) -> np.ndarray:
+    """Mean index of the voxels of each label, `(len(label_values), rank)`; NaN for a label that is absent."""
+    with np.errstate(invalid="ignore"):
+        found = ndimage.center_of_mass(np.ones(labels.shape, np.int8), labels, list(label_values))
+    return np.array(found, float).reshape(len(label_values), labels.ndim)

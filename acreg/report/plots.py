@@ -16,6 +16,7 @@ Theme = Literal["light", "dark"]
 THEMES: tuple[Theme, Theme] = ("light", "dark")
 INK = {"light": "#24303c", "dark": "#dfe6ee"}
 LINES = {"light": "#d5dce4", "dark": "#39434f"}
+ROWS = -(-len(LABEL_METRICS) // 2)
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8c8cdd", "#999999")
 """Told apart by colour-blind readers (after Okabe and Ito)."""
 
@@ -28,8 +29,10 @@ def method_colours(results: Sequence[MethodResult]) -> dict[str, str]:
 
 def box_plots(results: Sequence[MethodResult], theme: Theme) -> bytes:
     """A panel a metric, a box a method, with every pair as a dot (mean over labels)."""
-    figure, panels = _figure(2, 2, width=10.5, height=max(4.6, 0.62 * len(results) * 2 + 2.2), theme=theme)
+    figure, panels = _figure(ROWS, 2, width=10.5, height=max(2.3, 0.62 * len(results) + 1.1) * ROWS, theme=theme)
     colours = method_colours(results)
+    for axes in panels[len(LABEL_METRICS) :]:
+        axes.set_visible(False)
     for axes, metric in zip(panels, LABEL_METRICS):
         columns = [_finite(result.values(metric)) for result in results]
         _boxes(axes, columns, range(len(results)), [colours[r.name] for r in results], theme, 0.55)

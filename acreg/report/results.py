@@ -21,7 +21,11 @@ from acreg.errors import AcregError
 from acreg.io.atomic import atomic_path
 from acreg.metrics import LABEL_METRICS, mean_over_labels
 
-PAIR_VALUES = ("folded_percent", "sd_log_j", "seconds")
+IMAGE_VALUES = ("ncc", "ssim")
+"""Of the fixed and the warped image."""
+FIELD_VALUES = ("folded_percent", "sd_log_j", "seconds")
+"""Of the field; where nothing is registered they say nothing."""
+PAIR_VALUES = (*IMAGE_VALUES, *FIELD_VALUES)
 COLUMNS = ("fixed", "moving", "label", "label_name", *LABEL_METRICS, *PAIR_VALUES, "failure")
 NAN = float("nan")
 
@@ -33,6 +37,8 @@ class PairScores:
     fixed: str
     moving: str
     labels: dict[int, dict[str, float]] = field(default_factory=dict)
+    ncc: float = NAN
+    ssim: float = NAN
     folded_percent: float = NAN
     sd_log_j: float = NAN
     seconds: float = NAN
@@ -41,7 +47,7 @@ class PairScores:
     def value(self, metric: str) -> float:
         """A metric of the pair; those of labels as the unweighted mean over the labels that have a value."""
         if metric in LABEL_METRICS:
-            return mean_over_labels(self.labels)[metric] if self.labels else NAN
+            return mean_over_labels(self.labels).get(metric, NAN)
         return float(getattr(self, metric))
 
 
@@ -170,7 +176,8 @@ def read_method(folder: Path) -> MethodResult:
             key, label = (row["fixed"], row["moving"]), int(row["label"])
             names[label] = row["label_name"]
             pair = pairs.setdefault(key, PairScores(*key, failure=row.get("failure") or ""))
-            pair.folded_percent, pair.sd_log_j, pair.seconds = (float(row[v]) for v in PAIR_VALUES)
+            for value in PAIR_VALUES:
+                setattr(pair, value, float(row[value]))
             scores = {m: float(row[m]) for m in LABEL_METRICS}
             if not pair.failure:
                 pair.labels[label] = scores

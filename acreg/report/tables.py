@@ -10,19 +10,27 @@ from pathlib import Path
 
 from acreg.io.atomic import atomic_path
 from acreg.metrics import LABEL_METRICS
-from acreg.report.results import PAIR_VALUES, MethodResult, statistics_of
+from acreg.report.results import FIELD_VALUES, PAIR_VALUES, MethodResult, statistics_of
 from acreg.report.statistics import Comparison
 
 METRICS = (*LABEL_METRICS, *PAIR_VALUES)
-DIGITS = {"dsc": 3, "hd": 2, "hd95": 2, "assd": 2, "folded_percent": 3, "sd_log_j": 3, "seconds": 3}
+DIGITS = {"dsc": 3, "hd": 2, "hd95": 2, "assd": 2, "tre": 2, "ncc": 3, "ssim": 3}
+DIGITS |= {"folded_percent": 3, "sd_log_j": 3, "seconds": 3}
 HIGHER_IS_BETTER = ("dsc",)
 HAS_A_BEST = (*LABEL_METRICS, "folded_percent")
-"""A smooth field is not a good one, and seconds depend on the machine: no best is marked there."""
+"""Alike images and a smooth field are not a good registration, and seconds depend on the machine: no best is marked."""
 
 
 def metric_title(metric: str, unit: str) -> str:
     """`HD95 (mm)`, `Folded %` and so on."""
-    titles = {"dsc": "DSC", "folded_percent": "Folded %", "sd_log_j": "SDlogJ", "seconds": "Seconds"}
+    titles = {
+        "dsc": "DSC",
+        "ncc": "NCC",
+        "ssim": "SSIM",
+        "folded_percent": "Folded %",
+        "sd_log_j": "SDlogJ",
+        "seconds": "Seconds",
+    }
     return titles.get(metric, f"{metric.upper()} ({unit})")
 
 
@@ -33,7 +41,7 @@ def best_methods(results: Sequence[MethodResult]) -> set[tuple[str, str]]:
         means = {}
         for result in results:
             mean = statistics_of(result.values(metric))["mean"]
-            if mean is not None and not (result.is_baseline and metric in PAIR_VALUES):
+            if mean is not None and not (result.is_baseline and metric in FIELD_VALUES):
                 means[result.name] = round(mean, DIGITS[metric])
         if len(means) > 1:
             top = max(means.values()) if metric in HIGHER_IS_BETTER else min(means.values())
@@ -63,7 +71,7 @@ def summary_table(
         row = [result.name]
         for metric in METRICS:
             numbers = statistics_of(result.values(metric))
-            if numbers["mean"] is None or (result.is_baseline and metric in PAIR_VALUES):
+            if numbers["mean"] is None or (result.is_baseline and metric in FIELD_VALUES):
                 row.append("–")
                 continue
             digits = DIGITS[metric]

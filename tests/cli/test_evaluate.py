@@ -55,7 +55,7 @@ def test_evaluate_then_compare(data, capsys):
     assert main(["compare", str(data / "out"), "--worst", "1"]) == 0
     assert {"table.md", "table.csv", "statistics.csv", "report.html"} <= {p.name for p in (data / "out").iterdir()}
     assert (data / "out" / "report.html").read_text().count("<figure>") == 2 * 7
-    assert len((data / "out" / "statistics.csv").read_text().splitlines()) == 1 + 3 * 4
+    assert len((data / "out" / "statistics.csv").read_text().splitlines()) == 1 + 3 * 5
     text = capsys.readouterr().out
     assert "Wilcoxon" in text and "shift1 - unregistered" in text and "**" in text
     folder = next((data / "out" / "shift1").glob("*__*"))

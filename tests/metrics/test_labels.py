@@ -5,7 +5,7 @@ import pytest
 from medpy.metric import binary
 
 from acreg.errors import AcregError
-from acreg.metrics import LABEL_METRICS, label_metrics, mean_over_labels, normalized_cross_correlation
+from acreg.metrics import MAP_METRICS, label_metrics, mean_over_labels, normalized_cross_correlation
 
 
 def blob(shape, centre, radii):
@@ -51,7 +51,7 @@ def test_equals_a_brute_force_search_over_surface_points(shape, centre, radii, s
     a, b = blob(shape, centre, radii), blob(shape, np.add(centre, shift), np.array(radii) * 1.1)
     result = label_metrics(a * 2, b * 2, [2], spacing)[2]
     expected = brute_force(a, b, np.array(spacing))
-    for metric in LABEL_METRICS:
+    for metric in MAP_METRICS:
         assert result[metric] == pytest.approx(expected[metric], abs=1e-9), metric
 
 

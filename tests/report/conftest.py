@@ -14,8 +14,15 @@ def make_result(name, dsc, failed=(), **summary):
         if index in failed:
             pairs.append(PairScores(*key, failure="RuntimeError: <b>no & no</b>"))
             continue
-        scores = {"dsc": value, "hd": 40 * (1 - value), "hd95": 30 * (1 - value), "assd": 10 * (1 - value)}
-        pairs.append(PairScores(*key, {label: dict(scores) for label in LABELS}, 0.5, 0.3, 0.01))
+        scores = {
+            "dsc": value,
+            "hd": 40 * (1 - value),
+            "hd95": 30 * (1 - value),
+            "assd": 10 * (1 - value),
+            "tre": 1 - value,
+        }
+        labels = {label: dict(scores) for label in LABELS}
+        pairs.append(PairScores(*key, labels, ncc=0.9, ssim=0.8, folded_percent=0.5, sd_log_j=0.3, seconds=0.01))
     dataset = {"name": "lungs", "split": "test", "unit": "mm", "folder": "/nowhere"}
     return MethodResult(name, dict(LABELS), pairs, {"registers": name != "unregistered", "dataset": dataset, **summary})
 

@@ -16,7 +16,7 @@ from acreg.report.tables import (
 
 def test_table_is_mean_sd_with_the_best_in_bold(make):
     columns, rows = summary_table([make("a", [0.8, 0.9]), make("b", [0.7, 0.7], failed=[1])])
-    assert columns[:5] == ["Method", "DSC", "HD (mm)", "HD95 (mm)", "ASSD (mm)"]
+    assert columns[:8] == ["Method", "DSC", "HD (mm)", "HD95 (mm)", "ASSD (mm)", "TRE (mm)", "NCC", "SSIM"]
     assert rows[0][:3] == ["a", "**0.850 (0.050)**", "**6.00 (2.00)**"]
     assert rows[1][:3] == ["b", "0.700 (0.000)", "12.00 (0.00)"]
     assert [row[-3:] for row in rows] == [["2", "0", "0"], ["2", "1", "0"]]
@@ -27,7 +27,7 @@ def test_ties_share_the_bold_and_the_unregistered_row_has_no_field(make):
     best = best_methods(results)
     assert {("a", "dsc"), ("b", "dsc"), ("a", "folded_percent")} <= best
     _, rows = summary_table(results)
-    assert rows[2][5:8] == ["–", "–", "–"]
+    assert rows[2][8:11] == ["–", "–", "–"] and "–" not in rows[2][1:8]
 
 
 def test_unit_of_the_dataset_is_in_the_columns(make):
@@ -53,7 +53,7 @@ def test_csv_files_hold_unrounded_numbers(two, tmp_path):
     write_statistics_csv(compare_methods(two), tmp_path / "statistics.csv")
     with (tmp_path / "statistics.csv").open() as stream:
         tests = list(csv.DictReader(stream))
-    assert [row["metric"] for row in tests] == ["dsc", "hd", "hd95", "assd"]
+    assert [row["metric"] for row in tests] == ["dsc", "hd", "hd95", "assd", "tre"]
     assert float(tests[0]["p"]) == pytest.approx(compare_methods(two)[0].p)
 
 
