@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -20,12 +20,17 @@ def compare(
     folder: Annotated[
         Path | None, typer.Option("--out", help="Where to write; the first DIR if left out.", show_default=False)
     ] = None,
+    test: Annotated[
+        Literal["wilcoxon", "mann-whitney", "tukey"],
+        typer.Option(help="Paired; unpaired; or of the range over all methods. The report names the corrections."),
+    ] = "wilcoxon",
     worst: Annotated[int, typer.Option(min=0, help="Worst pairs to show in pictures, per method.")] = 4,
 ) -> None:
     """Compare evaluated methods: table, tests and an HTML report.
 
-    Prints the mean (SD) of each metric and the corrected significance of all differences; writes table.md, table.csv,
-    statistics.csv and report.html, a single file that needs nothing else. All methods must have seen the same pairs.
+    Prints the mean (SD) of each metric and the corrected p (and the effect) of all differences; writes table.md,
+    table.csv, statistics.csv and report.html, a single file that needs nothing else. All methods must have seen the
+    same pairs.
     The report shows images of the dataset: mind its licence before passing it on.
 
     \b
@@ -36,7 +41,7 @@ def compare(
     from acreg.io import atomic_path
     from acreg.report import check_same_pairs, load_results
     from acreg.report.html import build_report
-    from acreg.report.statistics import compare_methods
+    from acreg.report.statistics import DESCRIPTIONS, compare_methods
     from acreg.report.tables import (
         format_p,
         markdown,
@@ -49,7 +54,7 @@ def compare(
 
     results = order_methods(load_results(folders))
     check_same_pairs(results)
-    comparisons = compare_methods(results)
+    comparisons = compare_methods(results, test=test)
     target = folder or folders[0]
     columns, rows = summary_table(results)
     with progress("Drawing") as advance:
@@ -65,11 +70,12 @@ def compare(
     table(f"{dataset.get('name')}, {dataset.get('split')}, {len(results[0].pairs)} pairs: mean (SD)", columns, rows)
     if comparisons:
         couples = list(dict.fromkeys((c.first, c.second) for c in comparisons))
+        title, meaning = DESCRIPTIONS[test]
         metrics = list(dict.fromkeys(c.metric for c in comparisons))
-        found = {(c.first, c.second, c.metric): format_p(c.p_corrected) for c in comparisons}
+        found = {(c.first, c.second, c.metric): f"{format_p(c.p_corrected)} ({c.effect:+.2f})" for c in comparisons}
         out()
         table(
-            f"Paired Wilcoxon, p Bonferroni-corrected by {len(couples)}",
+            f"{title}, {meaning.format(n=len(couples))}",
             ["Methods", *(metric_title(m, "").replace(" ()", "") for m in metrics)],
             [[f"{a} - {b}", *(found[a, b, m] for m in metrics)] for a, b in couples],
         )

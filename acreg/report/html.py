@@ -15,7 +15,7 @@ from acreg.report import page
 from acreg.report.pictures import PairPictures
 from acreg.report.plots import THEMES, box_plots, label_box_plots, method_colours
 from acreg.report.results import MethodResult, PairScores, statistics_of
-from acreg.report.statistics import Comparison
+from acreg.report.statistics import DESCRIPTIONS, Comparison
 from acreg.report.tables import DIGITS, HIGHER_IS_BETTER, format_p, metric_title, order_methods, summary_table
 
 LEVEL = 0.05
@@ -116,6 +116,7 @@ def _significance(results: Sequence[MethodResult], comparisons: Sequence[Compari
         return page.section("significance", "Significance", "<p>One method: nothing to compare.</p>")
     found = {(c.metric, c.first, c.second): c for c in comparisons}
     names = [result.name for result in results]
+    title, meaning = DESCRIPTIONS[comparisons[0].test]
     body = ""
     for metric in dict.fromkeys(c.metric for c in comparisons):
         rows = ""
@@ -128,10 +129,9 @@ def _significance(results: Sequence[MethodResult], comparisons: Sequence[Compari
             f"<thead><tr><th></th>{head}</tr></thead><tbody>{rows}</tbody></table></div></div>"
         )
     note = (
-        "Two-sided paired Wilcoxon signed-rank tests, p Bonferroni-corrected within a metric by the number of pairs of "
-        f"methods ({comparisons[0].comparisons}). A cell shows the mean difference row - column, and p. Green: the row "
-        f"is better at p < {LEVEL}; red: worse. Image pairs that share a subject are not independent, so p is a guide, "
-        "not a proof."
+        f"{title}, two-sided, within a metric; {meaning.format(n=comparisons[0].comparisons)}. A cell shows the mean "
+        f"difference row - column, p, and the effect r. Green: the row is better at p < {LEVEL}; red: worse. Image "
+        "pairs that share a subject are not independent, so p is a guide, not a proof."
     )
     return page.section("significance", "Significance", f'<div class="matrices">{body}</div>', note)
 
@@ -149,7 +149,9 @@ def _cell(found: dict[tuple[str, str, str], Comparison], metric: str, row: str, 
         kind = "better" if (ahead > 0) == (metric in HIGHER_IS_BETTER) else "worse"
     shown = f"{difference:+.{DIGITS[metric]}f}".replace("-", "&minus;") if math.isfinite(difference) else "–"
     p = format_p(comparison.p_corrected)
-    return f'<td class="{kind}">{shown}<span class="sub">p {escape(p if p.startswith("<") else "= " + p)}</span></td>'
+    effect = f"{sign * comparison.effect:+.2f}".replace("-", "&minus;") if math.isfinite(comparison.effect) else "–"
+    shown += f'<span class="sub">p {escape(p if p.startswith("<") else "= " + p)}, r {effect}</span>'
+    return f'<td class="{kind}">{shown}</td>'
 
 
 def _worst(results: Sequence[MethodResult], worst: int, progress: Callable[[str, int, int], None] | None) -> str:

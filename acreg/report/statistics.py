@@ -1,10 +1,11 @@
-"""Paired significance tests between methods."""
+"""Significance tests between methods."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 from scipy import stats
@@ -12,13 +13,26 @@ from scipy import stats
 from acreg.metrics import LABEL_METRICS
 from acreg.report.results import MethodResult
 
+Test = Literal["wilcoxon", "mann-whitney", "tukey"]
+TESTS: tuple[Test, ...] = get_args(Test)
+DESCRIPTIONS: dict[str, tuple[str, str]] = {
+    "wilcoxon": ("Paired Wilcoxon", "p Bonferroni-corrected by {n}; effect: matched-pairs rank-biserial correlation"),
+    "mann-whitney": ("Mann-Whitney U", "p Benjamini-Hochberg-corrected over {n}; effect: rank-biserial correlation"),
+    "tukey": (
+        "Tukey's range test",
+        "p of the range over all methods; effect: difference in pooled standard deviations",
+    ),
+}
+"""Of each test: its name, and what its p and effect are, with the number of pairs of methods."""
+
 
 @dataclass(frozen=True)
 class Comparison:
-    """A two-sided paired Wilcoxon signed-rank test of two methods on one metric.
+    """A two-sided test of two methods on one metric.
 
-    `n` pairs on which both have a value; differences are first - second; `p_corrected` is `p` times `comparisons`
-    (Bonferroni), at most 1. With no pair, or no difference anywhere, nothing was tested: p is NaN, or 1.
+    Differences are first - second; `n` pairs on which both have a value. `p_corrected` is corrected within the metric
+    over `comparisons` pairs of methods. `effect` is positive where the first has the larger values. With no pair, or
+    no difference anywhere, nothing was tested: p is NaN, or 1.
     """
 
     metric: str
@@ -30,7 +44,9 @@ class Comparison:
     statistic: float
     p: float
     p_corrected: float
+    effect: float
     comparisons: int
+    test: Test = "wilcoxon"
 
 
 def wilcoxon(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
@@ -44,31 +60,101 @@ def wilcoxon(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
     return float(result.statistic), float(result.pvalue)
 
 
-def compare_methods(results: Sequence[MethodResult], metrics: Sequence[str] = LABEL_METRICS) -> list[Comparison]:
-    """Test all pairs of methods on each metric; Bonferroni within a metric, as the paper (Section 5.2) does.
+def mann_whitney(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
+    """U of the first sample and two-sided p of the rank-sum test, which takes the samples as independent."""
+    if min(len(first), len(second)) == 0:
+        return float("nan"), float("nan")
+    result = stats.mannwhitneyu(first, second, alternative="two-sided")
+    return float(result.statistic), float(result.pvalue)
 
-    The results must hold the same pairs in the same order (`check_same_pairs` sees to it).
+
+def rank_biserial(difference: np.ndarray) -> float:
+    """Of paired differences: the share of ranks in favour minus that against, in [-1, 1] (Kerby, 2014)."""
+    difference = difference[difference != 0]
+    if difference.size == 0:
+        return 0.0
+    ranks = stats.rankdata(np.abs(difference))
+    return float((ranks * np.sign(difference)).sum() / ranks.sum())
+
+
+def compare_methods(
+    results: Sequence[MethodResult], metrics: Sequence[str] = LABEL_METRICS, test: Test = "wilcoxon"
+) -> list[Comparison]:
+    """Test all pairs of methods on each metric.
+
+    Args:
+        results: with the same pairs in the same order (`check_same_pairs` sees to it).
+        metrics: what is compared.
+        test: "wilcoxon", paired, Bonferroni within a metric, as the AC-RegNet paper has it (Section 5.2);
+            "mann-whitney", unpaired, with Benjamini and Hochberg's correction within a metric, and "tukey", the range
+            test over all methods, as the DDMR paper has them.
     """
-    couples = list(itertools.combinations(results, 2))
-    comparisons = []
-    for metric in metrics:
+    couples = list(itertools.combinations(range(len(results)), 2))
+    comparisons: list[Comparison] = []
+    for metric in metrics if couples else ():
+        values = [result.values(metric) for result in results]
+        samples = [value[np.isfinite(value)] for value in values]
+        tukey = _tukey(samples) if test == "tukey" else None
+        found: list[tuple[float, float, float]] = []  # statistic, p, effect
+        differences: list[np.ndarray] = []
         for a, b in couples:
-            x, y = a.values(metric), b.values(metric)
-            both = np.isfinite(x) & np.isfinite(y)
-            difference = x[both] - y[both]
-            statistic, p = wilcoxon(x[both], y[both])
+            both = np.isfinite(values[a]) & np.isfinite(values[b])
+            difference = values[a][both] - values[b][both]
+            differences.append(difference)
+            if tukey is not None:
+                found.append(tukey[a, b])
+            elif test == "mann-whitney":
+                u, p = mann_whitney(samples[a], samples[b])
+                found.append((u, p, 2 * u / max(1, len(samples[a]) * len(samples[b])) - 1))
+            else:
+                found.append((*wilcoxon(values[a][both], values[b][both]), rank_biserial(difference)))
+        corrected = _corrected(np.array([p for _, p, _ in found]), test)
+        for (a, b), difference, (statistic, p, effect), q in zip(couples, differences, found, corrected, strict=True):
             comparisons.append(
                 Comparison(
                     metric=metric,
-                    first=a.name,
-                    second=b.name,
-                    n=int(both.sum()),
+                    first=results[a].name,
+                    second=results[b].name,
+                    n=difference.size,
                     mean_difference=float(difference.mean()) if difference.size else float("nan"),
                     median_difference=float(np.median(difference)) if difference.size else float("nan"),
                     statistic=statistic,
                     p=p,
-                    p_corrected=float(np.minimum(p * len(couples), 1.0)),
+                    p_corrected=float(q),
+                    effect=effect,
                     comparisons=len(couples),
+                    test=test,
                 )
             )
     return comparisons
+
+
+def _corrected(p: np.ndarray, test: Test) -> np.ndarray:
+    if test == "wilcoxon":
+        return np.minimum(p * len(p), 1.0)
+    if test == "mann-whitney":
+        known = np.isfinite(p)
+        corrected = p.copy()
+        if known.any():
+            corrected[known] = stats.false_discovery_control(p[known], method="bh")
+        return corrected
+    return p  # Tukey's test has the family in it
+
+
+def _tukey(samples: Sequence[np.ndarray]) -> dict[tuple[int, int], tuple[float, float, float]]:
+    """Mean difference, p and difference in pooled standard deviations, by pair of positions."""
+    usable = [index for index, sample in enumerate(samples) if len(sample) > 1]
+    nothing = (float("nan"),) * 3
+    found = dict.fromkeys(itertools.combinations(range(len(samples)), 2), nothing)
+    if len(usable) < 2:
+        return found
+    pooled = np.sqrt(
+        sum(((samples[i] - samples[i].mean()) ** 2).sum() for i in usable) / sum(len(samples[i]) - 1 for i in usable)
+    )
+    if pooled == 0:
+        return found
+    result = stats.tukey_hsd(*(samples[i] for i in usable))
+    for (row, a), (column, b) in itertools.combinations(enumerate(usable), 2):
+        difference = float(result.statistic[row, column])
+        found[a, b] = (difference, float(result.pvalue[row, column]), difference / float(pooled))
+    return found

@@ -2,9 +2,10 @@ import itertools
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from acreg.metrics import LABEL_METRICS
-from acreg.report.statistics import compare_methods, wilcoxon
+from acreg.report.statistics import compare_methods, rank_biserial, wilcoxon
 
 
 def test_known_example():
@@ -51,3 +52,45 @@ def test_sign_of_the_difference_is_first_minus_second(two):
     found = {c.metric: c for c in compare_methods(two)}
     assert found["dsc"].mean_difference > 0 > found["hd"].mean_difference
     assert found["dsc"].p_corrected < 0.01 and found["dsc"].comparisons == 1
+
+
+def test_mann_whitney_and_benjamini_hochberg_by_hand(make):
+    rng = np.random.default_rng(1)
+    results = [make(name, rng.uniform(low, 0.9, 9)) for name, low in zip("abc", (0.6, 0.5, 0.2))]
+    comparisons = compare_methods(results, ["dsc"], test="mann-whitney")
+    values = {result.name: result.values("dsc") for result in results}
+    for found in comparisons:
+        larger = (values[found.first][:, None] > values[found.second]).mean()
+        assert found.effect == pytest.approx(2 * larger - 1)
+        assert found.statistic == pytest.approx(81 * larger)
+    order = np.argsort([found.p for found in comparisons])
+    p = np.array([comparisons[i].p for i in order])
+    expected = np.minimum.accumulate((p * 3 / np.arange(1, 4))[::-1])[::-1]
+    assert [comparisons[i].p_corrected for i in order] == pytest.approx(np.minimum(expected, 1))
+
+
+def test_tukey_is_the_studentised_range(make):
+    rng = np.random.default_rng(2)
+    results = [make(name, rng.normal(mean, 0.05, 12)) for name, mean in zip("abcd", (0.7, 0.72, 0.8, 0.7))]
+    comparisons = compare_methods(results, ["dsc"], test="tukey")
+    samples = {result.name: result.values("dsc") for result in results}
+    pooled = np.sqrt(np.mean([sample.var(ddof=1) for sample in samples.values()]))
+    for found in comparisons:
+        difference = samples[found.first].mean() - samples[found.second].mean()
+        assert found.mean_difference == pytest.approx(difference) and found.effect == pytest.approx(difference / pooled)
+        q = abs(difference) / (pooled / np.sqrt(12))
+        assert found.p_corrected == pytest.approx(stats.studentized_range.sf(q, 4, 4 * 11), rel=1e-6)
+    assert min(found.p for found in comparisons) < 0.01 < max(found.p for found in comparisons)
+
+
+def test_rank_biserial_is_one_where_all_differences_agree(make):
+    assert rank_biserial(np.array([0.1, 2.0, 0.0])) == 1 and rank_biserial(-np.ones(3)) == -1
+    assert rank_biserial(np.array([1.0, -2.0, 3.0])) == pytest.approx((1 - 2 + 3) / 6)
+    assert rank_biserial(np.zeros(4)) == 0
+
+
+@pytest.mark.parametrize("test", ["wilcoxon", "mann-whitney", "tukey"])
+def test_failed_methods_have_no_p(make, test):
+    results = [make("a", [0.9, 0.8, 0.7]), make("b", [0.5, 0.5, 0.6]), make("none", [0.5] * 3, failed=[0, 1, 2])]
+    found = {(c.first, c.second): c for c in compare_methods(results, ["dsc"], test=test)}
+    assert np.isnan(found["a", "none"].p_corrected) and np.isfinite(found["a", "b"].p_corrected)
