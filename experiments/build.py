@@ -192,10 +192,19 @@ def build_network(recipe: Recipe, data: TrainingData, autoencoder: models.LabelA
         filled["dtype"] = recipe.training.mixed_precision
     with _explicit_seed(recipe.seed, "network"), _as_usage_error("model"):
         model = model_class(**recipe.model.arguments, **filled)
-    model.compile(
-        optimizer=build_optimizer(recipe.optimizer, recipe.training.steps), jit_compile=recipe.training.jit_compile
-    )
+    compile_network(model, recipe, recipe.training.steps)
     return model
+
+
+def compile_network(model: Any, recipe: Recipe, steps: int, frozen: Sequence[str] = ()) -> None:
+    """Give a registration model a new optimiser for `steps` steps in which some of its parts are frozen.
+
+    Raises:
+        UsageError: a part that the network does not have, or more warm-up steps than steps.
+    """
+    with _as_usage_error("start"):
+        model.freeze(*frozen)
+    model.compile(optimizer=build_optimizer(recipe.optimizer, steps), jit_compile=recipe.training.jit_compile)
 
 
 def build_optimizer(section: OptimizerSection, steps: int) -> keras.optimizers.Optimizer:
@@ -206,7 +215,8 @@ def build_optimizer(section: OptimizerSection, steps: int) -> keras.optimizers.O
     """
     if section.warmup_steps >= steps:
         raise UsageError(
-            "optimizer.warmup_steps must be fewer than training.steps. "
+            "optimizer.warmup_steps must be fewer than training.steps, and than those before and after "
+            "start.freeze_steps. "
             f"Received: warmup_steps={section.warmup_steps}, steps={steps}. Lower the one or raise the other."
         )
     rate: Any = section.learning_rate
@@ -221,7 +231,8 @@ def build_optimizer(section: OptimizerSection, steps: int) -> keras.optimizers.O
             rate = keras.optimizers.schedules.CosineDecay(rate, left, alpha=fraction)
     chosen = {"adam": keras.optimizers.Adam, "adamw": keras.optimizers.AdamW}[section.name]
     decay = {} if section.weight_decay is None else {"weight_decay": section.weight_decay}
-    return chosen(rate, clipnorm=section.clipnorm, **decay)
+    accumulated = section.gradient_accumulation_steps
+    return chosen(rate, clipnorm=section.clipnorm, gradient_accumulation_steps=accumulated, **decay)
 
 
 @contextmanager

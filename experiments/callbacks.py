@@ -77,6 +77,7 @@ class Recorder(keras.callbacks.Callback):
         monitor: the logged number that decides which epoch is best; None takes every epoch as better.
         mode: "max" or "min".
         patience: epochs without a better one after which training ends; None for never.
+        plateau: (factor of the learning rate, epochs without a better one after which it is applied), or None.
         save_best: called with the row of a better epoch.
     """
 
@@ -92,6 +93,7 @@ class Recorder(keras.callbacks.Callback):
         monitor: str | None,
         mode: str,
         patience: int | None,
+        plateau: tuple[float, int] | None,
         save_best: Callable[[Mapping[str, float]], object],
     ) -> None:
         super().__init__()
@@ -104,6 +106,7 @@ class Recorder(keras.callbacks.Callback):
         self.monitor = monitor
         self.mode = mode
         self.patience = patience
+        self.plateau = plateau
         self.save_best = save_best
         self.began = time.perf_counter()
 
@@ -125,6 +128,8 @@ class Recorder(keras.callbacks.Callback):
             self.save_best(row)
         else:
             state.waited += 1
+            if self.plateau is not None and state.waited % self.plateau[1] == 0:
+                self.model.optimizer.learning_rate = row["learning_rate"] * self.plateau[0]
         out_of_patience = self.patience is not None and state.waited >= self.patience
         state.finished = out_of_patience or state.epoch >= self.epochs
         save_checkpoint(self.checkpoints, self.stage, self.model, state)

@@ -90,14 +90,17 @@ def load_checkpoint(folder: Path, stage: str) -> tuple[State, dict[str, np.ndarr
     return None
 
 
-def restore(model: keras.Model, arrays: dict[str, np.ndarray]) -> None:
-    """Put a checkpoint's arrays into a compiled model and its optimiser.
+def restore(model: keras.Model, arrays: dict[str, np.ndarray], optimizer: bool = True) -> None:
+    """Put a checkpoint's arrays into a compiled model and, if `optimizer`, its optimiser.
 
     Raises:
         AcregError: the checkpoint is of another model.
     """
-    model.optimizer.build(model.trainable_variables)
-    for group, variables in (("model", model.variables), ("optimizer", model.optimizer.variables)):
+    groups = {"model": model.variables}
+    if optimizer:
+        model.optimizer.build(model.trainable_variables)
+        groups["optimizer"] = model.optimizer.variables
+    for group, variables in groups.items():
         stored = [arrays[name] for name in sorted(arrays) if name.startswith(f"{group}/")]
         shapes = [tuple(v.shape) for v in variables]
         if [a.shape for a in stored] != shapes:

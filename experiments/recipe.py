@@ -108,22 +108,55 @@ class ModelSection(_Section):
     arguments: dict[str, Any] = Field(default_factory=dict)
 
 
+class StartSection(_Section):
+    """Where the network's weights come from, and which of them are kept.
+
+    Arguments:
+        source (`from` in the file): a preset, a `.keras` or a `.weights.h5` file, of a network with the same widths.
+        freeze: parts of the network that are not trained, such as "encoder"; see `acreg.models.RegistrationModel`.
+        freeze_steps: after so many steps all of it is trained, with a new optimiser; null for never. Two steps, as in
+            DDMR's transfer learning.
+    """
+
+    source: str = Field(alias="from")
+    freeze: list[str] = Field(default_factory=list)
+    freeze_steps: int | None = Field(None, ge=1)
+
+    @model_validator(mode="after")
+    def _steps_need_parts(self) -> StartSection:
+        if self.freeze_steps and not self.freeze:
+            raise ValueError("freeze_steps needs the parts to freeze, such as freeze: [encoder]")
+        return self
+
+
 class OptimizerSection(_Section):
     """The optimiser and how its learning rate changes.
 
     Arguments:
-        schedule: "constant", or "cosine" down to `final_fraction` of the learning rate.
+        schedule: "constant"; "cosine" down to `final_fraction` of the learning rate; or "plateau", which multiplies it
+            by `plateau_factor` when `training.monitor` was not better for `plateau_patience` epochs, and again after
+            as many.
         warmup_steps: steps in which the learning rate rises from 0; 0 for none.
         clipnorm: largest norm of each variable's gradient; null for no limit.
+        gradient_accumulation_steps: batches whose gradients are averaged for one change of the weights; null for one.
     """
 
     name: Literal["adam", "adamw"] = "adam"
     learning_rate: float = Field(1e-3, gt=0)
     weight_decay: float | None = Field(None, ge=0)
-    schedule: Literal["constant", "cosine"] = "constant"
+    schedule: Literal["constant", "cosine", "plateau"] = "constant"
     warmup_steps: int = Field(0, ge=0)
     final_fraction: float = Field(0.01, ge=0, le=1)
+    plateau_factor: float = Field(0.1, gt=0, lt=1)
+    plateau_patience: int = Field(10, ge=1)
     clipnorm: float | None = Field(None, gt=0)
+    gradient_accumulation_steps: int | None = Field(None, ge=2)
+
+    @model_validator(mode="after")
+    def _plateau_has_no_warmup(self) -> OptimizerSection:
+        if self.schedule == "plateau" and self.warmup_steps:
+            raise ValueError(f"warmup_steps must be 0 with schedule plateau, not {self.warmup_steps}")
+        return self
 
 
 class TrainingSection(_Schedule):
@@ -146,7 +179,8 @@ class TrainingSection(_Schedule):
 
 
 class Recipe(_Section):
-    """A whole training: data, label autoencoder (null, a preset to reuse, or how to train it), network, optimiser."""
+    """A whole training: data, label autoencoder (null, a preset to reuse, or how to train it), network, start (null for
+    random weights), optimiser."""
 
     name: str
     description: str = ""
@@ -154,8 +188,21 @@ class Recipe(_Section):
     data: DataSection
     autoencoder: AutoencoderSection | str | None = None
     model: ModelSection = Field(default_factory=ModelSection)
+    start: StartSection | None = None
     optimizer: OptimizerSection = Field(default_factory=OptimizerSection)
     training: TrainingSection
+
+    @model_validator(mode="after")
+    def _sections_agree(self) -> Recipe:
+        if self.optimizer.schedule == "plateau" and self.data.validation_split == "none":
+            raise ValueError("optimizer.schedule plateau needs a validation split (data.validation_split)")
+        frozen = None if self.start is None else self.start.freeze_steps
+        if frozen and (frozen % self.training.steps_per_epoch or frozen >= self.training.steps):
+            raise ValueError(
+                f"start.freeze_steps ({frozen}) must be a multiple of training.steps_per_epoch "
+                f"({self.training.steps_per_epoch}) and fewer than training.steps ({self.training.steps})"
+            )
+        return self
 
     def resolved(self) -> dict[str, Any]:
         """Every key with its value, as plain YAML types."""

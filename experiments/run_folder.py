@@ -12,12 +12,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 import acreg
 from acreg.errors import AcregError, UsageError
 from acreg.experiments.build import TrainingData
-from acreg.experiments.recipe import Recipe, changed_keys
+from acreg.experiments.recipe import Recipe, changed_keys, load_recipe
 from acreg.io import atomic_path
 
 _PACKAGES = ("keras", "tensorflow", "jax", "numpy", "scipy", "SimpleITK", "nibabel")
@@ -44,10 +42,13 @@ def check_run_folder(folder: Path, recipe: Recipe, resume: bool) -> None:
                 "Choose another --out."
             )
         try:
-            before = yaml.safe_load(stored.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise AcregError(f"A run's recipe.yaml must be legal YAML. Received: {stored}. Train again.") from error
-        changed = changed_keys(before if isinstance(before, dict) else {}, recipe.resolved())
+            before = load_recipe(stored)  # keys that an older acreg did not know have their defaults
+        except UsageError as error:
+            raise AcregError(
+                f"A run's recipe.yaml must be a recipe of this acreg. Received: {stored}: {error} Train again, into a "
+                "new folder."
+            ) from error
+        changed = changed_keys(before.resolved(), recipe.resolved())
         if changed:
             raise UsageError(
                 f"A training is resumed with the recipe that it began with. Received: other values of "

@@ -89,6 +89,11 @@ class _Run:
         elif section is not None:
             autoencoder = self._given_autoencoder(section)
         model = build.build_network(self.recipe, self.data, autoencoder)
+        for begin, end, frozen in _phases(self.recipe):
+            steps = (end - begin) * self.recipe.training.steps_per_epoch
+            build.compile_network(model, self.recipe, steps, frozen)
+        if self.recipe.start is not None and self._state("network")[1] is None:
+            model.transfer_from(self.recipe.start.source)
         if self.data.validation is not None:
             _check_monitor(self.recipe.training.monitor, model)
 
@@ -133,24 +138,37 @@ class _Run:
             write_metrics(self.folder / "metrics.csv", state.history)
             return preset, state
         model = build.build_network(self.recipe, self.data, autoencoder)
-        train, validation = self.data.train, self.data.validation
+        if self.recipe.start is not None and arrays is None:
+            model.transfer_from(self.recipe.start.source)
+            self.say(f"network: starts from {self.recipe.start.source}")
+        train, validation, optimizer = self.data.train, self.data.validation, self.recipe.optimizer
         sampler = PairSampler(
             train.images, train.labels, training.batch_size, self.recipe.seed, _or_none(self.recipe.data.augmentation)
         )
-        self._fit(
-            "network",
-            model,
-            sampler,
-            None if validation is None else build.ValidationPairs(validation, self.data.pairs, training.batch_size),
-            state,
-            arrays,
-            schedule=training,
-            monitor=training.monitor,
-            mode=training.mode,
-            patience=training.early_stopping_patience,
-            preset=preset,
-            title="registration network",
-        )
+        for begin, end, frozen in _phases(self.recipe):
+            if state.epoch >= end:
+                continue
+            build.compile_network(model, self.recipe, (end - begin) * training.steps_per_epoch, frozen)
+            self._fit(
+                "network",
+                model,
+                sampler,
+                None if validation is None else build.ValidationPairs(validation, self.data.pairs, training.batch_size),
+                state,
+                arrays,
+                schedule=training,
+                monitor=training.monitor,
+                mode=training.mode,
+                patience=training.early_stopping_patience if end == training.epochs else None,
+                plateau=(optimizer.plateau_factor, optimizer.plateau_patience)
+                if optimizer.schedule == "plateau"
+                else None,
+                preset=preset,
+                title="registration network",
+                begin=begin,
+                end=end,
+            )
+            arrays = None
         return preset, state
 
     def _state(self, stage: str) -> tuple[State, dict[str, Any] | None]:
@@ -178,15 +196,24 @@ class _Run:
         monitor: str,
         mode: str,
         patience: int | None,
+        plateau: tuple[float, int] | None = None,
         preset: Path,
         title: str,
+        begin: int = 0,
+        end: int | None = None,
     ) -> None:
-        """Train one stage from `state` to its end; `state` is brought up to date in place."""
+        """Train one stage, or its epochs from `begin` to `end`, from `state` on, which is brought up to date in place.
+
+        The optimiser is new at `begin`; a checkpoint of that epoch holds the one before it.
+        """
+        end = schedule.epochs if end is None else end
         metrics = "metrics.csv" if stage == "network" else f"{stage}_metrics.csv"
         if arrays is not None:
-            restore(model, dict(arrays))
+            restore(model, dict(arrays), optimizer=state.epoch > begin)
             write_metrics(self.folder / metrics, state.history)
             self.say(f"{stage}: goes on after epoch {state.epoch} of {schedule.epochs}")
+        if state.epoch == begin:
+            state.waited = 0
         start = state.epoch * schedule.steps_per_epoch
         callbacks: list[keras.callbacks.Callback] = [
             StopOnNonFinite(stage, schedule.steps_per_epoch),
@@ -200,6 +227,7 @@ class _Run:
                 monitor=monitor if validation is not None else None,
                 mode=mode,
                 patience=patience if validation is not None else None,
+                plateau=plateau,
                 save_best=lambda row: model.save_preset(preset, model_card(self.recipe, self.data, row, title)),
             ),
             ShowProgress(stage, schedule.epochs, schedule.steps_per_epoch, self.progress, self.say),
@@ -207,10 +235,10 @@ class _Run:
         if stage == "network":
             callbacks += tensorboard(self.folder / "tensorboard", self.say)
         model.fit(
-            batches(sampler, start, schedule.steps - start),
+            batches(sampler, start, end * schedule.steps_per_epoch - start),
             steps_per_epoch=schedule.steps_per_epoch,
             shuffle=False,
-            epochs=schedule.epochs,
+            epochs=end,
             initial_epoch=state.epoch,
             validation_data=validation,
             callbacks=callbacks,
@@ -238,6 +266,17 @@ def batches(sampler: PairSampler | LabelSampler, start: int, steps: int) -> Any:
     if keras.backend.backend() == "tensorflow":
         return tf_pairs(sampler, start=start, steps=steps)
     return KerasPairs(sampler, start=start)
+
+
+def _phases(recipe: Recipe) -> list[tuple[int, int, list[str]]]:
+    """What the network's training consists of: first epoch, the one after its last, parts that are frozen."""
+    training, start = recipe.training, recipe.start
+    if start is None:
+        return [(0, training.epochs, [])]
+    if start.freeze_steps is None:
+        return [(0, training.epochs, start.freeze)]
+    middle = start.freeze_steps // training.steps_per_epoch
+    return [(0, middle, start.freeze), (middle, training.epochs, [])]
 
 
 def _check_monitor(monitor: str, model: keras.Model) -> None:

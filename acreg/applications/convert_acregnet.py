@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from math import isqrt
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from acreg.applications.conversion import Converted, assign
 from acreg.applications.tf1_checkpoint import checkpoint_prefix, read_checkpoint
 from acreg.errors import AcregError
 from acreg.io import Preprocessing
@@ -61,23 +61,6 @@ AUTHORS_WEIGHTS = (
 """Digests (see `digest`) of what the authors published: the registration network and the autoencoder, JSRT."""
 
 
-@dataclass(frozen=True)
-class Converted:
-    """A preset made from a checkpoint.
-
-    Attributes:
-        folder: of the preset.
-        model: `ACRegNet` or `LabelAutoencoder`, with the checkpoint's weights.
-        variables: how many the checkpoint held, all of which were used.
-        published: whether these are the weights that the authors published.
-    """
-
-    folder: Path
-    model: Any
-    variables: int
-    published: bool
-
-
 def convert_checkpoint(
     checkpoint: str | os.PathLike[str],
     folder: str | os.PathLike[str],
@@ -114,7 +97,7 @@ def convert_checkpoint(
             f"{AUTOENCODER_SCOPE}/ (the autoencoder). Received: {checkpoint} with {names}. Give one of theirs; models "
             "of other programs are not converted."
         )
-    _assign(variables, assignments, checkpoint)
+    assign(variables, assignments, checkpoint, "Give a checkpoint that the authors' code wrote for this network.")
     published = digest(variables) in AUTHORS_WEIGHTS
     model.save_preset(folder, card=_model_card(model, checkpoint, len(variables), published))
     return Converted(Path(folder), model, len(variables), published)
@@ -197,40 +180,6 @@ def _convolution(theirs: str, model: Any, ours: str) -> dict[str, Any]:
         f"{theirs}/bn/moving_mean": norm.moving_mean,
         f"{theirs}/bn/moving_variance": norm.moving_variance,
     }
-
-
-def _assign(
-    variables: Mapping[str, np.ndarray], assignments: Mapping[str, Any], checkpoint: str | os.PathLike[str]
-) -> None:
-    """Gives each of our variables its value; every variable of the checkpoint is used exactly once.
-
-    Raises:
-        AcregError: a variable is missing, left over, of another shape, or not finite.
-    """
-    both = [name for name in assignments if name in variables]
-    problems = {
-        "missing": [name for name in assignments if name not in variables],
-        "not of this network": [name for name in variables if name not in assignments],
-        "of another shape": [
-            f"{name} {variables[name].shape} instead of {tuple(assignments[name].shape)}"
-            for name in both
-            if variables[name].shape != tuple(assignments[name].shape)
-        ],
-        "not finite": [name for name in both if not np.isfinite(variables[name]).all()],
-    }
-    found = "; ".join(f"{len(names)} {problem} ({_some(names)})" for problem, names in problems.items() if names)
-    if found:
-        raise AcregError(
-            f"A checkpoint must have the network's {len(assignments)} variables and no others. "
-            f"Received: {checkpoint}, where of its {len(variables)} variables and those needed, {found}. "
-            "Give a checkpoint that the authors' code wrote for this network."
-        )
-    for name, variable in assignments.items():
-        variable.assign(variables[name])
-
-
-def _some(names: Sequence[str], count: int = 3) -> str:
-    return ", ".join(names[:count]) + (", ..." if len(names) > count else "")
 
 
 def _preprocessing(shape: tuple[int, int], classes: int) -> Preprocessing:

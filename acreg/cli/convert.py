@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -11,8 +11,10 @@ from acreg.cli.console import note, out
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Convert models of other programs to presets.\n\n\b\nExample:\n"
-    "  acreg convert acregnet-tf1 registration/model.ckpt presets/acregnet-original",
+    help="Convert models of other programs to presets.\n\n\b\nExamples:\n"
+    "  acreg convert acregnet-tf1 registration/model.ckpt presets/acregnet-original\n"
+    "  acreg convert voxelmorph-h5 vxm_dense_brain.h5 presets/voxelmorph-brain\n"
+    "  acreg convert ddmr-h5 liver_uw_ncc_ssim_dsc.h5 presets/ddmr-liver",
 )
 
 
@@ -55,4 +57,63 @@ def acregnet_tf1(
         )
     made = convert_checkpoint(checkpoint, folder, prior)
     note("These are the weights that the authors published." if made.published else "Not the published weights.")
+    out(f"{made.folder}: {type(made.model).__name__}, {made.variables} variables converted")
+
+
+File = Annotated[Path, typer.Argument(metavar="FILE", help="HDF5 file of weights or of a model.", show_default=False)]
+Out = Annotated[Path, typer.Argument(metavar="OUT", help="Folder of the preset.", show_default=False)]
+Shape = Annotated[
+    str | None, typer.Option("--shape", help="Grid that it was trained on, such as 160,192,224.", show_default=False)
+]
+Steps = Annotated[
+    int | None, typer.Option("--integration-steps", min=0, help="VoxelMorph's int_steps.", show_default=False)
+]
+Downsize = Annotated[
+    int | None, typer.Option("--downsize", min=1, help="VoxelMorph's int_downsize.", show_default=False)
+]
+
+
+@app.command("voxelmorph-h5")
+def voxelmorph_h5(file: File, folder: Out, shape: Shape = None, steps: Steps = None, downsize: Downsize = None) -> None:
+    """Convert weights of TensorFlow VoxelMorph.
+
+    Of its versions 0.1 and 0.2, the model VxmDense or its semi-supervised form, plain or diffeomorphic.
+
+    The network follows from the weights. Options are needed where the file does not tell: one of weights alone lacks
+    the grid's shape and the numbers of an integration.
+
+    \b
+    Examples:
+      acreg convert voxelmorph-h5 vxm_dense_brain.h5 presets/voxelmorph-brain
+      acreg convert voxelmorph-h5 weights.h5 presets/mine --shape 160,192,224 --integration-steps 7 --downsize 2
+    """
+    _convert_weights(file, folder, "voxelmorph", shape, steps, downsize)
+
+
+@app.command("ddmr-h5")
+def ddmr_h5(file: File, folder: Out, shape: Shape = None, steps: Steps = None, downsize: Downsize = None) -> None:
+    """Convert a released model of DDMR.
+
+    These are brain_*.h5 and liver_*.h5; or give a file that its training wrote. Options as for voxelmorph-h5, but a
+    network of DDMR's depth has the grid 128,128,128 unless --shape says otherwise.
+
+    \b
+    Examples:
+      acreg convert ddmr-h5 liver_uw_ncc_ssim_dsc.h5 presets/ddmr-liver
+      acreg train my_recipe.yaml --from presets/ddmr-liver --freeze encoder --out runs/mine
+    """
+    _convert_weights(file, folder, "ddmr", shape, steps, downsize)
+
+
+def _convert_weights(
+    file: Path, folder: Path, program: Any, shape: str | None, steps: int | None, downsize: int | None
+) -> None:
+    from acreg.applications.convert_voxelmorph import convert_weights
+    from acreg.errors import UsageError
+
+    try:
+        sizes = None if shape is None else [int(size) for size in shape.split(",")]
+    except ValueError:
+        raise UsageError(f"--shape takes whole numbers with commas, such as 160,192,224. Received: {shape}.") from None
+    made = convert_weights(file, folder, program, shape=sizes, integration_steps=steps, downsize=downsize)
     out(f"{made.folder}: {type(made.model).__name__}, {made.variables} variables converted")

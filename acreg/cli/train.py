@@ -26,6 +26,18 @@ def train(
     data: Annotated[
         str | None, typer.Option("--data", help="Dataset: a prepared folder or a name; replaces data.dataset.")
     ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--from", help="Weights to start from: a preset, a .keras or a .weights.h5 file; sets start.from."
+        ),
+    ] = None,
+    freeze: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--freeze", help="Part that keeps its weights, such as encoder; may be repeated; sets start.freeze."
+        ),
+    ] = None,
 ) -> None:
     """Train a registration network as a recipe says.
 
@@ -40,6 +52,7 @@ def train(
       acreg train acregnet-jsrt training.steps=6000 optimizer.learning_rate=5e-4 --out runs/short
       acreg train acregnet-jsrt --out runs/full --resume
       acreg train my_recipe.yaml --data my_dataset --out runs/mine
+      acreg train my_recipe.yaml --from runs/brain/preset --freeze encoder start.freeze_steps=2000 --out runs/liver
     """
     # Read by TensorFlow when it is imported: sums in a fixed order, so that a seed decides the weights.
     os.environ.setdefault("TF_DETERMINISTIC_OPS", "1")
@@ -50,6 +63,10 @@ def train(
     changes = list(overrides or ())
     if data is not None:
         changes.append(f"data.dataset={json.dumps(data)}")
+    if start is not None:
+        changes.append(f"start.from={json.dumps(start)}")
+    if freeze:
+        changes.append(f"start.freeze={json.dumps(freeze)}")
     loaded = load_recipe(recipe, changes)
     run = folder if folder is not None else Path("runs") / loaded.name
 

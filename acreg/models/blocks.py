@@ -46,6 +46,13 @@ def average_pool(rank: int, name: str | None = None) -> keras.layers.Layer:
     return layers.AveragePooling3D(2, name=name, dtype="float32")  # TensorFlow has none in float16 on the CPU
 
 
+def max_pool(rank: int, name: str | None = None) -> keras.layers.Layer:
+    """Halves every spatial axis by the maximum."""
+    if rank == 2:
+        return layers.MaxPooling2D(2, name=name)
+    return layers.MaxPooling3D(2, name=name, dtype="float32")  # as `average_pool`
+
+
 @keras.saving.register_keras_serializable("acreg")
 class RepeatVoxels(keras.layers.Layer):
     """Doubles every spatial axis by repeating voxels (nearest-neighbour upsampling), in any rank.

@@ -12,12 +12,13 @@ from keras import ops
 from acreg.io import Preprocessing
 from acreg.layers import functional
 from acreg.losses import FIELD_LOSSES, IMAGE_LOSSES, LABEL_LOSSES
+from acreg.models.fine_tuning import FineTuning
 from acreg.models.label_autoencoder import hard_dice
 from acreg.models.presets import Preset
 from acreg.models.registering import Registering
 
 
-class RegistrationModel(Registering, Preset, keras.Model):
+class RegistrationModel(Registering, FineTuning, Preset, keras.Model):
     """Registers a moving image onto a fixed one by a network that predicts a field.
 
     Subclasses make `network`, a model ``{"moving", "fixed"} -> {"field", ...}`` whose field is a displacement, or, with

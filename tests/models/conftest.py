@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from acreg.io import Preprocessing
-from acreg.models import ACRegNet, LabelAutoencoder, RegNet
+from acreg.models import DDMR, ACRegNet, LabelAutoencoder, RegNet
 
 CLASSES = 3
 Batch = dict[str, NDArray]
@@ -50,6 +50,7 @@ ALL_LOSSES = {
 }
 UNET: dict[str, Any] = {"network": "unet", "filters": (4, 8)}
 PYRAMID: dict[str, Any] = {"network": "pyramid", "filters": (8, 8)}
+VOXELMORPH: dict[str, Any] = {"encoder": (4, 8), "decoder": (8, 6), "head": (4, 3)}
 MAKERS: dict[str, Callable[..., Any]] = {
     "unet": lambda **k: RegNet(**UNET, **k),
     "unet-head-batch-norm": lambda **k: RegNet(**UNET, head_batch_norm=True, **k),
@@ -64,6 +65,12 @@ MAKERS: dict[str, Callable[..., Any]] = {
     "acregnet": lambda **k: ACRegNet(CLASSES, _autoencoder(), **UNET, **k),
     "acregnet-all-losses": lambda **k: ACRegNet(CLASSES, _autoencoder(), **UNET, losses=ALL_LOSSES, **k),
     "acregnet-3d": lambda **k: ACRegNet(CLASSES, _autoencoder(3), rank=3, **UNET, **k),
+    "ddmr": lambda **k: DDMR(
+        rank=2, **VOXELMORPH, num_classes=CLASSES, losses={"ncc": 1, "diffusion": 0.1, "soft_dice": 1}, **k
+    ),
+    "ddmr-3d": lambda **k: DDMR(**VOXELMORPH, **k),
+    "ddmr-velocity": lambda **k: DDMR(rank=2, **VOXELMORPH, integration_steps=5, **k),
+    "ddmr-downsized": lambda **k: DDMR(rank=2, **VOXELMORPH, integration_steps=2, downsize=2, **k),
     "autoencoder": lambda **k: LabelAutoencoder((16, 24), num_classes=CLASSES, code_size=6, **k),
     "autoencoder-3d": lambda **k: LabelAutoencoder((8, 16, 8), num_classes=CLASSES, code_size=6, noise="border", **k),
 }

@@ -23,6 +23,10 @@ KINDS = [
     "pyramid-velocity",
     "acregnet",
     "acregnet-3d",
+    "ddmr",
+    "ddmr-3d",
+    "ddmr-velocity",
+    "ddmr-downsized",
     "autoencoder",
     "autoencoder-3d",
 ]
@@ -78,6 +82,7 @@ def test_config_preset_and_keras_file_give_the_same_model(
         ("pyramid-velocity", "mixed_bfloat16", "argument"),
         ("acregnet", "mixed_bfloat16", "argument"),
         ("acregnet", "mixed_float16", "global"),
+        ("ddmr-3d", "mixed_float16", "argument"),
         ("autoencoder", "mixed_float16", "argument"),
         ("autoencoder", "mixed_bfloat16", "global"),
     ],
@@ -142,7 +147,9 @@ def test_compiled_by_xla_or_not_is_the_same(kind: str, make_model: Make, make_ba
         np.testing.assert_allclose(b, a, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["unet", "unet-velocity", "unet-3d", "pyramid", "pyramid-3d-velocity"])
+@pytest.mark.parametrize(
+    "kind", ["unet", "unet-velocity", "unet-3d", "pyramid", "pyramid-3d-velocity", "ddmr-downsized"]
+)
 def test_sizes_that_cannot_be_halved_are_padded_by_edge_values(kind: str, make_model: Make, make_batch: Make) -> None:
     model = make_model(kind)
     shape = (15, 13, 10)[: model.rank]
@@ -165,7 +172,7 @@ def test_a_size_that_can_be_halved_is_not_touched(make_model: Make, make_batch: 
     np.testing.assert_array_equal(outputs(model, batch)["displacement"], outputs(model.network, batch)["field"])
 
 
-@pytest.mark.parametrize("kind", ["unet-velocity", "pyramid", "pyramid-velocity"])
+@pytest.mark.parametrize("kind", ["unet-velocity", "pyramid", "pyramid-velocity", "ddmr", "ddmr-downsized"])
 def test_predict_takes_one_size_after_another(kind: str, make_model: Make, make_batch: Make) -> None:
     """After two sizes TensorFlow traces a function for any size: shapes are then unknown inside."""
     model = make_model(kind)
@@ -177,14 +184,14 @@ def test_predict_takes_one_size_after_another(kind: str, make_model: Make, make_
         np.testing.assert_allclose(found["warped"], expected["warped"], atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["unet-velocity", "pyramid-3d-velocity"])
+@pytest.mark.parametrize("kind", ["unet-velocity", "pyramid-3d-velocity", "ddmr-velocity"])
 def test_velocity_is_integrated(kind: str, make_model: Make, make_batch: Make) -> None:
     from acreg.layers import functional
 
     model = make_model(kind)
     found = outputs(model, make_batch(model, labels=False))
     assert found["velocity"].dtype == np.float32
-    ratio = 1 if kind.startswith("unet") else 2
+    ratio = 2 if kind.startswith("pyramid") else 1
     assert found["velocity"].shape == (2, *(16 // ratio,) * model.rank, model.rank)
     expected = functional.integrate(found["velocity"], 5)
     expected = functional.resize_displacement(expected, (16,) * model.rank)
@@ -215,8 +222,8 @@ def test_the_same_seed_gives_the_same_weights_twice(make_model: Make, make_batch
         np.testing.assert_array_equal(a, b)
 
 
-def test_parameter_counts_are_the_papers() -> None:
-    from acreg.models import RegNet
+def test_parameter_counts_are_the_papers(monkeypatch: pytest.MonkeyPatch) -> None:
+    from acreg.models import DDMR, RegNet
 
     def count(model: Any) -> int:
         return sum(int(np.prod(weight.shape)) for weight in model.weights)
@@ -224,3 +231,5 @@ def test_parameter_counts_are_the_papers() -> None:
     assert count(RegNet(head_batch_norm=True)) == 489_992
     assert count(RegNet()) == 489_992 - 4 * 2 + 2
     assert count(LabelAutoencoder((64, 64), num_classes=4)) == 41_320
+    monkeypatch.setattr(keras.initializers, "HeNormal", keras.initializers.Zeros)  # 85 million are slow to draw
+    assert count(DDMR()) == 84_921_011

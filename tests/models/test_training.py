@@ -11,7 +11,7 @@ import pytest
 from scipy import ndimage
 
 from acreg.geometry import folding
-from acreg.models import ACRegNet, LabelAutoencoder, RegNet
+from acreg.models import DDMR, ACRegNet, LabelAutoencoder, RegNet
 
 Make = Callable[..., Any]
 SMALL: dict[str, Any] = {"network": "unet", "filters": (4, 8)}
@@ -143,6 +143,9 @@ def test_label_losses_need_labels(make_model: Make, make_batch: Make) -> None:
         (lambda: RegNet(losses={"soft_dice": 1}), "'soft_dice' compares labels and needs `num_classes`"),
         (lambda: RegNet(losses={"anatomical_prior": 1}, num_classes=3), "Received: 'anatomical_prior'"),
         (lambda: RegNet(rank=4), "`rank` must be 2 or 3. Received: rank=4"),
+        (lambda: DDMR(rank=1), "`rank` must be 2 or 3. Received: rank=1"),
+        (lambda: DDMR(encoder=(4,), decoder=(4, 4)), r"belong to `head`. Received: encoder=\(4,\), decoder=\(4, 4\)"),
+        (lambda: DDMR(encoder=(4,), decoder=(4,), downsize=4), "power of 2 up to 2.*Received: downsize=4"),
         (lambda: RegNet(network="vit"), "`network` must be one of .*Received: network='vit'"),
         (lambda: ACRegNet(4), "needs a trained `autoencoder`"),
         (lambda: ACRegNet(4, LabelAutoencoder((16, 16), num_classes=3)), "num_classes=3, num_classes=4"),
