@@ -192,9 +192,10 @@ def build_network(recipe: Recipe, data: TrainingData, autoencoder: models.LabelA
         filled["dtype"] = recipe.training.mixed_precision
     with _explicit_seed(recipe.seed, "network"), _as_usage_error("model"):
         model = model_class(**recipe.model.arguments, **filled)
-    model.compile(
-        optimizer=build_optimizer(recipe.optimizer, recipe.training.steps), jit_compile=recipe.training.jit_compile
-    )
+    optimizer = build_optimizer(recipe.optimizer, recipe.training.steps)
+    if model.loss_weighting is not None:  # decay would draw every loss's weight towards one
+        optimizer.exclude_from_weight_decay(var_list=model.loss_weighting.trainable_variables)
+    model.compile(optimizer=optimizer, jit_compile=recipe.training.jit_compile)
     return model
 
 

@@ -33,7 +33,7 @@ def ssim(fixed: Any, warped: Any, data_range: float = 1.0) -> Any:
     Source: Wang et al., IEEE TIP 2004.
     """
     _check_sizes("ssim", fixed)
-    structure, similarity = _statistics(ops.cast(fixed, "float32"), ops.cast(warped, "float32"), data_range)
+    _, similarity = _statistics(ops.cast(fixed, "float32"), ops.cast(warped, "float32"), data_range)
     return 1.0 - ops.mean(similarity, axis=-1)
 
 

@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 from medpy.metric.binary import dc, hd
@@ -131,10 +133,10 @@ def test_both_forms_of_the_hausdorff_loss_rank_pairs_as_medpy_does(shape):
     fixed = ball(shape, centre, 9)
     pairs = [ball(shape, centre + shift * np.eye(len(shape))[0], 9) for shift in range(3, 9)]
     distances = [hd(mask, fixed) for mask in pairs]
-    assert all(a < b for a, b in zip(distances, distances[1:]))
+    assert all(a < b for a, b in itertools.pairwise(distances))
     for loss in (erosion_loss, distance_loss):
         values = [loss(fixed, mask) for mask in pairs]
-        assert all(0 < a < b for a, b in zip(values, values[1:]))
+        assert all(0 < a < b for a, b in itertools.pairwise(values))
 
 
 def test_a_bump_costs_more_than_a_thin_shell_of_more_voxels():

@@ -66,6 +66,8 @@ MAKERS: dict[str, Callable[..., Any]] = {
     ),
     "acregnet": lambda **k: ACRegNet(CLASSES, _autoencoder(), **UNET, **k),
     "acregnet-all-losses": lambda **k: ACRegNet(CLASSES, _autoencoder(), **UNET, losses=ALL_LOSSES, **k),
+    "unet-uncertainty": lambda **k: RegNet(**UNET, weighting="uncertainty", **k),
+    "acregnet-softmax": lambda **k: ACRegNet(CLASSES, _autoencoder(), **UNET, weighting="softmax", **k),
     "acregnet-3d": lambda **k: ACRegNet(CLASSES, _autoencoder(3), rank=3, **UNET, **k),
     "autoencoder": lambda **k: LabelAutoencoder((16, 24), num_classes=CLASSES, code_size=6, **k),
     "autoencoder-3d": lambda **k: LabelAutoencoder((8, 16, 8), num_classes=CLASSES, code_size=6, noise="border", **k),
