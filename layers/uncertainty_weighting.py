@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -21,16 +21,18 @@ class UncertaintyWeighting(keras.layers.Layer):
     ``1 + log(L_i)``: each term counts by the share, not the amount, by which it falls, so that the scales of the losses
     do not matter, and no weight can vanish without cost. Terms must be positive. As a term goes to 0 its weight
     ``1 / L_i`` grows without bound, and the total has no lower bound; therefore ``s_i`` is never below its start less
-    ``log(100)``: no weight exceeds 100 times its prior. For the same reason terms that have a trivial solution, such as
-    the roughness of a field, which is 0 for the identity, should be named in ``regularisers``: these keep their priors.
+    ``log(100)``: no weight exceeds 100 times its prior. That holds for the roughness of a field, too, which is 0 for
+    the identity.
 
     ``mode="softmax"``: ``sum_i w_i L_i`` with ``w = softmax(v)``, and ``exp(u)`` for each of ``regularisers``, all
     trained. This is the form of the DDMR paper, kept for comparison. Nothing in it holds a weight up: the gradient
     moves the weights to the smallest loss, and ``u`` can only fall, whatever the network does.
 
+    With Adam a logarithm of a weight moves by the learning rate a step: 1000 steps of 1e-3 for a factor of e.
+
     Args:
         priors: the weight that each term starts with, by name, above 0; a softmax starts with their shares of the sum.
-        regularisers: those of the names that are no losses of images or labels.
+        regularisers: those of the names that a softmax leaves out, as they are no losses of images or labels.
         mode: see above.
 
     Call arguments:
@@ -79,17 +81,18 @@ class UncertaintyWeighting(keras.layers.Layer):
         self._starts: list[np.ndarray] = []
 
     def build(self, terms_shape: Any = None) -> None:
-        logs = {name: np.float32(np.log(prior)) for name, prior in self.priors.items()}
-        losses = np.array([logs[name] for name in self._loss_names()], "float32")
         if self.mode == "uncertainty":
-            floor = -losses - np.float32(np.log(LARGEST_GAIN))
-            self.log_variance = self._add("log_variance", -losses, lambda s: ops.maximum(s, floor))
+            start = -self._logarithms(list(self.priors))
+            floor = start - np.float32(np.log(LARGEST_GAIN))
+            self.log_variance = self._add("log_variance", start, lambda s: ops.maximum(s, floor))
         else:
-            self.logits = self._add("logits", losses)
+            self.logits = self._add("logits", self._logarithms(self._shared()))
             if self.regularisers:
-                start = np.array([logs[name] for name in self.regularisers], "float32")
-                self.log_regularisers = self._add("log_regularisers", start)
+                self.log_regularisers = self._add("log_regularisers", self._logarithms(self.regularisers))
         self.built = True
+
+    def _logarithms(self, names: Sequence[str]) -> np.ndarray:
+        return np.log([self.priors[name] for name in names]).astype("float32")
 
     def _add(self, name: str, start: np.ndarray, constraint: Any = None) -> Any:
         self._starts.append(start)
@@ -102,19 +105,18 @@ class UncertaintyWeighting(keras.layers.Layer):
             name=name,
         )
 
-    def _loss_names(self) -> list[str]:
+    def _shared(self) -> list[str]:
         return [name for name in self.priors if name not in self.regularisers]
 
     def loss_weights(self) -> dict[str, Any]:
         """The weight of each term by name, in the order of ``priors``; float32 scalars."""
         if not self.built:
             self.build()
-        uncertainty = self.mode == "uncertainty"
-        learned = ops.exp(-self.log_variance) if uncertainty else ops.softmax(self.logits)
-        weights = {name: learned[i] for i, name in enumerate(self._loss_names())}
-        for i, name in enumerate(self.regularisers):
-            held = ops.convert_to_tensor(self.priors[name], dtype="float32")
-            weights[name] = held if uncertainty else ops.exp(self.log_regularisers)[i]
+        if self.mode == "uncertainty":
+            return _by_name(self.priors, ops.exp(-self.log_variance))
+        weights = _by_name(self._shared(), ops.softmax(self.logits))
+        if self.regularisers:
+            weights |= _by_name(self.regularisers, ops.exp(self.log_regularisers))
         return {name: weights[name] for name in self.priors}
 
     def call(self, terms: Any) -> Any:
@@ -161,3 +163,7 @@ class UncertaintyWeighting(keras.layers.Layer):
             "regularisers": list(self.regularisers),
             "mode": self.mode,
         }
+
+
+def _by_name(names: Iterable[str], values: Any) -> dict[str, Any]:
+    return {name: values[i] for i, name in enumerate(names)}
