@@ -49,16 +49,17 @@ def hausdorff_erosion(fixed: Any, warped: Any, alpha: float = 2.0, erosions: int
     image nothing differs.
 
     What differs in a layer of one or two voxels is gone after the first erosions and has little or no gradient: use it
-    beside `soft_dice` or `cross_entropy`, never alone. Differences thicker than ``erosions`` can take away count by
-    volume only. Memory grows linearly with ``erosions``.
+    beside `soft_dice` or `cross_entropy`, never alone. What is thicker than the erosions can take away
+    counts by volume only. Memory grows linearly with ``erosions``.
 
     Args:
         fixed, warped: see above.
         alpha: how much more thick differences count; 2 is the paper's.
-        erosions: how many; each takes half a voxel or less from a plane side.
+        erosions: how many; each takes about half a voxel from a plane side, so that ten take away a layer ten voxels
+            thick.
 
-    Source: Karimi & Salcudean, IEEE TMI 2020, eq. 9, with soft thresholds. DDMR thresholded by a sign, whose gradient
-    is zero.
+    Source: Karimi & Salcudean, Reducing the Hausdorff distance in medical image segmentation with convolutional neural
+    networks, IEEE TMI 2020: the form with erosions. DDMR thresholded by a sign, whose gradient is zero.
     """
     error = ops.square(ops.cast(fixed[..., 1:], "float32") - ops.cast(warped[..., 1:], "float32"))
     values = ops.cast(ops.prod(ops.shape(error)[1:]), "float32")

@@ -96,9 +96,9 @@ def _statistics(fixed: Any, warped: Any, data_range: float) -> tuple[Any, Any]:
 def _blur(x: Any) -> Any:
     """Gaussian means in the windows that lie inside of the image.
 
-    Weighted sums of rolled arrays, and what rolled in at the ends is cut off: on a CPU as quick as convolutions and six
-    times as quick as sums of slices, and on a GPU exact in float32, where matrix products and convolutions round to ten
-    bits, which is too few for the difference of squares that a variance is.
+    Weighted sums of rolled arrays, and what rolled in at the ends is cut off: with its gradient six times as quick as
+    sums of slices on a CPU, and exact in float32 on a GPU, where TensorFlow's matrix products and convolutions may
+    round to ten bits, which is too few for the difference of squares that a variance is.
     """
     inside = [slice(None)]
     for axis in range(1, len(x.shape) - 1):
