@@ -204,7 +204,10 @@ def compile_network(model: Any, recipe: Recipe, steps: int, frozen: Sequence[str
     """
     with _as_usage_error("start"):
         model.freeze(*frozen)
-    model.compile(optimizer=build_optimizer(recipe.optimizer, steps), jit_compile=recipe.training.jit_compile)
+    optimizer = build_optimizer(recipe.optimizer, steps)
+    if model.loss_weighting is not None:  # decay would draw every loss's weight towards one
+        optimizer.exclude_from_weight_decay(var_list=model.loss_weighting.trainable_variables)
+    model.compile(optimizer=optimizer, jit_compile=recipe.training.jit_compile)
 
 
 def build_optimizer(section: OptimizerSection, steps: int) -> keras.optimizers.Optimizer:

@@ -7,9 +7,13 @@ import html
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from acreg.experiments.recipe import Recipe
 from acreg.io import atomic_path
+
+WEIGHT = "weight_"
+"""How the names of logged weights of losses begin."""
 
 History = Sequence[Mapping[str, float]]
 
@@ -21,27 +25,48 @@ _STYLE = (
 
 
 def draw_curves(history: History) -> bytes:
-    """A PNG with one small plot a logged number: training in blue, validation in orange, against the step."""
+    """A PNG with one small plot a logged number: training in blue, validation in orange, against the step.
+
+    Trained weights of losses share one plot, with a logarithmic axis and a colour a loss.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    names = [name for name in _logged(history) if not name.startswith("val_")]
-    columns = min(3, len(names))
-    rows = -(-len(names) // columns)
+    logged = [name for name in _logged(history) if not name.startswith("val_")]
+    weights = [name for name in logged if name.startswith(WEIGHT)]
+    names = [name for name in logged if name not in weights]
+    count = len(names) + bool(weights)
+    columns = min(3, count)
+    rows = -(-count // columns)
     figure = Figure(figsize=(3.6 * columns, 2.5 * rows), layout="constrained")
     FigureCanvasAgg(figure)
     for index, name in enumerate(names):
         axes = figure.add_subplot(rows, columns, index + 1)
         for column, colour in ((name, "tab:blue"), (f"val_{name}", "tab:orange")):
-            points = [(row["step"], row[column]) for row in history if column in row]
-            if points:
-                axes.plot(*zip(*points), color=colour, marker="." if len(points) < 20 else None, linewidth=1.2)
-        axes.set_title(name, fontsize=9)
-        axes.tick_params(labelsize=7)
-        axes.grid(alpha=0.3)
+            _plot(axes, history, column, color=colour)
+        _finish(axes, name)
+    if weights:
+        axes = figure.add_subplot(rows, columns, count)
+        for index, name in enumerate(weights):  # in other colours than blue and orange
+            _plot(axes, history, name, color=f"C{index + 2}", label=name.removeprefix(WEIGHT))
+        axes.set_yscale("log")
+        axes.legend(fontsize=6, frameon=False)
+        _finish(axes, "weights of the losses")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=90)
     return buffer.getvalue()
+
+
+def _plot(axes: Any, history: History, column: str, **style: Any) -> None:
+    points = [(row["step"], row[column]) for row in history if column in row]
+    if points:
+        axes.plot(*zip(*points), marker="." if len(points) < 20 else None, linewidth=1.2, **style)
+
+
+def _finish(axes: Any, title: str) -> None:
+    axes.set_title(title, fontsize=9)
+    axes.tick_params(labelsize=7)
+    axes.grid(alpha=0.3)
 
 
 def write_report(path: Path, recipe: Recipe, stages: Mapping[str, tuple[int, History]]) -> None:
@@ -79,6 +104,7 @@ def write_report(path: Path, recipe: Recipe, stages: Mapping[str, tuple[int, His
 
 
 def _logged(history: History) -> list[str]:
-    """The columns to show: losses and scores, not the counters."""
+    """The columns to show: losses and scores, not the counters, and weights once: validation has none of its own."""
     names = dict.fromkeys(name for row in history for name in row)
-    return [name for name in names if name not in ("epoch", "step", "seconds")]
+    hidden = ("epoch", "step", "seconds")
+    return [name for name in names if name not in hidden and not name.startswith(f"val_{WEIGHT}")]

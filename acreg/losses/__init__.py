@@ -1,12 +1,19 @@
 """Losses of learned registration; each returns one value per sample, ``(batch,)``, and 0 is best."""
 
 from acreg.losses.anatomical_prior import AnatomicalPrior
-from acreg.losses.labels import cross_entropy, soft_dice
+from acreg.losses.labels import cross_entropy, hausdorff_erosion, soft_dice
 from acreg.losses.regularisers import bending, diffusion, total_variation_mean, total_variation_sum
 from acreg.losses.similarity import local_ncc, mean_squared_error, ncc
+from acreg.losses.structural import ms_ssim, ssim
 
-IMAGE_LOSSES = {"ncc": ncc, "local_ncc": local_ncc, "mean_squared_error": mean_squared_error}
-LABEL_LOSSES = {"cross_entropy": cross_entropy, "soft_dice": soft_dice}
+IMAGE_LOSSES = {
+    "ncc": ncc,
+    "local_ncc": local_ncc,
+    "mean_squared_error": mean_squared_error,
+    "ssim": ssim,
+    "ms_ssim": ms_ssim,
+}
+LABEL_LOSSES = {"cross_entropy": cross_entropy, "soft_dice": soft_dice, "hausdorff_erosion": hausdorff_erosion}
 FIELD_LOSSES = {
     "total_variation_sum": total_variation_sum,
     "total_variation_mean": total_variation_mean,
@@ -22,10 +29,13 @@ __all__ = [
     "bending",
     "cross_entropy",
     "diffusion",
+    "hausdorff_erosion",
     "local_ncc",
     "mean_squared_error",
+    "ms_ssim",
     "ncc",
     "soft_dice",
+    "ssim",
     "total_variation_mean",
     "total_variation_sum",
 ]

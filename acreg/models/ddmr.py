@@ -31,7 +31,8 @@ class DDMR(RegistrationModel):
         downsize: the field is moved to a grid so many times coarser and integrated there, in VoxelMorph's way
             (``int_downsize``, see `acreg.models.voxelmorph.RescaleField`). The velocity then belongs to the network
             alone: `register` returns the displacement, and `refine` optimises that.
-        losses, num_classes, preprocessing: see `RegistrationModel`. Default: ``{"ncc": 1, "diffusion": 5e-3}``.
+        losses, num_classes, preprocessing, weighting: see `RegistrationModel`. The default losses are
+            ``{"ncc": 1, "diffusion": 5e-3}``.
 
     Call arguments and result: see `RegistrationModel`.
 
@@ -63,6 +64,7 @@ class DDMR(RegistrationModel):
         losses: Mapping[str, float] | None = None,
         num_classes: int | None = None,
         preprocessing: Any = None,
+        weighting: str = "fixed",
         **kwargs: Any,
     ) -> None:
         encoder, decoder, head = tuple(encoder), tuple(decoder), tuple(head)
@@ -88,6 +90,7 @@ class DDMR(RegistrationModel):
             losses=self.DEFAULT_LOSSES if losses is None else losses,
             num_classes=num_classes,
             preprocessing=preprocessing,
+            weighting=weighting,
             **kwargs,
         )
         self.rank = rank

@@ -133,7 +133,8 @@ def _stored_weights(path: Path, network: keras.Model) -> dict[str, np.ndarray]:
     found: dict[str, np.ndarray] = {}
 
     def read(name: str, item: h5py.Group | h5py.Dataset) -> None:
-        if isinstance(item, h5py.Dataset) and "label_autoencoder" not in name:
+        other = any(part in name for part in ("label_autoencoder", "loss_weighting"))
+        if isinstance(item, h5py.Dataset) and not other:
             stored = f"{item.parent.attrs.get('name', name)}/{name.rpartition('/')[2]}"
             found[names.get(stored, stored)] = item[()]
 

@@ -10,12 +10,14 @@ import numpy as np
 from keras import ops
 
 from acreg.io import Preprocessing
-from acreg.layers import functional
+from acreg.layers import UncertaintyWeighting, functional
 from acreg.losses import FIELD_LOSSES, IMAGE_LOSSES, LABEL_LOSSES
 from acreg.models.fine_tuning import FineTuning
 from acreg.models.label_autoencoder import hard_dice
 from acreg.models.presets import Preset
 from acreg.models.registering import Registering
+
+WEIGHTINGS = ("fixed", "uncertainty", "softmax")
 
 
 class RegistrationModel(Registering, FineTuning, Preset, keras.Model):
@@ -31,6 +33,10 @@ class RegistrationModel(Registering, FineTuning, Preset, keras.Model):
             displacement.
         losses: weight of each loss by name, from `acreg.losses` (``IMAGE_LOSSES``, ``LABEL_LOSSES``, ``FIELD_LOSSES``)
             and what a subclass adds. Field losses act on the velocity where there is one, in voxels of its own grid.
+        weighting: ``"fixed"`` sums the losses with these weights. ``"uncertainty"`` and ``"softmax"`` start from them
+            and train them beside the network, see `acreg.layers.UncertaintyWeighting` (field losses are its
+            regularisers); each is then logged as ``weight_<name>``, and ``loss`` is that layer's total, whose value
+            depends on the weights: compare models by other numbers.
         num_classes: labels including the background; needed when label losses are used or Dice is to be logged.
         preprocessing: an `acreg.io.Preprocessing` or its fields, needed by `register` and `save_preset`.
 
@@ -43,7 +49,7 @@ class RegistrationModel(Registering, FineTuning, Preset, keras.Model):
         ``"velocity"`` on the network's own grid; both fields in voxels of their grid.
 
     Raises:
-        ValueError: an unknown loss, or a label loss without ``num_classes``.
+        ValueError: an unknown loss or weighting, or a label loss without ``num_classes``.
     """
 
     def __init__(
@@ -53,6 +59,7 @@ class RegistrationModel(Registering, FineTuning, Preset, keras.Model):
         multiple: int,
         integration_steps: int = 0,
         losses: Mapping[str, float] | None = None,
+        weighting: str = "fixed",
         num_classes: int | None = None,
         preprocessing: Preprocessing | Mapping[str, Any] | None = None,
         **kwargs: Any,
@@ -69,6 +76,9 @@ class RegistrationModel(Registering, FineTuning, Preset, keras.Model):
         self.preprocessing = preprocessing
         self._check_losses()
         logged = [name for name, weight in self.loss_weights.items() if weight]
+        self.weighting = weighting
+        self.loss_weighting = self._make_loss_weighting(logged)
+        logged += [] if self.loss_weighting is None else [f"weight_{name}" for name in logged]
         logged += ["dice"] if num_classes else []
         self.trackers = {name: keras.metrics.Mean(name=name) for name in [*logged, "folded_percent"]}
         self.built = True
@@ -87,6 +97,23 @@ class RegistrationModel(Registering, FineTuning, Preset, keras.Model):
                 raise ValueError(f"The weight of a loss must be finite and not negative. Received: {name}={weight}")
             if name in labels and weight and not self.num_classes:
                 raise ValueError(f"The loss {name!r} compares labels and needs `num_classes`. Received: None")
+
+    def _make_loss_weighting(self, names: list[str]) -> UncertaintyWeighting | None:
+        if self.weighting not in WEIGHTINGS:
+            raise ValueError(f"`weighting` must be one of {WEIGHTINGS}. Received: weighting={self.weighting!r}")
+        if self.weighting == "fixed":
+            return None
+        regularisers = [name for name in names if name in FIELD_LOSSES]
+        if len(regularisers) == len(names):
+            raise ValueError(
+                f"`weighting={self.weighting!r}` trains the weights of losses of images and labels and needs one. "
+                f"Received: losses={self.loss_weights}"
+            )
+        layer = UncertaintyWeighting(
+            {name: self.loss_weights[name] for name in names}, regularisers, self.weighting, name="loss_weighting"
+        )
+        layer.build()
+        return layer
 
     def call(self, inputs: Mapping[str, Any], training: bool = False) -> dict[str, Any]:
         moving, fixed = inputs["moving"], inputs["fixed"]
@@ -155,13 +182,18 @@ class RegistrationModel(Registering, FineTuning, Preset, keras.Model):
             self.trackers[name].update_state(value)
         determinant = functional.jacobian_determinant(y_pred["displacement"])
         self.trackers["folded_percent"].update_state(100.0 * ops.mean(ops.cast(determinant <= 0, "float32")))
-        return sum((self.loss_weights[name] * value for name, value in terms.items()), ops.zeros(()))
+        if self.loss_weighting is None:
+            return sum((self.loss_weights[name] * value for name, value in terms.items()), ops.zeros(()))
+        for name, weight in self.loss_weighting.loss_weights().items():
+            self.trackers[f"weight_{name}"].update_state(weight)
+        return self.loss_weighting(terms)
 
     def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "integration_steps": self.integration_steps,
             "losses": dict(self.loss_weights),
+            "weighting": self.weighting,
             "num_classes": self.num_classes,
             "preprocessing": None if self.preprocessing is None else self.preprocessing.model_dump(mode="json"),
         }

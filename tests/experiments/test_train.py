@@ -171,6 +171,31 @@ def test_a_full_disk_at_a_checkpoint_is_one_message_and_the_run_goes_on_exactly(
     assert "network: goes on after epoch 2 of 4" in lines
 
 
+def test_trained_weights_of_losses_are_recorded_and_kept(recipe_file: Path, tmp_path: Path) -> None:
+    changes = ["model.arguments.weighting=uncertainty", "training.steps=6"]
+    recipe = load_recipe(recipe_file, [*NETWORK_ONLY, *changes])
+    preset = run_recipe(recipe, tmp_path / "run")
+    (row,) = metrics_of(tmp_path / "run")
+    resumed = build.build_network(recipe, build.load_data(recipe), None)
+    checkpoint.restore(resumed, arrays_of(tmp_path / "run"))
+    for model in (acreg.from_preset(preset), resumed):
+        weights = model.loss_weighting.loss_weights()
+        assert list(weights) == ["ncc", "cross_entropy"]
+        for name, weight in weights.items():
+            assert float(row[f"val_weight_{name}"]) == float(weight) != 1.0
+    report = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "<td>weight_ncc</td>" in report and "val_weight_ncc" not in report
+
+
+def test_weight_decay_leaves_the_weights_of_losses_alone(recipe_file: Path) -> None:
+    """It would draw every logarithm towards 0, that is, every weight towards 1."""
+    changes = ["model.arguments.weighting=softmax", "optimizer.name=adamw", "optimizer.weight_decay=0.5"]
+    recipe = load_recipe(recipe_file, [*NETWORK_ONLY, *changes])
+    model = build.build_network(recipe, build.load_data(recipe), None)
+    decays = {v.path for v in model.trainable_variables if model.optimizer._use_weight_decay(v)}
+    assert decays == {v.path for v in model.network.trainable_variables}
+
+
 def test_resuming_a_finished_run_changes_nothing(unbroken: Path, recipe_file: Path) -> None:
     before = arrays_of(unbroken)
     preset = run_recipe(load_recipe(recipe_file), unbroken, resume=True)

@@ -40,12 +40,15 @@ ALL_LOSSES = {
     "ncc": 1.0,
     "local_ncc": 0.5,
     "mean_squared_error": 0.5,
+    "ssim": 0.5,
+    "ms_ssim": 0.5,
     "total_variation_sum": 1e-4,
     "total_variation_mean": 0.1,
     "diffusion": 0.5,
     "bending": 0.5,
     "cross_entropy": 1.0,
     "soft_dice": 1.0,
+    "hausdorff_erosion": 0.1,
     "anatomical_prior": 0.1,
 }
 UNET: dict[str, Any] = {"network": "unet", "filters": (4, 8)}
@@ -64,6 +67,8 @@ MAKERS: dict[str, Callable[..., Any]] = {
     ),
     "acregnet": lambda **k: ACRegNet(CLASSES, _autoencoder(), **UNET, **k),
     "acregnet-all-losses": lambda **k: ACRegNet(CLASSES, _autoencoder(), **UNET, losses=ALL_LOSSES, **k),
+    "unet-uncertainty": lambda **k: RegNet(**UNET, weighting="uncertainty", **k),
+    "acregnet-softmax": lambda **k: ACRegNet(CLASSES, _autoencoder(), **UNET, weighting="softmax", **k),
     "acregnet-3d": lambda **k: ACRegNet(CLASSES, _autoencoder(3), rank=3, **UNET, **k),
     "ddmr": lambda **k: DDMR(
         rank=2, **VOXELMORPH, num_classes=CLASSES, losses={"ncc": 1, "diffusion": 0.1, "soft_dice": 1}, **k

@@ -27,6 +27,8 @@ KINDS = [
     "ddmr-3d",
     "ddmr-velocity",
     "ddmr-downsized",
+    "unet-uncertainty",
+    "acregnet-softmax",
     "autoencoder",
     "autoencoder-3d",
 ]
@@ -83,6 +85,7 @@ def test_config_preset_and_keras_file_give_the_same_model(
         ("acregnet", "mixed_bfloat16", "argument"),
         ("acregnet", "mixed_float16", "global"),
         ("ddmr-3d", "mixed_float16", "argument"),
+        ("acregnet-softmax", "mixed_float16", "global"),
         ("autoencoder", "mixed_float16", "argument"),
         ("autoencoder", "mixed_bfloat16", "global"),
     ],
@@ -130,9 +133,9 @@ def test_batch_size_is_dynamic(kind: str, make_model: Make, make_batch: Make) ->
         np.testing.assert_allclose(value[0], expected[name][1], atol=2e-5, err_msg=name)
 
 
-@pytest.mark.parametrize("kind", ["pyramid-velocity", "acregnet"])
+@pytest.mark.parametrize("kind", ["pyramid-velocity", "acregnet", "acregnet-softmax"])
 def test_compiled_by_xla_or_not_is_the_same(kind: str, make_model: Make, make_batch: Make) -> None:
-    plain = make_model(kind, **({"dropout": 0.0} if kind == "acregnet" else {}))
+    plain = make_model(kind, **({"dropout": 0.0} if kind.startswith("acregnet") else {}))
     compiled = type(plain).from_config(plain.get_config())
     compiled.set_weights(plain.get_weights())
     batch = make_batch(plain)
