@@ -13,5 +13,12 @@ from acreg.layers.compose_displacements import ComposeDisplacements
 from acreg.layers.integrate_velocity import IntegrateVelocity
 from acreg.layers.resize_displacement import ResizeDisplacement
 from acreg.layers.spatial_transformer import SpatialTransformer
+from acreg.layers.thin_plate_spline_augmentation import ThinPlateSplineAugmentation
 
-__all__ = ["ComposeDisplacements", "IntegrateVelocity", "ResizeDisplacement", "SpatialTransformer"]
+__all__ = [
+    "ComposeDisplacements",
+    "IntegrateVelocity",
+    "ResizeDisplacement",
+    "SpatialTransformer",
+    "ThinPlateSplineAugmentation",
+]
