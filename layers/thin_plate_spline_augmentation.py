@@ -44,7 +44,7 @@ class ThinPlateSplineAugmentation(keras.layers.Layer):
         max_deformation: mm, the greatest length of the spline's vectors at the control points. Direction and length
             are drawn apart, the length uniformly. The spline folds once this exceeds about half of the distance
             between control points.
-        control_points: 2 to 12, along each axis.
+        control_points: 3 to 12, along each axis.
         gamma: powers are ``2^g``, ``g`` uniform in ``[-gamma, gamma]``: 1 gives powers from 0.5 to 2.
         brightness: the largest change of brightness, as a share of the range of intensities.
         spacing: mm, of images that come without one; a number or one for each axis.
@@ -102,9 +102,9 @@ class ThinPlateSplineAugmentation(keras.layers.Layer):
             if not (np.isfinite(value) and 0 <= value <= most):
                 bound = f"from 0 to {most}" if np.isfinite(most) else "of at least 0"
                 raise ValueError(f"`{name}` must be a number {bound}. Received: {name}={value!r}")
-        if not isinstance(control_points, int) or not 2 <= control_points <= 12:
+        if not isinstance(control_points, int) or not 3 <= control_points <= 12:
             raise ValueError(
-                f"`control_points` must be a whole number from 2 to 12. Received: control_points={control_points!r}"
+                f"`control_points` must be a whole number from 3 to 12. Received: control_points={control_points!r}"
             )
         sides = np.asarray(spacing, float)
         if sides.shape not in ((), (2,), (3,)) or not (np.isfinite(sides) & (sides > 0)).all():
