@@ -138,6 +138,7 @@ class ThinPlateSplineAugmentation(keras.layers.Layer):
         self._check_types(inputs)
         rank = len(inputs["image"].shape) - 2
         batch = ops.shape(inputs["image"])[0]
+        self._warn_of_folds(inputs["image"].shape[1:-1], self._spacing(inputs))
 
         def uniform(limit: float, *shape: int) -> Tensor:
             return keras.random.uniform((batch, *shape), -limit, limit, dtype="float32", seed=self.seed_generator)
@@ -165,8 +166,13 @@ class ThinPlateSplineAugmentation(keras.layers.Layer):
         self._check_types(inputs)
         image = ops.convert_to_tensor(inputs["image"])
         rank = len(image.shape) - 2
-        spacing = inputs.get("spacing", np.broadcast_to(np.array(self.spacing, "float32"), (1, rank)))
-        self._check_values(image, spacing)
+        spacing = self._spacing(inputs)
+        finite = _known(ops.all(ops.isfinite(image)))
+        if finite is not None and not finite:
+            raise ValueError(
+                "`image` must have finite voxels only. Received: NaN or infinity in a batch of shape "
+                f"{tuple(image.shape)}. Replace them in the preprocessing."
+            )
         _check_parameters(parameters, image.shape[0], rank)
         parameters = {name: ops.cast(value, "float32") for name, value in parameters.items()}
 
@@ -222,6 +228,14 @@ class ThinPlateSplineAugmentation(keras.layers.Layer):
             "seed": self.seed,
         }
 
+    def _spacing(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        rank = len(inputs["image"].shape) - 2
+        spacing = inputs.get("spacing", np.broadcast_to(np.array(self.spacing, "float32"), (1, rank)))
+        sides = _known(spacing)
+        if sides is not None and not (np.isfinite(sides) & (sides > 0)).all():
+            raise ValueError(f"`spacing` must be positive millimetres. Received: spacing={sides.tolist()}")
+        return spacing
+
     def _check_types(self, inputs: Mapping[str, Any]) -> None:
         if not isinstance(inputs, Mapping):
             raise ValueError(
@@ -254,27 +268,17 @@ class ThinPlateSplineAugmentation(keras.layers.Layer):
                     f"Received: {name}.shape={tuple(shapes[name])}"
                 )
 
-    def _check_values(self, image: Tensor, spacing: Tensor) -> None:
-        finite = _known(ops.all(ops.isfinite(image)))
-        if finite is not None and not finite:
-            raise ValueError(
-                "`image` must have finite voxels only. Received: NaN or infinity in a batch of shape "
-                f"{tuple(image.shape)}. Replace them in the preprocessing."
-            )
+    def _warn_of_folds(self, sizes: Sequence[int | None], spacing: Tensor) -> None:
         sides = _known(spacing)
-        if sides is None:
+        if sides is None or None in sizes or not self.max_deformation:
             return
-        if not (np.isfinite(sides) & (sides > 0)).all():
-            raise ValueError(f"`spacing` must be positive millimetres. Received: spacing={sides.tolist()}")
-        if None in image.shape[1:-1]:
-            return
-        cell = (sides * image.shape[1:-1]).min() / (self.control_points - 1)
+        cell = (sides * np.array(sizes)).min() / (self.control_points - 1)
         if self.max_deformation > cell / 2:
             warnings.warn(
                 f"Control points are {cell:.3g} mm apart, and vectors of max_deformation={self.max_deformation} mm, "
                 "more than half of that, may fold the image. Choose a smaller `max_deformation` or fewer "
                 "`control_points`, or give the true `spacing`.",
-                stacklevel=2,
+                stacklevel=3,
             )
 
 

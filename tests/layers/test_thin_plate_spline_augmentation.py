@@ -89,7 +89,7 @@ def test_the_constructors_spacing_is_that_of_images_without_one(spacing):
 
 @pytest.mark.parametrize("rank", [2, 3])
 def test_draws_fill_their_limits_and_keep_them(rank):
-    layer = ThinPlateSplineAugmentation(20, 5, 3, control_points=4, gamma=1, brightness=0.2, seed=0)
+    layer = ThinPlateSplineAugmentation(20, 5, 3, control_points=4, gamma=1, brightness=0.2, spacing=20, seed=0)
     drawn = arrays(layer.draw({"image": np.zeros((4000, *(2,) * rank, 1), np.float32)}))
     assert drawn["angles"].shape == (4000, 3 if rank == 3 else 1)
     assert drawn["control_displacements"].shape == (4000, *(4,) * rank, rank)
@@ -129,6 +129,8 @@ def test_kept_parameters_give_the_same_pair_again(rank):
     called = ThinPlateSplineAugmentation(**GEOMETRY, return_displacement=True, seed=5)
     assert_same(arrays(called(inputs)), arrays(first))
     assert np.abs(called(inputs)["displacement"] - first["displacement"]).max() > 0.5, "each call draws anew"
+    other = ThinPlateSplineAugmentation(**GEOMETRY, return_displacement=True, seed=6)
+    assert np.abs(other(inputs)["displacement"] - first["displacement"]).max() > 0.5
 
 
 def test_samples_do_not_depend_on_their_batch():
@@ -177,23 +179,25 @@ def test_a_deformation_that_may_fold_warns():
         ThinPlateSplineAugmentation()(inputs)
 
 
-@pytest.mark.parametrize("rank", [2, 3])
-def test_compiled_by_xla_the_same_parameters_give_the_same_pair(rank):
+def test_compiled_by_xla_the_same_parameters_give_the_same_pair():
     if keras.backend.backend() != "tensorflow":
         pytest.skip("other backends are compiled already")
     import tensorflow as tf
 
-    inputs = batch_of(rank)
+    inputs = batch_of(2)
     layer = ThinPlateSplineAugmentation(**GEOMETRY, return_displacement=True, seed=5)
-    drawn = layer.draw(inputs)
-    compiled = tf.function(layer.apply_parameters, jit_compile=True)(inputs, drawn)
+
+    @tf.function(jit_compile=True)
+    def compiled(inputs):
+        drawn = layer.draw(inputs)
+        return drawn, layer.apply_parameters(inputs, drawn)
+
+    drawn, pair = compiled(inputs)
     for name, expected in layer.apply_parameters(inputs, drawn).items():
         if name == "fixed_labels":  # where rounding decides between two voxels
-            assert np.mean(compiled[name] != expected) < 1e-3
+            assert np.mean(pair[name] != expected) < 1e-3
         else:
-            np.testing.assert_allclose(compiled[name], expected, atol=2e-4, err_msg=name)
-    drawn = tf.function(layer, jit_compile=True)(inputs)
-    assert np.abs(drawn["displacement"]).max() > 0.5
+            np.testing.assert_allclose(pair[name], expected, atol=2e-4, err_msg=name)
 
 
 def test_in_tf_data_and_in_fit():
@@ -208,21 +212,20 @@ def test_in_tf_data_and_in_fit():
         data = tf.data.Dataset.from_tensor_slices(inputs).repeat().batch(2).map(layer)
         return [arrays(pair) for pair in data.take(4)]
 
-    first, again, other = pairs(1), pairs(1), pairs(2)
+    first, again = pairs(1), pairs(1)
     for a, b in zip(first, again, strict=True):
         assert_same(a, b)
-    for a, b in [(first[0], first[3]), (first[0], other[0])]:  # the same images
-        np.testing.assert_array_equal(a["moving_labels"], b["moving_labels"])
-        assert np.abs(a["displacement"] - b["displacement"]).max() > 0.5
+    np.testing.assert_array_equal(first[0]["moving_labels"], first[3]["moving_labels"])  # the same images
+    assert np.abs(first[0]["displacement"] - first[3]["displacement"]).max() > 0.5
 
-    # A network that sees both images learns the one displacement that is drawn whenever the limits leave no choice.
-    given = {"image": keras.Input((None, None, 1)), "spacing": keras.Input((2,))}
+    given = {"image": keras.Input((None, None, 1), name="image"), "spacing": keras.Input((2,), name="spacing")}
     pair = ThinPlateSplineAugmentation(**GEOMETRY, return_displacement=True, seed=1)(given)
     seen = keras.layers.Concatenate()([pair["fixed"], pair["moving"]])
-    model = keras.Model(given, keras.layers.Conv2D(1, 3, padding="same")(seen))
-    model.compile("adam", "mse")
-    history = model.fit({k: inputs[k] for k in given}, inputs["image"] / 1000, batch_size=2, epochs=5, verbose=0)
-    assert history.history["loss"][-1] < history.history["loss"][0]
+    model = keras.Model(given, keras.layers.Conv2D(2, 3, padding="same")(seen))
+    model.compile(keras.optimizers.Adam(0.05), "mse")
+    images = {name: inputs[name] for name in given}
+    history = model.fit(images, np.zeros((6, *SHAPES[2], 2)), batch_size=2, epochs=5, verbose=0).history
+    assert history["loss"][-1] < 0.5 * history["loss"][0]
 
 
 @pytest.mark.parametrize(
