@@ -65,7 +65,7 @@ class ThinPlateSplineAugmentation(keras.layers.Layer):
     Raises:
         ValueError: when a limit is out of its range, or shapes or types are wrong; where values can be seen, which is
             outside of compiled functions and of ``tf.data``, also for voxels that are not finite numbers and for
-            spacings that are not positive. Compiled, such a voxel spoils the sample that it belongs to.
+            spacings that are not positive. Compiled, such a voxel is not refused and spoils its own sample.
 
     Example:
 
@@ -128,7 +128,9 @@ class ThinPlateSplineAugmentation(keras.layers.Layer):
         return self.apply_parameters(inputs, self.draw(inputs))
 
     def draw(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Random parameters for a batch, of which only sizes are read. Parts that are off have none.
+        """Random parameters for a batch, of which shape and spacing are read. Parts that are off have none.
+
+        Warns, where the spacing can be seen, of control points so close that the deformation may fold the image.
 
         Returns:
             float32 tensors by name: ``"angles"``, ``"translation"`` and ``"control_displacements"`` as
