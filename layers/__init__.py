@@ -13,6 +13,7 @@ from acreg.layers.compose_displacements import ComposeDisplacements
 from acreg.layers.integrate_velocity import IntegrateVelocity
 from acreg.layers.resize_displacement import ResizeDisplacement
 from acreg.layers.spatial_transformer import SpatialTransformer
+from acreg.layers.thin_plate_spline_augmentation import ThinPlateSplineAugmentation
 from acreg.layers.uncertainty_weighting import UncertaintyWeighting
 
 __all__ = [
@@ -20,5 +21,6 @@ __all__ = [
     "IntegrateVelocity",
     "ResizeDisplacement",
     "SpatialTransformer",
+    "ThinPlateSplineAugmentation",
     "UncertaintyWeighting",
 ]

@@ -15,6 +15,7 @@ import keras
 import numpy as np
 from acreg import layers, losses
 from acreg.layers import functional
+from acreg.layers.thin_plate_spline import interpolate_spline
 
 results = {}
 for rank, shape in ((2, (9, 8)), (3, (6, 5, 7))):
@@ -30,6 +31,13 @@ for rank, shape in ((2, (9, 8)), (3, (6, 5, 7))):
         "resize": layers.ResizeDisplacement([2 * n - 3 for n in shape])(a),
         "determinant": functional.jacobian_determinant(a),
     }
+    control = rng.normal(size=(2, *(4,) * rank, rank)).astype("float32")
+    parameters = {"control_displacements": control, "angles": rng.uniform(-20, 20, (2, 2 * rank - 3))}
+    parameters |= {"gamma": np.array([[0.5, 2.0], [1.0, 1.5]]), "brightness": np.array([[0.1, -0.1], [0.2, 0.0]])}
+    augment = layers.ThinPlateSplineAugmentation(return_displacement=True)
+    found |= augment.apply_parameters({"image": image}, parameters)
+    points = np.stack(np.indices((3,) * rank), -1).reshape(1, -1, rank).astype("float32")
+    found["spline"] = interpolate_spline(points, points**2, points[:, ::2] + 0.4, order=rank - 1)
     for name, loss in {**losses.IMAGE_LOSSES, **losses.LABEL_LOSSES}.items():
         found[name] = loss(image, other)
     for name, loss in losses.FIELD_LOSSES.items():

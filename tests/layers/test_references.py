@@ -5,6 +5,7 @@ import pytest
 
 from acreg import losses
 from acreg.layers import functional
+from acreg.layers.thin_plate_spline import interpolate_spline
 
 
 @pytest.fixture(scope="module")
@@ -23,6 +24,16 @@ def voxelmorph(request, reference_dir):
 def test_warp_is_dense_image_warp_of_the_negated_flow(tfa, names):
     image, flow, expected = (tfa[name] for name in names)
     np.testing.assert_allclose(functional.warp(image, -flow), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["2d_o2", "2d_o2_reg", "2d_o3", "3d_o1", "3d_o1_reg", "3d_o2"])
+def test_spline_is_interpolate_spline(tfa, name):
+    points, values, queries, expected, meta = (
+        tfa[f"spline{name}_{part}"] for part in ("train_points", "train_values", "query_points", "out", "meta")
+    )
+    order, regularization = meta
+    spline = interpolate_spline(points, values, queries, int(order), float(regularization))
+    np.testing.assert_allclose(spline, expected, atol=1e-3)
 
 
 def test_warp_is_voxelmorphs_spatial_transformer(voxelmorph):

@@ -1,0 +1,1 @@
+"""Measurements of time, each a script that prints a table."""

@@ -1,0 +1,328 @@
+"""Pairs of images made from one by a random, known displacement."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+from numpy.typing import NDArray
+
+from acreg.layers import functional
+from acreg.layers.thin_plate_spline import spline_displacement
+
+Tensor = Any
+
+_GEOMETRY = ("angles", "translation", "control_displacements")
+
+
+@keras.saving.register_keras_serializable("acreg")
+class ThinPlateSplineAugmentation(keras.layers.Layer):
+    """Makes a fixed and a moving image out of one, and knows the displacement between them.
+
+    The moving image is the image itself. The fixed one is made from it, ``fixed(p) = image(p + u(p))``, since ``u`` is
+    then exactly the displacement that a network should find: warping moving by it gives fixed, in image and labels,
+    up to the changes of intensity. (Had the moving image been made, the displacement to be found would be an inverse,
+    known to the error of a solver.) In millimetres from the centre of the image, along the array axes, a point ``x``
+    of the fixed image shows the point ``R (x + d(x)) + t`` of the moving one: ``d`` is a thin-plate spline through
+    random vectors at a regular grid of control points over the image, and R and t turn and shift.
+
+    Both images are normalised to [0, 1] by their minimum and maximum, channel by channel. Then each is raised to a
+    power of its own, changed in brightness, clipped to [0, 1] and normalised again; without these changes the fixed
+    image keeps the values that it was made with. Outside of the image, intensities take the edge value and labels are
+    background, 0. Images keep their shape: resize in the preprocessing.
+
+    Every call draws anew, in training and not. For pairs that do not change, keep what `draw` returned and use
+    `apply_parameters`.
+
+    Args:
+        max_rotation: degrees, the largest angle about each array axis (in 2-D, in the plane), at most 180.
+        max_translation: mm, the greatest length of the shift.
+        max_deformation: mm, the greatest length of the spline's vectors at the control points. Direction and length
+            are drawn apart, the length uniformly. The spline folds once this exceeds about half of the distance
+            between control points.
+        control_points: 3 to 12, along each axis.
+        gamma: powers are ``2^g``, ``g`` uniform in ``[-gamma, gamma]``: 1 gives powers from 0.5 to 2.
+        brightness: the largest change of brightness, as a share of the range of intensities.
+        spacing: mm, of images that come without one; a number or one for each axis.
+        return_displacement: whether ``"displacement"`` is among the results.
+        seed: an integer makes the draws reproducible. (On TensorFlow, XLA draws other numbers from the same seed.)
+
+    A part whose limit is 0 is off.
+
+    Call arguments:
+        inputs: a dictionary of ``"image"``, ``(batch, *spatial, channels)`` in any range; if wanted ``"labels"``,
+            integers ``(batch, *spatial, 1)``, and ``"spacing"``, ``(batch, rank)`` in mm.
+
+    Returns:
+        A dictionary: ``"fixed"`` and ``"moving"``, float32 of the image's shape; ``"fixed_labels"`` and
+        ``"moving_labels"``, int32, when there are labels; and ``"displacement"``, float32 ``(batch, *spatial, rank)``
+        in voxels, when asked for.
+
+    Raises:
+        ValueError: when a limit is out of its range, or shapes or types are wrong; where values can be seen, which is
+            outside of compiled functions and of ``tf.data``, also for voxels that are not finite numbers and for
+            spacings that are not positive. Compiled, such a voxel is not refused and spoils its own sample.
+
+    Example:
+
+    >>> augment = acreg.layers.ThinPlateSplineAugmentation(max_translation=5, return_displacement=True, seed=1)
+    >>> pair = augment({"image": keras.random.uniform((1, 64, 64, 64, 1))})
+    >>> pair["displacement"].shape
+    (1, 64, 64, 64, 3)
+
+    Reference: Pérez de Frutos et al., Learning deep abdominal CT registration through adaptive loss weighting and
+    synthetic data generation, PLOS ONE 2023, from which the default limits are.
+    """
+
+    def __init__(
+        self,
+        max_rotation: float = 10.0,
+        max_translation: float = 30.0,
+        max_deformation: float = 6.0,
+        control_points: int = 8,
+        gamma: float = 1.0,
+        brightness: float = 0.2,
+        spacing: float | Sequence[float] = 1.0,
+        return_displacement: bool = False,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        limits = {
+            "max_rotation": (max_rotation, 180),
+            "max_translation": (max_translation, np.inf),
+            "max_deformation": (max_deformation, np.inf),
+            "gamma": (gamma, 10),
+            "brightness": (brightness, 1),
+        }
+        for name, (value, most) in limits.items():
+            if not (np.isfinite(value) and 0 <= value <= most):
+                bound = f"from 0 to {most}" if np.isfinite(most) else "of at least 0"
+                raise ValueError(f"`{name}` must be a number {bound}. Received: {name}={value!r}")
+        if not isinstance(control_points, int) or not 3 <= control_points <= 12:
+            raise ValueError(
+                f"`control_points` must be a whole number from 3 to 12. Received: control_points={control_points!r}"
+            )
+        sides = np.asarray(spacing, float)
+        if sides.shape not in ((), (2,), (3,)) or not (np.isfinite(sides) & (sides > 0)).all():
+            raise ValueError(
+                "`spacing` must be a positive number of millimetres or one for each axis. "
+                f"Received: spacing={spacing!r}"
+            )
+        super().__init__(autocast=False, **kwargs)
+        self.max_rotation = max_rotation
+        self.max_translation = max_translation
+        self.max_deformation = max_deformation
+        self.control_points = control_points
+        self.gamma = gamma
+        self.brightness = brightness
+        self.spacing = float(sides) if sides.ndim == 0 else tuple(sides.tolist())
+        self.return_displacement = return_displacement
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+
+    def call(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return self.apply_parameters(inputs, self.draw(inputs))
+
+    def draw(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Random parameters for a batch, of which shape and spacing are read. Parts that are off have none.
+
+        Warns, where the spacing can be seen, of control points so close that the deformation may fold the image.
+
+        Returns:
+            float32 tensors by name: ``"angles"``, ``"translation"`` and ``"control_displacements"`` as
+            `acreg.layers.thin_plate_spline.spline_displacement` takes them, and ``"gamma"`` and ``"brightness"``,
+            ``(batch, 2)``: the power and the shift of intensity, of the fixed and of the moving image.
+        """
+        self._check_types(inputs)
+        rank = len(inputs["image"].shape) - 2
+        batch = ops.shape(inputs["image"])[0]
+        self._warn_of_folds(inputs["image"].shape[1:-1], self._spacing(inputs))
+
+        def uniform(limit: float, *shape: int) -> Tensor:
+            return keras.random.uniform((batch, *shape), -limit, limit, dtype="float32", seed=self.seed_generator)
+
+        def vectors(limit: float, *shape: int) -> Tensor:
+            direction = keras.random.normal((batch, *shape, rank), dtype="float32", seed=self.seed_generator)
+            length = ops.sqrt(ops.sum(direction**2, axis=-1, keepdims=True))
+            return direction / ops.maximum(length, 1e-6) * uniform(limit, *shape, 1)
+
+        drawn = {}
+        if self.max_rotation:
+            drawn["angles"] = uniform(self.max_rotation, 3 if rank == 3 else 1)
+        if self.max_translation:
+            drawn["translation"] = vectors(self.max_translation)
+        if self.max_deformation:
+            drawn["control_displacements"] = vectors(self.max_deformation, *(self.control_points,) * rank)
+        if self.gamma:
+            drawn["gamma"] = 2.0 ** uniform(self.gamma, 2)
+        if self.brightness:
+            drawn["brightness"] = uniform(self.brightness, 2)
+        return drawn
+
+    def apply_parameters(self, inputs: Mapping[str, Tensor], parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What a call returns for these parameters, as `draw` returns them; parts without parameters are off."""
+        self._check_types(inputs)
+        image = ops.convert_to_tensor(inputs["image"])
+        rank = len(image.shape) - 2
+        spacing = self._spacing(inputs)
+        finite = _known(ops.all(ops.isfinite(image)))
+        if finite is not None and not finite:
+            raise ValueError(
+                "`image` must have finite voxels only. Received: NaN or infinity in a batch of shape "
+                f"{tuple(image.shape)}. Replace them in the preprocessing."
+            )
+        _check_parameters(parameters, image.shape[0], rank)
+        parameters = {name: ops.cast(value, "float32") for name, value in parameters.items()}
+
+        moving = _normalise(ops.cast(image, "float32"))
+        geometry = {name: parameters[name] for name in _GEOMETRY if name in parameters}
+        displacement = (
+            spline_displacement(functional.spatial_shape(image), ops.cast(spacing, "float32"), **geometry)
+            if geometry
+            else None
+        )
+        fixed = moving if displacement is None else functional.warp(moving, displacement)
+        result = {"fixed": _intensity(fixed, parameters, 0), "moving": _intensity(moving, parameters, 1)}
+        if "labels" in inputs:
+            labels = ops.cast(inputs["labels"], "int32")
+            result["fixed_labels"] = (
+                labels if displacement is None else functional.warp(labels, displacement, "nearest", "constant")
+            )
+            result["moving_labels"] = labels
+        if self.return_displacement:
+            zero = ops.zeros((*ops.shape(image)[:-1], rank), "float32")
+            result["displacement"] = zero if displacement is None else displacement
+        return result
+
+    def compute_output_spec(self, inputs: Mapping[str, Any]) -> dict[str, keras.KerasTensor]:
+        self._check_types(inputs)
+        shapes = self.compute_output_shape({name: value.shape for name, value in inputs.items()})
+        return {
+            name: keras.KerasTensor(shape, dtype="int32" if name.endswith("labels") else "float32")
+            for name, shape in shapes.items()
+        }
+
+    def compute_output_shape(self, input_shape: Mapping[str, Any]) -> dict[str, tuple[int | None, ...]]:
+        self._check_shapes(input_shape)
+        image = tuple(input_shape["image"])
+        shapes = {"fixed": image, "moving": image}
+        if "labels" in input_shape:
+            shapes |= {"fixed_labels": (*image[:-1], 1), "moving_labels": (*image[:-1], 1)}
+        if self.return_displacement:
+            shapes["displacement"] = (*image[:-1], len(image) - 2)
+        return shapes
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "max_rotation": self.max_rotation,
+            "max_translation": self.max_translation,
+            "max_deformation": self.max_deformation,
+            "control_points": self.control_points,
+            "gamma": self.gamma,
+            "brightness": self.brightness,
+            "spacing": self.spacing,
+            "return_displacement": self.return_displacement,
+            "seed": self.seed,
+        }
+
+    def _spacing(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        rank = len(inputs["image"].shape) - 2
+        spacing = inputs.get("spacing", np.broadcast_to(np.array(self.spacing, "float32"), (1, rank)))
+        sides = _known(spacing)
+        if sides is not None and not (np.isfinite(sides) & (sides > 0)).all():
+            raise ValueError(f"`spacing` must be positive millimetres. Received: spacing={sides.tolist()}")
+        return spacing
+
+    def _check_types(self, inputs: Mapping[str, Any]) -> None:
+        if not isinstance(inputs, Mapping):
+            raise ValueError(
+                "`inputs` must be a dictionary with 'image' and, if wanted, 'labels' and 'spacing'. "
+                f"Received: {type(inputs).__name__}"
+            )
+        self._check_shapes({name: value.shape for name, value in inputs.items()})
+        if "labels" in inputs and "int" not in keras.backend.standardize_dtype(inputs["labels"].dtype):
+            raise ValueError(
+                f"`labels` must be a map of integers, not one-hot. Received: labels.dtype={inputs['labels'].dtype}"
+            )
+
+    def _check_shapes(self, shapes: Mapping[str, Sequence[int | None]]) -> None:
+        if "image" not in shapes or not set(shapes) <= {"image", "labels", "spacing"}:
+            raise ValueError(
+                "`inputs` must have 'image' and may have 'labels' and 'spacing', nothing else. "
+                f"Received: {sorted(shapes)}"
+            )
+        image = tuple(shapes["image"])
+        rank = len(image) - 2
+        if rank not in (2, 3) or (isinstance(self.spacing, tuple) and rank != len(self.spacing)):
+            raise ValueError(
+                "`image` must have shape (batch, *spatial, channels) with 2 or 3 spatial axes; several numbers "
+                f"in the layer's `spacing` must be one for each. Received: image.shape={image}, spacing={self.spacing}"
+            )
+        for name, expected in {"labels": (*image[:-1], 1), "spacing": (image[0], rank)}.items():
+            if name in shapes and not functional.sizes_agree(shapes[name], expected):
+                raise ValueError(
+                    f"`{name}` must have shape {expected} beside an image of shape {image}. "
+                    f"Received: {name}.shape={tuple(shapes[name])}"
+                )
+
+    def _warn_of_folds(self, sizes: Sequence[int | None], spacing: Tensor) -> None:
+        sides = _known(spacing)
+        if sides is None or None in sizes or not self.max_deformation:
+            return
+        cell = (sides * np.array(sizes)).min() / (self.control_points - 1)
+        if self.max_deformation > cell / 2:
+            warnings.warn(
+                f"Control points are {cell:.3g} mm apart, and vectors of max_deformation={self.max_deformation} mm, "
+                "more than half of that, may fold the image. Choose a smaller `max_deformation` or fewer "
+                "`control_points`, or give the true `spacing`.",
+                stacklevel=3,
+            )
+
+
+def _known(x: Tensor) -> NDArray | None:
+    """The values of a tensor; None in a function that is being compiled, where it has none yet."""
+    try:
+        return np.asarray(ops.convert_to_numpy(x))
+    except (NotImplementedError, TypeError):  # of TensorFlow and of JAX
+        return None
+
+
+def _check_parameters(parameters: Mapping[str, Tensor], batch: int | None, rank: int) -> None:
+    tails = {
+        "angles": (3 if rank == 3 else 1,),
+        "translation": (rank,),
+        "control_displacements": (None,) * rank + (rank,),
+        "gamma": (2,),
+        "brightness": (2,),
+    }
+    for name, value in parameters.items():
+        if name not in tails:
+            raise ValueError(f"`parameters` must be among {sorted(tails)}. Received: {name!r}")
+        if not functional.sizes_agree(value.shape, (batch, *tails[name])):
+            raise ValueError(
+                f"`{name}` must have shape {(batch, *tails[name])} for this image. Received: shape={tuple(value.shape)}"
+            )
+
+
+def _normalise(image: Tensor) -> Tensor:
+    """Minimum 0 and maximum 1 in each channel of each sample; a constant channel becomes 0."""
+    axes = tuple(range(1, len(image.shape) - 1))
+    low, high = ops.min(image, axis=axes, keepdims=True), ops.max(image, axis=axes, keepdims=True)
+    return (image - low) / ops.where(high > low, high - low, 1.0)
+
+
+def _intensity(image: Tensor, parameters: Mapping[str, Tensor], which: int) -> Tensor:
+    """Power, brightness, clip, normalise; with the parameters of column ``which``."""
+    if not {"gamma", "brightness"} & set(parameters):
+        return image
+    shape = (-1,) + (1,) * (len(image.shape) - 1)
+    if "gamma" in parameters:
+        image = ops.power(image, ops.reshape(parameters["gamma"][:, which], shape))
+    if "brightness" in parameters:
+        image = image + ops.reshape(parameters["brightness"][:, which], shape)
+    return _normalise(ops.clip(image, 0.0, 1.0))
