@@ -19,7 +19,7 @@ import numpy as np
 
 from acreg.errors import AcregError
 from acreg.io.atomic import atomic_path
-from acreg.metrics import LABEL_METRICS, mean_over_labels
+from acreg.metrics import LABEL_METRICS, MAP_METRICS, mean_over_labels
 
 IMAGE_VALUES = ("ncc", "ssim")
 """Of the fixed and the warped image."""
@@ -161,7 +161,7 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 def read_method(folder: Path) -> MethodResult:
-    """Read the folder of a method.
+    """Read the folder of a method; what older versions did not measure is NaN.
 
     Raises:
         AcregError: a file is missing, is cut off, or lacks a column.
@@ -177,8 +177,8 @@ def read_method(folder: Path) -> MethodResult:
             names[label] = row["label_name"]
             pair = pairs.setdefault(key, PairScores(*key, failure=row.get("failure") or ""))
             for value in PAIR_VALUES:
-                setattr(pair, value, float(row[value]))
-            scores = {m: float(row[m]) for m in LABEL_METRICS}
+                setattr(pair, value, float(row[value] if value in FIELD_VALUES else row.get(value, NAN)))
+            scores = {m: float(row[m] if m in MAP_METRICS else row.get(m, NAN)) for m in LABEL_METRICS}
             if not pair.failure:
                 pair.labels[label] = scores
         if not rows:

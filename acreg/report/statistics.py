@@ -70,6 +70,8 @@ def mann_whitney(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
 
 def rank_biserial(difference: np.ndarray) -> float:
     """Of paired differences: the share of ranks in favour minus that against, in [-1, 1] (Kerby, 2014)."""
+    if difference.size == 0:
+        return float("nan")
     difference = difference[difference != 0]
     if difference.size == 0:
         return 0.0
