@@ -73,10 +73,12 @@ def test_programs(repository: Path, user_folder: Path) -> None:
     assert len(programs) == 2
     arrays = "import numpy as np\nimages = np.random.default_rng(0).random((4, 64, 64, 1), 'float32')\n"
     arrays += "labels = np.random.default_rng(1).integers(0, 4, (4, 64, 64, 1))\n"
-    environment = os.environ | {"PYTHONPATH": str(repository)}
+    environment = os.environ | {"PYTHONPATH": str(repository), "PYTHONIOENCODING": "utf-8"}
     for program in programs:
         fewer = program.replace("batch_size=16", "batch_size=2").replace(
             "steps_per_epoch=100, epochs=10", "steps_per_epoch=2"
         )
-        done = subprocess.run([sys.executable, "-c", arrays + fewer], env=environment, capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, "-c", arrays + fewer], env=environment, capture_output=True, encoding="utf-8"
+        )
         assert done.returncode == 0, done.stderr
