@@ -304,7 +304,7 @@ def child() -> None:
 
 
 def _peak_memory() -> int:
-    """Bytes. Not by getrusage where that can be helped: its figure begins with that of the process that started this."""
+    """Bytes. The figure of getrusage begins with that of the process that started this one, so it comes last."""
     status = Path("/proc/self/status")
     if status.is_file():
         line = next(line for line in status.read_text(encoding="utf-8").splitlines() if line.startswith("VmHWM:"))
