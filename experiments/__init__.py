@@ -14,7 +14,7 @@ if __name__ != "acreg.experiments":
     )
 
 _HOME = {
-    "Recipe": "recipe",
+    "Recipe": "schema",
     "find_recipe": "recipe",
     "load_recipe": "recipe",
     "run_recipe": "train",

@@ -17,7 +17,7 @@ from acreg import models
 from acreg.data.manifest import Arrays, Dataset, Progress, dataset_folder
 from acreg.data.pairs import fixed_pairs
 from acreg.errors import AcregError, UsageError
-from acreg.experiments.recipe import AutoencoderSection, OptimizerSection, Recipe
+from acreg.experiments.schema import AutoencoderSection, OptimizerSection, Recipe
 from acreg.io import Preprocessing
 
 FILLED_IN = {"rank", "channels", "num_classes", "autoencoder", "preprocessing", "seed", "name", "dtype", "trainable"}

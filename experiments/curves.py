@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from acreg.experiments.recipe import Recipe
+from acreg.experiments.schema import Recipe
 from acreg.io import atomic_path
 
 WEIGHT = "weight_"

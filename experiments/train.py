@@ -15,8 +15,8 @@ from acreg.experiments import build
 from acreg.experiments.callbacks import Progress, Recorder, ShowProgress, StopOnNonFinite, tensorboard, write_metrics
 from acreg.experiments.checkpoint import State, load_checkpoint, restore
 from acreg.experiments.curves import write_report
-from acreg.experiments.recipe import AutoencoderSection, Recipe, TrainingSection
 from acreg.experiments.run_folder import check_run_folder, describe_run, model_card
+from acreg.experiments.schema import AutoencoderSection, Recipe, TrainingSection
 from acreg.models import LabelAutoencoder, from_preset
 
 Say = Callable[[str], None]

@@ -1,0 +1,206 @@
+"""What a training is: the sections of a recipe and their values."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from acreg.data.augmentation import Augmentation
+from acreg.io.preprocessing import Centre, Intensity
+
+Split = Literal["train", "validation", "test"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class _Schedule(_Section):
+    """Steps are counted in epochs of `steps_per_epoch`; an epoch ends with a validation and a checkpoint."""
+
+    steps: int = Field(ge=1)
+    steps_per_epoch: int = Field(100, ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_run_is_one_epoch(cls, values: Any) -> Any:
+        if isinstance(values, dict) and isinstance(values.get("steps"), int):
+            per_epoch = values.get("steps_per_epoch", cls.model_fields["steps_per_epoch"].default)
+            if isinstance(per_epoch, int) and 1 <= values["steps"] < per_epoch:
+                return {**values, "steps_per_epoch": values["steps"]}
+        return values
+
+    @model_validator(mode="after")
+    def _epochs_are_whole(self) -> _Schedule:
+        if self.steps % self.steps_per_epoch:
+            raise ValueError(f"steps ({self.steps}) must be a multiple of steps_per_epoch ({self.steps_per_epoch})")
+        return self
+
+    @property
+    def epochs(self) -> int:
+        """Number of epochs."""
+        return self.steps // self.steps_per_epoch
+
+
+class DataSection(_Section):
+    """What is trained on.
+
+    Arguments:
+        dataset: the name or folder of a prepared dataset.
+        shape: the network's grid, array-axis order.
+        spacing, centre, trim, window, intensity: see `acreg.io.Preprocessing`.
+        train_splits: the splits that training pairs are drawn from.
+        validation_split: the split that decides which weights are kept; "none" keeps the last ones.
+        validation_pairs: how many fixed pairs of it are registered after each epoch.
+        augmentation: see `acreg.data.Augmentation`.
+    """
+
+    dataset: str
+    shape: tuple[int, ...] = (64, 64)
+    spacing: tuple[float, ...] | None = None
+    centre: Centre = "extent"
+    trim: bool = True
+    window: tuple[float, float] | None = None
+    intensity: Intensity = "minmax"
+    train_splits: list[Split] = Field(["train"], min_length=1)
+    validation_split: Split | Literal["none"] = "validation"
+    validation_pairs: int = Field(50, ge=1)
+    augmentation: Augmentation = Field(default_factory=Augmentation)
+
+    @model_validator(mode="after")
+    def _shape_is_a_size(self) -> DataSection:
+        if len(self.shape) not in (2, 3) or min(self.shape) < 8:
+            raise ValueError(f"shape must be 2 or 3 sizes of at least 8, not {list(self.shape)}")
+        return self
+
+
+class AutoencoderSection(_Schedule):
+    """How the label autoencoder of the anatomical prior is trained, before the network.
+
+    Arguments:
+        noise: "pair_swap" (columns 2k and 2k+1 of a row change places) or "border" (a pixel takes its left
+            neighbour's label).
+        noise_probability: of each such change.
+        augmentation: only the geometric parts have an effect on labels.
+    """
+
+    batch_size: int = Field(16, ge=1)
+    learning_rate: float = Field(1e-3, gt=0)
+    noise: Literal["pair_swap", "border"] = "pair_swap"
+    noise_probability: float = Field(0.1, ge=0, le=1)
+    code_size: int = Field(32, ge=1)
+    augmentation: Augmentation = Field(default_factory=Augmentation)
+
+
+class ModelSection(_Section):
+    """The network: a class of `acreg.models` and its own arguments; what follows from the data is filled in."""
+
+    class_name: str = Field("ACRegNet", alias="class")
+    arguments: dict[str, Any] = Field(default_factory=dict)
+
+
+class StartSection(_Section):
+    """Where the network's weights come from, and which of them are kept.
+
+    Arguments:
+        source (`from` in the file): a preset, a `.keras` or a `.weights.h5` file, of a network with the same widths.
+        freeze: parts of the network that are not trained, such as "encoder"; see `acreg.models.RegistrationModel`.
+        freeze_steps: after so many steps all of it is trained, with a new optimiser; null for never. Two steps, as in
+            DDMR's transfer learning.
+    """
+
+    source: str = Field(alias="from")
+    freeze: list[str] = Field(default_factory=list)
+    freeze_steps: int | None = Field(None, ge=1)
+
+    @model_validator(mode="after")
+    def _steps_need_parts(self) -> StartSection:
+        if self.freeze_steps and not self.freeze:
+            raise ValueError("freeze_steps needs the parts to freeze, such as freeze: [encoder]")
+        return self
+
+
+class OptimizerSection(_Section):
+    """The optimiser and how its learning rate changes.
+
+    Arguments:
+        schedule: "constant"; "cosine" down to `final_fraction` of the learning rate; or "plateau", which multiplies it
+            by `plateau_factor` when `training.monitor` was not better for `plateau_patience` epochs, and again after
+            as many.
+        warmup_steps: steps in which the learning rate rises from 0; 0 for none.
+        clipnorm: largest norm of each variable's gradient; null for no limit.
+        gradient_accumulation_steps: batches whose gradients are averaged for one change of the weights; null for one.
+    """
+
+    name: Literal["adam", "adamw"] = "adam"
+    learning_rate: float = Field(1e-3, gt=0)
+    weight_decay: float | None = Field(None, ge=0)
+    schedule: Literal["constant", "cosine", "plateau"] = "constant"
+    warmup_steps: int = Field(0, ge=0)
+    final_fraction: float = Field(0.01, ge=0, le=1)
+    plateau_factor: float = Field(0.1, gt=0, lt=1)
+    plateau_patience: int = Field(10, ge=1)
+    clipnorm: float | None = Field(None, gt=0)
+    gradient_accumulation_steps: int | None = Field(None, ge=2)
+
+    @model_validator(mode="after")
+    def _plateau_has_no_warmup(self) -> OptimizerSection:
+        if self.schedule == "plateau" and self.warmup_steps:
+            raise ValueError(f"warmup_steps must be 0 with schedule plateau, not {self.warmup_steps}")
+        return self
+
+
+class TrainingSection(_Schedule):
+    """How long the network is trained.
+
+    Arguments:
+        early_stopping_patience: epochs without a better `monitor` after which training ends; null for never.
+        monitor: the logged number whose best epoch becomes the preset.
+        mode: whether a larger or a smaller `monitor` is better.
+        mixed_precision: a Keras policy such as "mixed_float16"; null for float32.
+        jit_compile: "auto" compiles the step with XLA on a GPU only.
+    """
+
+    batch_size: int = Field(32, ge=1)
+    early_stopping_patience: int | None = Field(None, ge=1)
+    monitor: str = "val_dice"
+    mode: Literal["max", "min"] = "max"
+    mixed_precision: Literal["mixed_float16", "mixed_bfloat16"] | None = None
+    jit_compile: bool | Literal["auto"] = "auto"
+
+
+class Recipe(_Section):
+    """A whole training: data, label autoencoder (null, a preset to reuse, or how to train it), network, start (null for
+    random weights), optimiser."""
+
+    name: str
+    description: str = ""
+    seed: int = Field(0, ge=0, lt=2**31)
+    data: DataSection
+    autoencoder: AutoencoderSection | str | None = None
+    model: ModelSection = Field(default_factory=ModelSection)
+    start: StartSection | None = None
+    optimizer: OptimizerSection = Field(default_factory=OptimizerSection)
+    training: TrainingSection
+
+    @model_validator(mode="after")
+    def _sections_agree(self) -> Recipe:
+        if self.optimizer.schedule == "plateau" and self.data.validation_split == "none":
+            raise ValueError("optimizer.schedule plateau needs a validation split (data.validation_split)")
+        frozen = None if self.start is None else self.start.freeze_steps
+        if frozen and (frozen % self.training.steps_per_epoch or frozen >= self.training.steps):
+            raise ValueError(
+                f"start.freeze_steps ({frozen}) must be a multiple of training.steps_per_epoch "
+                f"({self.training.steps_per_epoch}) and fewer than training.steps ({self.training.steps})"
+            )
+        return self
+
+    def resolved(self) -> dict[str, Any]:
+        """Every key with its value, as plain YAML types."""
+        return self.model_dump(mode="json", by_alias=True)
+
+    def to_yaml(self) -> str:
+        """The resolved recipe as YAML text."""
+        return yaml.safe_dump(self.resolved(), sort_keys=False, allow_unicode=True)
