@@ -49,11 +49,13 @@ class Arrays:
         subjects: names, in the order of the arrays.
         images: float32 ``(N, *shape, 1)``.
         labels: int32 ``(N, *shape, 1)``, ids 0..K; None if the split has no label files.
+        spacings: float32 ``(N, rank)``, of the grid that each image was sampled on, in the dataset's unit.
     """
 
     subjects: list[str]
     images: np.ndarray
     labels: np.ndarray | None
+    spacings: np.ndarray
 
 
 def gather_info(records: Sequence[Record], name: str, progress: Progress | None = None) -> DatasetInfo:
@@ -201,11 +203,12 @@ class Dataset:
                 f"All subjects of a split have labels, or none. Received: {split} of {self.name}, where "
                 f"{some(unlabelled)} lack them. Fill the column labels, or leave these subjects out."
             )
-        images, labels = [], []
+        images, labels, spacings = [], [], []
         for done, record in enumerate(records):
             image = self.read_image(record)
             grid = preprocessing.grid(image)
             images.append(preprocessing.apply(image, grid))
+            spacings.append(grid.spacing)
             if record.labels is not None:
                 labels.append(preprocessing.apply_labels(self.read_labels(record), grid))
             if progress:
@@ -214,6 +217,7 @@ class Dataset:
             subjects=[record.subject for record in records],
             images=np.stack(images).astype(np.float32, copy=False),
             labels=np.stack(labels).astype(np.int32, copy=False) if labels else None,
+            spacings=np.array(spacings, np.float32),
         )
 
     def save(self) -> None:

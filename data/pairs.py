@@ -96,6 +96,59 @@ class PairSampler:
         return result
 
 
+class ImageSampler:
+    """Draws batches of single images, of which the model makes pairs; a pure function of (seed, step).
+
+
+    Arguments:
+        images: `(subjects, *spatial, channels)`, kept as float32.
+        labels: integers `(subjects, *spatial, 1)`, kept as int32, or None where no labels exist.
+        spacings: `(subjects, rank)` in mm, kept as float32.
+        batch_size: images in a batch.
+        seed: not negative.
+        pairs: whose pairs are added to each batch; None for none.
+
+    Raises:
+        AcregError: no subject, shapes that disagree, or labels that are not integers.
+    """
+
+    def __init__(
+        self,
+        images: NDArray,
+        labels: NDArray | None,
+        spacings: NDArray,
+        batch_size: int,
+        seed: int,
+        pairs: PairSampler | None = None,
+    ) -> None:
+        _check_arrays(images, labels)
+        _check_draw(batch_size, seed)
+        if len(images) < 1 or spacings.shape != (len(images), images.ndim - 2):
+            raise AcregError(
+                "Pairs are made of one image or more, each with a spacing for each axis. "
+                f"Received: images.shape={images.shape}, spacings.shape={spacings.shape}."
+            )
+        self.images = np.ascontiguousarray(images, np.float32)
+        self.labels = None if labels is None else np.ascontiguousarray(labels, np.int32)
+        self.spacings = np.ascontiguousarray(spacings, np.float32)
+        self.batch_size = batch_size
+        self.seed = seed
+        self.pairs = pairs
+
+    def batch(self, step: int) -> Batch:
+        """The batch of training step `step`.
+
+        Returns:
+            `image` float32 `(batch, *spatial, channels)`, `spacing` float32 `(batch, rank)` and, with labels, `labels`
+            int32 `(batch, *spatial, 1)`; and what `pairs` returns.
+        """
+        chosen = np.random.default_rng([self.seed, step, 1]).integers(0, len(self.images), self.batch_size)
+        result: Batch = {"image": self.images[chosen], "spacing": self.spacings[chosen]}
+        if self.labels is not None:
+            result["labels"] = self.labels[chosen]
+        return result if self.pairs is None else {**result, **self.pairs.batch(step)}
+
+
 class LabelSampler:
     """Draws batches of label maps, for training an autoencoder; a pure function of (seed, step) like `PairSampler`.
 

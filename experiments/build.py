@@ -1,113 +1,34 @@
-"""From a recipe to objects: arrays, models and optimisers."""
+"""From a recipe to models and optimisers."""
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
 
 from acreg import models
-from acreg.data.manifest import Arrays, Dataset, Progress, dataset_folder
-from acreg.data.pairs import fixed_pairs
 from acreg.errors import AcregError, UsageError
 from acreg.experiments.schema import AutoencoderSection, OptimizerSection, Recipe
-from acreg.io import Preprocessing
+from acreg.experiments.training_data import TrainingData
 
-FILLED_IN = {"rank", "channels", "num_classes", "autoencoder", "preprocessing", "seed", "name", "dtype", "trainable"}
+FILLED_IN = {
+    "rank",
+    "channels",
+    "num_classes",
+    "autoencoder",
+    "preprocessing",
+    "augmentation",
+    "seed",
+    "name",
+    "dtype",
+    "trainable",
+}
 """Arguments of a model that follow from other sections of a recipe."""
-
-
-@dataclass(frozen=True)
-class TrainingData:
-    """What a recipe trains on, in memory.
-
-    Attributes:
-        dataset: where it comes from.
-        preprocessing: how images became arrays.
-        train: the union of the training splits.
-        validation: the validation split, or None.
-        pairs: the validation pairs as (fixed, moving) positions in `validation`.
-        digest: of all arrays.
-    """
-
-    dataset: Dataset
-    preprocessing: Preprocessing
-    train: Arrays
-    validation: Arrays | None
-    pairs: list[tuple[int, int]]
-    digest: str
-
-    @property
-    def num_classes(self) -> int | None:
-        """Labels with the background; None without label files."""
-        return None if self.train.labels is None else len(self.preprocessing.label_values)
-
-
-def load_data(recipe: Recipe, progress: Progress | None = None) -> TrainingData:
-    """Read the dataset of a recipe onto its grid.
-
-    Raises:
-        AcregError: no such dataset, or a split without subjects; see `acreg.data.Dataset`.
-    """
-    section = recipe.data
-    dataset = Dataset.load(dataset_folder(section.dataset))
-    preprocessing = Preprocessing(
-        **section.model_dump(include={"shape", "spacing", "centre", "trim", "window", "intensity"}),
-        label_values=dataset.label_values,
-        label_names=dataset.label_names,
-    )
-    train = _join([dataset.load_arrays(split, preprocessing, progress) for split in section.train_splits])
-    validation, pairs = None, []
-    if section.validation_split != "none":
-        validation = dataset.load_arrays(section.validation_split, preprocessing, progress)
-        place = {subject: position for position, subject in enumerate(validation.subjects)}
-        named = fixed_pairs(validation.subjects, section.validation_pairs, recipe.seed)
-        pairs = [(place[fixed], place[moving]) for fixed, moving in named]
-    return TrainingData(dataset, preprocessing, train, validation, pairs, _digest([train, validation]))
-
-
-class ValidationPairs(keras.utils.PyDataset):
-    """The fixed pairs that decide which epoch is best, in batches, in their order."""
-
-    def __init__(self, arrays: Arrays, pairs: Sequence[tuple[int, int]], batch_size: int) -> None:
-        super().__init__()
-        self.arrays = arrays
-        self.pairs = list(pairs)
-        self.batch_size = batch_size
-
-    def __len__(self) -> int:
-        return -(-len(self.pairs) // self.batch_size)
-
-    def __getitem__(self, index: int) -> tuple[dict[str, np.ndarray]]:
-        chosen = np.array(self.pairs[index * self.batch_size : (index + 1) * self.batch_size])
-        fixed, moving = chosen.T
-        batch = {"moving": self.arrays.images[moving], "fixed": self.arrays.images[fixed]}
-        if self.arrays.labels is not None:
-            batch["moving_labels"] = self.arrays.labels[moving]
-            batch["fixed_labels"] = self.arrays.labels[fixed]
-        return (batch,)
-
-
-class ValidationLabels(keras.utils.PyDataset):
-    """The label maps of the validation split in batches, in their order."""
-
-    def __init__(self, labels: np.ndarray, batch_size: int) -> None:
-        super().__init__()
-        self.labels = labels
-        self.batch_size = batch_size
-
-    def __len__(self) -> int:
-        return -(-len(self.labels) // self.batch_size)
-
-    def __getitem__(self, index: int) -> tuple[np.ndarray]:
-        return (self.labels[index * self.batch_size : (index + 1) * self.batch_size],)
 
 
 def model_classes() -> dict[str, type]:
@@ -184,6 +105,8 @@ def build_network(recipe: Recipe, data: TrainingData, autoencoder: models.LabelA
         "preprocessing": data.preprocessing,
     }
     known = constructor_arguments(model_class)
+    if recipe.data.synthetic is not None:
+        filled["augmentation"] = {**recipe.data.synthetic.layer_arguments(), "seed": recipe.seed}
     if "autoencoder" in known:
         filled["autoencoder"] = autoencoder
     if "seed" in known:
@@ -265,30 +188,3 @@ def _as_usage_error(section: str) -> Iterator[None]:
             f"The recipe's section {section} must be accepted by the model. The model says: "
             f"{' '.join(str(error).split())} Correct that key of the recipe."
         ) from error
-
-
-def _join(parts: Sequence[Arrays]) -> Arrays:
-    if len(parts) == 1:
-        return parts[0]
-    labels = [part.labels for part in parts if part.labels is not None]
-    if labels and len(labels) < len(parts):
-        raise AcregError(
-            f"All training splits have labels, or none. Received: {len(labels)} of {len(parts)} splits with labels. "
-            "Change data.train_splits."
-        )
-    return Arrays(
-        [subject for part in parts for subject in part.subjects],
-        np.concatenate([part.images for part in parts]),
-        np.concatenate(labels) if labels else None,
-    )
-
-
-def _digest(parts: Sequence[Arrays | None]) -> str:
-    digest = hashlib.sha256()
-    for part in parts:
-        if part is not None:
-            digest.update("\n".join(part.subjects).encode())
-            digest.update(np.ascontiguousarray(part.images).tobytes())
-            if part.labels is not None:
-                digest.update(np.ascontiguousarray(part.labels).tobytes())
-    return digest.hexdigest()

@@ -14,9 +14,9 @@ from typing import Any
 
 import acreg
 from acreg.errors import AcregError, UsageError
-from acreg.experiments.build import TrainingData
 from acreg.experiments.recipe import changed_keys, load_recipe
 from acreg.experiments.schema import Recipe
+from acreg.experiments.training_data import TrainingData
 from acreg.io import atomic_path
 
 _PACKAGES = ("keras", "tensorflow", "jax", "numpy", "scipy", "SimpleITK", "nibabel")

@@ -44,6 +44,26 @@ class _Schedule(_Section):
         return self.steps // self.steps_per_epoch
 
 
+class SyntheticSection(_Section):
+    """Pairs made of single images while training, by `acreg.layers.ThinPlateSplineAugmentation`; limits see there.
+
+    Arguments:
+        real_pairs: how many pairs of a batch are real ones, of two subjects; the other are made.
+    """
+
+    max_rotation: float = 10.0
+    max_translation: float = 30.0
+    max_deformation: float = 6.0
+    control_points: int = 8
+    gamma: float = 1.0
+    brightness: float = 0.2
+    real_pairs: int = Field(0, ge=0)
+
+    def layer_arguments(self) -> dict[str, Any]:
+        """The arguments of the layer."""
+        return self.model_dump(exclude={"real_pairs"})
+
+
 class DataSection(_Section):
     """What is trained on.
 
@@ -53,8 +73,10 @@ class DataSection(_Section):
         spacing, centre, trim, window, intensity: see `acreg.io.Preprocessing`.
         train_splits: the splits that training pairs are drawn from.
         validation_split: the split that decides which weights are kept; "none" keeps the last ones.
-        validation_pairs: how many fixed pairs of it are registered after each epoch.
-        augmentation: see `acreg.data.Augmentation`.
+        validation_pairs: how many fixed pairs of it are registered after each epoch. Where training has made pairs
+            alone, so has validation: they are made once.
+        augmentation: of real pairs, see `acreg.data.Augmentation`.
+        synthetic: how pairs are made of single images; null for real pairs alone.
     """
 
     dataset: str
@@ -68,6 +90,18 @@ class DataSection(_Section):
     validation_split: Split | Literal["none"] = "validation"
     validation_pairs: int = Field(50, ge=1)
     augmentation: Augmentation = Field(default_factory=Augmentation)
+    synthetic: SyntheticSection | None = None
+
+    @property
+    def pairs_are_made(self) -> bool:
+        """Whether all pairs are made of single images."""
+        return self.synthetic is not None and not self.synthetic.real_pairs
+
+    @model_validator(mode="after")
+    def _made_pairs_have_their_own_augmentation(self) -> DataSection:
+        if self.pairs_are_made and self.augmentation != Augmentation():
+            raise ValueError("augmentation is of real pairs: leave it out, or set synthetic.real_pairs")
+        return self
 
     @model_validator(mode="after")
     def _shape_is_a_size(self) -> DataSection:
@@ -189,6 +223,12 @@ class Recipe(_Section):
     def _sections_agree(self) -> Recipe:
         if self.optimizer.schedule == "plateau" and self.data.validation_split == "none":
             raise ValueError("optimizer.schedule plateau needs a validation split (data.validation_split)")
+        synthetic = self.data.synthetic
+        if synthetic is not None and synthetic.real_pairs >= self.training.batch_size:
+            raise ValueError(
+                f"data.synthetic.real_pairs ({synthetic.real_pairs}) must be fewer than training.batch_size "
+                f"({self.training.batch_size}); for real pairs alone leave data.synthetic out"
+            )
         frozen = None if self.start is None else self.start.freeze_steps
         if frozen and (frozen % self.training.steps_per_epoch or frozen >= self.training.steps):
             raise ValueError(

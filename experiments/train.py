@@ -8,8 +8,8 @@ from typing import Any
 
 import keras
 
-from acreg.data.pairs import LabelSampler, PairSampler
-from acreg.data.pipeline import KerasPairs, tf_pairs
+from acreg.data.pairs import LabelSampler
+from acreg.data.pipeline import KerasPairs, Sampler, tf_pairs
 from acreg.errors import AcregError, UsageError
 from acreg.experiments import build
 from acreg.experiments.callbacks import Progress, Recorder, ShowProgress, StopOnNonFinite, tensorboard, write_metrics
@@ -17,6 +17,14 @@ from acreg.experiments.checkpoint import State, load_checkpoint, restore
 from acreg.experiments.curves import write_report
 from acreg.experiments.run_folder import check_run_folder, describe_run, model_card
 from acreg.experiments.schema import AutoencoderSection, Recipe, TrainingSection
+from acreg.experiments.training_data import (
+    TrainingData,
+    ValidationLabels,
+    build_sampler,
+    build_validation,
+    load_data,
+    or_none,
+)
 from acreg.models import LabelAutoencoder, from_preset
 
 Say = Callable[[str], None]
@@ -52,7 +60,7 @@ def run_recipe(
     folder = Path(run_folder)
     say = say or (lambda text: None)
     check_run_folder(folder, recipe, resume)
-    data = build.load_data(recipe, progress)
+    data = load_data(recipe, progress)
     run = _Run(recipe, folder, data, progress, say)
     run.check()
     describe_run(folder, recipe)
@@ -71,9 +79,7 @@ def run_recipe(
 class _Run:
     """What the two stages of a run share."""
 
-    def __init__(
-        self, recipe: Recipe, folder: Path, data: build.TrainingData, progress: Progress | None, say: Say
-    ) -> None:
+    def __init__(self, recipe: Recipe, folder: Path, data: TrainingData, progress: Progress | None, say: Say) -> None:
         self.recipe = recipe
         self.folder = folder
         self.data = data
@@ -111,13 +117,13 @@ class _Run:
             return from_preset(preset), state
         model = build.build_autoencoder(self.recipe, section, self.data)
         labels = build.need_labels(self.data)
-        sampler = LabelSampler(labels, section.batch_size, self.recipe.seed, _or_none(section.augmentation))
+        sampler = LabelSampler(labels, section.batch_size, self.recipe.seed, or_none(section.augmentation))
         held_out = None if self.data.validation is None else self.data.validation.labels
         self._fit(
             "autoencoder",
             model,
             sampler,
-            None if held_out is None else build.ValidationLabels(held_out, section.batch_size),
+            None if held_out is None else ValidationLabels(held_out, section.batch_size),
             state,
             arrays,
             schedule=section,
@@ -141,10 +147,9 @@ class _Run:
         if self.recipe.start is not None and arrays is None:
             model.transfer_from(self.recipe.start.source)
             self.say(f"network: starts from {self.recipe.start.source}")
-        train, validation, optimizer = self.data.train, self.data.validation, self.recipe.optimizer
-        sampler = PairSampler(
-            train.images, train.labels, training.batch_size, self.recipe.seed, _or_none(self.recipe.data.augmentation)
-        )
+        optimizer = self.recipe.optimizer
+        sampler = build_sampler(self.recipe, self.data)
+        validation = build_validation(self.recipe, self.data)
         for begin, end, frozen in _phases(self.recipe):
             if state.epoch >= end:
                 continue
@@ -153,7 +158,7 @@ class _Run:
                 "network",
                 model,
                 sampler,
-                None if validation is None else build.ValidationPairs(validation, self.data.pairs, training.batch_size),
+                validation,
                 state,
                 arrays,
                 schedule=training,
@@ -187,7 +192,7 @@ class _Run:
         self,
         stage: str,
         model: keras.Model,
-        sampler: PairSampler | LabelSampler,
+        sampler: Sampler,
         validation: keras.utils.PyDataset | None,
         state: State,
         arrays: Mapping[str, Any] | None,
@@ -261,7 +266,7 @@ class _Run:
         return model
 
 
-def batches(sampler: PairSampler | LabelSampler, start: int, steps: int) -> Any:
+def batches(sampler: Sampler, start: int, steps: int) -> Any:
     """The batches of `steps` steps from `start` on, for `fit`: tf.data on TensorFlow, a PyDataset elsewhere."""
     if keras.backend.backend() == "tensorflow":
         return tf_pairs(sampler, start=start, steps=steps)
@@ -288,8 +293,3 @@ def _check_monitor(monitor: str, model: keras.Model) -> None:
         raise UsageError(
             f"training.monitor must be a number that is logged. Received: {monitor}. Logged: {', '.join(known)}.{hint}"
         )
-
-
-def _or_none(augmentation: Any) -> Any:
-    """None where every part of an augmentation is off, so that nothing is copied."""
-    return augmentation if augmentation != type(augmentation)() else None

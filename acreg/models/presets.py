@@ -52,7 +52,7 @@ class Preset:
             plain.save_weights(path)
             _compress(path)
         self.preprocessing.to_json(folder / "preprocessing.json")
-        for name in ("preprocessing", "name", "trainable", "dtype"):
+        for name in ("preprocessing", "augmentation", "name", "trainable", "dtype"):  # the rest is of training
             config.pop(name, None)
         content = {"format": FORMAT, "acreg": acreg.__version__, "class": type(self).__name__, "config": config}
         with atomic_path(folder / "model_card.md") as path:

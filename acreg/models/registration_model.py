@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 
 from acreg.io import Preprocessing
-from acreg.layers import UncertaintyWeighting, functional
+from acreg.layers import ThinPlateSplineAugmentation, UncertaintyWeighting, functional
 from acreg.losses import FIELD_LOSSES, IMAGE_LOSSES, LABEL_LOSSES
 from acreg.models.fine_tuning import FineTuning
 from acreg.models.label_autoencoder import hard_dice
@@ -18,6 +18,7 @@ from acreg.models.presets import Preset
 from acreg.models.registering import Registering
 
 WEIGHTINGS = ("fixed", "uncertainty", "softmax")
+PAIR = ("moving", "fixed", "moving_labels", "fixed_labels")
 
 
 class RegistrationModel(Registering, FineTuning, Preset, keras.Model):
@@ -39,17 +40,23 @@ class RegistrationModel(Registering, FineTuning, Preset, keras.Model):
             depends on the weights: compare models by other numbers.
         num_classes: labels including the background; needed when label losses are used or Dice is to be logged.
         preprocessing: an `acreg.io.Preprocessing` or its fields, needed by `register` and `save_preset`.
+        augmentation: an `acreg.layers.ThinPlateSplineAugmentation` or its arguments: what makes pairs of the single
+            images that are given in training; None where pairs are given.
 
     Call arguments:
         inputs: ``{"moving", "fixed"}``, each ``(batch, *spatial, channels)`` about in [0, 1]; in training optionally
-            ``"moving_labels"`` and ``"fixed_labels"``, integers ``(batch, *spatial, 1)``.
+            ``"moving_labels"`` and ``"fixed_labels"``, integers ``(batch, *spatial, 1)``. With an ``augmentation``
+            also ``"image"`` and optionally ``"labels"`` and ``"spacing"``, see there: of each of these images a pair is
+            made, to which pairs, where they are given as well, are added.
 
     Returns:
         ``{"warped": (batch, *spatial, channels), "displacement": (batch, *spatial, rank)}`` and, with integration,
-        ``"velocity"`` on the network's own grid; both fields in voxels of their grid.
+        ``"velocity"`` on the network's own grid; both fields in voxels of their grid. Where pairs were made,
+        ``"pairs"`` has them all, as ``inputs`` would.
 
     Raises:
-        ValueError: an unknown loss or weighting, or a label loss without ``num_classes``.
+        ValueError: an unknown loss or weighting, a label loss without ``num_classes``, or single images without an
+            ``augmentation``.
     """
 
     def __init__(
@@ -62,6 +69,7 @@ class RegistrationModel(Registering, FineTuning, Preset, keras.Model):
         weighting: str = "fixed",
         num_classes: int | None = None,
         preprocessing: Preprocessing | Mapping[str, Any] | None = None,
+        augmentation: ThinPlateSplineAugmentation | Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         # Images stay float32 in mixed precision: only the network's layers compute in half.
@@ -74,6 +82,9 @@ class RegistrationModel(Registering, FineTuning, Preset, keras.Model):
         if isinstance(preprocessing, Mapping):
             preprocessing = Preprocessing(**preprocessing)
         self.preprocessing = preprocessing
+        if isinstance(augmentation, Mapping):
+            augmentation = ThinPlateSplineAugmentation(**augmentation)
+        self.augmentation = augmentation
         self._check_losses()
         logged = [name for name, weight in self.loss_weights.items() if weight]
         self.weighting = weighting
@@ -116,6 +127,9 @@ class RegistrationModel(Registering, FineTuning, Preset, keras.Model):
         return layer
 
     def call(self, inputs: Mapping[str, Any], training: bool = False) -> dict[str, Any]:
+        made = {}
+        if "image" in inputs:
+            inputs = made["pairs"] = self._make_pairs(inputs)
         moving, fixed = inputs["moving"], inputs["fixed"]
         sizes = functional.spatial_shape(fixed)
         outputs = self._run_network(moving, fixed, sizes, training)
@@ -124,7 +138,26 @@ class RegistrationModel(Registering, FineTuning, Preset, keras.Model):
             outputs["velocity"] = field
             field = functional.integrate(field, self.integration_steps)
         displacement = self._to_image_grid(field, sizes)
-        return {"warped": functional.warp(moving, displacement), "displacement": displacement, **outputs}
+        return {"warped": functional.warp(moving, displacement), "displacement": displacement, **outputs, **made}
+
+    def _make_pairs(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        if self.augmentation is None:
+            raise ValueError(
+                "Pairs of single images are made by the `augmentation` of a model. Received: 'image' among the inputs "
+                "of a model without one"
+            )
+        made = self.augmentation({name: inputs[name] for name in ("image", "labels", "spacing") if name in inputs})
+        given = {name: inputs[name] for name in PAIR if name in inputs}
+        if given and set(given) != set(made) & set(PAIR):
+            raise ValueError(
+                "Pairs beside single images have the same parts as theirs, labels or none. "
+                f"Received: {sorted(given)} beside {sorted(set(made) & set(PAIR))}"
+            )
+        return {
+            name: ops.concatenate([value, ops.cast(given[name], value.dtype)]) if given else value
+            for name, value in made.items()
+            if name in PAIR
+        }
 
     def _padded(self, sizes: tuple[Any, ...]) -> list[Any]:
         return [(n + self.multiple - 1) // self.multiple * self.multiple for n in sizes]
@@ -177,7 +210,7 @@ class RegistrationModel(Registering, FineTuning, Preset, keras.Model):
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
     ) -> Any:
         """The weighted sum of the losses; each is logged by name, with Dice and the percentage of folded voxels."""
-        terms = self.loss_terms(x, y_pred)
+        terms = self.loss_terms(y_pred.get("pairs", x), y_pred)
         for name, value in terms.items():
             self.trackers[name].update_state(value)
         determinant = functional.jacobian_determinant(y_pred["displacement"])
@@ -196,6 +229,7 @@ class RegistrationModel(Registering, FineTuning, Preset, keras.Model):
             "weighting": self.weighting,
             "num_classes": self.num_classes,
             "preprocessing": None if self.preprocessing is None else self.preprocessing.model_dump(mode="json"),
+            **({} if self.augmentation is None else {"augmentation": self.augmentation.get_config()}),
         }
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from acreg.data.augmentation import Augmentation
-from acreg.data.pairs import LabelSampler, PairSampler, fixed_pairs
+from acreg.data.pairs import ImageSampler, LabelSampler, PairSampler, fixed_pairs
 from acreg.errors import AcregError
 
 
@@ -125,3 +125,41 @@ def test_fixed_pairs_checks_its_arguments():
         fixed_pairs(["a", "b", "a"], 1, 0)
     with pytest.raises(AcregError, match="count=-1"):
         fixed_pairs(["a", "b"], -1, 0)
+
+
+@pytest.mark.parametrize("shape", [(4, 6), (3, 4, 5)])
+def test_single_images_come_with_their_own_labels_and_spacing(shape):
+    images, labels = constant_subjects(5, shape)
+    spacings = np.arange(5)[:, None] + np.linspace(0.1, 0.9, len(shape))
+    sampler = ImageSampler(images, labels, spacings, batch_size=3, seed=0)
+    seen = set()
+    for step in (0, 1, 2, 3, 2):
+        batch = sampler.batch(step)
+        assert {name: (x.shape, x.dtype.name) for name, x in batch.items()} == {
+            "image": ((3, *shape, 1), "float32"),
+            "labels": ((3, *shape, 1), "int32"),
+            "spacing": ((3, len(shape)), "float32"),
+        }
+        numbers = batch["labels"].reshape(3, -1)[:, 0]
+        np.testing.assert_array_equal(batch["image"], batch["labels"])
+        np.testing.assert_allclose(batch["spacing"], spacings[numbers], rtol=1e-6)
+        seen |= set(numbers.tolist())
+        again = ImageSampler(images, labels, spacings, 3, 0).batch(step)
+        np.testing.assert_array_equal(batch["image"], again["image"])
+    assert seen == set(range(5))
+
+
+def test_real_pairs_beside_single_images_are_those_of_their_sampler():
+    images, labels = constant_subjects(5)
+    pairs = PairSampler(images, labels, batch_size=2, seed=4)
+    batch = ImageSampler(images, labels, np.ones((5, 2)), 1, 4, pairs).batch(6)
+    assert set(batch) == {"image", "labels", "spacing", "moving", "fixed", "moving_labels", "fixed_labels"}
+    for name, value in pairs.batch(6).items():
+        np.testing.assert_array_equal(batch[name], value)
+    assert "labels" not in ImageSampler(images, None, np.ones((5, 2)), 1, 4).batch(0)
+
+
+def test_a_spacing_is_needed_for_each_image_and_axis():
+    images, labels = constant_subjects(5)
+    with pytest.raises(AcregError, match=r"spacing for each axis. Received: .* spacings.shape=\(5, 3\)"):
+        ImageSampler(images, labels, np.ones((5, 3)), 1, 0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import errno
 import json
 import os
@@ -19,6 +18,7 @@ from acreg.experiments import checkpoint
 from acreg.experiments.recipe import load_recipe
 from acreg.experiments.run_folder import check_run_folder
 from acreg.experiments.train import run_recipe
+from tests.experiments.runs import metrics_of
 
 DDMR = [
     "autoencoder=null",
@@ -31,11 +31,6 @@ DDMR = [
 def weights_of(preset: Path) -> dict[str, np.ndarray]:
     layers = acreg.from_preset(preset).network.layers
     return {layer.name: keras.ops.convert_to_numpy(layer.kernel) for layer in layers if layer.weights}
-
-
-def rows_of(run: Path) -> list[dict[str, str]]:
-    with (run / "metrics.csv").open(encoding="utf-8") as file:
-        return [{name: value for name, value in row.items() if name != "seconds"} for row in csv.DictReader(file)]
 
 
 def variables_of(run: Path) -> dict[str, np.ndarray]:
@@ -82,7 +77,7 @@ def test_two_steps_killed_and_resumed_equal_an_unbroken_run(
     recipe = load_recipe(ddmr_recipe, changes)
     unbroken, run = tmp_path / "unbroken", tmp_path / "run"
     run_recipe(recipe, unbroken)
-    assert [float(row["learning_rate"]) for row in rows_of(unbroken)] == pytest.approx([1e-3, 1e-3, 1e-4])
+    assert [float(row["learning_rate"]) for row in metrics_of(unbroken)] == pytest.approx([1e-3, 1e-3, 1e-4])
 
     savez, encoders = np.savez, {}
     for epoch in (2, 3):  # goes on from the end of the first step, then from within the second
@@ -102,7 +97,7 @@ def test_two_steps_killed_and_resumed_equal_an_unbroken_run(
     assert first.keys() == second.keys()
     for name, value in first.items():
         np.testing.assert_array_equal(value, second[name], err_msg=name)
-    assert rows_of(unbroken) == rows_of(run)
+    assert metrics_of(unbroken) == metrics_of(run)
     given = weights_of(start)["encoder1"]
     assert [(encoders[epoch] == given).all() for epoch in (1, 2)] == [True, False]
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import csv
 import errno
 import json
 import os
@@ -18,24 +17,13 @@ import pytest
 import acreg
 from acreg.errors import AcregError, UsageError
 from acreg.experiments import build, checkpoint, train
-from acreg.experiments.callbacks import TIME_COLUMNS, ShowProgress
+from acreg.experiments.callbacks import ShowProgress
 from acreg.experiments.recipe import load_recipe
 from acreg.experiments.train import run_recipe
+from acreg.experiments.training_data import ValidationPairs, load_data
+from tests.experiments.runs import arrays_of, metrics_of
 
 NETWORK_ONLY = ["autoencoder=null", "model.arguments.losses={ncc: 1, cross_entropy: 1}"]
-
-
-def arrays_of(run: Path, stage: str = "network") -> dict[str, np.ndarray]:
-    """The variables in the last checkpoint of a run."""
-    found = checkpoint.load_checkpoint(run / "checkpoints", stage)
-    assert found is not None
-    return found[1]
-
-
-def metrics_of(run: Path, file: str = "metrics.csv") -> list[dict[str, str]]:
-    """The rows of a metrics CSV without its time columns."""
-    with (run / file).open(encoding="utf-8") as stream:
-        return [{k: v for k, v in row.items() if k not in TIME_COLUMNS} for row in csv.DictReader(stream)]
 
 
 def assert_same_run(one: Path, other: Path) -> None:
@@ -78,9 +66,9 @@ def test_a_run_leaves_what_the_design_lists(unbroken: Path, recipe_file: Path) -
 
 def test_preset_holds_the_best_epoch_and_a_card(unbroken: Path, recipe_file: Path) -> None:
     model = acreg.from_preset(unbroken / "preset")
-    data = build.load_data(load_recipe(recipe_file))
+    data = load_data(load_recipe(recipe_file))
     model.compile()
-    scores = model.evaluate(build.ValidationPairs(data.validation, data.pairs, 4), return_dict=True, verbose=0)
+    scores = model.evaluate(ValidationPairs(data.validation, data.pairs, 4), return_dict=True, verbose=0)
     best = max(float(row["val_dice"]) for row in metrics_of(unbroken))
     assert scores["dice"] == pytest.approx(best, abs=1e-6)
     card = (unbroken / "preset" / "model_card.md").read_text(encoding="utf-8")
@@ -90,7 +78,7 @@ def test_preset_holds_the_best_epoch_and_a_card(unbroken: Path, recipe_file: Pat
 
 def test_the_seed_decides_the_weights_and_the_callers_generator_is_left_alone(recipe_file: Path) -> None:
     recipes = [load_recipe(recipe_file, [*NETWORK_ONLY, f"seed={seed}"]) for seed in (3, 3, 4)]
-    data = build.load_data(recipes[0])
+    data = load_data(recipes[0])
     random.seed(99)
     one, same, other = (build.build_network(recipe, data, None).get_weights()[0] for recipe in recipes)
     assert random.random() == random.Random(99).random()
@@ -176,7 +164,7 @@ def test_trained_weights_of_losses_are_recorded_and_kept(recipe_file: Path, tmp_
     recipe = load_recipe(recipe_file, [*NETWORK_ONLY, *changes])
     preset = run_recipe(recipe, tmp_path / "run")
     (row,) = metrics_of(tmp_path / "run")
-    resumed = build.build_network(recipe, build.load_data(recipe), None)
+    resumed = build.build_network(recipe, load_data(recipe), None)
     checkpoint.restore(resumed, arrays_of(tmp_path / "run"))
     for model in (acreg.from_preset(preset), resumed):
         weights = model.loss_weighting.loss_weights()
@@ -191,7 +179,7 @@ def test_weight_decay_leaves_the_weights_of_losses_alone(recipe_file: Path) -> N
     """It would draw every logarithm towards 0, that is, every weight towards 1."""
     changes = ["model.arguments.weighting=softmax", "optimizer.name=adamw", "optimizer.weight_decay=0.5"]
     recipe = load_recipe(recipe_file, [*NETWORK_ONLY, *changes])
-    model = build.build_network(recipe, build.load_data(recipe), None)
+    model = build.build_network(recipe, load_data(recipe), None)
     decays = {v.path for v in model.trainable_variables if model.optimizer._use_weight_decay(v)}
     assert decays == {v.path for v in model.network.trainable_variables}
 

@@ -1,0 +1,187 @@
+"""What a recipe trains on: its dataset in memory, the batches of training, the fixed pairs of validation."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+
+from acreg.data.augmentation import Augmentation
+from acreg.data.manifest import Arrays, Dataset, Progress, dataset_folder
+from acreg.data.pairs import ImageSampler, PairSampler, fixed_pairs
+from acreg.data.pipeline import Sampler
+from acreg.errors import AcregError
+from acreg.experiments.schema import Recipe, SyntheticSection
+from acreg.io import Preprocessing
+from acreg.layers import ThinPlateSplineAugmentation
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a recipe trains on, in memory.
+
+    Attributes:
+        dataset: where it comes from.
+        preprocessing: how images became arrays.
+        train: the union of the training splits.
+        validation: the validation split, or None.
+        pairs: the validation pairs as (fixed, moving) positions in `validation`; the same twice where a pair is made
+            of one image.
+        digest: of all arrays.
+    """
+
+    dataset: Dataset
+    preprocessing: Preprocessing
+    train: Arrays
+    validation: Arrays | None
+    pairs: list[tuple[int, int]]
+    digest: str
+
+    @property
+    def num_classes(self) -> int | None:
+        """Labels with the background; None without label files."""
+        return None if self.train.labels is None else len(self.preprocessing.label_values)
+
+
+def load_data(recipe: Recipe, progress: Progress | None = None) -> TrainingData:
+    """Read the dataset of a recipe onto its grid.
+
+    Raises:
+        AcregError: no such dataset, or a split without subjects; see `acreg.data.Dataset`.
+    """
+    section = recipe.data
+    dataset = Dataset.load(dataset_folder(section.dataset))
+    preprocessing = Preprocessing(
+        **section.model_dump(include={"shape", "spacing", "centre", "trim", "window", "intensity"}),
+        label_values=dataset.label_values,
+        label_names=dataset.label_names,
+    )
+    train = _join([dataset.load_arrays(split, preprocessing, progress) for split in section.train_splits])
+    validation, pairs = None, []
+    if section.validation_split != "none":
+        validation = dataset.load_arrays(section.validation_split, preprocessing, progress)
+        if section.pairs_are_made:
+            count = len(validation.subjects)
+            pairs = [(i % count, i % count) for i in range(section.validation_pairs)]
+            return TrainingData(dataset, preprocessing, train, validation, pairs, _digest([train, validation]))
+        place = {subject: position for position, subject in enumerate(validation.subjects)}
+        named = fixed_pairs(validation.subjects, section.validation_pairs, recipe.seed)
+        pairs = [(place[fixed], place[moving]) for fixed, moving in named]
+    return TrainingData(dataset, preprocessing, train, validation, pairs, _digest([train, validation]))
+
+
+def build_sampler(recipe: Recipe, data: TrainingData) -> Sampler:
+    """The batches that a recipe's network is trained with: real pairs, single images, or both."""
+    train, section, batch_size = data.train, recipe.data, recipe.training.batch_size
+    real = batch_size if section.synthetic is None else section.synthetic.real_pairs
+    pairs = PairSampler(train.images, train.labels, real, recipe.seed, or_none(section.augmentation)) if real else None
+    if pairs is not None and real == batch_size:
+        return pairs
+    return ImageSampler(train.images, train.labels, train.spacings, batch_size - real, recipe.seed, pairs)
+
+
+def build_validation(recipe: Recipe, data: TrainingData) -> keras.utils.PyDataset | None:
+    """The pairs that are registered after each epoch, always the same."""
+    section, batch_size = recipe.data, recipe.training.batch_size
+    if data.validation is None:
+        return None
+    if section.synthetic is None or not section.pairs_are_made:
+        return ValidationPairs(data.validation, data.pairs, batch_size)
+    return MadePairs(data.validation, [i for i, _ in data.pairs], section.synthetic, batch_size, recipe.seed)
+
+
+class ValidationPairs(keras.utils.PyDataset):
+    """The fixed pairs that decide which epoch is best, in batches, in their order."""
+
+    def __init__(self, arrays: Arrays, pairs: Sequence[tuple[int, int]], batch_size: int) -> None:
+        super().__init__()
+        self.arrays = arrays
+        self.pairs = list(pairs)
+        self.batch_size = batch_size
+
+    def __len__(self) -> int:
+        return -(-len(self.pairs) // self.batch_size)
+
+    def __getitem__(self, index: int) -> tuple[dict[str, np.ndarray]]:
+        chosen = np.array(self.pairs[index * self.batch_size : (index + 1) * self.batch_size])
+        fixed, moving = chosen.T
+        batch = {"moving": self.arrays.images[moving], "fixed": self.arrays.images[fixed]}
+        if self.arrays.labels is not None:
+            batch["moving_labels"] = self.arrays.labels[moving]
+            batch["fixed_labels"] = self.arrays.labels[fixed]
+        return (batch,)
+
+
+class MadePairs(keras.utils.PyDataset):
+    """Fixed pairs like `ValidationPairs`, each made of one image, once; they depend on the seed and nothing else."""
+
+    def __init__(self, arrays: Arrays, subjects: Sequence[int], section: SyntheticSection, batch_size: int, seed: int):
+        super().__init__()
+        make = ThinPlateSplineAugmentation(**section.layer_arguments(), seed=seed)
+        pairs = []
+        for i in subjects:
+            image = {"image": arrays.images[i : i + 1], "spacing": arrays.spacings[i : i + 1]}
+            if arrays.labels is not None:
+                image["labels"] = arrays.labels[i : i + 1]
+            pairs.append({name: keras.ops.convert_to_numpy(value) for name, value in make(image).items()})
+        self.batches = [
+            {name: np.concatenate([pair[name] for pair in part]) for name in part[0]}
+            for part in (pairs[at : at + batch_size] for at in range(0, len(pairs), batch_size))
+        ]
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, index: int) -> tuple[dict[str, np.ndarray]]:
+        return (self.batches[index],)
+
+
+class ValidationLabels(keras.utils.PyDataset):
+    """The label maps of the validation split in batches, in their order."""
+
+    def __init__(self, labels: np.ndarray, batch_size: int) -> None:
+        super().__init__()
+        self.labels = labels
+        self.batch_size = batch_size
+
+    def __len__(self) -> int:
+        return -(-len(self.labels) // self.batch_size)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray]:
+        return (self.labels[index * self.batch_size : (index + 1) * self.batch_size],)
+
+
+def or_none(augmentation: Augmentation) -> Augmentation | None:
+    """None where every part of an augmentation is off, so that nothing is copied."""
+    return augmentation if augmentation != Augmentation() else None
+
+
+def _join(parts: Sequence[Arrays]) -> Arrays:
+    if len(parts) == 1:
+        return parts[0]
+    labels = [part.labels for part in parts if part.labels is not None]
+    if labels and len(labels) < len(parts):
+        raise AcregError(
+            f"All training splits have labels, or none. Received: {len(labels)} of {len(parts)} splits with labels. "
+            "Change data.train_splits."
+        )
+    return Arrays(
+        [subject for part in parts for subject in part.subjects],
+        np.concatenate([part.images for part in parts]),
+        np.concatenate(labels) if labels else None,
+        np.concatenate([part.spacings for part in parts]),
+    )
+
+
+def _digest(parts: Sequence[Arrays | None]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        if part is not None:
+            digest.update("\n".join(part.subjects).encode())
+            digest.update(np.ascontiguousarray(part.images).tobytes())
+            if part.labels is not None:
+                digest.update(np.ascontiguousarray(part.labels).tobytes())
+    return digest.hexdigest()
