@@ -9,6 +9,7 @@ dataset, too: its label set is then gathered over all label files and its spacin
 from __future__ import annotations
 
 import hashlib
+import importlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -34,6 +35,9 @@ from acreg.errors import AcregError, UsageError
 from acreg.io import Image, Preprocessing, read_image, read_labels
 
 __all__ = ["COLUMNS", "SPLITS", "Arrays", "Dataset", "Progress", "Record", "dataset_folder", "gather_info"]
+
+MADE = ("phantoms", "mni152")
+"""Datasets that a module of `acreg.data` of the same name makes."""
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif")
 
@@ -239,13 +243,13 @@ class Dataset:
 
 
 def dataset_folder(name_or_path: str | Path) -> Path:
-    """The folder (or CSV) of a dataset: a path, a name under ``$ACREG_DATA``, or ``"phantoms"``.
+    """The folder (or CSV) of a dataset: a path, a name under ``$ACREG_DATA``, ``"phantoms"`` or ``"mni152"``.
 
-    The phantoms are made on first use, in the user's cache folder (``$XDG_CACHE_HOME`` or ``~/.cache``), unless
-    ``$ACREG_DATA/phantoms`` is there.
+    The last two are made on first use, in the user's cache folder (``$XDG_CACHE_HOME`` or ``~/.cache``), unless
+    ``$ACREG_DATA`` has folders of their names.
 
     Raises:
-        AcregError: nothing of that name.
+        AcregError: nothing of that name; see `acreg.data.mni152.make_dataset`.
     """
     name = str(name_or_path)
     path = Path(name_or_path)
@@ -254,25 +258,24 @@ def dataset_folder(name_or_path: str | Path) -> Path:
     root = os.environ.get("ACREG_DATA", "")
     if root and (Path(root) / name / "manifest.csv").is_file():
         return Path(root) / name
-    if name == "phantoms":
-        return _phantoms_folder()
+    if name in MADE:
+        return _made_folder(name)
     if path.exists():
         manifest_path(path)  # explains what the folder lacks
     known = sorted(p.parent.name for p in Path(root).glob("*/manifest.csv")) if root else []
     where = f"ACREG_DATA={root}, with {some(known) or 'no dataset in it'}" if root else "ACREG_DATA is not set"
     raise AcregError(
-        f"A dataset is the path of a prepared folder, a name under the folder that ACREG_DATA names, or phantoms. "
+        "A dataset is the path of a prepared folder, a name under the folder in ACREG_DATA, phantoms or mni152. "
         f"Received: {name!r} ({where}). Prepare it with `acreg data prepare`, or correct the name or ACREG_DATA."
     )
 
 
-def _phantoms_folder() -> Path:
-    import acreg.data.phantoms as phantoms
-
-    # Phantoms of another version of the generator are other images: its source is part of the folder's name.
-    version = hashlib.sha256(Path(phantoms.__file__).read_bytes()).hexdigest()[:10]
+def _made_folder(name: str) -> Path:
+    maker = importlib.import_module(f"acreg.data.{name}")
+    # Images of another version of the generator are others: its source is part of the folder's name.
+    version = hashlib.sha256(Path(str(maker.__file__)).read_bytes()).hexdigest()[:10]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = cache / "acreg" / f"phantoms-{version}"
+    folder = cache / "acreg" / f"{name}-{version}"
     if not (folder / "manifest.csv").is_file():
-        phantoms.make_dataset(folder)
+        maker.make_dataset(folder)
     return folder

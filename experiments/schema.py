@@ -72,6 +72,7 @@ class DataSection(_Section):
         shape: the network's grid, array-axis order.
         spacing, centre, trim, window, intensity: see `acreg.io.Preprocessing`.
         train_splits: the splits that training pairs are drawn from.
+        train_subjects: only so many of their subjects, the first; null for all.
         validation_split: the split that decides which weights are kept; "none" keeps the last ones.
         validation_pairs: how many fixed pairs of it are registered after each epoch. Where training has made pairs
             alone, so has validation: they are made once.
@@ -87,6 +88,7 @@ class DataSection(_Section):
     window: tuple[float, float] | None = None
     intensity: Intensity = "minmax"
     train_splits: list[Split] = Field(["train"], min_length=1)
+    train_subjects: int | None = Field(None, ge=1)
     validation_split: Split | Literal["none"] = "validation"
     validation_pairs: int = Field(50, ge=1)
     augmentation: Augmentation = Field(default_factory=Augmentation)

@@ -13,7 +13,7 @@ from acreg.data.augmentation import Augmentation
 from acreg.data.manifest import Arrays, Dataset, Progress, dataset_folder
 from acreg.data.pairs import ImageSampler, PairSampler, fixed_pairs
 from acreg.data.pipeline import Sampler
-from acreg.errors import AcregError
+from acreg.errors import AcregError, UsageError
 from acreg.experiments.schema import Recipe, SyntheticSection
 from acreg.io import Preprocessing
 from acreg.layers import ThinPlateSplineAugmentation
@@ -60,6 +60,8 @@ def load_data(recipe: Recipe, progress: Progress | None = None) -> TrainingData:
         label_names=dataset.label_names,
     )
     train = _join([dataset.load_arrays(split, preprocessing, progress) for split in section.train_splits])
+    if section.train_subjects is not None:
+        train = _first(train, section.train_subjects)
     validation, pairs = None, []
     if section.validation_split != "none":
         validation = dataset.load_arrays(section.validation_split, preprocessing, progress)
@@ -157,6 +159,16 @@ class ValidationLabels(keras.utils.PyDataset):
 def or_none(augmentation: Augmentation) -> Augmentation | None:
     """None where every part of an augmentation is off, so that nothing is copied."""
     return augmentation if augmentation != Augmentation() else None
+
+
+def _first(arrays: Arrays, count: int) -> Arrays:
+    if count > len(arrays.subjects):
+        raise UsageError(
+            f"data.train_subjects is at most the number of subjects for training. Received: {count} of "
+            f"{len(arrays.subjects)}. Lower it, or leave it out for all."
+        )
+    labels = None if arrays.labels is None else arrays.labels[:count]
+    return Arrays(arrays.subjects[:count], arrays.images[:count], labels, arrays.spacings[:count])
 
 
 def _join(parts: Sequence[Arrays]) -> Arrays:

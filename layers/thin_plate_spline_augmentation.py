@@ -140,6 +140,7 @@ class ThinPlateSplineAugmentation(keras.layers.Layer):
         self._check_types(inputs)
         rank = len(inputs["image"].shape) - 2
         batch = ops.shape(inputs["image"])[0]
+        self._check_cells(inputs["image"].shape[1:-1])
         self._warn_of_folds(inputs["image"].shape[1:-1], self._spacing(inputs))
 
         def uniform(limit: float, *shape: int) -> Tensor:
@@ -269,6 +270,14 @@ class ThinPlateSplineAugmentation(keras.layers.Layer):
                     f"`{name}` must have shape {expected} beside an image of shape {image}. "
                     f"Received: {name}.shape={tuple(shapes[name])}"
                 )
+
+    def _check_cells(self, sizes: Sequence[int | None]) -> None:
+        if self.max_deformation and any(n is not None and n < self.control_points for n in sizes):
+            raise ValueError(
+                "`image` must have at least as many voxels along each axis as there are control points, since no cell "
+                f"between these is smaller than a voxel. Received: sizes {tuple(sizes)} for control_points="
+                f"{self.control_points}. Give larger images, or fewer `control_points`."
+            )
 
     def _warn_of_folds(self, sizes: Sequence[int | None], spacing: Tensor) -> None:
         sides = _known(spacing)

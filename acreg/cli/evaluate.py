@@ -13,7 +13,10 @@ from acreg.errors import UsageError
 
 def evaluate(
     data: Annotated[
-        str, typer.Option(help="Prepared dataset: a folder, a name under $ACREG_DATA, or phantoms.", show_default=False)
+        str,
+        typer.Option(
+            help="Prepared dataset: a folder, a name under $ACREG_DATA, phantoms or mni152.", show_default=False
+        ),
     ],
     folder: Annotated[Path, typer.Option("--out", help="Folder for the results.", show_default=False)],
     model: Annotated[

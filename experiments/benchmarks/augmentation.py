@@ -1,12 +1,16 @@
-"""Seconds that `ThinPlateSplineAugmentation` takes for a volume, beside its spline evaluated term by term.
+"""What `ThinPlateSplineAugmentation` costs: alone, beside its spline evaluated term by term, and in a step of DDMR.
 
-Run as ``python -m acreg.experiments.benchmarks.augmentation [size ...]``; sizes are 64 and 128 unless given. Two
-threads on a CPU (set before TensorFlow starts), float32, batch of one with labels, the layer's default limits.
+Run as ``python -m acreg.experiments.benchmarks.augmentation [size ...]``; sizes are 64 and 128 unless given. The step
+is that of the paper's network, of 85 million weights, on the first size. Two threads on a CPU (set before TensorFlow
+starts), float32, batch of one with labels, the layer's default limits. The steps run in processes of their own, one
+after the other and back, so that each has its own peak of memory.
 """
 
 from __future__ import annotations
 
 import os
+import resource
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -23,9 +27,12 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
 from acreg.layers import ThinPlateSplineAugmentation
+from acreg.models import DDMR
 
 EXTENT = 250.0  # mm
 POINTS = 8
+REGIONS = 17
+STEPS = 9
 
 
 def seconds(function: Callable[[], object], repeats: int) -> float:
@@ -68,12 +75,48 @@ def term_by_term(size: int, repeats: int = 1) -> float:
     return seconds(evaluate, repeats)
 
 
+def step(size: int, made: bool) -> tuple[float, float]:
+    """Median seconds of a training step of the paper's network, and the peak of memory in MB.
+
+    The pairs are made in the step, or before it.
+    """
+    rng = np.random.default_rng(0)
+    images = {
+        "image": rng.uniform(size=(1, size, size, size, 1)).astype(np.float32),
+        "labels": rng.integers(0, REGIONS, (1, size, size, size, 1), dtype=np.int32),
+        "spacing": np.full((1, 3), EXTENT / size, np.float32),
+    }
+    augment = ThinPlateSplineAugmentation(seed=0)
+    model = DDMR(num_classes=REGIONS, losses={"ncc": 1, "soft_dice": 1, "diffusion": 5e-3}, augmentation=augment)
+    model.compile(optimizer=keras.optimizers.Adam(1e-3), jit_compile=False)
+    pairs = {name: np.asarray(value) for name, value in augment(images).items()}
+    taken = seconds(lambda: model.train_on_batch(images if made else pairs), STEPS)
+    return taken, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def steps(size: int) -> None:
+    """Prints what the augmentation adds to a step."""
+    found: dict[bool, list[list[float]]] = {False: [], True: []}
+    for made in (False, True, True, False):
+        command = [sys.executable, "-m", "acreg.experiments.benchmarks.augmentation", "step", str(size), str(int(made))]
+        answer = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        found[made].append([float(number) for number in answer.split()])
+    without, with_it = (np.mean(found[made], axis=0) for made in (False, True))
+    print(f"\nA step of DDMR at {size}: {without[0]:.3f} s on given pairs, {with_it[0]:.3f} s on made ones", end=" ")
+    print(f"({with_it[0] / without[0] - 1:+.1%}); peak {without[1]:.0f} and {with_it[1]:.0f} MB", end=" ")
+    print(f"({with_it[1] / without[1] - 1:+.1%})")
+
+
 def main(sizes: list[int]) -> None:
-    """Prints a row a size."""
+    """Prints a row a size, then the steps."""
     print("size  layer  layer with XLA  spline alone, term by term")
     for size in sizes:
         print(f"{size:4} {layer(size, False):6.3f} {layer(size, True):15.3f} {term_by_term(size):27.2f}", flush=True)
+    steps(sizes[0])
 
 
 if __name__ == "__main__":
-    main([int(size) for size in sys.argv[1:]] or [64, 128])
+    if sys.argv[1:2] == ["step"]:
+        print(*step(int(sys.argv[2]), sys.argv[3] == "1"))
+    else:
+        main([int(size) for size in sys.argv[1:]] or [64, 128])

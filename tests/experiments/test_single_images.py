@@ -9,7 +9,8 @@ import pytest
 
 import acreg
 from acreg.errors import UsageError
-from acreg.experiments.recipe import load_recipe
+from acreg.experiments.ddmr.transfer import study
+from acreg.experiments.recipe import changed_keys, load_recipe
 from acreg.experiments.train import run_recipe
 from acreg.experiments.training_data import MadePairs, build_sampler, build_validation, load_data
 from tests.experiments.runs import arrays_of, metrics_of
@@ -97,3 +98,28 @@ def test_a_limit_that_the_layer_refuses_is_a_mistake_in_the_recipe(recipe_file: 
     with pytest.raises(UsageError, match="`control_points` must be a whole number from 3 to 12"):
         run_recipe(recipe, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_fewer_subjects_are_the_first_of_all(recipe_file: Path) -> None:
+    every, few = (load_data(load_recipe(recipe_file, [*MADE, f"data.train_subjects={n}"])) for n in (8, 3))
+    assert few.train.subjects == every.train.subjects[:3] and len(every.train.subjects) == 8
+    np.testing.assert_array_equal(few.train.images, every.train.images[:3])
+    assert few.train.labels is not None and every.train.labels is not None
+    np.testing.assert_array_equal(few.train.labels, every.train.labels[:3])
+    assert few.validation is not None and few.validation.subjects == every.validation.subjects
+    with pytest.raises(UsageError, match="at most the number of subjects for training. Received: 9 of 8"):
+        load_data(load_recipe(recipe_file, [*MADE, "data.train_subjects=9"]))
+
+
+def test_the_transfer_study_differs_in_its_start_alone() -> None:
+    scratch, direct, two_step = (
+        load_recipe(study.RECIPE, study.overrides(way, 16, "ixi", "here", 1000)).resolved()
+        for way in ("scratch", "direct", "two-step")
+    )
+    assert scratch["start"] is None and scratch["data"]["train_subjects"] == 16
+    assert changed_keys(scratch, direct) == ["name", "optimizer.learning_rate", "start"]
+    assert direct["start"] == {"from": "ixi", "freeze": [], "freeze_steps": None}
+    assert two_step["start"] == {"from": "ixi", "freeze": ["encoder"], "freeze_steps": 300}
+    pretraining = load_recipe("uw-nsd-ixi")
+    for part in ("encoder", "decoder", "head"):
+        assert scratch["model"]["arguments"][part] == pretraining.model.arguments[part]

@@ -90,7 +90,7 @@ def test_the_constructors_spacing_is_that_of_images_without_one(spacing):
 @pytest.mark.parametrize("rank", [2, 3])
 def test_draws_fill_their_limits_and_keep_them(rank):
     layer = ThinPlateSplineAugmentation(20, 5, 3, control_points=4, gamma=1, brightness=0.2, spacing=20, seed=0)
-    drawn = arrays(layer.draw({"image": np.zeros((4000, *(2,) * rank, 1), np.float32)}))
+    drawn = arrays(layer.draw({"image": np.zeros((4000, *(4,) * rank, 1), np.float32)}))
     assert drawn["angles"].shape == (4000, 3 if rank == 3 else 1)
     assert drawn["control_displacements"].shape == (4000, *(4,) * rank, rank)
     lengths = {name: np.linalg.norm(drawn[name], axis=-1) for name in ("translation", "control_displacements")}
@@ -155,10 +155,10 @@ def test_intensities_are_changed_apart():
     np.testing.assert_allclose(pair["moving"], dark / 0.9, atol=1e-5)
 
 
-@pytest.mark.parametrize("shape", [(1, 30), (2, 3), (1, 1, 5)])
-def test_images_of_a_few_voxels_and_constant_ones_stay_finite(shape):
+@pytest.mark.parametrize(("shape", "deformation"), [((1, 30), 0), ((2, 3), 0), ((1, 1, 5), 0), ((3, 4), 0.5)])
+def test_images_of_a_few_voxels_and_constant_ones_stay_finite(shape, deformation):
     image = np.stack([np.full(shape, 3.0), np.random.default_rng(0).normal(size=shape)])[..., None]
-    layer = ThinPlateSplineAugmentation(10, 2, 0.5, spacing=20, return_displacement=True, seed=0)
+    layer = ThinPlateSplineAugmentation(10, 2, deformation, 3, spacing=20, return_displacement=True, seed=0)
     for name, value in arrays(layer({"image": image})).items():
         assert np.isfinite(value).all(), name
         if name != "displacement":

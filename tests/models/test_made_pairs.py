@@ -106,5 +106,7 @@ def test_what_does_not_fit_is_refused() -> None:
         model({**images(), **pair})
     with pytest.raises(ValueError, match="must have finite voxels only"):
         model({"image": np.full((1, 16, 24, 1), np.nan, np.float32)})
+    with pytest.raises(ValueError, match=r"as many voxels .* Received: sizes \(3, 24\) for control_points=4"):
+        model({"image": np.zeros((1, 3, 24, 1), np.float32)})
     with pytest.raises(ValueError, match="`spacing` must be positive millimetres"):
         model({**images(1), "spacing": np.zeros((1, 2), np.float32)})

@@ -1,0 +1,1 @@
+"""What the DDMR paper reports: its designs as recipes, and its study of transfer learning."""
