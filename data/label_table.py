@@ -69,11 +69,9 @@ def read_label_table(name_or_path: str | os.PathLike[str]) -> LabelTable:
         AcregError: no UTF-8 text, a column missing, a label that is no whole number or on two lines, a merged label
             without a name or with two.
     """
-    path = Path(name_or_path)
+    known = {file.stem: file for file in sorted(SHIPPED.glob("*.csv"))}
+    path = known.get(str(name_or_path), Path(name_or_path))
     if not path.is_file():
-        path = SHIPPED / f"{name_or_path}.csv"
-    known = sorted(file.stem for file in SHIPPED.glob("*.csv"))
-    if path.parent == SHIPPED and path.stem not in known:
         raise UsageError(
             f"A label table is a CSV file, or one of {', '.join(known)}. Received: {name_or_path}. Correct the name."
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -173,7 +174,7 @@ def _info(source: Path, records: list[Record], given: DatasetInfo | None, steps:
         "merge": None,
         "split": rule,
         "subjects": len(records),
-        "records": _digest(records),
+        "records": _digest(source, records),
     }
     if steps.merge is not None:
         info.labels = dict(steps.merge.names)
@@ -183,9 +184,13 @@ def _info(source: Path, records: list[Record], given: DatasetInfo | None, steps:
     return info
 
 
-def _digest(records: list[Record]) -> str:
-    """Another one when the source's subjects, files, splits, groups or points are others."""
-    return hashlib.sha256(repr(records).encode()).hexdigest()[:16]
+def _digest(source: Path, records: list[Record]) -> str:
+    """Another one when the source's subjects, files, splits, groups or points are others, wherever it lies."""
+    rows = [
+        [str(p and os.path.relpath(p, source)) for p in (r.image, r.labels, r.points)] + [r.subject, r.split, r.group]
+        for r in records
+    ]
+    return hashlib.sha256(repr(rows).encode()).hexdigest()[:16]
 
 
 def _target(record: Record, out: Path) -> Record:

@@ -68,7 +68,8 @@ def _smallest(array: np.ndarray) -> np.ndarray:
     low, high = array.min(), array.max()
     if max(-low, high) > np.iinfo(np.int32).max or (array.dtype.kind == "f" and (np.rint(array) != array).any()):
         return array
-    return array.astype(np.promote_types(np.min_scalar_type(int(low)), np.min_scalar_type(int(high))))
+    widest = high if low >= 0 else min(low, -high - 1)  # a signed type reaches from -n - 1 to n
+    return array.astype(np.min_scalar_type(int(widest)))
 
 
 def check_transform(path: Path) -> None:
