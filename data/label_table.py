@@ -67,7 +67,7 @@ def read_label_table(name_or_path: str | os.PathLike[str]) -> LabelTable:
     Raises:
         UsageError: neither a file nor a known name.
         AcregError: no UTF-8 text, a column missing, a label that is no whole number or on two lines, a merged label
-            without a name or with two.
+            without a name or with two, one name for two merged labels.
     """
     known = {file.stem: file for file in sorted(SHIPPED.glob("*.csv"))}
     path = known.get(str(name_or_path), Path(name_or_path))
@@ -118,7 +118,14 @@ def _checked(path: Path, lines: list[tuple[str, ...]]) -> LabelTable:
                 f"A merged label has one name. Received: {path} with {some(map(repr, sorted(found)))} for {target}. "
                 "Write the same name on each of its lines."
             )
-    return LabelTable(path.stem, merged, {0: "background", **{k: min(v) for k, v in sorted(names.items())}})
+    result = {0: "background", **{target: min(found) for target, found in sorted(names.items())}}
+    shared = [name for name, count in Counter(result.values()).items() if count > 1]
+    if shared:
+        raise AcregError(
+            f"A name belongs to one merged label. Received: {path} with {some(map(repr, shared))} for several of them "
+            "(0 is the background). Give each its own name."
+        )
+    return LabelTable(path.stem, merged, result)
 
 
 def _whole(cell: str, path: Path, line: tuple[str, ...]) -> int:

@@ -91,6 +91,8 @@ def test_a_label_that_the_table_lacks(tmp_path, value):
         ("label,merged,name\n1,1,a\n2,1,a\n1,2,b\n", "with 1 on several lines"),
         ("label,merged,name\n1,1,a\n2,1,b\n", "'a', 'b' for 1"),
         ("label,merged,name\n1,1\n", "'' for 1"),
+        ("label,merged,name\n1,1,a\n2,2,a\n", "'a' for several"),
+        ("label,merged,name\n1,1,background\n", "'background' for several"),
         ("label,merged,name\nx,1,a\n", "whole numbers.*'x' in the line x,1,a"),
         ("label,merged,name\n1,1.5,a\n", "'1.5' in the line 1,1.5,a"),
         ("label,merged,name\n-1,1,a\n", "'-1'"),
