@@ -8,9 +8,6 @@ run, which the same command continues: subjects whose files are there are kept, 
 from __future__ import annotations
 
 import functools
-import multiprocessing
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,8 +18,9 @@ from acreg.data.alignment import align
 from acreg.data.datasets import Item, Layout, PublicDataset, find_layout, get_dataset
 from acreg.data.datasets.layout import read_public
 from acreg.data.manifest import Dataset, Progress
-from acreg.data.records import DatasetInfo, Record, read_info, write_info
-from acreg.errors import AcregError, UsageError
+from acreg.data.records import DatasetInfo, Record, write_info
+from acreg.data.resuming import finished_dataset, run_tasks
+from acreg.errors import UsageError
 from acreg.geometry import resize_image, resize_labels
 from acreg.io import Image, write_image
 
@@ -80,12 +78,12 @@ def prepare(
     out = Path(out)
     layout = find_layout(facts, source, size, seed)
     info, reference_item = _info(facts, layout, size, seed, reference)
-    finished = _finished(out, info, force)
+    finished = finished_dataset(out, info, force)
     if finished is not None:
         return finished
     write_info(out, info)
     tasks = [_Task(dataset, layout.kind, item, out, size, reference_item) for item in layout.items]
-    for done, (subject, aligned) in enumerate(_run(tasks, jobs), 1):
+    for done, (subject, aligned) in enumerate(run_tasks(_prepare_one, tasks, jobs), 1):
         if not aligned:
             info.preparation["centred_only"] = sorted({*info.preparation.get("centred_only", []), subject})
             write_info(out, info)
@@ -146,60 +144,8 @@ def _info(
     return info, item
 
 
-def _finished(out: Path, info: DatasetInfo, force: bool) -> Dataset | None:
-    """The dataset in ``out`` if it is this one and complete; else makes room, and refuses what is not ours."""
-    manifest, settings = out / "manifest.csv", out / "dataset.json"
-    old = read_info(settings) if settings.is_file() else None
-    if out.exists() and not out.is_dir():
-        raise AcregError(f"The output must be a folder. Received: {out}, a file. Name another folder.")
-    if (old is None or "version" not in old.preparation) and (manifest.exists() or any(out.glob("images/*"))):
-        raise AcregError(
-            f"A dataset is prepared into a folder of its own. Received: {out}, which holds images that "
-            "`acreg data prepare` did not write. Name another folder."
-        )
-    same = old is not None and _settings(old) == _settings(info)
-    if same and manifest.is_file() and not force:
-        return Dataset.load(out)
-    if manifest.is_file() and not force:
-        raise AcregError(
-            f"A dataset is prepared into a folder of its own. Received: {out}, which holds "
-            f"{old.name if old else 'one'} prepared with other settings. Name another folder, or give --force to "
-            "replace it."
-        )
-    manifest.unlink(missing_ok=True)
-    if old is not None and (force or not same):
-        for path in [*out.glob("images/*.png"), *out.glob("labels/*.png")]:
-            path.unlink()
-    elif old is not None and "centred_only" in old.preparation:
-        info.preparation["centred_only"] = old.preparation["centred_only"]
-    return None
-
-
-def _settings(info: DatasetInfo) -> dict[str, Any]:
-    content = info.model_dump()
-    content["preparation"] = {k: v for k, v in content["preparation"].items() if k != "centred_only"}
-    return content
-
-
 def _targets(out: Path, subject: str) -> tuple[Path, Path]:
     return out / "images" / f"{subject}.png", out / "labels" / f"{subject}.png"
-
-
-def _run(tasks: list[_Task], jobs: int) -> Iterator[tuple[str, bool]]:
-    """Subject, and whether its registration was plausible, as they are finished."""
-    if jobs == 1:
-        for task in tasks:
-            yield _prepare_one(task)
-        return
-    # "spawn": a forked child would inherit SimpleITK's and NumPy's threads in an unknown state.
-    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-        futures = [pool.submit(_prepare_one, task) for task in tasks]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
 
 
 @functools.lru_cache(maxsize=1)

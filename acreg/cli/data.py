@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from acreg.cli.console import note, out, progress, table
 from acreg.errors import UsageError
+
+if TYPE_CHECKING:
+    from acreg.data.manifest import Dataset
 
 app = typer.Typer(no_args_is_help=True, help="Prepare and check datasets.")
 
@@ -47,6 +50,18 @@ def prepare(
         str | None,
         typer.Option("--reference", help="Subject that original Montgomery or Shenzhen images are registered to."),
     ] = None,
+    spacing: Annotated[
+        str | None,
+        typer.Option("--spacing", help="For `folder`: new spacing in mm, such as 1, or 3,1,1 for (z, y, x)."),
+    ] = None,
+    merge: Annotated[
+        str | None,
+        typer.Option("--merge", help="For `folder`: CSV with the columns label,merged,name, or dlmuse-16."),
+    ] = None,
+    crop: Annotated[
+        int | None, typer.Option("--crop", help="For `folder`: label (after merging) to crop around.")
+    ] = None,
+    margin: Annotated[float, typer.Option("--margin", help="Around the cropped label, in mm.")] = 0.0,
     jobs: Annotated[int, typer.Option("--jobs", help="Processes.")] = 1,
     force: Annotated[bool, typer.Option("--force", help="Replace a dataset of other settings in --out.")] = False,
 ) -> None:
@@ -56,31 +71,44 @@ def prepare(
     dataset's folder in it) or the original files of the dataset's owner. The published test list is kept; a quarter of
     the training list becomes validation. An interrupted command is continued by the same command.
 
-    `folder` writes a manifest.csv for DIR/images and DIR/labels, whose files have the same names.
+    `folder` writes a manifest.csv for DIR/images and DIR/labels, whose files have the same names. With --spacing,
+    --merge or --crop it writes copies into --out instead, as HDF5: resampled (images by cubic splines, labels by the
+    nearest voxel), with merged labels, cropped. Subjects and splits are those of DIR/manifest.csv if there is one.
 
     \b
     Examples:
       acreg data prepare jsrt --source ACRN_Chest_X-ray_IA --out datasets/jsrt
       acreg data prepare montgomery --source MontgomerySet --out datasets/montgomery --jobs 4
       acreg data prepare folder --source my_scans
+      acreg data prepare folder --source ixi --out datasets/ixi --spacing 1 --merge dlmuse-16 --jobs 4
     """
     from acreg.data.manifest import SPLITS
 
     with _bar(f"Preparing {dataset}") as update:
+        copies = spacing is not None or merge is not None or crop is not None
         if dataset == "folder":
-            if size is not None or reference is not None or jobs != 1 or force:
+            if size is not None or reference is not None or (not copies and (jobs != 1 or force or margin)):
                 raise UsageError(
-                    "`folder` writes a manifest and leaves the images as they are. Received: --size, --reference, "
-                    "--jobs or --force. Leave these out."
+                    "`folder` writes a manifest and leaves the images as they are, or copies by --spacing, --merge and "
+                    "--crop. Received: --size or --reference, or --jobs, --force or --margin without copies. Leave "
+                    "these out."
                 )
-            from acreg.data.datasets.folder import prepare_folder
+            if copies:
+                prepared = _copies(source, out_folder, spacing, merge, crop, margin, seed, jobs, force, update)
+            else:
+                from acreg.data.datasets.folder import prepare_folder
 
-            prepared = prepare_folder(source, out_folder, seed=seed, progress=update)
+                prepared = prepare_folder(source, out_folder, seed=seed, progress=update)
         else:
             from acreg.data import prepare as library
             from acreg.data.datasets import get_dataset
 
             get_dataset(dataset)
+            if copies or margin:
+                raise UsageError(
+                    f"--spacing, --merge, --crop and --margin are for `folder`. Received: one of them for {dataset}. "
+                    "Leave it out, or prepare your own copy of the images by `folder`."
+                )
             if out_folder is None:
                 raise UsageError(f"A prepared dataset needs a folder. Received: no --out for {dataset}. Add --out DIR.")
             prepared = library.prepare(
@@ -105,6 +133,35 @@ def prepare(
     if prepared.preparation.get("skipped"):
         note(f"{prepared.preparation['skipped']} images without labels or in no list were left out.")
     note(f"Next: acreg data check {prepared.folder}")
+
+
+def _copies(
+    source: Path,
+    out_folder: Path | None,
+    spacing: str | None,
+    merge: str | None,
+    crop: int | None,
+    margin: float,
+    seed: int,
+    jobs: int,
+    force: bool,
+    update: Callable[[str, int, int], None],
+) -> Dataset:
+    from acreg.data.label_table import read_label_table
+    from acreg.data.prepare_volumes import Steps, prepare_volumes
+
+    if out_folder is None:
+        raise UsageError("Copies need a folder. Received: no --out with --spacing, --merge or --crop. Add --out DIR.")
+    try:
+        numbers = tuple(float(text) for text in spacing.split(",")) if spacing is not None else ()
+    except ValueError:
+        raise UsageError(
+            f"The new spacing is one positive number, or one for each axis, in mm. Received: --spacing {spacing}. "
+            "Give for example 1, or 3,1,1 for (z, y, x)."
+        ) from None
+    table = None if merge is None else read_label_table(merge)
+    steps = Steps(table, numbers, crop, margin)
+    return prepare_volumes(source, out_folder, steps, seed=seed, jobs=jobs, force=force, progress=update)
 
 
 @app.command("check")

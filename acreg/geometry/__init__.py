@@ -4,6 +4,7 @@ from acreg.geometry.displacement import jacobian_determinant, warp_array
 from acreg.geometry.grid import Grid
 from acreg.geometry.maps import Affine, Displacement, Velocity
 from acreg.geometry.regularity import folding
+from acreg.geometry.resample import respaced, sample_cubic, sample_nearest
 from acreg.geometry.resize import resize_displacement, resize_image, resize_labels, sample_image, sample_labels
 from acreg.geometry.transform import Transform
 
@@ -18,7 +19,10 @@ __all__ = [
     "resize_displacement",
     "resize_image",
     "resize_labels",
+    "respaced",
+    "sample_cubic",
     "sample_image",
     "sample_labels",
+    "sample_nearest",
     "warp_array",
 ]

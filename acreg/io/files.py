@@ -51,7 +51,7 @@ def check_file(path: Path) -> None:
 
 def check_writable(path: Path) -> None:
     """Raise `UsageError` unless the suffix names a format that can be written."""
-    known = PICTURES_WRITTEN + NIFTI + ITK_WRITTEN
+    known = PICTURES_WRITTEN + NIFTI + ITK_WRITTEN + HDF5
     if suffix(path) not in known:
         raise UsageError(f"Images are written as {', '.join(known)}. Received: {path}. Choose one of these suffixes.")
 

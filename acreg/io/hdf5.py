@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import mmap
 import struct
 from pathlib import Path
@@ -15,6 +16,8 @@ from acreg.io.files import check_rank, check_size, decoding
 
 HEAP = b"GCOL\x01"
 """How a heap of texts begins in an HDF5 file."""
+CHUNK = 64
+"""Voxels an axis of a chunk that is written, at most."""
 
 
 def load_hdf5(path: Path) -> tuple[np.ndarray, Grid]:
@@ -41,6 +44,32 @@ def load_hdf5(path: Path) -> tuple[np.ndarray, Grid]:
         check_size(path, dataset.shape, dataset.dtype.itemsize, dataset.id.get_storage_size())
         known = {name: dataset.attrs[name] for name in ("spacing", "origin", "direction") if name in dataset.attrs}
         return np.asarray(dataset[()]), Grid(dataset.shape, **known)
+
+
+def save_hdf5(array: np.ndarray, grid: Grid, path: Path) -> None:
+    """Write `(*spatial)` as the dataset `image`, in chunks compressed by gzip, with the attributes of `load_hdf5`.
+
+    Whole numbers are stored in the smallest type of integers that holds them, other values in their own type.
+    """
+    import h5py
+
+    stored = _smallest(array)
+    # In memory first: on a full disk HDF5 itself would bring the process down.
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        chunks = tuple(min(n, CHUNK) for n in stored.shape)
+        dataset = file.create_dataset("image", data=stored, chunks=chunks, compression="gzip", shuffle=True)
+        for name in ("spacing", "origin", "direction"):
+            dataset.attrs[name] = getattr(grid, name)
+    path.write_bytes(buffer.getbuffer())
+
+
+def _smallest(array: np.ndarray) -> np.ndarray:
+    low, high = array.min(), array.max()
+    if max(-low, high) > np.iinfo(np.int32).max or (array.dtype.kind == "f" and (np.rint(array) != array).any()):
+        return array
+    widest = high if low >= 0 else min(low, -high - 1)  # a signed type reaches from -n - 1 to n
+    return array.astype(np.min_scalar_type(int(widest)))
 
 
 def check_transform(path: Path) -> None:

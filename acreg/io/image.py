@@ -28,7 +28,7 @@ from acreg.io.files import (
     is_readable_format,
     suffix,
 )
-from acreg.io.hdf5 import load_hdf5
+from acreg.io.hdf5 import load_hdf5, save_hdf5
 from acreg.io.nifti import load_nifti, load_nifti_raw, save_nifti
 from acreg.io.pictures import load_picture, save_picture
 from acreg.io.volumes import load_itk, save_itk
@@ -157,11 +157,11 @@ def check_label_values(array: np.ndarray, values: Iterable[int], name: str) -> N
 
 
 def write_image(image: Image, path: str | os.PathLike[str]) -> None:
-    """Write an image or labels; the suffix gives the format: .png, .tif, .nii, .nii.gz, .nrrd or .mha.
+    """Write an image or labels; the suffix gives the format: .png, .tif, .nii, .nii.gz, .nrrd, .mha or .h5.
 
     PNG and TIFF take 2-D images: intensities are rounded and clipped to 0..255, or to 0..65535 (16 bit) when the
     largest is above 255; labels are stored as ids, 8 bit if they fit, else 16. The medical formats keep float32
-    intensities and int32 labels, and the grid.
+    intensities and int32 labels, and the grid. HDF5 keeps values and grid, and stores whole numbers in few bytes.
 
     Raises:
         AcregError: the format cannot hold the image (a volume, negative labels), or nothing could be written.
@@ -181,6 +181,9 @@ def write_image(image: Image, path: str | os.PathLike[str]) -> None:
     elif suffix(path) in NIFTI:
         with atomic_path(path) as temporary:
             save_nifti(image.array.T, image.grid, temporary)
+    elif suffix(path) in HDF5:
+        with atomic_path(path) as temporary:
+            save_hdf5(image.array, image.grid, temporary)
     else:
         with atomic_path(path) as temporary:
             save_itk(image.array, image.grid, temporary)

@@ -36,13 +36,33 @@ def prepare_folder(
     """
     source = Path(source)
     out = source if out is None else Path(out)
-    if not source.is_dir():
-        raise AcregError(f"The source must be a folder of images. Received: {source}. Name an existing folder.")
+    check_source(source)
     if (out / "manifest.csv").exists():
         raise AcregError(
             f"A folder with a manifest.csv is a dataset already. Received: {out}. Check it with `acreg data check "
             f"{out}`, or delete its manifest.csv to have it written anew."
         )
+    records = find_records(source, seed)
+    info = gather_info(records, source.resolve().name, progress)
+    info.preparation["split"] = split_rule(seed)
+    dataset = Dataset.from_info(out, info, records)
+    dataset.save()
+    return dataset
+
+
+def split_rule(seed: int) -> str:
+    """The split of `find_records` in words."""
+    return f"seeded 60/20/20 by subject (seed {seed})"
+
+
+def check_source(source: Path) -> None:
+    """Raise `AcregError` unless the source is a folder."""
+    if not source.is_dir():
+        raise AcregError(f"The source must be a folder of images. Received: {source}. Name an existing folder.")
+
+
+def find_records(source: Path, seed: int) -> list[Record]:
+    """The subjects of a folder without a manifest, split by `seed`; nothing is decoded. Errors: `prepare_folder`."""
     images_folder = source / "images" if (source / "images").is_dir() else source
     images = _files(images_folder)
     if not images:
@@ -64,12 +84,7 @@ def prepare_folder(
             f"{some(missing)}. Add the files, or write the manifest by hand."
         )
     splits = split_subjects(images, seed)
-    records = [Record(subject, path, labels[subject], splits[subject]) for subject, path in images.items()]
-    info = gather_info(records, source.resolve().name, progress)
-    info.preparation["split"] = f"seeded 60/20/20 by subject (seed {seed})"
-    dataset = Dataset.from_info(out, info, records)
-    dataset.save()
-    return dataset
+    return [Record(subject, path, labels[subject], splits[subject]) for subject, path in images.items()]
 
 
 def _files(folder: Path) -> dict[str, Path]:

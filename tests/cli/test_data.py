@@ -86,6 +86,17 @@ def test_own_folder(source, tmp_path, capsys):
     assert main(["data", "check", str(source / "LR_16")]) == 0
 
 
+def test_resampled_copies_of_an_own_folder(source, tmp_path, capsys):
+    (tmp_path / "table.csv").write_text("label,merged,name\n255,1,lungs\n")
+    arguments = ["folder", "--source", str(source / "LR_16"), "--out", str(tmp_path / "out"), "--spacing", "2"]
+    assert main(["data", "prepare", *arguments, "--merge", str(tmp_path / "table.csv"), "--crop", "1"]) == 1
+    assert "Add a line for each label" in " ".join(capsys.readouterr().err.split())
+    assert main(["data", "prepare", *arguments]) == 0
+    assert "spacing 2 x 2 px" in capsys.readouterr().out
+    assert len(list((tmp_path / "out" / "labels").glob("*.h5"))) == 5
+    assert main(["data", "check", str(tmp_path / "out")]) == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -93,6 +104,13 @@ def test_own_folder(source, tmp_path, capsys):
         (["jsrt", "--source", "."], 2, "Add --out"),
         (["jsrt", "--source", "nowhere", "--out", "x"], 1, "must be a folder"),
         (["folder", "--source", ".", "--size", "64"], 2, "Leave these out"),
+        (["folder", "--source", ".", "--margin", "5"], 2, "Leave these out"),
+        (["folder", "--source", ".", "--spacing", "1"], 2, "Add --out"),
+        (["folder", "--source", ".", "--out", "x", "--spacing", "1mm"], 2, "Received: --spacing 1mm"),
+        (["folder", "--source", ".", "--out", "x", "--spacing", "nan"], 2, "spacing=nan"),
+        (["folder", "--source", ".", "--out", "x", "--merge", "dlmuse"], 2, "one of dlmuse-16"),
+        (["folder", "--source", "nowhere", "--out", "x", "--spacing", "1"], 1, "must be a folder"),
+        (["jsrt", "--source", ".", "--out", "x", "--spacing", "1"], 2, "are for `folder`"),
         (["jsrt", "--out", "x"], 2, "--source"),
     ],
 )

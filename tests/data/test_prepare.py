@@ -137,7 +137,7 @@ def test_a_complete_dataset_is_not_prepared_again_nor_overwritten(public, tmp_pa
     out = tmp_path / "out"
     first = prepare("montgomery", public, out, size=32)
     with monkeypatch.context() as context:
-        context.setattr(module, "_run", None)
+        context.setattr(module, "run_tasks", None)
         assert prepare("montgomery", public, out, size=32) == first
     with pytest.raises(AcregError, match="prepared with other settings.*--force"):
         prepare("montgomery", public, out, size=16)

@@ -5,7 +5,7 @@ import SimpleITK as sitk
 
 from acreg.errors import AcregError
 from acreg.geometry import Grid
-from acreg.io import read_image, read_labels
+from acreg.io import Image, read_image, read_labels, write_image
 
 GRID = Grid((4, 5, 6), (3.0, 1.2, 0.7), (1e5, -20.0, 7.0), ((1, 0, 0), (0, 0.8, -0.6), (0, 0.6, 0.8)))
 
@@ -84,3 +84,56 @@ def test_files_that_point_to_others_or_hold_nothing(tmp_path, array):
         file.create_dataset("image", (10**5,) * 3, "f4", chunks=(64,) * 3)
     with pytest.raises(AcregError, match="announces 100000x100000x100000 values of 4 bytes, where 0 bytes are stored"):
         read_image(tmp_path / "empty.h5")
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "stored"),
+    [
+        ((0, 16), "labels", "u1"),
+        ((0, 300), "labels", "u2"),
+        ((-1, 5), "labels", "i1"),
+        ((-1024, 3071), "intensity", "i2"),
+        ((0, 0.5), "intensity", "f4"),
+        ((0, 1e20), "intensity", "f4"),
+    ],
+)
+def test_written_and_read_back(tmp_path, values, kind, stored):
+    array = np.resize(np.array(values), GRID.shape)
+    write_image(Image(array, GRID, kind), tmp_path / "new" / "a.h5")
+    with h5py.File(tmp_path / "new" / "a.h5") as file:
+        assert file["image"].dtype == np.dtype(stored)
+        assert file["image"].chunks and file["image"].compression == "gzip"
+    read = (read_labels if kind == "labels" else read_image)(tmp_path / "new" / "a.h5")
+    np.testing.assert_array_equal(read.array, array.astype(read.array.dtype))
+    assert read.grid == GRID
+
+
+def test_a_file_that_compresses_well_is_read_back(tmp_path):
+    grid = Grid((200, 201, 202))
+    write_image(Image(np.zeros(grid.shape, np.int32), grid, "labels"), tmp_path / "a.h5")
+    assert not read_labels(tmp_path / "a.h5").array.any()
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
+def test_a_file_cut_short_is_named(tmp_path, share):
+    image = Image(np.random.default_rng(0).normal(size=(20, 30, 40)), Grid((20, 30, 40)))
+    write_image(image, tmp_path / "a.h5")
+    content = (tmp_path / "a.h5").read_bytes()
+    (tmp_path / "a.h5").write_bytes(content[: int(share * len(content))])
+    with pytest.raises(AcregError, match=r"must be a whole h5 image\. Received: .*a\.h5.*cut off"):
+        read_image(tmp_path / "a.h5")
+
+
+def test_an_interrupted_write_leaves_the_old_file(tmp_path, array, monkeypatch):
+    write_image(Image(array, GRID), tmp_path / "a.h5")
+    before = (tmp_path / "a.h5").read_bytes()
+
+    def full(path, content):
+        path.open("wb").write(bytes(content)[:10])
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_bytes", full)
+    with pytest.raises(OSError, match="No space"):
+        write_image(Image(array + 1, GRID), tmp_path / "a.h5")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.h5"]
+    assert (tmp_path / "a.h5").read_bytes() == before

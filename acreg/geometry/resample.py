@@ -1,0 +1,103 @@
+"""Resampling of images and label maps to another spacing: by cubic splines, and by the nearest voxel.
+
+For data that are written to disk once. What a network is given is sampled linearly (`acreg.geometry.resize`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import ndimage
+
+from acreg.errors import AcregError
+from acreg.geometry.grid import ROUNDING, Grid
+
+SAME_SPACING = 1e-5
+"""Relative difference up to which an axis keeps its spacing: headers hold 0.99999994 for 1."""
+COVERED = 1e-3
+"""Part of a voxel by which an extent may fall short, so that rounding does not add a voxel."""
+FWHM = 2 * np.sqrt(2 * np.log(2))  # full width at half maximum of a Gaussian of standard deviation 1
+
+
+def respaced(grid: Grid, spacing: Sequence[float]) -> Grid:
+    """The smallest grid of another spacing that covers the extent of `grid` and has its middle and direction.
+
+    Args:
+        grid: of an image.
+        spacing: mm by array axis.
+
+    Raises:
+        AcregError: `spacing` is not one positive number an axis.
+    """
+    wanted = np.asarray(spacing, dtype=float)
+    if wanted.shape != (grid.rank,) or not (np.isfinite(wanted) & (wanted > 0)).all():
+        raise AcregError(f"The new spacing is {grid.rank} positive numbers, mm by axis. Received: {tuple(spacing)}.")
+    old = np.asarray(grid.spacing)
+    wanted = np.where(np.abs(wanted / old - 1) < SAME_SPACING, old, wanted)
+    shape = np.maximum(np.ceil(old * grid.shape / wanted - COVERED), 1).astype(int)
+    return grid.centred((np.array(grid.shape) - 1) / 2, tuple(shape.tolist()), tuple(wanted.tolist()))
+
+
+def sample_cubic(array: np.ndarray, grid: Grid, onto: Grid) -> np.ndarray:
+    """Sample an image at the voxels of another grid of the same direction, by cubic splines.
+
+    An axis that shrinks is smoothed before by a Gaussian whose width at half maximum takes the old voxel to the new,
+    `sqrt(new^2 - old^2)` (Cardoso et al., MICCAI 2015). The result stays within the image's own range, and beyond the
+    outer centres the edge value counts. Where the grids share their voxels the values are copied.
+
+    Args:
+        array: `(*grid.shape)`.
+        grid: of the image.
+        onto: the grid to sample on.
+
+    Returns:
+        float32 `(*onto.shape)`.
+
+    Raises:
+        AcregError: the grids differ in direction.
+    """
+    start, step = _samples(grid, onto)
+    image = np.asarray(array).astype(np.float32, copy=False)
+    if _shared(start, step):
+        return image[_nearest(start, step, grid, onto)]
+    low, high = image.min(), image.max()
+    sigma = np.sqrt(np.maximum(step**2 - 1, 0)) / FWHM
+    smoothed = ndimage.gaussian_filter(image, sigma, mode="nearest") if sigma.any() else image
+    sampled = ndimage.affine_transform(
+        smoothed, step, start, output_shape=onto.shape, output=np.float32, order=3, mode="nearest"
+    )
+    return np.clip(sampled, low, high, out=sampled)
+
+
+def sample_nearest(labels: np.ndarray, grid: Grid, onto: Grid) -> np.ndarray:
+    """Sample a label map at the voxels of another grid of the same direction, each at its nearest voxel.
+
+    Args, errors: as `sample_cubic`.
+
+    Returns:
+        `(*onto.shape)`, the dtype of `labels`.
+    """
+    start, step = _samples(grid, onto)
+    return np.asarray(labels)[_nearest(start, step, grid, onto)]
+
+
+def _samples(grid: Grid, onto: Grid) -> tuple[np.ndarray, np.ndarray]:
+    """Index of the first sample, and distance of the samples in voxels, by axis."""
+    if grid.rank != onto.rank or not np.allclose(grid.direction, onto.direction, rtol=0, atol=1e-6):
+        raise AcregError(
+            f"The two grids must have one direction. Received: {grid.direction} and {onto.direction}. Resample "
+            "through a Transform."
+        )
+    return grid.to_index(np.asarray(onto.origin)), np.divide(onto.spacing, grid.spacing)
+
+
+def _shared(start: np.ndarray, step: np.ndarray) -> bool:
+    return bool((np.abs(start - np.rint(start)) < ROUNDING).all() and (np.abs(step - 1) < ROUNDING).all())
+
+
+def _nearest(start: np.ndarray, step: np.ndarray, grid: Grid, onto: Grid) -> tuple[np.ndarray, ...]:
+    """Indices of the voxels nearest to the samples, of two at one distance the later, for NumPy to look up."""
+    places = [a + s * np.arange(n) for a, s, n in zip(start, step, onto.shape, strict=True)]
+    nearest = [np.floor(p + 0.5 + ROUNDING).astype(int) for p in places]
+    return np.ix_(*(np.clip(index, 0, n - 1) for index, n in zip(nearest, grid.shape, strict=True)))

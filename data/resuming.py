@@ -1,0 +1,71 @@
+"""What all preparations share: a finished or interrupted run is recognised, and subjects are spread over processes.
+
+Order of writing: ``dataset.json`` (with the settings), then each subject's files, then ``manifest.csv``. So a folder
+with a manifest is complete; one without is the rest of an interrupted run.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any, TypeVar
+
+from acreg.data.manifest import Dataset
+from acreg.data.records import DatasetInfo, read_info
+from acreg.errors import AcregError
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+
+def finished_dataset(out: Path, info: DatasetInfo, force: bool) -> Dataset | None:
+    """The dataset in ``out`` if it is this one and complete; else makes room, and refuses what is not ours."""
+    manifest, settings = out / "manifest.csv", out / "dataset.json"
+    if out.exists() and not out.is_dir():
+        raise AcregError(f"The output must be a folder. Received: {out}, a file. Name another folder.")
+    old = read_info(settings) if settings.is_file() else None
+    if (old is None or "version" not in old.preparation) and (manifest.exists() or any(out.glob("images/*"))):
+        raise AcregError(
+            f"A dataset is prepared into a folder of its own. Received: {out}, which holds images that "
+            "`acreg data prepare` did not write. Name another folder."
+        )
+    same = old is not None and _settings(old) == _settings(info)
+    if same and manifest.is_file() and not force:
+        return Dataset.load(out)
+    if manifest.is_file() and not force:
+        raise AcregError(
+            f"A dataset is prepared into a folder of its own. Received: {out}, which holds "
+            f"{old.name if old else 'one'} prepared with other settings. Name another folder, or give --force to "
+            "replace it."
+        )
+    manifest.unlink(missing_ok=True)
+    if old is not None and (force or not same):
+        for pattern in ("images/*.png", "labels/*.png", "images/*.h5", "labels/*.h5"):
+            for path in out.glob(pattern):
+                path.unlink()
+    elif old is not None and "centred_only" in old.preparation:
+        info.preparation["centred_only"] = old.preparation["centred_only"]
+    return None
+
+
+def run_tasks(work: Callable[[Task], Result], tasks: Sequence[Task], jobs: int) -> Iterator[Result]:
+    """What ``work`` returns for each task, as they are finished; ``work`` is a function of a module."""
+    if jobs == 1:
+        yield from map(work, tasks)
+        return
+    # "spawn": a forked child would inherit SimpleITK's and NumPy's threads in an unknown state.
+    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+        futures = [pool.submit(work, task) for task in tasks]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+def _settings(info: DatasetInfo) -> tuple[str, dict[str, Any]]:
+    """What decides the files: labels and spacing follow from it, or are known only at the end."""
+    return info.name, {key: value for key, value in info.preparation.items() if key != "centred_only"}
