@@ -9,6 +9,7 @@ if __name__ != "acreg.layers":
         "layers would be registered with Keras twice; write 'from acreg import layers' instead."
     )
 
+from acreg.layers.affine_to_displacement import AffineToDisplacement
 from acreg.layers.compose_displacements import ComposeDisplacements
 from acreg.layers.integrate_velocity import IntegrateVelocity
 from acreg.layers.resize_displacement import ResizeDisplacement
@@ -17,6 +18,7 @@ from acreg.layers.thin_plate_spline_augmentation import ThinPlateSplineAugmentat
 from acreg.layers.uncertainty_weighting import UncertaintyWeighting
 
 __all__ = [
+    "AffineToDisplacement",
     "ComposeDisplacements",
     "IntegrateVelocity",
     "ResizeDisplacement",

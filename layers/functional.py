@@ -124,6 +124,34 @@ def compose(first: Tensor, second: Tensor) -> Tensor:
     return second + warp(first, second)
 
 
+def affine_displacement(matrix: Tensor, shape: Sequence[Any], displacement: Tensor | None = None) -> Tensor:
+    """The displacement of an affine map, or of a displacement and then the map, without interpolation.
+
+    Args:
+        matrix: ``(batch, rank, rank + 1)``, voxels: the map takes ``p`` to ``matrix (p, 1)``.
+        shape: spatial, of the grid.
+        displacement: ``d``, ``(batch, *shape, rank)`` in voxels; None for none.
+
+    Returns:
+        ``u(p) = matrix (p + d(p), 1) - p``, float32 ``(batch, *shape, rank)``. Warping by ``u`` is warping by the map's
+        own displacement and then by ``d``.
+    """
+    rank = len(shape)
+    lines = [
+        ops.reshape(ops.arange(n, dtype="float32"), tuple(-1 if a == axis else 1 for a in range(rank)))
+        for axis, n in enumerate(shape)
+    ]
+    p = ops.stack([ops.broadcast_to(line, tuple(shape)) for line in lines], axis=-1)[None]
+    at = p if displacement is None else p + ops.cast(displacement, "float32")
+    matrix = ops.cast(matrix, "float32")
+    wide = (-1,) + (1,) * rank
+    moved = [
+        sum((ops.reshape(matrix[:, d, e], wide) * at[..., e] for e in range(rank)), ops.reshape(matrix[:, d, -1], wide))
+        for d in range(rank)
+    ]
+    return ops.stack(moved, axis=-1) - p
+
+
 def integrate(velocity: Tensor, steps: int) -> Tensor:
     """The exponential of a stationary velocity field by scaling and squaring (Arsigny et al., MICCAI 2006).
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from acreg.layers import (
+    AffineToDisplacement,
     ComposeDisplacements,
     IntegrateVelocity,
     ResizeDisplacement,
@@ -17,6 +18,7 @@ from acreg.layers import (
 SHAPES = {2: (6, 8), 3: (5, 6, 4)}
 NEW = {2: (9, 5), 3: (7, 6, 8)}
 MAKE = {
+    "affine": lambda rank: AffineToDisplacement("similarity"),
     "warp": lambda rank: SpatialTransformer(),
     "warp_nearest": lambda rank: SpatialTransformer("nearest"),
     "warp_constant": lambda rank: SpatialTransformer(border="constant", fill_value=0.5),
@@ -40,6 +42,9 @@ def arrays(name, rank, batch=2):
         image = rng.normal(size=(batch, *SHAPES[rank], 2)).astype(np.float32)
         labels = rng.integers(0, 3, size=(batch, *SHAPES[rank], 1), dtype=np.int32)
         return [{"image": image, "labels": labels, "spacing": rng.uniform(1, 2, (batch, rank)).astype(np.float32)}]
+    if name == "affine":
+        parameters = rng.uniform(-0.2, 0.2, (batch, AffineToDisplacement.count("similarity", rank)))
+        return [parameters.astype(np.float32), fields[0]]
     if name.startswith("warp"):
         return [rng.normal(size=(batch, *SHAPES[rank], 3)).astype(np.float32), fields[0]]
     return list(fields) if name == "compose" else [fields[0]]
