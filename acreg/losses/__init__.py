@@ -3,11 +3,12 @@
 from acreg.losses.anatomical_prior import AnatomicalPrior
 from acreg.losses.labels import cross_entropy, hausdorff_erosion, soft_dice
 from acreg.losses.regularisers import bending, diffusion, total_variation_mean, total_variation_sum
-from acreg.losses.similarity import local_ncc, mean_squared_error, ncc
+from acreg.losses.similarity import local_ncc, mean_squared_error, ncc, squared_ncc
 from acreg.losses.structural import ms_ssim, ssim
 
 IMAGE_LOSSES = {
     "ncc": ncc,
+    "squared_ncc": squared_ncc,
     "local_ncc": local_ncc,
     "mean_squared_error": mean_squared_error,
     "ssim": ssim,
@@ -35,6 +36,7 @@ __all__ = [
     "ms_ssim",
     "ncc",
     "soft_dice",
+    "squared_ncc",
     "ssim",
     "total_variation_mean",
     "total_variation_sum",

@@ -35,6 +35,14 @@ def ncc(fixed: Any, warped: Any, epsilon: float = 1e-10) -> Any:
     return 1.0 - covariance / ops.sqrt(ops.maximum(variances, epsilon))
 
 
+def squared_ncc(fixed: Any, warped: Any) -> Any:
+    """One minus the square of the global correlation, ``(batch,)``, in [0, 1]: also low for inverted contrast.
+
+    Source: the joint affine and deformable network, eq. 1, whose sums are read as sums of squares in the denominator.
+    """
+    return 1.0 - ops.square(1.0 - ncc(fixed, warped))
+
+
 def _box_mean(x: Any, window: int) -> Any:
     """Mean over a window of ``window`` voxels along every spatial axis; at the border, over the part inside."""
     rank = len(x.shape) - 2

@@ -1,6 +1,7 @@
 """Registration models, the autoencoder of anatomy, and presets."""
 
 from acreg.models.acregnet import ACRegNet
+from acreg.models.affine_deformable_net import AffineDeformableNet
 from acreg.models.ddmr import DDMR
 from acreg.models.label_autoencoder import LabelAutoencoder
 from acreg.models.presets import from_preset, preset_folder, shipped_presets
@@ -9,6 +10,7 @@ from acreg.models.regnet import RegNet
 
 __all__ = [
     "ACRegNet",
+    "AffineDeformableNet",
     "DDMR",
     "LabelAutoencoder",
     "RegNet",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from math import gcd
 from typing import Any
 
 import keras
@@ -37,6 +38,36 @@ def convolution(rank: int, filters: int, size: int = 3, strides: int = 1, **kwar
 def batch_norm(name: str | None = None) -> keras.layers.Layer:
     """Batch normalisation with the decay and epsilon of the AC-RegNet authors."""
     return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=name)
+
+
+def normalisation(kind: str, filters: int, name: str | None = None) -> keras.layers.Layer:
+    """``"group"`` normalisation, of 8 groups (or fewer, for fewer filters), or ``"batch"`` normalisation."""
+    if kind == "batch":
+        return batch_norm(name)
+    return layers.GroupNormalization(gcd(8, filters), name=name)
+
+
+def residual_block(x: keras.KerasTensor, filters: int, slope: float, norm: str, name: str) -> keras.KerasTensor:
+    """Two convolutions and what came in, which passes one of width 1 where the numbers of filters differ."""
+    rank, start = len(x.shape) - 2, x
+    for part in "ab":
+        x = convolution(rank, filters, name=f"{name}_{part}")(x)
+        x = normalisation(norm, filters, name=f"{name}_{part}_norm")(x)
+        if part == "a":
+            x = layers.LeakyReLU(slope, name=f"{name}_{part}_relu")(x)
+    if start.shape[-1] != filters:
+        start = convolution(rank, filters, 1, name=f"{name}_match")(start)
+    return layers.LeakyReLU(slope, name=f"{name}_relu")(layers.Add(name=f"{name}_sum")([start, x]))
+
+
+def dilated_block(x: keras.KerasTensor, filters: int, rates: Sequence[int], norm: str, name: str) -> keras.KerasTensor:
+    """Dilated convolutions in a row, each with a rectifier and normalisation: a wide view of a coarse grid."""
+    rank = len(x.shape) - 2
+    for rate in rates:
+        x = convolution(rank, filters, dilation_rate=rate, name=f"{name}_{rate}")(x)
+        x = layers.ReLU(name=f"{name}_{rate}_relu")(x)
+        x = normalisation(norm, filters, name=f"{name}_{rate}_norm")(x)
+    return x
 
 
 def average_pool(rank: int, name: str | None = None) -> keras.layers.Layer:

@@ -66,7 +66,7 @@ def from_preset(name_or_folder: str | os.PathLike[str]) -> Any:
     """Loads a trained model: a preset that ships with acreg, by name, or any preset folder.
 
     Returns:
-        The model (`RegNet`, `ACRegNet`, `DDMR` or `LabelAutoencoder`), with its ``preprocessing``.
+        The model, such as an `ACRegNet`, with its ``preprocessing``.
 
     Raises:
         UsageError: no such preset.
@@ -179,7 +179,8 @@ def _compress(path: Path) -> None:
 def _make_model(folder: Path, content: dict[str, Any]) -> keras.Model:
     from acreg import models
 
-    classes = {c.__name__: c for c in (models.RegNet, models.ACRegNet, models.DDMR, models.LabelAutoencoder)}
+    public = {name: getattr(models, name) for name in models.__all__ if name != "RegistrationModel"}
+    classes: dict[str, Any] = {name: c for name, c in public.items() if isinstance(c, type) and issubclass(c, Preset)}
     if content["class"] not in classes:
         raise AcregError(
             f"A preset's class must be one of {', '.join(classes)}. Received: {content['class']!r} in {folder}. "

@@ -14,16 +14,22 @@ from acreg.models.registration_model import RegistrationModel
 
 
 class TrainableField(keras.layers.Layer):
-    """Stands in for a network: answers every pair with its weights, a field; `start` is where that began."""
+    """Stands in for a network: answers every pair with its weights, a field; `start` is where that began.
 
-    def __init__(self, shape: tuple[int, ...]) -> None:
+    An affine map that follows the field is kept as it is.
+    """
+
+    def __init__(self, shape: tuple[int, ...], affine: bool) -> None:
         super().__init__(dtype="float32")
+        rank = shape[-1]
+        self.affine = self.add_weight(shape=(1, rank, rank + 1), name="affine", trainable=False) if affine else None
         self.field = self.add_weight(shape=shape, name="field")
         self.start = self.add_weight(shape=shape, name="start", trainable=False)
         self.built = True
 
     def call(self, inputs: Mapping[str, Any], training: bool = False) -> dict[str, Any]:
-        return {"field": ops.convert_to_tensor(self.field)}
+        kept = {} if self.affine is None else {"affine": ops.convert_to_tensor(self.affine)}
+        return {"field": ops.convert_to_tensor(self.field), **kept}
 
 
 class Refinement(RegistrationModel):
@@ -32,15 +38,19 @@ class Refinement(RegistrationModel):
     It is kept for the next pair, because TensorFlow takes seconds to compile a training step.
     """
 
-    def __init__(self, shape: tuple[int, ...], anchor: float, learning_rate: float, **kwargs: Any) -> None:
-        super().__init__(TrainableField(shape), **kwargs)  # type: ignore[arg-type]
+    def __init__(
+        self, shape: tuple[int, ...], affine: bool, anchor: float, learning_rate: float, **kwargs: Any
+    ) -> None:
+        super().__init__(TrainableField(shape, affine), **kwargs)  # type: ignore[arg-type]
         self.anchor = anchor
         self.compile(optimizer=keras.optimizers.Adam(learning_rate))
         self.optimizer.build(self.trainable_variables)
         self._fresh = [ops.convert_to_numpy(variable) for variable in self.optimizer.variables]
 
-    def begin(self, start: np.ndarray) -> None:
+    def begin(self, start: np.ndarray, affine: np.ndarray | None) -> None:
         """Forget the pair before."""
+        if affine is not None:
+            self.network.affine.assign(affine)
         self.network.field.assign(start)
         self.network.start.assign(start)
         for variable, value in zip(self.optimizer.variables, self._fresh, strict=True):
@@ -72,13 +82,16 @@ def refined(
             f"A refinement's losses must be of images and fields, {[*IMAGE_LOSSES, *FIELD_LOSSES]}. Received: {unknown}"
         )
     sizes = batch["fixed"].shape[1:-1]
-    start = ops.convert_to_numpy(model._run_network(batch["moving"], batch["fixed"], sizes, False)["field"])
+    found = model._run_network(batch["moving"], batch["fixed"], sizes, False)
+    start = ops.convert_to_numpy(found["field"])
+    affine = ops.convert_to_numpy(found["affine"]) if "affine" in found else None
     kept: dict[Any, Refinement] = model.__dict__.setdefault("_refinements", {})  # not a part of the model for Keras
     key = (start.shape, tuple(sorted(losses.items())), anchor, learning_rate)
     if key not in kept:
         kept.clear()
         kept[key] = Refinement(
             start.shape,
+            affine is not None,
             anchor,
             learning_rate,
             multiple=model.multiple,
@@ -86,7 +99,7 @@ def refined(
             losses=losses,
         )
     refinement = kept[key]
-    refinement.begin(np.asarray(start, np.float32))
+    refinement.begin(np.asarray(start, np.float32), affine)
     best, limit, since = (np.inf, start), np.inf, 0
     for step in range(steps + 1):
         field = ops.convert_to_numpy(refinement.network.field)

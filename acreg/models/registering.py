@@ -34,8 +34,9 @@ class Registering:
 
         Returns:
             An `acreg.geometry.Transform` on the fixed image's own grid: what the network found on its grid (a
-            displacement, or a velocity where there is one), then the map from its grid in the fixed image to that in
-            the moving one. ``warp_image`` and ``warp_labels`` resample originals once.
+            displacement, or a velocity where there is one; then an affine map, where it finds one), then the map from
+            its grid in the fixed image to that in the moving one. ``warp_image`` and ``warp_labels`` resample originals
+            once.
 
         Raises:
             AcregError: the model has no ``preprocessing``, an image cannot be read or has another rank, or the memory
@@ -137,10 +138,10 @@ class _Pair:
     def transform(self, model: Any, found: Mapping[str, Any]) -> Transform:
         """What a model found on its grid, as a transform of physical space over all of the fixed image's extent."""
         grid = self.grids[0]
-        name = "velocity" if model.integration_steps else "displacement"
+        name = "velocity" if model.integration_steps else "deformation" if "affine" in found else "displacement"
         field = np.asarray(ops.convert_to_numpy(found[name])[0], np.float32)
         part: Displacement | Velocity
-        if name == "displacement":
+        if name != "velocity":
             part = Displacement(*_covering(field, grid, self.fixed))
         else:
             padded = model._padded(grid.shape)
@@ -148,7 +149,12 @@ class _Pair:
             sizes = field.shape[:-1]
             coarse = inner.centred((np.array(padded) - 1) / 2, sizes, tuple(np.multiply(inner.spacing, padded) / sizes))
             part = Velocity(*_covering(field, coarse, self.fixed), model.integration_steps)
-        return Transform(self.fixed, self.moving, (part, Affine.between_extents(*self.grids)))
+        maps: list[Any] = [part]
+        if "affine" in found:
+            indices = np.eye(grid.rank + 1)
+            indices[:-1] = ops.convert_to_numpy(found["affine"])[0]
+            maps.append(Affine(grid.matrix @ indices @ np.linalg.inv(grid.matrix)))
+        return Transform(self.fixed, self.moving, (*maps, Affine.between_extents(*self.grids)))
 
 
 def _covering(field: np.ndarray, grid: Grid, extent: Grid) -> tuple[np.ndarray, Grid]:

@@ -25,7 +25,9 @@ class RegistrationModel(Registering, FineTuning, Preset, keras.Model):
     """Registers a moving image onto a fixed one by a network that predicts a field.
 
     Subclasses make `network`, a model ``{"moving", "fixed"} -> {"field", ...}`` whose field is a displacement, or, with
-    ``integration_steps``, a stationary velocity, on the images' grid or a coarser one over the same extent.
+    ``integration_steps``, a stationary velocity, on the images' grid or a coarser one over the same extent. One that
+    finds an affine map as well adds it in `_run_network`, as ``"affine"``, ``(batch, rank, rank + 1)`` in voxels: the
+    field moves a point of the fixed image first, then the map.
 
     Args:
         network: see above.
@@ -39,6 +41,8 @@ class RegistrationModel(Registering, FineTuning, Preset, keras.Model):
             regularisers); each is then logged as ``weight_<name>``, and ``loss`` is that layer's total, whose value
             depends on the weights: compare models by other numbers.
         num_classes: labels including the background; needed when label losses are used or Dice is to be logged.
+        labels_per_step: a training step compares so many labels, drawn anew, and takes the others for background:
+            memory and time for many labels are those of few. None compares all.
         preprocessing: an `acreg.io.Preprocessing` or its fields, needed by `register` and `save_preset`.
         augmentation: an `acreg.layers.ThinPlateSplineAugmentation` or its arguments: what makes pairs of the single
             images that are given in training; None where pairs are given.
@@ -51,8 +55,9 @@ class RegistrationModel(Registering, FineTuning, Preset, keras.Model):
 
     Returns:
         ``{"warped": (batch, *spatial, channels), "displacement": (batch, *spatial, rank)}`` and, with integration,
-        ``"velocity"`` on the network's own grid; both fields in voxels of their grid. Where pairs were made,
-        ``"pairs"`` has them all, as ``inputs`` would.
+        ``"velocity"`` on the network's own grid; both fields in voxels of their grid. Where there is an affine map,
+        ``"affine"`` and ``"deformation"``, the displacement before it; ``"displacement"`` is that of both. Where pairs
+        were made, ``"pairs"`` has them all, as ``inputs`` would.
 
     Raises:
         ValueError: an unknown loss or weighting, a label loss without ``num_classes``, or single images without an
@@ -68,6 +73,7 @@ class RegistrationModel(Registering, FineTuning, Preset, keras.Model):
         losses: Mapping[str, float] | None = None,
         weighting: str = "fixed",
         num_classes: int | None = None,
+        labels_per_step: int | None = None,
         preprocessing: Preprocessing | Mapping[str, Any] | None = None,
         augmentation: ThinPlateSplineAugmentation | Mapping[str, Any] | None = None,
         **kwargs: Any,
@@ -79,6 +85,9 @@ class RegistrationModel(Registering, FineTuning, Preset, keras.Model):
         self.integration_steps = integration_steps
         self.loss_weights = {name: float(weight) for name, weight in (losses or {}).items()}
         self.num_classes = num_classes
+        self.labels_per_step = labels_per_step
+        self._check_labels_per_step()
+        self._label_draws = keras.random.SeedGenerator(0) if labels_per_step else None
         if isinstance(preprocessing, Mapping):
             preprocessing = Preprocessing(**preprocessing)
         self.preprocessing = preprocessing
@@ -98,16 +107,34 @@ class RegistrationModel(Registering, FineTuning, Preset, keras.Model):
         """Losses on labels that this model knows, by name."""
         return dict(LABEL_LOSSES)
 
+    def known_losses(self) -> list[str]:
+        """The names of all losses that this model knows."""
+        return [*IMAGE_LOSSES, *FIELD_LOSSES, *self.label_losses()]
+
     def _check_losses(self) -> None:
-        labels = self.label_losses()
-        known = [*IMAGE_LOSSES, *FIELD_LOSSES, *labels]
+        labels, known = self.label_losses(), self.known_losses()
+        compare_labels = [name for name in known if any(name.endswith(label) for label in labels)]
         for name, weight in self.loss_weights.items():
             if name not in known:
                 raise ValueError(f"A loss of {type(self).__name__} must be one of {known}. Received: {name!r}")
             if not (np.isfinite(weight) and weight >= 0):
                 raise ValueError(f"The weight of a loss must be finite and not negative. Received: {name}={weight}")
-            if name in labels and weight and not self.num_classes:
+            if name in compare_labels and weight and not self.num_classes:
                 raise ValueError(f"The loss {name!r} compares labels and needs `num_classes`. Received: None")
+
+    def _check_labels_per_step(self) -> None:
+        n, classes = self.labels_per_step, self.num_classes
+        if n is not None and not (classes and 1 <= n < classes):
+            raise ValueError(
+                "`labels_per_step` must be at least 1 and fewer than `num_classes`. "
+                f"Received: labels_per_step={n}, num_classes={classes}"
+            )
+        own = [name for name in self.label_losses() if name not in LABEL_LOSSES and self.loss_weights.get(name)]
+        if n is not None and own:
+            raise ValueError(
+                f"`labels_per_step` is for losses that treat each label alike. Received: {n} in a model with {own}, "
+                "which needs them all"
+            )
 
     def _make_loss_weighting(self, names: list[str]) -> UncertaintyWeighting | None:
         if self.weighting not in WEIGHTINGS:
@@ -138,6 +165,9 @@ class RegistrationModel(Registering, FineTuning, Preset, keras.Model):
             outputs["velocity"] = field
             field = functional.integrate(field, self.integration_steps)
         displacement = self._to_image_grid(field, sizes)
+        if "affine" in outputs:
+            outputs["deformation"] = displacement
+            displacement = functional.affine_displacement(outputs["affine"], sizes, displacement)
         return {"warped": functional.warp(moving, displacement), "displacement": displacement, **outputs, **made}
 
     def _make_pairs(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -178,11 +208,17 @@ class RegistrationModel(Registering, FineTuning, Preset, keras.Model):
                 x = ops.take(x, ops.arange(n) + (p - n) // 2, axis=axis)
         return x
 
-    def loss_terms(self, x: Mapping[str, Any], y_pred: Mapping[str, Any]) -> dict[str, Any]:
-        """Every loss with a weight other than 0, unweighted, mean over the batch; and updates the logged Dice."""
+    def loss_terms(
+        self, x: Mapping[str, Any], y_pred: Mapping[str, Any], num_classes: int | None = None
+    ) -> dict[str, Any]:
+        """Every loss with a weight other than 0, unweighted, mean over the batch; and updates the logged Dice.
+
+        ``num_classes`` are those of the labels in ``x``, where they are not the model's.
+        """
+        num_classes = num_classes or self.num_classes
         terms: dict[str, Any] = {}
         image_losses: dict[str, Any] = IMAGE_LOSSES
-        field = y_pred.get("velocity", y_pred["displacement"])
+        field = y_pred.get("velocity", y_pred.get("deformation", y_pred["displacement"]))
         for name, weight in self.loss_weights.items():
             if weight and name in IMAGE_LOSSES:
                 terms[name] = ops.mean(image_losses[name](x["fixed"], y_pred["warped"]))
@@ -193,24 +229,35 @@ class RegistrationModel(Registering, FineTuning, Preset, keras.Model):
             if wanted:
                 raise ValueError(f"The losses {list(wanted)} need labels. Received: inputs with the keys {sorted(x)}")
             return terms
-        if self.num_classes:
-            fixed, moving = self.one_hot(x["fixed_labels"]), self.one_hot(x["moving_labels"])
-            warped = _warp_one_hot(moving, y_pred["displacement"])
+        if num_classes:
+            fixed, moving = (self.one_hot(x[key], num_classes) for key in ("fixed_labels", "moving_labels"))
+            warped = warp_one_hot(moving, y_pred["displacement"])
             for name, function in wanted.items():
                 terms[name] = ops.mean(function(fixed, warped))
-            dice = hard_dice(x["fixed_labels"][..., 0], ops.argmax(warped, axis=-1), self.num_classes)
+            dice = hard_dice(x["fixed_labels"][..., 0], ops.argmax(warped, axis=-1), num_classes)
             self.trackers["dice"].update_state(dice)
         return terms
 
-    def one_hot(self, labels: Any) -> Any:
+    def one_hot(self, labels: Any, num_classes: int | None = None) -> Any:
         """Integer labels ``(batch, *spatial, 1)`` as float32 ``(batch, *spatial, num_classes)``."""
-        return ops.one_hot(labels[..., 0], self.num_classes, dtype="float32")
+        return ops.one_hot(labels[..., 0], num_classes or self.num_classes, dtype="float32")
+
+    def _some_labels(self, x: Mapping[str, Any]) -> dict[str, Any]:
+        """Labels of some of the classes, drawn at random and numbered from 1; the others are background."""
+        classes, wanted = self.num_classes or 0, self.labels_per_step or 0
+        order = keras.random.shuffle(ops.arange(1, classes, dtype="int32"), seed=self._label_draws)
+        new = ops.where(ops.arange(classes - 1) < wanted, ops.arange(1, classes), 0)
+        table = ops.scatter(order[:, None], ops.cast(new, "int32"), (classes,))
+        return {**x, **{name: ops.take(table, x[name], axis=0) for name in ("moving_labels", "fixed_labels")}}
 
     def compute_loss(
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
     ) -> Any:
         """The weighted sum of the losses; each is logged by name, with Dice and the percentage of folded voxels."""
-        terms = self.loss_terms(y_pred.get("pairs", x), y_pred)
+        x, num_classes = y_pred.get("pairs", x), None
+        if training and self.labels_per_step and "moving_labels" in x:
+            x, num_classes = self._some_labels(x), self.labels_per_step + 1
+        terms = self.loss_terms(x, y_pred, num_classes)
         for name, value in terms.items():
             self.trackers[name].update_state(value)
         determinant = functional.jacobian_determinant(y_pred["displacement"])
@@ -228,12 +275,13 @@ class RegistrationModel(Registering, FineTuning, Preset, keras.Model):
             "losses": dict(self.loss_weights),
             "weighting": self.weighting,
             "num_classes": self.num_classes,
+            **({} if self.labels_per_step is None else {"labels_per_step": self.labels_per_step}),
             "preprocessing": None if self.preprocessing is None else self.preprocessing.model_dump(mode="json"),
             **({} if self.augmentation is None else {"augmentation": self.augmentation.get_config()}),
         }
 
 
-def _warp_one_hot(labels: Any, displacement: Any) -> Any:
+def warp_one_hot(labels: Any, displacement: Any) -> Any:
     """Warps one-hot labels linearly; outside the moving image is background, as `Transform.warp_labels` has it."""
     foreground = functional.warp(labels[..., 1:], displacement, border="constant")
     return ops.concatenate([1.0 - ops.sum(foreground, axis=-1, keepdims=True), foreground], axis=-1)

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from acreg.io import Preprocessing
-from acreg.models import DDMR, ACRegNet, LabelAutoencoder, RegNet
+from acreg.models import DDMR, ACRegNet, AffineDeformableNet, LabelAutoencoder, RegNet
 
 CLASSES = 3
 Batch = dict[str, NDArray]
@@ -54,6 +54,7 @@ ALL_LOSSES = {
 UNET: dict[str, Any] = {"network": "unet", "filters": (4, 8)}
 PYRAMID: dict[str, Any] = {"network": "pyramid", "filters": (8, 8)}
 VOXELMORPH: dict[str, Any] = {"encoder": (4, 8), "decoder": (8, 6), "head": (4, 3)}
+JOINT: dict[str, Any] = {"filters": (4, 8), "decoder": (8, 4)}
 MAKERS: dict[str, Callable[..., Any]] = {
     "unet": lambda **k: RegNet(**UNET, **k),
     "unet-head-batch-norm": lambda **k: RegNet(**UNET, head_batch_norm=True, **k),
@@ -76,6 +77,16 @@ MAKERS: dict[str, Callable[..., Any]] = {
     "ddmr-3d": lambda **k: DDMR(**VOXELMORPH, **k),
     "ddmr-velocity": lambda **k: DDMR(rank=2, **VOXELMORPH, integration_steps=5, **k),
     "ddmr-downsized": lambda **k: DDMR(rank=2, **VOXELMORPH, integration_steps=2, downsize=2, **k),
+    "affine-deformable": lambda **k: AffineDeformableNet(
+        rank=2, **JOINT, num_classes=CLASSES, losses={"affine_squared_ncc": 1, "local_ncc": 1, "soft_dice": 1}, **k
+    ),
+    "affine-deformable-3d-velocity": lambda **k: AffineDeformableNet(
+        **{**JOINT, "decoder": (8,)}, affine="rigid", affine_passes=2, integration_steps=4, **k
+    ),
+    "affine-only-batch-norm": lambda **k: AffineDeformableNet(
+        rank=2, **JOINT, affine="similarity", deformable=False, norm="batch", losses={"affine_ncc": 1}, **k
+    ),
+    "deformable-only": lambda **k: AffineDeformableNet(rank=2, **JOINT, affine=None, **k),
     "autoencoder": lambda **k: LabelAutoencoder((16, 24), num_classes=CLASSES, code_size=6, **k),
     "autoencoder-3d": lambda **k: LabelAutoencoder((8, 16, 8), num_classes=CLASSES, code_size=6, noise="border", **k),
 }

@@ -1,0 +1,111 @@
+"""The network that registers without pre-alignment: one encoder for an affine and for a deformable part."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import keras
+from keras import layers
+
+from acreg.layers import AffineToDisplacement, SpatialTransformer
+from acreg.models.blocks import RepeatVoxels, convolution, dilated_block, normalisation, residual_block
+
+SLOPE = 0.2
+
+
+def affine_deformable(
+    rank: int,
+    channels: int,
+    filters: Sequence[int],
+    decoder: Sequence[int],
+    affine: str | None,
+    affine_passes: int,
+    deformable: bool,
+    norm: str,
+) -> keras.Model:
+    """From a pair to the parameters of an affine map and the field that precedes it.
+
+    The moving and the fixed image, stacked, pass the encoder; its last level, averaged over the grid, becomes the
+    parameters by a linear layer that starts at 0. The moving image is warped by that map and passes the same encoder
+    again, beside the fixed one, from whose levels the decoder makes the field.
+
+    Args:
+        rank: 2 or 3.
+        channels: of one image.
+        filters: of each level of the encoder, finest first; each level after the first halves the grid.
+        decoder: filters of each level on the way back, coarsest first, that of the dilated block among them. As many
+            as ``filters`` end at the images' grid, one less at half of it.
+        affine: a kind of `AffineToDisplacement`; None for the deformable part alone.
+        affine_passes: how often the affine part looks: from the second time on at the image warped so far, with the
+            same weights, and adds to the parameters.
+        deformable: False for the affine part alone; the field is then 0.
+        norm: "group" or "batch".
+
+    Returns:
+        A functional model ``{"moving", "fixed"} -> {"field"}`` and, with an affine part, ``"parameters"``, ``(batch,
+        count)``; each image ``(batch, *spatial, channels)`` with sizes divisible by ``2 ** (len(filters) - 1)``.
+
+    Source: the joint affine and deformable network, section 2.A; what it leaves open is in `AffineDeformableNet`.
+    """
+    shape = (None,) * rank + (channels,)
+    encoder = _encoder(rank, channels, filters, norm)
+
+    # The functional graph
+    moving, fixed = keras.Input(shape, name="moving"), keras.Input(shape, name="fixed")
+    outputs, aligned = {}, moving
+    if affine is not None:
+        count = AffineToDisplacement.count(affine, rank)
+        linear = layers.Dense(
+            count, kernel_initializer="zeros", bias_initializer="zeros", dtype="float32", name="affine_parameters"
+        )
+        pool = layers.GlobalAveragePooling2D if rank == 2 else layers.GlobalAveragePooling3D
+        warp, to_displacement = SpatialTransformer(name="affine_warp"), AffineToDisplacement(affine, name="affine_map")
+        parameters = None
+        for number in range(affine_passes):
+            levels = encoder(layers.Concatenate(name=f"affine_pair{number + 1}")([aligned, fixed]))
+            step = linear(pool(dtype="float32", name=f"affine_pool{number + 1}")(levels[-1]))
+            parameters = step if parameters is None else layers.Add(name=f"affine_sum{number + 1}")([parameters, step])
+            aligned = warp(moving, to_displacement(parameters, moving))
+        outputs["parameters"] = parameters
+    if deformable:
+        levels = encoder(layers.Concatenate(name="pair")([aligned, fixed]))
+        x = dilated_block(levels[-1], decoder[0], (1, 2, 4, 8), norm, "dilated")
+        for level, n in zip(range(len(filters) - 1, 0, -1), decoder[1:]):
+            x = RepeatVoxels(name=f"decoder{level}_upsample")(x)
+            x = layers.Concatenate(name=f"decoder{level}_skip")([x, levels[level - 1]])
+            x = residual_block(x, n, SLOPE, norm, f"decoder{level}")
+        small = keras.initializers.RandomNormal(stddev=1e-5)
+        x = convolution(rank, rank, kernel_initializer=small, name="head_field")(x)
+    else:
+        x = NoField(name="head_none")(fixed)
+    outputs["field"] = layers.Activation("linear", dtype="float32", name="field")(x)
+    return keras.Model({"moving": moving, "fixed": fixed}, outputs, name="affine_deformable")
+
+
+@keras.saving.register_keras_serializable("acreg")
+class NoField(keras.layers.Layer):
+    """A field of zeros on the grid of an image ``(batch, *spatial, channels)``."""
+
+    def __init__(self, **kwargs: object) -> None:
+        super().__init__(autocast=False, **kwargs)
+
+    def call(self, image: keras.KerasTensor) -> keras.KerasTensor:
+        rank = len(image.shape) - 2
+        return keras.ops.zeros((*keras.ops.shape(image)[:-1], rank), "float32")
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        return (*input_shape[:-1], len(input_shape) - 2)
+
+
+def _encoder(rank: int, channels: int, filters: Sequence[int], norm: str) -> keras.Model:
+    """A stacked pair to its features at each level, finest first."""
+    x = pair = keras.Input((None,) * rank + (2 * channels,))
+    levels = []
+    for level, n in enumerate(filters, start=1):
+        if level > 1:
+            x = convolution(rank, n, strides=2, name=f"encoder{level}_down")(x)
+        x = convolution(rank, n, name=f"encoder{level}")(x)
+        x = layers.LeakyReLU(SLOPE, name=f"encoder{level}_relu")(x)
+        x = normalisation(norm, n, name=f"encoder{level}_norm")(x)
+        levels.append(x)
+    return keras.Model(pair, levels, name="encoder")

@@ -1,0 +1,171 @@
+"""The joint affine and deformable network: no pre-alignment, one forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from acreg.layers import AffineToDisplacement, functional
+from acreg.losses import IMAGE_LOSSES
+from acreg.models.affine_deformable import affine_deformable
+from acreg.models.blocks import precision
+from acreg.models.registration_model import RegistrationModel, warp_one_hot
+
+AFFINE = "affine_"
+
+
+@keras.saving.register_keras_serializable("acreg")
+class AffineDeformableNet(RegistrationModel):
+    """Finds an affine map and the deformation that precedes it, with one encoder for both.
+
+    A loss of images or labels whose name begins with ``affine_`` compares what the affine part alone gives, such as
+    ``affine_squared_ncc``; the others compare what both give. Field losses act on the deformation (or its velocity),
+    not on the affine map, in voxels of its own grid.
+
+    Args:
+        rank: 2 or 3.
+        channels: of one image.
+        filters: of each level of the encoder, finest first; each level after the first halves the grid.
+        decoder: filters from the coarsest level on, that of the dilated block among them: as many as ``filters`` to
+            end at the images' grid, one less to end at half of it, which costs a fraction.
+        affine: ``"affine"``, ``"similarity"`` or ``"rigid"``, see `acreg.layers.AffineToDisplacement`; None for the
+            deformable part alone.
+        affine_passes: how often the affine part looks at the pair; from the second time on it sees the image as
+            aligned so far. The paper's is 1.
+        deformable: False for the affine part alone.
+        norm: ``"group"``, for batches of one pair, or ``"batch"``, the paper's.
+        integration_steps, losses, num_classes, preprocessing, weighting: see `RegistrationModel`. The default losses
+            are ``{"affine_squared_ncc": 1, "local_ncc": 1, "diffusion": 1}``, with ``"soft_dice": 1`` where there is
+            ``num_classes``. (The paper's weight of 1000 for the diffusion is plausible in coordinates from -1 to 1; in
+            voxels of its 192-voxel grid that is 0.11.)
+
+    Call arguments and result: see `RegistrationModel`; with an affine part there are ``"affine"`` and
+    ``"deformation"``.
+
+    Raises:
+        ValueError: another rank, kind or norm, filters and decoder that do not fit, neither part, or an unknown loss.
+
+    Source: the paper of the joint affine and deformable network, section 2. Where it is silent: the strided
+    convolutions have the filters of the level that they begin; residual modules have two convolutions; 8 groups; slope
+    0.2; the linear layer starts at 0, so that a new network is the identity up to the deformation's random start.
+
+    Example:
+
+    >>> model = acreg.models.AffineDeformableNet(rank=3, num_classes=32, integration_steps=6)
+    >>> model.compile(optimizer=keras.optimizers.Adam(1e-4))
+    >>> model.fit(acreg.data.tf_pairs(sampler), steps_per_epoch=100)
+    """
+
+    DEFAULT_LOSSES: Mapping[str, float] = {"affine_squared_ncc": 1.0, "local_ncc": 1.0, "diffusion": 1.0}
+
+    def __init__(
+        self,
+        rank: int = 3,
+        channels: int = 1,
+        filters: Sequence[int] = (16, 32, 32, 32),
+        decoder: Sequence[int] = (32, 32, 32, 16),
+        affine: str | None = "affine",
+        affine_passes: int = 1,
+        deformable: bool = True,
+        norm: str = "group",
+        integration_steps: int = 0,
+        losses: Mapping[str, float] | None = None,
+        num_classes: int | None = None,
+        preprocessing: Any = None,
+        weighting: str = "fixed",
+        **kwargs: Any,
+    ) -> None:
+        filters, decoder = tuple(filters), tuple(decoder)
+        if rank not in (2, 3):
+            raise ValueError(f"`rank` must be 2 or 3. Received: rank={rank}")
+        if len(filters) < 2 or len(decoder) not in (len(filters) - 1, len(filters)):
+            raise ValueError(
+                "`filters` must have at least two levels, and `decoder` as many or one less. "
+                f"Received: filters={filters}, decoder={decoder}"
+            )
+        if norm not in ("group", "batch"):
+            raise ValueError(f"`norm` must be 'group' or 'batch'. Received: norm={norm!r}")
+        if affine_passes < 1 or (affine is None and affine_passes > 1):
+            raise ValueError(
+                "`affine_passes` must be at least 1, and needs an affine part. "
+                f"Received: affine_passes={affine_passes}, affine={affine!r}"
+            )
+        if affine is None and not deformable:
+            raise ValueError("One part at least must be there. Received: affine=None, deformable=False")
+        self._map = None if affine is None else AffineToDisplacement(affine)
+        if losses is None:
+            losses = {n: w for n, w in self.DEFAULT_LOSSES.items() if affine is not None or not n.startswith(AFFINE)}
+            losses |= {"soft_dice": 1.0} if num_classes else {}
+        with precision(kwargs.get("dtype")):
+            network = affine_deformable(rank, channels, filters, decoder, affine, affine_passes, deformable, norm)
+        super().__init__(
+            network,
+            multiple=2 ** (len(filters) - 1),
+            integration_steps=integration_steps,
+            losses=losses,
+            num_classes=num_classes,
+            preprocessing=preprocessing,
+            weighting=weighting,
+            **kwargs,
+        )
+        self.rank = rank
+        self.channels = channels
+        self.filters = filters
+        self.decoder = decoder
+        self.affine = affine
+        self.affine_passes = affine_passes
+        self.deformable = deformable
+        self.norm = norm
+
+    def known_losses(self) -> list[str]:
+        known = super().known_losses()
+        if self._map is None:
+            return known
+        return [*known, *(AFFINE + name for name in (*IMAGE_LOSSES, *self.label_losses()))]
+
+    def _run_network(self, moving: Any, fixed: Any, sizes: tuple[Any, ...], training: bool) -> dict[str, Any]:
+        outputs = super()._run_network(moving, fixed, sizes, training)
+        if self._map is not None:
+            padded = self._padded(sizes)
+            matrix = self._map.matrix(outputs.pop("parameters"), padded)
+            # A voxel of the images is so many voxels further on in the padded ones.
+            before = ops.stack([ops.cast((p - n) // 2, "float32") for n, p in zip(sizes, padded, strict=True)])
+            moved = ops.squeeze(ops.matmul(matrix[..., :-1], before[:, None]), -1) - before
+            outputs["affine"] = ops.concatenate([matrix[..., :-1], matrix[..., -1:] + moved[..., None]], axis=-1)
+        return outputs
+
+    def loss_terms(
+        self, x: Mapping[str, Any], y_pred: Mapping[str, Any], num_classes: int | None = None
+    ) -> dict[str, Any]:
+        terms = super().loss_terms(x, y_pred, num_classes)
+        wanted = [name for name, weight in self.loss_weights.items() if weight and name.startswith(AFFINE)]
+        if not wanted:
+            return terms
+        displacement = functional.affine_displacement(y_pred["affine"], functional.spatial_shape(x["fixed"]))
+        warped = functional.warp(x["moving"], displacement)
+        labels: dict[str, Any] = self.label_losses()
+        images: dict[str, Any] = IMAGE_LOSSES
+        for name in wanted:
+            plain = name.removeprefix(AFFINE)
+            if plain in images:
+                terms[name] = ops.mean(images[plain](x["fixed"], warped))
+                continue
+            fixed, moving = (self.one_hot(x[key], num_classes) for key in ("fixed_labels", "moving_labels"))
+            terms[name] = ops.mean(labels[plain](fixed, warp_one_hot(moving, displacement)))
+        return terms
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "rank": self.rank,
+            "channels": self.channels,
+            "filters": self.filters,
+            "decoder": self.decoder,
+            "affine": self.affine,
+            "affine_passes": self.affine_passes,
+            "deformable": self.deformable,
+            "norm": self.norm,
+        }
