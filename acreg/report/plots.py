@@ -106,11 +106,10 @@ def _forest(axes: Any, rows: Sequence[Comparison], colours: dict[str, str], them
         axes.plot(value, at, "o", markersize=5, markerfacecolor=ground, markeredgecolor=line, zorder=3)
     if tukey:
         axes.set_xlabel("difference of means, 95% interval", color=INK[theme], fontsize=8)
-        limit = 1.05 * max((abs(x) for row in rows for x in (row.low, row.high) if np.isfinite(x)), default=1.0)
+        axes.locator_params(axis="x", nbins=5)
     else:
         axes.set_xlabel(f"effect {EFFECT_SYMBOLS[rows[0].test]}", color=INK[theme], fontsize=8)
-        limit = 1.08
-    axes.set_xlim(-limit, limit)
+        axes.set_xlim(-1.08, 1.08)
 
 
 def _legend(figure: Any, results: Sequence[MethodResult], theme: Theme) -> None:
