@@ -27,6 +27,7 @@ _HOME = {
     "label_batches": "pipeline",
     "make_dataset": "phantoms",
     "phantom_pair": "phantoms",
+    "synthesize": "synthesis",
     "tf_pairs": "pipeline",
 }
 

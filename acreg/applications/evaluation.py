@@ -7,7 +7,7 @@ import hashlib
 import heapq
 import platform
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
@@ -16,19 +16,19 @@ from typing import Any
 import numpy as np
 
 import acreg
-from acreg.applications.registration import RESULT_NAMES, SAVED, Method, Unregistered, register_pair, save_registration
+from acreg.applications.registration import RESULT_NAMES, SAVED, Method, Unregistered, save_registration
+from acreg.applications.scoring import score_pair
 from acreg.data.manifest import Dataset
+from acreg.data.pair_files import Pair, read_pairs, write_pairs
 from acreg.data.pairs import fixed_pairs
 from acreg.errors import AcregError, UsageError
-from acreg.geometry import Transform
-from acreg.io import Image, atomic_path
-from acreg.metrics import centroids, label_metrics, normalized_cross_correlation, structural_similarity
-from acreg.report.results import MethodResult, PairScores, pair_folder, safe_name, write_method
+from acreg.io import Image
+from acreg.io.transforms import read_transform
+from acreg.report.results import MethodResult, pair_folder, safe_name, write_method
 
 KEPT_WORST = 6
 """The displacements of so many worst pairs are always saved: the report draws them."""
 
-Pair = tuple[str, str]
 Progress = Callable[[str, int, int], None]
 
 
@@ -36,13 +36,13 @@ def choose_pairs(request: str, subjects: Sequence[str], seed: int) -> list[Pair]
     """The pairs (fixed, moving) that `request` asks for.
 
     Args:
-        request: a number; `N`, `2N` and so on, times the number of subjects; or a CSV file with columns fixed,moving.
+        request: a number; `N`, `2N` and so on, times the number of subjects; or a file (see `acreg.data.pair_files`).
         subjects: names in the split.
         seed: of the draw.
 
     Raises:
         UsageError: the request is none of these, or asks for more pairs than there are.
-        AcregError: the file lacks a column, names an unknown subject, or has no or equal pairs.
+        AcregError: as `read_pairs`.
     """
     times = re.fullmatch(r"(\d*)N", request)
     if request.isdigit() or times:
@@ -60,33 +60,18 @@ def choose_pairs(request: str, subjects: Sequence[str], seed: int) -> list[Pair]
             "Pairs are a number, a multiple of the number of subjects such as 2N, or a CSV file with columns "
             f"fixed,moving. Received: {request!r}, which is no number and no file. Correct --pairs."
         )
-    return _read_pairs(path, subjects)
+    return list(read_pairs(path, subjects))
 
 
-def _read_pairs(path: Path, subjects: Sequence[str]) -> list[Pair]:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            rows = list(csv.DictReader(stream, skipinitialspace=True))
-        pairs = [(row["fixed"].strip(), row["moving"].strip()) for row in rows]
-    except (KeyError, AttributeError, UnicodeDecodeError, csv.Error) as error:
-        raise AcregError(
-            "A file of pairs is a CSV with the columns fixed and moving, filled on every line. "
-            f"Received: {path} ({error!r}). Correct the file."
-        ) from error
-    known = set(subjects)
-    unknown = sorted({name for pair in pairs for name in pair} - known)
-    repeated = sorted({pair for pair in pairs if pairs.count(pair) > 1})
-    if unknown or repeated or not pairs:
-        found = "no pairs"
-        if unknown:
-            found = f"{len(unknown)} subjects that the split lacks, such as {', '.join(unknown[:3])}"
-        elif repeated:
-            found = f"the pair {repeated[0][0]},{repeated[0][1]} more than once"
-        raise AcregError(
-            f"A file of pairs names subjects of the split, each pair once. Received: {path} with {found}. "
-            "Correct the file, or choose the --split that its subjects are in."
-        )
-    return pairs
+def true_transforms(request: str, subjects: Sequence[str]) -> dict[Pair, Path]:
+    """The files of the true transforms of the pairs that `request` asks for; none where it is no file or names none.
+
+    Raises:
+        AcregError: as `choose_pairs`.
+    """
+    if re.fullmatch(r"\d+|\d*N", request):
+        return {}
+    return {pair: file for pair, file in read_pairs(request, subjects).items() if file is not None}
 
 
 class _Subjects:
@@ -117,6 +102,7 @@ def evaluate(
     pairs: Sequence[Pair],
     out: Path,
     *,
+    truths: Mapping[Pair, Path] | None = None,
     save: Collection[str] = (),
     settings: dict[str, Any] | None = None,
     overwrite: bool = False,
@@ -134,6 +120,7 @@ def evaluate(
         split: for the record.
         pairs: (fixed, moving) subject names, the same for every method.
         out: folder; a folder with results on other pairs is refused.
+        truths: files of the true transforms from fixed to moving, of the pairs where it is known; see `score_pair`.
         save: any of `SAVED` (see `save_registration`): written to `out/<method>/<fixed>__<moving>/`.
         settings: recorded in `summary.json` under "settings" (the seed, the request for pairs).
         overwrite: replace results that are there.
@@ -141,7 +128,7 @@ def evaluate(
 
     Raises:
         UsageError: unknown `save`, names that do not differ.
-        AcregError: results are there already, data cannot be read.
+        AcregError: results are there already, data or a true transform cannot be read.
     """
     unknown = sorted(set(save) - set(SAVED))
     if unknown:
@@ -156,8 +143,8 @@ def evaluate(
             f"An evaluation needs labels besides the background. Received: {dataset.name} with {dataset.label_values}. "
             "Give the dataset labels (the column labels of its manifest)."
         )
-    subjects = _Subjects(dataset)
-    _write_pairs(out / "pairs_used.csv", pairs)
+    subjects, truths = _Subjects(dataset), truths or {}
+    write_pairs(out / "pairs_used.csv", {pair: truths.get(pair) for pair in pairs})
     results: list[MethodResult] = []
     for method, folder in zip(methods, folders):
         _clear(folder)
@@ -167,7 +154,13 @@ def evaluate(
         for done, (fixed, moving) in enumerate(pairs):
             if progress:
                 progress(method.name, len(results) * len(pairs) + done, len(methods) * len(pairs))
-            scores, registration = _score(method, subjects, fixed, moving, dataset)
+            truth = None
+            if (fixed, moving) in truths:
+                grids = subjects[fixed][0].grid, subjects[moving][0].grid
+                truth = read_transform(truths[fixed, moving], *grids)
+            scores, registration = score_pair(
+                method, (fixed, moving), subjects[fixed], subjects[moving], dataset.label_values, truth
+            )
             result.pairs.append(scores)
             if registration is None:
                 continue
@@ -198,41 +191,6 @@ def evaluate(
     if progress:
         progress("", len(methods) * len(pairs), len(methods) * len(pairs))
     return results
-
-
-def _score(method: Method, subjects: _Subjects, fixed: str, moving: str, dataset: Dataset) -> tuple[PairScores, Any]:
-    (fixed_image, fixed_labels), (moving_image, moving_labels) = subjects[fixed], subjects[moving]
-    scores = PairScores(fixed, moving)
-    try:
-        registration = register_pair(method, fixed_image, moving_image, moving_labels)
-        scores.folded_percent, scores.sd_log_j = (
-            registration.transform.folding()[key] for key in ("folded_percent", "sd_log_j")
-        )
-        scores.ncc = normalized_cross_correlation(fixed_image.array, registration.warped.array)
-        scores.ssim = structural_similarity(fixed_image.array, registration.warped.array)
-    except Exception as error:  # whatever a method raises is its failure on this pair, not the evaluation's
-        scores.failure = " ".join(f"{type(error).__name__}: {error}".split())[:500]
-        return scores, None
-    scores.seconds = registration.seconds
-    if registration.warped_labels is not None:
-        scores.labels = label_metrics(
-            registration.warped_labels.array, fixed_labels.array, dataset.label_values, fixed_labels.grid.spacing
-        )
-        for label, distance in _centroid_errors(
-            registration.transform, fixed_labels, moving_labels, scores.labels
-        ).items():
-            scores.labels[label]["tre"] = distance
-    return scores, registration
-
-
-def _centroid_errors(transform: Transform, fixed: Image, moving: Image, labels: Collection[int]) -> dict[int, float]:
-    """Distance in the moving image, in its unit, between where a fixed label's centroid goes and the moving label's."""
-    values = list(labels)
-    mine, theirs = (image.grid.to_world(centroids(image.array, values)) for image in (fixed, moving))
-    found = np.full(mine.shape, np.nan)
-    present = np.isfinite(mine).all(axis=1)
-    found[present] = transform.warp_points(mine[present], to="moving")
-    return dict(zip(values, np.linalg.norm(found - theirs, axis=1).tolist(), strict=True))
 
 
 def _warm_up(method: Method, subjects: _Subjects, pair: Pair) -> None:
@@ -273,11 +231,6 @@ def _clear(folder: Path) -> None:
     for name in RESULT_NAMES:
         for path in folder.glob(f"*__*/{name}"):
             path.unlink()
-
-
-def _write_pairs(path: Path, pairs: Sequence[Pair]) -> None:
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
-        csv.writer(stream).writerows([("fixed", "moving"), *pairs])
 
 
 def _digest(pairs: Sequence[Pair]) -> str:

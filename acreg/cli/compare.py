@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -29,8 +30,8 @@ def compare(
     """Compare evaluated methods: table, tests and an HTML report.
 
     Prints the mean (SD) of each metric and the corrected p (and the effect) of all differences; writes table.md,
-    table.csv, statistics.csv and report.html, a single file that needs nothing else. All methods must have seen the
-    same pairs.
+    table.csv, statistics.csv and report.html, a single file with plots that needs nothing else. All methods must have
+    seen the same pairs.
     The report shows images of the dataset: mind its licence before passing it on.
 
     \b
@@ -72,7 +73,10 @@ def compare(
         couples = list(dict.fromkeys((c.first, c.second) for c in comparisons))
         title, meaning = DESCRIPTIONS[test]
         metrics = list(dict.fromkeys(c.metric for c in comparisons))
-        found = {(c.first, c.second, c.metric): f"{format_p(c.p_corrected)} ({c.effect:+.2f})" for c in comparisons}
+        found = {
+            (c.first, c.second, c.metric): f"{format_p(c.p_corrected)} ({c.effect:+.2f})" if math.isfinite(c.p) else "–"
+            for c in comparisons
+        }
         out()
         table(
             f"{title}, {meaning.format(n=len(couples))}",

@@ -1,4 +1,4 @@
-"""``acreg data``: prepare a dataset, check one."""
+"""``acreg data``: prepare a dataset, check one, make pairs from one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from acreg.errors import UsageError
 if TYPE_CHECKING:
     from acreg.data.manifest import Dataset
 
-app = typer.Typer(no_args_is_help=True, help="Prepare and check datasets.")
+app = typer.Typer(no_args_is_help=True, help="Prepare and check datasets, make pairs.")
 
 
 @contextmanager
@@ -203,3 +203,54 @@ def check(
         out(f"{result.errors} errors, {warnings} warnings." if result.findings else "Nothing is wrong.")
     if result.errors:
         raise typer.Exit(1)
+
+
+@app.command("synthesize")
+def synthesize(
+    dataset: Annotated[str, typer.Argument(help="Prepared folder, manifest CSV, or name under ACREG_DATA.")],
+    out_folder: Annotated[Path, typer.Option("--out", help="Folder to write.", show_default=False)],
+    split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
+    count: Annotated[int | None, typer.Option(help="Pairs in all; one a subject if left out.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the random displacements and intensities.")] = 0,
+    max_rotation: Annotated[float, typer.Option(help="Degrees about each axis.")] = 10.0,
+    max_translation: Annotated[float, typer.Option(help="Length of the shift, mm.")] = 30.0,
+    max_deformation: Annotated[float, typer.Option(help="Length at the control points, mm.")] = 6.0,
+    control_points: Annotated[int, typer.Option(help="Along each axis, 3 to 12.")] = 8,
+    gamma: Annotated[float, typer.Option(help="Intensities to the power 2^g, g from -GAMMA to GAMMA.")] = 1.0,
+    brightness: Annotated[float, typer.Option(help="Change of brightness, share of the range.")] = 0.2,
+) -> None:
+    """Make pairs of known displacement from single images.
+
+    Warps images of a split by random rotations, shifts and thin-plate splines, and writes the pairs as a dataset with
+    the true displacements and a pairs.csv, which `acreg evaluate` then uses. An interrupted command is continued by the
+    same command.
+
+    \b
+    Example:
+      acreg data synthesize datasets/brains --out datasets/brain_pairs --count 100
+      acreg evaluate --data datasets/brain_pairs --model runs/brains/preset --out results/brain_pairs
+    """
+    from acreg.data import synthesis
+    from acreg.data.manifest import Dataset, dataset_folder
+
+    limits = {
+        "max_rotation": max_rotation,
+        "max_translation": max_translation,
+        "max_deformation": max_deformation,
+        "control_points": control_points,
+        "gamma": gamma,
+        "brightness": brightness,
+    }
+    source = Dataset.load(dataset_folder(dataset))
+    with _bar(f"Making pairs from {source.name}") as update:
+        made = synthesis.synthesize(source, out_folder, split, count, seed, limits, progress=update)
+    pairs = len(made.records) // 2
+    out(f"{made.name}: {pairs} pairs ({split}) in {made.folder}")
+    doubtful: dict[str, str] = made.preparation.get("doubtful", {})
+    if doubtful:
+        name, what = next(iter(doubtful.items()))
+        note(
+            f"{len(doubtful)} of the {pairs} pairs are doubtful, such as {name}, which {what}. Lower --max-translation "
+            "where labels are lost; lower --max-deformation or --control-points where the displacement folds."
+        )
+    note(f"Next: acreg evaluate --data {made.folder} --model PRESET --out DIR")

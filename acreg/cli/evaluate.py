@@ -28,8 +28,13 @@ def evaluate(
     ] = None,
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
     pairs: Annotated[
-        str, typer.Option(help="2N (twice the number of subjects), a number, or a CSV file with columns fixed,moving.")
-    ] = "2N",
+        str | None,
+        typer.Option(
+            help="2N (twice the number of subjects), a number, or a CSV file with columns fixed,moving and perhaps "
+            "transform. If left out: the dataset's own pairs.csv, else 2N.",
+            show_default=False,
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the draw of pairs.")] = 0,
     refine: Annotated[
         int, typer.Option(min=0, help="Steps of refinement for each pair, at most; 0 is none.", metavar="STEPS")
@@ -45,8 +50,9 @@ def evaluate(
     """Score presets on pairs of a labelled dataset.
 
     Registers the same pairs with every model and measures Dice, Hausdorff distances (also the 95th percentile) and
-    mean surface distance of each label on the images' own grid, folding of the field, and time. Writes pairs.csv and
-    summary.json per model.
+    mean surface distance of each label on the images' own grid, folding of the field, and time. Where the pairs have
+    true transforms, as those of `acreg data synthesize`, also the distance to where these send the labels' voxels.
+    Writes pairs.csv and summary.json per model.
 
     \b
     Example:
@@ -56,6 +62,7 @@ def evaluate(
     from acreg.applications import evaluation
     from acreg.applications.registration import Method, PresetMethod, Unregistered
     from acreg.data.manifest import Dataset, dataset_folder
+    from acreg.data.pair_files import PAIRS_NAME
     from acreg.report.tables import order_methods, summary_table
 
     dataset = Dataset.load(dataset_folder(data))
@@ -65,7 +72,11 @@ def evaluate(
             f"The split that is evaluated needs subjects. Received: --split {split} of {dataset.name}, which has none. "
             "Choose another split."
         )
-    chosen = evaluation.choose_pairs(pairs, [record.subject for record in records], seed)
+    own = dataset.folder / PAIRS_NAME
+    which = pairs or (str(own) if own.is_file() else "2N")
+    subjects = [record.subject for record in records]
+    chosen = evaluation.choose_pairs(which, subjects, seed)
+    truths = evaluation.true_transforms(which, subjects)
     methods: list[Method] = []
     for request in dict.fromkeys(model or []):
         name, found, preset = request.partition("=")
@@ -79,7 +90,12 @@ def evaluate(
     if not methods:
         raise UsageError("Something must be evaluated. Received: no --model. Give --model PRESET.")
     wanted = [word.strip() for word in save.split(",") if word.strip()]
-    note(f"{len(chosen)} pairs of {dataset.name} ({split}, {len(records)} subjects), {len(methods)} methods")
+    source = f" of {own}" if which == str(own) else ""
+    known = f", {len(truths)} with a true transform" if truths else ""
+    note(
+        f"{len(chosen)} pairs{source} of {dataset.name} ({split}, {len(records)} subjects){known}, "
+        f"{len(methods)} methods"
+    )
     with progress("Evaluating", total=len(methods) * len(chosen)) as advance:
         drawn = 0
 
@@ -94,8 +110,9 @@ def evaluate(
             split,
             chosen,
             folder,
+            truths=truths,
             save=wanted,
-            settings={"pairs": pairs, "seed": seed, "refine": refine},
+            settings={"pairs": which, "seed": seed, "refine": refine},
             overwrite=overwrite,
             progress=show,
         )

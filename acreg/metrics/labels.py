@@ -12,8 +12,9 @@ from acreg.errors import AcregError
 
 MAP_METRICS = ("dsc", "hd", "hd95", "assd")
 """Dice similarity coefficient, Hausdorff distance, its 95th percentile, average symmetric surface distance."""
-LABEL_METRICS = (*MAP_METRICS, "tre")
-"""The same, and the target registration error of the label's centroid, which needs the transform."""
+LABEL_METRICS = (*MAP_METRICS, "tre", "tre_true")
+"""The same, and the target registration error: of the label's centroid, which needs the transform, and of its voxels,
+which needs the true transform, too, and is there only where that is known."""
 
 
 Box = tuple[slice, ...]
@@ -93,7 +94,9 @@ def mean_over_labels(per_label: Mapping[int, Mapping[str, float]]) -> dict[str, 
     A pair without any valued label gives NaN and `labels` 0.
     """
     result: dict[str, float] = {}
-    for metric in LABEL_METRICS if any("tre" in scores for scores in per_label.values()) else MAP_METRICS:
+    for metric in LABEL_METRICS:
+        if metric not in MAP_METRICS and not any(metric in scores for scores in per_label.values()):
+            continue
         values = np.array([scores.get(metric, np.nan) for scores in per_label.values()], float)
         values = values[np.isfinite(values)]
         result[metric] = float(values.mean()) if values.size else float("nan")

@@ -10,15 +10,22 @@ from html import escape
 
 import numpy as np
 
-from acreg.metrics import LABEL_METRICS
 from acreg.report import page
 from acreg.report.pictures import PairPictures
-from acreg.report.plots import THEMES, box_plots, label_box_plots, method_colours
-from acreg.report.results import MethodResult, PairScores, statistics_of
-from acreg.report.statistics import DESCRIPTIONS, Comparison
-from acreg.report.tables import DIGITS, HIGHER_IS_BETTER, format_p, metric_title, order_methods, summary_table
+from acreg.report.plots import THEMES, box_plots, forest_plots, label_box_plots, method_colours
+from acreg.report.results import MethodResult, PairScores, measured, statistics_of
+from acreg.report.statistics import DESCRIPTIONS, EFFECT_SYMBOLS, Comparison
+from acreg.report.tables import (
+    DIGITS,
+    LEVEL,
+    format_p,
+    leader,
+    metric_title,
+    metrics_shown,
+    order_methods,
+    summary_table,
+)
 
-LEVEL = 0.05
 LISTED = 40
 
 
@@ -103,7 +110,7 @@ def _plots(results: Sequence[MethodResult]) -> str:
     body = page.themed_image(
         box_plots(results, "light"), box_plots(results, "dark"), "Box plots of each metric by method"
     )
-    for metric in LABEL_METRICS:
+    for metric in measured(results):
         body += f"<h3>{escape(metric_title(metric, results[0].unit))} by label</h3>"
         light, dark = (label_box_plots(results, metric, theme) for theme in THEMES)
         body += page.themed_image(light, dark, f"Box plots of {metric} by label and method")
@@ -117,6 +124,9 @@ def _significance(results: Sequence[MethodResult], comparisons: Sequence[Compari
     found = {(c.metric, c.first, c.second): c for c in comparisons}
     names = [result.name for result in results]
     title, meaning = DESCRIPTIONS[comparisons[0].test]
+    symbol = EFFECT_SYMBOLS[comparisons[0].test]
+    light, dark = (forest_plots(results, comparisons, theme) for theme in THEMES)
+    chart = page.themed_image(light, dark, "Difference of each two methods, first - second, by metric")
     body = ""
     for metric in dict.fromkeys(c.metric for c in comparisons):
         rows = ""
@@ -129,11 +139,13 @@ def _significance(results: Sequence[MethodResult], comparisons: Sequence[Compari
             f"<thead><tr><th></th>{head}</tr></thead><tbody>{rows}</tbody></table></div></div>"
         )
     note = (
-        f"{title}, two-sided, within a metric; {meaning.format(n=comparisons[0].comparisons)}. A cell shows the mean "
-        f"difference row - column, p, and the effect r. Green: the row is better at p < {LEVEL}; red: worse. Image "
-        "pairs that share a subject are not independent, so p is a guide, not a proof."
+        f"{title}, two-sided, within a metric; {meaning.format(n=comparisons[0].comparisons)}. Charts: first "
+        f"method - second; a dot has the colour of the method that is better at p < {LEVEL}, an open one neither. "
+        f"Tables: mean difference row - column, p, and the effect {symbol}; green where the row is better at "
+        f"p < {LEVEL}, red where it is worse. Image pairs that share a subject are not independent, so p is a guide, "
+        "not a proof."
     )
-    return page.section("significance", "Significance", f'<div class="matrices">{body}</div>', note)
+    return page.section("significance", "Significance", f'{chart}<div class="matrices">{body}</div>', note)
 
 
 def _cell(found: dict[tuple[str, str, str], Comparison], metric: str, row: str, column: str) -> str:
@@ -143,14 +155,12 @@ def _cell(found: dict[tuple[str, str, str], Comparison], metric: str, row: str, 
     if comparison is None:
         return "<td></td>"
     difference = sign * comparison.mean_difference
-    kind = "same"
-    if comparison.p_corrected < LEVEL and math.isfinite(comparison.median_difference):
-        ahead = sign * (comparison.median_difference or comparison.mean_difference)
-        kind = "better" if (ahead > 0) == (metric in HIGHER_IS_BETTER) else "worse"
+    kind = {1: "better", -1: "worse", 0: "same"}[int(sign) * leader(comparison)]
     shown = f"{difference:+.{DIGITS[metric]}f}".replace("-", "&minus;") if math.isfinite(difference) else "–"
     p = format_p(comparison.p_corrected)
     effect = f"{sign * comparison.effect:+.2f}".replace("-", "&minus;") if math.isfinite(comparison.effect) else "–"
-    shown += f'<span class="sub">p {escape(p if p.startswith("<") else "= " + p)}, r {effect}</span>'
+    effect = f"{EFFECT_SYMBOLS[comparison.test]} {effect}"
+    shown += f'<span class="sub">p {escape(p if p.startswith("<") else "= " + p)}, {effect}</span>'
     return f'<td class="{kind}">{shown}</td>'
 
 
@@ -166,8 +176,9 @@ def _worst(results: Sequence[MethodResult], worst: int, progress: Callable[[str,
                 progress(result.name, done, total)
             done += 1
             inner += _pair(result, pair, rank, pictures)
-        rows = [_pair_row(pair) for pair in result.worst_first()[:LISTED]]
-        columns = ["Fixed <- moving", *(metric_title(m, result.unit) for m in DIGITS)]
+        metrics = metrics_shown([result])
+        rows = [_pair_row(pair, metrics) for pair in result.worst_first()[:LISTED]]
+        columns = ["Fixed <- moving", *(metric_title(m, result.unit) for m in metrics)]
         listed = f"The {len(rows)} worst of {len(result.pairs)} pairs"
         inner += f"<details><summary>{listed}</summary>{page.html_table(columns, rows)}</details>"
         opened = " open" if result is shown[0] else ""
@@ -199,13 +210,14 @@ def _pair(result: MethodResult, pair: PairScores, rank: int, pictures: PairPictu
 
 
 def _scores(result: MethodResult, pair: PairScores) -> str:
-    shown = [f"{metric_title(m, result.unit)} {_number(pair.value(m), m)}" for m in DIGITS if m != "seconds"]
+    metrics = [metric for metric in metrics_shown([result]) if metric != "seconds"]
+    shown = [f"{metric_title(m, result.unit)} {_number(pair.value(m), m)}" for m in metrics]
     labels = [f"{name} {_number(pair.labels[label]['dsc'], 'dsc')}" for label, name in result.label_names.items()]
     return ", ".join(shown) + (f"; DSC of {', '.join(labels)}" if len(labels) > 1 else "")
 
 
-def _pair_row(pair: PairScores) -> list[str]:
-    return [f"{escape(pair.fixed)} &larr; {escape(pair.moving)}", *(_number(pair.value(m), m) for m in DIGITS)]
+def _pair_row(pair: PairScores, metrics: Sequence[str]) -> list[str]:
+    return [f"{escape(pair.fixed)} &larr; {escape(pair.moving)}", *(_number(pair.value(m), m) for m in metrics)]
 
 
 def _number(value: float, metric: str) -> str:
@@ -213,12 +225,13 @@ def _number(value: float, metric: str) -> str:
 
 
 def _labels(results: Sequence[MethodResult]) -> str:
-    columns = ["Label", "Method", *(metric_title(m, results[0].unit) for m in LABEL_METRICS), "Pairs", "Absent"]
+    metrics = measured(results)
+    columns = ["Label", "Method", *(metric_title(m, results[0].unit) for m in metrics), "Pairs", "Absent"]
     colours, rows = method_colours(results), []
     for label, name in results[0].label_names.items():
         for index, result in enumerate(results):
             cells = []
-            for metric in LABEL_METRICS:
+            for metric in metrics:
                 numbers = statistics_of(result.values(metric, label))
                 digits = DIGITS[metric]
                 text = "–" if numbers["mean"] is None else f"{numbers['mean']:.{digits}f} ({numbers['sd']:.{digits}f})"

@@ -8,15 +8,16 @@ from typing import Any, Literal
 
 import numpy as np
 
-from acreg.metrics import LABEL_METRICS
-from acreg.report.results import MethodResult
-from acreg.report.tables import metric_title
+from acreg.report.results import MethodResult, measured
+from acreg.report.statistics import EFFECT_SYMBOLS, Comparison
+from acreg.report.tables import leader, metric_title
 
 Theme = Literal["light", "dark"]
 THEMES: tuple[Theme, Theme] = ("light", "dark")
 INK = {"light": "#24303c", "dark": "#dfe6ee"}
 LINES = {"light": "#d5dce4", "dark": "#39434f"}
-ROWS = -(-len(LABEL_METRICS) // 2)
+GROUND = {"light": "#ffffff", "dark": "#1a2129"}
+"""Of the report's cards, for what must hide a line behind it."""
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8c8cdd", "#999999")
 """Told apart by colour-blind readers (after Okabe and Ito)."""
 
@@ -29,11 +30,13 @@ def method_colours(results: Sequence[MethodResult]) -> dict[str, str]:
 
 def box_plots(results: Sequence[MethodResult], theme: Theme) -> bytes:
     """A panel a metric, a box a method, with every pair as a dot (mean over labels)."""
-    figure, panels = _figure(ROWS, 2, width=10.5, height=max(2.3, 0.62 * len(results) + 1.1) * ROWS, theme=theme)
+    metrics = measured(results)
+    lines = -(-len(metrics) // 2)
+    figure, panels = _figure(lines, 2, width=10.5, height=max(2.3, 0.62 * len(results) + 1.1) * lines, theme=theme)
     colours = method_colours(results)
-    for axes in panels[len(LABEL_METRICS) :]:
+    for axes in panels[len(metrics) :]:
         axes.set_visible(False)
-    for axes, metric in zip(panels, LABEL_METRICS):
+    for axes, metric in zip(panels, metrics):
         columns = [_finite(result.values(metric)) for result in results]
         _boxes(axes, columns, range(len(results)), [colours[r.name] for r in results], theme, 0.55)
         axes.set_yticks(range(len(results)), [_short(r.name) for r in results])
@@ -58,9 +61,62 @@ def label_box_plots(results: Sequence[MethodResult], metric: str, theme: Theme) 
     axes.set_yticks(range(len(names)), list(names.values()))
     axes.invert_yaxis()
     axes.set_xlabel(metric_title(metric, results[0].unit), color=INK[theme])
-    handles = [_patch(colours[r.name]) for r in results]
+    _legend(figure, results, theme)
+    return to_png(figure)
+
+
+def forest_plots(results: Sequence[MethodResult], comparisons: Sequence[Comparison], theme: Theme) -> bytes:
+    """A panel a metric, a row each two methods: how far the first is from the second.
+
+    Tukey's test shows the difference of the means with its simultaneous 95% interval, the others their effect. A dot
+    has the colour of the better method where that is significant (`leader`), else it is open.
+    """
+    metrics = list(dict.fromkeys(c.metric for c in comparisons))
+    couples = list(dict.fromkeys((c.first, c.second) for c in comparisons))
+    columns = min(3, len(metrics))
+    lines = -(-len(metrics) // columns)
+    height = lines * (0.19 * len(couples) + 0.9) + 0.4
+    figure, panels = _figure(lines, columns, width=10.5, height=height, theme=theme)
+    for axes in panels[len(metrics) :]:
+        axes.set_visible(False)
+    for index, (axes, metric) in enumerate(zip(panels, metrics)):
+        found = {(c.first, c.second): c for c in comparisons if c.metric == metric}
+        _forest(axes, [found[couple] for couple in couples], method_colours(results), theme)
+        names = [f"{_short(first, 22)} − {_short(second, 22)}" for first, second in couples]
+        axes.set_yticks(range(len(couples)), names if index % columns == 0 else [""] * len(couples), fontsize=8)
+        axes.set_ylim(len(couples) - 0.4, -0.6)
+        axes.set_title(
+            metric_title(metric, results[0].unit), color=INK[theme], fontsize=11, loc="left", fontweight="bold"
+        )
+    _legend(figure, results, theme)
+    return to_png(figure)
+
+
+def _forest(axes: Any, rows: Sequence[Comparison], colours: dict[str, str], theme: Theme) -> None:
+    """The rows of one metric, from above."""
+    axes.axvline(0, color=INK[theme], linewidth=1, zorder=1)
+    tukey = rows[0].test == "tukey"
+    for at, row in enumerate(rows):
+        value = row.statistic if tukey else row.effect
+        colour = {1: colours[row.first], -1: colours[row.second], 0: "none"}[leader(row)]
+        line = INK[theme] if colour == "none" else colour
+        start, end = (row.low, row.high) if tukey else (0, value)
+        axes.plot([start, end], [at, at], color=line, linewidth=1.4 if tukey else 0.8, zorder=2)
+        ground = GROUND[theme] if colour == "none" else colour
+        axes.plot(value, at, "o", markersize=5, markerfacecolor=ground, markeredgecolor=line, zorder=3)
+    if tukey:
+        axes.set_xlabel("difference of means, 95% interval", color=INK[theme], fontsize=8)
+        axes.locator_params(axis="x", nbins=5)
+    else:
+        axes.set_xlabel(f"effect {EFFECT_SYMBOLS[rows[0].test]}", color=INK[theme], fontsize=8)
+        axes.set_xlim(-1.08, 1.08)
+
+
+def _legend(figure: Any, results: Sequence[MethodResult], theme: Theme) -> None:
+    """The methods and their colours, above the panels."""
+    colours = method_colours(results)
     figure.legend(
-        handles,
+        [_patch(colours[r.name]) for r in results],
         [_short(r.name) for r in results],
         loc="outside upper left",
         ncols=min(len(results), 6),
@@ -68,7 +124,6 @@ def label_box_plots(results: Sequence[MethodResult], metric: str, theme: Theme) 
         labelcolor=INK[theme],
         fontsize=9,
     )
-    return to_png(figure)
 
 
 def to_png(figure: Any, **options: Any) -> bytes:

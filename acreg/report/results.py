@@ -26,7 +26,6 @@ IMAGE_VALUES = ("ncc", "ssim")
 FIELD_VALUES = ("folded_percent", "sd_log_j", "seconds")
 """Of the field; where nothing is registered they say nothing."""
 PAIR_VALUES = (*IMAGE_VALUES, *FIELD_VALUES)
-COLUMNS = ("fixed", "moving", "label", "label_name", *LABEL_METRICS, *PAIR_VALUES, "failure")
 NAN = float("nan")
 
 
@@ -97,6 +96,12 @@ class MethodResult:
         return sorted(self.pairs, key=lambda p: (not p.failure, d if math.isfinite(d := p.value("dsc")) else -1.0))
 
 
+def measured(results: Sequence[MethodResult]) -> tuple[str, ...]:
+    """The label metrics that tables show: "tre_true" only where one of the results has it."""
+    known = any("tre_true" in scores for r in results for pair in r.pairs for scores in pair.labels.values())
+    return tuple(metric for metric in LABEL_METRICS if known or metric != "tre_true")
+
+
 def pair_folder(fixed: str, moving: str) -> str:
     """The name of the folder of a pair's files, `<fixed>__<moving>`, without characters that a path cannot hold."""
     return "__".join(safe_name(name) for name in (fixed, moving))
@@ -122,12 +127,13 @@ def statistics_of(values: np.ndarray) -> dict[str, float | int | None]:
 
 def summarise(result: MethodResult) -> dict[str, Any]:
     """The numbers of `summary.json`: a pair counts as the mean over its labels, means and SDs run over pairs."""
+    metrics = measured([result])
     return {
         "method": result.name,
         "pairs": len(result.pairs),
-        "metrics": {m: statistics_of(result.values(m)) for m in (*LABEL_METRICS, *PAIR_VALUES)},
+        "metrics": {m: statistics_of(result.values(m)) for m in (*metrics, *PAIR_VALUES)},
         "per_label": {
-            name: {m: statistics_of(result.values(m, label)) for m in LABEL_METRICS}
+            name: {m: statistics_of(result.values(m, label)) for m in metrics}
             for label, name in result.label_names.items()
         },
         "absent_labels": {result.label_names[label]: count for label, count in result.absent().items()},
@@ -138,15 +144,16 @@ def summarise(result: MethodResult) -> dict[str, Any]:
 
 def write_method(result: MethodResult, folder: Path) -> None:
     """Write `pairs.csv`, then `summary.json` (the numbers of `summarise` and the settings in `result.summary`)."""
+    metrics = measured([result])
     with atomic_path(folder / "pairs.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
-        writer.writerow(COLUMNS)
+        writer.writerow(["fixed", "moving", "label", "label_name", *metrics, *PAIR_VALUES, "failure"])
         for pair in result.pairs:
             for label, name in result.label_names.items():
                 scores = pair.labels.get(label, {})
                 writer.writerow(
                     [pair.fixed, pair.moving, label, name]
-                    + [repr(float(scores.get(m, NAN))) for m in LABEL_METRICS]
+                    + [repr(float(scores.get(m, NAN))) for m in metrics]
                     + [repr(float(getattr(pair, v))) for v in PAIR_VALUES]
                     + [pair.failure]
                 )
@@ -178,7 +185,9 @@ def read_method(folder: Path) -> MethodResult:
             pair = pairs.setdefault(key, PairScores(*key, failure=row.get("failure") or ""))
             for value in PAIR_VALUES:
                 setattr(pair, value, float(row[value] if value in FIELD_VALUES else row.get(value, NAN)))
-            scores = {m: float(row[m] if m in MAP_METRICS else row.get(m, NAN)) for m in LABEL_METRICS}
+            scores = {m: float(row[m] if m in MAP_METRICS else row.get(m, NAN)) for m in (*MAP_METRICS, "tre")}
+            if "tre_true" in row:
+                scores["tre_true"] = float(row["tre_true"])
             if not pair.failure:
                 pair.labels[label] = scores
         if not rows:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from scipy import stats
 
-from acreg.metrics import LABEL_METRICS
-from acreg.report.results import MethodResult
+from acreg.report.results import NAN, MethodResult, measured
 
 Test = Literal["wilcoxon", "mann-whitney", "tukey"]
 TESTS: tuple[Test, ...] = get_args(Test)
@@ -24,6 +23,8 @@ DESCRIPTIONS: dict[str, tuple[str, str]] = {
     ),
 }
 """Of each test: its name, and what its p and effect are, with the number of pairs of methods."""
+EFFECT_SYMBOLS: dict[str, str] = {"wilcoxon": "r", "mann-whitney": "r", "tukey": "d"}
+"""What tables call the effect."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,9 @@ class Comparison:
 
     Differences are first - second; `n` pairs on which both have a value. `p_corrected` is corrected within the metric
     over `comparisons` pairs of methods. `effect` is positive where the first has the larger values. With no pair, or
-    no difference anywhere, nothing was tested: p is NaN, or 1.
+    no difference anywhere, nothing was tested: p is NaN, or 1. `low` and `high` bound the 95% confidence interval of
+    Tukey's statistic, the difference of the two samples' means, simultaneous over the pairs of methods; the other tests
+    have none, NaN.
     """
 
     metric: str
@@ -47,6 +50,18 @@ class Comparison:
     effect: float
     comparisons: int
     test: Test = "wilcoxon"
+    low: float = NAN
+    high: float = NAN
+
+
+class _Found(NamedTuple):
+    """What one test says of one pair of methods."""
+
+    statistic: float
+    p: float
+    effect: float
+    low: float = NAN
+    high: float = NAN
 
 
 def wilcoxon(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
@@ -80,24 +95,24 @@ def rank_biserial(difference: np.ndarray) -> float:
 
 
 def compare_methods(
-    results: Sequence[MethodResult], metrics: Sequence[str] = LABEL_METRICS, test: Test = "wilcoxon"
+    results: Sequence[MethodResult], metrics: Sequence[str] | None = None, test: Test = "wilcoxon"
 ) -> list[Comparison]:
     """Test all pairs of methods on each metric.
 
     Args:
         results: with the same pairs in the same order (`check_same_pairs` sees to it).
-        metrics: what is compared.
+        metrics: what is compared; all label metrics that were measured if None.
         test: "wilcoxon", paired, Bonferroni within a metric, as the AC-RegNet paper has it (Section 5.2);
             "mann-whitney", unpaired, with Benjamini and Hochberg's correction within a metric, and "tukey", the range
             test over all methods, as the DDMR paper has them.
     """
     couples = list(itertools.combinations(range(len(results)), 2))
     comparisons: list[Comparison] = []
-    for metric in metrics if couples else ():
+    for metric in (measured(results) if metrics is None else metrics) if couples else ():
         values = [result.values(metric) for result in results]
         samples = [value[np.isfinite(value)] for value in values]
         tukey = _tukey(samples) if test == "tukey" else None
-        found: list[tuple[float, float, float]] = []  # statistic, p, effect
+        found: list[_Found] = []
         differences: list[np.ndarray] = []
         for a, b in couples:
             both = np.isfinite(values[a]) & np.isfinite(values[b])
@@ -107,11 +122,11 @@ def compare_methods(
                 found.append(tukey[a, b])
             elif test == "mann-whitney":
                 u, p = mann_whitney(samples[a], samples[b])
-                found.append((u, p, 2 * u / max(1, len(samples[a]) * len(samples[b])) - 1))
+                found.append(_Found(u, p, 2 * u / max(1, len(samples[a]) * len(samples[b])) - 1))
             else:
-                found.append((*wilcoxon(values[a][both], values[b][both]), rank_biserial(difference)))
-        corrected = _corrected(np.array([p for _, p, _ in found]), test)
-        for (a, b), difference, (statistic, p, effect), q in zip(couples, differences, found, corrected, strict=True):
+                found.append(_Found(*wilcoxon(values[a][both], values[b][both]), rank_biserial(difference)))
+        corrected = _corrected(np.array([one.p for one in found]), test)
+        for (a, b), difference, one, q in zip(couples, differences, found, corrected, strict=True):
             comparisons.append(
                 Comparison(
                     metric=metric,
@@ -120,12 +135,14 @@ def compare_methods(
                     n=difference.size,
                     mean_difference=float(difference.mean()) if difference.size else float("nan"),
                     median_difference=float(np.median(difference)) if difference.size else float("nan"),
-                    statistic=statistic,
-                    p=p,
+                    statistic=one.statistic,
+                    p=one.p,
                     p_corrected=float(q),
-                    effect=effect,
+                    effect=one.effect,
                     comparisons=len(couples),
                     test=test,
+                    low=one.low,
+                    high=one.high,
                 )
             )
     return comparisons
@@ -143,11 +160,10 @@ def _corrected(p: np.ndarray, test: Test) -> np.ndarray:
     return p  # Tukey's test has the family in it
 
 
-def _tukey(samples: Sequence[np.ndarray]) -> dict[tuple[int, int], tuple[float, float, float]]:
-    """Mean difference, p and difference in pooled standard deviations, by pair of positions."""
+def _tukey(samples: Sequence[np.ndarray]) -> dict[tuple[int, int], _Found]:
+    """What the test finds, by pair of positions: the mean difference is the statistic."""
     usable = [index for index, sample in enumerate(samples) if len(sample) > 1]
-    nothing = (float("nan"),) * 3
-    found = dict.fromkeys(itertools.combinations(range(len(samples)), 2), nothing)
+    found = dict.fromkeys(itertools.combinations(range(len(samples)), 2), _Found(NAN, NAN, NAN))
     if len(usable) < 2:
         return found
     pooled = np.sqrt(
@@ -156,7 +172,10 @@ def _tukey(samples: Sequence[np.ndarray]) -> dict[tuple[int, int], tuple[float, 
     if pooled == 0:
         return found
     result = stats.tukey_hsd(*(samples[i] for i in usable))
+    interval = result.confidence_interval(0.95)
     for (row, a), (column, b) in itertools.combinations(enumerate(usable), 2):
-        difference = float(result.statistic[row, column])
-        found[a, b] = (difference, float(result.pvalue[row, column]), difference / float(pooled))
+        difference, p, low, high = (
+            float(matrix[row, column]) for matrix in (result.statistic, result.pvalue, interval.low, interval.high)
+        )
+        found[a, b] = _Found(difference, p, difference / float(pooled), low, high)
     return found

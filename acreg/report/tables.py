@@ -10,21 +10,28 @@ from pathlib import Path
 
 from acreg.io.atomic import atomic_path
 from acreg.metrics import LABEL_METRICS
-from acreg.report.results import FIELD_VALUES, PAIR_VALUES, MethodResult, statistics_of
+from acreg.report.results import FIELD_VALUES, PAIR_VALUES, MethodResult, measured, statistics_of
 from acreg.report.statistics import Comparison
 
-METRICS = (*LABEL_METRICS, *PAIR_VALUES)
-DIGITS = {"dsc": 3, "hd": 2, "hd95": 2, "assd": 2, "tre": 2, "ncc": 3, "ssim": 3}
+DIGITS = {"dsc": 3, "hd": 2, "hd95": 2, "assd": 2, "tre": 2, "tre_true": 2, "ncc": 3, "ssim": 3}
 DIGITS |= {"folded_percent": 3, "sd_log_j": 3, "seconds": 3}
 HIGHER_IS_BETTER = ("dsc",)
 HAS_A_BEST = (*LABEL_METRICS, "folded_percent")
 """Alike images and a smooth field are not a good registration, and seconds depend on the machine: no best is marked."""
+LEVEL = 0.05
+"""Below this corrected p a difference is marked."""
+
+
+def metrics_shown(results: Sequence[MethodResult]) -> tuple[str, ...]:
+    """The columns of the tables."""
+    return (*measured(results), *PAIR_VALUES)
 
 
 def metric_title(metric: str, unit: str) -> str:
     """`HD95 (mm)`, `Folded %` and so on."""
     titles = {
         "dsc": "DSC",
+        "tre_true": f"True TRE ({unit})",
         "ncc": "NCC",
         "ssim": "SSIM",
         "folded_percent": "Folded %",
@@ -49,6 +56,14 @@ def best_methods(results: Sequence[MethodResult]) -> set[tuple[str, str]]:
     return best
 
 
+def leader(comparison: Comparison) -> int:
+    """1 where the first method is better at corrected p < `LEVEL`, -1 where the second one is, else 0."""
+    if not comparison.p_corrected < LEVEL:
+        return 0
+    sign = 1 if comparison.metric in HIGHER_IS_BETTER else -1
+    return sign * ((comparison.effect > 0) - (comparison.effect < 0))
+
+
 def order_methods(results: Sequence[MethodResult]) -> list[MethodResult]:
     """By mean DSC, best first; those without any value, and the unregistered row, last."""
 
@@ -63,13 +78,13 @@ def summary_table(
     results: Sequence[MethodResult], bold: Callable[[str], str] = "**{}**".format
 ) -> tuple[list[str], list[list[str]]]:
     """Columns and rows: mean (population SD) over pairs, counts; `bold` wraps the best of a column."""
-    unit = results[0].unit
-    columns = ["Method", *(metric_title(m, unit) for m in METRICS), "Pairs", "Failed", "Absent"]
+    unit, metrics = results[0].unit, metrics_shown(results)
+    columns = ["Method", *(metric_title(m, unit) for m in metrics), "Pairs", "Failed", "Absent"]
     best = best_methods(results)
     rows = []
     for result in results:
         row = [result.name]
-        for metric in METRICS:
+        for metric in metrics:
             numbers = statistics_of(result.values(metric))
             if numbers["mean"] is None or (result.is_baseline and metric in FIELD_VALUES):
                 row.append("–")
@@ -90,12 +105,12 @@ def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def write_summary_csv(results: Sequence[MethodResult], path: Path) -> None:
     """A row a method with unrounded numbers: mean, SD, median and n of each metric, pairs, failed, absent labels."""
-    columns = ["method", "unit"]
-    columns += [f"{metric}_{part}" for metric in METRICS for part in ("mean", "sd", "median", "n")]
+    columns, metrics = ["method", "unit"], metrics_shown(results)
+    columns += [f"{metric}_{part}" for metric in metrics for part in ("mean", "sd", "median", "n")]
     rows = []
     for result in results:
         row: list[object] = [result.name, result.unit]
-        for metric in METRICS:
+        for metric in metrics:
             numbers = statistics_of(result.values(metric))
             row += ["nan" if numbers[part] is None else numbers[part] for part in ("mean", "sd", "median", "n")]
         rows.append(row + [len(result.pairs), len(result.failures), sum(result.absent().values())])

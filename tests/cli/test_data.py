@@ -123,3 +123,33 @@ def test_wrong_use(arguments, code, message, tmp_path, capsys, monkeypatch):
 def test_check_of_nothing(tmp_path, capsys):
     assert main(["data", "check", str(tmp_path)]) == 1
     assert "manifest.csv" in capsys.readouterr().err
+
+
+def test_synthesized_pairs_are_evaluated_against_their_truth(tmp_path, capsys):
+    from acreg.data.phantoms import make_dataset
+
+    make_dataset(tmp_path / "data", subjects=10, shape=(40, 32), seed=0)
+    limits = ["--max-rotation", "0", "--max-translation", "4", "--max-deformation", "0", "--gamma", "0"]
+    made = ["data", "synthesize", str(tmp_path / "data"), "--out", str(tmp_path / "pairs"), "--count", "3", *limits]
+    assert main(made) == 0
+    printed = capsys.readouterr()
+    assert "3 pairs (test)" in printed.out and "doubtful" not in printed.err
+    assert main(["evaluate", "--data", str(tmp_path / "pairs"), "--out", str(tmp_path / "out")]) == 0
+    printed = capsys.readouterr()
+    assert f"3 pairs of {tmp_path / 'pairs' / 'pairs.csv'}" in printed.err and "3 with a true transform" in printed.err
+    assert "True TRE (mm)" in printed.out
+    pairs = str(tmp_path / "out" / "pairs_used.csv")
+    assert main(["evaluate", "--data", str(tmp_path / "pairs"), "--pairs", pairs, "--out", str(tmp_path / "two")]) == 0
+    found = [json.loads((tmp_path / name / "unregistered" / "summary.json").read_text()) for name in ("out", "two")]
+    assert found[0]["metrics"]["tre_true"] == found[1]["metrics"]["tre_true"]
+    assert 0 < found[0]["metrics"]["tre_true"]["mean"] < 4 and found[0]["settings"]["pairs"].endswith("pairs.csv")
+    capsys.readouterr()
+    assert main(["evaluate", "--data", str(tmp_path / "pairs"), "--pairs", "2", "--out", str(tmp_path / "drawn")]) == 0
+    assert "True TRE" not in capsys.readouterr().out
+
+
+def test_wrong_limits_of_a_synthesis_exit_with_2(source, tmp_path, capsys):
+    _prepare(source, tmp_path / "out")
+    arguments = ["data", "synthesize", str(tmp_path / "out"), "--out", str(tmp_path / "pairs")]
+    assert main([*arguments, "--control-points", "2"]) == 2
+    assert "control_points" in capsys.readouterr().err and not (tmp_path / "pairs").exists()

@@ -110,6 +110,21 @@ def test_a_saved_preview_stands_in_for_a_dataset_out_of_reach(make, tmp_path):
     assert "Preview saved by the evaluation" in text and "nothing to compare" in text
 
 
+def test_significance_has_a_chart_and_names_the_effect(two):
+    text = build_report(two, compare_methods(two, ["dsc"], test="tukey"))
+    section = text[text.index('<section id="significance">') :]
+    assert section.index("<picture>") < section.index("<table") and ", d +" in section and ", r " not in section
+
+
+def test_a_metric_that_one_method_lacks_does_not_break_the_report(make):
+    known, plain = make("known", [0.8, 0.9, 0.7]), make("plain", [0.7, 0.7, 0.6])
+    for pair in known.pairs:
+        for scores in pair.labels.values():
+            scores["tre_true"] = 2.0
+    text = Reader(report([known, plain])).text
+    assert "True TRE (mm) by label" in text and "nan" not in text
+
+
 def test_significance_marks_the_better_method(two):
     text = report(two)
     assert 'class="better">+0.0' in text and 'class="worse">&minus;0.0' in text

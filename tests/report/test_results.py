@@ -5,7 +5,7 @@ import pytest
 
 from acreg.errors import AcregError
 from acreg.report import check_same_pairs, load_results, pair_folder, read_method, write_method
-from acreg.report.results import statistics_of, summarise
+from acreg.report.results import measured, statistics_of, summarise
 
 
 def test_written_results_are_read_back(make, tmp_path):
@@ -17,6 +17,24 @@ def test_written_results_are_read_back(make, tmp_path):
         np.testing.assert_array_equal(again.values(metric), result.values(metric), err_msg=metric)
     assert again.pairs[1].failure == result.pairs[1].failure and again.absent() == {1: 0, 2: 1}
     assert again.label_names == result.label_names and again.unit == "mm"
+
+
+def test_the_true_error_is_a_column_only_where_it_was_measured(make, tmp_path):
+    plain, known = make("plain", [0.5, 0.6]), make("known", [0.5, 0.6])
+    for value in known.pairs[0].labels.values():
+        value["tre_true"] = 1.5
+    for result, there in ((plain, False), (known, True)):
+        write_method(result, tmp_path / result.name)
+        header = (tmp_path / result.name / "pairs.csv").read_text().splitlines()[0].split(",")
+        assert ("tre_true" in header) == there
+        summary = json.loads((tmp_path / result.name / "summary.json").read_text())
+        assert ("tre_true" in summary["metrics"]) == ("tre_true" in summary["per_label"]["heart"]) == there
+        assert ("tre_true" in measured([read_method(tmp_path / result.name)])) == there
+    results = load_results([tmp_path])
+    check_same_pairs(results)
+    assert measured(results)[-1] == "tre_true"
+    np.testing.assert_array_equal(results[0].values("tre_true"), [1.5, np.nan])
+    assert np.isnan(results[1].values("tre_true")).all()
 
 
 def test_a_pair_is_the_mean_over_its_labels_and_the_sd_is_the_populations(make):

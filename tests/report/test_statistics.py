@@ -1,11 +1,13 @@
+import dataclasses
 import itertools
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from acreg.metrics import LABEL_METRICS
+from acreg.report.results import measured
 from acreg.report.statistics import compare_methods, rank_biserial, wilcoxon
+from acreg.report.tables import leader
 
 
 def test_known_example():
@@ -33,7 +35,7 @@ def test_bonferroni_counts_the_pairs_of_methods_of_a_metric(make):
     rng = np.random.default_rng(0)
     results = [make(name, rng.uniform(0.5, 0.9, 10)) for name in "abcd"]
     comparisons = compare_methods(results)
-    assert len(comparisons) == 6 * len(LABEL_METRICS)
+    assert len(comparisons) == 6 * len(measured(results))
     for comparison in comparisons:
         assert comparison.comparisons == 6
         assert comparison.p_corrected == pytest.approx(min(1, 6 * comparison.p))
@@ -52,6 +54,20 @@ def test_sign_of_the_difference_is_first_minus_second(two):
     found = {c.metric: c for c in compare_methods(two)}
     assert found["dsc"].mean_difference > 0 > found["hd"].mean_difference
     assert found["dsc"].p_corrected < 0.01 and found["dsc"].comparisons == 1
+
+
+def test_mann_whitney_p_is_the_share_of_the_ways_to_part_the_values(make):
+    rng = np.random.default_rng(4)
+    a, b = rng.uniform(0.5, 0.9, 5), rng.uniform(0.6, 0.95, 5)
+    found = compare_methods([make("a", a), make("b", b)], ["dsc"], test="mann-whitney")[0]
+    both = np.concatenate([a, b])
+    sums = []
+    for chosen in itertools.combinations(range(10), 5):
+        mine = both[list(chosen)]
+        sums.append((mine[:, None] > np.delete(both, chosen)).sum())
+    extreme = abs(found.statistic - 12.5)
+    assert found.p == pytest.approx(np.mean(np.abs(np.array(sums) - 12.5) >= extreme - 1e-9))
+    assert np.isnan(found.low) and np.isnan(found.high)
 
 
 def test_mann_whitney_and_benjamini_hochberg_by_hand(make):
@@ -81,6 +97,37 @@ def test_tukey_is_the_studentised_range(make):
         q = abs(difference) / (pooled / np.sqrt(12))
         assert found.p_corrected == pytest.approx(stats.studentized_range.sf(q, 4, 4 * 11), rel=1e-6)
     assert min(found.p for found in comparisons) < 0.01 < max(found.p for found in comparisons)
+
+
+def test_tukeys_interval_is_that_of_kramer_and_agrees_with_p(make):
+    rng = np.random.default_rng(3)
+    results = [
+        make(name, rng.normal(mean, 0.04, 14), failed=failed)
+        for name, mean, failed in (("a", 0.8, ()), ("b", 0.76, (1, 4, 5)), ("c", 0.7, (0,)))
+    ]
+    samples = {r.name: values[np.isfinite(values)] for r in results for values in [r.values("dsc")]}
+    left = sum(len(sample) - 1 for sample in samples.values())
+    pooled = np.sqrt(sum(sample.var() * len(sample) for sample in samples.values()) / left)
+    critical = stats.studentized_range.ppf(0.95, 3, left)
+    comparisons = compare_methods(results, ["dsc"], test="tukey")
+    for found in comparisons:
+        a, b = samples[found.first], samples[found.second]
+        width = critical * pooled / np.sqrt(2) * np.sqrt(1 / len(a) + 1 / len(b))
+        difference = a.mean() - b.mean()
+        assert found.statistic == pytest.approx(difference) and found.effect == pytest.approx(difference / pooled)
+        assert (found.low, found.high) == pytest.approx((difference - width, difference + width), rel=1e-6)
+        assert (found.p < 0.05) == (found.low > 0 or found.high < 0)
+    assert {found.p < 0.05 for found in comparisons} == {True, False}
+
+
+@pytest.mark.parametrize("test", ["wilcoxon", "mann-whitney", "tukey"])
+def test_the_effect_is_positive_where_the_first_has_the_larger_values(two, test):
+    for results, sign in ((two, 1), (two[::-1], -1)):
+        found = {c.metric: c for c in compare_methods(results, test=test)}
+        assert sign * found["dsc"].effect > 0.4 and sign * found["hd"].effect < -0.4
+        assert leader(found["dsc"]) == leader(found["hd"]) == sign
+        assert leader(dataclasses.replace(found["dsc"], p_corrected=0.05)) == 0
+        assert leader(dataclasses.replace(found["dsc"], p_corrected=float("nan"))) == 0
 
 
 def test_rank_biserial_is_one_where_all_differences_agree(make):

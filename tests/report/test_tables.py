@@ -30,6 +30,17 @@ def test_ties_share_the_bold_and_the_unregistered_row_has_no_field(make):
     assert rows[2][8:11] == ["–", "–", "–"] and "–" not in rows[2][1:8]
 
 
+def test_the_true_error_has_a_heading_where_one_method_has_it(make):
+    known, plain = make("known", [0.8, 0.9]), make("plain", [0.7, 0.7])
+    for pair in known.pairs:
+        for scores in pair.labels.values():
+            scores["tre_true"] = 2.0
+    columns, rows = summary_table([known, plain])
+    at = columns.index("True TRE (mm)")
+    assert rows[0][at] == "2.00 (0.00)" and rows[1][at] == "–"
+    assert "True TRE (mm)" not in summary_table([plain])[0]
+
+
 def test_unit_of_the_dataset_is_in_the_columns(make):
     result = make("a", [0.8])
     result.summary["dataset"]["unit"] = "px"

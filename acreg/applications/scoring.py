@@ -1,0 +1,99 @@
+"""Scoring the registration of one pair."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import numpy as np
+from scipy import ndimage
+
+from acreg.applications.registration import Method, Registration, register_pair
+from acreg.data.pair_files import Pair
+from acreg.geometry import Transform
+from acreg.geometry.displacement import SLAB_VOXELS
+from acreg.io import Image
+from acreg.metrics import centroids, label_metrics, normalized_cross_correlation, structural_similarity
+from acreg.report.results import PairScores
+
+Labelled = tuple[Image, Image]
+"""An image and its labels, on one grid."""
+
+
+def score_pair(
+    method: Method,
+    names: Pair,
+    fixed: Labelled,
+    moving: Labelled,
+    label_values: Sequence[int],
+    truth: Transform | None = None,
+) -> tuple[PairScores, Registration | None]:
+    """Register a pair and measure, on the fixed image's grid and in its unit.
+
+    Args:
+        method: what registers.
+        names: of the fixed and of the moving subject, for the record.
+        fixed, moving: images and labels.
+        label_values: to be measured, with or without the background, 0.
+        truth: the true transform from fixed to moving, where it is known. Each label then has a "tre_true": the mean
+            distance between where the found and the true transform send the label's voxels in the fixed image.
+
+    Returns:
+        The scores and the registration; None and the reason in `failure` where the method raised.
+
+    Raises:
+        AcregError: labels or a truth that do not fit the images.
+    """
+    (fixed_image, fixed_labels), (moving_image, moving_labels) = fixed, moving
+    scores = PairScores(*names)
+    try:
+        registration = register_pair(method, fixed_image, moving_image, moving_labels)
+        scores.folded_percent, scores.sd_log_j = (
+            registration.transform.folding()[key] for key in ("folded_percent", "sd_log_j")
+        )
+        scores.ncc = normalized_cross_correlation(fixed_image.array, registration.warped.array)
+        scores.ssim = structural_similarity(fixed_image.array, registration.warped.array)
+    except Exception as error:  # whatever a method raises is its failure on this pair, not the evaluation's
+        scores.failure = " ".join(f"{type(error).__name__}: {error}".split())[:500]
+        return scores, None
+    scores.seconds = registration.seconds
+    if registration.warped_labels is not None:
+        scores.labels = label_metrics(
+            registration.warped_labels.array, fixed_labels.array, label_values, fixed_labels.grid.spacing
+        )
+        found = {"tre": centroid_errors(registration.transform, fixed_labels, moving_labels, scores.labels)}
+        if truth is not None:
+            found["tre_true"] = true_errors(registration.transform, truth, fixed_labels, scores.labels)
+        for metric, distances in found.items():
+            for label, distance in distances.items():
+                scores.labels[label][metric] = distance
+    return scores, registration
+
+
+def centroid_errors(transform: Transform, fixed: Image, moving: Image, labels: Collection[int]) -> dict[int, float]:
+    """Distance in the moving image, in its unit, between where a fixed label's centroid goes and the moving label's."""
+    values = list(labels)
+    mine, theirs = (image.grid.to_world(centroids(image.array, values)) for image in (fixed, moving))
+    found = np.full(mine.shape, np.nan)
+    present = np.isfinite(mine).all(axis=1)
+    found[present] = transform.warp_points(mine[present], to="moving")
+    return dict(zip(values, np.linalg.norm(found - theirs, axis=1).tolist(), strict=True))
+
+
+def true_errors(transform: Transform, truth: Transform, fixed: Image, labels: Collection[int]) -> dict[int, float]:
+    """Mean over a fixed label's voxels of the distance, in the moving image's unit, between where both send them.
+
+    NaN for a label that the fixed image lacks.
+    """
+    values = list(labels)
+    voxels = np.argwhere(np.isin(fixed.array, values))
+    distances = np.empty(len(voxels))
+    for start in range(0, len(voxels), SLAB_VOXELS):
+        part = slice(start, start + SLAB_VOXELS)
+        points = fixed.grid.to_world(voxels[part])
+        apart = transform.warp_points(points, to="moving") - truth.warp_points(points, to="moving")
+        distances[part] = np.linalg.norm(apart, axis=1)
+    means = np.full(len(values), np.nan)
+    of = fixed.array[tuple(voxels.T)]
+    present = np.isin(values, of)
+    means[present] = ndimage.mean(distances, of, np.array(values)[present])
+    return dict(zip(values, means.tolist(), strict=True))

@@ -1,0 +1,55 @@
+import io
+
+import matplotlib.colors
+import numpy as np
+import PIL.Image
+import pytest
+from matplotlib.figure import Figure
+
+from acreg.report.plots import GROUND, THEMES, _forest, forest_plots, method_colours
+from acreg.report.statistics import compare_methods
+
+
+@pytest.fixture
+def eight(make):
+    rng = np.random.default_rng(0)
+    base = rng.uniform(0.5, 0.7, 15)
+    gains = (0.2, 0.19, 0.15, 0.1, 0.1, 0.05, 0.0, -0.1)
+    names = (*"abcdefg", "unregistered")
+    return [make(name, base + gain + rng.normal(0, 0.03, 15)) for name, gain in zip(names, gains)]
+
+
+@pytest.mark.parametrize("test", ["tukey", "wilcoxon", "mann-whitney"])
+def test_a_row_shows_the_effect_in_the_colour_of_the_better_method(eight, test):
+    colours = method_colours(eight)
+    for metric, sign in (("dsc", 1), ("hd", -1)):
+        rows = compare_methods(eight, [metric], test=test)
+        axes = Figure().subplots()
+        _forest(axes, rows, colours, "light")
+        zero, *drawn = axes.lines
+        assert list(zero.get_xdata()) == [0, 0] and len(drawn) == 2 * len(rows) == 56
+        seen = set()
+        for at, (row, line, dot) in enumerate(zip(rows, drawn[::2], drawn[1::2], strict=True)):
+            value = row.mean_difference if test == "tukey" else row.effect
+            assert dot.get_xdata()[0] == pytest.approx(value) and dot.get_ydata()[0] == at
+            assert list(line.get_xdata()) == pytest.approx([row.low, row.high] if test == "tukey" else [0, value])
+            better = row.first if sign * value > 0 else row.second
+            expected = colours[better] if row.p_corrected < 0.05 else GROUND["light"]
+            assert matplotlib.colors.same_color(dot.get_markerfacecolor(), expected)
+            seen.add(bool(row.p_corrected < 0.05))
+        low, high = axes.get_xlim()
+        shown = [x for line in drawn for x in line.get_xdata()]
+        assert low < min(0, *shown) <= max(0, *shown) < high and seen == {True, False}
+
+
+@pytest.mark.filterwarnings("error")
+def test_eight_methods_are_a_readable_picture_and_failed_ones_an_empty_row(eight, make):
+    results = [*eight[:2], make("none", [0.5] * 15, failed=range(15))]
+    few = compare_methods(results, test="tukey")
+    sizes = {}
+    for name, methods, comparisons in (("few", results, few), ("many", eight, compare_methods(eight))):
+        pictures = [PIL.Image.open(io.BytesIO(forest_plots(methods, comparisons, theme))) for theme in THEMES]
+        assert pictures[0].size == pictures[1].size and pictures[0].tobytes() != pictures[1].tobytes()
+        sizes[name] = pictures[0].size
+    assert sizes["few"][0] == sizes["many"][0] == 1365
+    assert sizes["many"][1] > 2 * 28 * 20, "two lines of panels with 28 rows of at least 20 pixels"
