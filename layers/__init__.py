@@ -13,6 +13,7 @@ from acreg.layers.affine_to_displacement import AffineToDisplacement
 from acreg.layers.compose_displacements import ComposeDisplacements
 from acreg.layers.integrate_velocity import IntegrateVelocity
 from acreg.layers.resize_displacement import ResizeDisplacement
+from acreg.layers.spatial_moments import SpatialMoments
 from acreg.layers.spatial_transformer import SpatialTransformer
 from acreg.layers.thin_plate_spline_augmentation import ThinPlateSplineAugmentation
 from acreg.layers.uncertainty_weighting import UncertaintyWeighting
@@ -22,6 +23,7 @@ __all__ = [
     "ComposeDisplacements",
     "IntegrateVelocity",
     "ResizeDisplacement",
+    "SpatialMoments",
     "SpatialTransformer",
     "ThinPlateSplineAugmentation",
     "UncertaintyWeighting",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import keras
 from keras import layers
 
-from acreg.layers import AffineToDisplacement, SpatialTransformer
+from acreg.layers import AffineToDisplacement, SpatialMoments, SpatialTransformer
 from acreg.models.blocks import RepeatVoxels, convolution, dilated_block, normalisation, residual_block
 
 SLOPE = 0.2
@@ -20,12 +20,13 @@ def affine_deformable(
     decoder: Sequence[int],
     affine: str | None,
     affine_passes: int,
+    moments: int,
     deformable: bool,
     norm: str,
 ) -> keras.Model:
     """From a pair to the parameters of an affine map and the field that precedes it.
 
-    The moving and the fixed image, stacked, pass the encoder; its last level, averaged over the grid, becomes the
+    The moving and the fixed image, stacked, pass the encoder; its last level, pooled over the grid, becomes the
     parameters by a linear layer that starts at 0. The moving image is warped by that map and passes the same encoder
     again, beside the fixed one, from whose levels the decoder makes the field.
 
@@ -38,6 +39,7 @@ def affine_deformable(
         affine: a kind of `AffineToDisplacement`; None for the deformable part alone.
         affine_passes: how often the affine part looks: from the second time on at the image warped so far, with the
             same weights, and adds to the parameters.
+        moments: order of the `SpatialMoments` that pool.
         deformable: False for the affine part alone; the field is then 0.
         norm: "group" or "batch".
 
@@ -58,12 +60,13 @@ def affine_deformable(
         linear = layers.Dense(
             count, kernel_initializer="zeros", bias_initializer="zeros", dtype="float32", name="affine_parameters"
         )
-        pool = layers.GlobalAveragePooling2D if rank == 2 else layers.GlobalAveragePooling3D
         warp, to_displacement = SpatialTransformer(name="affine_warp"), AffineToDisplacement(affine, name="affine_map")
         parameters = None
         for number in range(affine_passes):
             levels = encoder(layers.Concatenate(name=f"affine_pair{number + 1}")([aligned, fixed]))
-            step = linear(pool(dtype="float32", name=f"affine_pool{number + 1}")(levels[-1]))
+            # Normalised features have a mean that says little: what is pooled is rectified again.
+            x = layers.ReLU(name=f"affine_relu{number + 1}")(levels[-1])
+            step = linear(SpatialMoments(moments, name=f"affine_pool{number + 1}")(x))
             parameters = step if parameters is None else layers.Add(name=f"affine_sum{number + 1}")([parameters, step])
             aligned = warp(moving, to_displacement(parameters, moving))
         outputs["parameters"] = parameters

@@ -35,6 +35,8 @@ class AffineDeformableNet(RegistrationModel):
             deformable part alone.
         affine_passes: how often the affine part looks at the pair; from the second time on it sees the image as
             aligned so far. The paper's is 1.
+        affine_moments: order of the `acreg.layers.SpatialMoments` that pool the encoder's last level for the affine
+            part; 0 is the paper's average, which hardly sees where things are.
         deformable: False for the affine part alone.
         norm: ``"group"``, for batches of one pair, or ``"batch"``, the paper's.
         integration_steps, losses, num_classes, preprocessing, weighting: see `RegistrationModel`. The default losses
@@ -69,6 +71,7 @@ class AffineDeformableNet(RegistrationModel):
         decoder: Sequence[int] = (32, 32, 32, 16),
         affine: str | None = "affine",
         affine_passes: int = 1,
+        affine_moments: int = 2,
         deformable: bool = True,
         norm: str = "group",
         integration_steps: int = 0,
@@ -100,7 +103,9 @@ class AffineDeformableNet(RegistrationModel):
             losses = {n: w for n, w in self.DEFAULT_LOSSES.items() if affine is not None or not n.startswith(AFFINE)}
             losses |= {"soft_dice": 1.0} if num_classes else {}
         with precision(kwargs.get("dtype")):
-            network = affine_deformable(rank, channels, filters, decoder, affine, affine_passes, deformable, norm)
+            network = affine_deformable(
+                rank, channels, filters, decoder, affine, affine_passes, affine_moments, deformable, norm
+            )
         super().__init__(
             network,
             multiple=2 ** (len(filters) - 1),
@@ -117,6 +122,7 @@ class AffineDeformableNet(RegistrationModel):
         self.decoder = decoder
         self.affine = affine
         self.affine_passes = affine_passes
+        self.affine_moments = affine_moments
         self.deformable = deformable
         self.norm = norm
 
@@ -166,6 +172,7 @@ class AffineDeformableNet(RegistrationModel):
             "decoder": self.decoder,
             "affine": self.affine,
             "affine_passes": self.affine_passes,
+            "affine_moments": self.affine_moments,
             "deformable": self.deformable,
             "norm": self.norm,
         }

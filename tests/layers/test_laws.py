@@ -11,6 +11,7 @@ from acreg.layers import (
     ComposeDisplacements,
     IntegrateVelocity,
     ResizeDisplacement,
+    SpatialMoments,
     SpatialTransformer,
     ThinPlateSplineAugmentation,
 )
@@ -23,6 +24,7 @@ MAKE = {
     "warp_nearest": lambda rank: SpatialTransformer("nearest"),
     "warp_constant": lambda rank: SpatialTransformer(border="constant", fill_value=0.5),
     "compose": lambda rank: ComposeDisplacements(),
+    "moments": lambda rank: SpatialMoments(2),
     "integrate": lambda rank: IntegrateVelocity(3),
     "resize": lambda rank: ResizeDisplacement(NEW[rank]),
     "augment": lambda rank: ThinPlateSplineAugmentation(
@@ -92,7 +94,7 @@ def test_symbolic_shapes_are_those_of_results(name, rank, known):
     values = arrays(name, rank, batch=3)
     result = model(values)
     for symbol, array in zip(keras.tree.flatten(model.output), keras.tree.flatten(result), strict=True):
-        expected = array.shape if known or name == "resize" else (None,) * (rank + 1) + (array.shape[-1],)
+        expected = array.shape if known or name in ("resize", "moments") else (None,) * (rank + 1) + (array.shape[-1],)
         assert symbol.shape == (None, *expected[1:])
         assert dtype_of(symbol) == dtype_of(array)
     shapes = keras.tree.map_structure(lambda x: x.shape, values)
