@@ -142,6 +142,18 @@ def test_registering_gives_a_chain_that_does_what_the_network_did(steps: int) ->
     assert len(refined.maps) == 3
 
 
+def test_the_affine_part_finds_the_same_map_alone(make_model: Any) -> None:
+    model = make_model("affine-deformable-3d-velocity")
+    part = model.affine_part()
+    images = pair((16, 16, 16))
+    whole, alone = model(images), part(images)
+    np.testing.assert_allclose(alone["affine"], whole["affine"], atol=1e-6)
+    np.testing.assert_array_equal(alone["deformation"], 0)
+    assert part.count_params() < model.count_params() and part.preprocessing == model.preprocessing
+    with pytest.raises(ValueError, match="Received: affine=None"):
+        AffineDeformableNet(rank=2, **SMALL, affine=None).affine_part()
+
+
 def test_training_turns_the_moving_image_back() -> None:
     keras.utils.set_random_seed(0)
     model = AffineDeformableNet(
