@@ -42,12 +42,12 @@ def constructor_arguments(model: type) -> set[str]:
     """The arguments of a model's constructor, with those that it passes on to the models it derives from."""
     known: set[str] = set()
     for parent in model.__mro__:
-        if parent is models.RegistrationModel:
-            break
         constructor = vars(parent).get("__init__")
         if constructor is None:
             continue
         parameters = list(inspect.signature(constructor).parameters.values())[1:]
+        if parent is models.RegistrationModel:  # what comes before its options is made by the model itself
+            return known | {p.name for p in parameters if p.kind is p.KEYWORD_ONLY} - {"multiple"}
         known |= {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
         if not any(p.kind is p.VAR_KEYWORD for p in parameters):
             break

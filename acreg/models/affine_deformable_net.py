@@ -39,8 +39,9 @@ class AffineDeformableNet(RegistrationModel):
             part; 0 is the paper's average, which hardly sees where things are.
         deformable: False for the affine part alone.
         norm: ``"group"``, for batches of one pair, or ``"batch"``, the paper's.
-        integration_steps, losses, num_classes, preprocessing, weighting: see `RegistrationModel`. The default losses
-            are ``{"affine_squared_ncc": 1, "local_ncc": 1, "diffusion": 1}``, with ``"soft_dice": 1`` where there is
+        integration_steps: see `RegistrationModel`.
+        **kwargs: ``losses``, ``num_classes`` and the other options of `RegistrationModel`. The default losses are
+            ``{"affine_squared_ncc": 1, "local_ncc": 1, "diffusion": 1}``, with ``"soft_dice": 1`` where there is
             ``num_classes``. (The paper's weight of 1000 for the diffusion is plausible in coordinates from -1 to 1; in
             voxels of its 192-voxel grid that is 0.11.)
 
@@ -75,10 +76,6 @@ class AffineDeformableNet(RegistrationModel):
         deformable: bool = True,
         norm: str = "group",
         integration_steps: int = 0,
-        losses: Mapping[str, float] | None = None,
-        num_classes: int | None = None,
-        preprocessing: Any = None,
-        weighting: str = "fixed",
         **kwargs: Any,
     ) -> None:
         filters, decoder = tuple(filters), tuple(decoder)
@@ -99,9 +96,6 @@ class AffineDeformableNet(RegistrationModel):
         if affine is None and not deformable:
             raise ValueError("One part at least must be there. Received: affine=None, deformable=False")
         self._map = None if affine is None else AffineToDisplacement(affine)
-        if losses is None:
-            losses = {n: w for n, w in self.DEFAULT_LOSSES.items() if affine is not None or not n.startswith(AFFINE)}
-            losses |= {"soft_dice": 1.0} if num_classes else {}
         with precision(kwargs.get("dtype")):
             network = affine_deformable(
                 rank, channels, filters, decoder, affine, affine_passes, affine_moments, deformable, norm
@@ -110,10 +104,6 @@ class AffineDeformableNet(RegistrationModel):
             network,
             multiple=2 ** (len(filters) - 1),
             integration_steps=integration_steps,
-            losses=losses,
-            num_classes=num_classes,
-            preprocessing=preprocessing,
-            weighting=weighting,
             **kwargs,
         )
         self.rank = rank
@@ -139,6 +129,10 @@ class AffineDeformableNet(RegistrationModel):
         for name in ("encoder", "affine_parameters"):
             part.network.get_layer(name).set_weights(self.network.get_layer(name).get_weights())
         return part
+
+    def default_losses(self, num_classes: int | None) -> dict[str, float]:
+        kept = {n: w for n, w in self.DEFAULT_LOSSES.items() if self._map is not None or not n.startswith(AFFINE)}
+        return kept | ({"soft_dice": 1.0} if num_classes else {})
 
     def known_losses(self) -> list[str]:
         known = super().known_losses()

@@ -31,7 +31,7 @@ class DDMR(RegistrationModel):
         downsize: the field is moved to a grid so many times coarser and integrated there, in VoxelMorph's way
             (``int_downsize``, see `acreg.models.voxelmorph.RescaleField`). The velocity then belongs to the network
             alone: `register` returns the displacement, and `refine` optimises that.
-        losses, num_classes, preprocessing, weighting: see `RegistrationModel`. The default losses are
+        **kwargs: ``losses``, ``num_classes`` and the other options of `RegistrationModel`. The default losses are
             ``{"ncc": 1, "diffusion": 5e-3}``.
 
     Call arguments and result: see `RegistrationModel`.
@@ -61,10 +61,6 @@ class DDMR(RegistrationModel):
         head: Sequence[int] = (16, 16),
         integration_steps: int = 0,
         downsize: int = 1,
-        losses: Mapping[str, float] | None = None,
-        num_classes: int | None = None,
-        preprocessing: Any = None,
-        weighting: str = "fixed",
         **kwargs: Any,
     ) -> None:
         encoder, decoder, head = tuple(encoder), tuple(decoder), tuple(head)
@@ -87,10 +83,6 @@ class DDMR(RegistrationModel):
             network,
             multiple=multiple,
             integration_steps=0 if downsize > 1 else integration_steps,  # else done inside of the network
-            losses=self.DEFAULT_LOSSES if losses is None else losses,
-            num_classes=num_classes,
-            preprocessing=preprocessing,
-            weighting=weighting,
             **kwargs,
         )
         self.rank = rank

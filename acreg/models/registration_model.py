@@ -35,7 +35,8 @@ class RegistrationModel(Registering, FineTuning, Preset, keras.Model):
         integration_steps: squarings that turn the field into a diffeomorphic displacement; 0 takes the field as the
             displacement.
         losses: weight of each loss by name, from `acreg.losses` (``IMAGE_LOSSES``, ``LABEL_LOSSES``, ``FIELD_LOSSES``)
-            and what a subclass adds. Field losses act on the velocity where there is one, in voxels of its own grid.
+            and what a subclass adds; None for `default_losses`. Field losses act on the velocity where there is one, in
+            voxels of its own grid.
         weighting: ``"fixed"`` sums the losses with these weights. ``"uncertainty"`` and ``"softmax"`` start from them
             and train them beside the network, see `acreg.layers.UncertaintyWeighting` (field losses are its
             regularisers); each is then logged as ``weight_<name>``, and ``loss`` is that layer's total, whose value
@@ -64,6 +65,8 @@ class RegistrationModel(Registering, FineTuning, Preset, keras.Model):
             ``augmentation``.
     """
 
+    DEFAULT_LOSSES: Mapping[str, float] = {}
+
     def __init__(
         self,
         network: keras.Model,
@@ -83,7 +86,8 @@ class RegistrationModel(Registering, FineTuning, Preset, keras.Model):
         self.network = network
         self.multiple = multiple
         self.integration_steps = integration_steps
-        self.loss_weights = {name: float(weight) for name, weight in (losses or {}).items()}
+        losses = self.default_losses(num_classes) if losses is None else losses
+        self.loss_weights = {name: float(weight) for name, weight in losses.items()}
         self.num_classes = num_classes
         self.labels_per_step = labels_per_step
         self._check_labels_per_step()
@@ -102,6 +106,10 @@ class RegistrationModel(Registering, FineTuning, Preset, keras.Model):
         logged += ["dice"] if num_classes else []
         self.trackers = {name: keras.metrics.Mean(name=name) for name in [*logged, "folded_percent"]}
         self.built = True
+
+    def default_losses(self, num_classes: int | None) -> Mapping[str, float]:
+        """The weights of the losses where none are given."""
+        return self.DEFAULT_LOSSES
 
     def label_losses(self) -> dict[str, Any]:
         """Losses on labels that this model knows, by name."""

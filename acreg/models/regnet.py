@@ -27,8 +27,9 @@ class RegNet(RegistrationModel):
         filters: of each level; the default is the network's own.
         dropout: of the ``"unet"``.
         head_batch_norm: batch normalisation on the field (``"unet"`` only; as the authors' weights need it).
-        integration_steps, losses, num_classes, preprocessing, weighting: see `RegistrationModel`. The default losses
-            are the paper's: ``{"ncc": 1, "total_variation_sum": 5e-5}``.
+        integration_steps: see `RegistrationModel`.
+        **kwargs: ``losses``, ``num_classes`` and the other options of `RegistrationModel`. The default losses are the
+            paper's: ``{"ncc": 1, "total_variation_sum": 5e-5}``.
 
     Call arguments and result: see `RegistrationModel`.
 
@@ -55,10 +56,6 @@ class RegNet(RegistrationModel):
         dropout: float = 0.5,
         head_batch_norm: bool = False,
         integration_steps: int = 0,
-        losses: Mapping[str, float] | None = None,
-        num_classes: int | None = None,
-        preprocessing: Any = None,
-        weighting: str = "fixed",
         **kwargs: Any,
     ) -> None:
         if rank not in (2, 3):
@@ -79,10 +76,6 @@ class RegNet(RegistrationModel):
             body,
             multiple=multiple,
             integration_steps=integration_steps,
-            losses=self.DEFAULT_LOSSES if losses is None else losses,
-            num_classes=num_classes,
-            preprocessing=preprocessing,
-            weighting=weighting,
             **kwargs,
         )
         self.rank = rank
