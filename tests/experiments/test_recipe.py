@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from acreg.errors import UsageError
+from acreg.experiments.build import constructor_arguments, model_classes
 from acreg.experiments.recipe import changed_keys, load_recipe, shipped_recipes
 
 MODELS = ("regnet", "ce-regnet", "ae-regnet", "acregnet")
@@ -103,7 +104,7 @@ def test_a_run_shorter_than_an_epoch_is_one_epoch() -> None:
         ("data.augmentation.gama=1", r"Did you mean data\.augmentation\.gamma\?"),
         ("autoencoder.codesize=3", r"Did you mean autoencoder\.code_size\?"),
         ("model.arguments.filter=[2]", r"arguments of ACRegNet\. Received: filter\. Did you mean filters\?"),
-        ("model.class=ACRegNett", r"Did you mean ACRegNet\? Known: ACRegNet, DDMR, RegNet"),
+        ("model.class=ACRegNett", r"Did you mean ACRegNet\? Known: ACRegNet, AffineDeformableNet, DDMR, RegNet"),
         ("model.arguments.num_classes=4", r"num_classes follows from the recipe's other sections"),
         ("start.freeze=[encoder]", r"start\.from: Field required"),
         ("start={from: a, freeze_steps: 500}", r"freeze_steps needs the parts to freeze"),
@@ -166,3 +167,10 @@ def test_refuses_to_be_imported_under_another_name(repository: Path, monkeypatch
     monkeypatch.delitem(sys.modules, "experiments", raising=False)
     with pytest.raises(ImportError, match=r"acreg\.experiments"):
         importlib.import_module("experiments")
+
+
+def test_options_that_all_models_share_may_be_set(tmp_path: Path) -> None:
+    known = constructor_arguments(model_classes()["AffineDeformableNet"])
+    assert {"filters", "losses", "weighting", "labels_per_step", "integration_steps"} <= known
+    assert not {"network", "multiple", "kwargs"} & known
+    assert "network" in constructor_arguments(model_classes()["RegNet"])

@@ -55,7 +55,7 @@ def test_a_damaged_file_is_named(name: str, content: bytes, folder: Path) -> Non
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda c: c.update({"class": "VoxelMorph"}), "class must be one of RegNet.*Received: 'VoxelMorph'"),
+        (lambda c: c.update({"class": "VoxelMorph"}), "class must be one of ACRegNet.*Received: 'VoxelMorph'"),
         (lambda c: c.update({"format": 2}), "of format 2, written by acreg"),
         (lambda c: c.pop("config"), "must have the keys format, class and config"),
         (lambda c: c["config"].update(rank=5), "refused by RegNet .*rank=5"),
