@@ -76,7 +76,9 @@ class DataSection(_Section):
         validation_split: the split that decides which weights are kept; "none" keeps the last ones.
         validation_pairs: how many fixed pairs of it are registered after each epoch. Where training has made pairs
             alone, so has validation: they are made once.
-        augmentation: of real pairs, see `acreg.data.Augmentation`.
+        augmentation: of both images of real pairs, see `acreg.data.Augmentation`.
+        moving_augmentation: of their moving image alone, after `augmentation`: a random rotation, scale, shear and
+            shift teaches a network to align.
         synthetic: how pairs are made of single images; null for real pairs alone.
     """
 
@@ -92,6 +94,7 @@ class DataSection(_Section):
     validation_split: Split | Literal["none"] = "validation"
     validation_pairs: int = Field(50, ge=1)
     augmentation: Augmentation = Field(default_factory=Augmentation)
+    moving_augmentation: Augmentation = Field(default_factory=Augmentation)
     synthetic: SyntheticSection | None = None
 
     @property
@@ -101,8 +104,9 @@ class DataSection(_Section):
 
     @model_validator(mode="after")
     def _made_pairs_have_their_own_augmentation(self) -> DataSection:
-        if self.pairs_are_made and self.augmentation != Augmentation():
-            raise ValueError("augmentation is of real pairs: leave it out, or set synthetic.real_pairs")
+        for name in ("augmentation", "moving_augmentation"):
+            if self.pairs_are_made and getattr(self, name) != Augmentation():
+                raise ValueError(f"{name} is of real pairs: leave it out, or set synthetic.real_pairs")
         return self
 
     @model_validator(mode="after")

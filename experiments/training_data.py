@@ -79,7 +79,8 @@ def build_sampler(recipe: Recipe, data: TrainingData) -> Sampler:
     """The batches that a recipe's network is trained with: real pairs, single images, or both."""
     train, section, batch_size = data.train, recipe.data, recipe.training.batch_size
     real = batch_size if section.synthetic is None else section.synthetic.real_pairs
-    pairs = PairSampler(train.images, train.labels, real, recipe.seed, or_none(section.augmentation)) if real else None
+    augment = or_none(section.augmentation), or_none(section.moving_augmentation)
+    pairs = PairSampler(train.images, train.labels, real, recipe.seed, *augment) if real else None
     if pairs is not None and real == batch_size:
         return pairs
     return ImageSampler(train.images, train.labels, train.spacings, batch_size - real, recipe.seed, pairs)
