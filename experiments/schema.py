@@ -70,7 +70,8 @@ class DataSection(_Section):
     Arguments:
         dataset: the name or folder of a prepared dataset.
         shape: the network's grid, array-axis order.
-        spacing, centre, trim, window, intensity: see `acreg.io.Preprocessing`.
+        spacing, centre, trim, window, intensity: see `acreg.io.Preprocessing`; the landmarks of the intensity
+            "histogram" are learned from the training subjects.
         train_splits: the splits that training pairs are drawn from.
         train_subjects: only so many of their subjects, the first; null for all.
         validation_split: the split that decides which weights are kept; "none" keeps the last ones.
