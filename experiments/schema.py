@@ -167,7 +167,8 @@ class OptimizerSection(_Section):
     """The optimiser and how its learning rate changes.
 
     Arguments:
-        schedule: "constant"; "cosine" down to `final_fraction` of the learning rate; or "plateau", which multiplies it
+        schedule: "constant"; "cosine" down to `final_fraction` of the learning rate; "step", which multiplies it by
+            `step_factor` after every `step_epochs` epochs, but never below `floor`; or "plateau", which multiplies it
             by `plateau_factor` when `training.monitor` was not better for `plateau_patience` epochs, and again after
             as many.
         warmup_steps: steps in which the learning rate rises from 0; 0 for none.
@@ -178,18 +179,23 @@ class OptimizerSection(_Section):
     name: Literal["adam", "adamw"] = "adam"
     learning_rate: float = Field(1e-3, gt=0)
     weight_decay: float | None = Field(None, ge=0)
-    schedule: Literal["constant", "cosine", "plateau"] = "constant"
+    schedule: Literal["constant", "cosine", "step", "plateau"] = "constant"
     warmup_steps: int = Field(0, ge=0)
     final_fraction: float = Field(0.01, ge=0, le=1)
+    step_epochs: int = Field(10, ge=1)
+    step_factor: float = Field(0.5, gt=0, lt=1)
+    floor: float = Field(1e-6, ge=0)
     plateau_factor: float = Field(0.1, gt=0, lt=1)
     plateau_patience: int = Field(10, ge=1)
     clipnorm: float | None = Field(None, gt=0)
     gradient_accumulation_steps: int | None = Field(None, ge=2)
 
     @model_validator(mode="after")
-    def _plateau_has_no_warmup(self) -> OptimizerSection:
-        if self.schedule == "plateau" and self.warmup_steps:
-            raise ValueError(f"warmup_steps must be 0 with schedule plateau, not {self.warmup_steps}")
+    def _parts_agree(self) -> OptimizerSection:
+        if self.schedule in ("plateau", "step") and self.warmup_steps:
+            raise ValueError(f"warmup_steps must be 0 with schedule {self.schedule}, not {self.warmup_steps}")
+        if self.schedule == "step" and self.floor > self.learning_rate:
+            raise ValueError(f"floor ({self.floor:g}) must be at most learning_rate ({self.learning_rate:g})")
         return self
 
 
