@@ -5,7 +5,7 @@ import pytest
 
 from acreg.data.region_table import RegionTable
 from acreg.errors import AcregError
-from acreg.report import MethodResult, PairScores
+from acreg.report import MethodResult, PairScores, read_method, write_method
 from acreg.report.html import build_report
 from acreg.report.regions import check_regions, region_note, region_table, region_values, write_regions_csv
 from acreg.report.tables import wins, wins_table, write_summary_csv
@@ -53,6 +53,19 @@ def test_labels_and_pairs_without_a_value_do_not_count(results):
 def test_a_region_that_holds_all_labels_is_the_overall_mean(results):
     for metric in METRICS:
         np.testing.assert_allclose(region_values(results[0], tuple(NAMES), metric), results[0].values(metric))
+
+
+def test_results_of_older_versions_have_regions_of_what_they_measured(results, tmp_path):
+    write_method(results[0], tmp_path / "old")
+    lines = list(csv.DictReader((tmp_path / "old" / "pairs.csv").read_text().splitlines()))
+    with (tmp_path / "old" / "pairs.csv").open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, [c for c in lines[0] if c not in ("tre", "ncc", "ssim")], extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(lines)
+    old = [read_method(tmp_path / "old")]
+    rows = region_table(old, REGIONS)[1]
+    assert rows[0] == ["DSC", "A", "0.550 (0.050)", "0.800 (0.100)"]
+    assert rows[-1] == ["TRE (mm)", "A", "–", "–"]
 
 
 def test_labels_of_no_region_are_counted_and_named(results):
