@@ -198,7 +198,7 @@ def test_resume_with_another_recipe_names_the_changed_keys(unbroken: Path, recip
 
 
 def test_resume_with_other_data_is_refused(unbroken: Path, recipe_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build, "_digest", lambda parts: "other")
+    monkeypatch.setattr("acreg.experiments.training_data._digest", lambda parts: "other")
     with pytest.raises(AcregError, match="resumed with the data that it began with"):
         run_recipe(load_recipe(recipe_file), unbroken, resume=True)
 
