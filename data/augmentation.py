@@ -60,21 +60,28 @@ def sample_linear(images: NDArray, coordinates: NDArray) -> NDArray[np.float32]:
     return result
 
 
-def sample_nearest(labels: NDArray, coordinates: NDArray) -> NDArray:
-    """Like `sample_linear`, but the value of the nearest voxel, in the type of `labels`."""
+def sample_nearest(labels: NDArray, coordinates: NDArray, outside: int | None = None) -> NDArray:
+    """Like `sample_linear`, but the value of the nearest voxel, in the type of `labels`.
+
+    Places more than half a voxel outside take the value `outside`; None for the value at the edge.
+    """
     batch, *spatial, channels = labels.shape
     index = np.arange(batch, dtype=np.intp).reshape(-1, *(1,) * len(spatial)) * prod(spatial)
     for axis, size in enumerate(spatial):
         place = np.rint(np.clip(coordinates[axis], 0, size - 1)).astype(np.intp)
         index = index + place * prod(spatial[axis + 1 :])
-    return np.take(labels.reshape(-1, channels), index, axis=0)
+    result = np.take(labels.reshape(-1, channels), index, axis=0)
+    if outside is not None:
+        for axis, size in enumerate(spatial):
+            result[(coordinates[axis] < -0.5) | (coordinates[axis] > size - 0.5)] = outside
+    return result
 
 
 class Augmentation(BaseModel):
     """How training images are changed at random; each sample of a batch has its own draw. 0 switches a part off.
 
     Images are in [0, 1] before and after. The geometric parts come first and move the labels (by nearest) with the
-    image; the intensity parts follow in the order below. Rotation assumes voxels with sides of equal length.
+    image; the intensity parts follow in the order below. Rotation and shear assume voxels with sides of equal length.
 
     Arguments:
         gamma: the image to the power exp(g), g uniform in [-gamma, gamma].
@@ -83,6 +90,7 @@ class Augmentation(BaseModel):
         noise: independent Gaussian noise, its standard deviation uniform in [0, noise].
         rotation: angle uniform in [-rotation, rotation] in radians, in 3-D about each axis.
         scale: size times 1 + s, s uniform in [-scale, scale].
+        shear: along each axis, voxels per voxel along each later axis, uniform in [-shear, shear]; volume is kept.
         shift: along each axis, uniform in [-shift, shift] as a share of the image's size.
         elastic: standard deviation of a smooth random displacement as a share of the image's size.
         elastic_grid: control points of that displacement along each axis.
@@ -99,6 +107,7 @@ class Augmentation(BaseModel):
     noise: float = Field(0.0, ge=0.0, le=1.0)
     rotation: float = Field(0.0, ge=0.0, le=np.pi)
     scale: float = Field(0.0, ge=0.0, lt=1.0)
+    shear: float = Field(0.0, ge=0.0, le=1.0)
     shift: float = Field(0.0, ge=0.0, le=0.5)
     elastic: float = Field(0.0, ge=0.0, le=0.2)
     elastic_grid: int = Field(4, ge=2, le=32)
@@ -106,19 +115,20 @@ class Augmentation(BaseModel):
     @property
     def geometric(self) -> bool:
         """Whether any part moves voxels."""
-        return any((self.rotation, self.scale, self.shift, self.elastic))
+        return any((self.rotation, self.scale, self.shear, self.shift, self.elastic))
 
     def apply(
-        self, images: NDArray, labels: NDArray | None, rng: np.random.Generator
+        self, images: NDArray, labels: NDArray | None, rng: np.random.Generator, outside: int | None = None
     ) -> tuple[NDArray, NDArray | None]:
         """Changed images float32 `(batch, *spatial, channels)` and labels `(batch, *spatial, 1)` (None stays None).
 
-        The arguments are not written to; with all parts off they are returned as they are.
+        The arguments are not written to; with all parts off they are returned as they are. What comes from outside has
+        the image's edge value, and the label at the edge or `outside`, see `sample_nearest`.
         """
         if self.geometric:
             coordinates = self.coordinates(len(images), images.shape[1:-1], rng)
             images = sample_linear(images, coordinates)
-            labels = None if labels is None else sample_nearest(labels, coordinates)
+            labels = None if labels is None else sample_nearest(labels, coordinates, outside)
         return self.change_intensity(images, rng), labels
 
     def move_labels(self, labels: NDArray, rng: np.random.Generator) -> NDArray:
@@ -153,8 +163,8 @@ class Augmentation(BaseModel):
     def coordinates(self, batch: int, spatial: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float32]:
         """Where each voxel of the result is read from: float32 `(rank, batch, *spatial)`, in voxels.
 
-        With R the rotations, s the scale, c the centre, t the shift and e the elastic displacement, voxel p is read at
-        c + R (p - c) / (1 + s) - t + e(p).
+        With R the rotations, H the shear (ones on the diagonal, zeros below), s the scale, c the centre, t the shift
+        and e the elastic displacement, voxel p is read at c + R H (p - c) / (1 + s) - t + e(p).
         """
         rank = len(spatial)
         matrix = np.broadcast_to(np.eye(rank), (batch, rank, rank))
@@ -164,6 +174,11 @@ class Augmentation(BaseModel):
             turn[:, first, first] = turn[:, second, second] = np.cos(angle)
             turn[:, first, second], turn[:, second, first] = -np.sin(angle), np.sin(angle)
             matrix = turn @ matrix
+        if self.shear:
+            slant = np.broadcast_to(np.eye(rank), (batch, rank, rank)).copy()
+            for first, second in combinations(range(rank), 2):
+                slant[:, first, second] = rng.uniform(-self.shear, self.shear, batch)
+            matrix = matrix @ slant
         if self.scale:
             matrix = matrix / (1.0 + rng.uniform(-self.scale, self.scale, (batch, 1, 1)))
         centre = (np.array(spatial) - 1.0) / 2.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,36 +70,83 @@ def read_label_table(name_or_path: str | os.PathLike[str]) -> LabelTable:
         AcregError: no UTF-8 text, a column missing, a label that is no whole number or on two lines, a merged label
             without a name or with two, one name for two merged labels.
     """
-    known = {file.stem: file for file in sorted(SHIPPED.glob("*.csv"))}
+    path, lines = read_lines(name_or_path, SHIPPED, COLUMNS, "label table")
+    return _checked(path, lines)
+
+
+def read_lines(
+    name_or_path: str | os.PathLike[str], shipped: Path, columns: Sequence[str], what: str
+) -> tuple[Path, list[tuple[str, ...]]]:
+    """The lines of a table about labels, each its cells under `columns`, and the table's file.
+
+    Args:
+        name_or_path: a CSV, or the name of one in `shipped`.
+        shipped: the folder of the tables that come with acreg.
+        columns: of which the table has all; others are ignored.
+        what: the kind of table, for messages.
+
+    Raises:
+        UsageError: neither a file nor a known name.
+        AcregError: no UTF-8 text, a column missing, or no lines.
+    """
+    known = {file.stem: file for file in sorted(shipped.glob("*.csv"))}
     path = known.get(str(name_or_path), Path(name_or_path))
     if not path.is_file():
         raise UsageError(
-            f"A label table is a CSV file, or one of {', '.join(known)}. Received: {name_or_path}. Correct the name."
+            f"A {what} is a CSV file, or one of {', '.join(known)}. Received: {name_or_path}. Correct the name."
         )
     try:
         lines = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if not line.startswith("#")]
         rows = [[cell.strip() for cell in row] for row in csv.reader(lines, strict=True)]
     except (UnicodeDecodeError, csv.Error) as error:
         raise AcregError(
-            f"A label table must be a CSV in UTF-8. Received: {path} ({error}). Save it again as CSV (UTF-8)."
+            f"A {what} must be a CSV in UTF-8. Received: {path} ({error}). Save it again as CSV (UTF-8)."
         ) from error
     rows = [row for row in rows if any(row)]
     header = rows[0] if rows else []
-    missing = [column for column in COLUMNS if column not in header]
+    missing = [column for column in columns if column not in header]
     if missing or len(rows) < 2:
         raise AcregError(
-            f"A label table has the columns {', '.join(COLUMNS)} and a line for each label. Received: {path}, which "
+            f"A {what} has the columns {', '.join(columns)} and a line for each label. Received: {path}, which "
             f"has {'no lines' if not missing else 'no column ' + ' and no column '.join(missing)}. Add what is missing."
         )
     cells = [dict(zip(header, row, strict=False)) for row in rows[1:]]
-    return _checked(path, [tuple(line.get(column, "") for column in COLUMNS) for line in cells])
+    return path, [tuple(line.get(column, "") for column in columns) for line in cells]
+
+
+def whole(cell: str, path: Path, line: Sequence[str], what: str) -> int:
+    """The label in a cell of a table.
+
+    Raises:
+        AcregError: it is no whole number, or one that label files cannot hold.
+    """
+    if not (cell.isascii() and cell.isdigit()) or int(cell) > np.iinfo(np.int32).max:
+        raise AcregError(
+            f"The labels in a {what} are whole numbers from 0 on. Received: {path} with {cell!r} in the line "
+            f"{','.join(line)}. Correct the cell."
+        )
+    return int(cell)
+
+
+def refuse_double(labels: Sequence[int], path: Path, what: str) -> None:
+    """A label on two lines of a table.
+
+    Raises:
+        AcregError: there is one.
+    """
+    double = [label for label, count in Counter(labels).items() if count > 1]
+    if double:
+        raise AcregError(
+            f"A {what} has one line a label. Received: {path} with {some(map(str, double))} on several lines. "
+            "Delete the surplus lines."
+        )
 
 
 def _checked(path: Path, lines: list[tuple[str, ...]]) -> LabelTable:
     merged: dict[int, int] = {}
     names: dict[int, set[str]] = {}
     for line in lines:
-        label, target = (_whole(cell, path, line) for cell in line[:2])
+        label, target = (whole(cell, path, line, "label table") for cell in line[:2])
         if label == 0 and target != 0:
             raise AcregError(
                 f"0 is the background and stays so. Received: {path} with 0 merged into {target}. Delete this line."
@@ -106,12 +154,7 @@ def _checked(path: Path, lines: list[tuple[str, ...]]) -> LabelTable:
         merged[label] = target
         if target:
             names.setdefault(target, set()).add(line[2])
-    double = [label for label, count in Counter(int(line[0]) for line in lines).items() if count > 1]
-    if double:
-        raise AcregError(
-            f"A label table has one line a label. Received: {path} with {some(map(str, double))} on several lines. "
-            "Delete the surplus lines."
-        )
+    refuse_double([int(line[0]) for line in lines], path, "label table")
     for target, found in sorted(names.items()):
         if len(found) > 1 or "" in found:
             raise AcregError(
@@ -126,12 +169,3 @@ def _checked(path: Path, lines: list[tuple[str, ...]]) -> LabelTable:
             "(0 is the background). Give each its own name."
         )
     return LabelTable(path.stem, merged, result)
-
-
-def _whole(cell: str, path: Path, line: tuple[str, ...]) -> int:
-    if not (cell.isascii() and cell.isdigit()) or int(cell) > np.iinfo(np.int32).max:
-        raise AcregError(
-            f"The labels in a label table are whole numbers from 0 on. Received: {path} with {cell!r} in the line "
-            f"{','.join(line)}. Correct the cell."
-        )
-    return int(cell)

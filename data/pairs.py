@@ -49,6 +49,8 @@ class PairSampler:
         batch_size: pairs in a batch.
         seed: not negative.
         augment: applied to the moving and to the fixed image independently; None for none.
+        augment_moving: applied to the moving image alone, after `augment`; None for none. Moving labels that come from
+            outside of the image are background.
 
     Raises:
         AcregError: fewer than two subjects, shapes that disagree, labels that are not integers.
@@ -61,6 +63,7 @@ class PairSampler:
         batch_size: int,
         seed: int,
         augment: Augmentation | None = None,
+        augment_moving: Augmentation | None = None,
     ) -> None:
         _check_arrays(images, labels)
         _check_draw(batch_size, seed)
@@ -73,6 +76,7 @@ class PairSampler:
         self.batch_size = batch_size
         self.seed = seed
         self.augment = augment
+        self.augment_moving = augment_moving
 
     def batch(self, step: int) -> Batch:
         """The batch of training step `step` (0, 1, ...), the same each time that it is asked for.
@@ -90,9 +94,12 @@ class PairSampler:
         labels = None if self.labels is None else self.labels[chosen]
         if self.augment is not None:
             images, labels = self.augment.apply(images, labels, rng)
-        result = {"moving": images[:size], "fixed": images[size:]}
-        if labels is not None:
-            result |= {"moving_labels": labels[:size], "fixed_labels": labels[size:]}
+        moving_images, moving_labels = images[:size], None if labels is None else labels[:size]
+        if self.augment_moving is not None:
+            moving_images, moving_labels = self.augment_moving.apply(moving_images, moving_labels, rng, outside=0)
+        result = {"moving": moving_images, "fixed": images[size:]}
+        if labels is not None and moving_labels is not None:
+            result |= {"moving_labels": moving_labels, "fixed_labels": labels[size:]}
         return result
 
 

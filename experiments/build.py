@@ -127,14 +127,14 @@ def compile_network(model: Any, recipe: Recipe, steps: int, frozen: Sequence[str
     """
     with _as_usage_error("start"):
         model.freeze(*frozen)
-    optimizer = build_optimizer(recipe.optimizer, steps)
+    optimizer = build_optimizer(recipe.optimizer, steps, recipe.training.steps_per_epoch)
     if model.loss_weighting is not None:  # decay would draw every loss's weight towards one
         optimizer.exclude_from_weight_decay(var_list=model.loss_weighting.trainable_variables)
     model.compile(optimizer=optimizer, jit_compile=recipe.training.jit_compile)
 
 
-def build_optimizer(section: OptimizerSection, steps: int) -> keras.optimizers.Optimizer:
-    """The optimiser of a recipe for a training of `steps` steps.
+def build_optimizer(section: OptimizerSection, steps: int, steps_per_epoch: int) -> keras.optimizers.Optimizer:
+    """The optimiser of a recipe for a training of `steps` steps, with epochs of `steps_per_epoch`.
 
     Raises:
         UsageError: more warm-up steps than steps.
@@ -146,7 +146,14 @@ def build_optimizer(section: OptimizerSection, steps: int) -> keras.optimizers.O
             f"Received: warmup_steps={section.warmup_steps}, steps={steps}. Lower the one or raise the other."
         )
     rate: Any = section.learning_rate
-    if section.schedule == "cosine" or section.warmup_steps:
+    if section.schedule == "step":
+        length = section.step_epochs * steps_per_epoch
+        rates = [max(rate * section.step_factor**stage, section.floor) for stage in range(1 + (steps - 1) // length)]
+        falls = [stage for stage in range(1, len(rates)) if rates[stage] < rates[stage - 1]]
+        if falls:  # a boundary is the last step, counted from 0, at the rate before it
+            boundaries = [stage * length - 1 for stage in falls]
+            rate = keras.optimizers.schedules.PiecewiseConstantDecay(boundaries, [rate, *(rates[i] for i in falls)])
+    elif section.schedule == "cosine" or section.warmup_steps:
         fraction = section.final_fraction if section.schedule == "cosine" else 1.0
         left = steps - section.warmup_steps
         if section.warmup_steps:

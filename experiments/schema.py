@@ -70,13 +70,16 @@ class DataSection(_Section):
     Arguments:
         dataset: the name or folder of a prepared dataset.
         shape: the network's grid, array-axis order.
-        spacing, centre, trim, window, intensity: see `acreg.io.Preprocessing`.
+        spacing, centre, trim, window, intensity: see `acreg.io.Preprocessing`; the landmarks of the intensity
+            "histogram" are learned from the training subjects.
         train_splits: the splits that training pairs are drawn from.
         train_subjects: only so many of their subjects, the first; null for all.
         validation_split: the split that decides which weights are kept; "none" keeps the last ones.
         validation_pairs: how many fixed pairs of it are registered after each epoch. Where training has made pairs
             alone, so has validation: they are made once.
-        augmentation: of real pairs, see `acreg.data.Augmentation`.
+        augmentation: of both images of real pairs, see `acreg.data.Augmentation`.
+        moving_augmentation: of their moving image alone, after `augmentation`: a random rotation, scale, shear and
+            shift teaches a network to align.
         synthetic: how pairs are made of single images; null for real pairs alone.
     """
 
@@ -92,6 +95,7 @@ class DataSection(_Section):
     validation_split: Split | Literal["none"] = "validation"
     validation_pairs: int = Field(50, ge=1)
     augmentation: Augmentation = Field(default_factory=Augmentation)
+    moving_augmentation: Augmentation = Field(default_factory=Augmentation)
     synthetic: SyntheticSection | None = None
 
     @property
@@ -101,8 +105,9 @@ class DataSection(_Section):
 
     @model_validator(mode="after")
     def _made_pairs_have_their_own_augmentation(self) -> DataSection:
-        if self.pairs_are_made and self.augmentation != Augmentation():
-            raise ValueError("augmentation is of real pairs: leave it out, or set synthetic.real_pairs")
+        for name in ("augmentation", "moving_augmentation"):
+            if self.pairs_are_made and getattr(self, name) != Augmentation():
+                raise ValueError(f"{name} is of real pairs: leave it out, or set synthetic.real_pairs")
         return self
 
     @model_validator(mode="after")
@@ -162,7 +167,8 @@ class OptimizerSection(_Section):
     """The optimiser and how its learning rate changes.
 
     Arguments:
-        schedule: "constant"; "cosine" down to `final_fraction` of the learning rate; or "plateau", which multiplies it
+        schedule: "constant"; "cosine" down to `final_fraction` of the learning rate; "step", which multiplies it by
+            `step_factor` after every `step_epochs` epochs, but never below `floor`; or "plateau", which multiplies it
             by `plateau_factor` when `training.monitor` was not better for `plateau_patience` epochs, and again after
             as many.
         warmup_steps: steps in which the learning rate rises from 0; 0 for none.
@@ -173,18 +179,23 @@ class OptimizerSection(_Section):
     name: Literal["adam", "adamw"] = "adam"
     learning_rate: float = Field(1e-3, gt=0)
     weight_decay: float | None = Field(None, ge=0)
-    schedule: Literal["constant", "cosine", "plateau"] = "constant"
+    schedule: Literal["constant", "cosine", "step", "plateau"] = "constant"
     warmup_steps: int = Field(0, ge=0)
     final_fraction: float = Field(0.01, ge=0, le=1)
+    step_epochs: int = Field(10, ge=1)
+    step_factor: float = Field(0.5, gt=0, lt=1)
+    floor: float = Field(1e-6, ge=0)
     plateau_factor: float = Field(0.1, gt=0, lt=1)
     plateau_patience: int = Field(10, ge=1)
     clipnorm: float | None = Field(None, gt=0)
     gradient_accumulation_steps: int | None = Field(None, ge=2)
 
     @model_validator(mode="after")
-    def _plateau_has_no_warmup(self) -> OptimizerSection:
-        if self.schedule == "plateau" and self.warmup_steps:
-            raise ValueError(f"warmup_steps must be 0 with schedule plateau, not {self.warmup_steps}")
+    def _parts_agree(self) -> OptimizerSection:
+        if self.schedule in ("plateau", "step") and self.warmup_steps:
+            raise ValueError(f"warmup_steps must be 0 with schedule {self.schedule}, not {self.warmup_steps}")
+        if self.schedule == "step" and self.floor > self.learning_rate:
+            raise ValueError(f"floor ({self.floor:g}) must be at most learning_rate ({self.learning_rate:g})")
         return self
 
 

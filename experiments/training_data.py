@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import keras
 import numpy as np
 
 from acreg.data.augmentation import Augmentation
-from acreg.data.manifest import Arrays, Dataset, Progress, dataset_folder
+from acreg.data.manifest import Arrays, Dataset, Progress, Record, dataset_folder
 from acreg.data.pairs import ImageSampler, PairSampler, fixed_pairs
 from acreg.data.pipeline import Sampler
 from acreg.errors import AcregError, UsageError
 from acreg.experiments.schema import Recipe, SyntheticSection
-from acreg.io import Preprocessing
+from acreg.io import Image, Preprocessing
 from acreg.layers import ThinPlateSplineAugmentation
 
 
@@ -59,6 +59,10 @@ def load_data(recipe: Recipe, progress: Progress | None = None) -> TrainingData:
         label_values=dataset.label_values,
         label_names=dataset.label_names,
     )
+    if section.intensity == "histogram":
+        records = [record for split in section.train_splits for record in dataset.split(split)]
+        images = _images(dataset, records[: section.train_subjects], progress)
+        preprocessing = preprocessing.with_landmarks(images)
     train = _join([dataset.load_arrays(split, preprocessing, progress) for split in section.train_splits])
     if section.train_subjects is not None:
         train = _first(train, section.train_subjects)
@@ -79,7 +83,8 @@ def build_sampler(recipe: Recipe, data: TrainingData) -> Sampler:
     """The batches that a recipe's network is trained with: real pairs, single images, or both."""
     train, section, batch_size = data.train, recipe.data, recipe.training.batch_size
     real = batch_size if section.synthetic is None else section.synthetic.real_pairs
-    pairs = PairSampler(train.images, train.labels, real, recipe.seed, or_none(section.augmentation)) if real else None
+    augment = or_none(section.augmentation), or_none(section.moving_augmentation)
+    pairs = PairSampler(train.images, train.labels, real, recipe.seed, *augment) if real else None
     if pairs is not None and real == batch_size:
         return pairs
     return ImageSampler(train.images, train.labels, train.spacings, batch_size - real, recipe.seed, pairs)
@@ -159,6 +164,13 @@ class ValidationLabels(keras.utils.PyDataset):
 def or_none(augmentation: Augmentation) -> Augmentation | None:
     """None where every part of an augmentation is off, so that nothing is copied."""
     return augmentation if augmentation != Augmentation() else None
+
+
+def _images(dataset: Dataset, records: Sequence[Record], progress: Progress | None) -> Iterator[Image]:
+    for done, record in enumerate(records, 1):
+        yield dataset.read_image(record)
+        if progress:
+            progress("Learning the histogram", done, len(records))
 
 
 def _first(arrays: Arrays, count: int) -> Arrays:

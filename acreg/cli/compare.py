@@ -25,50 +25,81 @@ def compare(
         Literal["wilcoxon", "mann-whitney", "tukey"],
         typer.Option(help="Paired; unpaired; or of the range over all methods. The report names the corrections."),
     ] = "wilcoxon",
+    regions: Annotated[
+        str | None,
+        typer.Option(
+            help="Regions of labels, for means of their labels: dkt31-5 (Mindboggle), or a CSV label,region.",
+            show_default=False,
+        ),
+    ] = None,
     worst: Annotated[int, typer.Option(min=0, help="Worst pairs to show in pictures, per method.")] = 4,
 ) -> None:
     """Compare evaluated methods: table, tests and an HTML report.
 
     Prints the mean (SD) of each metric and the corrected p (and the effect) of all differences; writes table.md,
-    table.csv, statistics.csv and report.html, a single file with plots that needs nothing else. All methods must have
-    seen the same pairs.
+    table.csv, statistics.csv and report.html, a single file with plots that needs nothing else. Of several methods it
+    also counts the labels on which each is the best. With --regions there is a table of the labels' regions, too, and
+    a regions.csv. All methods must have seen the same pairs.
     The report shows images of the dataset: mind its licence before passing it on.
 
     \b
     Example:
       acreg evaluate --model acregnet-jsrt --data jsrt --out results/jsrt
       acreg compare results/jsrt
+      acreg compare results/mindboggle --regions dkt31-5
     """
+    from acreg.data.region_table import read_region_table
     from acreg.io import atomic_path
     from acreg.report import check_same_pairs, load_results
     from acreg.report.html import build_report
+    from acreg.report.regions import check_regions, region_note, region_table, write_regions_csv
     from acreg.report.statistics import DESCRIPTIONS, compare_methods
     from acreg.report.tables import (
+        WINS_NOTE,
         format_p,
         markdown,
         metric_title,
         order_methods,
         summary_table,
+        wins_table,
         write_statistics_csv,
         write_summary_csv,
     )
 
+    grouped = read_region_table(regions) if regions else None
     results = order_methods(load_results(folders))
     check_same_pairs(results)
+    if grouped:
+        check_regions(results, grouped)
     comparisons = compare_methods(results, test=test)
     target = folder or folders[0]
-    columns, rows = summary_table(results)
+    dataset = results[0].summary.get("dataset", {})
+    title = f"{dataset.get('name')}, {dataset.get('split')}, {len(results[0].pairs)} pairs: mean (SD)"
+    tables = [(title, *summary_table(results), "")]
+    if grouped:
+        note = region_note(results, grouped)
+        tables.append((f"Regions of {grouped.name}: mean (SD)", *region_table(results, grouped), note))
+    if len(results) > 1:
+        tables.append(("Labels won", *wins_table(results), WINS_NOTE))
     with progress("Drawing") as advance:
-        report = build_report(results, comparisons, worst, lambda text, done, total: advance(1, text))
+        report = build_report(results, comparisons, worst, lambda text, done, total: advance(1, text), grouped)
     with atomic_path(target / "table.md") as path:
-        path.write_text(markdown(columns, rows), encoding="utf-8")
+        first, *more = tables
+        parts = [markdown(*first[1:3]), *(f"{name}. {note}\n\n{markdown(c, r)}" for name, c, r, note in more)]
+        path.write_text("\n".join(parts), encoding="utf-8")
     write_summary_csv(results, target / "table.csv")
     write_statistics_csv(comparisons, target / "statistics.csv")
+    if grouped:
+        write_regions_csv(results, grouped, target / "regions.csv")
     with atomic_path(target / "report.html") as path:
         path.write_text(report, encoding="utf-8")
 
-    dataset = results[0].summary.get("dataset", {})
-    table(f"{dataset.get('name')}, {dataset.get('split')}, {len(results[0].pairs)} pairs: mean (SD)", columns, rows)
+    for number, (name, columns, rows, note) in enumerate(tables):
+        if number:
+            out()
+        table(name, columns, rows)
+        if note:
+            out(note)
     if comparisons:
         couples = list(dict.fromkeys((c.first, c.second) for c in comparisons))
         title, meaning = DESCRIPTIONS[test]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -14,9 +15,10 @@ from acreg.errors import AcregError
 from acreg.geometry.grid import Grid
 from acreg.geometry.resize import sample_image, sample_labels
 from acreg.io.atomic import atomic_path
+from acreg.io.histogram import LANDMARKS, mean_landmarks, standardise
 from acreg.io.image import Image, check_label_values
 
-Intensity = Literal["minmax", "percentiles", "divide_by_255"]
+Intensity = Literal["minmax", "percentiles", "histogram", "divide_by_255"]
 Centre = Literal["extent", "mass"]
 PERCENTILES = (0.5, 99.5)
 SAME = 1e-3
@@ -48,8 +50,11 @@ class Preprocessing(BaseModel):
         window: (lowest, highest) value that is kept, for example Hounsfield units; None keeps all.
         intensity: "minmax" brings each image to [0, 1] by its own minimum and maximum on the network's grid, or by the
             window if there is one (a constant image becomes zeros); "percentiles" by its 0.5 and 99.5 percentiles
-            there, beyond which values are clipped, so that a few bright voxels do not decide; "divide_by_255" divides,
-            as for 8-bit images, and treats an image with values outside 0..255 (16 bit, CT) as "minmax" does.
+            there, beyond which values are clipped, so that a few bright voxels do not decide; "histogram" moves the
+            landmarks of its histogram there onto `landmarks` (see `acreg.io.histogram`), so that a tissue has about the
+            same value in MR images of all machines; "divide_by_255" divides, as for 8-bit images, and treats an image
+            with values outside 0..255 (16 bit, CT) as "minmax" does.
+        landmarks: of "histogram": what `with_landmarks` learns from the training images, from 0 to 1.
         label_values: the values in label files, ascending, background 0 first. A network sees their position in this
             list: id `i` stands for `label_values[i]`, so ids never depend on what one image happens to contain.
         label_names: a name for each value.
@@ -64,6 +69,7 @@ class Preprocessing(BaseModel):
     trim: bool = True
     window: tuple[float, float] | None = None
     intensity: Intensity = "minmax"
+    landmarks: list[float] | None = None
     label_values: list[int] = Field(default_factory=lambda: [0])
     label_names: dict[int, str] = Field(default_factory=dict)
 
@@ -87,6 +93,21 @@ class Preprocessing(BaseModel):
         if values[:1] != [0] or values != sorted(set(values)):
             raise ValueError("label_values must ascend without repetition and begin with the background, 0")
         return values
+
+    @field_validator("landmarks")
+    @classmethod
+    def _landmarks_ascend(cls, landmarks: list[float] | None) -> list[float] | None:
+        if landmarks is not None:
+            ascending = landmarks == sorted(landmarks) and landmarks[:1] == [0] and landmarks[-1:] == [1]
+            if len(landmarks) != LANDMARKS or not ascending:
+                raise ValueError(f"landmarks must be {LANDMARKS} ascending numbers, the first 0 and the last 1")
+        return landmarks
+
+    @model_validator(mode="after")
+    def _landmarks_are_of_the_histogram(self) -> Preprocessing:
+        if self.landmarks is not None and self.intensity != "histogram":
+            raise ValueError("landmarks belong to the intensity histogram")
+        return self
 
     @model_validator(mode="after")
     def _spacing_fits(self) -> Preprocessing:
@@ -132,12 +153,19 @@ class Preprocessing(BaseModel):
             float32 `(*shape, 1)`.
 
         Raises:
-            AcregError: the image has another number of axes than `shape`.
+            AcregError: the image has another number of axes than `shape`, or landmarks are missing.
         """
+        if self.intensity == "histogram" and self.landmarks is None:
+            raise AcregError(
+                "Intensities by histogram need the landmarks of training images. Received: intensity histogram without "
+                "landmarks. `acreg train` learns them; in Python call Preprocessing.with_landmarks(images) first."
+            )
         grid = self.grid(image) if grid is None else grid
         array, inner = self._trimmed(image)
         least, most = float(array.min()), float(array.max())
-        array = sample_image(array, inner, grid, outside=float(np.percentile(array, PERCENTILES[0])))
+        array = _sampled(array, inner, grid)
+        if self.landmarks is not None:
+            return standardise(array, self.landmarks)[..., None]
         if self.intensity == "divide_by_255" and least >= 0 and most <= 255:
             return (array / np.float32(255))[..., None]
         if self.window is not None:
@@ -152,6 +180,20 @@ class Preprocessing(BaseModel):
         else:
             array = np.zeros_like(array)
         return array[..., None]
+
+    def with_landmarks(self, images: Iterable[Image]) -> Preprocessing:
+        """The same settings with the landmarks of training images, each taken on the network's grid.
+
+        Raises:
+            AcregError: no image that is not constant; see also `grid`.
+        """
+        try:
+            landmarks = mean_landmarks(_sampled(*self._trimmed(image), self.grid(image)) for image in images)
+        except ValueError as error:
+            raise AcregError(
+                f"Landmarks are learned from images with more than one value. Received: {error}. Give other images."
+            ) from error
+        return Preprocessing(**{**self.model_dump(), "intensity": "histogram", "landmarks": landmarks})
 
     def apply_labels(self, labels: Image, grid: Grid) -> np.ndarray:
         """Sample labels on the network's grid and replace each value by its position in `label_values`.
@@ -210,6 +252,10 @@ class Preprocessing(BaseModel):
                 f"The preprocessing settings in a file must be complete and legal. Received: {path}: {found}. "
                 "Correct these keys, or get the preset folder again."
             ) from error
+
+
+def _sampled(array: np.ndarray, inner: Grid, grid: Grid) -> np.ndarray:
+    return sample_image(array, inner, grid, outside=float(np.percentile(array, PERCENTILES[0])))
 
 
 def _content(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -10,20 +10,25 @@ from html import escape
 
 import numpy as np
 
+from acreg.data.region_table import RegionTable
 from acreg.report import page
 from acreg.report.pictures import PairPictures
 from acreg.report.plots import THEMES, box_plots, forest_plots, label_box_plots, method_colours
+from acreg.report.regions import region_note, region_table
 from acreg.report.results import MethodResult, PairScores, measured, statistics_of
 from acreg.report.statistics import DESCRIPTIONS, EFFECT_SYMBOLS, Comparison
 from acreg.report.tables import (
     DIGITS,
     LEVEL,
+    WINS_NOTE,
     format_p,
     leader,
     metric_title,
     metrics_shown,
     order_methods,
     summary_table,
+    text_of,
+    wins_table,
 )
 
 LISTED = 40
@@ -34,6 +39,7 @@ def build_report(
     comparisons: Sequence[Comparison],
     worst: int = 4,
     progress: Callable[[str, int, int], None] | None = None,
+    regions: RegionTable | None = None,
 ) -> str:
     """The report as one self-contained HTML document.
 
@@ -42,6 +48,7 @@ def build_report(
         comparisons: what `compare_methods` found.
         worst: pairs to show in pictures, a method.
         progress: called with (text, done, total) before each picture.
+        regions: of the labels (`check_regions`), for a table of them; None for none.
     """
     results = order_methods(results)
     dataset = results[0].summary.get("dataset", {})
@@ -51,6 +58,7 @@ def build_report(
         ("plots", "Box plots", _plots(results)),
         ("significance", "Significance", _significance(results, comparisons)),
         ("worst", "Worst pairs", _worst(results, worst, progress)),
+        *([("regions", "Regions", _regions(results, regions))] if regions else []),
         ("labels", "Labels", _labels(results)),
         ("failures", "Failures and absent labels", _failures(results)),
         ("settings", "Settings", _settings(results)),
@@ -232,14 +240,30 @@ def _labels(results: Sequence[MethodResult]) -> str:
         for index, result in enumerate(results):
             cells = []
             for metric in metrics:
-                numbers = statistics_of(result.values(metric, label))
-                digits = DIGITS[metric]
-                text = "–" if numbers["mean"] is None else f"{numbers['mean']:.{digits}f} ({numbers['sd']:.{digits}f})"
-                cells.append(text)
+                cells.append(text_of(statistics_of(result.values(metric, label)), metric))
             count = str(statistics_of(result.values("dsc", label))["n"])
             first = f"<b>{escape(name)}</b>" if index == 0 else ""
             rows.append([first, _name(result, colours), *cells, count, str(result.absent()[label])])
-    return page.section("labels", "Labels", page.html_table(columns, rows, text_columns=[1], kind="wide"))
+    body = page.html_table(columns, rows, text_columns=[1], kind="wide")
+    if len(results) > 1:
+        names, counts = wins_table(results)
+        won = [[_name(result, colours), *row[1:]] for result, row in zip(results, counts, strict=True)]
+        note = f'<p class="soft small">{escape(WINS_NOTE)}</p>'
+        body = f"<h3>Labels won</h3>{note}{page.html_table(names, won)}<h3>Each label</h3>{body}"
+    return page.section("labels", "Labels", body)
+
+
+def _regions(results: Sequence[MethodResult], regions: RegionTable) -> str:
+    columns, rows = region_table(results, regions, bold="<strong>{}</strong>".format)
+    colours = method_colours(results)
+    for index, row in enumerate(rows):
+        row[0], row[1] = f"<b>{escape(row[0])}</b>", _name(results[index % len(results)], colours)
+    note = (
+        "Mean (population SD) over pairs; a pair counts as the unweighted mean over the region's labels. The best mean "
+        f"of a region and metric is bold. {region_note(results, regions)}"
+    )
+    table = page.html_table(columns, rows, text_columns=[1], kind="wide")
+    return page.section("regions", f"Regions ({regions.name})", table, note)
 
 
 def _failures(results: Sequence[MethodResult]) -> str:

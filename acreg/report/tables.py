@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from acreg.io.atomic import atomic_path
@@ -18,6 +18,10 @@ DIGITS |= {"folded_percent": 3, "sd_log_j": 3, "seconds": 3}
 HIGHER_IS_BETTER = ("dsc",)
 HAS_A_BEST = (*LABEL_METRICS, "folded_percent")
 """Alike images and a smooth field are not a good registration, and seconds depend on the machine: no best is marked."""
+WINS_NOTE = (
+    "On how many labels each method has the best mean over pairs. Methods with equal unrounded means share a label, "
+    "which counts for each of them; a label that fewer than two methods have values for counts for none."
+)
 LEVEL = 0.05
 """Below this corrected p a difference is marked."""
 
@@ -41,19 +45,33 @@ def metric_title(metric: str, unit: str) -> str:
     return titles.get(metric, f"{metric.upper()} ({unit})")
 
 
+def best_of(means: Sequence[float | None], metric: str, digits: int | None = None) -> set[int]:
+    """The positions of the best of two means or more, several when they are equal (after rounding to `digits`)."""
+    known = {i: mean if digits is None else round(mean, digits) for i, mean in enumerate(means) if mean is not None}
+    if len(known) < 2:
+        return set()
+    top = max(known.values()) if metric in HIGHER_IS_BETTER else min(known.values())
+    return {index for index, mean in known.items() if mean == top}
+
+
 def best_methods(results: Sequence[MethodResult]) -> set[tuple[str, str]]:
     """(method, metric) of each best mean, as printed; the unregistered row has no best field, being none."""
     best = set()
     for metric in HAS_A_BEST:
-        means = {}
-        for result in results:
-            mean = statistics_of(result.values(metric))["mean"]
-            if mean is not None and not (result.is_baseline and metric in FIELD_VALUES):
-                means[result.name] = round(mean, DIGITS[metric])
-        if len(means) > 1:
-            top = max(means.values()) if metric in HIGHER_IS_BETTER else min(means.values())
-            best |= {(name, metric) for name, mean in means.items() if mean == top}
+        means = [
+            None if result.is_baseline and metric in FIELD_VALUES else statistics_of(result.values(metric))["mean"]
+            for result in results
+        ]
+        best |= {(results[index].name, metric) for index in best_of(means, metric, DIGITS[metric])}
     return best
+
+
+def text_of(numbers: Mapping[str, float | int | None], metric: str) -> str:
+    """`0.812 (0.043)`, mean and SD of what `statistics_of` returns; `–` for none."""
+    if numbers["mean"] is None:
+        return "–"
+    digits = DIGITS[metric]
+    return f"{numbers['mean']:.{digits}f} ({numbers['sd']:.{digits}f})"
 
 
 def leader(comparison: Comparison) -> int:
@@ -85,16 +103,31 @@ def summary_table(
     for result in results:
         row = [result.name]
         for metric in metrics:
-            numbers = statistics_of(result.values(metric))
-            if numbers["mean"] is None or (result.is_baseline and metric in FIELD_VALUES):
-                row.append("–")
-                continue
-            digits = DIGITS[metric]
-            text = f"{numbers['mean']:.{digits}f} ({numbers['sd']:.{digits}f})"
+            text = text_of(statistics_of(result.values(metric)), metric)
+            if result.is_baseline and metric in FIELD_VALUES:
+                text = "–"
             row.append(bold(text) if (result.name, metric) in best else text)
         row += [str(len(result.pairs)), str(len(result.failures)), str(sum(result.absent().values()))]
         rows.append(row)
     return columns, rows
+
+
+def wins(results: Sequence[MethodResult]) -> dict[tuple[str, str], int]:
+    """(method, metric) -> on how many labels the method has the best mean over pairs; see `WINS_NOTE`."""
+    found = {(result.name, metric): 0 for result in results for metric in measured(results)}
+    for metric in measured(results):
+        for label in results[0].label_names:
+            means = [statistics_of(result.values(metric, label))["mean"] for result in results]
+            for index in best_of(means, metric):
+                found[results[index].name, metric] += 1
+    return found
+
+
+def wins_table(results: Sequence[MethodResult]) -> tuple[list[str], list[list[str]]]:
+    """Columns and rows: a row a method, a column a metric: the number of labels won."""
+    metrics, found = measured(results), wins(results)
+    titles = [metric_title(metric, "").replace(" ()", "") for metric in metrics]
+    return ["Method", *titles], [[r.name, *(str(found[r.name, metric]) for metric in metrics)] for r in results]
 
 
 def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -104,7 +137,10 @@ def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def write_summary_csv(results: Sequence[MethodResult], path: Path) -> None:
-    """A row a method with unrounded numbers: mean, SD, median and n of each metric, pairs, failed, absent labels."""
+    """A row a method with unrounded numbers: mean, SD, median and n of each metric, pairs, failed, absent labels.
+
+    Where methods compete, also the labels that each wins (`wins`).
+    """
     columns, metrics = ["method", "unit"], metrics_shown(results)
     columns += [f"{metric}_{part}" for metric in metrics for part in ("mean", "sd", "median", "n")]
     rows = []
@@ -114,7 +150,13 @@ def write_summary_csv(results: Sequence[MethodResult], path: Path) -> None:
             numbers = statistics_of(result.values(metric))
             row += ["nan" if numbers[part] is None else numbers[part] for part in ("mean", "sd", "median", "n")]
         rows.append(row + [len(result.pairs), len(result.failures), sum(result.absent().values())])
-    write_csv([*columns, "pairs", "failed", "absent_labels"], rows, path)
+    columns += ["pairs", "failed", "absent_labels"]
+    if len(results) > 1:
+        won = wins(results)
+        columns += [f"{metric}_wins" for metric in measured(results)]
+        for row, result in zip(rows, results, strict=True):
+            row += [won[result.name, metric] for metric in measured(results)]
+    write_csv(columns, rows, path)
 
 
 def write_statistics_csv(comparisons: Sequence[Comparison], path: Path) -> None:

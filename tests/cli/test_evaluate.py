@@ -82,6 +82,23 @@ def test_compare_refuses_other_pairs_and_names_one(data, capsys):
     assert (data / "both" / "report.html").is_file()
 
 
+def test_compare_by_region(data, capsys, monkeypatch):
+    monkeypatch.setattr("acreg.report.html._plots", lambda results: "")  # charts take seconds
+    assert evaluate(data, "--pairs", "4", "--model", "shift4") == 0
+    compare = ["compare", str(data / "out"), "--worst", "0", "--regions"]
+    capsys.readouterr()
+    assert main([*compare, "dkt31-5"]) == 1 and "has none of 1, 2, 3" in capsys.readouterr().err
+    assert main([*compare, "lobes"]) == 2 and "one of dkt31-5. Received: lobes" in capsys.readouterr().err
+    assert not (data / "out" / "report.html").exists()
+    (data / "chest.csv").write_text("label,region\n1,lungs\n2,lungs\n")
+    assert main([*compare, str(data / "chest.csv")]) == 0
+    text, page = capsys.readouterr().out, (data / "out" / "table.md").read_text()
+    assert "| Metric | Method | lungs |" in page and "| Method | DSC | HD |" in page and "Regions of chest" in text
+    assert "lungs 2; 1 in no region and left out (heart)" in text and "Labels won" in text
+    assert (data / "out" / "regions.csv").read_text().count("chest,lungs,2,dsc") == 2
+    assert '<section id="regions">' in (data / "out" / "report.html").read_text()
+
+
 @pytest.mark.parametrize(
     "more, code, found",
     [

@@ -7,7 +7,7 @@ from acreg.data.augmentation import Augmentation, sample_linear, sample_nearest,
 
 SHAPES = [(20, 30), (9, 12, 15)]
 EVERYTHING = dict(
-    gamma=0.4, contrast=0.25, bias_field=0.2, noise=0.03, rotation=0.1, scale=0.1, shift=0.06, elastic=0.02
+    gamma=0.4, contrast=0.25, bias_field=0.2, noise=0.03, rotation=0.1, scale=0.1, shear=0.1, shift=0.06, elastic=0.02
 )
 
 
@@ -128,6 +128,34 @@ def test_rotation_keeps_distances_and_scale_multiplies_them(shape):
     assert larger.min() >= 0.699
     assert larger.max() <= 1.301
     assert np.ptp(larger) > 0.3
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_shear_slants_each_axis_along_the_later_ones_and_keeps_volume(shape):
+    rank, limit = len(shape), 0.3
+    at = Augmentation(shear=limit).coordinates(400, shape, np.random.default_rng(0))
+    steps = [np.diff(at, axis=2 + axis).mean(axis=tuple(range(2, 2 + rank))) for axis in range(rank)]
+    matrix = np.moveaxis(np.stack(steps, axis=1), -1, 0)  # (batch, axis read, axis stepped along)
+    np.testing.assert_allclose(np.linalg.det(matrix), 1.0, atol=1e-4)
+    np.testing.assert_allclose(matrix * np.tri(rank), np.broadcast_to(np.eye(rank), matrix.shape), atol=1e-4)
+    slants = matrix[(slice(None), *np.triu_indices(rank, 1))]
+    np.testing.assert_allclose(slants.std(axis=0), limit / np.sqrt(3), rtol=0.1)
+    assert 0.29 < np.abs(slants).max() <= limit + 1e-4
+    centre = (slice(None), slice(None), *((size - 1) // 2 for size in shape))
+    assert np.abs(at[centre] - np.array([(size - 1) // 2 for size in shape])[:, None]).max() <= 0.5 * (1 + 2 * limit)
+
+
+def test_labels_from_outside_take_the_edge_or_the_background():
+    labels = np.full((1, 4, 5, 1), 7, np.int32)
+    places = np.meshgrid([-0.51, -0.5, 0.0, 3.5, 3.51], [-3.0, 1.0, 4.4, 4.6], indexing="ij")
+    coordinates = np.stack(places)[:, None]
+    assert (sample_nearest(labels, coordinates) == 7).all()
+    inside = np.outer([0, 1, 1, 1, 0], [0, 1, 1, 0])
+    np.testing.assert_array_equal(sample_nearest(labels, coordinates, outside=0)[0, ..., 0], 7 * inside)
+    images, edge = np.full((1, 4, 5, 1), 0.5, np.float32), Augmentation(shift=0.5)
+    moved, none = edge.apply(images, labels, np.random.default_rng(1), outside=0)
+    assert (moved == 0.5).all() and 0 < np.mean(none == 0) < 1
+    np.testing.assert_array_equal(edge.apply(images, labels, np.random.default_rng(1))[1], labels)
 
 
 def test_shift_and_elastic_are_shares_of_the_size():

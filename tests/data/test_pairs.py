@@ -66,6 +66,34 @@ def test_moving_and_fixed_are_augmented_independently():
     assert np.abs(batch["moving"] - batch["fixed"]).max() > 0.01
 
 
+def test_the_moving_image_alone_is_moved_with_its_labels():
+    rng = np.random.default_rng(0)
+    labels = np.zeros((3, 24, 24, 1), np.int32)
+    for subject in range(3):
+        labels[subject, 6 + subject : 17, 7:16] = 1
+    images = 0.1 + 0.8 * labels.astype(np.float32)
+    both = Augmentation(gamma=0.2, shift=0.05)
+    affine = Augmentation(rotation=0.4, scale=0.2, shear=0.2, shift=0.1)
+    data = images, labels, 4, int(rng.integers(100)), both
+    before, sampler = PairSampler(*data).batch(5), PairSampler(*data, affine)
+    after, again = sampler.batch(5), sampler.batch(5)
+    for name in ("fixed", "fixed_labels"):
+        np.testing.assert_array_equal(after[name], before[name])
+    for name in ("moving", "moving_labels"):
+        np.testing.assert_array_equal(after[name], again[name])
+        assert all((a != b).any() for a, b in zip(after[name], before[name], strict=True))
+    bright = (after["moving"] > after["moving"].max(axis=(1, 2, 3), keepdims=True) / 2).astype(int)
+    assert np.mean(bright == after["moving_labels"]) > 0.95
+    assert set(PairSampler(images, None, 4, 0, augment_moving=affine).batch(0)) == {"moving", "fixed"}
+
+
+def test_moving_labels_from_outside_are_background():
+    images, labels = np.full((2, 16, 16, 1), 0.5, np.float32), np.ones((2, 16, 16, 1), np.int32)
+    batch = PairSampler(images, labels, 8, 0, None, Augmentation(shift=0.4)).batch(0)
+    assert (batch["moving"] == 0.5).all() and (batch["fixed_labels"] == 1).all()
+    assert 0.1 < np.mean(batch["moving_labels"] == 0) < 0.7
+
+
 def test_label_sampler_uses_every_subject_before_one_again():
     _, labels = constant_subjects(5)
     sampler = LabelSampler(labels, batch_size=5, seed=1)

@@ -198,7 +198,7 @@ def test_resume_with_another_recipe_names_the_changed_keys(unbroken: Path, recip
 
 
 def test_resume_with_other_data_is_refused(unbroken: Path, recipe_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build, "_digest", lambda parts: "other")
+    monkeypatch.setattr("acreg.experiments.training_data._digest", lambda parts: "other")
     with pytest.raises(AcregError, match="resumed with the data that it began with"):
         run_recipe(load_recipe(recipe_file), unbroken, resume=True)
 
@@ -283,10 +283,10 @@ def test_what_the_model_refuses_is_a_mistake_in_the_recipe(recipe_file: Path, tm
 
 def test_optimizer_schedules() -> None:
     section = load_recipe("acregnet-jsrt-paper", ["optimizer.schedule=cosine", "optimizer.warmup_steps=10"]).optimizer
-    rate = build.build_optimizer(section, 100)._learning_rate
+    rate = build.build_optimizer(section, 100, 10)._learning_rate
     assert [float(rate(step)) for step in (0, 5, 10, 100)] == pytest.approx([0, 5e-4, 1e-3, 1e-5], rel=1e-5)
     constant = section.model_copy(update={"schedule": "constant"})
-    rate = build.build_optimizer(constant, 100)._learning_rate
+    rate = build.build_optimizer(constant, 100, 10)._learning_rate
     assert [float(rate(step)) for step in (0, 5, 10, 100)] == pytest.approx([0, 5e-4, 1e-3, 1e-3], rel=1e-5)
     with pytest.raises(UsageError, match="warmup_steps must be fewer"):
-        build.build_optimizer(section, 10)
+        build.build_optimizer(section, 10, 10)

@@ -1,0 +1,90 @@
+"""Metrics by region of labels, in the form of Tables I and II of the joint affine and deformable network's paper."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from acreg.data.region_table import RegionTable
+from acreg.errors import AcregError
+from acreg.report.results import MethodResult, measured, statistics_of
+from acreg.report.tables import DIGITS, best_of, metric_title, text_of, write_csv
+
+
+def check_regions(results: Sequence[MethodResult], table: RegionTable) -> None:
+    """Some region has a label of the results.
+
+    Raises:
+        AcregError: none has.
+    """
+    labels = results[0].label_names
+    if len(table.without(labels)) == len(labels):
+        shown = ", ".join(map(str, list(labels)[:10])) + (f" and {len(labels) - 10} more" if len(labels) > 10 else "")
+        raise AcregError(
+            f"A region table groups the labels of the results. Received: {table.name}, which has none of {shown} in a "
+            "region. Choose the table that numbers labels as this dataset does."
+        )
+
+
+def region_values(result: MethodResult, labels: Sequence[int], metric: str) -> np.ndarray:
+    """A metric of a region, `(pairs,)` float64: of each pair, the unweighted mean over the region's labels.
+
+    Labels without a value in a pair are left out of its mean, as in the mean over all labels; NaN where none has one.
+    """
+    values = np.stack([result.values(metric, label) for label in labels if label in result.label_names])
+    known = np.isfinite(values)
+    counts = known.sum(axis=0)
+    means = np.full(values.shape[1], np.nan)
+    np.divide(np.where(known, values, 0.0).sum(axis=0), counts, out=means, where=counts > 0)
+    return means
+
+
+def regions_shown(results: Sequence[MethodResult], table: RegionTable) -> dict[str, tuple[int, ...]]:
+    """The regions that have labels in the results."""
+    known = results[0].label_names
+    return {name: labels for name, labels in table.regions.items() if any(label in known for label in labels)}
+
+
+def region_table(
+    results: Sequence[MethodResult], table: RegionTable, bold: Callable[[str], str] = "**{}**".format
+) -> tuple[list[str], list[list[str]]]:
+    """Columns and rows: a block a metric, a row a method, a column a region: mean (population SD) over pairs."""
+    regions = regions_shown(results, table)
+    rows = []
+    for metric in measured(results):
+        columns = []
+        for labels in regions.values():
+            numbers = [statistics_of(region_values(result, labels, metric)) for result in results]
+            best = best_of([one["mean"] for one in numbers], metric, DIGITS[metric])
+            columns.append(
+                [bold(text_of(n, metric)) if i in best else text_of(n, metric) for i, n in enumerate(numbers)]
+            )
+        for index, result in enumerate(results):
+            title = metric_title(metric, result.unit) if index == 0 else ""
+            rows.append([title, result.name, *(column[index] for column in columns)])
+    return ["Metric", "Method", *regions], rows
+
+
+def region_note(results: Sequence[MethodResult], table: RegionTable) -> str:
+    """How many labels each region has, and which belong to none."""
+    names = results[0].label_names
+    sizes = [f"{region} {sum(label in names for label in labels)}" for region, labels in table.regions.items()]
+    left_out = [names[label] for label in table.without(names)]
+    text = f"Of {len(names)} labels: {', '.join(sizes)}; {len(left_out)} in no region and left out"
+    return text + (f" ({', '.join(left_out[:10])}{', ...' if len(left_out) > 10 else ''})." if left_out else ".")
+
+
+def write_regions_csv(results: Sequence[MethodResult], table: RegionTable, path: Path) -> None:
+    """A row a method, region and metric with unrounded numbers: mean, SD, median and n."""
+    parts = ("mean", "sd", "median", "n")
+    rows = []
+    for result in results:
+        for region, labels in regions_shown(results, table).items():
+            count = sum(label in result.label_names for label in labels)
+            for metric in measured(results):
+                numbers = statistics_of(region_values(result, labels, metric))
+                cells = ["nan" if numbers[part] is None else numbers[part] for part in parts]
+                rows.append([result.name, result.unit, table.name, region, count, metric, *cells])
+    write_csv(["method", "unit", "table", "region", "labels", "metric", *parts], rows, path)
