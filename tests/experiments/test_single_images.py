@@ -114,13 +114,13 @@ def test_fewer_subjects_are_the_first_of_all(recipe_file: Path) -> None:
 
 def test_the_transfer_study_differs_in_its_start_alone() -> None:
     scratch, direct, two_step = (
-        load_recipe(study.RECIPE, study.overrides(way, 16, "ixi", "here", 1000)).resolved()
+        load_recipe(study.RECIPE, study.overrides(way, 16, "ixi", "here", 2000)).resolved()
         for way in ("scratch", "direct", "two-step")
     )
     assert scratch["start"] is None and scratch["data"]["train_subjects"] == 16
     assert changed_keys(scratch, direct) == ["name", "optimizer.learning_rate", "start"]
     assert direct["start"] == {"from": "ixi", "freeze": [], "freeze_steps": None}
-    assert two_step["start"] == {"from": "ixi", "freeze": ["encoder"], "freeze_steps": 300}
+    assert two_step["start"] == {"from": "ixi", "freeze": ["encoder"], "freeze_steps": 600}
     pretraining = load_recipe("uw-nsd-ixi")
     for part in ("encoder", "decoder", "head"):
         assert scratch["model"]["arguments"][part] == pretraining.model.arguments[part]

@@ -1,0 +1,1 @@
+"""What the paper of the joint affine and deformable network reports: its recipes."""
