@@ -18,6 +18,7 @@ import numpy as np
 import acreg
 from acreg.applications.registration import RESULT_NAMES, SAVED, Method, Unregistered, save_registration
 from acreg.applications.scoring import score_pair
+from acreg.baselines import Baseline
 from acreg.data.manifest import Dataset
 from acreg.data.pair_files import Pair, read_pairs, write_pairs
 from acreg.data.pairs import fixed_pairs
@@ -111,7 +112,7 @@ def evaluate(
     """Register all pairs with all methods, measure, and write `out/<method>/` (see `acreg.report.results`).
 
     Labels are compared on the fixed image's native grid, in the dataset's unit. A registration that raises is recorded
-    with its reason and the others go on; so is a label that one of the maps lacks. Each method registers the first pair
+    with its reason and the others go on; so is a label that one of the maps lacks. Each model registers the first pair
     once before the clock runs.
 
     Args:
@@ -122,7 +123,8 @@ def evaluate(
         out: folder; a folder with results on other pairs is refused.
         truths: files of the true transforms from fixed to moving, of the pairs where it is known; see `score_pair`.
         save: any of `SAVED` (see `save_registration`): written to `out/<method>/<fixed>__<moving>/`.
-        settings: recorded in `summary.json` under "settings" (the seed, the request for pairs).
+        settings: recorded in `summary.json` under "settings" (the seed, the request for pairs), with those of a
+            classical method under "baseline".
         overwrite: replace results that are there.
         progress: called with (text, done, total).
 
@@ -150,7 +152,8 @@ def evaluate(
         _clear(folder)
         result, started = MethodResult(method.name, _foreground(dataset), []), datetime.now(timezone.utc)
         worst: list[tuple[float, int, Any]] = []
-        _warm_up(method, subjects, pairs[0])
+        if not isinstance(method, Baseline):  # nothing in them is compiled, and a registration may take minutes
+            _warm_up(method, subjects, pairs[0])
         for done, (fixed, moving) in enumerate(pairs):
             if progress:
                 progress(method.name, len(results) * len(pairs) + done, len(methods) * len(pairs))
@@ -182,7 +185,12 @@ def evaluate(
             "registers": not isinstance(method, Unregistered),
             "preset": str(getattr(method, "preset", "")),
             "dataset": _describe(dataset, split),
-            "settings": {**(settings or {}), "pairs_sha256": _digest(pairs), "saved": sorted(save)},
+            "settings": {
+                **(settings or {}),
+                **({"baseline": method.settings} if isinstance(method, Baseline) else {}),
+                "pairs_sha256": _digest(pairs),
+                "saved": sorted(save),
+            },
             "environment": environment(),
             "started": started.isoformat(timespec="seconds"),
         }

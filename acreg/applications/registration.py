@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from acreg.baselines import baseline
 from acreg.errors import AcregError
 from acreg.geometry import Transform
 from acreg.io import Image, write_displacement, write_image
@@ -80,6 +81,15 @@ class PresetMethod:
         if self.refine:
             return self._model.refine(fixed, moving, self.refine)
         return self._model.register(fixed, moving)
+
+
+def named_method(name: str, threads: int, seed: int) -> Method:
+    """A method that needs no preset: `identity`, which is `Unregistered`, or a classical one (see `acreg.baselines`).
+
+    Raises:
+        AcregError: as `acreg.baselines.baseline`.
+    """
+    return Unregistered() if name == "identity" else baseline(name, threads, seed)
 
 
 def preset_name(model: str) -> str:

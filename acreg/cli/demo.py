@@ -59,7 +59,7 @@ def demo(
     )
     from acreg.cli.register import register
 
-    register(str(preset), fixed.image, moving.image, pair, labels=moving.labels, fixed_labels=fixed.labels)
+    register(fixed.image, moving.image, pair, model=str(preset), labels=moving.labels, fixed_labels=fixed.labels)
 
     model = f"AC-RegNet={preset}"
     _step(4, f"acreg evaluate --model {model} --data {phantoms} --split test --pairs 2N --seed {seed} --out {results}")

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from acreg.cli.console import note, out, progress, table
+from acreg.cli.register import METHODS
 from acreg.errors import UsageError
 
 
@@ -26,6 +27,11 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
+    method: Annotated[
+        list[str] | None,
+        typer.Option(help=f"Classical method: {METHODS}; may be repeated.", show_default=False, metavar="TOOL:KIND"),
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of the classical methods.", metavar="N")] = 1,
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
     pairs: Annotated[
         str | None,
@@ -35,7 +41,7 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the draw of pairs.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the draw of pairs and of the classical methods.")] = 0,
     refine: Annotated[
         int, typer.Option(min=0, help="Steps of refinement for each pair, at most; 0 is none.", metavar="STEPS")
     ] = 0,
@@ -47,20 +53,21 @@ def evaluate(
     ] = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that are there.")] = False,
 ) -> None:
-    """Score presets on pairs of a labelled dataset.
+    """Score presets and classical methods on pairs of a labelled dataset.
 
-    Registers the same pairs with every model and measures Dice, Hausdorff distances (also the 95th percentile) and
+    Registers the same pairs with every method and measures Dice, Hausdorff distances (also the 95th percentile) and
     mean surface distance of each label on the images' own grid, folding of the field, and time. Where the pairs have
     true transforms, as those of `acreg data synthesize`, also the distance to where these send the labels' voxels.
-    Writes pairs.csv and summary.json per model.
+    Writes pairs.csv and summary.json per method.
 
     \b
-    Example:
+    Examples:
       acreg evaluate --model acregnet-jsrt --data jsrt --split test --pairs 2N --seed 0 --out results/jsrt
+      acreg evaluate --model acregnet-jsrt --method sitk:affine --method ants:SyN --data jsrt --out results/jsrt
       acreg compare results/jsrt
     """
     from acreg.applications import evaluation
-    from acreg.applications.registration import Method, PresetMethod, Unregistered
+    from acreg.applications.registration import Method, PresetMethod, Unregistered, named_method
     from acreg.data.manifest import Dataset, dataset_folder
     from acreg.data.pair_files import PAIRS_NAME
     from acreg.report.tables import order_methods, summary_table
@@ -85,10 +92,16 @@ def evaluate(
         else:
             named = found and name and not Path(request).exists()
             methods.append(PresetMethod(preset, name, refine) if named else PresetMethod(request, refine=refine))
+    for request in dict.fromkeys(method or []):
+        found_method = named_method(request, threads, seed)
+        if isinstance(found_method, Unregistered):
+            unregistered = True
+        else:
+            methods.append(found_method)
     if unregistered:
         methods.append(Unregistered())
     if not methods:
-        raise UsageError("Something must be evaluated. Received: no --model. Give --model PRESET.")
+        raise UsageError("Something must be evaluated. Received: no --model and no --method. Give one of them.")
     wanted = [word.strip() for word in save.split(",") if word.strip()]
     source = f" of {own}" if which == str(own) else ""
     known = f", {len(truths)} with a true transform" if truths else ""

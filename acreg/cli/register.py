@@ -10,12 +10,26 @@ import typer
 from acreg.cli.console import out
 from acreg.errors import AcregError, UsageError
 
+METHODS = (
+    "identity, ants:affine|SyN|SyNCC|SyNOnly, sitk:affine|demons|diffeomorphic-demons|symmetric-demons|bspline, "
+    "elastix:affine|bspline|acregnet, greedy:affine|deformable|svf"
+)
+"""The names of `acreg.baselines`, written out so that --help imports nothing."""
+
 
 def register(
-    model: Annotated[str, typer.Option(help="Preset name or folder.", show_default=False)],
     fixed: Annotated[Path, typer.Option(help="Image to register onto.", show_default=False)],
     moving: Annotated[Path, typer.Option(help="Image to be moved.", show_default=False)],
     folder: Annotated[Path, typer.Option("--out", help="Folder for the results.", show_default=False)],
+    model: Annotated[str | None, typer.Option(help="Preset name or folder.", show_default=False)] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            help=f"In place of a model a classical method: {METHODS}.", show_default=False, metavar="TOOL:KIND"
+        ),
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of a classical method.", metavar="N")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of a classical method's samples.")] = 0,
     labels: Annotated[
         Path | None, typer.Option(help="Labels of the moving image, moved along.", show_default=False)
     ] = None,
@@ -40,17 +54,25 @@ def register(
     Examples:
       acreg register --model acregnet-jsrt --fixed a.png --moving b.png --out result
       acreg register --model acregnet-jsrt --fixed a.png --moving b.png --labels b_lungs.png --out result --refine 20
+      acreg register --method ants:SyN --fixed a.nii.gz --moving b.nii.gz --out result --threads 4
     """
     from acreg.applications.registration import (
         RESULT_NAMES,
+        Method,
         PresetMethod,
         Unregistered,
+        named_method,
         register_pair,
         save_registration,
     )
     from acreg.io import read_image, read_labels
     from acreg.metrics import label_metrics, mean_over_labels, normalized_cross_correlation
 
+    if (model is None) == (method is None) or (refine and method):
+        raise UsageError(
+            "A pair is registered by a model, which can refine, or by a classical method. "
+            f"Received: --model {model}, --method {method}, --refine {refine}. Give one of --model and --method."
+        )
     if fixed_labels is not None and labels is None:
         raise UsageError(
             "Dice needs the labels of both images. Received: --fixed-labels without --labels. Add --labels."
@@ -70,8 +92,14 @@ def register(
                 f"Labels have the size of their image. Received: {labels_of.name} of {labels_of.grid.shape}, "
                 f"{image.name} of {image.grid.shape}. Give the labels drawn on that image."
             )
-    method = Unregistered() if model == Unregistered.name else PresetMethod(model, refine=refine)
-    result = register_pair(method, fixed_image, moving_image, moving_map)
+    chosen: Method
+    if method is not None:
+        chosen = named_method(method, threads, seed)
+    elif model is None or model == Unregistered.name:
+        chosen = Unregistered()
+    else:
+        chosen = PresetMethod(model, refine=refine)
+    result = register_pair(chosen, fixed_image, moving_image, moving_map)
     written = save_registration(folder, result, fixed_image, moving_image, moving_map, fixed_map)
     before = Unregistered().register(fixed_image, moving_image)
     folding = result.transform.folding()
@@ -80,7 +108,7 @@ def register(
         for image in (before.warp_image(moving_image), result.warped)
     ]
     out(
-        f"{method.name}: {result.seconds:.2f} s (first call), "
+        f"{chosen.name}: {result.seconds:.2f} s (first call), "
         f"folded {folding['folded_percent']:.3f} %, SDlogJ {folding['sd_log_j']:.3f}"
     )
     out(f"NCC   before {ncc[0]:.4f}   after {ncc[1]:.4f}")

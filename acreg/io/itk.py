@@ -17,6 +17,7 @@ from acreg.geometry.displacement import slabs, voxel_indices
 from acreg.geometry.grid import Grid
 from acreg.geometry.maps import Affine, Displacement, Map, Velocity
 from acreg.geometry.transform import Transform
+from acreg.io.image import Image
 
 FLOAT32_MM = 1000.0
 """Below this length float32 holds a vector to 3e-5 mm."""
@@ -32,6 +33,13 @@ def to_itk(transform: Transform) -> sitk.CompositeTransform:
             field = part.displacement if isinstance(part, Velocity) else part
             composite.AddTransform(sitk.DisplacementFieldTransform(field_to_itk(field)))
     return composite
+
+
+def image_to_itk(image: Image) -> sitk.Image:
+    """The same image: float32, or int32 of labels."""
+    made = sitk.GetImageFromArray(image.array)
+    image.grid.copy_to_itk(made)
+    return made
 
 
 def affine_to_itk(part: Affine) -> sitk.AffineTransform:
@@ -62,6 +70,24 @@ def whole_field(transform: Transform) -> sitk.Image:
     return field
 
 
+def affine_from_itk(found: sitk.Transform) -> Affine:
+    """A linear transform of SimpleITK."""
+    rank = found.GetDimension()
+    origin = np.array(found.TransformPoint([0.0] * rank))
+    columns = [np.array(found.TransformPoint(unit.tolist())) - origin for unit in np.eye(rank)]
+    matrix = np.eye(rank + 1)
+    matrix[:-1, :-1] = np.stack(columns, axis=1)[::-1, ::-1]
+    matrix[:-1, -1] = origin[::-1]
+    return Affine(matrix)
+
+
+def field_from_itk(field: sitk.Image) -> Displacement:
+    """An image of vectors in mm."""
+    grid = Grid.from_itk(field)
+    mm = sitk.GetArrayFromImage(field)[..., ::-1]
+    return Displacement(mm @ np.linalg.inv(grid.matrix[:-1, :-1]).T, grid)
+
+
 def from_itk(found: sitk.Transform, path: Path) -> Sequence[Map]:
     """The maps of a transform that was read from `path`, the first to be applied first.
 
@@ -79,17 +105,9 @@ def from_itk(found: sitk.Transform, path: Path) -> Sequence[Map]:
                 f"The file must be a whole transform. Received: {path}, with a displacement field of size "
                 f"{field.GetSize()}. Get the file again."
             )
-        grid = Grid.from_itk(field)
-        mm = sitk.GetArrayFromImage(field)[..., ::-1]
-        return [Displacement(mm @ np.linalg.inv(grid.matrix[:-1, :-1]).T, grid)]
+        return [field_from_itk(field)]
     if found.IsLinear():
-        rank = found.GetDimension()
-        origin = np.array(found.TransformPoint([0.0] * rank))
-        columns = [np.array(found.TransformPoint(unit.tolist())) - origin for unit in np.eye(rank)]
-        matrix = np.eye(rank + 1)
-        matrix[:-1, :-1] = np.stack(columns, axis=1)[::-1, ::-1]
-        matrix[:-1, -1] = origin[::-1]
-        return [Affine(matrix)]
+        return [affine_from_itk(found)]
     raise AcregError(
         f"A transform is linear, a displacement field, or made of these. Received: {path} with a {found.GetName()}. "
         "Convert it to a displacement field, for example with SimpleITK's TransformToDisplacementField."

@@ -29,7 +29,7 @@ from acreg.io.atomic import atomic_path, require_space
 from acreg.io.files import NIFTI, check_file, decoding, suffix
 from acreg.io.hdf5 import check_transform
 from acreg.io.image import DISPLACEMENT_MARK, Image, read_displacement
-from acreg.io.itk import affine_to_itk, from_itk, to_itk, whole_field
+from acreg.io.itk import affine_to_itk, from_itk, image_to_itk, to_itk, whole_field
 from acreg.io.nifti import load_nifti_raw, nifti_affine, open_nifti
 
 COMPOSITE = (".h5", ".tfm")
@@ -271,9 +271,7 @@ def _difference(transform: Transform, back: sitk.Transform, image: Image) -> tup
     resample.SetTransform(back)
     resample.SetOutputPixelType(sitk.sitkFloat64)
     resample.SetDefaultPixelValue(float("nan"))
-    moving = sitk.GetImageFromArray(image.array)
-    image.grid.copy_to_itk(moving)
-    theirs = sitk.GetArrayFromImage(resample.Execute(moving))
+    theirs = sitk.GetArrayFromImage(resample.Execute(image_to_itk(image)))
     inside = np.isfinite(theirs)
     apart = np.abs(transform.warp_image(image).array - theirs)[inside]
     return float(apart.max(initial=0.0) / (float(np.ptp(image.array)) or 1.0)), int(inside.sum())

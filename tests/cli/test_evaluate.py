@@ -35,6 +35,37 @@ def evaluate(data, *more, out="out"):
     return main(["evaluate", "--data", str(data / "data"), "--out", str(data / out), *more])
 
 
+def test_classical_methods_see_the_same_pairs_and_are_recorded(data, capsys):
+    more = ["--model", "shift1", "--method", "identity", "--method", "sitk:affine", "--pairs", "2", "--seed", "4"]
+    assert evaluate(data, *more) == 0
+    assert {path.name for path in (data / "out").iterdir() if path.is_dir()} == {
+        "shift1",
+        "sitk_affine",
+        "unregistered",
+    }
+    summary = json.loads((data / "out" / "sitk_affine" / "summary.json").read_text())
+    assert summary["pairs"] == 2 and summary["failed"] == 0 and summary["registers"]
+    recorded = summary["settings"]["baseline"]
+    assert recorded["method"] == "sitk:affine" and recorded["tool"] == "SimpleITK" and recorded["seed"] == 4
+    assert recorded["threads"] == 1 and "Mattes" in recorded["parameters"]["metric"]
+    other = json.loads((data / "out" / "shift1" / "summary.json").read_text())
+    assert "baseline" not in other["settings"]
+    assert "sitk:affine" in capsys.readouterr().out
+
+
+def test_a_method_that_fails_is_counted_and_the_others_go_on(data, monkeypatch, capsys):
+    from acreg.baselines import simpleitk
+
+    def fail(*arguments):
+        raise RuntimeError("no overlap")
+
+    monkeypatch.setattr(simpleitk, "register", fail)
+    assert evaluate(data, "--method", "sitk:demons", "--pairs", "2") == 0
+    summary = json.loads((data / "out" / "sitk_demons" / "summary.json").read_text())
+    assert summary["failed"] == 2
+    assert "sitk:demons failed on 2 pairs" in capsys.readouterr().err
+
+
 def test_2n_pairs_of_the_test_split_for_every_model_and_none(data, capsys):
     assert evaluate(data, "--model", "shift1", "--model", "far=shift4", "--seed", "5") == 0
     with (data / "out" / "pairs_used.csv").open() as stream:

@@ -8,7 +8,9 @@ import PIL.Image
 import pytest
 import SimpleITK as sitk
 
+from acreg.baselines import NAMES
 from acreg.cli.main import main
+from acreg.cli.register import METHODS
 from acreg.data.phantoms import chest_phantom
 from acreg.io import Image, read_displacement, read_image, write_image
 
@@ -145,3 +147,33 @@ def test_a_full_disk_leaves_whole_files_only(files, capsys, monkeypatch):
         "transform.h5.check.json",
     }
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_help_names_every_method():
+    named = []
+    for group in METHODS.split(", "):
+        tool, _, kinds = group.partition(":")
+        named += [f"{tool}:{kind}" for kind in kinds.split("|")] if kinds else [tool]
+    assert named == ["identity", *NAMES]
+
+
+def test_a_classical_method_registers_a_pair(files, capsys):
+    arguments = ["--fixed", str(files / "a.png"), "--moving", str(files / "b.png"), "--out", str(files / "out")]
+    assert main(["register", "--method", "sitk:affine", *arguments]) == 0
+    assert "sitk:affine: " in capsys.readouterr().out
+    assert (files / "out" / "transform.h5").is_file()
+
+
+@pytest.mark.parametrize(
+    "more, found",
+    [
+        ([], "--model None, --method None"),
+        (["--model", "unregistered", "--method", "sitk:affine"], "Give one of"),
+        (["--method", "sitk:affine", "--refine", "3"], "--refine 3"),
+        (["--method", "sitk:afine"], "sitk:afine"),
+    ],
+)
+def test_a_pair_is_registered_by_a_model_or_a_method(files, capsys, more, found):
+    arguments = ["--fixed", str(files / "a.png"), "--moving", str(files / "b.png"), "--out", str(files / "out")]
+    assert main(["register", *arguments, *more]) == 2
+    assert found in capsys.readouterr().err and not (files / "out").exists()

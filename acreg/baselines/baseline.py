@@ -1,0 +1,118 @@
+"""A classical method by its name: what is common to all tools."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Protocol
+
+from acreg.baselines import ants, elastix, greedy, simpleitk
+from acreg.baselines.capture import captured
+from acreg.errors import AcregError, UsageError
+from acreg.geometry import Transform
+from acreg.geometry.maps import Map
+from acreg.io import Image
+
+
+class Tool(Protocol):
+    """What a module of this package has: a tool's package, its kinds of registration with their parameters."""
+
+    PACKAGE: str
+    KINDS: Mapping[str, Mapping[str, Any]]
+
+    def load(self) -> None:
+        """Import the tool, all of it, so that no registration's time includes that."""
+        ...
+
+    def register(self, kind: str, fixed: Image, moving: Image, threads: int, seed: int, folder: Path) -> Sequence[Map]:
+        """The maps from the fixed to the moving image, the first to be applied first.
+
+        `folder` is an empty one for temporary files; `seed` is positive. Raises whatever the tool raises.
+        """
+        ...
+
+
+TOOLS: dict[str, Tool] = {"ants": ants, "sitk": simpleitk, "elastix": elastix, "greedy": greedy}
+NAMES = tuple(f"{tool}:{kind}" for tool, module in TOOLS.items() for kind in module.KINDS)
+"""The methods that there are."""
+
+
+class Baseline:
+    """A classical registration, with `name` and `register` as the models have; made by `baseline`.
+
+    Attributes:
+        settings: what a result depends on, for the record: method, tool, version, parameters, threads, seed.
+    """
+
+    def __init__(self, name: str, threads: int, seed: int) -> None:
+        tool, _, self._kind = name.partition(":")
+        self._tool, self._threads, self._seed = TOOLS[tool], threads, seed
+        self.name = name
+        _load(name, self._tool)
+        self.settings = {
+            "method": name,
+            "tool": self._tool.PACKAGE,
+            "version": metadata.version(self._tool.PACKAGE),
+            "parameters": dict(self._tool.KINDS[self._kind]),
+            "threads": threads,
+            "seed": seed,
+        }
+
+    def register(self, fixed: Image, moving: Image) -> Transform:
+        """The transform that pulls `moving` onto the grid of `fixed`.
+
+        Raises:
+            AcregError: the images differ in rank, or the tool fails.
+        """
+        if fixed.grid.rank != moving.grid.rank:
+            raise AcregError(
+                "Two images that are registered have one number of axes. Received: "
+                f"{fixed.name or 'fixed'} with {fixed.grid.rank}, {moving.name or 'moving'} with {moving.grid.rank}."
+            )
+        printed: list[str] = []
+        try:
+            with tempfile.TemporaryDirectory(prefix="acreg-") as folder, captured(printed):
+                # Several tools take the seed 0 for "draw one by the clock".
+                maps = self._tool.register(self._kind, fixed, moving, self._threads, self._seed + 1, Path(folder))
+        except Exception as error:
+            said = f" It printed last: {' '.join(printed[-3:])[-300:]}" if printed else ""
+            raise AcregError(
+                f"A registration ends with a transform. Received: {self.name} for {fixed.name or 'fixed'} and "
+                f"{moving.name or 'moving'}, which failed with {type(error).__name__}: "
+                f"{' '.join(str(error).split())[-300:]}.{said} See the two images with `acreg inspect`, or choose "
+                "another method."
+            ) from error
+        return Transform(fixed.grid, moving.grid, tuple(maps))
+
+
+def baseline(name: str, threads: int = 1, seed: int = 0) -> Baseline:
+    """The classical method of a name, its tool imported.
+
+    Args:
+        name: one of `NAMES`.
+        threads: how many the tool may use. With 1, the same images and seed give the same result.
+        seed: of the tool's random samples, 0 or more.
+
+    Raises:
+        UsageError: there is no such method, or `threads` or `seed` is out of range.
+        AcregError: the package of the tool is not installed, or cannot be imported.
+    """
+    if name not in NAMES:
+        raise UsageError(
+            f"A classical method is one of {', '.join(NAMES)}. Received: {name!r}. Correct the name; capitals count."
+        )
+    if threads < 1 or seed < 0:
+        raise UsageError(f"Threads are 1 or more, a seed is 0 or more. Received: threads={threads}, seed={seed}.")
+    return Baseline(name, threads, seed)
+
+
+def _load(name: str, tool: Tool) -> None:
+    try:
+        tool.load()
+    except ImportError as error:
+        raise AcregError(
+            f"The method {name} needs the package {tool.PACKAGE}. Received: {error}. "
+            f"To run: python -m pip install {tool.PACKAGE}. All of them come with 'acreg[baselines]'."
+        ) from error

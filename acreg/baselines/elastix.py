@@ -1,0 +1,160 @@
+"""elastix, by itk-elastix.
+
+Klein et al., elastix: a toolbox for intensity-based medical image registration, IEEE TMI 29 (2010).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from acreg.geometry.displacement import voxel_indices
+from acreg.geometry.grid import Grid
+from acreg.geometry.maps import Affine, Displacement, Map
+from acreg.io import Image
+
+PACKAGE = "itk-elastix"
+Stage = dict[str, list[str]]
+
+_COMMON = {
+    "FixedInternalImagePixelType": "float",
+    "MovingInternalImagePixelType": "float",
+    "UseDirectionCosines": "true",
+    "FixedImagePyramid": "FixedSmoothingImagePyramid",
+    "MovingImagePyramid": "MovingSmoothingImagePyramid",
+    "Optimizer": "AdaptiveStochasticGradientDescent",
+    "AutomaticParameterEstimation": "true",
+    "ImageSampler": "RandomCoordinate",
+    "NewSamplesEveryIteration": "true",
+    "NumberOfSpatialSamples": "2048",
+    "MaximumNumberOfSamplingAttempts": "1000",
+    "RequiredRatioOfValidSamples": "0.01",
+    "Resampler": "DefaultResampler",
+    "ResampleInterpolator": "FinalBSplineInterpolator",
+    "WriteResultImage": "false",
+}
+_AFFINE = {
+    **_COMMON,
+    "Registration": "MultiResolutionRegistration",
+    "Transform": "AffineTransform",
+    "AutomaticScalesEstimation": "true",
+    "AutomaticTransformInitialization": "true",
+    "AutomaticTransformInitializationMethod": "CenterOfGravity",
+    "Metric": "AdvancedMattesMutualInformation",
+    "Interpolator": "LinearInterpolator",
+    "NumberOfResolutions": "4",
+    "MaximumNumberOfIterations": "500",
+}
+_BSPLINE = {
+    **_COMMON,
+    "Registration": "MultiMetricMultiResolutionRegistration",
+    "Transform": "BSplineTransform",
+    # Mutual information of so few samples moves an image that is compared with itself.
+    "Metric": ("AdvancedNormalizedCorrelation", "TransformBendingEnergyPenalty"),
+    "Metric0Weight": "1",
+    "Metric1Weight": "1",
+    "Interpolator": "LinearInterpolator",
+    "NumberOfResolutions": "4",
+    "MaximumNumberOfIterations": "256",
+    "FinalGridSpacingInVoxels": "a sixteenth of the longest axis, from 8 to 16",
+}
+_PAPER = {"MaximumNumberOfIterations": "1000", "MaximumStepLength": "0.29"}
+KINDS: Mapping[str, Mapping[str, Any]] = {
+    "affine": {"affine": _AFFINE},
+    "bspline": {"affine": _AFFINE, "bspline": _BSPLINE},
+    # The authors' parameter files for JSRT, as far as they are known. They start with the origins on each other (as
+    # " Origins", with a blank): of their pictures, all of one size, that is the same as the centres.
+    "acregnet": {
+        "affine": {
+            **_AFFINE,
+            **_PAPER,
+            "Metric": "AdvancedNormalizedCorrelation",
+            "AutomaticTransformInitializationMethod": "GeometricalCenter",
+            "ImagePyramidSchedule": ("1", "1", "1", "1"),
+        },
+        "bspline": {
+            **_BSPLINE,
+            **_PAPER,
+            "Metric1Weight": "2",
+            "Interpolator": "BSplineInterpolator",
+            "BSplineInterpolationOrder": "3",
+            "NumberOfResolutions": "3",
+            "ImagePyramidSchedule": ("8", "4", "2"),
+            "FinalGridSpacingInVoxels": "1",
+        },
+    },
+}
+
+
+def load() -> None:
+    """Import what of itk is needed; its modules load on first use."""
+    import itk
+
+    for name in ("Image", "ParameterObject", "ElastixRegistrationMethod", "TransformixFilter"):
+        try:
+            getattr(itk, name)
+        except AttributeError as error:  # itk without the part that itk-elastix adds
+            raise ImportError(f"itk has no {name}") from error
+
+
+def register(kind: str, fixed: Image, moving: Image, threads: int, seed: int, folder: Path) -> Sequence[Map]:
+    """Run the stages; an affine is taken from its parameters, a B-spline is sampled on the fixed grid."""
+    import itk
+
+    parameters = itk.ParameterObject.New()
+    for stage in KINDS[kind].values():
+        parameters.AddParameterMap(_filled(stage, fixed.grid, seed))
+    images = _image(fixed), _image(moving)
+    # What the log says goes into the message of a failure. Without a folder of its own transformix writes its field
+    # where the program was started.
+    options = {"log_to_console": True, "output_directory": str(folder)}
+    _, found = itk.elastix_registration_method(
+        *images, parameter_object=parameters, number_of_threads=threads, **options
+    )
+    affine = _affine(found.GetParameterMap(0))
+    if "bspline" not in KINDS[kind]:
+        return [affine]
+    field = itk.transformix_deformation_field(images[1], found, **options)
+    grid = fixed.grid
+    points = grid.to_world(voxel_indices(grid.shape)).reshape(-1, grid.rank)
+    mm = itk.array_from_image(field)[..., ::-1].reshape(points.shape)
+    # The field holds both stages, the B-spline applied first: without the affine it goes on beyond the grid's extent.
+    indices = grid.to_index(affine.invert_points(points + mm))
+    return [Displacement(indices.reshape(*grid.shape, grid.rank) - voxel_indices(grid.shape), grid), affine]
+
+
+def _filled(stage: Mapping[str, Any], grid: Grid, seed: int) -> Stage:
+    """A parameter map of elastix: what depends on the images is filled in, a value an axis where it wants that."""
+    stage = {**stage, "RandomSeed": str(seed)}
+    if "ImagePyramidSchedule" in stage:
+        stage["ImagePyramidSchedule"] = [factor for factor in stage["ImagePyramidSchedule"] for _ in grid.shape]
+    spacing = stage.get("FinalGridSpacingInVoxels", "")
+    if spacing:
+        spacing = spacing if spacing.isdigit() else str(min(max(max(grid.shape) // 16, 8), 16))
+        stage["FinalGridSpacingInVoxels"] = [spacing] * grid.rank
+    return {name: [value] if isinstance(value, str) else list(value) for name, value in stage.items()}
+
+
+def _affine(found: Mapping[str, Sequence[str]]) -> Affine:
+    """elastix's affine, `matrix (x - centre) + centre + shift` in LPS, as ours."""
+    centre = np.array(found["CenterOfRotationPoint"], float)[::-1]
+    numbers = np.array(found["TransformParameters"], float)
+    rank = len(centre)
+    linear = numbers[:-rank].reshape(rank, rank)[::-1, ::-1]
+    matrix = np.eye(rank + 1)
+    matrix[:-1, :-1] = linear
+    matrix[:-1, -1] = centre + numbers[-rank:][::-1] - linear @ centre
+    return Affine(matrix)
+
+
+def _image(image: Image) -> Any:
+    import itk
+
+    made = itk.image_from_array(image.array)
+    made.SetSpacing(image.grid.spacing[::-1])
+    made.SetOrigin(image.grid.origin[::-1])
+    made.SetDirection(itk.matrix_from_array(np.ascontiguousarray(np.asarray(image.grid.direction)[::-1, ::-1])))
+    return made

@@ -1,0 +1,220 @@
+"""SimpleITK: an affine registration by mutual information and, on its result, demons or a B-spline.
+
+Mattes et al., PET-CT image registration in the chest using free-form deformations, IEEE TMI 22 (2003). Thirion, Image
+matching as a diffusion process: an analogy with Maxwell's demons, Medical Image Analysis 2 (1998). Vercauteren et al.,
+Diffeomorphic demons: efficient non-parametric image registration, NeuroImage 45 (2009).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from acreg.geometry.grid import Grid
+from acreg.geometry.maps import Affine, Displacement, Map
+from acreg.io import Image
+from acreg.io.itk import affine_from_itk, field_from_itk, image_to_itk
+
+PACKAGE = "SimpleITK"
+SAMPLES = 50_000
+_AFFINE: dict[str, Any] = {
+    "metric": "Mattes mutual information, 32 bins",
+    "start": "centres of mass or of the images, whichever the metric prefers",
+    "stages": "rigid, affine",
+    "optimiser": "regular step gradient descent, 200 iterations a level",
+    "shrink factors": (4, 2, 1),
+    "samples": SAMPLES,
+}
+_DEMONS: dict[str, Any] = {
+    "start": "sitk:affine",
+    "shrink factors": (4, 2, 1),
+    "iterations a level": (100, 50, 25),
+    "smoothing of the field, voxels": 1.5,
+    "histogram matching": True,
+}
+_BSPLINE: dict[str, Any] = {
+    "metric": "Mattes mutual information, 32 bins",
+    "start": "sitk:affine",
+    "optimiser": "L-BFGS, 30 iterations a level",
+    "shrink factors": (4, 2, 1),
+    "voxels between control points": (64, 32, 16),
+    "samples": SAMPLES,
+}
+KINDS: Mapping[str, Mapping[str, Any]] = {
+    "affine": _AFFINE,
+    "demons": {"filter": "DemonsRegistrationFilter", **_DEMONS},
+    "diffeomorphic-demons": {"filter": "DiffeomorphicDemonsRegistrationFilter", **_DEMONS},
+    "symmetric-demons": {"filter": "FastSymmetricForcesDemonsRegistrationFilter", **_DEMONS},
+    "bspline": _BSPLINE,
+}
+SMALLEST = 8
+"""Voxels that shrinking leaves along an axis."""
+
+
+def load() -> None:
+    """Import SimpleITK, which acreg itself needs."""
+    import SimpleITK  # noqa: F401
+
+
+def register(kind: str, fixed: Image, moving: Image, threads: int, seed: int, folder: Path) -> Sequence[Map]:
+    """The affine, and before it (a fixed point goes through that first) the deformation, sampled on the fixed grid.
+
+    The filters see lengths in units of the fixed image's finest spacing, because their thresholds and steps are meant
+    for voxels of about 1 mm: with pixels of 0.01 mm the demons missed landmarks by twice as much.
+    """
+    with _threads(threads):
+        return _register(kind, fixed, moving, seed)
+
+
+def _register(kind: str, fixed: Image, moving: Image, seed: int) -> Sequence[Map]:
+    unit = min(fixed.grid.spacing)
+    pair = [image_to_itk(dataclasses.replace(image, grid=_divided(image.grid, unit))) for image in (fixed, moving)]
+    images = pair[0], pair[1]
+    found = _affine(*images, seed)
+    matrix = affine_from_itk(found).matrix
+    matrix[:-1, -1] *= unit
+    if kind == "affine":
+        return [Affine(matrix)]
+    if kind == "bspline":
+        field = _bspline(*images, found, seed)
+    else:
+        field = _demons(KINDS[kind], *images, found)
+    return [Displacement(field_from_itk(field).vectors, fixed.grid), Affine(matrix)]
+
+
+@contextmanager
+def _threads(number: int) -> Iterator[None]:
+    """For the process, because the metric of a registration heeds no other setting, and adds up in random order."""
+    import SimpleITK as sitk
+
+    before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(number)
+    try:
+        yield
+    finally:
+        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before)
+
+
+def _divided(grid: Grid, unit: float) -> Grid:
+    """The same grid with lengths in units of `unit` mm."""
+    spacing, origin = (tuple(length / unit for length in lengths) for lengths in (grid.spacing, grid.origin))
+    return dataclasses.replace(grid, spacing=spacing, origin=origin)
+
+
+def _affine(fixed: Any, moving: Any, seed: int) -> Any:
+    """The best of two starts, then a rigid and an affine registration."""
+    import SimpleITK as sitk
+
+    rank = fixed.GetDimension()
+    rigid = sitk.Euler3DTransform() if rank == 3 else sitk.Euler2DTransform()
+    kinds = sitk.CenteredTransformInitializerFilter
+    method = _registration(fixed, moving, seed)
+
+    def metric(start: Any) -> float:
+        method.SetInitialTransform(start)
+        try:
+            return method.MetricEvaluate(fixed, moving)
+        except RuntimeError:  # the images do not overlap
+            return float("inf")
+
+    # Without values below zero, which would weigh the air of a CT against the body.
+    masses = [image - float(sitk.GetArrayViewFromImage(image).min()) for image in (fixed, moving)]
+    starts = [sitk.CenteredTransformInitializer(*masses, rigid, how) for how in (kinds.MOMENTS, kinds.GEOMETRY)]
+    start = type(rigid)(min(starts, key=metric))
+    step = min(fixed.GetSpacing())
+    method.SetOptimizerAsRegularStepGradientDescent(
+        learningRate=step,
+        minStep=1e-3 * step,
+        numberOfIterations=200,
+        relaxationFactor=0.6,
+        gradientMagnitudeTolerance=1e-9,  # the size of a metric's gradient depends on the unit: let the step decide
+    )
+    method.SetOptimizerScalesFromPhysicalShift()
+    method.SetInitialTransform(start, inPlace=True)
+    method.Execute(fixed, moving)
+    affine = sitk.AffineTransform(rank)
+    affine.SetCenter(start.GetCenter())
+    affine.SetMatrix(start.GetMatrix())
+    affine.SetTranslation(start.GetTranslation())
+    method.SetInitialTransform(affine, inPlace=True)
+    method.Execute(fixed, moving)
+    return affine
+
+
+def _demons(settings: Mapping[str, Any], fixed: Any, moving: Any, affine: Any) -> Any:
+    """The field in mm, from coarse to fine, between the fixed and the affinely moved image."""
+    import SimpleITK as sitk
+
+    moved = sitk.Resample(moving, fixed, affine, sitk.sitkLinear, 0.0, sitk.sitkFloat32, True)
+    matched = sitk.HistogramMatching(moved, fixed, numberOfHistogramLevels=256, numberOfMatchPoints=15)
+    # The filters stop to move where intensities differ by less than 0.001.
+    low, high = sitk.GetArrayViewFromImage(fixed).min(), sitk.GetArrayViewFromImage(fixed).max()
+    images = [(image - float(low)) / (float(high - low) or 1.0) for image in (fixed, matched)]
+    demons = getattr(sitk, settings["filter"])()
+    demons.SetStandardDeviations(settings["smoothing of the field, voxels"])
+    field = None
+    for factor, iterations in zip(settings["shrink factors"], settings["iterations a level"]):
+        small = [_shrunk(image, factor) for image in images]
+        if field is not None:
+            # The rim of the finer grid lies half a coarse voxel beyond the centres of the coarser one.
+            field = sitk.Resample(field, small[0], sitk.Transform(), sitk.sitkLinear, 0.0, sitk.sitkVectorFloat64, True)
+        demons.SetNumberOfIterations(iterations)
+        field = demons.Execute(*small) if field is None else demons.Execute(*small, field)
+    return field
+
+
+def _bspline(fixed: Any, moving: Any, affine: Any, seed: int) -> Any:
+    """The field in mm of a B-spline that is applied before the affine."""
+    import SimpleITK as sitk
+
+    # Beyond its domain a spline moves nothing, and by rounding the outermost centres of voxels may lie there.
+    domain = sitk.ConstantPad(fixed, [1] * fixed.GetDimension(), [1] * fixed.GetDimension())
+    coarse = [max(1, round(size / _BSPLINE["voxels between control points"][0])) for size in fixed.GetSize()]
+    spline = sitk.BSplineTransformInitializer(domain, coarse, order=3)
+    method = _registration(fixed, moving, seed)
+    method.SetOptimizerAsLBFGS2(numberOfIterations=30)
+    method.SetMovingInitialTransform(affine)
+    method.SetInitialTransformAsBSpline(spline, inPlace=True, scaleFactors=[1, 2, 4])
+    method.Execute(fixed, moving)
+    return sitk.TransformToDisplacementField(
+        spline,
+        sitk.sitkVectorFloat64,
+        fixed.GetSize(),
+        fixed.GetOrigin(),
+        fixed.GetSpacing(),
+        fixed.GetDirection(),
+    )
+
+
+def _registration(fixed: Any, moving: Any, seed: int) -> Any:
+    """Mutual information on three levels; only the optimiser and the transform are missing."""
+    import SimpleITK as sitk
+
+    method = sitk.ImageRegistrationMethod()
+    method.SetMetricAsMattesMutualInformation(32)
+    if fixed.GetNumberOfPixels() > SAMPLES:  # else all voxels count, at their centres
+        method.SetMetricSamplingStrategy(method.REGULAR)
+        method.SetMetricSamplingPercentage(SAMPLES / fixed.GetNumberOfPixels(), seed)
+    method.SetInterpolator(sitk.sitkLinear)
+    smallest = min(*fixed.GetSize(), *moving.GetSize())
+    factors = [max(1, min(factor, smallest // SMALLEST)) for factor in _AFFINE["shrink factors"]]
+    method.SetShrinkFactorsPerLevel(factors)
+    # In mm, so that thick slices are smoothed no more than what lies in their plane.
+    method.SetSmoothingSigmasPerLevel([factor // 2 * min(fixed.GetSpacing()) for factor in _AFFINE["shrink factors"]])
+    method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()
+    return method
+
+
+def _shrunk(image: Any, factor: int) -> Any:
+    import SimpleITK as sitk
+
+    factors = np.clip(np.array(image.GetSize()) // SMALLEST, 1, factor)
+    if factors.max() == 1:
+        return image
+    smooth = sitk.SmoothingRecursiveGaussian(image, (factors / 2 * image.GetSpacing()).tolist())
+    return sitk.Shrink(smooth, factors.tolist())

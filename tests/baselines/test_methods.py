@@ -1,0 +1,126 @@
+"""Every method finds a known map between oblique, anisotropic grids, in the right direction and axis order."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+
+import numpy as np
+import pytest
+
+from acreg.baselines import NAMES, baseline
+from acreg.geometry import Affine, Displacement, Grid
+from acreg.io import Image
+
+MODULES = {"ants": "ants", "elastix": "itk", "greedy": "picsl_greedy", "sitk": "SimpleITK"}
+AFFINE = [name for name in NAMES if name.endswith(":affine")]
+DEFORMABLE = [name for name in NAMES if name not in AFFINE]
+# The rest takes minutes in 3-D, and differs from these by its parameters alone.
+DEFORMABLE_3D = ["ants:SyN", "sitk:diffeomorphic-demons", "greedy:deformable", "greedy:svf"]
+CASES = [(name, 2) for name in DEFORMABLE] + [(name, 3) for name in DEFORMABLE_3D]
+
+
+def method(name, **options):
+    module = MODULES[name.partition(":")[0]]
+    pytest.importorskip(module, reason=f"{module} (the extra [baselines]) is not installed")
+    return baseline(name, **options)
+
+
+@pytest.mark.parametrize("rank", [2, 3])
+@pytest.mark.parametrize("name", AFFINE)
+def test_an_affine_map_is_found(known_pair, name, rank):
+    known = known_pair(rank, False)
+    transform = method(name).register(known.fixed, known.moving)
+    assert [type(part) for part in transform.maps] == [Affine]
+    assert transform.fixed == known.fixed.grid and transform.moving == known.moving.grid
+    assert known.before > 2.5
+    # greedy's correlation of patches counts those that reach beyond the images, and so is drawn to their middle.
+    bound = 1.0 if (name, rank) == ("greedy:affine", 3) else 0.3
+    assert known.errors(transform).mean() < bound
+    back = transform.warp_points(known.expected, to="fixed")
+    assert np.linalg.norm(back - known.points, axis=1).mean() < bound
+
+
+@pytest.mark.parametrize("name, rank", CASES)
+def test_a_deformation_is_found(known_pair, name, rank):
+    known = known_pair(rank, True)
+    transform = method(name).register(known.fixed, known.moving)
+    assert known.before > 2.5
+    assert known.errors(transform).mean() < known.before / 4
+    assert transform.folding()["folded_percent"] < 0.1
+    warped = transform.warp_image(known.moving)
+    assert np.corrcoef(known.fixed.array.ravel(), warped.array.ravel())[0, 1] > 0.97
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_image_stays_in_place(known_pair, name):
+    fixed = known_pair(2, True).fixed
+    transform = method(name).register(fixed, fixed)
+    assert np.abs(transform.displacement[8:-8, 8:-8]).mean() < 0.25
+
+
+@pytest.mark.parametrize("name", DEFORMABLE)
+def test_beyond_the_fixed_image_the_affine_goes_on(known_pair, name):
+    if name in ("ants:SyNOnly", "ants:SyNCC", "elastix:acregnet"):
+        pytest.skip("no affine stage, or a slow twin of another")
+    known = known_pair(2, True)
+    transform = method(name).register(known.fixed, known.moving)
+    assert [type(part) for part in transform.maps] == [Displacement, Affine]
+    far = known.fixed.grid.to_world(np.array([[-30.0, -20.0]]))
+    np.testing.assert_array_equal(transform.warp_points(far, to="moving"), transform.maps[1](far))
+
+
+@pytest.mark.parametrize("name", ["ants:SyN", "sitk:affine", "elastix:affine", "greedy:deformable"])
+def test_one_thread_and_one_seed_give_one_result(known_pair, name):
+    known = known_pair(2, True)
+    runs = [method(name, seed=3).register(known.fixed, known.moving).displacement for _ in range(2)]
+    np.testing.assert_array_equal(*runs)
+
+
+@pytest.mark.parametrize("name", ["sitk:symmetric-demons", "sitk:bspline"])
+def test_the_unit_of_length_does_not_matter(known_pair, name):
+    """A microscope's pixels or a field's: the same voxels move by the same number of voxels."""
+    known = known_pair(2, True)
+
+    def scaled(image, factor):
+        grid = image.grid
+        numbers = (tuple(factor * x for x in values) for values in (grid.spacing, grid.origin))
+        return Image(image.array, Grid(grid.shape, *numbers, grid.direction))
+
+    found = [
+        method(name).register(scaled(known.fixed, factor), scaled(known.moving, factor)).displacement
+        for factor in (1.0, 0.01)
+    ]
+    assert np.abs(found[0]).mean() > 1
+    assert np.abs(found[1] - found[0]).max() < 0.02
+
+
+@pytest.mark.parametrize("name", ["ants:SyN", "sitk:bspline", "elastix:bspline", "greedy:deformable"])
+def test_nothing_is_printed_and_nothing_left(known_pair, name, tmp_path, monkeypatch, capfd):
+    known = known_pair(2, True)
+    chosen = method(name)
+    for folder in ("temporary", "here"):
+        (tmp_path / folder).mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    monkeypatch.chdir(tmp_path / "here")
+    before = dict(os.environ)
+    capfd.readouterr()
+    chosen.register(known.fixed, known.moving)
+    assert capfd.readouterr() == ("", "")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["here", "temporary"]
+    assert dict(os.environ) == before
+
+
+@pytest.mark.parametrize("low", [0.0, -1000.0], ids=["from 0", "as CT"])
+def test_few_thick_slices_far_away(low):
+    """Seven slices of 8 mm, in another corner of the world, with values below zero."""
+    grids = Grid((7, 40, 40), (8.0, 1.3, 1.3)), Grid((7, 40, 40), (8.0, 1.3, 1.3), (500.0, -300.0, 80.0))
+
+    def draw(grid, shift):
+        index = np.stack(np.indices(grid.shape), -1) - [3, 19 + shift, 19]
+        return Image(low + 1000 * np.exp(-np.sum((index / [2, 8, 6]) ** 2, -1)), grid)
+
+    transform = method("sitk:affine").register(draw(grids[0], 0), draw(grids[1], 4))
+    middle = grids[0].to_world(np.array([[3.0, 19.0, 19.0]]))
+    found = grids[1].to_index(transform.warp_points(middle, to="moving"))
+    np.testing.assert_allclose(found, [[3.0, 23.0, 19.0]], atol=0.3)
