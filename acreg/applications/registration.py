@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -75,6 +76,14 @@ class PresetMethod:
                 f"A model that registers is needed. Received: {model}, a {type(self._model).__name__}. "
                 "Give the preset of a registration network."
             )
+
+    def affine_part(self) -> PresetMethod | None:
+        """The model's affine part alone, as a method of the same name followed by "-affine"; None if it has none."""
+        if getattr(self._model, "affine", None) is None:
+            return None
+        part = copy(self)
+        part._model, part.refine, part.name = self._model.affine_part(), 0, f"{self.name}-affine"
+        return part
 
     def register(self, fixed: Image, moving: Image) -> Transform:
         """Register with the model."""

@@ -45,6 +45,9 @@ def evaluate(
     refine: Annotated[
         int, typer.Option(min=0, help="Steps of refinement for each pair, at most; 0 is none.", metavar="STEPS")
     ] = 0,
+    affine_part: Annotated[
+        bool, typer.Option("--affine-part", help="Add a row for the affine part of each model that has one.")
+    ] = False,
     save: Annotated[
         str, typer.Option(help="What to save of every pair, any of labels,displacement,transform,images.")
     ] = "",
@@ -91,7 +94,11 @@ def evaluate(
             unregistered = True
         else:
             named = found and name and not Path(request).exists()
-            methods.append(PresetMethod(preset, name, refine) if named else PresetMethod(request, refine=refine))
+            learned = PresetMethod(preset, name, refine) if named else PresetMethod(request, refine=refine)
+            part = learned.affine_part() if affine_part else None
+            methods += [learned] if part is None else [part, learned]
+            if affine_part and part is None:
+                note(f"{learned.name} has no affine part.")
     for request in dict.fromkeys(method or []):
         found_method = named_method(request, threads, seed)
         if isinstance(found_method, Unregistered):

@@ -10,6 +10,7 @@ from acreg.applications import registration
 from acreg.cli.main import main
 from acreg.data.phantoms import make_dataset
 from acreg.geometry import Transform
+from acreg.io import read_displacement
 
 
 class Stub:
@@ -158,3 +159,31 @@ def test_an_autoencoder_is_not_evaluated(tmp_path, monkeypatch):
     monkeypatch.setattr(models, "from_preset", lambda name: object())
     with pytest.raises(AcregError, match="registers"):
         registration.PresetMethod("autoencoder")
+
+
+def test_the_affine_part_of_a_model_has_a_row_of_its_own(tmp_path, capsys):
+    from acreg.io import Preprocessing
+    from acreg.models import AffineDeformableNet, RegNet
+
+    make_dataset(tmp_path / "data", subjects=20, shape=(40, 32), seed=0)
+    preprocessing = Preprocessing(shape=(32, 32), label_values=[0, 1, 2, 3])
+    joint = AffineDeformableNet(rank=2, filters=(4, 8), decoder=(8, 4), preprocessing=preprocessing)
+    dense = joint.network.get_layer("affine_parameters")
+    dense.set_weights([np.zeros(dense.kernel.shape), np.array([0, 0, 0.25, 0, 0, 0])])  # a shift of rows
+    head = joint.network.get_layer("head_field")
+    head.set_weights([np.zeros(head.kernel.shape), np.array([0.0, 3.0])])  # then one of columns
+    joint.save_preset(tmp_path / "joint" / "preset")
+    RegNet(rank=2, filters=(4, 8), preprocessing=preprocessing).save_preset(tmp_path / "plain" / "preset")
+    models = [f"--model={tmp_path / name / 'preset'}" for name in ("joint", "plain")]
+    command = ["evaluate", "--data", str(tmp_path / "data"), "--out", str(tmp_path / "out"), "--pairs", "2"]
+    assert main([*command, *models, "--affine-part", "--save", "displacement"]) == 0
+    assert "plain has no affine part" in capsys.readouterr().err
+    assert {path.name for path in (tmp_path / "out").iterdir() if path.is_dir()} == {
+        "joint", "joint-affine", "plain", "unregistered",
+    }  # fmt: skip
+    found = {}
+    for name in ("joint", "joint-affine"):
+        file = next((tmp_path / "out" / name).glob("*__*/displacement.nii.gz"))
+        found[name] = read_displacement(file)[20, 16]
+    np.testing.assert_allclose(found["joint"] - found["joint-affine"], [0, 3], atol=0.01)  # 11.2 mm each
+    np.testing.assert_allclose(found["joint-affine"], [4 * 11.2 / 8.96, 0], atol=0.01)
