@@ -64,7 +64,7 @@ def affine_deformable(
         parameters = None
         for number in range(affine_passes):
             levels = encoder(layers.Concatenate(name=f"affine_pair{number + 1}")([aligned, fixed]))
-            # Normalised features have a mean that says little: what is pooled is rectified again.
+            # The means of normalised features add up to a constant in each group: what is pooled is rectified again.
             x = layers.ReLU(name=f"affine_relu{number + 1}")(levels[-1])
             step = linear(SpatialMoments(moments, name=f"affine_pool{number + 1}")(x))
             parameters = step if parameters is None else layers.Add(name=f"affine_sum{number + 1}")([parameters, step])

@@ -36,7 +36,7 @@ class AffineDeformableNet(RegistrationModel):
         affine_passes: how often the affine part looks at the pair; from the second time on it sees the image as
             aligned so far. The paper's is 1.
         affine_moments: order of the `acreg.layers.SpatialMoments` that pool the encoder's last level for the affine
-            part; 0 is the paper's average, which hardly sees where things are.
+            part; 0 is the paper's average.
         deformable: False for the affine part alone.
         norm: ``"group"``, for batches of one pair, or ``"batch"``, the paper's.
         integration_steps: see `RegistrationModel`.
