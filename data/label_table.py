@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from acreg.data.records import some
+from acreg.data.records import read_cells, some
 from acreg.errors import AcregError, UsageError
 from acreg.io import Image
 
@@ -95,14 +94,7 @@ def read_lines(
         raise UsageError(
             f"A {what} is a CSV file, or one of {', '.join(known)}. Received: {name_or_path}. Correct the name."
         )
-    try:
-        lines = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if not line.startswith("#")]
-        rows = [[cell.strip() for cell in row] for row in csv.reader(lines, strict=True)]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise AcregError(
-            f"A {what} must be a CSV in UTF-8. Received: {path} ({error}). Save it again as CSV (UTF-8)."
-        ) from error
-    rows = [row for row in rows if any(row)]
+    rows = read_cells(path, what, comments=True)
     header = rows[0] if rows else []
     missing = [column for column in columns if column not in header]
     if missing or len(rows) < 2:

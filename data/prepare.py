@@ -19,7 +19,7 @@ from acreg.data.datasets import Item, Layout, PublicDataset, find_layout, get_da
 from acreg.data.datasets.layout import read_public
 from acreg.data.manifest import Dataset, Progress
 from acreg.data.records import DatasetInfo, Record, write_info
-from acreg.data.resuming import finished_dataset, run_tasks
+from acreg.data.resuming import check_least, finished_dataset, run_tasks
 from acreg.errors import UsageError
 from acreg.geometry import resize_image, resize_labels
 from acreg.io import Image, write_image
@@ -72,9 +72,7 @@ def prepare(
         OSError: files cannot be written (disk full, permission); the subjects finished so far are kept.
     """
     facts = get_dataset(dataset)
-    for name, value, least in (("size", size, 16), ("jobs", jobs, 1), ("seed", seed, 0)):
-        if value < least:
-            raise UsageError(f"The {name} is at least {least}. Received: {name}={value}. Give a larger number.")
+    check_least(size=(size, 16), jobs=(jobs, 1), seed=(seed, 0))
     out = Path(out)
     layout = find_layout(facts, source, size, seed)
     info, reference_item = _info(facts, layout, size, seed, reference)

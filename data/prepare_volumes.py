@@ -23,7 +23,7 @@ from acreg.data.findings import Findings
 from acreg.data.label_table import LabelTable
 from acreg.data.manifest import PICTURE_SUFFIXES, Dataset, Progress
 from acreg.data.records import DatasetInfo, Record, read_info, read_records, write_info
-from acreg.data.resuming import finished_dataset, run_tasks
+from acreg.data.resuming import check_least, finished_dataset, run_tasks
 from acreg.errors import AcregError, UsageError
 from acreg.geometry import Grid, respaced, sample_cubic, sample_nearest
 from acreg.io import Image, atomic_path, read_image, read_labels, write_image
@@ -115,9 +115,7 @@ def prepare_volumes(
         OSError: files cannot be written (disk full, permission); the subjects finished so far are kept.
     """
     source, out = Path(source), Path(out)
-    for name, value, least in (("jobs", jobs, 1), ("seed", seed, 0)):
-        if value < least:
-            raise UsageError(f"The {name} is at least {least}. Received: {name}={value}. Give a larger number.")
+    check_least(jobs=(jobs, 1), seed=(seed, 0))
     check_source(source)
     if out.resolve() == source.resolve():
         raise UsageError(f"The copies need a folder of their own. Received: {out}, the source. Name another folder.")

@@ -99,6 +99,23 @@ def manifest_path(folder: Path | str) -> Path:
     )
 
 
+def read_cells(path: Path, what: str, comments: bool = False) -> list[list[str]]:
+    """The cells of a CSV, stripped, without empty lines and, with `comments`, without those that begin with ``#``.
+
+    Raises:
+        AcregError: the file, a kind of table called `what`, is no CSV in UTF-8.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            lines = (line for line in file if not (comments and line.startswith("#")))
+            rows = [[cell.strip() for cell in row] for row in csv.reader(lines, strict=comments)]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise AcregError(
+            f"A {what} must be a CSV in UTF-8. Received: {path} ({error}). Save it again as CSV (UTF-8)."
+        ) from error
+    return [row for row in rows if any(row)]
+
+
 def read_rows(path: Path | str) -> list[dict[str, str]]:
     """The rows of a manifest as dictionaries of stripped strings, unchecked except for the table's form.
 
@@ -106,15 +123,7 @@ def read_rows(path: Path | str) -> list[dict[str, str]]:
         AcregError: the file is no UTF-8 text, is empty, has no rows, or lacks a column.
     """
     path = Path(path)
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file)
-            table = [[cell.strip() for cell in row] for row in reader]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise AcregError(
-            f"A manifest must be a CSV in UTF-8. Received: {path} ({error}). Save it again as CSV (UTF-8)."
-        ) from error
-    table = [row for row in table if any(row)]
+    table = read_cells(path, "manifest")
     header = table[0] if table else []
     missing = [column for column in COLUMNS if column not in header]
     surplus = [str(number) for number, row in enumerate(table[1:], 1) if any(row[len(header) :])]

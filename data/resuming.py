@@ -14,10 +14,21 @@ from typing import Any, TypeVar
 
 from acreg.data.manifest import Dataset
 from acreg.data.records import DatasetInfo, read_info
-from acreg.errors import AcregError
+from acreg.errors import AcregError, UsageError
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+
+
+def check_least(**limits: tuple[int, int]) -> None:
+    """Refuse numbers below their least, each given as ``name=(value, least)``.
+
+    Raises:
+        UsageError: with the first such name.
+    """
+    for name, (value, least) in limits.items():
+        if value < least:
+            raise UsageError(f"The {name} is at least {least}. Received: {name}={value}. Give a larger number.")
 
 
 def finished_dataset(out: Path, info: DatasetInfo, force: bool) -> Dataset | None:

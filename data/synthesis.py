@@ -19,6 +19,7 @@ from keras import ops
 from acreg.data.manifest import Dataset, Progress
 from acreg.data.pair_files import PAIRS_NAME, write_pairs
 from acreg.data.records import DatasetInfo, Record, read_info, write_info
+from acreg.data.resuming import check_least
 from acreg.errors import AcregError, UsageError
 from acreg.geometry import Displacement, Transform
 from acreg.io import Image, write_image
@@ -108,9 +109,7 @@ def synthesize(
             "none. Choose another split."
         )
     count = len(records) if count is None else count
-    for name, value, least in (("count", count, 1), ("seed", seed, 0)):
-        if value < least:
-            raise UsageError(f"The {name} is at least {least}. Received: {name}={value}. Give a larger number.")
+    check_least(count=(count, 1), seed=(seed, 0))
     limits = _checked(limits or {})
     info = DatasetInfo(
         name=f"{dataset.name}-synthetic",

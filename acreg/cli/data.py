@@ -13,7 +13,7 @@ from acreg.cli.console import note, out, progress, table
 from acreg.errors import UsageError
 
 if TYPE_CHECKING:
-    from acreg.data.manifest import Dataset
+    from acreg.data.prepare_volumes import Steps
 
 app = typer.Typer(no_args_is_help=True, help="Prepare and check datasets, make pairs.")
 
@@ -94,7 +94,14 @@ def prepare(
                     "these out."
                 )
             if copies:
-                prepared = _copies(source, out_folder, spacing, merge, crop, margin, seed, jobs, force, update)
+                from acreg.data.prepare_volumes import prepare_volumes
+
+                if out_folder is None:
+                    raise UsageError(
+                        "Copies need a folder. Received: no --out with --spacing, --merge or --crop. Add --out DIR."
+                    )
+                steps = _steps(spacing, merge, crop, margin)
+                prepared = prepare_volumes(source, out_folder, steps, seed, jobs, force, update)
             else:
                 from acreg.data.datasets.folder import prepare_folder
 
@@ -135,23 +142,10 @@ def prepare(
     note(f"Next: acreg data check {prepared.folder}")
 
 
-def _copies(
-    source: Path,
-    out_folder: Path | None,
-    spacing: str | None,
-    merge: str | None,
-    crop: int | None,
-    margin: float,
-    seed: int,
-    jobs: int,
-    force: bool,
-    update: Callable[[str, int, int], None],
-) -> Dataset:
+def _steps(spacing: str | None, merge: str | None, crop: int | None, margin: float) -> Steps:
     from acreg.data.label_table import read_label_table
-    from acreg.data.prepare_volumes import Steps, prepare_volumes
+    from acreg.data.prepare_volumes import Steps
 
-    if out_folder is None:
-        raise UsageError("Copies need a folder. Received: no --out with --spacing, --merge or --crop. Add --out DIR.")
     try:
         numbers = tuple(float(text) for text in spacing.split(",")) if spacing is not None else ()
     except ValueError:
@@ -159,9 +153,7 @@ def _copies(
             f"The new spacing is one positive number, or one for each axis, in mm. Received: --spacing {spacing}. "
             "Give for example 1, or 3,1,1 for (z, y, x)."
         ) from None
-    table = None if merge is None else read_label_table(merge)
-    steps = Steps(table, numbers, crop, margin)
-    return prepare_volumes(source, out_folder, steps, seed=seed, jobs=jobs, force=force, progress=update)
+    return Steps(None if merge is None else read_label_table(merge), numbers, crop, margin)
 
 
 @app.command("check")

@@ -52,9 +52,13 @@ class Affine:
         Voxel `p` of the one goes to `(p + 0.5) * Nm / Nf - 0.5` of the other.
         """
         scale = np.divide(moving.shape, fixed.shape)
-        indices = np.diag([*scale, 1.0])
-        indices[:-1, -1] = 0.5 * scale - 0.5
-        return cls(moving.matrix @ indices @ np.linalg.inv(fixed.matrix))
+        return cls.between_indices(np.column_stack([np.diag(scale), 0.5 * scale - 0.5]), fixed, moving)
+
+    @classmethod
+    def between_indices(cls, indices: np.ndarray, fixed: Grid, moving: Grid) -> Affine:
+        """The map that takes voxel `p` of `fixed` to `indices (p, 1)` of `moving`; `indices` is `(rank, rank + 1)`."""
+        homogeneous = np.vstack([indices, np.eye(fixed.rank + 1)[-1]])
+        return cls(moving.matrix @ homogeneous @ np.linalg.inv(fixed.matrix))
 
     @property
     def rank(self) -> int:

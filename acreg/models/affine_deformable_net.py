@@ -11,7 +11,7 @@ from keras import ops
 from acreg.layers import AffineToDisplacement, functional
 from acreg.losses import IMAGE_LOSSES
 from acreg.models.affine_deformable import affine_deformable
-from acreg.models.blocks import precision
+from acreg.models.blocks import check_rank, precision
 from acreg.models.registration_model import RegistrationModel, warp_one_hot
 
 AFFINE = "affine_"
@@ -79,8 +79,7 @@ class AffineDeformableNet(RegistrationModel):
         **kwargs: Any,
     ) -> None:
         filters, decoder = tuple(filters), tuple(decoder)
-        if rank not in (2, 3):
-            raise ValueError(f"`rank` must be 2 or 3. Received: rank={rank}")
+        check_rank(rank)
         if len(filters) < 2 or len(decoder) not in (len(filters) - 1, len(filters)):
             raise ValueError(
                 "`filters` must have at least two levels, and `decoder` as many or one less. "
@@ -139,6 +138,9 @@ class AffineDeformableNet(RegistrationModel):
         if self._map is None:
             return known
         return [*known, *(AFFINE + name for name in (*IMAGE_LOSSES, *self.label_losses()))]
+
+    def _compares_labels(self, name: str) -> bool:
+        return super()._compares_labels(name.removeprefix(AFFINE))
 
     def _run_network(self, moving: Any, fixed: Any, sizes: tuple[Any, ...], training: bool) -> dict[str, Any]:
         outputs = super()._run_network(moving, fixed, sizes, training)

@@ -13,6 +13,12 @@ from keras import layers, ops
 from acreg.layers import functional
 
 
+def check_rank(rank: int) -> None:
+    """Raise `ValueError` for another rank than 2 and 3."""
+    if rank not in (2, 3):
+        raise ValueError(f"`rank` must be 2 or 3. Received: rank={rank}")
+
+
 @contextmanager
 def precision(dtype: Any) -> Iterator[None]:
     """Layers made inside have this precision policy (a name, a policy or its config); None changes nothing.

@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from acreg.models.blocks import precision
+from acreg.models.blocks import check_rank, precision
 from acreg.models.registration_model import RegistrationModel
 from acreg.models.voxelmorph import voxelmorph_unet
 
@@ -64,8 +64,7 @@ class DDMR(RegistrationModel):
         **kwargs: Any,
     ) -> None:
         encoder, decoder, head = tuple(encoder), tuple(decoder), tuple(head)
-        if rank not in (2, 3):
-            raise ValueError(f"`rank` must be 2 or 3. Received: rank={rank}")
+        check_rank(rank)
         if not encoder or len(encoder) != len(decoder):
             raise ValueError(
                 "`encoder` and `decoder` must have as many levels as each other, at least one; convolutions at full "

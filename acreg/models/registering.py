@@ -151,9 +151,7 @@ class _Pair:
             part = Velocity(*_covering(field, coarse, self.fixed), model.integration_steps)
         maps: list[Any] = [part]
         if "affine" in found:
-            indices = np.eye(grid.rank + 1)
-            indices[:-1] = ops.convert_to_numpy(found["affine"])[0]
-            maps.append(Affine(grid.matrix @ indices @ np.linalg.inv(grid.matrix)))
+            maps.append(Affine.between_indices(ops.convert_to_numpy(found["affine"])[0], grid, grid))
         return Transform(self.fixed, self.moving, (*maps, Affine.between_extents(*self.grids)))
 
 

@@ -119,15 +119,18 @@ class RegistrationModel(Registering, FineTuning, Preset, keras.Model):
         """The names of all losses that this model knows."""
         return [*IMAGE_LOSSES, *FIELD_LOSSES, *self.label_losses()]
 
+    def _compares_labels(self, name: str) -> bool:
+        """Whether a loss needs labels."""
+        return name in self.label_losses()
+
     def _check_losses(self) -> None:
-        labels, known = self.label_losses(), self.known_losses()
-        compare_labels = [name for name in known if any(name.endswith(label) for label in labels)]
+        known = self.known_losses()
         for name, weight in self.loss_weights.items():
             if name not in known:
                 raise ValueError(f"A loss of {type(self).__name__} must be one of {known}. Received: {name!r}")
             if not (np.isfinite(weight) and weight >= 0):
                 raise ValueError(f"The weight of a loss must be finite and not negative. Received: {name}={weight}")
-            if name in compare_labels and weight and not self.num_classes:
+            if weight and self._compares_labels(name) and not self.num_classes:
                 raise ValueError(f"The loss {name!r} compares labels and needs `num_classes`. Received: None")
 
     def _check_labels_per_step(self) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from acreg.models.blocks import precision
+from acreg.models.blocks import check_rank, precision
 from acreg.models.pyramid import pyramid
 from acreg.models.registration_model import RegistrationModel
 from acreg.models.unet import vector_cnn
@@ -58,8 +58,7 @@ class RegNet(RegistrationModel):
         integration_steps: int = 0,
         **kwargs: Any,
     ) -> None:
-        if rank not in (2, 3):
-            raise ValueError(f"`rank` must be 2 or 3. Received: rank={rank}")
+        check_rank(rank)
         if network not in NETWORKS:
             raise ValueError(f"`network` must be one of {NETWORKS}. Received: network={network!r}")
         if network == "unet":

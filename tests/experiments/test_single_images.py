@@ -11,8 +11,10 @@ import acreg
 from acreg.errors import UsageError
 from acreg.experiments.ddmr.transfer import study
 from acreg.experiments.recipe import changed_keys, load_recipe
+from acreg.experiments.schema import SyntheticSection
 from acreg.experiments.train import run_recipe
 from acreg.experiments.training_data import MadePairs, build_sampler, build_validation, load_data
+from acreg.layers import ThinPlateSplineAugmentation
 from tests.experiments.runs import arrays_of, metrics_of
 
 MADE = [
@@ -124,3 +126,8 @@ def test_the_transfer_study_differs_in_its_start_alone() -> None:
     pretraining = load_recipe("uw-nsd-ixi")
     for part in ("encoder", "decoder", "head"):
         assert scratch["model"]["arguments"][part] == pretraining.model.arguments[part]
+
+
+def test_made_pairs_have_the_layers_limits_where_the_recipe_names_none() -> None:
+    defaults = ThinPlateSplineAugmentation().get_config()
+    assert SyntheticSection().layer_arguments().items() <= defaults.items()
