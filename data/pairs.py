@@ -6,7 +6,7 @@ draws what an unbroken one would have drawn.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -154,6 +154,88 @@ class ImageSampler:
         if self.labels is not None:
             result["labels"] = self.labels[chosen]
         return result if self.pairs is None else {**result, **self.pairs.batch(step)}
+
+
+class VelocitySampler:
+    """Draws batches of pairs whose velocity is known; a pure function of (seed, step) like `PairSampler`.
+
+    Arguments:
+        images: `(subjects, *spatial, channels)`, kept as float32.
+        labels: integers `(subjects, *spatial, 1)`, kept as int32, or None where no labels exist.
+        velocities: `(*spatial, rank)` in voxels by the positions (fixed, moving) of each pair.
+        batch_size: pairs in a batch.
+        seed: not negative.
+        max_shift: voxels along each axis by which both images, their labels and their velocity are moved together, at
+            most; what comes in at the border repeats the edge. None for no shift.
+
+    Raises:
+        AcregError: no pair, shapes that disagree, labels that are not integers, or a shift that is no size.
+    """
+
+    def __init__(
+        self,
+        images: NDArray,
+        labels: NDArray | None,
+        velocities: Mapping[tuple[int, int], NDArray],
+        batch_size: int,
+        seed: int,
+        max_shift: Sequence[int] | None = None,
+    ) -> None:
+        _check_arrays(images, labels)
+        _check_draw(batch_size, seed)
+        spatial = images.shape[1:-1]
+        wrong = [pair for pair, velocity in velocities.items() if velocity.shape != (*spatial, len(spatial))]
+        if wrong or not velocities:
+            raise AcregError(
+                f"Velocities lie on the grid of the images, {spatial}. Received: {len(velocities)} velocities, "
+                f"{f'such as one of shape {velocities[wrong[0]].shape}' if wrong else 'so nothing to learn'}. Set "
+                "data.shape to the size of the images that they were made on."
+            )
+        shift = tuple(max_shift or (0,) * len(spatial))
+        if len(shift) != len(spatial) or min(shift) < 0 or any(s >= n for s, n in zip(shift, spatial, strict=True)):
+            raise AcregError(
+                f"A shift is a number of voxels for each axis, from 0 to less than the size. Received: {list(shift)} "
+                f"for images of {spatial}."
+            )
+        self.images = np.ascontiguousarray(images, np.float32)
+        self.labels = None if labels is None else np.ascontiguousarray(labels, np.int32)
+        self.velocities = dict(velocities)
+        self.batch_size = batch_size
+        self.seed = seed
+        self.max_shift = shift
+        self._pairs = sorted(velocities)
+
+    def batch(self, step: int) -> Batch:
+        """The batch of training step `step`.
+
+        Returns:
+            What `PairSampler.batch` returns, and `velocity` float32 `(batch, *spatial, rank)`.
+        """
+        rng = np.random.default_rng([self.seed, step])
+        chosen = [self._pairs[i] for i in rng.integers(0, len(self._pairs), self.batch_size)]
+        fixed, moving = np.array(chosen).T
+        result: Batch = {
+            "moving": self.images[moving],
+            "fixed": self.images[fixed],
+            "velocity": np.stack([self.velocities[pair] for pair in chosen]).astype(np.float32),
+        }
+        if self.labels is not None:
+            result |= {"moving_labels": self.labels[moving], "fixed_labels": self.labels[fixed]}
+        if any(self.max_shift):
+            limits = np.array(self.max_shift)
+            shifts = rng.integers(-limits, limits + 1, (self.batch_size, len(limits)))
+            result = {
+                name: np.stack([_shifted(x, shift) for x, shift in zip(values, shifts, strict=True)])
+                for name, values in result.items()
+            }
+        return result
+
+
+def _shifted(array: NDArray, shift: NDArray) -> NDArray:
+    """`(*spatial, channels)` moved by whole voxels along each spatial axis."""
+    for axis, by in enumerate(shift):
+        array = array.take(np.clip(np.arange(array.shape[axis]) - by, 0, array.shape[axis] - 1), axis)
+    return array
 
 
 class LabelSampler:

@@ -81,6 +81,9 @@ class DataSection(_Section):
         moving_augmentation: of their moving image alone, after `augmentation`: a random rotation, scale, shear and
             shift teaches a network to align.
         synthetic: how pairs are made of single images; null for real pairs alone.
+        velocities: the folder of reference velocities (see `acreg data velocities`), whose pairs are trained on;
+            relative to the dataset's. They are of the images as they are stored, so `shape` is theirs. null for none.
+        max_shift: voxels by axis by which a pair with its velocity is moved in training, at most; null for none.
     """
 
     dataset: str
@@ -97,6 +100,8 @@ class DataSection(_Section):
     augmentation: Augmentation = Field(default_factory=Augmentation)
     moving_augmentation: Augmentation = Field(default_factory=Augmentation)
     synthetic: SyntheticSection | None = None
+    velocities: str | None = None
+    max_shift: tuple[int, ...] | None = None
 
     @property
     def pairs_are_made(self) -> bool:
@@ -108,6 +113,24 @@ class DataSection(_Section):
         for name in ("augmentation", "moving_augmentation"):
             if self.pairs_are_made and getattr(self, name) != Augmentation():
                 raise ValueError(f"{name} is of real pairs: leave it out, or set synthetic.real_pairs")
+        return self
+
+    @model_validator(mode="after")
+    def _velocities_are_of_the_images_as_they_are(self) -> DataSection:
+        if self.velocities is None:
+            if self.max_shift is not None:
+                raise ValueError("max_shift is of pairs with velocities: set velocities too, or leave it out")
+            return self
+        changed = {name: getattr(self, name) for name in ("spacing", "synthetic")} | {
+            "trim": self.trim or None,
+            "augmentation": None if self.augmentation == Augmentation() else "one",
+            "moving_augmentation": None if self.moving_augmentation == Augmentation() else "one",
+        }
+        wrong = [name for name, value in changed.items() if value is not None]
+        if wrong:
+            raise ValueError(
+                f"with velocities, which are of the images as they are stored, leave out {wrong} (trim: false)"
+            )
         return self
 
     @model_validator(mode="after")

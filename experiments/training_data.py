@@ -11,8 +11,9 @@ import numpy as np
 
 from acreg.data.augmentation import Augmentation
 from acreg.data.manifest import Arrays, Dataset, Progress, Record, dataset_folder
-from acreg.data.pairs import ImageSampler, PairSampler, fixed_pairs
+from acreg.data.pairs import ImageSampler, PairSampler, VelocitySampler, fixed_pairs
 from acreg.data.pipeline import Sampler
+from acreg.data.velocities import load_velocities
 from acreg.errors import AcregError, UsageError
 from acreg.experiments.schema import Recipe, SyntheticSection
 from acreg.io import Image, Preprocessing
@@ -84,6 +85,9 @@ def build_sampler(recipe: Recipe, data: TrainingData) -> Sampler:
     train, section, batch_size = data.train, recipe.data, recipe.training.batch_size
     real = batch_size if section.synthetic is None else section.synthetic.real_pairs
     augment = or_none(section.augmentation), or_none(section.moving_augmentation)
+    if section.velocities is not None:
+        velocities = load_velocities(data.dataset.folder / section.velocities, train.subjects)
+        return VelocitySampler(train.images, train.labels, velocities, batch_size, recipe.seed, section.max_shift)
     pairs = PairSampler(train.images, train.labels, real, recipe.seed, *augment) if real else None
     if pairs is not None and real == batch_size:
         return pairs

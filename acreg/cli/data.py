@@ -246,3 +246,79 @@ def synthesize(
             "where labels are lost; lower --max-deformation or --control-points where the displacement folds."
         )
     note(f"Next: acreg evaluate --data {made.folder} --model PRESET --out DIR")
+
+
+@app.command()
+def velocities(
+    dataset: Annotated[str, typer.Argument(help="Prepared folder, manifest CSV, or name under ACREG_DATA.")],
+    split: Annotated[str, typer.Option(help="train, validation or test.")] = "train",
+    pairs: Annotated[
+        str,
+        typer.Option(help="all, a number, a multiple of the subjects such as 2N, or a CSV with columns fixed,moving."),
+    ] = "all",
+    seed: Annotated[int, typer.Option(help="Of the draw of pairs.")] = 0,
+    template: Annotated[
+        str | None, typer.Option(help="Matched to all others; the most typical subject if left out.")
+    ] = None,
+    regions: Annotated[
+        str | None,
+        typer.Option(help="Regions with a surface, such as 1,1+2,3; each label if left out."),
+    ] = None,
+    edge: Annotated[
+        float | None, typer.Option(help="Of the surfaces, mm; twice the finest spacing if left out.")
+    ] = None,
+    matcher: Annotated[str, typer.Option(help="point-drift (fast) or currents.")] = "point-drift",
+    poisson_ratio: Annotated[float, typer.Option(help="Of the elastic body between the surfaces.")] = 0.3,
+    jobs: Annotated[int, typer.Option(help="Processes.")] = 1,
+    out_folder: Annotated[
+        Path | None, typer.Option("--out", help="Folder to write; `velocities` in the dataset if left out.")
+    ] = None,
+) -> None:
+    """Make reference velocities from segmentations, to train SVF-Net.
+
+    The surfaces of a template are matched to those of each subject; an elastic body spline carries the landmarks of one
+    subject to those of another, and the velocity is the logarithm of that. An interrupted command is continued by the
+    same command, and more pairs are added by one that asks for more.
+
+    \b
+    Examples:
+      acreg data velocities datasets/hippocampus --pairs 10N --jobs 2
+      acreg data velocities datasets/hearts --regions 1,1+2,3,3+4 --edge 6
+    """
+    import numpy as np
+
+    from acreg.applications.evaluation import choose_pairs
+    from acreg.applications.shape_velocities import ShapeSettings, make_velocities
+    from acreg.data.manifest import Dataset, dataset_folder
+    from acreg.data.velocities import FOLDER
+
+    source = Dataset.load(dataset_folder(dataset))
+    subjects = [record.subject for record in source.split(split)]
+    request = str(len(subjects) * (len(subjects) - 1)) if pairs == "all" else pairs
+    settings = ShapeSettings(_regions(regions), edge, matcher, poisson_ratio)
+    folder = out_folder or source.folder / FOLDER
+    with _bar(f"Making velocities for {source.name}") as update:
+        rows = make_velocities(
+            source, folder, choose_pairs(request, subjects, seed), settings, template, jobs, progress=update
+        )
+    mean = {name: float(np.mean([row[name] for row in rows])) for name in ("dsc", "assd", "mean_residual", "seconds")}
+    folded = max(row["folded_percent"] for row in rows)
+    out(f"{source.name}: velocities of {len(rows)} pairs ({split}) in {folder}")
+    out(
+        f"  labels moved by them: Dice {mean['dsc']:.3f}, surface distance {mean['assd']:.2f} {source.unit}; at most "
+        f"{folded:.2g} % folded; residual {mean['mean_residual']:.3f} voxels; {mean['seconds']:.1f} s a pair"
+    )
+    note("Next: acreg train RECIPE with data.velocities, such as svfnet-hippocampus")
+
+
+def _regions(request: str | None) -> tuple[tuple[int, ...], ...] | None:
+    """Labels of each region, of a request such as ``1,1+2,3``."""
+    if request is None:
+        return None
+    try:
+        return tuple(tuple(int(value) for value in region.split("+")) for region in request.split(","))
+    except ValueError as error:
+        raise UsageError(
+            "Regions are labels, joined by + and separated by commas, such as 1,1+2,3. "
+            f"Received: --regions {request}. Correct it."
+        ) from error

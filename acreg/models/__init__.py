@@ -7,6 +7,7 @@ from acreg.models.label_autoencoder import LabelAutoencoder
 from acreg.models.presets import from_preset, preset_folder, shipped_presets
 from acreg.models.registration_model import RegistrationModel
 from acreg.models.regnet import RegNet
+from acreg.models.svfnet import SVFNet
 
 __all__ = [
     "ACRegNet",
@@ -15,6 +16,7 @@ __all__ = [
     "LabelAutoencoder",
     "RegNet",
     "RegistrationModel",
+    "SVFNet",
     "from_preset",
     "preset_folder",
     "shipped_presets",

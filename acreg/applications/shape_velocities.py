@@ -1,0 +1,277 @@
+"""Reference velocities from segmentations: what a network is to find, known from shapes instead of intensities."""
+
+from __future__ import annotations
+
+import csv
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from acreg.data.manifest import Dataset
+from acreg.data.pair_files import Pair
+from acreg.data.resuming import check_least, run_tasks
+from acreg.data.velocities import read_settings, read_velocity, velocity_path, write_velocity
+from acreg.errors import AcregError, UsageError
+from acreg.geometry import Grid, Transform, Velocity, folding
+from acreg.geometry.displacement import voxel_indices
+from acreg.geometry.elastic_spline import ElasticBodySpline
+from acreg.geometry.logarithm import logarithm
+from acreg.io import Image, atomic_path
+from acreg.metrics import label_metrics, mean_over_labels
+from acreg.shapes import MATCHERS, Surface, matcher, read_surfaces, region_surface, thinned, write_surfaces
+
+NUMBERS = ("mean_residual", "largest_residual", "folded_percent", "dsc", "assd", "seconds")
+"""What `velocities.csv` has of each pair: residuals of the logarithm in voxels; Dice and average surface distance (mm)
+of the labels warped by the flow; the flow's folded voxels; the time of one pair."""
+
+
+@dataclass(frozen=True)
+class ShapeSettings:
+    """How velocities are made from labels.
+
+    Args:
+        regions: each a tuple of labels whose union has a surface; None for one region a label.
+        edge: length of the surfaces' edges in mm; None for twice the finest spacing.
+        matcher: see `acreg.shapes.MATCHERS`.
+        poisson_ratio: of the elastic body.
+        smoothing, iterations: of the logarithm, see `acreg.geometry.logarithm`.
+    """
+
+    regions: tuple[tuple[int, ...], ...] | None = None
+    edge: float | None = None
+    matcher: str = "point-drift"
+    poisson_ratio: float = 0.3
+    smoothing: float = 1.0
+    iterations: int = 30
+
+
+def make_velocities(
+    dataset: Dataset,
+    out: Path,
+    pairs: Sequence[Pair],
+    settings: ShapeSettings,
+    template: str | None = None,
+    jobs: int = 1,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> list[dict[str, Any]]:
+    """Make the velocities of pairs; those that are there already are kept.
+
+    The surfaces of a template are matched to those of each subject: its points are then landmarks in all subjects.
+    Between two subjects an elastic body spline takes the landmarks of the one to those of the other, and the velocity
+    is the logarithm of that displacement.
+
+    Args:
+        dataset: labelled images on one grid, about aligned.
+        out: folder of the velocities: ``settings.json``, ``shapes/SUBJECT.h5``, ``fields/FIXED/MOVING.h5``,
+            ``velocities.csv``.
+        pairs: (fixed, moving).
+        settings: how.
+        template: a subject; None for that whose labels agree best with those of the others, by Dice.
+        jobs: processes.
+        progress: called with (text, done, total).
+
+    Returns:
+        A row for each pair: its names and `NUMBERS`.
+
+    Raises:
+        UsageError: an impossible setting, or an ``out`` of other settings.
+        AcregError: images on different grids, a label map that has no such surface, or files that cannot be read.
+
+    Source: Rohe et al., SVF-Net: learning deformable image registration using shape matching, MICCAI 2017, section 2.
+    """
+    check_least(jobs=(jobs, 1))
+    if settings.matcher not in MATCHERS:
+        raise UsageError(f"A matcher is one of {', '.join(MATCHERS)}. Received: {settings.matcher!r}.")
+    template = template or _template_before(out)
+    subjects = sorted({subject for pair in pairs for subject in pair} | ({template} if template else set()))
+    settings = _filled(settings, dataset, subjects)
+    maps = _read_labels(dataset, subjects, progress)
+    template = template or most_typical(maps)
+    _claim(out, {"dataset": dataset.name, "template": template, **json.loads(json.dumps(asdict(settings)))})
+    _report(progress, "Surface of the template", 0, 1)
+    surfaces = _surfaces(maps[template], settings)
+    target = _shape_path(out, template)
+    if not target.is_file():
+        write_surfaces(surfaces, target)
+    left = [subject for subject in subjects if subject != template and not _shape_path(out, subject).is_file()]
+    matches = [_Match(maps[subject], _shape_path(out, subject), target, settings) for subject in left]
+    for done, _ in enumerate(run_tasks(_match, matches, jobs), 1):
+        _report(progress, f"Matching the template {template}", done, len(matches))
+    del maps
+    by_fixed: dict[str, list[str]] = {}
+    for fixed, moving in pairs:
+        if not velocity_path(out, (fixed, moving)).is_file():
+            by_fixed.setdefault(fixed, []).append(moving)
+    tasks = [_Fixed(dataset, out, fixed, tuple(moving), settings) for fixed, moving in by_fixed.items()]
+    total, done = sum(len(task.moving) for task in tasks), 0
+    for task_done in run_tasks(_make_fields, tasks, jobs):
+        done += task_done
+        _report(progress, "Making velocities", done, total)
+    rows = [
+        {"fixed": fixed, "moving": moving, **read_velocity(velocity_path(out, (fixed, moving)))[1]}
+        for fixed, moving in pairs
+    ]
+    _write_table(out / "velocities.csv", rows)
+    return rows
+
+
+def most_typical(maps: dict[str, Image]) -> str:
+    """The subject whose labels agree best with the others', by the mean Dice over labels and subjects."""
+    values = sorted({int(value) for image in maps.values() for value in np.unique(image.array)} - {0})
+    scores = np.zeros(len(maps))
+    for value in values:
+        masks = np.stack([(image.array == value).ravel() for image in maps.values()]).astype(np.float32)
+        sizes = masks.sum(axis=1)
+        scores += (2 * (masks @ masks.T) / np.maximum(sizes[:, None] + sizes, 1)).mean(axis=1)
+    return list(maps)[int(scores.argmax())]
+
+
+@dataclass(frozen=True)
+class _Match:
+    labels: Image
+    out: Path
+    template: Path
+    settings: ShapeSettings
+
+
+@dataclass(frozen=True)
+class _Fixed:
+    dataset: Dataset
+    out: Path
+    fixed: str
+    moving: tuple[str, ...]
+    settings: ShapeSettings
+
+
+@cache
+def _matcher(name: str) -> Any:
+    """One a process: what it compiled serves the next subject."""
+    return matcher(name)
+
+
+def _match(task: _Match) -> None:
+    template, subject = read_surfaces(task.template), _surfaces(task.labels, task.settings)
+    points = _matcher(task.settings.matcher).match(template, subject)
+    write_surfaces([surface.moved(found) for surface, found in zip(template, points, strict=True)], task.out)
+
+
+def _make_fields(task: _Fixed) -> int:
+    """Write the velocities onto one fixed subject, which share the spline's system; returns their number."""
+    fixed_labels = task.dataset.read_labels(task.dataset.record(task.fixed))
+    grid = fixed_labels.grid
+    landmarks = _landmarks(task.out, task.fixed)
+    kept = thinned(landmarks, 0.5 * float(task.settings.edge or 1.0))
+    start = time.perf_counter()
+    spline = ElasticBodySpline(landmarks[kept], task.settings.poisson_ratio)
+    places = grid.to_world(voxel_indices(grid.shape).reshape(-1, grid.rank))
+    moved = np.stack([_landmarks(task.out, moving)[kept] - landmarks[kept] for moving in task.moving])
+    found = spline.interpolate(moved, places) @ np.linalg.inv(grid.matrix[:-1, :-1]).T
+    shared = (time.perf_counter() - start) / len(task.moving)
+    for moving, displacement in zip(task.moving, found, strict=True):
+        start = time.perf_counter()
+        result = logarithm(
+            displacement.reshape(*grid.shape, grid.rank),
+            iterations=task.settings.iterations,
+            smoothing=task.settings.smoothing,
+        )
+        seconds = shared + time.perf_counter() - start
+        flow = Velocity(result.velocity, grid)
+        moving_labels = task.dataset.read_labels(task.dataset.record(moving))
+        warped = Transform(grid, moving_labels.grid, (flow,)).warp_labels(moving_labels)
+        values = [value for value in task.dataset.label_values if value]
+        scores = mean_over_labels(label_metrics(warped.array, fixed_labels.array, values, grid.spacing))
+        numbers = {
+            "mean_residual": result.mean_residual,
+            "largest_residual": result.largest_residual,
+            "folded_percent": folding(flow.displacement.vectors)["folded_percent"],
+            "dsc": scores["dsc"],
+            "assd": scores["assd"],
+            "seconds": seconds,
+        }
+        write_velocity(velocity_path(task.out, (task.fixed, moving)), result.velocity, numbers)
+    return len(task.moving)
+
+
+def _landmarks(out: Path, subject: str) -> np.ndarray:
+    return np.concatenate([surface.points for surface in read_surfaces(_shape_path(out, subject))])
+
+
+def _shape_path(out: Path, subject: str) -> Path:
+    return out / "shapes" / f"{subject}.h5"
+
+
+def _surfaces(labels: Image, settings: ShapeSettings) -> list[Surface]:
+    return [region_surface(labels, region, settings.edge or 0.0) for region in settings.regions or ()]
+
+
+def _filled(settings: ShapeSettings, dataset: Dataset, subjects: Sequence[str]) -> ShapeSettings:
+    """The settings with what follows from the data."""
+    known = [value for value in dataset.label_values if value]
+    regions = settings.regions or tuple((value,) for value in known)
+    unknown = sorted({value for region in regions for value in region} - set(known))
+    if unknown:
+        raise UsageError(
+            f"Regions are made of labels of {dataset.name}, which are {known}. Received: {unknown}. Correct --regions."
+        )
+    spacing = dataset.read_labels(dataset.record(subjects[0])).grid.spacing
+    return replace(settings, regions=regions, edge=settings.edge or 2.0 * min(spacing))
+
+
+def _read_labels(dataset: Dataset, subjects: Sequence[str], progress: Any) -> dict[str, Image]:
+    maps: dict[str, Image] = {}
+    first: Grid | None = None
+    for done, subject in enumerate(subjects, 1):
+        maps[subject] = dataset.read_labels(dataset.record(subject))
+        grid, first = maps[subject].grid, first or maps[subject].grid
+        if grid.shape != first.shape or not np.allclose(grid.matrix, first.matrix, atol=1e-3):
+            raise AcregError(
+                f"Velocities are made of images that are aligned, on one grid. Received: {subjects[0]} on "
+                f"{first.shape} and {subject} on {grid.shape} or elsewhere in space. Prepare the dataset with "
+                "`acreg data prepare folder --align auto`."
+            )
+        _report(progress, "Reading labels", done, len(subjects))
+    return maps
+
+
+def _template_before(out: Path) -> str | None:
+    """The template of a folder that is continued."""
+    return read_settings(out).get("template") if (out / "settings.json").is_file() else None
+
+
+def _claim(out: Path, settings: dict[str, Any]) -> None:
+    """Write the settings into a new folder; refuse one of other settings."""
+    path = out / "settings.json"
+    if path.is_file():
+        before = read_settings(out)
+        changed = sorted(key for key in {*before, *settings} if before.get(key) != settings.get(key))
+        if changed:
+            raise UsageError(
+                f"Velocities of one folder are made alike. Received: {out}, made with other {', '.join(changed)}. Give "
+                "the first values again, or another --out."
+            )
+        return
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(
+            f"Velocities are made into a folder of their own. Received: {out}, which holds something else."
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+
+
+def _write_table(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, ["fixed", "moving", *NUMBERS], extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _report(progress: Callable[[str, int, int], None] | None, text: str, done: int, total: int) -> None:
+    if progress:
+        progress(text, done, total)

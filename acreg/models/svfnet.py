@@ -1,0 +1,159 @@
+"""SVF-Net: a network that learns velocities which were found from shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+from keras import layers, ops
+
+from acreg.layers import functional
+from acreg.models.blocks import check_rank, convolution, normalisation, precision
+from acreg.models.registration_model import RegistrationModel
+
+VELOCITY = "velocity_error"
+
+
+@keras.saving.register_keras_serializable("acreg")
+class SVFNet(RegistrationModel):
+    """Predicts a stationary velocity, trained on reference velocities of pairs.
+
+    The loss ``velocity_error`` compares with ``"velocity"`` among the inputs of training, ``(batch, *spatial, rank)``
+    in voxels of the fixed image; other losses may be added to it. Inputs without one, as in validation, leave it out.
+
+    Args:
+        rank: 2 or 3.
+        channels: of one image.
+        filters: of each level, finest first; each level after the first halves the grid.
+        in_plane_levels: how many levels from the finest on see each slice for itself: their kernels and the pooling
+            after them are 1 along the first axis, for images whose slices are thick. 0 for isotropic images and in 2-D.
+        norm: ``"batch"``, or ``"group"`` for batches of one pair.
+        integration_steps: see `RegistrationModel`.
+        **kwargs: ``losses``, ``num_classes`` and the other options of `RegistrationModel`. The default losses are
+            ``{"velocity_error": 1}``.
+
+    Call arguments and result: see `RegistrationModel`.
+
+    Raises:
+        ValueError: another rank or norm, fewer than two levels, more levels in-plane than there are, in-plane levels
+            in 2-D, no integration, or an unknown loss.
+
+    Source: Rohe et al., SVF-Net: learning deformable image registration using shape matching, MICCAI 2017. Where it is
+    silent: two convolutions of width 3 a level, each followed by normalisation and a rectifier; upsampling by
+    transposed convolutions; the error is the mean over voxels of the squared length of the difference.
+
+    Example:
+
+    >>> model = acreg.models.SVFNet(rank=3, in_plane_levels=2, num_classes=5)
+    >>> model.compile(optimizer=keras.optimizers.Adam(1e-4))
+    >>> model.fit(acreg.data.tf_pairs(sampler), steps_per_epoch=100)
+    """
+
+    DEFAULT_LOSSES: Mapping[str, float] = {VELOCITY: 1.0}
+
+    def __init__(
+        self,
+        rank: int = 3,
+        channels: int = 1,
+        filters: Sequence[int] = (32, 64, 128, 256),
+        in_plane_levels: int = 0,
+        norm: str = "batch",
+        integration_steps: int = 7,
+        **kwargs: Any,
+    ) -> None:
+        filters = tuple(filters)
+        check_rank(rank)
+        if len(filters) < 2 or not 0 <= in_plane_levels <= len(filters) or (rank == 2 and in_plane_levels):
+            raise ValueError(
+                "`filters` must have at least two levels, and `in_plane_levels` at most as many, none in 2-D. "
+                f"Received: filters={filters}, in_plane_levels={in_plane_levels}, rank={rank}"
+            )
+        if norm not in ("group", "batch"):
+            raise ValueError(f"`norm` must be 'group' or 'batch'. Received: norm={norm!r}")
+        if integration_steps < 1:
+            raise ValueError(f"A velocity must be integrated. Received: integration_steps={integration_steps}")
+        with precision(kwargs.get("dtype")):
+            network = svf_network(rank, channels, filters, in_plane_levels, norm)
+        super().__init__(network, multiple=2 ** (len(filters) - 1), integration_steps=integration_steps, **kwargs)
+        self.rank = rank
+        self.channels = channels
+        self.filters = filters
+        self.in_plane_levels = in_plane_levels
+        self.norm = norm
+
+    def known_losses(self) -> list[str]:
+        return [*super().known_losses(), VELOCITY]
+
+    def loss_terms(
+        self, x: Mapping[str, Any], y_pred: Mapping[str, Any], num_classes: int | None = None
+    ) -> dict[str, Any]:
+        terms = super().loss_terms(x, y_pred, num_classes)
+        if self.loss_weights.get(VELOCITY) and "velocity" in x:
+            sizes = functional.spatial_shape(x["fixed"])
+            error = self._to_image_grid(y_pred["velocity"], sizes) - ops.cast(x["velocity"], "float32")
+            terms[VELOCITY] = ops.mean(ops.sum(ops.square(error), axis=-1))
+        return terms
+
+    def compute_loss(
+        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
+    ) -> Any:
+        if training and self.loss_weights.get(VELOCITY) and "velocity" not in x:
+            raise ValueError(
+                f"The loss {VELOCITY!r} needs 'velocity' among the inputs of training. Received: inputs with the keys "
+                f"{sorted(x)}"
+            )
+        return super().compute_loss(x, y, y_pred, sample_weight, training)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "rank": self.rank,
+            "channels": self.channels,
+            "filters": self.filters,
+            "in_plane_levels": self.in_plane_levels,
+            "norm": self.norm,
+        }
+
+
+def svf_network(rank: int, channels: int, filters: Sequence[int], in_plane_levels: int, norm: str) -> keras.Model:
+    """A U-Net from ``[moving, fixed]`` to a velocity on the same grid, whose finest levels may be in-plane.
+
+    Returns:
+        A functional model ``{"moving", "fixed"} -> {"field"}``, see `SVFNet`; sizes are multiples of
+        ``2 ** (len(filters) - 1)``, along an axis of slices of ``2 ** (len(filters) - 1 - in_plane_levels)``.
+    """
+
+    def widths(level: int, wide: int) -> tuple[int, ...]:
+        return (1 if level < in_plane_levels else wide,) + (wide,) * (rank - 1)
+
+    def block(x: keras.KerasTensor, level: int, name: str) -> keras.KerasTensor:
+        for part in "ab":
+            x = convolution(rank, filters[level], widths(level, 3), use_bias=False, name=f"{name}_{part}")(x)
+            x = normalisation(norm, filters[level], name=f"{name}_{part}_norm")(x)
+            x = layers.ReLU(name=f"{name}_{part}_relu")(x)
+        return x
+
+    pool = {2: layers.MaxPooling2D, 3: layers.MaxPooling3D}[rank]
+    up = {2: layers.Conv2DTranspose, 3: layers.Conv3DTranspose}[rank]
+    # The functional graph
+    shape = (None,) * rank + (channels,)
+    moving, fixed = keras.Input(shape, name="moving"), keras.Input(shape, name="fixed")
+    x = layers.Concatenate(name="pair")([moving, fixed])
+    skips = []
+    for level in range(len(filters)):
+        if level:
+            size = widths(level - 1, 2)
+            # TensorFlow has none in float16 on the CPU
+            x = pool(size, name=f"encoder{level + 1}_pool", dtype="float32" if rank == 3 else None)(x)
+        x = block(x, level, f"encoder{level + 1}")
+        skips.append(x)
+    for level in range(len(filters) - 2, -1, -1):
+        size = widths(level, 2)
+        x = up(filters[level], size, strides=size, name=f"decoder{level + 1}_up")(x)
+        x = layers.Concatenate(name=f"decoder{level + 1}_skip")([x, skips[level]])
+        x = block(x, level, f"decoder{level + 1}")
+    small = keras.initializers.RandomNormal(stddev=1e-5)
+    x = convolution(rank, rank, widths(0, 3), kernel_initializer=small, name="head")(x)
+    x = layers.Activation("linear", dtype="float32", name="field")(x)
+    return keras.Model({"moving": moving, "fixed": fixed}, {"field": x}, name="svf_network")

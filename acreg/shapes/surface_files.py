@@ -1,0 +1,54 @@
+"""Surfaces of a subject in one HDF5 file, `region0/points`, `region0/cells` and so on."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from acreg.errors import AcregError
+from acreg.io import atomic_path
+from acreg.io.files import check_file, check_size, decoding
+from acreg.shapes.surfaces import Surface
+
+
+def write_surfaces(surfaces: Sequence[Surface], path: Path) -> None:
+    """Write the surfaces of regions, in their order."""
+    import h5py
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    buffer = io.BytesIO()  # in memory first: on a full disk HDF5 itself would bring the process down
+    with h5py.File(buffer, "w") as file:
+        for number, surface in enumerate(surfaces):
+            group = file.create_group(f"region{number}")
+            group["points"], group["cells"] = surface.points, surface.cells
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(buffer.getbuffer())
+
+
+def read_surfaces(path: Path) -> list[Surface]:
+    """The surfaces that `write_surfaces` wrote.
+
+    Raises:
+        AcregError: no whole file of that kind.
+    """
+    import h5py
+
+    check_file(path)
+    surfaces = []
+    with decoding(path, "surface file"), h5py.File(path, "r") as file:
+        for number in range(len(file)):
+            arrays = []
+            for name, kind in (("points", "f"), ("cells", "i")):
+                dataset = file.get(f"region{number}/{name}")
+                if not isinstance(dataset, h5py.Dataset) or dataset.ndim != 2 or dataset.dtype.kind != kind:
+                    raise AcregError(f"Each region of a surface file has {name} (n, rank). Received: {path} without.")
+                check_size(path, dataset.shape, dataset.dtype.itemsize, dataset.id.get_storage_size())
+                arrays.append(np.asarray(dataset[()]))
+            points, cells = arrays
+            if cells.size and not 0 <= cells.min() <= cells.max() < len(points):
+                raise AcregError(f"The cells of a surface are of its points. Received: {path}, where some are not.")
+            surfaces.append(Surface(points, cells))
+    return surfaces
