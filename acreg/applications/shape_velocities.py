@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy import spatial
 
 from acreg.data.manifest import Dataset
 from acreg.data.pair_files import Pair
@@ -167,10 +169,11 @@ def _make_fields(task: _Fixed) -> int:
     grid = fixed_labels.grid
     landmarks = _landmarks(task.out, task.fixed)
     kept = thinned(landmarks, 0.5 * float(task.settings.edge or 1.0))
+    landmarks = landmarks[kept]
     start = time.perf_counter()
-    spline = ElasticBodySpline(landmarks[kept], task.settings.poisson_ratio)
+    moved = np.stack([_landmarks(task.out, moving)[kept] - landmarks for moving in task.moving])
+    spline, moved = _anchored(landmarks, moved, grid, task.settings)
     places = grid.to_world(voxel_indices(grid.shape).reshape(-1, grid.rank))
-    moved = np.stack([_landmarks(task.out, moving)[kept] - landmarks[kept] for moving in task.moving])
     found = spline.interpolate(moved, places) @ np.linalg.inv(grid.matrix[:-1, :-1]).T
     shared = (time.perf_counter() - start) / len(task.moving)
     for moving, displacement in zip(task.moving, found, strict=True):
@@ -196,6 +199,25 @@ def _make_fields(task: _Fixed) -> int:
         }
         write_velocity(velocity_path(task.out, (task.fixed, moving)), result.velocity, numbers)
     return len(task.moving)
+
+
+def _anchored(
+    landmarks: np.ndarray, moved: np.ndarray, grid: Grid, settings: ShapeSettings
+) -> tuple[ElasticBodySpline, np.ndarray]:
+    """A spline through landmarks and, at the border of the grid, anchors; the displacements of both.
+
+    The anchors are the corners and the middles of edges and faces, where no landmark is near. They move as the affine
+    map that fits the landmarks best: a spline of landmarks alone, whose kernel grows with the distance, tears the
+    surroundings of an organ apart.
+    """
+    ends = [(0.0, (n - 1) / 2, float(n - 1)) for n in grid.shape]
+    border = [place for place in itertools.product(*ends) if any(x != e[1] for x, e in zip(place, ends, strict=True))]
+    anchors = grid.to_world(np.array(border))
+    anchors = anchors[spatial.KDTree(landmarks).query(anchors)[0] > 2 * float(settings.edge or 1.0)]
+    homogeneous = [np.column_stack([points, np.ones(len(points))]) for points in (landmarks, anchors)]
+    fit = np.linalg.pinv(homogeneous[0]) @ moved
+    spline = ElasticBodySpline(np.concatenate([landmarks, anchors]), settings.poisson_ratio)
+    return spline, np.concatenate([moved, homogeneous[1] @ fit], axis=1)
 
 
 def _landmarks(out: Path, subject: str) -> np.ndarray:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from acreg.data.augmentation import Augmentation
-from acreg.data.pairs import ImageSampler, LabelSampler, PairSampler, fixed_pairs
+from acreg.data.pairs import ImageSampler, LabelSampler, PairSampler, VelocitySampler, fixed_pairs
 from acreg.errors import AcregError
 
 
@@ -191,3 +191,55 @@ def test_a_spacing_is_needed_for_each_image_and_axis():
     images, labels = constant_subjects(5)
     with pytest.raises(AcregError, match=r"spacing for each axis. Received: .* spacings.shape=\(5, 3\)"):
         ImageSampler(images, labels, np.ones((5, 3)), 1, 0)
+
+
+def velocities_of(*pairs: tuple[int, int]) -> dict[tuple[int, int], np.ndarray]:
+    """Each of 8 x 8 voxels, with its pair's positions as its two components, and the row in both."""
+    rows = np.arange(8.0)[:, None, None]
+    return {pair: (np.array(pair) + rows + np.zeros((8, 8, 2))).astype(np.float16) for pair in pairs}
+
+
+def numbered(subjects: int = 3) -> tuple[np.ndarray, np.ndarray]:
+    images = np.arange(subjects, dtype=np.float32)[:, None, None, None] + np.zeros((subjects, 8, 8, 1), np.float32)
+    return images, images.astype(np.int32)
+
+
+def test_velocities_come_with_the_images_of_their_pair():
+    known = velocities_of((0, 1), (2, 0), (1, 2))
+    sampler = VelocitySampler(*numbered(), known, batch_size=6, seed=1)
+    drawn = set()
+    for step in range(5):
+        batch = sampler.batch(step)
+        for i in range(6):
+            pair = int(batch["fixed"][i, 0, 0, 0]), int(batch["moving"][i, 0, 0, 0])
+            np.testing.assert_array_equal(batch["velocity"][i], known[pair])
+            assert (batch["fixed_labels"][i] == pair[0]).all() and (batch["moving_labels"][i] == pair[1]).all()
+            drawn.add(pair)
+        np.testing.assert_array_equal(batch["velocity"], sampler.batch(step)["velocity"])
+    assert drawn == set(known) and batch["velocity"].dtype == np.float32
+
+
+def test_a_pair_is_shifted_together_with_its_velocity():
+    images, labels = numbered(2)
+    images = images + np.arange(8.0)[:, None, None] * 10
+    known = velocities_of((0, 1))
+    sampler = VelocitySampler(images, labels, known, batch_size=8, seed=2, max_shift=(3, 0))
+    batch = sampler.batch(0)
+    shifts = set()
+    for i in range(8):
+        rows = batch["fixed"][i, :, 0, 0] / 10
+        np.testing.assert_array_equal(batch["moving"][i, :, 0, 0], rows * 10 + 1)
+        np.testing.assert_array_equal(batch["velocity"][i, :, 0, 0], rows)
+        np.testing.assert_array_equal(rows, np.clip(np.arange(8) - (3 - rows[3]), 0, 7))
+        shifts.add(int(rows[3]))
+    assert len(shifts) > 2 and shifts <= set(range(7))
+
+
+def test_velocities_of_another_grid_or_none_are_refused():
+    images, labels = numbered()
+    with pytest.raises(AcregError, match=r"grid of the images, \(8, 8\). Received: 1 velocities, such as one of shape"):
+        VelocitySampler(images, labels, {(0, 1): np.zeros((4, 8, 2))}, 1, 0)
+    with pytest.raises(AcregError, match="so nothing to learn"):
+        VelocitySampler(images, labels, {}, 1, 0)
+    with pytest.raises(AcregError, match=r"less than the size. Received: \[8, 0\]"):
+        VelocitySampler(images, labels, velocities_of((0, 1)), 1, 0, max_shift=(8, 0))

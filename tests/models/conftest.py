@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from acreg.io import Preprocessing
-from acreg.models import DDMR, ACRegNet, AffineDeformableNet, LabelAutoencoder, RegNet
+from acreg.models import DDMR, ACRegNet, AffineDeformableNet, LabelAutoencoder, RegNet, SVFNet
 
 CLASSES = 3
 Batch = dict[str, NDArray]
@@ -87,6 +87,10 @@ MAKERS: dict[str, Callable[..., Any]] = {
         rank=2, **JOINT, affine="similarity", deformable=False, norm="batch", losses={"affine_ncc": 1}, **k
     ),
     "deformable-only": lambda **k: AffineDeformableNet(rank=2, **JOINT, affine=None, **k),
+    "svfnet": lambda **k: SVFNet(
+        rank=2, filters=(4, 8), num_classes=CLASSES, losses={"velocity_error": 1, "soft_dice": 1}, **k
+    ),
+    "svfnet-3d": lambda **k: SVFNet(filters=(4, 6, 8), in_plane_levels=1, norm="group", **k),
     "autoencoder": lambda **k: LabelAutoencoder((16, 24), num_classes=CLASSES, code_size=6, **k),
     "autoencoder-3d": lambda **k: LabelAutoencoder((8, 16, 8), num_classes=CLASSES, code_size=6, noise="border", **k),
 }
@@ -130,6 +134,8 @@ def make_batch() -> Callable[..., Any]:
             for m in maps
         ]
         batch: Batch = {"moving": images[0], "fixed": images[1]}
+        if labels and isinstance(model, SVFNet):
+            batch["velocity"] = np.float32(rng.normal(0, 0.5, (size, *shape, len(shape))))
         return batch | {"moving_labels": maps[0], "fixed_labels": maps[1]} if labels else batch
 
     return make

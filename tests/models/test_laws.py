@@ -31,6 +31,8 @@ KINDS = [
     "affine-deformable-3d-velocity",
     "affine-only-batch-norm",
     "deformable-only",
+    "svfnet",
+    "svfnet-3d",
     "unet-uncertainty",
     "acregnet-softmax",
     "autoencoder",

@@ -1,0 +1,100 @@
+"""Velocities from segmentations: made, continued, trained on."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from acreg.cli.main import main
+from acreg.data.manifest import Dataset
+from acreg.data.phantoms import make_dataset
+from acreg.data.velocities import load_velocities, read_velocity, velocity_path, write_velocity
+from acreg.errors import AcregError, UsageError
+from acreg.experiments.recipe import load_recipe
+from acreg.experiments.train import run_recipe
+from acreg.geometry import Transform, Velocity
+from acreg.metrics import label_metrics
+from tests.experiments.runs import metrics_of
+
+RECIPE = """
+seed: 1
+data: {{dataset: {dataset}, shape: [48, 48], trim: false, velocities: velocities,
+       max_shift: [2, 2], validation_pairs: 2}}
+model: {{class: SVFNet, arguments: {{filters: [4, 8]}}}}
+optimizer: {{learning_rate: 1e-3}}
+training: {{steps: 4, steps_per_epoch: 2, batch_size: 2}}
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("shapes") / "chests"
+    make_dataset(path, subjects=15, shape=(48, 48), seed=0)
+    assert main(["--quiet", "data", "velocities", str(path), "--pairs", "6"]) == 0
+    return path
+
+
+def table(folder: Path) -> list[dict[str, str]]:
+    with (folder / "velocities" / "velocities.csv").open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_flow_carries_moving_labels_onto_fixed_ones(folder: Path) -> None:
+    rows = table(folder)
+    assert len(rows) == 6
+    dataset = Dataset.load(folder)
+    for row in rows:
+        velocity, numbers = read_velocity(velocity_path(folder / "velocities", (row["fixed"], row["moving"])))
+        fixed, moving = (dataset.read_labels(dataset.record(row[role])) for role in ("fixed", "moving"))
+        flow = Transform(fixed.grid, moving.grid, (Velocity(velocity.astype(np.float32), fixed.grid),))
+        warped = flow.warp_labels(moving).array
+        scores = label_metrics(warped, fixed.array, [1, 2, 3], fixed.grid.spacing)
+        start = label_metrics(moving.array, fixed.array, [1, 2, 3])
+        assert np.mean([s["dsc"] for s in scores.values()]) == pytest.approx(numbers["dsc"], abs=0.01)
+        assert numbers["dsc"] > max(0.92, np.mean([s["dsc"] for s in start.values()]))
+        assert numbers["assd"] < min(fixed.grid.spacing)
+        assert numbers["folded_percent"] == 0 and 0 < numbers["mean_residual"] < 0.2
+        assert float(row["dsc"]) == numbers["dsc"]
+
+
+def test_more_pairs_keep_those_that_are_there(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (folder / "velocities").rglob("*.h5")}
+    assert main(["--quiet", "data", "velocities", str(folder), "--pairs", "8"]) == 0
+    assert "velocities of 8 pairs (train)" in capsys.readouterr().out
+    after = {path: path.stat().st_mtime_ns for path in (folder / "velocities").rglob("*.h5")}
+    assert after.items() >= before.items() and len(after) > len(before)
+
+
+def test_other_settings_are_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--quiet", "data", "velocities", str(folder), "--pairs", "6", "--edge", "9"]) == 2
+    assert "made with other edge" in " ".join(capsys.readouterr().err.split())
+    assert main(["--quiet", "data", "velocities", str(folder), "--regions", "1,9"]) == 2
+    assert "Received: [9]" in " ".join(capsys.readouterr().err.split())
+    assert main(["--quiet", "data", "velocities", str(folder), "--regions", "1;2"]) == 2
+    assert "joined by + and separated by commas" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_recipe_trains_on_them(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "svf.yaml"
+    path.write_text(RECIPE.format(dataset=folder), encoding="utf-8")
+    run_recipe(load_recipe(path), tmp_path / "run")
+    rows = metrics_of(tmp_path / "run")
+    assert len(rows) == 2 and all(np.isfinite(float(row["velocity_error"])) for row in rows)
+    with pytest.raises(UsageError, match="leave out.*trim"):
+        load_recipe(path, ["data.trim=true"])
+    with pytest.raises(AcregError, match=r"grid of the images, \(32, 32\)"):
+        run_recipe(load_recipe(path, ["data.shape=[32,32]"]), tmp_path / "other")
+
+
+def test_a_velocity_that_is_cut_or_missing_is_refused(tmp_path: Path) -> None:
+    path = velocity_path(tmp_path, ("a", "b"))
+    write_velocity(path, np.ones((8, 8, 2)), {"dsc": 0.5})
+    assert read_velocity(path)[1] == {"dsc": 0.5}
+    with pytest.raises(AcregError, match="none of 2 subjects such as c"):
+        load_velocities(tmp_path, ["c", "d"])
+    path.write_bytes(path.read_bytes()[:900])
+    with pytest.raises(AcregError, match="whole velocity"):
+        load_velocities(tmp_path, ["a", "b"])
