@@ -96,7 +96,6 @@ def make_velocities(
     maps = _read_labels(dataset, subjects, progress)
     template = template or most_typical(maps)
     _claim(out, {"dataset": dataset.name, "template": template, **json.loads(json.dumps(asdict(settings)))})
-    _report(progress, "Surface of the template", 0, 1)
     surfaces = _surfaces(maps[template], settings)
     target = _shape_path(out, template)
     if not target.is_file():

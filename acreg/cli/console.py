@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 _quiet = False
 
@@ -90,3 +90,22 @@ def progress(title: str, total: int | None = None) -> Iterator[Callable[..., Non
             bar.update(task, advance=n, text=text)
 
         yield advance
+
+
+@contextmanager
+def bars() -> Iterator[Callable[[str, int, int], None]]:
+    """Bars for library code that calls back with (text, done, total): one after the other, a new one for a new text."""
+    with ExitStack() as stack:
+        titles: list[str] = []
+        shown: list[tuple[Callable[..., None], int]] = []
+
+        def update(text: str, done: int, total: int) -> None:
+            if titles != [text]:
+                stack.close()
+                titles[:] = [text]
+                shown[:] = [(stack.enter_context(progress(text, total)), 0)]
+            advance, before = shown[0]
+            advance(done - before)
+            shown[0] = advance, done
+
+        yield update

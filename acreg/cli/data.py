@@ -2,37 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from acreg.cli.console import note, out, progress, table
+from acreg.cli.console import bars, note, out, table
 from acreg.errors import UsageError
 
 if TYPE_CHECKING:
     from acreg.data.prepare_volumes import Steps
 
 app = typer.Typer(no_args_is_help=True, help="Prepare and check datasets, make pairs.")
-
-
-@contextmanager
-def _bar(title: str) -> Iterator[Callable[[str, int, int], None]]:
-    """A bar for library code that calls back with (text, done, total); drawn at the first call."""
-    from contextlib import ExitStack
-
-    with ExitStack() as stack:
-        bars: dict[str, Callable[..., None]] = {}
-
-        def update(text: str, done: int, total: int) -> None:
-            if title not in bars:
-                bars[title] = stack.enter_context(progress(title, total))
-                bars[title](done - 1)
-            bars[title](1)
-
-        yield update
 
 
 @app.command("prepare")
@@ -84,7 +65,7 @@ def prepare(
     """
     from acreg.data.manifest import SPLITS
 
-    with _bar(f"Preparing {dataset}") as update:
+    with bars() as update:
         copies = spacing is not None or merge is not None or crop is not None
         if dataset == "folder":
             if size is not None or reference is not None or (not copies and (jobs != 1 or force or margin)):
@@ -176,7 +157,7 @@ def check(
     from acreg.data import check as library
     from acreg.data.manifest import dataset_folder
 
-    with _bar("Checking") as update:
+    with bars() as update:
         result = library.check(folder if folder.exists() else dataset_folder(folder), progress=update)
     if as_json:
         import json
@@ -234,7 +215,7 @@ def synthesize(
         "brightness": brightness,
     }
     source = Dataset.load(dataset_folder(dataset))
-    with _bar(f"Making pairs from {source.name}") as update:
+    with bars() as update:
         made = synthesis.synthesize(source, out_folder, split, count, seed, limits, progress=update)
     pairs = len(made.records) // 2
     out(f"{made.name}: {pairs} pairs ({split}) in {made.folder}")
@@ -248,7 +229,7 @@ def synthesize(
     note(f"Next: acreg evaluate --data {made.folder} --model PRESET --out DIR")
 
 
-@app.command()
+@app.command("velocities")
 def velocities(
     dataset: Annotated[str, typer.Argument(help="Prepared folder, manifest CSV, or name under ACREG_DATA.")],
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "train",
@@ -297,7 +278,7 @@ def velocities(
     request = str(len(subjects) * (len(subjects) - 1)) if pairs == "all" else pairs
     settings = ShapeSettings(_regions(regions), edge, matcher, poisson_ratio)
     folder = out_folder or source.folder / FOLDER
-    with _bar(f"Making velocities for {source.name}") as update:
+    with bars() as update:
         rows = make_velocities(
             source, folder, choose_pairs(request, subjects, seed), settings, template, jobs, progress=update
         )

@@ -33,6 +33,7 @@ COMMANDS = (
     "warp",
     "jacobian",
     "inspect",
+    "segment",
     "evaluate",
     "compare",
     "convert",

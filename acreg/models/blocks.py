@@ -35,8 +35,10 @@ def precision(dtype: Any) -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
-def convolution(rank: int, filters: int, size: int = 3, strides: int = 1, **kwargs: Any) -> keras.layers.Layer:
-    """A convolution with "same" padding, of the given rank."""
+def convolution(
+    rank: int, filters: int, size: int | tuple[int, ...] = 3, strides: int = 1, **kwargs: Any
+) -> keras.layers.Layer:
+    """A convolution with "same" padding, of the given rank; one width, or one for each axis."""
     kind = {2: layers.Conv2D, 3: layers.Conv3D}[rank]
     return kind(filters, size, strides=strides, padding="same", **kwargs)
 

@@ -1,0 +1,56 @@
+"""Pictures of surfaces, coloured by a number at each point."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from acreg.io import atomic_path
+from acreg.shapes import Surface
+
+VIEWS = ((20, -60), (20, 120))
+"""Height and side in degrees from which a surface is seen."""
+
+
+def draw_surfaces(surfaces: Sequence[Surface], values: Sequence[np.ndarray], title: str, path: Path) -> None:
+    """Write a PNG of surfaces in colours from small to large values; those in 3-D from two sides.
+
+    Args:
+        surfaces: of one rank; drawn side by side.
+        values: for each surface a value for each point.
+        title: what the values are.
+        path: the file.
+    """
+    from matplotlib import cm, colors, pyplot
+    from matplotlib.collections import LineCollection
+    from mpl_toolkits.mplot3d.art3d import Poly3DCollection
+
+    rank = surfaces[0].rank
+    views = VIEWS if rank == 3 else VIEWS[:1]
+    norm = colors.Normalize(0, max(float(np.concatenate(list(values)).max()), 1e-9))
+    figure = pyplot.figure(figsize=(4.0 * len(surfaces) + 1.0, 4.0 * len(views)), dpi=100)
+    for row, (height, side) in enumerate(views):
+        for column, (surface, value) in enumerate(zip(surfaces, values, strict=True)):
+            at = (len(views), len(surfaces), row * len(surfaces) + column + 1)
+            corners = surface.points[surface.cells][..., ::-1]
+            low, high = corners.min(axis=(0, 1)), corners.max(axis=(0, 1))
+            colour = cm.viridis(norm(value[surface.cells].mean(axis=1)))
+            if rank == 3:
+                axes = figure.add_subplot(*at, projection="3d")
+                axes.add_collection3d(Poly3DCollection(corners, facecolors=colour, edgecolors=(0, 0, 0, 0.15), lw=0.3))
+                axes.set_zlim(low[2], high[2])
+                axes.set_box_aspect(np.maximum(high - low, 1e-6))
+                axes.view_init(height, side)
+            else:
+                axes = figure.add_subplot(*at)
+                axes.add_collection(LineCollection(corners, colors=colour, linewidths=2))
+                axes.set_aspect("equal")
+            axes.set_xlim(low[0], high[0])
+            axes.set_ylim(*((low[1], high[1]) if rank == 3 else (high[1], low[1])))
+            axes.set_axis_off()
+    figure.colorbar(cm.ScalarMappable(norm, "viridis"), ax=figure.axes, label=title, shrink=0.6)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png")
+    pyplot.close(figure)
