@@ -45,7 +45,7 @@ def jacobian(
 
     from acreg.applications.warping import check_new, read_transforms
     from acreg.geometry import folding, jacobian_determinant
-    from acreg.geometry.regularity import LOG_FLOOR
+    from acreg.geometry.regularity import log_determinant
     from acreg.io import Image, read_image, write_image
     from acreg.io.files import ITK_WRITTEN, NIFTI, suffix
 
@@ -58,7 +58,7 @@ def jacobian(
     grid = read_image(reference).grid
     displacement = read_transforms(transforms, grid, grid).displacement
     determinant = jacobian_determinant(displacement)
-    write_image(Image(np.log(np.maximum(determinant, LOG_FLOOR)) if log else determinant, grid), target)
+    write_image(Image(log_determinant(determinant) if log else determinant, grid), target)
     numbers = folding(displacement)
     out(f"determinant  mean {determinant.mean():.4f}, min {determinant.min():.4f}, max {determinant.max():.4f}")
     out(f"folded       {numbers['folded_percent']:.4f} %")
