@@ -41,8 +41,6 @@ def jacobian(
       acreg jacobian --transform t.h5 --reference fixed.nii.gz --out jacobian.nii.gz
       acreg jacobian --transform 1Warp.nii.gz --reference fixed.nii.gz --out log_jacobian.nii.gz --log
     """
-    import numpy as np
-
     from acreg.applications.warping import check_new, read_transforms
     from acreg.geometry import folding, jacobian_determinant
     from acreg.geometry.regularity import log_determinant

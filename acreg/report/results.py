@@ -23,6 +23,7 @@ from acreg.metrics import LABEL_METRICS, MAP_METRICS, mean_over_labels
 
 OPTIONAL_METRICS = ("tre_true", "lcc", "label_sd_log_j")
 """Label metrics that some results lack: those of pairs without a true transform, of older versions, of no method."""
+HIGHER_IS_BETTER = ("dsc", "lcc")
 IMAGE_VALUES = ("ncc", "ssim")
 """Of the fixed and the warped image."""
 FIELD_VALUES = ("folded_percent", "sd_log_j", "seconds")

@@ -10,12 +10,18 @@ from pathlib import Path
 
 from acreg.io.atomic import atomic_path
 from acreg.metrics import LABEL_METRICS
-from acreg.report.results import FIELD_VALUES, PAIR_VALUES, MethodResult, measured, statistics_of
+from acreg.report.results import (
+    FIELD_VALUES,
+    HIGHER_IS_BETTER,
+    PAIR_VALUES,
+    MethodResult,
+    measured,
+    statistics_of,
+)
 from acreg.report.statistics import Comparison
 
 DIGITS = {"dsc": 3, "hd": 2, "hd95": 2, "assd": 2, "tre": 2, "tre_true": 2, "ncc": 3, "ssim": 3}
 DIGITS |= {"lcc": 3, "label_sd_log_j": 3, "folded_percent": 3, "sd_log_j": 3, "seconds": 3}
-HIGHER_IS_BETTER = ("dsc", "lcc")
 HAS_A_BEST = (*(metric for metric in LABEL_METRICS if metric not in ("lcc", "label_sd_log_j")), "folded_percent")
 """Alike images and a smooth field are not a good registration, and seconds depend on the machine: no best is marked."""
 WINS_NOTE = (

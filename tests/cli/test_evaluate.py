@@ -87,7 +87,7 @@ def test_evaluate_then_compare(data, capsys):
     assert main(["compare", str(data / "out"), "--worst", "1"]) == 0
     assert {"table.md", "table.csv", "statistics.csv", "report.html"} <= {p.name for p in (data / "out").iterdir()}
     assert (data / "out" / "report.html").read_text().count("<figure>") == 2 * 7
-    assert len((data / "out" / "statistics.csv").read_text().splitlines()) == 1 + 3 * 5
+    assert len((data / "out" / "statistics.csv").read_text().splitlines()) == 1 + 3 * 7
     text = capsys.readouterr().out
     assert "Wilcoxon" in text and "shift1 - unregistered" in text and "**" in text
     folder = next((data / "out" / "shift1").glob("*__*"))
@@ -129,6 +129,23 @@ def test_compare_by_region(data, capsys, monkeypatch):
     assert "lungs 2; 1 in no region and left out (heart)" in text and "Labels won" in text
     assert (data / "out" / "regions.csv").read_text().count("chest,lungs,2,dsc") == 2
     assert '<section id="regions">' in (data / "out" / "report.html").read_text()
+    assert not (data / "out" / "label_statistics.csv").exists()
+
+
+def test_compare_tests_each_label_where_asked(data, capsys, monkeypatch):
+    monkeypatch.setattr("acreg.report.html._plots", lambda results: "")
+    assert evaluate(data, "--pairs", "5", "--model", "shift1") == 0
+    capsys.readouterr()
+    assert main(["compare", str(data / "out"), "--worst", "0", "--test", "welch", "--label-tests"]) == 0
+    text = capsys.readouterr().out
+    assert "Welch's t-test" in text and "over 1; effect: Hedges' g; share of pairs in which the first" in text
+    with (data / "out" / "label_statistics.csv").open() as stream:
+        rows = [row for row in csv.DictReader(stream) if row["metric"] == "lcc"]
+    assert [row["label"] for row in rows] == ["left lung", "right lung", "heart"]
+    assert {row["test"] for row in rows} == {"welch"} and {row["comparisons"] for row in rows} == {"3"}
+    for row in rows:
+        assert 0 <= float(row["first_better"]) <= 1 and float(row["low"]) < float(row["high"])
+    assert '<section id="label-tests">' in (data / "out" / "report.html").read_text()
 
 
 @pytest.mark.parametrize(
