@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from acreg.baselines.options import Options
 from acreg.geometry.displacement import voxel_indices
 from acreg.geometry.grid import Grid
 from acreg.geometry.maps import Affine, Displacement, Map
@@ -87,6 +88,7 @@ KINDS: Mapping[str, Mapping[str, Any]] = {
         },
     },
 }
+OPTIONS: Mapping[str, Options] = {}
 
 
 def load() -> None:
@@ -100,7 +102,9 @@ def load() -> None:
             raise ImportError(f"itk has no {name}") from error
 
 
-def register(kind: str, fixed: Image, moving: Image, threads: int, seed: int, folder: Path) -> Sequence[Map]:
+def register(
+    kind: str, fixed: Image, moving: Image, options: Options, threads: int, seed: int, folder: Path
+) -> Sequence[Map]:
     """Run the stages; an affine is taken from its parameters, a B-spline is sampled on the fixed grid."""
     import itk
 
