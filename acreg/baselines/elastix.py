@@ -114,14 +114,14 @@ def register(
     images = _image(fixed), _image(moving)
     # What the log says goes into the message of a failure. Without a folder of its own transformix writes its field
     # where the program was started.
-    options = {"log_to_console": True, "output_directory": str(folder)}
+    output = {"log_to_console": True, "output_directory": str(folder)}
     _, found = itk.elastix_registration_method(
-        *images, parameter_object=parameters, number_of_threads=threads, **options
+        *images, parameter_object=parameters, number_of_threads=threads, **output
     )
     affine = _affine(found.GetParameterMap(0))
     if "bspline" not in KINDS[kind]:
         return [affine]
-    field = itk.transformix_deformation_field(images[1], found, **options)
+    field = itk.transformix_deformation_field(images[1], found, **output)
     grid = fixed.grid
     points = grid.to_world(voxel_indices(grid.shape)).reshape(-1, grid.rank)
     mm = itk.array_from_image(field)[..., ::-1].reshape(points.shape)
