@@ -201,4 +201,7 @@ def _finite(values: np.ndarray) -> np.ndarray:
 
 
 def _short(name: str, length: int = 34) -> str:
-    return name if len(name) <= length else "…" + name[1 - length :]
+    if len(name) <= length:
+        return name
+    end = (length - 1) // 2  # folders differ at the start, options of a method at the end
+    return f"{name[: length - 1 - end]}…{name[-end:]}"

@@ -38,8 +38,10 @@ def evaluate(data, *more, out="out"):
 
 def test_classical_methods_see_the_same_pairs_and_are_recorded(data, capsys):
     more = ["--model", "shift1", "--method", "identity", "--method", "sitk:affine", "--pairs", "2", "--seed", "4"]
+    more += ["--method", "mine=sitk:demons[iterations=9x5,affine=false]"]
     assert evaluate(data, *more) == 0
     assert {path.name for path in (data / "out").iterdir() if path.is_dir()} == {
+        "mine",
         "shift1",
         "sitk_affine",
         "unregistered",
@@ -49,6 +51,11 @@ def test_classical_methods_see_the_same_pairs_and_are_recorded(data, capsys):
     recorded = summary["settings"]["baseline"]
     assert recorded["method"] == "sitk:affine" and recorded["tool"] == "SimpleITK" and recorded["seed"] == 4
     assert recorded["threads"] == 1 and "Mattes" in recorded["parameters"]["metric"]
+    mine = json.loads((data / "out" / "mine" / "summary.json").read_text())
+    assert mine["method"] == "mine" and mine["failed"] == 0
+    recorded = mine["settings"]["baseline"]
+    assert recorded["method"] == "sitk:demons[iterations=9x5,affine=false]"
+    assert recorded["options"] == {"affine": False, "iterations": [9, 5], "smoothing": 1.5}
     other = json.loads((data / "out" / "shift1" / "summary.json").read_text())
     assert "baseline" not in other["settings"]
     assert "sitk:affine" in capsys.readouterr().out

@@ -6,7 +6,7 @@ import PIL.Image
 import pytest
 from matplotlib.figure import Figure
 
-from acreg.report.plots import GROUND, THEMES, _forest, forest_plots, method_colours
+from acreg.report.plots import GROUND, THEMES, _forest, _short, forest_plots, method_colours
 from acreg.report.statistics import compare_methods
 
 
@@ -55,3 +55,10 @@ def test_eight_methods_are_a_readable_picture_and_failed_ones_an_empty_row(eight
         sizes[name] = pictures[0].size
     assert sizes["few"][0] == sizes["many"][0] == 1365
     assert sizes["many"][1] > 2 * 28 * 20, "two lines of panels with 28 rows of at least 20 pixels"
+
+
+def test_long_names_keep_both_ends():
+    name = "greedy:svf[affine=false,radius=2,smoothing=0.7]"
+    short = _short(name)
+    assert len(short) == 34 and short.startswith("greedy:svf[affi") and short.endswith("smoothing=0.7]")
+    assert _short(name[:34]) == name[:34]
