@@ -7,12 +7,21 @@ from collections.abc import Collection, Sequence
 import numpy as np
 from scipy import ndimage
 
-from acreg.applications.registration import Method, Registration, register_pair
+from acreg.applications.registration import Method, Registration, Unregistered, register_pair
 from acreg.data.pair_files import Pair
-from acreg.geometry import Transform
+from acreg.geometry import Transform, folding, jacobian_determinant, log_determinant
 from acreg.geometry.displacement import SLAB_VOXELS
 from acreg.io import Image
-from acreg.metrics import centroids, label_metrics, normalized_cross_correlation, structural_similarity
+from acreg.metrics import (
+    LOCAL_WINDOW,
+    centroids,
+    label_metrics,
+    local_correlation,
+    normalized_cross_correlation,
+    over_labels,
+    structural_similarity,
+    union_box,
+)
 from acreg.report.results import PairScores
 
 Labelled = tuple[Image, Image]
@@ -38,7 +47,10 @@ def score_pair(
             distance between where the found and the true transform send the label's voxels in the fixed image.
 
     Returns:
-        The scores and the registration; None and the reason in `failure` where the method raised.
+        The scores and the registration; None and the reason in `failure` where the method raised. Besides the metrics
+        of `label_metrics` a label has "tre" (`centroid_errors`), "lcc" (`local_correlations`) and, unless the method is
+        `Unregistered`, "label_sd_log_j": the standard deviation of the found transform's log-Jacobian determinant over
+        the fixed label's voxels, folded ones as in `sd_log_j` (see `acreg.geometry.folding`).
 
     Raises:
         AcregError: labels or a truth that do not fit the images.
@@ -47,9 +59,9 @@ def score_pair(
     scores = PairScores(*names)
     try:
         registration = register_pair(method, fixed_image, moving_image, moving_labels)
-        scores.folded_percent, scores.sd_log_j = (
-            registration.transform.folding()[key] for key in ("folded_percent", "sd_log_j")
-        )
+        displacement = registration.transform.displacement
+        regularity = folding(displacement)
+        scores.folded_percent, scores.sd_log_j = regularity["folded_percent"], regularity["sd_log_j"]
         scores.ncc = normalized_cross_correlation(fixed_image.array, registration.warped.array)
         scores.ssim = structural_similarity(fixed_image.array, registration.warped.array)
     except Exception as error:  # whatever a method raises is its failure on this pair, not the evaluation's
@@ -63,9 +75,14 @@ def score_pair(
         found = {"tre": centroid_errors(registration.transform, fixed_labels, moving_labels, scores.labels)}
         if truth is not None:
             found["tre_true"] = true_errors(registration.transform, truth, fixed_labels, scores.labels)
-        for metric, distances in found.items():
-            for label, distance in distances.items():
-                scores.labels[label][metric] = distance
+        found["lcc"] = local_correlations(fixed_image, registration.warped, fixed_labels, scores.labels)
+        if not isinstance(method, Unregistered):  # its field says nothing
+            log_j = log_determinant(jacobian_determinant(displacement))
+            labels = list(scores.labels)
+            found["label_sd_log_j"] = over_labels(ndimage.standard_deviation, log_j, fixed_labels.array, labels)
+        for metric, values in found.items():
+            for label, value in values.items():
+                scores.labels[label][metric] = value
     return scores, registration
 
 
@@ -92,8 +109,20 @@ def true_errors(transform: Transform, truth: Transform, fixed: Image, labels: Co
         points = fixed.grid.to_world(voxels[part])
         apart = transform.warp_points(points, to="moving") - truth.warp_points(points, to="moving")
         distances[part] = np.linalg.norm(apart, axis=1)
-    means = np.full(len(values), np.nan)
     of = fixed.array[tuple(voxels.T)]
-    present = np.isin(values, of)
-    means[present] = ndimage.mean(distances, of, np.array(values)[present])
-    return dict(zip(values, means.tolist(), strict=True))
+    return over_labels(ndimage.mean, distances, of, values)
+
+
+def local_correlations(fixed: Image, warped: Image, labels: Image, wanted: Collection[int]) -> dict[int, float]:
+    """Mean over a fixed label's voxels of the local correlation of the two images (`acreg.metrics.local_correlation`).
+
+    NaN for a label that the fixed image lacks.
+    """
+    values = list(wanted)
+    boxes = ndimage.find_objects(np.isin(labels.array, values).astype(np.int8))
+    if not boxes:
+        return dict.fromkeys(values, float("nan"))
+    # With half a window around the labels nothing changes inside of them.
+    box = union_box(boxes[0], boxes[0], labels.array.shape, margin=LOCAL_WINDOW // 2)
+    correlation = local_correlation(fixed.array[box], warped.array[box])
+    return over_labels(ndimage.mean, correlation, labels.array[box], values)

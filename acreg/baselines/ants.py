@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from acreg.baselines.options import Options
 from acreg.errors import AcregError
 from acreg.geometry.maps import Map
 from acreg.io import Image
@@ -26,6 +27,7 @@ KINDS: Mapping[str, Mapping[str, Any]] = {
     "SyNCC": {"type_of_transform": "SyNCC"},
     "SyNOnly": {"type_of_transform": "SyNOnly"},
 }
+OPTIONS: Mapping[str, Options] = {}
 
 _threads: int | None = None
 
@@ -35,7 +37,9 @@ def load() -> None:
     import ants  # noqa: F401
 
 
-def register(kind: str, fixed: Image, moving: Image, threads: int, seed: int, folder: Path) -> Sequence[Map]:
+def register(
+    kind: str, fixed: Image, moving: Image, options: Options, threads: int, seed: int, folder: Path
+) -> Sequence[Map]:
     """Run `ants.registration`; the transforms are read from the files that it writes.
 
     Raises:

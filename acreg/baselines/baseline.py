@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from acreg.baselines import ants, elastix, greedy, simpleitk
 from acreg.baselines.capture import captured
+from acreg.baselines.options import Options, read_options, split_name
 from acreg.errors import AcregError, UsageError
 from acreg.geometry import Transform
 from acreg.geometry.maps import Map
@@ -17,19 +18,26 @@ from acreg.io import Image
 
 
 class Tool(Protocol):
-    """What a module of this package has: a tool's package, its kinds of registration with their parameters."""
+    """What a module of this package has: a tool's package, its kinds of registration with their parameters.
+
+    `OPTIONS` has the defaults of what may be set, of those kinds that have any.
+    """
 
     PACKAGE: str
     KINDS: Mapping[str, Mapping[str, Any]]
+    OPTIONS: Mapping[str, Options]
 
     def load(self) -> None:
         """Import the tool, all of it, so that no registration's time includes that."""
         ...
 
-    def register(self, kind: str, fixed: Image, moving: Image, threads: int, seed: int, folder: Path) -> Sequence[Map]:
+    def register(
+        self, kind: str, fixed: Image, moving: Image, options: Options, threads: int, seed: int, folder: Path
+    ) -> Sequence[Map]:
         """The maps from the fixed to the moving image, the first to be applied first.
 
-        `folder` is an empty one for temporary files; `seed` is positive. Raises whatever the tool raises.
+        `options` are all that the kind has; `folder` is an empty one for temporary files; `seed` is positive. Raises
+        whatever the tool raises.
         """
         ...
 
@@ -43,12 +51,14 @@ class Baseline:
     """A classical registration, with `name` and `register` as the models have; made by `baseline`.
 
     Attributes:
-        settings: what a result depends on, for the record: method, tool, version, parameters, threads, seed.
+        settings: what a result depends on, for the record: method, tool, version, parameters, options, threads, seed.
     """
 
     def __init__(self, name: str, threads: int, seed: int) -> None:
-        tool, _, self._kind = name.partition(":")
+        method, text = split_name(name)
+        tool, _, self._kind = method.partition(":")
         self._tool, self._threads, self._seed = TOOLS[tool], threads, seed
+        self._options = read_options(method, text, self._tool.OPTIONS.get(self._kind, {}))
         self.name = name
         _load(name, self._tool)
         self.settings = {
@@ -56,6 +66,7 @@ class Baseline:
             "tool": self._tool.PACKAGE,
             "version": metadata.version(self._tool.PACKAGE),
             "parameters": dict(self._tool.KINDS[self._kind]),
+            "options": dict(self._options),
             "threads": threads,
             "seed": seed,
         }
@@ -75,7 +86,9 @@ class Baseline:
         try:
             with tempfile.TemporaryDirectory(prefix="acreg-") as folder, captured(printed):
                 # Several tools take the seed 0 for "draw one by the clock".
-                maps = self._tool.register(self._kind, fixed, moving, self._threads, self._seed + 1, Path(folder))
+                maps = self._tool.register(
+                    self._kind, fixed, moving, self._options, self._threads, self._seed + 1, Path(folder)
+                )
         except Exception as error:
             said = f" It printed last: {' '.join(printed[-3:])[-300:]}" if printed else ""
             raise AcregError(
@@ -91,17 +104,19 @@ def baseline(name: str, threads: int = 1, seed: int = 0) -> Baseline:
     """The classical method of a name, its tool imported.
 
     Args:
-        name: one of `NAMES`.
+        name: one of `NAMES`, perhaps with options of it in brackets: `sitk:demons[smoothing=1,affine=false]`. With
+            `affine=false` the images are registered from where they lie in space.
         threads: how many the tool may use. With 1, the same images and seed give the same result.
         seed: of the tool's random samples, 0 or more.
 
     Raises:
-        UsageError: there is no such method, or `threads` or `seed` is out of range.
+        UsageError: there is no such method or option, or `threads` or `seed` is out of range.
         AcregError: the package of the tool is not installed, or cannot be imported.
     """
-    if name not in NAMES:
+    if split_name(name)[0] not in NAMES:
         raise UsageError(
-            f"A classical method is one of {', '.join(NAMES)}. Received: {name!r}. Correct the name; capitals count."
+            f"A classical method is one of {', '.join(NAMES)}, perhaps with options in brackets. Received: {name!r}. "
+            "Correct the name; capitals count."
         )
     if threads < 1 or seed < 0:
         raise UsageError(f"Threads are 1 or more, a seed is 0 or more. Received: threads={threads}, seed={seed}.")

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from acreg.baselines.options import Options
 from acreg.geometry.displacement import voxel_indices
 from acreg.geometry.grid import Grid
 from acreg.geometry.maps import Affine, Displacement, Map
@@ -87,6 +88,7 @@ KINDS: Mapping[str, Mapping[str, Any]] = {
         },
     },
 }
+OPTIONS: Mapping[str, Options] = {}
 
 
 def load() -> None:
@@ -100,7 +102,9 @@ def load() -> None:
             raise ImportError(f"itk has no {name}") from error
 
 
-def register(kind: str, fixed: Image, moving: Image, threads: int, seed: int, folder: Path) -> Sequence[Map]:
+def register(
+    kind: str, fixed: Image, moving: Image, options: Options, threads: int, seed: int, folder: Path
+) -> Sequence[Map]:
     """Run the stages; an affine is taken from its parameters, a B-spline is sampled on the fixed grid."""
     import itk
 
@@ -110,14 +114,14 @@ def register(kind: str, fixed: Image, moving: Image, threads: int, seed: int, fo
     images = _image(fixed), _image(moving)
     # What the log says goes into the message of a failure. Without a folder of its own transformix writes its field
     # where the program was started.
-    options = {"log_to_console": True, "output_directory": str(folder)}
+    output = {"log_to_console": True, "output_directory": str(folder)}
     _, found = itk.elastix_registration_method(
-        *images, parameter_object=parameters, number_of_threads=threads, **options
+        *images, parameter_object=parameters, number_of_threads=threads, **output
     )
     affine = _affine(found.GetParameterMap(0))
     if "bspline" not in KINDS[kind]:
         return [affine]
-    field = itk.transformix_deformation_field(images[1], found, **options)
+    field = itk.transformix_deformation_field(images[1], found, **output)
     grid = fixed.grid
     points = grid.to_world(voxel_indices(grid.shape)).reshape(-1, grid.rank)
     mm = itk.array_from_image(field)[..., ::-1].reshape(points.shape)

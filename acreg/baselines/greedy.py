@@ -9,10 +9,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from acreg.baselines.options import Options, Value, written
 from acreg.geometry.maps import Affine, Map
 from acreg.io import Image
 from acreg.io.itk import field_from_itk, image_to_itk
@@ -20,12 +20,21 @@ from acreg.io.itk import field_from_itk, image_to_itk
 PACKAGE = "picsl-greedy"
 _AFFINE = "-a -dof 12 -ia-image-centers -n 100x50x10 -m NCC {radius}"
 # Without -wp 0 the vectors are rounded to a tenth of a voxel.
-_DEFORMABLE = "-n 100x100x50 -m NCC {radius} -s 1.7vox 0.7vox -wp 0"
-KINDS: Mapping[str, Mapping[str, Any]] = {
-    "affine": {"affine": _AFFINE, "radius": 4},
-    "deformable": {"affine": _AFFINE, "deformable": _DEFORMABLE, "radius": 4},
-    "svf": {"affine": _AFFINE, "deformable": _DEFORMABLE + " -sv -exp 6", "radius": 4},
+_DEFORMABLE = "-n {iterations} -m NCC {radius} -s {update_smoothing}vox {smoothing}vox -wp 0"
+KINDS: Mapping[str, Mapping[str, str]] = {
+    "affine": {"affine": _AFFINE},
+    "deformable": {"affine": _AFFINE, "deformable": _DEFORMABLE},
+    "svf": {"affine": _AFFINE, "deformable": _DEFORMABLE + " -sv -exp 6"},
 }
+_OPTIONS: dict[str, Value] = {
+    "affine": True,
+    "iterations": (100, 100, 50),
+    "radius": 4,
+    "update_smoothing": 1.7,
+    "smoothing": 0.7,
+}
+OPTIONS: Mapping[str, Options] = {"affine": {"radius": 4}, "deformable": _OPTIONS, "svf": _OPTIONS}
+"""The radius is that of the correlation's patches; lengths are in voxels."""
 
 
 def load() -> None:
@@ -33,7 +42,9 @@ def load() -> None:
     import picsl_greedy  # noqa: F401
 
 
-def register(kind: str, fixed: Image, moving: Image, threads: int, seed: int, folder: Path) -> Sequence[Map]:
+def register(
+    kind: str, fixed: Image, moving: Image, options: Options, threads: int, seed: int, folder: Path
+) -> Sequence[Map]:
     """Run the affine and, on its result, the deformable registration; nothing goes through files."""
     import picsl_greedy
 
@@ -41,16 +52,22 @@ def register(kind: str, fixed: Image, moving: Image, threads: int, seed: int, fo
     greedy = picsl_greedy.Greedy3D() if rank == 3 else picsl_greedy.Greedy2D()
     images = {"fixed": image_to_itk(fixed), "moving": image_to_itk(moving)}
 
+    values = {name: written(value) for name, value in options.items()}
+    values["radius"] = "x".join([values["radius"]] * rank)
+
     def run(stage: str, start: str = "") -> None:
-        options = stages[stage].format(radius="x".join([str(stages["radius"])] * rank))
+        what = stages[stage].format(**values)
         greedy.execute(
-            f"-d {rank} -threads {threads} -seed {seed} -i fixed moving {options} -o {stage} {start}",
+            f"-d {rank} -threads {threads} -seed {seed} -i fixed moving {what} -o {stage} {start}",
             out=sys.stdout,  # its default is what that was when the module was loaded
             err=sys.stderr,
             **images,
             **{stage: None},
         )
 
+    if not options.get("affine", True):
+        run("deformable")
+        return [field_from_itk(greedy["deformable"])]
     run("affine")
     matrix = np.asarray(greedy["affine"], float)
     # In RAS and x first, whereas ours is LPS and x last.

@@ -1,4 +1,4 @@
-"""SimpleITK: an affine registration by mutual information and, on its result, demons or a B-spline.
+"""SimpleITK: an affine registration by mutual information and, on its result or without it, demons or a B-spline.
 
 Mattes et al., PET-CT image registration in the chest using free-form deformations, IEEE TMI 22 (2003). Thirion, Image
 matching as a diffusion process: an analogy with Maxwell's demons, Medical Image Analysis 2 (1998). Vercauteren et al.,
@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from acreg.baselines.options import Options, Value
 from acreg.geometry.grid import Grid
 from acreg.geometry.maps import Affine, Displacement, Map
 from acreg.io import Image
@@ -31,15 +32,11 @@ _AFFINE: dict[str, Any] = {
     "samples": SAMPLES,
 }
 _DEMONS: dict[str, Any] = {
-    "start": "sitk:affine",
-    "shrink factors": (4, 2, 1),
-    "iterations a level": (100, 50, 25),
-    "smoothing of the field, voxels": 1.5,
+    "shrink factors": "1 at the last level, twice as much at each before",
     "histogram matching": True,
 }
 _BSPLINE: dict[str, Any] = {
     "metric": "Mattes mutual information, 32 bins",
-    "start": "sitk:affine",
     "optimiser": "L-BFGS, 30 iterations a level",
     "shrink factors": (4, 2, 1),
     "voxels between control points": (64, 32, 16),
@@ -52,6 +49,12 @@ KINDS: Mapping[str, Mapping[str, Any]] = {
     "symmetric-demons": {"filter": "FastSymmetricForcesDemonsRegistrationFilter", **_DEMONS},
     "bspline": _BSPLINE,
 }
+_DEMONS_OPTIONS: dict[str, Value] = {"affine": True, "iterations": (100, 50, 25), "smoothing": 1.5}
+OPTIONS: Mapping[str, Options] = {
+    **dict.fromkeys(("demons", "diffeomorphic-demons", "symmetric-demons"), _DEMONS_OPTIONS),
+    "bspline": {"affine": True},
+}
+"""Iterations a level, from coarse to fine; the smoothing of the field is in voxels."""
 SMALLEST = 8
 """Voxels that shrinking leaves along an axis."""
 
@@ -61,30 +64,40 @@ def load() -> None:
     import SimpleITK  # noqa: F401
 
 
-def register(kind: str, fixed: Image, moving: Image, threads: int, seed: int, folder: Path) -> Sequence[Map]:
+def register(
+    kind: str, fixed: Image, moving: Image, options: Options, threads: int, seed: int, folder: Path
+) -> Sequence[Map]:
     """The affine, and before it (a fixed point goes through that first) the deformation, sampled on the fixed grid.
 
     The filters see lengths in units of the fixed image's finest spacing, because their thresholds and steps are meant
     for voxels of about 1 mm: with pixels of 0.01 mm the demons missed landmarks by twice as much.
     """
     with _threads(threads):
-        return _register(kind, fixed, moving, seed)
+        return _register(kind, fixed, moving, options, seed)
 
 
-def _register(kind: str, fixed: Image, moving: Image, seed: int) -> Sequence[Map]:
+def _register(kind: str, fixed: Image, moving: Image, options: Options, seed: int) -> Sequence[Map]:
     unit = min(fixed.grid.spacing)
     pair = [image_to_itk(dataclasses.replace(image, grid=_divided(image.grid, unit))) for image in (fixed, moving)]
     images = pair[0], pair[1]
-    found = _affine(*images, seed)
+    with_affine = bool(options.get("affine", True))
+    found = _affine(*images, seed) if with_affine else _identity(fixed.grid.rank)
     matrix = affine_from_itk(found).matrix
     matrix[:-1, -1] *= unit
+    after = [Affine(matrix)] if with_affine else []
     if kind == "affine":
-        return [Affine(matrix)]
+        return after
     if kind == "bspline":
         field = _bspline(*images, found, seed)
     else:
-        field = _demons(KINDS[kind], *images, found)
-    return [Displacement(field_from_itk(field).vectors, fixed.grid), Affine(matrix)]
+        field = _demons(KINDS[kind]["filter"], *images, found, options)
+    return [Displacement(field_from_itk(field).vectors, fixed.grid), *after]
+
+
+def _identity(rank: int) -> Any:
+    import SimpleITK as sitk
+
+    return sitk.AffineTransform(rank)
 
 
 @contextmanager
@@ -146,7 +159,7 @@ def _affine(fixed: Any, moving: Any, seed: int) -> Any:
     return affine
 
 
-def _demons(settings: Mapping[str, Any], fixed: Any, moving: Any, affine: Any) -> Any:
+def _demons(kind: str, fixed: Any, moving: Any, affine: Any, options: Mapping[str, Any]) -> Any:
     """The field in mm, from coarse to fine, between the fixed and the affinely moved image."""
     import SimpleITK as sitk
 
@@ -155,11 +168,11 @@ def _demons(settings: Mapping[str, Any], fixed: Any, moving: Any, affine: Any) -
     # The filters stop to move where intensities differ by less than 0.001.
     low, high = sitk.GetArrayViewFromImage(fixed).min(), sitk.GetArrayViewFromImage(fixed).max()
     images = [(image - float(low)) / (float(high - low) or 1.0) for image in (fixed, matched)]
-    demons = getattr(sitk, settings["filter"])()
-    demons.SetStandardDeviations(settings["smoothing of the field, voxels"])
+    demons = getattr(sitk, kind)()
+    demons.SetStandardDeviations(options["smoothing"])
     field = None
-    for factor, iterations in zip(settings["shrink factors"], settings["iterations a level"]):
-        small = [_shrunk(image, factor) for image in images]
+    for level, iterations in enumerate(options["iterations"], start=1):
+        small = [_shrunk(image, 2 ** (len(options["iterations"]) - level)) for image in images]
         if field is not None:
             # The rim of the finer grid lies half a coarse voxel beyond the centres of the coarser one.
             field = sitk.Resample(field, small[0], sitk.Transform(), sitk.sitkLinear, 0.0, sitk.sitkVectorFloat64, True)

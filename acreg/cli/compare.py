@@ -22,9 +22,15 @@ def compare(
         Path | None, typer.Option("--out", help="Where to write; the first DIR if left out.", show_default=False)
     ] = None,
     test: Annotated[
-        Literal["wilcoxon", "mann-whitney", "tukey"],
-        typer.Option(help="Paired; unpaired; or of the range over all methods. The report names the corrections."),
+        Literal["wilcoxon", "mann-whitney", "welch", "tukey"],
+        typer.Option(
+            help="Paired; unpaired, by ranks or by means; or of the range over all methods. The report names the "
+            "corrections."
+        ),
     ] = "wilcoxon",
+    label_tests: Annotated[
+        bool, typer.Option("--label-tests", help="Test each label, too: in the report and label_statistics.csv.")
+    ] = False,
     regions: Annotated[
         str | None,
         typer.Option(
@@ -36,10 +42,11 @@ def compare(
 ) -> None:
     """Compare evaluated methods: table, tests and an HTML report.
 
-    Prints the mean (SD) of each metric and the corrected p (and the effect) of all differences; writes table.md,
-    table.csv, statistics.csv and report.html, a single file with plots that needs nothing else. Of several methods it
-    also counts the labels on which each is the best. With --regions there is a table of the labels' regions, too, and
-    a regions.csv. All methods must have seen the same pairs.
+    Prints the mean (SD) of each metric and, of all differences, the corrected p, the effect and the share of pairs in
+    which the first method is better; writes table.md, table.csv, statistics.csv and report.html, a single file with
+    plots that needs nothing else. Of several methods it also counts the labels on which each is the best. With
+    --regions there is a table of the labels' regions, too, and a regions.csv. All methods must have seen the same
+    pairs.
     The report shows images of the dataset: mind its licence before passing it on.
 
     \b
@@ -47,6 +54,7 @@ def compare(
       acreg evaluate --model acregnet-jsrt --data jsrt --out results/jsrt
       acreg compare results/jsrt
       acreg compare results/mindboggle --regions dkt31-5
+      acreg compare results/hearts --test welch --label-tests
     """
     from acreg.data.region_table import read_region_table
     from acreg.io import atomic_path
@@ -72,6 +80,7 @@ def compare(
     if grouped:
         check_regions(results, grouped)
     comparisons = compare_methods(results, test=test)
+    by_label = compare_methods(results, test=test, labels=list(results[0].label_names)) if label_tests else []
     target = folder or folders[0]
     dataset = results[0].summary.get("dataset", {})
     title = f"{dataset.get('name')}, {dataset.get('split')}, {len(results[0].pairs)} pairs: mean (SD)"
@@ -82,13 +91,17 @@ def compare(
     if len(results) > 1:
         tables.append(("Labels won", *wins_table(results), WINS_NOTE))
     with progress("Drawing") as advance:
-        report = build_report(results, comparisons, worst, lambda text, done, total: advance(1, text), grouped)
+        report = build_report(
+            results, comparisons, worst, lambda text, done, total: advance(1, text), grouped, by_label
+        )
     with atomic_path(target / "table.md") as path:
         first, *more = tables
         parts = [markdown(*first[1:3]), *(f"{name}. {note}\n\n{markdown(c, r)}" for name, c, r, note in more)]
         path.write_text("\n".join(parts), encoding="utf-8")
     write_summary_csv(results, target / "table.csv")
     write_statistics_csv(comparisons, target / "statistics.csv")
+    if by_label:
+        write_statistics_csv(by_label, target / "label_statistics.csv")
     if grouped:
         write_regions_csv(results, grouped, target / "regions.csv")
     with atomic_path(target / "report.html") as path:
@@ -105,12 +118,14 @@ def compare(
         title, meaning = DESCRIPTIONS[test]
         metrics = list(dict.fromkeys(c.metric for c in comparisons))
         found = {
-            (c.first, c.second, c.metric): f"{format_p(c.p_corrected)} ({c.effect:+.2f})" if math.isfinite(c.p) else "–"
+            (c.first, c.second, c.metric): f"{format_p(c.p_corrected)} ({c.effect:+.2f}), {100 * c.first_better:.0f}%"
+            if math.isfinite(c.p)
+            else "–"
             for c in comparisons
         }
         out()
         table(
-            f"{title}, {meaning.format(n=len(couples))}",
+            f"{title}, {meaning.format(n=len(couples))}; share of pairs in which the first is better",
             ["Methods", *(metric_title(m, "").replace(" ()", "") for m in metrics)],
             [[f"{a} - {b}", *(found[a, b, m] for m in metrics)] for a, b in couples],
         )

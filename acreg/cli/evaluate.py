@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -29,7 +30,11 @@ def evaluate(
     ] = None,
     method: Annotated[
         list[str] | None,
-        typer.Option(help=f"Classical method: {METHODS}; may be repeated.", show_default=False, metavar="TOOL:KIND"),
+        typer.Option(
+            help=f"Classical method, or NAME=TOOL:KIND: {METHODS}; may be repeated.",
+            show_default=False,
+            metavar="TOOL:KIND",
+        ),
     ] = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads of the classical methods.", metavar="N")] = 1,
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
@@ -67,6 +72,7 @@ def evaluate(
     Examples:
       acreg evaluate --model acregnet-jsrt --data jsrt --split test --pairs 2N --seed 0 --out results/jsrt
       acreg evaluate --model acregnet-jsrt --method sitk:affine --method ants:SyN --data jsrt --out results/jsrt
+      acreg evaluate --method "demons=sitk:demons[smoothing=1,affine=false]" --data hearts --out results/hearts
       acreg compare results/jsrt
     """
     from acreg.applications import evaluation
@@ -100,10 +106,12 @@ def evaluate(
             if affine_part and part is None:
                 note(f"{learned.name} has no affine part.")
     for request in dict.fromkeys(method or []):
-        found_method = named_method(request, threads, seed)
+        called = re.fullmatch(r"([^=\[\]]+)=(.+)", request)  # an option's = comes after its bracket
+        found_method = named_method(called[2] if called else request, threads, seed)
         if isinstance(found_method, Unregistered):
             unregistered = True
         else:
+            found_method.name = called[1] if called else found_method.name
             methods.append(found_method)
     if unregistered:
         methods.append(Unregistered())

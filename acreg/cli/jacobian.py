@@ -41,11 +41,9 @@ def jacobian(
       acreg jacobian --transform t.h5 --reference fixed.nii.gz --out jacobian.nii.gz
       acreg jacobian --transform 1Warp.nii.gz --reference fixed.nii.gz --out log_jacobian.nii.gz --log
     """
-    import numpy as np
-
     from acreg.applications.warping import check_new, read_transforms
     from acreg.geometry import folding, jacobian_determinant
-    from acreg.geometry.regularity import LOG_FLOOR
+    from acreg.geometry.regularity import log_determinant
     from acreg.io import Image, read_image, write_image
     from acreg.io.files import ITK_WRITTEN, NIFTI, suffix
 
@@ -58,7 +56,7 @@ def jacobian(
     grid = read_image(reference).grid
     displacement = read_transforms(transforms, grid, grid).displacement
     determinant = jacobian_determinant(displacement)
-    write_image(Image(np.log(np.maximum(determinant, LOG_FLOOR)) if log else determinant, grid), target)
+    write_image(Image(log_determinant(determinant) if log else determinant, grid), target)
     numbers = folding(displacement)
     out(f"determinant  mean {determinant.mean():.4f}, min {determinant.min():.4f}, max {determinant.max():.4f}")
     out(f"folded       {numbers['folded_percent']:.4f} %")

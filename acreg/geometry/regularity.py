@@ -37,14 +37,20 @@ def folding(displacement: np.ndarray) -> dict[str, float]:
         AcregError: as `jacobian_determinant`.
     """
     det = jacobian_determinant(displacement)
+    log_det = log_determinant(det)
     inner = det[(slice(LEARN2REG_BORDER, -LEARN2REG_BORDER),) * det.ndim]
     learn2reg = np.std(np.log(np.clip(inner + LEARN2REG_SHIFT, 1e-9, 1e9))) if inner.size else np.nan
     return {
         "folded_percent": 100.0 * float(np.mean(~(det > 0))),
         "ndv_percent": non_diffeomorphic_percent(displacement),
-        "sd_log_j": float(np.std(np.log(np.maximum(det, LOG_FLOOR)))),
+        "sd_log_j": float(np.std(log_det)),
         "sd_log_j_learn2reg": float(learn2reg),
     }
+
+
+def log_determinant(determinant: np.ndarray) -> np.ndarray:
+    """`log(max(det, 1e-9))` of Jacobian determinants: folded voxels count as nearly crushed ones."""
+    return np.log(np.maximum(determinant, LOG_FLOOR))
 
 
 def non_diffeomorphic_percent(displacement: np.ndarray) -> float:

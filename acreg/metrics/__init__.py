@@ -1,15 +1,31 @@
 """Measures of a registration in NumPy arrays: overlap and surface distances of labels, similarity of images."""
 
-from acreg.metrics.labels import LABEL_METRICS, MAP_METRICS, centroids, label_metrics, mean_over_labels, union_box
-from acreg.metrics.similarity import normalized_cross_correlation, structural_similarity
+from acreg.metrics.labels import (
+    LABEL_METRICS,
+    MAP_METRICS,
+    centroids,
+    label_metrics,
+    mean_over_labels,
+    over_labels,
+    union_box,
+)
+from acreg.metrics.similarity import (
+    LOCAL_WINDOW,
+    local_correlation,
+    normalized_cross_correlation,
+    structural_similarity,
+)
 
 __all__ = [
     "LABEL_METRICS",
+    "LOCAL_WINDOW",
     "MAP_METRICS",
     "centroids",
     "label_metrics",
+    "local_correlation",
     "mean_over_labels",
     "normalized_cross_correlation",
+    "over_labels",
     "structural_similarity",
     "union_box",
 ]

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from medpy.metric import binary
+from numpy.typing import ArrayLike
 from scipy import ndimage
 
 from acreg.errors import AcregError
 
 MAP_METRICS = ("dsc", "hd", "hd95", "assd")
 """Dice similarity coefficient, Hausdorff distance, its 95th percentile, average symmetric surface distance."""
-LABEL_METRICS = (*MAP_METRICS, "tre", "tre_true")
+LABEL_METRICS = (*MAP_METRICS, "tre", "tre_true", "lcc", "label_sd_log_j")
 """The same, and the target registration error: of the label's centroid, which needs the transform, and of its voxels,
-which needs the true transform, too, and is there only where that is known."""
+which needs the true transform, too, and is there only where that is known. Inside the fixed label, the mean local
+correlation of the images (`local_correlation`), and the standard deviation of the log-Jacobian determinant."""
 
 
 Box = tuple[slice, ...]
@@ -102,6 +104,23 @@ def mean_over_labels(per_label: Mapping[int, Mapping[str, float]]) -> dict[str, 
         result[metric] = float(values.mean()) if values.size else float("nan")
     result["labels"] = float(sum(np.isfinite(scores.get("dsc", np.nan)) for scores in per_label.values()))
     return result
+
+
+def over_labels(
+    statistic: Callable[..., ArrayLike], values: np.ndarray, labels: np.ndarray, label_values: Sequence[int]
+) -> dict[int, float]:
+    """A statistic of the values at each label's voxels; NaN for a label that is absent.
+
+    Args:
+        statistic: of `scipy.ndimage`: `mean`, `standard_deviation` (of the population) and so on.
+        values, labels: of one shape.
+        label_values: the labels wanted.
+    """
+    found = np.full(len(label_values), np.nan)
+    present = np.isin(label_values, labels)
+    if present.any():
+        found[present] = statistic(values, labels, np.array(label_values)[present])
+    return dict(zip(label_values, found.tolist(), strict=True))
 
 
 def centroids(labels: np.ndarray, label_values: Sequence[int]) -> np.ndarray:

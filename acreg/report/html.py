@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Callable, Sequence
 from html import escape
@@ -13,16 +12,14 @@ import numpy as np
 from acreg.data.region_table import RegionTable
 from acreg.report import page
 from acreg.report.pictures import PairPictures
-from acreg.report.plots import THEMES, box_plots, forest_plots, label_box_plots, method_colours
+from acreg.report.plots import THEMES, box_plots, label_box_plots, method_colours
 from acreg.report.regions import region_note, region_table
 from acreg.report.results import MethodResult, PairScores, measured, statistics_of
-from acreg.report.statistics import DESCRIPTIONS, EFFECT_SYMBOLS, Comparison
+from acreg.report.significance import label_tests, significance
+from acreg.report.statistics import Comparison
 from acreg.report.tables import (
     DIGITS,
-    LEVEL,
     WINS_NOTE,
-    format_p,
-    leader,
     metric_title,
     metrics_shown,
     order_methods,
@@ -40,6 +37,7 @@ def build_report(
     worst: int = 4,
     progress: Callable[[str, int, int], None] | None = None,
     regions: RegionTable | None = None,
+    label_comparisons: Sequence[Comparison] = (),
 ) -> str:
     """The report as one self-contained HTML document.
 
@@ -49,6 +47,7 @@ def build_report(
         worst: pairs to show in pictures, a method.
         progress: called with (text, done, total) before each picture.
         regions: of the labels (`check_regions`), for a table of them; None for none.
+        label_comparisons: what `compare_methods` found label by label, for a table of them.
     """
     results = order_methods(results)
     dataset = results[0].summary.get("dataset", {})
@@ -56,10 +55,11 @@ def build_report(
     parts = [
         ("summary", "Summary", _summary(results)),
         ("plots", "Box plots", _plots(results)),
-        ("significance", "Significance", _significance(results, comparisons)),
+        ("significance", "Significance", significance(results, comparisons)),
         ("worst", "Worst pairs", _worst(results, worst, progress)),
         *([("regions", "Regions", _regions(results, regions))] if regions else []),
         ("labels", "Labels", _labels(results)),
+        *([("label-tests", "Tests by label", label_tests(results, label_comparisons))] if label_comparisons else []),
         ("failures", "Failures and absent labels", _failures(results)),
         ("settings", "Settings", _settings(results)),
     ]
@@ -124,52 +124,6 @@ def _plots(results: Sequence[MethodResult]) -> str:
         body += page.themed_image(light, dark, f"Box plots of {metric} by label and method")
     note = "Box: quartiles and median; diamond: mean; whiskers: 1.5 interquartile ranges. Dots: pairs."
     return page.section("plots", "Box plots", body, note)
-
-
-def _significance(results: Sequence[MethodResult], comparisons: Sequence[Comparison]) -> str:
-    if not comparisons:
-        return page.section("significance", "Significance", "<p>One method: nothing to compare.</p>")
-    found = {(c.metric, c.first, c.second): c for c in comparisons}
-    names = [result.name for result in results]
-    title, meaning = DESCRIPTIONS[comparisons[0].test]
-    symbol = EFFECT_SYMBOLS[comparisons[0].test]
-    light, dark = (forest_plots(results, comparisons, theme) for theme in THEMES)
-    chart = page.themed_image(light, dark, "Difference of each two methods, first - second, by metric")
-    body = ""
-    for metric in dict.fromkeys(c.metric for c in comparisons):
-        rows = ""
-        for row in names:
-            cells = "".join(_cell(found, metric, row, column) for column in names)
-            rows += f"<tr><th>{escape(row)}</th>{cells}</tr>"
-        head = "".join(f"<th>{escape(name)}</th>" for name in names)
-        body += (
-            f"<div><h3>{escape(metric_title(metric, results[0].unit))}</h3><div class='scroll'><table class='matrix'>"
-            f"<thead><tr><th></th>{head}</tr></thead><tbody>{rows}</tbody></table></div></div>"
-        )
-    note = (
-        f"{title}, two-sided, within a metric; {meaning.format(n=comparisons[0].comparisons)}. Charts: first "
-        f"method - second; a dot has the colour of the method that is better at p < {LEVEL}, an open one neither. "
-        f"Tables: mean difference row - column, p, and the effect {symbol}; green where the row is better at "
-        f"p < {LEVEL}, red where it is worse. Image pairs that share a subject are not independent, so p is a guide, "
-        "not a proof."
-    )
-    return page.section("significance", "Significance", f'{chart}<div class="matrices">{body}</div>', note)
-
-
-def _cell(found: dict[tuple[str, str, str], Comparison], metric: str, row: str, column: str) -> str:
-    comparison, sign = found.get((metric, row, column)), 1.0
-    if comparison is None:
-        comparison, sign = found.get((metric, column, row)), -1.0
-    if comparison is None:
-        return "<td></td>"
-    difference = sign * comparison.mean_difference
-    kind = {1: "better", -1: "worse", 0: "same"}[int(sign) * leader(comparison)]
-    shown = f"{difference:+.{DIGITS[metric]}f}".replace("-", "&minus;") if math.isfinite(difference) else "–"
-    p = format_p(comparison.p_corrected)
-    effect = f"{sign * comparison.effect:+.2f}".replace("-", "&minus;") if math.isfinite(comparison.effect) else "–"
-    effect = f"{EFFECT_SYMBOLS[comparison.test]} {effect}"
-    shown += f'<span class="sub">p {escape(p if p.startswith("<") else "= " + p)}, {effect}</span>'
-    return f'<td class="{kind}">{shown}</td>'
 
 
 def _worst(results: Sequence[MethodResult], worst: int, progress: Callable[[str, int, int], None] | None) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from acreg.report.results import MethodResult, measured
-from acreg.report.statistics import EFFECT_SYMBOLS, Comparison
+from acreg.report.statistics import EFFECT_SYMBOLS, WITH_INTERVAL, Comparison
 from acreg.report.tables import leader, metric_title
 
 Theme = Literal["light", "dark"]
@@ -68,8 +68,8 @@ def label_box_plots(results: Sequence[MethodResult], metric: str, theme: Theme) 
 def forest_plots(results: Sequence[MethodResult], comparisons: Sequence[Comparison], theme: Theme) -> bytes:
     """A panel a metric, a row each two methods: how far the first is from the second.
 
-    Tukey's test shows the difference of the means with its simultaneous 95% interval, the others their effect. A dot
-    has the colour of the better method where that is significant (`leader`), else it is open.
+    Welch's and Tukey's tests show the difference of the means with its 95% interval, the others their effect. A dot has
+    the colour of the better method where that is significant (`leader`), else it is open.
     """
     metrics = list(dict.fromkeys(c.metric for c in comparisons))
     couples = list(dict.fromkeys((c.first, c.second) for c in comparisons))
@@ -95,16 +95,16 @@ def forest_plots(results: Sequence[MethodResult], comparisons: Sequence[Comparis
 def _forest(axes: Any, rows: Sequence[Comparison], colours: dict[str, str], theme: Theme) -> None:
     """The rows of one metric, from above."""
     axes.axvline(0, color=INK[theme], linewidth=1, zorder=1)
-    tukey = rows[0].test == "tukey"
+    interval = rows[0].test in WITH_INTERVAL
     for at, row in enumerate(rows):
-        value = row.statistic if tukey else row.effect
+        value = (row.low + row.high) / 2 if interval else row.effect
         colour = {1: colours[row.first], -1: colours[row.second], 0: "none"}[leader(row)]
         line = INK[theme] if colour == "none" else colour
-        start, end = (row.low, row.high) if tukey else (0, value)
-        axes.plot([start, end], [at, at], color=line, linewidth=1.4 if tukey else 0.8, zorder=2)
+        start, end = (row.low, row.high) if interval else (0, value)
+        axes.plot([start, end], [at, at], color=line, linewidth=1.4 if interval else 0.8, zorder=2)
         ground = GROUND[theme] if colour == "none" else colour
         axes.plot(value, at, "o", markersize=5, markerfacecolor=ground, markeredgecolor=line, zorder=3)
-    if tukey:
+    if interval:
         axes.set_xlabel("difference of means, 95% interval", color=INK[theme], fontsize=8)
         axes.locator_params(axis="x", nbins=5)
     else:
@@ -201,4 +201,7 @@ def _finite(values: np.ndarray) -> np.ndarray:
 
 
 def _short(name: str, length: int = 34) -> str:
-    return name if len(name) <= length else "…" + name[1 - length :]
+    if len(name) <= length:
+        return name
+    end = (length - 1) // 2  # folders differ at the start, options of a method at the end
+    return f"{name[: length - 1 - end]}…{name[-end:]}"

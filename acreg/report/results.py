@@ -21,6 +21,9 @@ from acreg.errors import AcregError
 from acreg.io.atomic import atomic_path
 from acreg.metrics import LABEL_METRICS, MAP_METRICS, mean_over_labels
 
+OPTIONAL_METRICS = ("tre_true", "lcc", "label_sd_log_j")
+"""Label metrics that some results lack: those of pairs without a true transform, of older versions, of no method."""
+HIGHER_IS_BETTER = ("dsc", "lcc")
 IMAGE_VALUES = ("ncc", "ssim")
 """Of the fixed and the warped image."""
 FIELD_VALUES = ("folded_percent", "sd_log_j", "seconds")
@@ -97,9 +100,9 @@ class MethodResult:
 
 
 def measured(results: Sequence[MethodResult]) -> tuple[str, ...]:
-    """The label metrics that tables show: "tre_true" only where one of the results has it."""
-    known = any("tre_true" in scores for r in results for pair in r.pairs for scores in pair.labels.values())
-    return tuple(metric for metric in LABEL_METRICS if known or metric != "tre_true")
+    """The label metrics that tables show: each of `OPTIONAL_METRICS` only where one of the results has it."""
+    known = {metric for r in results for pair in r.pairs for scores in pair.labels.values() for metric in scores}
+    return tuple(metric for metric in LABEL_METRICS if metric in known or metric not in OPTIONAL_METRICS)
 
 
 def pair_folder(fixed: str, moving: str) -> str:
@@ -186,8 +189,7 @@ def read_method(folder: Path) -> MethodResult:
             for value in PAIR_VALUES:
                 setattr(pair, value, float(row[value] if value in FIELD_VALUES else row.get(value, NAN)))
             scores = {m: float(row[m] if m in MAP_METRICS else row.get(m, NAN)) for m in (*MAP_METRICS, "tre")}
-            if "tre_true" in row:
-                scores["tre_true"] = float(row["tre_true"])
+            scores |= {m: float(row[m]) for m in OPTIONAL_METRICS if m in row}
             if not pair.failure:
                 pair.labels[label] = scores
         if not rows:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,32 +11,37 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 from scipy import stats
 
-from acreg.report.results import NAN, MethodResult, measured
+from acreg.report.results import HIGHER_IS_BETTER, NAN, MethodResult, measured
 
-Test = Literal["wilcoxon", "mann-whitney", "tukey"]
+Test = Literal["wilcoxon", "mann-whitney", "welch", "tukey"]
 TESTS: tuple[Test, ...] = get_args(Test)
 DESCRIPTIONS: dict[str, tuple[str, str]] = {
     "wilcoxon": ("Paired Wilcoxon", "p Bonferroni-corrected by {n}; effect: matched-pairs rank-biserial correlation"),
     "mann-whitney": ("Mann-Whitney U", "p Benjamini-Hochberg-corrected over {n}; effect: rank-biserial correlation"),
+    "welch": ("Welch's t-test", "p Benjamini-Hochberg-corrected over {n}; effect: Hedges' g"),
     "tukey": (
         "Tukey's range test",
         "p of the range over all methods; effect: difference in pooled standard deviations",
     ),
 }
-"""Of each test: its name, and what its p and effect are, with the number of pairs of methods."""
-EFFECT_SYMBOLS: dict[str, str] = {"wilcoxon": "r", "mann-whitney": "r", "tukey": "d"}
+"""Of each test: its name, and what its p and effect are, with the number of tests that p is corrected for."""
+EFFECT_SYMBOLS: dict[str, str] = {"wilcoxon": "r", "mann-whitney": "r", "welch": "g", "tukey": "d"}
 """What tables call the effect."""
+WITH_INTERVAL = ("welch", "tukey")
+"""The tests that bound the difference of the means."""
 
 
 @dataclass(frozen=True)
 class Comparison:
     """A two-sided test of two methods on one metric.
 
-    Differences are first - second; `n` pairs on which both have a value. `p_corrected` is corrected within the metric
-    over `comparisons` pairs of methods. `effect` is positive where the first has the larger values. With no pair, or
-    no difference anywhere, nothing was tested: p is NaN, or 1. `low` and `high` bound the 95% confidence interval of
-    Tukey's statistic, the difference of the two samples' means, simultaneous over the pairs of methods; the other tests
-    have none, NaN.
+    Differences are first - second; `n` pairs on which both have a value, and `first_better` and `second_better` are the
+    shares of these in which that method is the better one (the rest are ties). `p_corrected` is corrected within the
+    metric over `comparisons` tests, that is over the pairs of methods and, where labels are tested, over them. `effect`
+    is positive where the first has the larger values. With no pair, or no difference anywhere, nothing was tested: p is
+    NaN, or 1. `low` and `high` bound the 95% confidence interval of the difference of the samples' means: Welch's of
+    this difference alone, Tukey's simultaneously over the pairs of methods; the other tests have none, NaN.
+    `label` is the name of a label, "" for the mean over labels.
     """
 
     metric: str
@@ -52,6 +58,9 @@ class Comparison:
     test: Test = "wilcoxon"
     low: float = NAN
     high: float = NAN
+    first_better: float = NAN
+    second_better: float = NAN
+    label: str = ""
 
 
 class _Found(NamedTuple):
@@ -83,6 +92,22 @@ def mann_whitney(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
     return float(result.statistic), float(result.pvalue)
 
 
+def welch(first: np.ndarray, second: np.ndarray) -> tuple[float, float, float, float, float]:
+    """Welch's t and two-sided p of independent samples, Hedges' g, and the 95% interval of the difference of the means.
+
+    g is the difference of the means in pooled standard deviations, times 1 - 3 / (4 (n1 + n2) - 9) against its bias in
+    small samples (Hedges, 1981). All NaN where a sample has fewer than two values, or neither varies.
+    """
+    spread = sum(((sample - sample.mean()) ** 2).sum() for sample in (first, second) if len(sample) > 1)
+    if min(len(first), len(second)) < 2 or spread == 0:
+        return NAN, NAN, NAN, NAN, NAN
+    result = stats.ttest_ind(first, second, equal_var=False)
+    low, high = result.confidence_interval(0.95)
+    left = len(first) + len(second) - 2
+    g = (first.mean() - second.mean()) / np.sqrt(spread / left) * (1 - 3 / (4 * left - 1))
+    return float(result.statistic), float(result.pvalue), float(g), float(low), float(high)
+
+
 def rank_biserial(difference: np.ndarray) -> float:
     """Of paired differences: the share of ranks in favour minus that against, in [-1, 1] (Kerby, 2014)."""
     if difference.size == 0:
@@ -95,7 +120,10 @@ def rank_biserial(difference: np.ndarray) -> float:
 
 
 def compare_methods(
-    results: Sequence[MethodResult], metrics: Sequence[str] | None = None, test: Test = "wilcoxon"
+    results: Sequence[MethodResult],
+    metrics: Sequence[str] | None = None,
+    test: Test = "wilcoxon",
+    labels: Sequence[int] | None = None,
 ) -> list[Comparison]:
     """Test all pairs of methods on each metric.
 
@@ -104,54 +132,80 @@ def compare_methods(
         metrics: what is compared; all label metrics that were measured if None.
         test: "wilcoxon", paired, Bonferroni within a metric, as the AC-RegNet paper has it (Section 5.2);
             "mann-whitney", unpaired, with Benjamini and Hochberg's correction within a metric, and "tukey", the range
-            test over all methods, as the DDMR paper has them.
+            test over all methods, as the DDMR paper has them; "welch", unpaired, as the SVF-Net paper has it, with
+            Benjamini and Hochberg's correction within a metric.
+        labels: to be tested one by one; the mean over labels is tested if None.
     """
     couples = list(itertools.combinations(range(len(results)), 2))
     comparisons: list[Comparison] = []
     for metric in (measured(results) if metrics is None else metrics) if couples else ():
-        values = [result.values(metric) for result in results]
-        samples = [value[np.isfinite(value)] for value in values]
-        tukey = _tukey(samples) if test == "tukey" else None
-        found: list[_Found] = []
-        differences: list[np.ndarray] = []
-        for a, b in couples:
-            both = np.isfinite(values[a]) & np.isfinite(values[b])
-            difference = values[a][both] - values[b][both]
-            differences.append(difference)
-            if tukey is not None:
-                found.append(tukey[a, b])
-            elif test == "mann-whitney":
-                u, p = mann_whitney(samples[a], samples[b])
-                found.append(_Found(u, p, 2 * u / max(1, len(samples[a]) * len(samples[b])) - 1))
-            else:
-                found.append(_Found(*wilcoxon(values[a][both], values[b][both]), rank_biserial(difference)))
-        corrected = _corrected(np.array([one.p for one in found]), test)
-        for (a, b), difference, one, q in zip(couples, differences, found, corrected, strict=True):
-            comparisons.append(
-                Comparison(
-                    metric=metric,
-                    first=results[a].name,
-                    second=results[b].name,
-                    n=difference.size,
-                    mean_difference=float(difference.mean()) if difference.size else float("nan"),
-                    median_difference=float(np.median(difference)) if difference.size else float("nan"),
-                    statistic=one.statistic,
-                    p=one.p,
-                    p_corrected=float(q),
-                    effect=one.effect,
-                    comparisons=len(couples),
-                    test=test,
-                    low=one.low,
-                    high=one.high,
-                )
-            )
+        rows: list[Comparison] = []
+        for label in (None,) if labels is None else labels:
+            values = [result.values(metric, label) for result in results]
+            name = "" if label is None else results[0].label_names[label]
+            for (a, b), found in zip(couples, _test(values, couples, test), strict=True):
+                names = results[a].name, results[b].name
+                rows.append(_comparison(metric, name, names, values[a] - values[b], found, test))
+        corrected = _corrected(np.array([row.p for row in rows]), test)
+        comparisons += [
+            dataclasses.replace(row, p_corrected=float(q), comparisons=len(rows))
+            for row, q in zip(rows, corrected, strict=True)
+        ]
     return comparisons
+
+
+def _test(values: Sequence[np.ndarray], couples: Sequence[tuple[int, int]], test: Test) -> list[_Found]:
+    """What the test says of each pair of the methods' values `(pairs,)`."""
+    samples = [value[np.isfinite(value)] for value in values]
+    if test == "tukey":
+        tukey = _tukey(samples)
+        return [tukey[couple] for couple in couples]
+    found: list[_Found] = []
+    for a, b in couples:
+        if test == "welch":
+            found.append(_Found(*welch(samples[a], samples[b])))
+        elif test == "mann-whitney":
+            u, p = mann_whitney(samples[a], samples[b])
+            found.append(_Found(u, p, 2 * u / max(1, len(samples[a]) * len(samples[b])) - 1))
+        else:
+            both = np.isfinite(values[a]) & np.isfinite(values[b])
+            first, second = values[a][both], values[b][both]
+            found.append(_Found(*wilcoxon(first, second), rank_biserial(first - second)))
+    return found
+
+
+def _comparison(
+    metric: str, label: str, names: tuple[str, str], difference: np.ndarray, found: _Found, test: Test
+) -> Comparison:
+    """One row, not yet corrected; of the differences of all pairs, with NaN where one has no value."""
+    difference = difference[np.isfinite(difference)]
+    gain = difference if metric in HIGHER_IS_BETTER else -difference
+    known = difference.size > 0
+    return Comparison(
+        metric=metric,
+        first=names[0],
+        second=names[1],
+        n=difference.size,
+        mean_difference=float(difference.mean()) if known else NAN,
+        median_difference=float(np.median(difference)) if known else NAN,
+        statistic=found.statistic,
+        p=found.p,
+        p_corrected=found.p,
+        effect=found.effect,
+        comparisons=1,
+        test=test,
+        low=found.low,
+        high=found.high,
+        first_better=float((gain > 0).mean()) if known else NAN,
+        second_better=float((gain < 0).mean()) if known else NAN,
+        label=label,
+    )
 
 
 def _corrected(p: np.ndarray, test: Test) -> np.ndarray:
     if test == "wilcoxon":
         return np.minimum(p * len(p), 1.0)
-    if test == "mann-whitney":
+    if test in ("mann-whitney", "welch"):
         known = np.isfinite(p)
         corrected = p.copy()
         if known.any():

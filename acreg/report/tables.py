@@ -10,13 +10,19 @@ from pathlib import Path
 
 from acreg.io.atomic import atomic_path
 from acreg.metrics import LABEL_METRICS
-from acreg.report.results import FIELD_VALUES, PAIR_VALUES, MethodResult, measured, statistics_of
+from acreg.report.results import (
+    FIELD_VALUES,
+    HIGHER_IS_BETTER,
+    PAIR_VALUES,
+    MethodResult,
+    measured,
+    statistics_of,
+)
 from acreg.report.statistics import Comparison
 
 DIGITS = {"dsc": 3, "hd": 2, "hd95": 2, "assd": 2, "tre": 2, "tre_true": 2, "ncc": 3, "ssim": 3}
-DIGITS |= {"folded_percent": 3, "sd_log_j": 3, "seconds": 3}
-HIGHER_IS_BETTER = ("dsc",)
-HAS_A_BEST = (*LABEL_METRICS, "folded_percent")
+DIGITS |= {"lcc": 3, "label_sd_log_j": 3, "folded_percent": 3, "sd_log_j": 3, "seconds": 3}
+HAS_A_BEST = (*(metric for metric in LABEL_METRICS if metric not in ("lcc", "label_sd_log_j")), "folded_percent")
 """Alike images and a smooth field are not a good registration, and seconds depend on the machine: no best is marked."""
 WINS_NOTE = (
     "On how many labels each method has the best mean over pairs. Methods with equal unrounded means share a label, "
@@ -36,6 +42,8 @@ def metric_title(metric: str, unit: str) -> str:
     titles = {
         "dsc": "DSC",
         "tre_true": f"True TRE ({unit})",
+        "lcc": "LCC",
+        "label_sd_log_j": "SDlogJ in labels",
         "ncc": "NCC",
         "ssim": "SSIM",
         "folded_percent": "Folded %",

@@ -70,6 +70,7 @@ def test_scores_are_those_of_the_native_labels_in_mm(phantoms, subjects, tmp_pat
         for value, scores in pair.labels.items():
             centres = [np.argwhere(labels == value).mean(axis=0) * phantoms.spacing for labels in (fixed, moving)]
             assert scores.pop("tre") == pytest.approx(np.linalg.norm(centres[0] - centres[1]))
+            assert -1 < scores.pop("lcc") < 1
         assert pair.labels == expected
         images = [phantoms.read_image(phantoms.record(name)).array for name in (pair.fixed, pair.moving)]
         assert pair.ncc == pytest.approx(np.corrcoef(*(image.ravel() for image in images))[0, 1])
@@ -100,7 +101,10 @@ def test_all_methods_see_the_same_pairs_and_files_hold_everything(phantoms, subj
         assert summary["dataset"]["folder"] == str(phantoms.folder.resolve())
         assert "numpy" in summary["environment"]
     header = (tmp_path / "a" / "pairs.csv").read_text().splitlines()[0]
-    assert header.startswith("fixed,moving,label,label_name,dsc,hd,hd95,assd,tre,ncc,ssim,folded_percent,sd_log_j")
+    assert header == (
+        "fixed,moving,label,label_name,dsc,hd,hd95,assd,tre,lcc,label_sd_log_j,ncc,ssim,folded_percent,sd_log_j,"
+        "seconds,failure"
+    )
 
 
 def test_a_registration_that_raises_is_recorded_and_the_others_go_on(phantoms, subjects, shift, tmp_path):

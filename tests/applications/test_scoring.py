@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 
 from acreg.applications.registration import Unregistered
-from acreg.applications.scoring import score_pair, true_errors
+from acreg.applications.scoring import local_correlations, score_pair, true_errors
 from acreg.geometry import Affine, Displacement, Grid, Transform
 from acreg.io import Image
+from acreg.metrics import local_correlation
 
 GRID = Grid((9, 12, 10), (3.0, 0.5, 1.25), (-20.0, 40.0, 7.0), np.array([[0, -1, 0], [1, 0, 0], [0, 0, -1]]))
 
@@ -70,3 +71,45 @@ def test_a_pair_is_scored_against_its_truth_where_there_is_one(labels):
     assert {label: scores["tre_true"] for label, scores in none.labels.items()} == pytest.approx({1: 1.0, 3: 1.0})
     unknown, _ = score_pair(Unregistered(), names, fixed, (image, labels), values)
     assert np.isnan(unknown.value("tre_true")) and "tre_true" not in unknown.labels[1]
+
+
+@pytest.fixture
+def images():
+    rng = np.random.default_rng(4)
+    fixed = rng.random(GRID.shape)
+    return Image(fixed, GRID), Image(fixed + rng.random(GRID.shape), GRID)
+
+
+def test_local_correlation_of_a_label_is_the_mean_of_the_whole_images_in_it(images, labels):
+    small = Image(np.where(np.indices(GRID.shape)[1] == 6, labels.array, 0), GRID, "labels")
+    whole = local_correlation(*(image.array for image in images))
+    found = local_correlations(*images, small, [1, 2, 3])
+    assert np.isnan(found.pop(2)), "a label that the fixed image lacks"
+    assert found == pytest.approx({value: whole[small.array == value].mean() for value in (1, 3)})
+    assert np.isnan(local_correlations(*images, labels, [7])[7])
+
+
+def test_regularity_of_a_label_is_that_of_the_determinants_in_it(images, labels):
+    """Of a field that stretches label 1 and squeezes it from index 5 of axis 1, and folds label 3."""
+    vectors = np.zeros((*GRID.shape, 3))
+    vectors[..., 1] = np.where(np.arange(12) <= 5, 0.5 * np.arange(12), 2.5 - 0.5 * (np.arange(12) - 5))[None, :, None]
+    vectors[labels.array == 3] = 0
+    vectors[6:8, ..., 2] = -1.5 * np.arange(10)
+    found = Transform(GRID, GRID, (Displacement(vectors, GRID),))
+
+    class Field:
+        name = "field"
+
+        def register(self, fixed, moving):
+            return found
+
+    pair = (images[0], labels), (images[1], labels)
+    scores, _ = score_pair(Field(), ("f", "m"), *pair, [0, 1, 3])
+    determinant = np.maximum(found.jacobian_determinant(), 1e-9)
+    assert (determinant[labels.array == 3] == 1e-9).all() and (determinant[labels.array == 1] > 0.1).any()
+    for value, of in scores.labels.items():
+        assert of["label_sd_log_j"] == pytest.approx(np.log(determinant[labels.array == value]).std())
+    assert scores.labels[1]["label_sd_log_j"] > 0.1 and scores.labels[3]["label_sd_log_j"] < 1e-9
+    assert scores.value("label_sd_log_j") == pytest.approx(scores.labels[1]["label_sd_log_j"] / 2)
+    none, _ = score_pair(Unregistered(), ("f", "m"), *pair, [1, 3])
+    assert "label_sd_log_j" not in none.labels[1] and 0 < none.labels[1]["lcc"] < 1

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from acreg.baselines import baseline
+from acreg.baselines.baseline import TOOLS
 from acreg.baselines.capture import captured
+from acreg.baselines.options import read_options, split_name, with_options
 from acreg.errors import AcregError, UsageError
 from acreg.io import Image
 
@@ -16,6 +18,17 @@ from acreg.io import Image
     "arguments, found",
     [
         (("ants:Syn",), "one of ants:affine.*Received: 'ants:Syn'"),
+        (("sitk:demons[smoothing=1", 1), "one of.*Received: 'sitk:demons.smoothing=1'. Correct the name"),
+        (("sitk:affine[radius=4]",), "Received: 'radius=4' for sitk:affine, whose options are none"),
+        (("sitk:demons[radius=4]",), "'radius=4' for sitk:demons, .* affine=true, iterations=100x50x25, smoothing=1.5"),
+        (("sitk:demons[smoothing]",), "Received: 'smoothing' for"),
+        (("sitk:demons[smoothing=0]",), "Received: 'smoothing=0' for"),
+        (("sitk:demons[smoothing=nan]",), "Received: 'smoothing=nan' for"),
+        (("sitk:demons[affine=no]",), "true or false.*Received: 'affine=no' for"),
+        (("sitk:demons[iterations=20x0]",), "Received: 'iterations=20x0' for"),
+        (("sitk:demons[iterations=9,,iterations=8]",), "Received: '' for"),
+        (("sitk:demons[iterations=9,iterations=8]",), "each of its options once.*Received: 'iterations=8' for"),
+        (("greedy:svf[radius=2.5]",), "Received: 'radius=2.5' for greedy:svf, .*update_smoothing=1.7, smoothing=0.7"),
         (("sitk:affine", 0), "Received: threads=0, seed=0"),
         (("sitk:affine", 1, -1), "Received: threads=1, seed=-1"),
     ],
@@ -46,6 +59,27 @@ def test_settings_say_what_a_result_depends_on():
     assert settings["tool"] == "SimpleITK" and settings["version"] == SimpleITK.__version__
     assert settings["threads"] == 2 and settings["seed"] == 5
     assert settings["parameters"]["filter"] == "DemonsRegistrationFilter"
+    assert settings["options"] == {"affine": True, "iterations": (100, 50, 25), "smoothing": 1.5}
+
+
+def test_options_in_the_name_take_the_place_of_defaults():
+    name = "sitk:demons[ iterations=20x10, affine=false]"
+    chosen = baseline(name)
+    assert chosen.name == chosen.settings["method"] == name
+    assert chosen.settings["options"] == {"affine": False, "iterations": (20, 10), "smoothing": 1.5}
+    assert baseline("sitk:demons[]").settings["options"] == baseline("sitk:demons").settings["options"]
+
+
+@pytest.mark.parametrize("tool, kind", [(tool, kind) for tool in TOOLS.values() for kind in tool.OPTIONS])
+def test_every_default_is_read_as_it_is_written(tool, kind):
+    assert kind in tool.KINDS
+    for defaults in (tool.OPTIONS[kind], {name: _changed(value) for name, value in tool.OPTIONS[kind].items()}):
+        method, text = split_name(with_options("tool:kind", defaults))
+        assert method == "tool:kind" and read_options(method, text, tool.OPTIONS[kind]) == defaults
+
+
+def _changed(value):
+    return not value if isinstance(value, bool) else value * 3
 
 
 def test_a_failure_is_one_message_about_the_pair(capfd):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from acreg.baselines import NAMES, baseline
-from acreg.geometry import Affine, Displacement, Grid
+from acreg.geometry import Affine, Displacement, Grid, Transform
 from acreg.io import Image
 
 MODULES = {"ants": "ants", "elastix": "itk", "greedy": "picsl_greedy", "sitk": "SimpleITK"}
@@ -68,6 +68,32 @@ def test_beyond_the_fixed_image_the_affine_goes_on(known_pair, name):
     assert [type(part) for part in transform.maps] == [Displacement, Affine]
     far = known.fixed.grid.to_world(np.array([[-30.0, -20.0]]))
     np.testing.assert_array_equal(transform.warp_points(far, to="moving"), transform.maps[1](far))
+
+
+@pytest.mark.parametrize("name", ["sitk:diffeomorphic-demons", "sitk:bspline", "greedy:svf"])
+def test_without_the_affine_stage_the_images_start_where_they_lie(known_pair, name):
+    """Two images on grids of their own in one space: what is found is a deformation alone, and about the right one."""
+    known = known_pair(2, True)
+    first = method(name).register(known.fixed, known.moving)
+    aligned = first.maps[1]
+    moved = Transform(known.fixed.grid, known.moving.grid, (aligned,)).warp_image(known.moving)
+    found = method(f"{name}[affine=false]").register(known.fixed, moved)
+    assert [type(part) for part in found.maps] == [Displacement]
+    both = Transform(known.fixed.grid, known.moving.grid, (*found.maps, aligned))
+    assert known.errors(Transform(known.fixed.grid, known.moving.grid, (aligned,))).mean() > 1
+    assert known.errors(both).mean() < known.before / 4
+
+
+@pytest.mark.parametrize("name", ["sitk:diffeomorphic-demons", "greedy:svf"])
+def test_more_smoothing_gives_smoother_fields_and_fewer_iterations_shorter_ones(known_pair, name):
+    known = known_pair(2, True)
+
+    def found(options):
+        return method(f"{name}[affine=false,{options}]").register(known.fixed, known.moving).folding()
+
+    rough, smooth = (found(f"iterations=30x30,smoothing={sigma}")["sd_log_j"] for sigma in (0.8, 4))
+    assert smooth < 0.8 * rough
+    assert found("iterations=2,smoothing=0.8")["sd_log_j"] < 0.8 * rough
 
 
 @pytest.mark.parametrize("name", ["ants:SyN", "sitk:affine", "elastix:affine", "greedy:deformable"])

@@ -38,8 +38,10 @@ def evaluate(data, *more, out="out"):
 
 def test_classical_methods_see_the_same_pairs_and_are_recorded(data, capsys):
     more = ["--model", "shift1", "--method", "identity", "--method", "sitk:affine", "--pairs", "2", "--seed", "4"]
+    more += ["--method", "mine=sitk:demons[iterations=9x5,affine=false]"]
     assert evaluate(data, *more) == 0
     assert {path.name for path in (data / "out").iterdir() if path.is_dir()} == {
+        "mine",
         "shift1",
         "sitk_affine",
         "unregistered",
@@ -49,6 +51,11 @@ def test_classical_methods_see_the_same_pairs_and_are_recorded(data, capsys):
     recorded = summary["settings"]["baseline"]
     assert recorded["method"] == "sitk:affine" and recorded["tool"] == "SimpleITK" and recorded["seed"] == 4
     assert recorded["threads"] == 1 and "Mattes" in recorded["parameters"]["metric"]
+    mine = json.loads((data / "out" / "mine" / "summary.json").read_text())
+    assert mine["method"] == "mine" and mine["failed"] == 0
+    recorded = mine["settings"]["baseline"]
+    assert recorded["method"] == "sitk:demons[iterations=9x5,affine=false]"
+    assert recorded["options"] == {"affine": False, "iterations": [9, 5], "smoothing": 1.5}
     other = json.loads((data / "out" / "shift1" / "summary.json").read_text())
     assert "baseline" not in other["settings"]
     assert "sitk:affine" in capsys.readouterr().out
@@ -87,7 +94,7 @@ def test_evaluate_then_compare(data, capsys):
     assert main(["compare", str(data / "out"), "--worst", "1"]) == 0
     assert {"table.md", "table.csv", "statistics.csv", "report.html"} <= {p.name for p in (data / "out").iterdir()}
     assert (data / "out" / "report.html").read_text().count("<figure>") == 2 * 7
-    assert len((data / "out" / "statistics.csv").read_text().splitlines()) == 1 + 3 * 5
+    assert len((data / "out" / "statistics.csv").read_text().splitlines()) == 1 + 3 * 7
     text = capsys.readouterr().out
     assert "Wilcoxon" in text and "shift1 - unregistered" in text and "**" in text
     folder = next((data / "out" / "shift1").glob("*__*"))
@@ -129,6 +136,23 @@ def test_compare_by_region(data, capsys, monkeypatch):
     assert "lungs 2; 1 in no region and left out (heart)" in text and "Labels won" in text
     assert (data / "out" / "regions.csv").read_text().count("chest,lungs,2,dsc") == 2
     assert '<section id="regions">' in (data / "out" / "report.html").read_text()
+    assert not (data / "out" / "label_statistics.csv").exists()
+
+
+def test_compare_tests_each_label_where_asked(data, capsys, monkeypatch):
+    monkeypatch.setattr("acreg.report.html._plots", lambda results: "")
+    assert evaluate(data, "--pairs", "5", "--model", "shift1") == 0
+    capsys.readouterr()
+    assert main(["compare", str(data / "out"), "--worst", "0", "--test", "welch", "--label-tests"]) == 0
+    text = capsys.readouterr().out
+    assert "Welch's t-test" in text and "over 1; effect: Hedges' g; share of pairs in which the first" in text
+    with (data / "out" / "label_statistics.csv").open() as stream:
+        rows = [row for row in csv.DictReader(stream) if row["metric"] == "lcc"]
+    assert [row["label"] for row in rows] == ["left lung", "right lung", "heart"]
+    assert {row["test"] for row in rows} == {"welch"} and {row["comparisons"] for row in rows} == {"3"}
+    for row in rows:
+        assert 0 <= float(row["first_better"]) <= 1 and float(row["low"]) < float(row["high"])
+    assert '<section id="label-tests">' in (data / "out" / "report.html").read_text()
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ import pytest
 from scipy import ndimage
 
 from acreg.errors import AcregError
-from acreg.metrics import structural_similarity
+from acreg.metrics import local_correlation, structural_similarity
 
 
 def test_ssim_is_the_formula_at_each_voxel():
@@ -28,3 +28,29 @@ def test_ssim_without_a_value_is_nan_and_shapes_must_agree():
     assert np.isnan(structural_similarity(np.eye(10), np.eye(10)))
     with pytest.raises(AcregError, match=r"\(4, 4\) and \(4, 5\)"):
         structural_similarity(np.eye(4), np.zeros((4, 5)))
+
+
+@pytest.mark.parametrize("shape, window", [((11, 14), 5), ((4, 9, 7), 9)])
+def test_local_correlation_is_that_of_each_window(shape, window):
+    rng = np.random.default_rng(1)
+    a = 1e3 + rng.normal(size=shape)
+    b = -2 * a + rng.normal(size=shape)
+    expected = np.empty(shape)
+    for at in np.ndindex(shape):
+        part = tuple(slice(max(0, i - window // 2), i + window // 2 + 1) for i in at)
+        expected[at] = np.corrcoef(a[part].ravel(), b[part].ravel())[0, 1]
+    found = local_correlation(a, b, window)
+    np.testing.assert_allclose(found, expected, atol=1e-9)
+    np.testing.assert_allclose(local_correlation(3 * a - 7, 0.1 * b + 2, window), found, atol=1e-9)
+    assert expected.max() < 0
+
+
+def test_local_correlation_of_constant_patches_is_0():
+    a = np.full((20, 30), 0.1)
+    a[:, :4] = np.random.default_rng(2).random((20, 4))
+    with np.errstate(all="raise"):
+        found = local_correlation(a, a)
+        assert (local_correlation(np.full((9, 9), 0.3), a[:9, :9]) == 0).all()
+    assert (found[:, :8] == pytest.approx(1)) and (found[:, 8:] == 0).all()
+    with pytest.raises(AcregError, match=r"\(4, 4\) and \(4, 5\)"):
+        local_correlation(np.eye(4), np.zeros((4, 5)))

@@ -116,6 +116,19 @@ def test_significance_has_a_chart_and_names_the_effect(two):
     assert section.index("<picture>") < section.index("<table") and ", d +" in section and ", r " not in section
 
 
+def test_tests_by_label_have_a_section_with_the_share_of_pairs_won(two, monkeypatch):
+    monkeypatch.setattr("acreg.report.html._plots", lambda results: "")  # charts take seconds
+    two[1].pairs[0].labels[2]["dsc"] = 0.99
+    by_label = compare_methods(two, ["dsc"], test="welch", labels=[1, 2])
+    text = build_report(two, [], worst=0, label_comparisons=by_label)
+    section = text[text.index('<section id="label-tests">') :]
+    section = section[: section.index("</section>")]
+    assert section.index("left lung") < section.index("better in 100%") < section.index("heart")
+    assert section.index("heart") < section.index("better in 92%") and "over 2; effect: Hedges" in section
+    assert "better - unregistered" in section and 'href="#label-tests"' in text
+    assert "label-tests" not in build_report(two, [], worst=0)
+
+
 def test_a_metric_that_one_method_lacks_does_not_break_the_report(make):
     known, plain = make("known", [0.8, 0.9, 0.7]), make("plain", [0.7, 0.7, 0.6])
     for pair in known.pairs:

@@ -6,7 +6,7 @@ import PIL.Image
 import pytest
 from matplotlib.figure import Figure
 
-from acreg.report.plots import GROUND, THEMES, _forest, forest_plots, method_colours
+from acreg.report.plots import GROUND, THEMES, _forest, _short, forest_plots, method_colours
 from acreg.report.statistics import compare_methods
 
 
@@ -19,7 +19,7 @@ def eight(make):
     return [make(name, base + gain + rng.normal(0, 0.03, 15)) for name, gain in zip(names, gains)]
 
 
-@pytest.mark.parametrize("test", ["tukey", "wilcoxon", "mann-whitney"])
+@pytest.mark.parametrize("test", ["tukey", "welch", "wilcoxon", "mann-whitney"])
 def test_a_row_shows_the_effect_in_the_colour_of_the_better_method(eight, test):
     colours = method_colours(eight)
     for metric, sign in (("dsc", 1), ("hd", -1)):
@@ -30,9 +30,11 @@ def test_a_row_shows_the_effect_in_the_colour_of_the_better_method(eight, test):
         assert list(zero.get_xdata()) == [0, 0] and len(drawn) == 2 * len(rows) == 56
         seen = set()
         for at, (row, line, dot) in enumerate(zip(rows, drawn[::2], drawn[1::2], strict=True)):
-            value = row.mean_difference if test == "tukey" else row.effect
+            value = row.mean_difference if np.isfinite(row.low) else row.effect
             assert dot.get_xdata()[0] == pytest.approx(value) and dot.get_ydata()[0] == at
-            assert list(line.get_xdata()) == pytest.approx([row.low, row.high] if test == "tukey" else [0, value])
+            assert list(line.get_xdata()) == pytest.approx(
+                [row.low, row.high] if test in ("tukey", "welch") else [0, value]
+            )
             better = row.first if sign * value > 0 else row.second
             expected = colours[better] if row.p_corrected < 0.05 else GROUND["light"]
             assert matplotlib.colors.same_color(dot.get_markerfacecolor(), expected)
@@ -53,3 +55,10 @@ def test_eight_methods_are_a_readable_picture_and_failed_ones_an_empty_row(eight
         sizes[name] = pictures[0].size
     assert sizes["few"][0] == sizes["many"][0] == 1365
     assert sizes["many"][1] > 2 * 28 * 20, "two lines of panels with 28 rows of at least 20 pixels"
+
+
+def test_long_names_keep_both_ends():
+    name = "greedy:svf[affine=false,radius=2,smoothing=0.7]"
+    short = _short(name)
+    assert len(short) == 34 and short.startswith("greedy:svf[affi") and short.endswith("smoothing=0.7]")
+    assert _short(name[:34]) == name[:34]

@@ -37,6 +37,22 @@ def test_the_true_error_is_a_column_only_where_it_was_measured(make, tmp_path):
     assert np.isnan(results[1].values("tre_true")).all()
 
 
+def test_results_of_older_versions_lack_the_local_values_and_are_compared_with_newer_ones(make, tmp_path):
+    old, new = make("old", [0.5, 0.6]), make("new", [0.5, 0.6])
+    for pair in new.pairs:
+        for value in pair.labels.values():
+            value |= {"lcc": 0.8, "label_sd_log_j": 0.25}
+    for result in (old, new):
+        write_method(result, tmp_path / result.name)
+    assert "lcc" not in (tmp_path / "old" / "pairs.csv").read_text()
+    results = load_results([tmp_path / "old", tmp_path / "new"])
+    check_same_pairs(results)
+    assert measured(results)[-2:] == ("lcc", "label_sd_log_j") and measured(results[:1])[-1] == "tre"
+    assert np.isnan(results[0].values("lcc")).all() and np.isnan(results[0].values("lcc", 2)).all()
+    assert results[1].values("lcc", 2).tolist() == [0.8, 0.8]
+    assert results[1].pairs[0].value("label_sd_log_j") == 0.25
+
+
 def test_a_pair_is_the_mean_over_its_labels_and_the_sd_is_the_populations(make):
     result = make("a", [0.5, 0.9])
     result.pairs[0].labels[2]["dsc"] = 0.7

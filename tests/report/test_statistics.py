@@ -120,7 +120,54 @@ def test_tukeys_interval_is_that_of_kramer_and_agrees_with_p(make):
     assert {found.p < 0.05 for found in comparisons} == {True, False}
 
 
-@pytest.mark.parametrize("test", ["wilcoxon", "mann-whitney", "tukey"])
+def test_welch_and_hedges_by_hand(make):
+    rng = np.random.default_rng(5)
+    first, second = make("a", rng.normal(0.8, 0.02, 9)), make("b", rng.normal(0.77, 0.06, 9), failed=[2, 6])
+    found = compare_methods([first, second], ["dsc"], test="welch")[0]
+    a, b = first.values("dsc"), np.delete(second.values("dsc"), [2, 6])
+    errors = a.var(ddof=1) / 9, b.var(ddof=1) / 7
+    t = (a.mean() - b.mean()) / np.sqrt(sum(errors))
+    freedom = sum(errors) ** 2 / (errors[0] ** 2 / 8 + errors[1] ** 2 / 6)
+    assert found.statistic == pytest.approx(t) and found.p == pytest.approx(2 * stats.t.sf(abs(t), freedom))
+    width = stats.t.ppf(0.975, freedom) * np.sqrt(sum(errors))
+    assert (found.low, found.high) == pytest.approx((a.mean() - b.mean() - width, a.mean() - b.mean() + width))
+    pooled = np.sqrt((8 * a.var(ddof=1) + 6 * b.var(ddof=1)) / 14)
+    assert found.effect == pytest.approx((a.mean() - b.mean()) / pooled * (1 - 3 / (4 * 16 - 9)))
+    assert found.n == 7, "pairs on which both have a value"
+
+
+def test_welchs_p_is_corrected_within_a_metric_over_methods_and_labels(make):
+    rng = np.random.default_rng(6)
+    results = [make(name, rng.normal(mean, 0.05, 15)) for name, mean in zip("abc", (0.8, 0.77, 0.7))]
+    for result in results:
+        for pair in result.pairs:
+            pair.labels[2]["dsc"] -= rng.uniform(0, 0.2)
+    rows = compare_methods(results, ["dsc", "hd"], test="welch", labels=[1, 2])
+    assert [(row.label, row.metric) for row in rows[:4]] == [("left lung", "dsc")] * 3 + [("heart", "dsc")]
+    assert len(rows) == 12 and {row.comparisons for row in rows} == {6}
+    dsc = [row for row in rows if row.metric == "dsc"]
+    assert [row.p_corrected for row in dsc] == pytest.approx(stats.false_discovery_control([row.p for row in dsc]))
+    a, b = (result.values("dsc", 2) for result in results[:2])
+    assert dsc[3].p == pytest.approx(stats.ttest_ind(a, b, equal_var=False).pvalue)
+    assert dsc[3].mean_difference == pytest.approx((a - b).mean()) and dsc[3].first == "a"
+
+
+def test_values_that_do_not_vary_are_not_tested_by_welch(make):
+    for second in ([0.5] * 4, [0.6] * 4, [0.6]):
+        found = compare_methods([make("a", [0.5] * len(second)), make("b", second)], ["dsc"], test="welch")[0]
+        assert np.isnan([found.p, found.p_corrected, found.effect, found.low]).all()
+
+
+def test_shares_count_the_pairs_in_which_a_method_is_better_and_ties_for_neither(make):
+    first, second = make("a", [0.9, 0.8, 0.5, 0.6, 0.7]), make("b", [0.8, 0.8, 0.6, 0.5, 0.6], failed=[4])
+    for metric in ("dsc", "hd"):  # of which one is better the larger, one the smaller
+        found = compare_methods([first, second], [metric])[0]
+        assert (found.first_better, found.second_better) == (0.5, 0.25)
+    second.pairs[:4] = make("b", [0.5] * 5, failed=range(5)).pairs[:4]
+    assert np.isnan(compare_methods([first, second], ["dsc"])[0].first_better)
+
+
+@pytest.mark.parametrize("test", ["wilcoxon", "mann-whitney", "welch", "tukey"])
 def test_the_effect_is_positive_where_the_first_has_the_larger_values(two, test):
     for results, sign in ((two, 1), (two[::-1], -1)):
         found = {c.metric: c for c in compare_methods(results, test=test)}
@@ -136,7 +183,7 @@ def test_rank_biserial_is_one_where_all_differences_agree(make):
     assert rank_biserial(np.zeros(4)) == 0
 
 
-@pytest.mark.parametrize("test", ["wilcoxon", "mann-whitney", "tukey"])
+@pytest.mark.parametrize("test", ["wilcoxon", "mann-whitney", "welch", "tukey"])
 def test_failed_methods_have_no_p(make, test):
     results = [make("a", [0.9, 0.8, 0.7]), make("b", [0.5, 0.5, 0.6]), make("none", [0.5] * 3, failed=[0, 1, 2])]
     found = {(c.first, c.second): c for c in compare_methods(results, ["dsc"], test=test)}

@@ -41,6 +41,18 @@ def test_the_true_error_has_a_heading_where_one_method_has_it(make):
     assert "True TRE (mm)" not in summary_table([plain])[0]
 
 
+def test_local_values_are_columns_without_a_best(make):
+    results = [make("a", [0.8, 0.9]), make("b", [0.7, 0.7])]
+    for result, of in zip(results, (0.9, 0.5), strict=True):
+        for pair in result.pairs:
+            for scores in pair.labels.values():
+                scores |= {"lcc": of, "label_sd_log_j": of / 2}
+    columns, rows = summary_table(results)
+    at = columns.index("LCC")
+    assert columns[at + 1] == "SDlogJ in labels" and rows[0][at : at + 2] == ["0.900 (0.000)", "0.450 (0.000)"]
+    assert not {metric for _, metric in best_methods(results)} & {"lcc", "label_sd_log_j"}
+
+
 def test_unit_of_the_dataset_is_in_the_columns(make):
     result = make("a", [0.8])
     result.summary["dataset"]["unit"] = "px"

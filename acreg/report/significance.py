@@ -1,0 +1,93 @@
+"""The significance tests of the HTML report."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from html import escape
+
+from acreg.report import page
+from acreg.report.plots import THEMES, forest_plots
+from acreg.report.results import MethodResult
+from acreg.report.statistics import DESCRIPTIONS, EFFECT_SYMBOLS, Comparison
+from acreg.report.tables import DIGITS, LEVEL, format_p, leader, metric_title
+
+DEPENDENT = "Image pairs that share a subject are not independent, so p is a guide, not a proof."
+
+
+def significance(results: Sequence[MethodResult], comparisons: Sequence[Comparison]) -> str:
+    """The section of the tests on means over labels: charts, and a matrix of methods for each metric."""
+    if not comparisons:
+        return page.section("significance", "Significance", "<p>One method: nothing to compare.</p>")
+    found = {(c.metric, c.first, c.second): c for c in comparisons}
+    names = [result.name for result in results]
+    title, meaning = DESCRIPTIONS[comparisons[0].test]
+    symbol = EFFECT_SYMBOLS[comparisons[0].test]
+    light, dark = (forest_plots(results, comparisons, theme) for theme in THEMES)
+    chart = page.themed_image(light, dark, "Difference of each two methods, first - second, by metric")
+    body = ""
+    for metric in dict.fromkeys(c.metric for c in comparisons):
+        rows = ""
+        for row in names:
+            cells = "".join(_cell(found, metric, row, column) for column in names)
+            rows += f"<tr><th>{escape(row)}</th>{cells}</tr>"
+        head = "".join(f"<th>{escape(name)}</th>" for name in names)
+        body += (
+            f"<div><h3>{escape(metric_title(metric, results[0].unit))}</h3><div class='scroll'><table class='matrix'>"
+            f"<thead><tr><th></th>{head}</tr></thead><tbody>{rows}</tbody></table></div></div>"
+        )
+    note = (
+        f"{title}, two-sided, within a metric; {meaning.format(n=comparisons[0].comparisons)}. Charts: first "
+        f"method - second; a dot has the colour of the method that is better at p < {LEVEL}, an open one neither. "
+        f"Tables: mean difference row - column, p, the effect {symbol}, and the share of pairs in which the row is "
+        f"better; green where the row is better at p < {LEVEL}, red where it is worse. {DEPENDENT}"
+    )
+    return page.section("significance", "Significance", f'{chart}<div class="matrices">{body}</div>', note)
+
+
+def label_tests(results: Sequence[MethodResult], comparisons: Sequence[Comparison]) -> str:
+    """The section of the tests label by label: a row a label and pair of methods, a column a metric."""
+    found = {(c.label, c.metric, c.first, c.second): c for c in comparisons}
+    couples = list(dict.fromkeys((c.first, c.second) for c in comparisons))
+    metrics = list(dict.fromkeys(c.metric for c in comparisons))
+    rows = ""
+    for label in dict.fromkeys(c.label for c in comparisons):
+        for couple in couples:
+            cells = "".join(_shown(found[(label, metric, *couple)], 1) for metric in metrics)
+            first = escape(label) if couple == couples[0] else ""
+            rows += f"<tr><th>{first}</th><th>{escape(' - '.join(couple))}</th>{cells}</tr>"
+    head = "".join(f"<th>{escape(metric_title(metric, results[0].unit))}</th>" for metric in metrics)
+    body = (
+        "<div class='scroll'><table class='matrix'><thead><tr><th>Label</th><th>Methods</th>"
+        f"{head}</tr></thead><tbody>{rows}</tbody></table></div>"
+    )
+    title, meaning = DESCRIPTIONS[comparisons[0].test]
+    note = (
+        f"{title}, two-sided, within a metric; {meaning.format(n=comparisons[0].comparisons)}. Mean difference, p, the "
+        f"effect {EFFECT_SYMBOLS[comparisons[0].test]}, and the share of pairs in which the first method is better; "
+        f"green where it is better at p < {LEVEL}, red where it is worse. {DEPENDENT}"
+    )
+    return page.section("label-tests", "Tests by label", body, note)
+
+
+def _cell(found: dict[tuple[str, str, str], Comparison], metric: str, row: str, column: str) -> str:
+    if (metric, row, column) in found:
+        return _shown(found[metric, row, column], 1)
+    if (metric, column, row) in found:
+        return _shown(found[metric, column, row], -1)
+    return "<td></td>"
+
+
+def _shown(comparison: Comparison, sign: int) -> str:
+    """A cell; as second against first method where `sign` is -1."""
+    difference = sign * comparison.mean_difference
+    kind = {1: "better", -1: "worse", 0: "same"}[sign * leader(comparison)]
+    shown = f"{difference:+.{DIGITS[comparison.metric]}f}".replace("-", "&minus;") if math.isfinite(difference) else "–"
+    p = format_p(comparison.p_corrected)
+    effect = f"{sign * comparison.effect:+.2f}".replace("-", "&minus;") if math.isfinite(comparison.effect) else "–"
+    effect = f"{EFFECT_SYMBOLS[comparison.test]} {effect}"
+    shown += f'<span class="sub">p {escape(p if p.startswith("<") else "= " + p)}, {effect}</span>'
+    share = comparison.first_better if sign == 1 else comparison.second_better
+    if math.isfinite(share):
+        shown += f'<span class="sub">better in {100 * share:.0f}%</span>'
+    return f'<td class="{kind}">{shown}</td>'

@@ -1,0 +1,1 @@
+"""What the paper of SVF-Net reports: its baselines, tuned on the training set."""
