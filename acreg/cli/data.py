@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from acreg.cli.console import note, out, progress, table
-from acreg.errors import UsageError
+from acreg.errors import AcregError, UsageError
 
 if TYPE_CHECKING:
+    from acreg.data.manifest import Dataset
     from acreg.data.prepare_volumes import Steps
 
 app = typer.Typer(no_args_is_help=True, help="Prepare and check datasets, make pairs.")
@@ -82,8 +83,6 @@ def prepare(
       acreg data prepare folder --source my_scans
       acreg data prepare folder --source ixi --out datasets/ixi --spacing 1 --merge dlmuse-16 --jobs 4
     """
-    from acreg.data.manifest import SPLITS
-
     with _bar(f"Preparing {dataset}") as update:
         copies = spacing is not None or merge is not None or crop is not None
         if dataset == "folder":
@@ -129,17 +128,23 @@ def prepare(
                 force=force,
                 progress=update,
             )
-    counts = ", ".join(f"{len(prepared.split(name))} {name}" for name in SPLITS)
-    labels = ", ".join(f"{value} {name}" for value, name in prepared.label_names.items())
-    spacing = "in the files" if prepared.spacing is None else " x ".join(f"{s:.4g}" for s in prepared.spacing)
-    out(f"{prepared.name}: {len(prepared.records)} subjects ({counts}) in {prepared.folder}")
-    out(f"  labels {labels}; spacing {spacing} {prepared.unit}")
+    _describe(prepared)
     centred = prepared.preparation.get("centred_only", [])
     if centred:
         out(f"  centred only, because their registration was not plausible: {', '.join(centred)}")
     if prepared.preparation.get("skipped"):
         note(f"{prepared.preparation['skipped']} images without labels or in no list were left out.")
     note(f"Next: acreg data check {prepared.folder}")
+
+
+def _describe(dataset: Dataset) -> None:
+    from acreg.data.manifest import SPLITS
+
+    counts = ", ".join(f"{len(dataset.split(name))} {name}" for name in SPLITS)
+    labels = ", ".join(f"{value} {name}" for value, name in dataset.label_names.items())
+    spacing = "in the files" if dataset.spacing is None else " x ".join(f"{s:.4g}" for s in dataset.spacing)
+    out(f"{dataset.name}: {len(dataset.records)} subjects ({counts}) in {dataset.folder}")
+    out(f"  labels {labels}; spacing {spacing} {dataset.unit}")
 
 
 def _steps(spacing: str | None, merge: str | None, crop: int | None, margin: float) -> Steps:
@@ -154,6 +159,37 @@ def _steps(spacing: str | None, merge: str | None, crop: int | None, margin: flo
             "Give for example 1, or 3,1,1 for (z, y, x)."
         ) from None
     return Steps(None if merge is None else read_label_table(merge), numbers, crop, margin)
+
+
+@app.command("phantoms")
+def phantoms(
+    organ: Annotated[Literal["chest", "heart"], typer.Argument(help="chest or heart.", show_default=False)],
+    out_folder: Annotated[Path, typer.Option("--out", help="Folder to write.", show_default=False)],
+    subjects: Annotated[int, typer.Option(min=10, help="How many.")] = 60,
+    seed: Annotated[int, typer.Option(min=0, help="Another number gives other subjects.")] = 0,
+) -> None:
+    """Make a dataset of drawn subjects, to try out recipes.
+
+    chest: X-rays of 128 x 128 pixels with two lungs and a heart. heart: short-axis MR, 16 slices of 64 x 64 voxels of
+    8 x 1.75 x 1.75 mm, with the blood pool and the myocardium of both ventricles. The subjects differ in anatomy,
+    contrast and noise. The first 60 % are for training, the next 20 % for validation, the rest for testing.
+
+    \b
+    Example:
+      acreg data phantoms heart --out datasets/hearts --subjects 100
+    """
+    from acreg.data.heart_phantoms import make_heart_dataset
+    from acreg.data.phantoms import make_dataset
+
+    if out_folder.is_file() or (out_folder.is_dir() and any(out_folder.iterdir())):
+        raise AcregError(
+            f"Phantoms are written into a folder of their own. Received: {out_folder}, which is there and not empty. "
+            "Name another folder."
+        )
+    make = make_heart_dataset if organ == "heart" else make_dataset
+    with _bar(f"Making {organ} phantoms") as update:
+        made = make(out_folder, subjects, seed=seed, progress=update)
+    _describe(made)
 
 
 @app.command("check")
