@@ -56,7 +56,9 @@ def _draw_anatomy(rng: np.random.Generator) -> Anatomy:
     def normal(sd: float) -> float:
         return limited_normal(rng, sd)
 
-    def bump(centre: Array, width: Array, stretch: tuple[float, ...], shift: tuple[float, ...]) -> Array:
+    def bump(
+        centre: tuple[float, ...], width: tuple[float, ...], stretch: tuple[float, ...], shift: tuple[float, ...]
+    ) -> Array:
         return np.concatenate([centre / extent, width / extent, stretch, shift / extent])
 
     size, length, aspect = normal(0.08), normal(0.05), normal(0.05)

@@ -14,7 +14,7 @@ from acreg.errors import AcregError, UsageError
 
 if TYPE_CHECKING:
     from acreg.data.manifest import Dataset
-    from acreg.data.prepare_volumes import Steps
+    from acreg.data.volume_steps import Steps
 
 app = typer.Typer(no_args_is_help=True, help="Prepare and check datasets, make pairs.")
 
@@ -44,7 +44,10 @@ def prepare(
         Path | None, typer.Option("--out", help="Folder to write; for `folder` the source itself if left out.")
     ] = None,
     size: Annotated[
-        int | None, typer.Option("--size", help="Side of the images in pixels, 256 if left out; not for `folder`.")
+        str | None,
+        typer.Option(
+            "--size", help="Side of the images in pixels, 256 if left out. `folder`, aligned: voxels, such as 16,64,64."
+        ),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of the validation part, or of the split without lists.")] = 0,
     reference: Annotated[
@@ -63,6 +66,10 @@ def prepare(
         int | None, typer.Option("--crop", help="For `folder`: label (after merging) to crop around.")
     ] = None,
     margin: Annotated[float, typer.Option("--margin", help="Around the cropped label, in mm.")] = 0.0,
+    align: Annotated[
+        str | None,
+        typer.Option("--align", help="For `folder`: subject to align all others to by their labels, or auto."),
+    ] = None,
     jobs: Annotated[int, typer.Option("--jobs", help="Processes.")] = 1,
     force: Annotated[bool, typer.Option("--force", help="Replace a dataset of other settings in --out.")] = False,
 ) -> None:
@@ -73,8 +80,14 @@ def prepare(
     the training list becomes validation. An interrupted command is continued by the same command.
 
     `folder` writes a manifest.csv for DIR/images and DIR/labels, whose files have the same names. With --spacing,
-    --merge or --crop it writes copies into --out instead, as HDF5: resampled (images by cubic splines, labels by the
-    nearest voxel), with merged labels, cropped. Subjects and splits are those of DIR/manifest.csv if there is one.
+    --merge, --crop or --align it writes copies into --out instead, as HDF5: resampled (images by cubic splines, labels
+    by the nearest voxel), with merged labels, cropped or aligned. Subjects and splits are those of DIR/manifest.csv if
+    there is one.
+
+    --align turns and shifts each subject, without scaling, so that its labels lie on those of the subject that is named
+    (auto: the one most like the others). All copies then lie on one grid, in that subject's space, of --size voxels
+    around its labels. OUT/transforms/SUBJECT.tfm takes points of it to the subject's own space, so that acreg warp
+    --inverse with it carries results back; OUT/alignment.csv says how well the labels fit.
 
     \b
     Examples:
@@ -82,24 +95,27 @@ def prepare(
       acreg data prepare montgomery --source MontgomerySet --out datasets/montgomery --jobs 4
       acreg data prepare folder --source my_scans
       acreg data prepare folder --source ixi --out datasets/ixi --spacing 1 --merge dlmuse-16 --jobs 4
+      acreg data prepare folder --source hearts --out datasets/hearts --align auto --size 16,64,64 --spacing 8,1.5,1.5
     """
     with _bar(f"Preparing {dataset}") as update:
-        copies = spacing is not None or merge is not None or crop is not None
+        copies = any(option is not None for option in (spacing, merge, crop, align))
         if dataset == "folder":
-            if size is not None or reference is not None or (not copies and (jobs != 1 or force or margin)):
+            alone = not copies and (jobs != 1 or force or margin)
+            if (size is not None and align is None) or reference is not None or alone:
                 raise UsageError(
-                    "`folder` writes a manifest and leaves the images as they are, or copies by --spacing, --merge and "
-                    "--crop. Received: --size or --reference, or --jobs, --force or --margin without copies. Leave "
-                    "these out."
+                    "`folder` writes a manifest and leaves the images as they are, or copies by --spacing, --merge, "
+                    "--crop and --align. Received: --reference, --size without --align, or --jobs, --force or --margin "
+                    "without copies. Leave these out."
                 )
             if copies:
                 from acreg.data.prepare_volumes import prepare_volumes
 
                 if out_folder is None:
                     raise UsageError(
-                        "Copies need a folder. Received: no --out with --spacing, --merge or --crop. Add --out DIR."
+                        "Copies need a folder. Received: no --out with --spacing, --merge, --crop or --align. Add "
+                        "--out DIR."
                     )
-                steps = _steps(spacing, merge, crop, margin)
+                steps = _steps(spacing, merge, crop, margin, align, size)
                 prepared = prepare_volumes(source, out_folder, steps, seed, jobs, force, update)
             else:
                 from acreg.data.datasets.folder import prepare_folder
@@ -112,8 +128,8 @@ def prepare(
             get_dataset(dataset)
             if copies or margin:
                 raise UsageError(
-                    f"--spacing, --merge, --crop and --margin are for `folder`. Received: one of them for {dataset}. "
-                    "Leave it out, or prepare your own copy of the images by `folder`."
+                    "--spacing, --merge, --crop, --margin and --align are for `folder`. Received: one of them for "
+                    f"{dataset}. Leave it out, or prepare your own copy of the images by `folder`."
                 )
             if out_folder is None:
                 raise UsageError(f"A prepared dataset needs a folder. Received: no --out for {dataset}. Add --out DIR.")
@@ -121,7 +137,7 @@ def prepare(
                 dataset,
                 source,
                 out_folder,
-                size=256 if size is None else size,
+                size=256 if size is None else _whole(size),
                 seed=seed,
                 reference=reference,
                 jobs=jobs,
@@ -132,6 +148,13 @@ def prepare(
     centred = prepared.preparation.get("centred_only", [])
     if centred:
         out(f"  centred only, because their registration was not plausible: {', '.join(centred)}")
+    alignment = prepared.preparation.get("alignment")
+    if alignment:
+        out(f"  aligned to {alignment['reference']}: mean Dice with it {alignment['mean_dice']}; see alignment.csv")
+        if alignment["at_edge"]:
+            note(
+                f"Labels of {', '.join(alignment['at_edge'])} reach the edge and may be cut off: give a larger --size."
+            )
     if prepared.preparation.get("skipped"):
         note(f"{prepared.preparation['skipped']} images without labels or in no list were left out.")
     note(f"Next: acreg data check {prepared.folder}")
@@ -147,9 +170,20 @@ def _describe(dataset: Dataset) -> None:
     out(f"  labels {labels}; spacing {spacing} {dataset.unit}")
 
 
-def _steps(spacing: str | None, merge: str | None, crop: int | None, margin: float) -> Steps:
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise UsageError(
+            f"A size is a whole number of voxels. Received: --size {text}. Give for example 256."
+        ) from None
+
+
+def _steps(
+    spacing: str | None, merge: str | None, crop: int | None, margin: float, align: str | None, size: str | None
+) -> Steps:
     from acreg.data.label_table import read_label_table
-    from acreg.data.prepare_volumes import Steps
+    from acreg.data.volume_steps import Steps
 
     try:
         numbers = tuple(float(text) for text in spacing.split(",")) if spacing is not None else ()
@@ -158,7 +192,9 @@ def _steps(spacing: str | None, merge: str | None, crop: int | None, margin: flo
             f"The new spacing is one positive number, or one for each axis, in mm. Received: --spacing {spacing}. "
             "Give for example 1, or 3,1,1 for (z, y, x)."
         ) from None
-    return Steps(None if merge is None else read_label_table(merge), numbers, crop, margin)
+    shape = () if size is None else tuple(_whole(text) for text in size.split(","))
+    table = None if merge is None else read_label_table(merge)
+    return Steps(table, numbers, crop, margin, align or "", shape)
 
 
 @app.command("phantoms")
