@@ -28,7 +28,7 @@ WIDTHS = (0.25, 0.08)
 """Standard deviations of the smoothing, in root mean square distances of the labels from their centre."""
 MARGIN = 0.3
 """By which the lattice exceeds the labels' box, in the same unit."""
-HESITATION = 0.1
+HESITATION = 0.4
 """What a turn of 1 rad from the start costs, in differences of the maps relative to the reference's. It keeps a round
 label, which fits in any turn, as it was."""
 CLEARLY = 0.05
@@ -178,7 +178,9 @@ class _Found(NamedTuple):
 class _Difference:
     """The difference of two label maps smoothed by a Gaussian, at lattice points of the fixed one.
 
-    The map is `turn @ (point - centre of the fixed labels) + centre of the moving ones + shift`.
+    The map is `turn @ (point - centre of the fixed labels) + centre of the moving ones + shift`. The moving maps are
+    looked at as if they were of the fixed ones' size: hollow ones that are larger would otherwise be tilted until their
+    walls cross.
     """
 
     def __init__(
@@ -193,7 +195,8 @@ class _Difference:
         axes = [np.linspace(a, b, max(int((b - a) / apart) + 1, 2)) for a, b in zip(low, high)]
         points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(low))
         self._points = points - cloud.centre
-        self._moving = _smoothed(moving, values, sigma)
+        self._scale = clouds[1].radius / cloud.radius
+        self._moving = _smoothed(moving, values, sigma * self._scale)
         self._fixed = _sampled(_smoothed(fixed, values, sigma), points)
         self._norm = float(np.linalg.norm(self._fixed))
 
@@ -231,7 +234,7 @@ class _Difference:
         return _Found(turned(found.x), shift + found.x[:rank], 2 * float(found.cost))
 
     def _difference(self, turn: np.ndarray, shift: np.ndarray) -> np.ndarray:
-        points = self._points @ turn.T + (self._centre + shift)
+        points = self._scale * self._points @ turn.T + (self._centre + shift)
         return ((_sampled(self._moving, points) - self._fixed) / self._norm).ravel()
 
 

@@ -97,6 +97,16 @@ def test_resampled_copies_of_an_own_folder(source, tmp_path, capsys):
     assert main(["data", "check", str(tmp_path / "out")]) == 0
 
 
+def test_aligned_copies_of_an_own_folder(source, tmp_path, capsys):
+    (tmp_path / "table.csv").write_text("label,merged,name\n0,0,background\n1,1,one\n2,2,two\n3,3,three\n")
+    arguments = ["folder", "--source", str(source / "LR_16"), "--out", str(tmp_path / "out"), "--align", "JPCLN002"]
+    assert main(["data", "prepare", *arguments, "--size", "18,16", "--merge", str(tmp_path / "table.csv")]) == 0
+    printed = capsys.readouterr()
+    assert "aligned to JPCLN002: mean Dice with it 1.0" in printed.out and "spacing 1 x 1 px" in printed.out
+    assert "JPCLN001" in printed.err and "reach the edge" in printed.err
+    assert main(["data", "check", str(tmp_path / "out")]) == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -112,6 +122,11 @@ def test_resampled_copies_of_an_own_folder(source, tmp_path, capsys):
         (["folder", "--source", "nowhere", "--out", "x", "--spacing", "1"], 1, "must be a folder"),
         (["jsrt", "--source", ".", "--out", "x", "--spacing", "1"], 2, "are for `folder`"),
         (["jsrt", "--out", "x"], 2, "--source"),
+        (["jsrt", "--source", ".", "--out", "x", "--size", "64,64"], 2, "whole number of voxels"),
+        (["jsrt", "--source", ".", "--out", "x", "--align", "auto"], 2, "are for `folder`"),
+        (["folder", "--source", ".", "--align", "auto"], 2, "Add --out"),
+        (["folder", "--source", ".", "--out", "x", "--align", "auto", "--size", "big"], 2, "Received: --size big"),
+        (["folder", "--source", ".", "--out", "x", "--align", "a", "--crop", "1"], 2, "Give --size instead"),
     ],
 )
 def test_wrong_use(arguments, code, message, tmp_path, capsys, monkeypatch):

@@ -22,7 +22,7 @@ def blobs(grid, rigid, number):
     along, across = points[:, 0], points[:, -1]
     second = points[:, -2] if grid.rank == 3 else 0 * along
     reach = 30.0
-    body = (along / reach) ** 2 + (second / 14) ** 2 + ((across - 0.006 * along**2) / (16 - 0.2 * along)) ** 2 < 1
+    body = (along / reach) ** 2 + (second / 9) ** 2 + ((across - 0.006 * along**2) / (16 - 0.2 * along)) ** 2 < 1
     labels = body.astype(np.int32)
     for label, (a, b, c) in enumerate(
         [(12.0, -9.0, -24.0), (-16.0, 14.0, 22.0), (-14.0, -16.0, -14.0)][: number - 1], 2
@@ -89,7 +89,7 @@ def test_oblique_and_flipped_headers_do_not_matter():
     )
     assert (array > 0).sum() > 1000
     found = rigid_map(thinned(fixed), thinned(Image(array, other, "labels")))
-    assert corner_error(STACK, found, true) < 2  # its slices are thick in another direction
+    assert corner_error(STACK, found, true) < 2.5  # drawn in thick slices, then sampled across them
 
 
 def test_a_round_label_keeps_its_turn():
