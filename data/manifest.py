@@ -273,7 +273,8 @@ def dataset_folder(name_or_path: str | Path) -> Path:
 def _made_folder(name: str) -> Path:
     maker = importlib.import_module(f"acreg.data.{name}")
     # Images of another version of the generator are others: its source is part of the folder's name.
-    version = hashlib.sha256(Path(str(maker.__file__)).read_bytes()).hexdigest()[:10]
+    sources = [Path(str(maker.__file__)), Path(__file__).with_name("phantom_common.py")]
+    version = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:10]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = cache / "acreg" / f"{name}-{version}"
     if not (folder / "manifest.csv").is_file():

@@ -8,23 +8,27 @@ moving one: the displacement is known, not estimated.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
 from acreg.data.augmentation import smooth_noise
-from acreg.data.manifest import Dataset, Record
+from acreg.data.manifest import Dataset, Progress
+from acreg.data.phantom_common import (
+    Anatomy,
+    Array,
+    Phantom,
+    Seed,
+    limited_normal,
+    soft_step,
+    streams,
+    unit_grid,
+    write_phantoms,
+)
 from acreg.errors import AcregError
 from acreg.geometry import Grid
-from acreg.io import Image, write_image
-
-Array = NDArray[np.float64]
-Seed = int | Sequence[int]
 
 LABEL_NAMES = {0: "background", 1: "left lung", 2: "right lung", 3: "heart"}
 EXTENT_MM = 358.4
@@ -51,13 +55,6 @@ _BODY = [
     (0.600, 0.040), (0.420, 0.015), (0.300, -0.030), (0.180, 0.015), (0.100, 0.150), (0.055, 0.300), (0.00, 0.385),
     (-0.20, 0.40),
 ]  # fmt: skip
-
-
-class Phantom(NamedTuple):
-    """A subject's image, float32 `(rows, columns)` in 0..255, and its labels, int32, the ids of `LABEL_NAMES`."""
-
-    image: NDArray[np.float32]
-    labels: NDArray[np.int32]
 
 
 class _Outline:
@@ -90,85 +87,27 @@ _OUTLINES = {
 }
 
 
-@dataclass(frozen=True)
-class _Anatomy:
-    """A subject's map to the template: a similarity with two scales, then local bumps, then gentle waves.
+def _draw_anatomy(rng: np.random.Generator) -> Anatomy:
+    def normal(sd: float) -> float:
+        return limited_normal(rng, sd)
 
-    Attributes:
-        matrix, offset: template = matrix @ (point - 0.5) + 0.5 + offset.
-        bumps: groups of rows (centre, width, stretch, shift), each of two numbers. A group adds
-            sum of exp(-|(x - centre) / width|^2 / 2) * (stretch * (x - centre) + shift).
-        waves: rows (wave vector, phase, amplitude) of 2 + 1 + 2 numbers.
-    """
-
-    matrix: Array
-    offset: Array
-    bumps: list[Array]
-    waves: Array
-
-    @classmethod
-    def draw(cls, rng: np.random.Generator) -> _Anatomy:
-        def normal(sd: float) -> float:
-            return sd * float(np.clip(rng.standard_normal(), -2.0, 2.0))
-
-        size, aspect, tilt = normal(0.055), normal(0.045), normal(0.045)
-        turn = np.array([[np.cos(tilt), -np.sin(tilt)], [np.sin(tilt), np.cos(tilt)]])
-        matrix = turn @ np.diag(np.exp([size + aspect, size - aspect]))
-        offset = np.array([normal(0.022), normal(0.022)])
-        dilation = normal(0.14)
-        heart = [(0.58, 0.58, 0.16, 0.18, 0.6 * dilation + normal(0.05), dilation, normal(0.012), normal(0.015))]
-        lungs = [
-            (0.74, 0.28, 0.13, 0.20, 0.0, 0.0, normal(0.026), 0.0),  # height of the right diaphragm
-            (0.74, 0.76, 0.13, 0.20, 0.0, 0.0, normal(0.026), 0.0),  # and of the left one
-            (0.48, 0.14, 0.26, 0.12, 0.0, 0.0, 0.0, normal(0.018)),  # side of the right lung
-            (0.48, 0.88, 0.26, 0.12, 0.0, 0.0, 0.0, normal(0.018)),  # and of the left one
-            (0.10, 0.35, 0.12, 0.12, 0.0, 0.0, normal(0.014), normal(0.014)),  # right apex
-            (0.10, 0.65, 0.12, 0.12, 0.0, 0.0, normal(0.014), normal(0.014)),  # left apex
-            (0.35, 0.50, 0.20, 0.10, 0.0, normal(0.18), 0.0, normal(0.010)),  # breadth of the mediastinum
-        ]
-        waves = [(*rng.uniform(-1.6, 1.6, 2), rng.uniform(0.0, 1.0), normal(0.0042), normal(0.0042)) for _ in range(6)]
-        return cls(matrix, offset, [-np.array(heart), -np.array(lungs)], np.array(waves))
-
-    def _bend(self, step: int, points: Array) -> Array:
-        """What a step adds to `points` `(2, ...)`: a group of bumps, or after these the waves."""
-        bend = np.zeros_like(points)
-        if step == len(self.bumps):
-            for row, column, phase, down, right in self.waves:
-                wave = np.sin(2 * np.pi * (row * points[0] + column * points[1] + phase))
-                bend += np.multiply.outer((down, right), wave)
-            return bend
-        for numbers in self.bumps[step]:
-            centre, width, stretch, shift = numbers.reshape(4, 2, *(1,) * (points.ndim - 1))
-            away = points + centre
-            bend += np.exp(-0.5 * np.sum((away / width) ** 2, axis=0)) * (stretch * away + shift)
-        return bend
-
-    def to_template(self, points: Array) -> Array:
-        """The template's places `(2, ...)` of a subject's places."""
-        flat = points.reshape(2, -1) - 0.5
-        result = (self.matrix @ flat + 0.5 + self.offset[:, None]).reshape(points.shape)
-        for step in range(len(self.bumps) + 1):
-            result = result + self._bend(step, result)
-        return result
-
-    def from_template(self, points: Array) -> Array:
-        """The inverse of `to_template`, to 1e-9: each step is a contraction, so its fixed point is found by "
-        "iterating."""
-        result = points
-        for step in reversed(range(len(self.bumps) + 1)):
-            target = result
-            for _ in range(100):
-                previous, result = result, target - self._bend(step, result)
-                if np.abs(result - previous).max() < 1e-10:
-                    break
-        flat = result.reshape(2, -1) - 0.5 - self.offset[:, None]
-        return (np.linalg.inv(self.matrix) @ flat + 0.5).reshape(points.shape)
-
-
-def _step(distance: Array, width: float) -> Array:
-    """0 to 1 across a soft edge of this width, smoothly."""
-    share = np.clip(0.5 + distance / width, 0.0, 1.0)
-    return share * share * (3.0 - 2.0 * share)
+    size, aspect, tilt = normal(0.055), normal(0.045), normal(0.045)
+    turn = np.array([[np.cos(tilt), -np.sin(tilt)], [np.sin(tilt), np.cos(tilt)]])
+    matrix = turn @ np.diag(np.exp([size + aspect, size - aspect]))
+    offset = np.array([normal(0.022), normal(0.022)])
+    dilation = normal(0.14)
+    heart = [(0.58, 0.58, 0.16, 0.18, 0.6 * dilation + normal(0.05), dilation, normal(0.012), normal(0.015))]
+    lungs = [
+        (0.74, 0.28, 0.13, 0.20, 0.0, 0.0, normal(0.026), 0.0),  # height of the right diaphragm
+        (0.74, 0.76, 0.13, 0.20, 0.0, 0.0, normal(0.026), 0.0),  # and of the left one
+        (0.48, 0.14, 0.26, 0.12, 0.0, 0.0, 0.0, normal(0.018)),  # side of the right lung
+        (0.48, 0.88, 0.26, 0.12, 0.0, 0.0, 0.0, normal(0.018)),  # and of the left one
+        (0.10, 0.35, 0.12, 0.12, 0.0, 0.0, normal(0.014), normal(0.014)),  # right apex
+        (0.10, 0.65, 0.12, 0.12, 0.0, 0.0, normal(0.014), normal(0.014)),  # left apex
+        (0.35, 0.50, 0.20, 0.10, 0.0, normal(0.18), 0.0, normal(0.010)),  # breadth of the mediastinum
+    ]
+    waves = [(*rng.uniform(-1.6, 1.6, 2), rng.uniform(0.0, 1.0), normal(0.0042), normal(0.0042)) for _ in range(6)]
+    return Anatomy(matrix, offset, [np.array(heart), np.array(lungs)], np.array(waves))
 
 
 def _blob(points: Array, row: float, column: float, height: float, width: float) -> Array:
@@ -190,32 +129,33 @@ def _scene(points: Array, edge: float) -> tuple[dict[str, Array], NDArray[np.int
         if label:
             labels[inside[name] > 0] = label
     lungs = np.maximum(inside["left lung"], inside["right lung"])
-    heart = _step(inside["heart"], 2 * edge)
-    air = _step(lungs, edge) * (0.62 + 0.38 * (1 - np.exp(-np.clip(lungs, 0, None) / 0.05)))
+    heart = soft_step(inside["heart"], 2 * edge)
+    air = soft_step(lungs, edge) * (0.62 + 0.38 * (1 - np.exp(-np.clip(lungs, 0, None) / 0.05)))
     side = np.abs(column - 0.5)
-    chest = _step(1.0 - np.hypot((row - 0.47) / 0.45, side / 0.42), 0.12)
-    posterior = _bands((row + 0.10 * side - 1.05 * side**2) / 0.074, 0.42) * _step(side - 0.05, 0.04)
-    anterior = _bands((row + 0.75 * side) / 0.088, 0.40) * _step(side - 0.13, 0.08) * _step(row - 0.15, 0.1)
+    chest = soft_step(1.0 - np.hypot((row - 0.47) / 0.45, side / 0.42), 0.12)
+    posterior = _bands((row + 0.10 * side - 1.05 * side**2) / 0.074, 0.42) * soft_step(side - 0.05, 0.04)
+    anterior = _bands((row + 0.75 * side) / 0.088, 0.40) * soft_step(side - 0.13, 0.08) * soft_step(row - 0.15, 0.1)
     collar = 0.165 - 0.28 * (side - 0.03) + 0.025 * np.sin(16 * side)
-    clavicles = _step(0.014 - np.abs(row - collar), 0.012) * _step(side - 0.045, 0.02) * _step(0.40 - side, 0.04)
+    clavicles = soft_step(0.014 - np.abs(row - collar), 0.012) * soft_step(side - 0.045, 0.02)
+    clavicles *= soft_step(0.40 - side, 0.04)
     vessels = np.zeros_like(row)
     for origin, spokes in ((0.385, 9), (0.615, 7)):
         angle, distance = np.arctan2(row - 0.42, column - origin), np.hypot(row - 0.42, column - origin)
         spoke = np.clip(np.cos(spokes * (angle + 0.3 * np.sin(18 * distance))) - 0.45, 0.0, None)
-        vessels += 1.3 * spoke * np.exp(-distance / 0.09) * _step(distance - 0.03, 0.04)
+        vessels += 1.3 * spoke * np.exp(-distance / 0.09) * soft_step(distance - 0.03, 0.04)
     vessels += 0.6 * _blob(points, 0.42, 0.40, 0.06, 0.03) + 0.6 * _blob(points, 0.40, 0.60, 0.055, 0.03)
     return {
-        "body": _step(inside["body"], 0.02) * (0.80 + 0.20 * _step(inside["body"] - 0.06, 0.16)),
+        "body": soft_step(inside["body"], 0.02) * (0.80 + 0.20 * soft_step(inside["body"] - 0.06, 0.16)),
         "air": air * (1.0 - 0.80 * heart),
         "heart": heart * (0.6 + 0.4 * np.clip(inside["heart"] / 0.12, 0.0, 1.0)),
         "mediastinum": np.exp(-0.5 * (side / 0.055) ** 2) + 0.5 * _blob(points, 0.27, 0.56, 0.04, 0.035),
-        "abdomen": _step(row - 0.74, 0.22),
-        "spine": _step(0.036 - side, 0.016) * (0.55 + 0.45 * _bands(row / 0.056, 0.65)),
-        "trachea": _step(0.020 - side, 0.016) * _step(0.34 - row, 0.10),
-        "ribs": np.maximum(posterior, 0.5 * anterior) * chest * _step(0.80 - row, 0.16),
+        "abdomen": soft_step(row - 0.74, 0.22),
+        "spine": soft_step(0.036 - side, 0.016) * (0.55 + 0.45 * _bands(row / 0.056, 0.65)),
+        "trachea": soft_step(0.020 - side, 0.016) * soft_step(0.34 - row, 0.10),
+        "ribs": np.maximum(posterior, 0.5 * anterior) * chest * soft_step(0.80 - row, 0.16),
         "clavicles": clavicles,
         "vessels": vessels * air,
-        "stomach": _step(1.0 - np.hypot((row - 0.79) / 0.035, (column - 0.70) / 0.06), 0.5),
+        "stomach": soft_step(1.0 - np.hypot((row - 0.79) / 0.035, (column - 0.70) / 0.06), 0.5),
     }, labels
 
 
@@ -247,23 +187,16 @@ def _expose(scene: dict[str, Array], rng: np.random.Generator | None) -> NDArray
     return (255.0 * np.clip(value, 0.0, 1.0)).astype(np.float32)
 
 
-def _unit_grid(shape: tuple[int, int]) -> Array:
+def _check_shape(shape: tuple[int, int]) -> None:
     if len(shape) != 2 or min(shape) < 16:
         raise AcregError(f"A chest phantom has two sides of at least 16 pixels. Received: shape={tuple(shape)}.")
-    return np.stack(np.meshgrid(*((np.arange(size) + 0.5) / size for size in shape), indexing="ij"))
 
 
-def _streams(seed: Seed) -> tuple[np.random.Generator, np.random.Generator]:
-    parts = [seed] if isinstance(seed, (int, np.integer)) else list(seed)
-    if not parts or min(parts) < 0:
-        raise AcregError(f"A seed is a number that is not negative, or several. Received: seed={seed}.")
-    return np.random.default_rng([*parts, 0]), np.random.default_rng([*parts, 1])
-
-
-def _draw(seed: Seed, shape: tuple[int, int], appearance: bool) -> tuple[Phantom, _Anatomy]:
-    anatomy_rng, appearance_rng = _streams(seed)
-    anatomy = _Anatomy.draw(anatomy_rng)
-    scene, labels = _scene(anatomy.to_template(_unit_grid(shape)), max(0.008, 1.0 / min(shape)))
+def _draw(seed: Seed, shape: tuple[int, int], appearance: bool) -> tuple[Phantom, Anatomy]:
+    _check_shape(shape)
+    anatomy_rng, appearance_rng = streams(seed)
+    anatomy = _draw_anatomy(anatomy_rng)
+    scene, labels = _scene(anatomy.to_template(unit_grid(shape)), max(0.008, 1.0 / min(shape)))
     return Phantom(_expose(scene, appearance_rng if appearance else None), labels), anatomy
 
 
@@ -294,43 +227,34 @@ def phantom_pair(
     """
     fixed, fixed_anatomy = _draw(seed_fixed, shape, appearance)
     moving, moving_anatomy = _draw(seed_moving, shape, appearance)
-    points = _unit_grid(shape)
-    displacement = moving_anatomy.from_template(fixed_anatomy.to_template(points)) - points
-    return fixed, moving, (np.moveaxis(displacement, 0, -1) * shape).astype(np.float32)
+    return fixed, moving, fixed_anatomy.displacement_to(moving_anatomy, shape)
 
 
-def make_dataset(folder: Path | str, subjects: int = 60, shape: tuple[int, int] = (128, 128), seed: int = 0) -> Dataset:
+def make_dataset(
+    folder: Path | str,
+    subjects: int = 60,
+    shape: tuple[int, int] = (128, 128),
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Dataset:
     """Write phantoms as a prepared dataset: PNG images and labels, `dataset.json`, then `manifest.csv`.
 
     The first 60 % of the subjects are the training split, the next 20 % validation, the rest test.
+    `progress` is called with (text, done, total).
 
     Raises:
         AcregError: fewer than 10 subjects, a negative seed, or a shape that is too small.
         OSError: the folder cannot be written.
     """
-    if subjects < 10:
-        raise AcregError(f"A split of 60/20/20 needs 10 subjects or more. Received: subjects={subjects}.")
-    folder = Path(folder)
-    _unit_grid(shape)
-    spacing = tuple(EXTENT_MM / size for size in shape)
-    records = []
-    for number in range(subjects):
-        phantom = chest_phantom((seed, number), shape)
-        name = f"phantom{number:03d}"
-        split = ("train", "train", "train", "validation", "test")[number * 5 // subjects]
-        record = Record(name, folder / "images" / f"{name}.png", folder / "labels" / f"{name}.png", split)
-        write_image(Image(phantom.image, Grid(shape, spacing)), record.image)
-        write_image(Image(phantom.labels, Grid(shape, spacing), kind="labels"), folder / "labels" / f"{name}.png")
-        records.append(record)
-    dataset = Dataset(
-        folder=folder,
-        name="phantoms",
-        records=records,
-        label_names=LABEL_NAMES,
-        spacing=spacing,
-        unit="mm",
-        licence="Apache-2.0",
-        source=f"acreg.data.phantoms.make_dataset(subjects={subjects}, shape={tuple(shape)}, seed={seed})",
+    _check_shape(shape)
+    return write_phantoms(
+        Path(folder),
+        "phantoms",
+        lambda number: chest_phantom((seed, number), shape),
+        subjects,
+        Grid(shape, tuple(EXTENT_MM / size for size in shape)),
+        ".png",
+        LABEL_NAMES,
+        f"acreg.data.phantoms.make_dataset(subjects={subjects}, shape={tuple(shape)}, seed={seed})",
+        progress,
     )
-    dataset.save()
-    return dataset

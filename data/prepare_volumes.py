@@ -1,12 +1,14 @@
-"""A copy of one's own images: resampled to one spacing, labels merged, cropped; a HDF5 file an image.
+"""A copy of one's own images: resampled to one spacing, labels merged, cropped or aligned; a HDF5 file an image.
 
 What DDMR does to brain MR before training: 1 mm isotropic, images by cubic splines and labels by the nearest voxel,
-left and right structures merged, optionally cropped around a label with a margin. Nothing is scaled to a common size:
-that, and the intensities, are up to the preprocessing of a model.
+left and right structures merged, optionally cropped around a label with a margin. Or what SVF-Net does to hearts: all
+of them rigidly aligned by their labels, on one grid. Nothing is scaled to a common size: that, and the intensities, are
+up to the preprocessing of a model.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 import os
@@ -17,53 +19,30 @@ from typing import Any
 
 import numpy as np
 
+from acreg.data.aligned_copies import (
+    Reference,
+    aligned,
+    common_grid,
+    transform_path,
+    write_alignment,
+)
 from acreg.data.check_volumes import check_grids
 from acreg.data.datasets.folder import check_source, find_records, split_rule
 from acreg.data.findings import Findings
-from acreg.data.label_table import LabelTable
 from acreg.data.manifest import PICTURE_SUFFIXES, Dataset, Progress
-from acreg.data.records import DatasetInfo, Record, read_info, read_records, write_info
+from acreg.data.records import DatasetInfo, Record, read_info, read_records, some, write_info
 from acreg.data.resuming import check_least, finished_dataset, run_tasks
+from acreg.data.rigid_alignment import AUTO, medoid, rigid_map, thinned
+from acreg.data.volume_steps import Steps
 from acreg.errors import AcregError, UsageError
-from acreg.geometry import Grid, respaced, sample_cubic, sample_nearest
-from acreg.io import Image, atomic_path, read_image, read_labels, write_image
+from acreg.geometry import Grid, Transform, respaced, sample_cubic, sample_nearest
+from acreg.io import Image, Points, atomic_path, read_image, read_labels, read_points, write_image, write_points
 from acreg.io.files import LARGEST
 from acreg.io.point_files import check_points_format
+from acreg.io.transforms import write_transform
 
 VERSION = 1
 """Of what is done to the volumes; another number makes an interrupted run start over."""
-
-
-@dataclass(frozen=True)
-class Steps:
-    """What is done to each subject, in this order.
-
-    Attributes:
-        merge: the table that merges or drops labels; None keeps them.
-        spacing: mm by array axis, (z, y, x) or (rows, columns), or one number for all axes; empty keeps the files'.
-        crop: the label (after merging) around whose box image and labels are cropped; None keeps the extent.
-        margin: mm around that box, cut off where the image ends.
-
-    Raises:
-        UsageError: a spacing that is not positive and finite, a negative margin, or one without a label.
-    """
-
-    merge: LabelTable | None = None
-    spacing: tuple[float, ...] = ()
-    crop: int | None = None
-    margin: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not all(math.isfinite(s) and s > 0 for s in self.spacing) or len(self.spacing) > 3:
-            raise UsageError(
-                "The new spacing is one positive number, or one for each axis, in mm. Received: "
-                f"spacing={','.join(f'{s:g}' for s in self.spacing)}. Give for example 1, or 3,1,1 for (z, y, x)."
-            )
-        if not (math.isfinite(self.margin) and self.margin >= 0) or (self.margin and self.crop is None):
-            raise UsageError(
-                "The margin around the cropped label is 0 mm or more. Received: "
-                f"margin={self.margin:g} with crop={self.crop}. Give a label to crop around, and a margin in mm."
-            )
 
 
 @dataclass(frozen=True)
@@ -72,6 +51,7 @@ class _Task:
     out: Path
     steps: Steps
     info: DatasetInfo | None  # of the source: its spacing and labels take precedence over the files'
+    reference: Reference | None = None
 
 
 @dataclass(frozen=True)
@@ -91,7 +71,10 @@ def prepare_volumes(
     force: bool = False,
     progress: Progress | None = None,
 ) -> Dataset:
-    """Prepare a folder of images: ``out/images/SUBJECT.h5``, ``out/labels/SUBJECT.h5`` and the points as they are.
+    """Prepare a folder of images: ``out/images/SUBJECT.h5``, ``out/labels/SUBJECT.h5`` and the points.
+
+    With alignment also ``out/transforms/SUBJECT.tfm``, which takes points of the common frame to the subject's own
+    space, and ``out/alignment.csv``. The points are moved to the common frame then; otherwise they stay as they are.
 
     Where the source has a ``manifest.csv``, its subjects, splits, groups and points are used, and the names of its
     ``dataset.json``. Otherwise they are found and split as `prepare_folder` does.
@@ -111,7 +94,7 @@ def prepare_volumes(
     Raises:
         UsageError: impossible seed or number of jobs.
         AcregError: unreadable files, image and labels on different grids, a label that the table lacks, no voxel of
-            the label to crop around, an ``out`` in use.
+            the label to crop around, labels or subjects to align by missing, an ``out`` in use.
         OSError: files cannot be written (disk full, permission); the subjects finished so far are kept.
     """
     source, out = Path(source), Path(out)
@@ -129,7 +112,8 @@ def prepare_volumes(
     if finished is not None:
         return finished
     write_info(out, info)
-    tasks = [_Task(record, out, steps, given) for record in records]
+    reference = _reference(records, out, steps, given) if steps.align else None
+    tasks = [_Task(record, out, steps, given, reference) for record in records]
     values, spacings = {0}, set()
     for done, written in enumerate(run_tasks(_prepare_one, tasks, jobs), 1):
         values.update(written.values)
@@ -139,9 +123,23 @@ def prepare_volumes(
     if steps.merge is None and given is None:
         info.labels = {value: f"label {value}" if value else "background" for value in sorted(values)}
     info.spacing = list(spacings.pop()) if len(spacings) == 1 else None
-    prepared = Dataset.from_info(out, info, [_target(record, out) for record in records])
+    targets = [_target(record, out) for record in records]
+    if reference is not None:
+        info.preparation["alignment"] = write_alignment(out, targets, reference)
+    prepared = Dataset.from_info(out, info, targets)
     prepared.save()
     return prepared
+
+
+def _reference(records: list[Record], out: Path, steps: Steps, info: DatasetInfo | None) -> Reference:
+    read = {
+        record.subject: functools.partial(_labels, _Task(record, out, steps, info), record.labels)
+        for record in records
+        if record.labels is not None
+    }
+    subject = medoid({name: thinned(labels()) for name, labels in read.items()}) if steps.align == AUTO else steps.align
+    labels = read[subject]()
+    return Reference(subject, thinned(labels), common_grid(labels, _grid(labels, steps), steps.size))
 
 
 def _check_labels(records: list[Record], steps: Steps) -> None:
@@ -150,6 +148,17 @@ def _check_labels(records: list[Record], steps: Steps) -> None:
         raise AcregError(
             f"Cropping around a label needs labels of each subject. Received: {bare[0]} without a label file. Fill "
             "the column labels of the manifest, or leave --crop out."
+        )
+    if steps.align and bare:
+        raise AcregError(
+            f"Subjects are aligned by their labels. Received: {bare[0]} without a label file. Fill the column labels "
+            "of the manifest, or leave --align out."
+        )
+    subjects = [record.subject for record in records]
+    if steps.align not in ("", AUTO, *subjects):
+        raise AcregError(
+            f"Subjects are aligned to one of them, or to {AUTO}. Received: {steps.align!r}, unknown among "
+            f"{len(subjects)} subjects such as {some(subjects, 3)}. Correct the name."
         )
     if steps.merge is not None and len(bare) == len(records):
         raise AcregError(
@@ -174,6 +183,8 @@ def _info(source: Path, records: list[Record], given: DatasetInfo | None, steps:
         "subjects": len(records),
         "records": _digest(source, records),
     }
+    if steps.align:
+        preparation["align"] = {"reference": steps.align, "size": list(steps.size) or None}
     if steps.merge is not None:
         info.labels = dict(steps.merge.names)
         members = {name: " ".join(map(str, steps.merge.members(value))) for value, name in steps.merge.names.items()}
@@ -204,24 +215,44 @@ def _target(record: Record, out: Path) -> Record:
 def _prepare_one(task: _Task) -> _Written:
     record, steps, target = task.record, task.steps, _target(task.record, task.out)
     wanted = [path for path in (target.image, target.labels, target.points) if path is not None]
+    if task.reference is not None:
+        wanted.append(transform_path(task.out, record.subject))
     if all(path.is_file() for path in wanted):
         return _written_before(target)
     image = read_image(record.image, spacing=task.info.spacing if task.info else None)
-    array = _labels(task, image)
-    onto = _grid(image, steps)
-    if array is not None:
-        labels = sample_nearest(array, image.grid, onto)
-        if steps.crop is not None:
-            start, shape = _box(labels == steps.crop, onto, record, steps)
-            labels = labels[tuple(slice(a, a + n) for a, n in zip(start, shape))]
-            onto = onto.part(start, shape)
-        if target.labels is not None:
-            write_image(Image(labels, onto, "labels", str(record.labels)), target.labels)
-    write_image(Image(sample_cubic(image.array, image.grid, onto), onto, name=str(record.image)), target.image)
+    labels = None if record.labels is None else _labels(task, record.labels, image)
+    transform = None
+    if task.reference is not None and labels is not None:
+        rigid = rigid_map(task.reference.labels, thinned(labels))
+        transform = Transform(task.reference.grid, image.grid, (rigid,))
+        image, labels = (aligned(one, task.reference.grid, rigid) for one in (image, labels))
+        write_transform(transform, transform_path(task.out, record.subject))
+    else:
+        image, labels = _resampled(image, labels, record, steps)
+    if labels is not None and target.labels is not None:
+        write_image(labels, target.labels)
+    write_image(image, target.image)
     if record.points is not None and target.points is not None:
-        with atomic_path(target.points) as temporary:  # world coordinates: they hold on any grid
-            shutil.copyfile(record.points, temporary)
-    return _Written(() if array is None else tuple(np.unique(labels).tolist()), _spacing(onto))
+        if transform is not None:
+            points = read_points(record.points, image.grid.rank)
+            moved = transform.warp_points(points.positions, to="fixed")
+            write_points(Points(moved, points.names, points.source), target.points)
+        else:
+            with atomic_path(target.points) as temporary:  # world coordinates: they hold on any grid
+                shutil.copyfile(record.points, temporary)
+    return _Written(() if labels is None else tuple(np.unique(labels.array).tolist()), _spacing(image.grid))
+
+
+def _resampled(image: Image, labels: Image | None, record: Record, steps: Steps) -> tuple[Image, Image | None]:
+    onto = _grid(image, steps)
+    if labels is not None:
+        array = sample_nearest(labels.array, image.grid, onto)
+        if steps.crop is not None:
+            start, shape = _box(array == steps.crop, onto, record, steps)
+            array = array[tuple(slice(a, a + n) for a, n in zip(start, shape))]
+            onto = onto.part(start, shape)
+        labels = Image(array, onto, "labels", labels.name)
+    return Image(sample_cubic(image.array, image.grid, onto), onto, name=image.name), labels
 
 
 def _written_before(target: Record) -> _Written:
@@ -236,28 +267,26 @@ def _spacing(grid: Grid) -> tuple[float, ...]:
     return tuple(round(s, 6) for s in grid.spacing)
 
 
-def _labels(task: _Task, image: Image) -> np.ndarray | None:
-    """A subject's merged labels on its image's grid."""
-    path, table, info = task.record.labels, task.steps.merge, task.info
-    if path is None:
-        return None
+def _labels(task: _Task, path: Path, image: Image | None = None) -> Image:
+    """A subject's merged labels; on the grid of its image, if one is given."""
+    table, info = task.steps.merge, task.info
     labels = read_labels(path, values=list(info.labels) if info else None, spacing=info.spacing if info else None)
     found = Findings()
-    check_grids(task.record.subject, image.grid, labels.grid, found)
-    if labels.grid.shape != image.grid.shape or found.listed():
-        what = found.listed()[0].what if found.listed() else f"shapes {image.grid.shape} and {labels.grid.shape}"
-        raise AcregError(
-            f"Image and labels lie on one grid. Received: {image.name} and {path}: {what}. Resample the labels to "
-            "the image's grid."
-        )
-    if table is not None:
-        return table.apply(labels)
-    if labels.array.min() < 0:
+    if image is not None:
+        check_grids(task.record.subject, image.grid, labels.grid, found)
+        if labels.grid.shape != image.grid.shape or found.listed():
+            what = found.listed()[0].what if found.listed() else f"shapes {image.grid.shape} and {labels.grid.shape}"
+            raise AcregError(
+                f"Image and labels lie on one grid. Received: {image.name} and {path}: {what}. Resample the labels to "
+                "the image's grid."
+            )
+    if table is None and labels.array.min() < 0:
         raise AcregError(
             f"Label values are 0 or more, 0 being the background. Received: {labels.array.min()} in {path}. Check "
             "that it is a label file, or merge this label by a table."
         )
-    return labels.array
+    array = labels.array if table is None else table.apply(labels)
+    return Image(array, labels.grid if image is None else image.grid, "labels", labels.name)
 
 
 def _grid(image: Image, steps: Steps) -> Grid:

@@ -19,6 +19,10 @@ from acreg.errors import AcregError, UsageError
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
+FOUND = ("centred_only", "alignment")
+"""What a preparation finds out, in contrast to its settings."""
+LEAVINGS = ("images/*.png", "labels/*.png", "images/*.h5", "labels/*.h5", "transforms/*.tfm*", "alignment.csv")
+
 
 def check_least(**limits: tuple[int, int]) -> None:
     """Refuse numbers below their least, each given as ``name=(value, least)``.
@@ -53,7 +57,7 @@ def finished_dataset(out: Path, info: DatasetInfo, force: bool) -> Dataset | Non
         )
     manifest.unlink(missing_ok=True)
     if old is not None and (force or not same):
-        for pattern in ("images/*.png", "labels/*.png", "images/*.h5", "labels/*.h5"):
+        for pattern in LEAVINGS:
             for path in out.glob(pattern):
                 path.unlink()
     elif old is not None and "centred_only" in old.preparation:
@@ -79,4 +83,4 @@ def run_tasks(work: Callable[[Task], Result], tasks: Sequence[Task], jobs: int) 
 
 def _settings(info: DatasetInfo) -> tuple[str, dict[str, Any]]:
     """What decides the files: labels and spacing follow from it, or are known only at the end."""
-    return info.name, {key: value for key, value in info.preparation.items() if key != "centred_only"}
+    return info.name, {key: value for key, value in info.preparation.items() if key not in FOUND}

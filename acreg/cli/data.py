@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from acreg.cli.console import bars, note, out, table
-from acreg.errors import UsageError
+from acreg.errors import AcregError, UsageError
 
 if TYPE_CHECKING:
-    from acreg.data.prepare_volumes import Steps
+    from acreg.data.manifest import Dataset
+    from acreg.data.volume_steps import Steps
 
 app = typer.Typer(no_args_is_help=True, help="Prepare and check datasets, make pairs.")
 
@@ -24,7 +25,10 @@ def prepare(
         Path | None, typer.Option("--out", help="Folder to write; for `folder` the source itself if left out.")
     ] = None,
     size: Annotated[
-        int | None, typer.Option("--size", help="Side of the images in pixels, 256 if left out; not for `folder`.")
+        str | None,
+        typer.Option(
+            "--size", help="Side of the images in pixels, 256 if left out. `folder`, aligned: voxels, such as 16,64,64."
+        ),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of the validation part, or of the split without lists.")] = 0,
     reference: Annotated[
@@ -43,6 +47,10 @@ def prepare(
         int | None, typer.Option("--crop", help="For `folder`: label (after merging) to crop around.")
     ] = None,
     margin: Annotated[float, typer.Option("--margin", help="Around the cropped label, in mm.")] = 0.0,
+    align: Annotated[
+        str | None,
+        typer.Option("--align", help="For `folder`: subject to align all others to by their labels, or auto."),
+    ] = None,
     jobs: Annotated[int, typer.Option("--jobs", help="Processes.")] = 1,
     force: Annotated[bool, typer.Option("--force", help="Replace a dataset of other settings in --out.")] = False,
 ) -> None:
@@ -53,8 +61,14 @@ def prepare(
     the training list becomes validation. An interrupted command is continued by the same command.
 
     `folder` writes a manifest.csv for DIR/images and DIR/labels, whose files have the same names. With --spacing,
-    --merge or --crop it writes copies into --out instead, as HDF5: resampled (images by cubic splines, labels by the
-    nearest voxel), with merged labels, cropped. Subjects and splits are those of DIR/manifest.csv if there is one.
+    --merge, --crop or --align it writes copies into --out instead, as HDF5: resampled (images by cubic splines, labels
+    by the nearest voxel), with merged labels, cropped or aligned. Subjects and splits are those of DIR/manifest.csv if
+    there is one.
+
+    --align turns and shifts each subject, without scaling, so that its labels lie on those of the subject that is named
+    (auto: the one most like the others). All copies then lie on one grid, in that subject's space, of --size voxels
+    around its labels. OUT/transforms/SUBJECT.tfm takes points of it to the subject's own space, so that acreg warp
+    --inverse with it carries results back; OUT/alignment.csv says how well the labels fit.
 
     \b
     Examples:
@@ -62,26 +76,28 @@ def prepare(
       acreg data prepare montgomery --source MontgomerySet --out datasets/montgomery --jobs 4
       acreg data prepare folder --source my_scans
       acreg data prepare folder --source ixi --out datasets/ixi --spacing 1 --merge dlmuse-16 --jobs 4
+      acreg data prepare folder --source hearts --out datasets/hearts --align auto --size 16,64,64 --spacing 8,1.5,1.5
     """
-    from acreg.data.manifest import SPLITS
 
     with bars() as update:
-        copies = spacing is not None or merge is not None or crop is not None
+        copies = any(option is not None for option in (spacing, merge, crop, align))
         if dataset == "folder":
-            if size is not None or reference is not None or (not copies and (jobs != 1 or force or margin)):
+            alone = not copies and (jobs != 1 or force or margin)
+            if (size is not None and align is None) or reference is not None or alone:
                 raise UsageError(
-                    "`folder` writes a manifest and leaves the images as they are, or copies by --spacing, --merge and "
-                    "--crop. Received: --size or --reference, or --jobs, --force or --margin without copies. Leave "
-                    "these out."
+                    "`folder` writes a manifest and leaves the images as they are, or copies by --spacing, --merge, "
+                    "--crop and --align. Received: --reference, --size without --align, or --jobs, --force or --margin "
+                    "without copies. Leave these out."
                 )
             if copies:
                 from acreg.data.prepare_volumes import prepare_volumes
 
                 if out_folder is None:
                     raise UsageError(
-                        "Copies need a folder. Received: no --out with --spacing, --merge or --crop. Add --out DIR."
+                        "Copies need a folder. Received: no --out with --spacing, --merge, --crop or --align. Add "
+                        "--out DIR."
                     )
-                steps = _steps(spacing, merge, crop, margin)
+                steps = _steps(spacing, merge, crop, margin, align, size)
                 prepared = prepare_volumes(source, out_folder, steps, seed, jobs, force, update)
             else:
                 from acreg.data.datasets.folder import prepare_folder
@@ -94,8 +110,8 @@ def prepare(
             get_dataset(dataset)
             if copies or margin:
                 raise UsageError(
-                    f"--spacing, --merge, --crop and --margin are for `folder`. Received: one of them for {dataset}. "
-                    "Leave it out, or prepare your own copy of the images by `folder`."
+                    "--spacing, --merge, --crop, --margin and --align are for `folder`. Received: one of them for "
+                    f"{dataset}. Leave it out, or prepare your own copy of the images by `folder`."
                 )
             if out_folder is None:
                 raise UsageError(f"A prepared dataset needs a folder. Received: no --out for {dataset}. Add --out DIR.")
@@ -103,29 +119,53 @@ def prepare(
                 dataset,
                 source,
                 out_folder,
-                size=256 if size is None else size,
+                size=256 if size is None else _whole(size),
                 seed=seed,
                 reference=reference,
                 jobs=jobs,
                 force=force,
                 progress=update,
             )
-    counts = ", ".join(f"{len(prepared.split(name))} {name}" for name in SPLITS)
-    labels = ", ".join(f"{value} {name}" for value, name in prepared.label_names.items())
-    spacing = "in the files" if prepared.spacing is None else " x ".join(f"{s:.4g}" for s in prepared.spacing)
-    out(f"{prepared.name}: {len(prepared.records)} subjects ({counts}) in {prepared.folder}")
-    out(f"  labels {labels}; spacing {spacing} {prepared.unit}")
+    _describe(prepared)
     centred = prepared.preparation.get("centred_only", [])
     if centred:
         out(f"  centred only, because their registration was not plausible: {', '.join(centred)}")
+    alignment = prepared.preparation.get("alignment")
+    if alignment:
+        out(f"  aligned to {alignment['reference']}: mean Dice with it {alignment['mean_dice']}; see alignment.csv")
+        if alignment["at_edge"]:
+            note(
+                f"Labels of {', '.join(alignment['at_edge'])} reach the edge and may be cut off: give a larger --size."
+            )
     if prepared.preparation.get("skipped"):
         note(f"{prepared.preparation['skipped']} images without labels or in no list were left out.")
     note(f"Next: acreg data check {prepared.folder}")
 
 
-def _steps(spacing: str | None, merge: str | None, crop: int | None, margin: float) -> Steps:
+def _describe(dataset: Dataset) -> None:
+    from acreg.data.manifest import SPLITS
+
+    counts = ", ".join(f"{len(dataset.split(name))} {name}" for name in SPLITS)
+    labels = ", ".join(f"{value} {name}" for value, name in dataset.label_names.items())
+    spacing = "in the files" if dataset.spacing is None else " x ".join(f"{s:.4g}" for s in dataset.spacing)
+    out(f"{dataset.name}: {len(dataset.records)} subjects ({counts}) in {dataset.folder}")
+    out(f"  labels {labels}; spacing {spacing} {dataset.unit}")
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise UsageError(
+            f"A size is a whole number of voxels. Received: --size {text}. Give for example 256."
+        ) from None
+
+
+def _steps(
+    spacing: str | None, merge: str | None, crop: int | None, margin: float, align: str | None, size: str | None
+) -> Steps:
     from acreg.data.label_table import read_label_table
-    from acreg.data.prepare_volumes import Steps
+    from acreg.data.volume_steps import Steps
 
     try:
         numbers = tuple(float(text) for text in spacing.split(",")) if spacing is not None else ()
@@ -134,7 +174,40 @@ def _steps(spacing: str | None, merge: str | None, crop: int | None, margin: flo
             f"The new spacing is one positive number, or one for each axis, in mm. Received: --spacing {spacing}. "
             "Give for example 1, or 3,1,1 for (z, y, x)."
         ) from None
-    return Steps(None if merge is None else read_label_table(merge), numbers, crop, margin)
+    shape = () if size is None else tuple(_whole(text) for text in size.split(","))
+    table = None if merge is None else read_label_table(merge)
+    return Steps(table, numbers, crop, margin, align or "", shape)
+
+
+@app.command("phantoms")
+def phantoms(
+    organ: Annotated[Literal["chest", "heart"], typer.Argument(help="chest or heart.", show_default=False)],
+    out_folder: Annotated[Path, typer.Option("--out", help="Folder to write.", show_default=False)],
+    subjects: Annotated[int, typer.Option(min=10, help="How many.")] = 60,
+    seed: Annotated[int, typer.Option(min=0, help="Another number gives other subjects.")] = 0,
+) -> None:
+    """Make a dataset of drawn subjects, to try out recipes.
+
+    chest: X-rays of 128 x 128 pixels with two lungs and a heart. heart: short-axis MR, 16 slices of 64 x 64 voxels of
+    8 x 1.75 x 1.75 mm, with the blood pool and the myocardium of both ventricles. The subjects differ in anatomy,
+    contrast and noise. The first 60 % are for training, the next 20 % for validation, the rest for testing.
+
+    \b
+    Example:
+      acreg data phantoms heart --out datasets/hearts --subjects 100
+    """
+    from acreg.data.heart_phantoms import make_heart_dataset
+    from acreg.data.phantoms import make_dataset
+
+    if out_folder.is_file() or (out_folder.is_dir() and any(out_folder.iterdir())):
+        raise AcregError(
+            f"Phantoms are written into a folder of their own. Received: {out_folder}, which is there and not empty. "
+            "Name another folder."
+        )
+    make = make_heart_dataset if organ == "heart" else make_dataset
+    with bars() as update:
+        made = make(out_folder, subjects, seed=seed, progress=update)
+    _describe(made)
 
 
 @app.command("check")

@@ -4,7 +4,7 @@ from acreg.geometry.displacement import jacobian_determinant, warp_array
 from acreg.geometry.grid import Grid
 from acreg.geometry.maps import Affine, Displacement, Velocity
 from acreg.geometry.regularity import folding, log_determinant
-from acreg.geometry.resample import respaced, sample_cubic, sample_nearest
+from acreg.geometry.resample import inside, respaced, sample_cubic, sample_nearest
 from acreg.geometry.resize import resize_displacement, resize_image, resize_labels, sample_image, sample_labels
 from acreg.geometry.transform import Transform
 
@@ -15,6 +15,7 @@ __all__ = [
     "Transform",
     "Velocity",
     "folding",
+    "inside",
     "jacobian_determinant",
     "log_determinant",
     "resize_displacement",

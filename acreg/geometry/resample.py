@@ -1,4 +1,4 @@
-"""Resampling of images and label maps to another spacing: by cubic splines, and by the nearest voxel.
+"""Resampling of images and label maps onto another grid: by cubic splines, and by the nearest voxel.
 
 For data that are written to disk once. What a network is given is sampled linearly (`acreg.geometry.resize`).
 """
@@ -40,11 +40,12 @@ def respaced(grid: Grid, spacing: Sequence[float]) -> Grid:
 
 
 def sample_cubic(array: np.ndarray, grid: Grid, onto: Grid) -> np.ndarray:
-    """Sample an image at the voxels of another grid of the same direction, by cubic splines.
+    """Sample an image at the voxels of another grid, by cubic splines.
 
     An axis that shrinks is smoothed before by a Gaussian whose width at half maximum takes the old voxel to the new,
-    `sqrt(new^2 - old^2)` (Cardoso et al., MICCAI 2015). The result stays within the image's own range, and beyond the
-    outer centres the edge value counts. Where the grids share their voxels the values are copied.
+    `sqrt(new^2 - old^2)` (Cardoso et al., MICCAI 2015), where `new` is the extent of a turned voxel along the old axis.
+    The result stays within the image's own range, and beyond the outer centres the edge value counts. Where the grids
+    share their voxels the values are copied.
 
     Args:
         array: `(*grid.shape)`.
@@ -55,49 +56,80 @@ def sample_cubic(array: np.ndarray, grid: Grid, onto: Grid) -> np.ndarray:
         float32 `(*onto.shape)`.
 
     Raises:
-        AcregError: the grids differ in direction.
+        AcregError: the grids differ in their number of axes.
     """
-    start, step = _samples(grid, onto)
+    start, steps = _samples(grid, onto)
     image = np.asarray(array).astype(np.float32, copy=False)
-    if _shared(start, step):
-        return image[_nearest(start, step, grid, onto)]
+    if _shared(start, steps):
+        return image[_nearest(start, steps, grid, onto)]
     low, high = image.min(), image.max()
-    sigma = np.sqrt(np.maximum(step**2 - 1, 0)) / FWHM
+    sigma = np.sqrt(np.maximum((steps**2).sum(axis=1) - 1, 0)) / FWHM
+    sigma[sigma < ROUNDING] = 0  # of a turn alone
     smoothed = ndimage.gaussian_filter(image, sigma, mode="nearest") if sigma.any() else image
+    matrix = np.diag(steps) if _parallel(steps) else steps
     sampled = ndimage.affine_transform(
-        smoothed, step, start, output_shape=onto.shape, output=np.float32, order=3, mode="nearest"
+        smoothed, matrix, start, output_shape=onto.shape, output=np.float32, order=3, mode="nearest"
     )
     return np.clip(sampled, low, high, out=sampled)
 
 
 def sample_nearest(labels: np.ndarray, grid: Grid, onto: Grid) -> np.ndarray:
-    """Sample a label map at the voxels of another grid of the same direction, each at its nearest voxel.
+    """Sample a label map at the voxels of another grid, each at its nearest voxel.
 
     Args, errors: as `sample_cubic`.
 
     Returns:
         `(*onto.shape)`, the dtype of `labels`.
     """
-    start, step = _samples(grid, onto)
-    return np.asarray(labels)[_nearest(start, step, grid, onto)]
+    start, steps = _samples(grid, onto)
+    labels = np.asarray(labels)
+    if _parallel(steps):
+        return labels[_nearest(start, steps, grid, onto)]
+    return ndimage.affine_transform(labels, steps, start + ROUNDING, output_shape=onto.shape, order=0, mode="nearest")
+
+
+def inside(grid: Grid, onto: Grid) -> np.ndarray:
+    """Which voxels of `onto` have their centre in the extent of `grid`: boolean `(*onto.shape)`.
+
+    Raises:
+        AcregError: the grids differ in their number of axes.
+    """
+    start, steps = _samples(grid, onto)
+    result = np.ones(onto.shape, bool)
+    numbers = np.ogrid[tuple(slice(n) for n in onto.shape)]
+    for first, row, size in zip(start, steps, grid.shape):
+        place = first + sum(step * number for step, number in zip(row, numbers))
+        result &= (place >= -0.5 - ROUNDING) & (place <= size - 0.5 + ROUNDING)
+    return result
 
 
 def _samples(grid: Grid, onto: Grid) -> tuple[np.ndarray, np.ndarray]:
-    """Index of the first sample, and distance of the samples in voxels, by axis."""
-    if grid.rank != onto.rank or not np.allclose(grid.direction, onto.direction, rtol=0, atol=1e-6):
+    """Index of the first sample, and in column `d` by how many voxels of each axis the next along axis `d` differs."""
+    if grid.rank != onto.rank:
         raise AcregError(
-            f"The two grids must have one direction. Received: {grid.direction} and {onto.direction}. Resample "
-            "through a Transform."
+            f"The two grids must have one number of axes. Received: shapes {grid.shape} and {onto.shape}. Resample an "
+            "image onto a grid of its own kind."
         )
-    return grid.to_index(np.asarray(onto.origin)), np.divide(onto.spacing, grid.spacing)
+    steps = np.linalg.solve(grid.matrix[:-1, :-1], onto.matrix[:-1, :-1])
+    if np.allclose(grid.direction, onto.direction, rtol=0, atol=1e-6):
+        steps = np.diag(np.divide(onto.spacing, grid.spacing))
+    return grid.to_index(np.asarray(onto.origin)), steps
 
 
-def _shared(start: np.ndarray, step: np.ndarray) -> bool:
-    return bool((np.abs(start - np.rint(start)) < ROUNDING).all() and (np.abs(step - 1) < ROUNDING).all())
+def _parallel(steps: np.ndarray) -> bool:
+    return bool((steps == np.diag(np.diag(steps))).all())
 
 
-def _nearest(start: np.ndarray, step: np.ndarray, grid: Grid, onto: Grid) -> tuple[np.ndarray, ...]:
-    """Indices of the voxels nearest to the samples, of two at one distance the later, for NumPy to look up."""
-    places = [a + s * np.arange(n) for a, s, n in zip(start, step, onto.shape, strict=True)]
+def _shared(start: np.ndarray, steps: np.ndarray) -> bool:
+    identity = np.eye(len(start))
+    return _parallel(steps) and bool(
+        (np.abs(start - np.rint(start)) < ROUNDING).all() and (np.abs(steps - identity) < ROUNDING).all()
+    )
+
+
+def _nearest(start: np.ndarray, steps: np.ndarray, grid: Grid, onto: Grid) -> tuple[np.ndarray, ...]:
+    """Indices of the voxels nearest to the samples of a parallel grid, of two at one distance the later, for NumPy to
+    look up."""
+    places = [a + s * np.arange(n) for a, s, n in zip(start, np.diag(steps), onto.shape, strict=True)]
     nearest = [np.floor(p + 0.5 + ROUNDING).astype(int) for p in places]
     return np.ix_(*(np.clip(index, 0, n - 1) for index, n in zip(nearest, grid.shape, strict=True)))

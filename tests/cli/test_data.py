@@ -97,6 +97,16 @@ def test_resampled_copies_of_an_own_folder(source, tmp_path, capsys):
     assert main(["data", "check", str(tmp_path / "out")]) == 0
 
 
+def test_aligned_copies_of_an_own_folder(source, tmp_path, capsys):
+    (tmp_path / "table.csv").write_text("label,merged,name\n0,0,background\n1,1,one\n2,2,two\n3,3,three\n")
+    arguments = ["folder", "--source", str(source / "LR_16"), "--out", str(tmp_path / "out"), "--align", "JPCLN002"]
+    assert main(["data", "prepare", *arguments, "--size", "18,16", "--merge", str(tmp_path / "table.csv")]) == 0
+    printed = capsys.readouterr()
+    assert "aligned to JPCLN002: mean Dice with it 1.0" in printed.out and "spacing 1 x 1 px" in printed.out
+    assert "JPCLN001" in printed.err and "reach the edge" in printed.err
+    assert main(["data", "check", str(tmp_path / "out")]) == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -112,12 +122,28 @@ def test_resampled_copies_of_an_own_folder(source, tmp_path, capsys):
         (["folder", "--source", "nowhere", "--out", "x", "--spacing", "1"], 1, "must be a folder"),
         (["jsrt", "--source", ".", "--out", "x", "--spacing", "1"], 2, "are for `folder`"),
         (["jsrt", "--out", "x"], 2, "--source"),
+        (["jsrt", "--source", ".", "--out", "x", "--size", "64,64"], 2, "whole number of voxels"),
+        (["jsrt", "--source", ".", "--out", "x", "--align", "auto"], 2, "are for `folder`"),
+        (["folder", "--source", ".", "--align", "auto"], 2, "Add --out"),
+        (["folder", "--source", ".", "--out", "x", "--align", "auto", "--size", "big"], 2, "Received: --size big"),
+        (["folder", "--source", ".", "--out", "x", "--align", "a", "--crop", "1"], 2, "Give --size instead"),
     ],
 )
 def test_wrong_use(arguments, code, message, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(["data", "prepare", *arguments]) == code
     assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_phantoms_are_a_dataset_that_nothing_is_written_over(tmp_path, capsys):
+    arguments = ["data", "phantoms", "chest", "--out", str(tmp_path / "made"), "--subjects", "10"]
+    assert main([*arguments, "--seed", "3"]) == 0
+    assert "phantoms: 10 subjects (6 train, 2 validation, 2 test)" in capsys.readouterr().out
+    assert main(["data", "check", str(tmp_path / "made")]) == 0
+    assert main(arguments) == 1
+    assert "Name another folder" in " ".join(capsys.readouterr().err.split())
+    assert main(["data", "phantoms", "knee", "--out", str(tmp_path / "knee")]) == 2
+    assert main(["data", "phantoms", "heart", "--out", str(tmp_path / "few"), "--subjects", "9"]) == 2
 
 
 def test_check_of_nothing(tmp_path, capsys):

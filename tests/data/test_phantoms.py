@@ -5,7 +5,8 @@ import pytest
 from scipy.ndimage import map_coordinates
 
 from acreg.data.manifest import Dataset
-from acreg.data.phantoms import LABEL_NAMES, _Anatomy, _streams, _unit_grid, chest_phantom, make_dataset, phantom_pair
+from acreg.data.phantom_common import streams, unit_grid
+from acreg.data.phantoms import LABEL_NAMES, _draw_anatomy, chest_phantom, make_dataset, phantom_pair
 from acreg.errors import AcregError
 from acreg.io import Preprocessing, read_image, read_labels
 
@@ -59,9 +60,9 @@ def test_displacement_from_a_subject_to_itself_is_zero():
 
 
 def test_maps_are_invertible_and_do_not_fold():
-    points = _unit_grid((48, 48))
+    points = unit_grid((48, 48))
     for seed in range(40):
-        anatomy = _Anatomy.draw(_streams(seed)[0])
+        anatomy = _draw_anatomy(streams(seed)[0])
         mapped = anatomy.to_template(points)
         assert np.abs(anatomy.from_template(mapped) - points).max() < 1e-9
         (rr, rc), (cr, cc) = (np.gradient(mapped[d] * 48) for d in range(2))

@@ -3,7 +3,7 @@ import pytest
 import SimpleITK as sitk
 
 from acreg.errors import AcregError
-from acreg.geometry import Grid, respaced, sample_cubic, sample_nearest
+from acreg.geometry import Grid, inside, respaced, sample_cubic, sample_nearest
 
 TILT = ((1, 0, 0), (0, 0.8, -0.6), (0, 0.6, 0.8))
 GRID = Grid((12, 14, 16), (3.0, 1.2, 0.7), (1e5, -20.0, 7.0), TILT)
@@ -109,8 +109,54 @@ def test_grids_that_share_their_voxels_are_copied():
     np.testing.assert_array_equal(sample_nearest(array, GRID, part), array[2:7, 3:9, 4:11])
 
 
-def test_another_direction_is_refused():
-    other = Grid(GRID.shape, GRID.spacing, GRID.origin)
+def test_another_direction_equals_itks_splines_within_the_image():
+    array = np.random.default_rng(4).normal(size=(24, 26, 28)).astype(np.float32)
+    grid = Grid(array.shape, (1.0, 1.0, 1.0), GRID.origin, TILT)  # isotropic: a turn alone smooths nothing
+    onto = Grid(
+        (5, 6, 7),
+        (1.0, 1.0, 1.0),
+        tuple(grid.to_world((9.317, 10.171, 11.233))),
+        ((0.8, -0.6, 0), (0.6, 0.8, 0), (0, 0, 1)),
+    )
+    image, target = sitk.GetImageFromArray(array), sitk.GetImageFromArray(np.zeros(onto.shape, np.float32))
+    grid.copy_to_itk(image)
+    onto.copy_to_itk(target)
+    expected = sitk.GetArrayFromImage(sitk.Resample(image, target, sitk.Transform(), sitk.sitkBSpline3))
+    clamped = np.clip(expected, array.min(), array.max())
+    np.testing.assert_allclose(sample_cubic(array, grid, onto), clamped, rtol=0, atol=1e-3)
+    values = np.arange(array.size).reshape(array.shape)
+    numbers = sitk.GetImageFromArray(values)
+    grid.copy_to_itk(numbers)
+    nearest = sitk.Resample(numbers, target, sitk.Transform(), sitk.sitkNearestNeighbor)
+    np.testing.assert_array_equal(sample_nearest(values, grid, onto), sitk.GetArrayFromImage(nearest))
+
+
+def test_a_quarter_turn_copies_voxels_into_another_order():
+    array = np.random.default_rng(5).normal(size=(6, 7)).astype(np.float32)
+    onto = Grid((7, 6), origin=(5, 0), direction=((0, -1), (1, 0)))
+    turned = np.rot90(array, k=-1)
+    np.testing.assert_allclose(sample_cubic(array, Grid((6, 7)), onto), turned, rtol=0, atol=1e-5)
+    np.testing.assert_array_equal(sample_nearest(array, Grid((6, 7)), onto), turned)
+
+
+def test_a_thick_voxel_that_is_tilted_averages_in_the_plane():
+    stripes = np.tile(np.array([0, 1], np.float32), (20, 40, 20))
+    grid = Grid(stripes.shape, (8.0, 1.0, 1.0))
+    tilt = ((0.8, 0, -0.6), (0, 1, 0), (0.6, 0, 0.8))
+    onto = Grid((4, 4, 4), (8.0, 1.0, 1.0), tuple(grid.to_world((9.1, 15.0, 18.0))), tilt)
+    np.testing.assert_allclose(sample_cubic(stripes, grid, onto), 0.5, atol=0.01)
+
+
+def test_what_lies_inside_of_an_extent():
+    onto = GRID.part((-2, 3, 4), (20, 20, 6))
+    expected = np.zeros(onto.shape, bool)
+    expected[2:14, :11] = True
+    np.testing.assert_array_equal(inside(GRID, onto), expected)
+    turned = Grid((20, 20, 20), (2.5, 1.5, 1.5), GRID.origin)
+    np.testing.assert_array_equal(inside(GRID, turned), GRID.contains(GRID.to_index(turned.to_world(indices(turned)))))
+
+
+def test_another_number_of_axes_is_refused():
     for sample in (sample_cubic, sample_nearest):
-        with pytest.raises(AcregError, match="one direction.*through a Transform"):
-            sample(np.zeros(GRID.shape, np.uint8), GRID, other)
+        with pytest.raises(AcregError, match="one number of axes"):
+            sample(np.zeros(GRID.shape, np.uint8), GRID, Grid((4, 4)))
