@@ -41,16 +41,15 @@ class ShapeSettings:
         regions: each a tuple of labels whose union has a surface; None for one region a label.
         edge: length of the surfaces' edges in mm; None for twice the finest spacing.
         matcher: see `acreg.shapes.MATCHERS`.
-        poisson_ratio: of the elastic body.
-        smoothing, iterations: of the logarithm, see `acreg.geometry.logarithm`.
+        poisson_ratio, smoothing: of the elastic body, see `acreg.geometry.elastic_spline.ElasticBodySpline`. Matched
+            points slide along a surface, and a spline through each of them folds between surfaces that are close.
     """
 
     regions: tuple[tuple[int, ...], ...] | None = None
     edge: float | None = None
     matcher: str = "point-drift"
     poisson_ratio: float = 0.3
-    smoothing: float = 1.0
-    iterations: int = 30
+    smoothing: float = 0.5
 
 
 def make_velocities(
@@ -177,11 +176,7 @@ def _make_fields(task: _Fixed) -> int:
     shared = (time.perf_counter() - start) / len(task.moving)
     for moving, displacement in zip(task.moving, found, strict=True):
         start = time.perf_counter()
-        result = logarithm(
-            displacement.reshape(*grid.shape, grid.rank),
-            iterations=task.settings.iterations,
-            smoothing=task.settings.smoothing,
-        )
+        result = logarithm(displacement.reshape(*grid.shape, grid.rank))
         seconds = shared + time.perf_counter() - start
         flow = Velocity(result.velocity, grid)
         moving_labels = task.dataset.read_labels(task.dataset.record(moving))
@@ -215,7 +210,7 @@ def _anchored(
     anchors = anchors[spatial.KDTree(landmarks).query(anchors)[0] > 2 * float(settings.edge or 1.0)]
     homogeneous = [np.column_stack([points, np.ones(len(points))]) for points in (landmarks, anchors)]
     fit = np.linalg.pinv(homogeneous[0]) @ moved
-    spline = ElasticBodySpline(np.concatenate([landmarks, anchors]), settings.poisson_ratio)
+    spline = ElasticBodySpline(np.concatenate([landmarks, anchors]), settings.poisson_ratio, settings.smoothing)
     return spline, np.concatenate([moved, homogeneous[1] @ fit], axis=1)
 
 

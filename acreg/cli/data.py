@@ -323,6 +323,7 @@ def velocities(
     ] = None,
     matcher: Annotated[str, typer.Option(help="point-drift (fast) or currents.")] = "point-drift",
     poisson_ratio: Annotated[float, typer.Option(help="Of the elastic body between the surfaces.")] = 0.3,
+    smoothing: Annotated[float, typer.Option(help="How freely landmarks are missed; 0 interpolates them.")] = 0.5,
     jobs: Annotated[int, typer.Option(help="Processes.")] = 1,
     out_folder: Annotated[
         Path | None, typer.Option("--out", help="Folder to write; `velocities` in the dataset if left out.")
@@ -349,7 +350,7 @@ def velocities(
     source = Dataset.load(dataset_folder(dataset))
     subjects = [record.subject for record in source.split(split)]
     request = str(len(subjects) * (len(subjects) - 1)) if pairs == "all" else pairs
-    settings = ShapeSettings(_regions(regions), edge, matcher, poisson_ratio)
+    settings = ShapeSettings(_regions(regions), edge, matcher, poisson_ratio, smoothing)
     folder = out_folder or source.folder / FOLDER
     with bars() as update:
         rows = make_velocities(

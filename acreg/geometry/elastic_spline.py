@@ -22,17 +22,22 @@ class ElasticBodySpline:
     Args:
         landmarks: `(n, rank)` in mm, rank 2 or 3.
         poisson_ratio: `nu`, between -1 and 0.5 (without the bounds): how much a pulled body narrows.
+        smoothing: 0 interpolates the landmarks; a larger number lets them be missed for less strain, such as 0.5 where
+            they are wrong by some of the distance between them. It means the same for any number and unit of landmarks
+            about evenly spread, and affine maps are still exact.
 
     Raises:
         AcregError: fewer than rank + 1 landmarks, two in one place, all on one line or plane, a number that is not
-            finite, or a ratio out of bounds.
+            finite, or a ratio or smoothing out of bounds.
 
-    Source: Davis et al., A physics-based coordinate transformation for 3-D image matching, IEEE TMI 16 (1997), eq. 12.
+    Sources: Davis et al., A physics-based coordinate transformation for 3-D image matching, IEEE TMI 16 (1997), eq. 12;
+    the smoothing as Rohr et al. for thin-plate splines, Landmark-based elastic registration using approximating
+    thin-plate splines, IEEE TMI 20 (2001).
     """
 
-    def __init__(self, landmarks: np.ndarray, poisson_ratio: float = 0.3) -> None:
+    def __init__(self, landmarks: np.ndarray, poisson_ratio: float = 0.3, smoothing: float = 0.0) -> None:
         landmarks = np.asarray(landmarks, float)
-        self._check(landmarks, poisson_ratio)
+        self._check(landmarks, poisson_ratio, smoothing)
         self.landmarks = landmarks
         self.poisson_ratio = poisson_ratio
         # In units of the landmarks' spread the system is well conditioned whatever the unit of length.
@@ -42,7 +47,7 @@ class ElasticBodySpline:
         points = self._scaled(landmarks)
         affine = self._affine_columns(points)
         system = np.zeros((n + rank * (rank + 1),) * 2)
-        system[:n, :n] = self._kernel(points)
+        system[:n, :n] = self._kernel(points) + smoothing * np.eye(n)
         system[:n, n:] = affine
         system[n:, :n] = affine.T
         self._system = linalg.lu_factor(system, check_finite=False)
@@ -112,7 +117,7 @@ class ElasticBodySpline:
         return np.kron(homogeneous, np.eye(self.rank))
 
     @staticmethod
-    def _check(landmarks: np.ndarray, poisson_ratio: float) -> None:
+    def _check(landmarks: np.ndarray, poisson_ratio: float, smoothing: float) -> None:
         if landmarks.ndim != 2 or landmarks.shape[1] not in (2, 3) or not np.isfinite(landmarks).all():
             raise AcregError(
                 f"Landmarks are finite points (n, 2) or (n, 3). Received: an array of shape {landmarks.shape}, "
@@ -120,6 +125,8 @@ class ElasticBodySpline:
             )
         if not -1 < poisson_ratio < 0.5:
             raise AcregError(f"Poisson's ratio lies between -1 and 0.5. Received: poisson_ratio={poisson_ratio}.")
+        if not 0 <= smoothing < np.inf:
+            raise AcregError(f"The smoothing of a spline is 0 or more. Received: smoothing={smoothing}.")
         n, rank = landmarks.shape
         if n < rank + 1:
             raise AcregError(

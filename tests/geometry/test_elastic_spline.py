@@ -23,8 +23,9 @@ def test_affine_maps_are_reproduced_everywhere(rank: int) -> None:
     rng = np.random.default_rng(1)
     matrix, shift = rng.normal(size=(rank, rank)), rng.normal(size=rank)
     landmarks, points = rng.uniform(0, 40, (30, rank)), rng.uniform(-100, 100, (200, rank))
-    found = ElasticBodySpline(landmarks).interpolate(landmarks @ matrix.T + shift, points)
-    np.testing.assert_allclose(found, points @ matrix.T + shift, atol=1e-6)
+    for smoothing in (0.0, 0.5):
+        found = ElasticBodySpline(landmarks, smoothing=smoothing).interpolate(landmarks @ matrix.T + shift, points)
+        np.testing.assert_allclose(found, points @ matrix.T + shift, atol=1e-6)
 
 
 @pytest.mark.parametrize(("rank", "poisson_ratio"), [(2, 0.3), (3, 0.3), (3, 0.0), (3, 0.45)])
@@ -53,6 +54,21 @@ def test_the_kernel_solves_the_equation_of_elasticity(rank: int, poisson_ratio: 
         np.testing.assert_allclose(left, constant * length * force, atol=2e-4 * abs(constant))
         constants.append(constant)
     np.testing.assert_allclose(constants, constants[0], rtol=1e-3)
+
+
+def test_smoothing_takes_noise_off_the_landmarks() -> None:
+    rng = np.random.default_rng(4)
+    landmarks = rng.uniform(0, 40, (300, 3))
+    true = np.sin(landmarks / 15)
+    noisy = true + rng.normal(0, 0.3, true.shape)
+    errors = [
+        np.abs(ElasticBodySpline(landmarks, smoothing=s).interpolate(noisy, landmarks) - true).mean()
+        for s in (0.0, 0.1, 0.5)
+    ]
+    assert errors[0] == pytest.approx(0.3 * np.sqrt(2 / np.pi), rel=0.1)
+    assert errors[2] < errors[1] < 0.8 * errors[0]
+    with pytest.raises(AcregError, match="0 or more. Received: smoothing=-1"):
+        ElasticBodySpline(landmarks, smoothing=-1)
 
 
 def test_units_of_length_do_not_matter() -> None:
