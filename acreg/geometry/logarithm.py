@@ -13,6 +13,10 @@ from acreg.geometry.grid import Grid
 from acreg.geometry.maps import Velocity
 
 
+GAIN = 0.05
+"""An iteration that takes away less of the mean residual than this share is followed by half a step."""
+
+
 class Logarithm(NamedTuple):
     """A velocity `(*spatial, rank)` float32 in voxels per unit time, and how far its flow is from the displacement.
 
@@ -66,9 +70,10 @@ def logarithm(
         lacking = u + np.stack([warp_array(back[..., d], u) for d in range(rank)], axis=-1)
         v = best.velocity + weight * ndimage.gaussian_filter(lacking, sigma, mode="nearest")
         found = Logarithm(v, *_residuals(v, u, inside, steps))
-        if found.mean_residual < best.mean_residual:
+        gained = 1.0 - found.mean_residual / best.mean_residual
+        if gained > 0:
             best = found
-        else:
+        if gained < GAIN:
             weight /= 2
     return best
 

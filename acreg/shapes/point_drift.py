@@ -19,7 +19,8 @@ class CoherentPointDrift:
     Args:
         width: of the Gaussian by which neighbouring points move alike, in units of the template's spread (the root
             mean square distance of its points from their middle).
-        stiffness: weight of the smoothness.
+        stiffness: weight of the smoothness. With a small one the points are near the subject's surfaces at once, but have
+            slid along them, so that what lies between folds.
         outliers: share of the subject's points that nothing explains.
         iterations: at most.
 
@@ -27,7 +28,7 @@ class CoherentPointDrift:
     """
 
     def __init__(
-        self, width: float = 0.6, stiffness: float = 0.3, outliers: float = 0.02, iterations: int = 80
+        self, width: float = 0.6, stiffness: float = 100.0, outliers: float = 0.02, iterations: int = 80
     ) -> None:
         self.width = width
         self.stiffness = stiffness

@@ -27,7 +27,7 @@ def test_the_flow_of_the_logarithm_is_the_displacement(shape: tuple[int, ...], l
     found = logarithm(flow)
     assert found.mean_residual < 0.02
     again = Velocity(found.velocity, Grid(shape)).displacement.vectors
-    assert np.linalg.norm(again - flow, axis=-1).max() < 0.2
+    assert np.linalg.norm(again - flow, axis=-1).max() < 0.25
 
 
 def test_it_is_the_velocity_that_made_the_flow() -> None:
