@@ -12,7 +12,6 @@ from acreg.geometry.displacement import check_displacement, voxel_indices, warp_
 from acreg.geometry.grid import Grid
 from acreg.geometry.maps import Velocity
 
-
 GAIN = 0.05
 """An iteration that takes away less of the mean residual than this share is followed by half a step."""
 

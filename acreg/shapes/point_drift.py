@@ -19,7 +19,7 @@ class CoherentPointDrift:
     Args:
         width: of the Gaussian by which neighbouring points move alike, in units of the template's spread (the root
             mean square distance of its points from their middle).
-        stiffness: weight of the smoothness. With a small one the points are near the subject's surfaces at once, but have
+        stiffness: weight of the smoothness. With a small one the points come nearer to the subject's surfaces, but have
             slid along them, so that what lies between folds.
         outliers: share of the subject's points that nothing explains.
         iterations: at most.

@@ -1,0 +1,180 @@
+"""The parts of ``acreg data`` that make something of nothing or of a dataset: phantoms, pairs, velocities."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from acreg.cli.console import bars, note, out
+from acreg.errors import AcregError, UsageError
+
+if TYPE_CHECKING:
+    from acreg.data.manifest import Dataset
+
+
+def describe(dataset: Dataset) -> None:
+    from acreg.data.manifest import SPLITS
+
+    counts = ", ".join(f"{len(dataset.split(name))} {name}" for name in SPLITS)
+    labels = ", ".join(f"{value} {name}" for value, name in dataset.label_names.items())
+    spacing = "in the files" if dataset.spacing is None else " x ".join(f"{s:.4g}" for s in dataset.spacing)
+    out(f"{dataset.name}: {len(dataset.records)} subjects ({counts}) in {dataset.folder}")
+    out(f"  labels {labels}; spacing {spacing} {dataset.unit}")
+
+
+def phantoms(
+    organ: Annotated[Literal["chest", "heart"], typer.Argument(help="chest or heart.", show_default=False)],
+    out_folder: Annotated[Path, typer.Option("--out", help="Folder to write.", show_default=False)],
+    subjects: Annotated[int, typer.Option(min=10, help="How many.")] = 60,
+    seed: Annotated[int, typer.Option(min=0, help="Another number gives other subjects.")] = 0,
+) -> None:
+    """Make a dataset of drawn subjects, to try out recipes.
+
+    chest: X-rays of 128 x 128 pixels with two lungs and a heart. heart: short-axis MR, 16 slices of 64 x 64 voxels of
+    8 x 1.75 x 1.75 mm, with the blood pool and the myocardium of both ventricles. The subjects differ in anatomy,
+    contrast and noise. The first 60 % are for training, the next 20 % for validation, the rest for testing.
+
+    \b
+    Example:
+      acreg data phantoms heart --out datasets/hearts --subjects 100
+    """
+    from acreg.data.heart_phantoms import make_heart_dataset
+    from acreg.data.phantoms import make_dataset
+
+    if out_folder.is_file() or (out_folder.is_dir() and any(out_folder.iterdir())):
+        raise AcregError(
+            f"Phantoms are written into a folder of their own. Received: {out_folder}, which is there and not empty. "
+            "Name another folder."
+        )
+    make = make_heart_dataset if organ == "heart" else make_dataset
+    with bars() as update:
+        made = make(out_folder, subjects, seed=seed, progress=update)
+    describe(made)
+
+
+def synthesize(
+    dataset: Annotated[str, typer.Argument(help="Prepared folder, manifest CSV, or name under ACREG_DATA.")],
+    out_folder: Annotated[Path, typer.Option("--out", help="Folder to write.", show_default=False)],
+    split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
+    count: Annotated[int | None, typer.Option(help="Pairs in all; one a subject if left out.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the random displacements and intensities.")] = 0,
+    max_rotation: Annotated[float, typer.Option(help="Degrees about each axis.")] = 10.0,
+    max_translation: Annotated[float, typer.Option(help="Length of the shift, mm.")] = 30.0,
+    max_deformation: Annotated[float, typer.Option(help="Length at the control points, mm.")] = 6.0,
+    control_points: Annotated[int, typer.Option(help="Along each axis, 3 to 12.")] = 8,
+    gamma: Annotated[float, typer.Option(help="Intensities to the power 2^g, g from -GAMMA to GAMMA.")] = 1.0,
+    brightness: Annotated[float, typer.Option(help="Change of brightness, share of the range.")] = 0.2,
+) -> None:
+    """Make pairs of known displacement from single images.
+
+    Warps images of a split by random rotations, shifts and thin-plate splines, and writes the pairs as a dataset with
+    the true displacements and a pairs.csv, which `acreg evaluate` then uses. An interrupted command is continued by the
+    same command.
+
+    \b
+    Example:
+      acreg data synthesize datasets/brains --out datasets/brain_pairs --count 100
+      acreg evaluate --data datasets/brain_pairs --model runs/brains/preset --out results/brain_pairs
+    """
+    from acreg.data import synthesis
+    from acreg.data.manifest import Dataset, dataset_folder
+
+    limits = {
+        "max_rotation": max_rotation,
+        "max_translation": max_translation,
+        "max_deformation": max_deformation,
+        "control_points": control_points,
+        "gamma": gamma,
+        "brightness": brightness,
+    }
+    source = Dataset.load(dataset_folder(dataset))
+    with bars() as update:
+        made = synthesis.synthesize(source, out_folder, split, count, seed, limits, progress=update)
+    pairs = len(made.records) // 2
+    out(f"{made.name}: {pairs} pairs ({split}) in {made.folder}")
+    doubtful: dict[str, str] = made.preparation.get("doubtful", {})
+    if doubtful:
+        name, what = next(iter(doubtful.items()))
+        note(
+            f"{len(doubtful)} of the {pairs} pairs are doubtful, such as {name}, which {what}. Lower --max-translation "
+            "where labels are lost; lower --max-deformation or --control-points where the displacement folds."
+        )
+    note(f"Next: acreg evaluate --data {made.folder} --model PRESET --out DIR")
+
+
+def velocities(
+    dataset: Annotated[str, typer.Argument(help="Prepared folder, manifest CSV, or name under ACREG_DATA.")],
+    split: Annotated[str, typer.Option(help="train, validation or test.")] = "train",
+    pairs: Annotated[
+        str,
+        typer.Option(help="all, a number, a multiple of the subjects such as 2N, or a CSV with columns fixed,moving."),
+    ] = "all",
+    seed: Annotated[int, typer.Option(help="Of the draw of pairs.")] = 0,
+    template: Annotated[
+        str | None, typer.Option(help="Matched to all others; the most typical subject if left out.")
+    ] = None,
+    regions: Annotated[
+        str | None,
+        typer.Option(help="Regions with a surface, such as 1,1+2,3; each label if left out."),
+    ] = None,
+    edge: Annotated[
+        float | None, typer.Option(help="Of the surfaces, mm; twice the finest spacing if left out.")
+    ] = None,
+    matcher: Annotated[str, typer.Option(help="point-drift (fast) or currents.")] = "point-drift",
+    poisson_ratio: Annotated[float, typer.Option(help="Of the elastic body between the surfaces.")] = 0.3,
+    smoothing: Annotated[float, typer.Option(help="How freely landmarks are missed; 0 interpolates them.")] = 0.5,
+    jobs: Annotated[int, typer.Option(help="Processes.")] = 1,
+    out_folder: Annotated[
+        Path | None, typer.Option("--out", help="Folder to write; `velocities` in the dataset if left out.")
+    ] = None,
+) -> None:
+    """Make reference velocities from segmentations, to train SVF-Net.
+
+    The surfaces of a template are matched to those of each subject; an elastic body spline carries the landmarks of one
+    subject to those of another, and the velocity is the logarithm of that. An interrupted command is continued by the
+    same command, and more pairs are added by one that asks for more.
+
+    \b
+    Examples:
+      acreg data velocities datasets/hippocampus --pairs 10N --jobs 2
+      acreg data velocities datasets/hearts --regions 1,1+2,3,3+4 --edge 6
+    """
+    import numpy as np
+
+    from acreg.applications.evaluation import choose_pairs
+    from acreg.applications.shape_velocities import ShapeSettings, make_velocities
+    from acreg.data.manifest import Dataset, dataset_folder
+    from acreg.data.velocities import FOLDER
+
+    source = Dataset.load(dataset_folder(dataset))
+    subjects = [record.subject for record in source.split(split)]
+    request = str(len(subjects) * (len(subjects) - 1)) if pairs == "all" else pairs
+    settings = ShapeSettings(_regions(regions), edge, matcher, poisson_ratio, smoothing)
+    folder = out_folder or source.folder / FOLDER
+    with bars() as update:
+        rows = make_velocities(
+            source, folder, choose_pairs(request, subjects, seed), settings, template, jobs, progress=update
+        )
+    mean = {name: float(np.mean([row[name] for row in rows])) for name in ("dsc", "assd", "mean_residual", "seconds")}
+    folded = max(row["folded_percent"] for row in rows)
+    out(f"{source.name}: velocities of {len(rows)} pairs ({split}) in {folder}")
+    out(
+        f"  labels moved by them: Dice {mean['dsc']:.3f}, surface distance {mean['assd']:.2f} {source.unit}; at most "
+        f"{folded:.2g} % folded; residual {mean['mean_residual']:.3f} voxels; {mean['seconds']:.1f} s a pair"
+    )
+    note("Next: acreg train RECIPE with data.velocities, such as svfnet-hippocampus")
+
+
+def _regions(request: str | None) -> tuple[tuple[int, ...], ...] | None:
+    """Labels of each region, of a request such as ``1,1+2,3``."""
+    if request is None:
+        return None
+    try:
+        return tuple(tuple(int(value) for value in region.split("+")) for region in request.split(","))
+    except ValueError as error:
+        raise UsageError(
+            "Regions are labels, joined by + and separated by commas, such as 1,1+2,3. "
+            f"Received: --regions {request}. Correct it."
+        ) from error
