@@ -39,7 +39,7 @@ class Currents:
         self,
         flow_width: float = 0.5,
         widths: Sequence[float] = (0.5, 0.2),
-        stiffness: float = 1e-3,
+        stiffness: float = 0.1,
         iterations: int = 80,
         learning_rate: float = 0.02,
         time_steps: int = 8,
