@@ -119,7 +119,8 @@ def over_labels(
     found = np.full(len(label_values), np.nan)
     present = np.isin(label_values, labels)
     if present.any():
-        found[present] = statistic(values, labels, np.array(label_values)[present])
+        with np.errstate(invalid="ignore"):  # SciPy divides for the integers between the labels, too
+            found[present] = statistic(values, labels, np.array(label_values)[present])
     return dict(zip(label_values, found.tolist(), strict=True))
 
 
