@@ -1,0 +1,137 @@
+"""The networks of JRS-Net: a generator without downsampling whose activations make a mask, and a discriminator."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import layers, ops
+
+from acreg.models.blocks import batch_norm, convolution
+
+BINS = 64
+"""Of the histogram that Otsu's threshold is found in."""
+
+
+@keras.saving.register_keras_serializable("acreg")
+class NormalisedSum(keras.layers.Layer):
+    """The mean of many feature maps, each scaled to [0, 1] in its image; the mean again scaled to [0, 1].
+
+    A map that is the same everywhere adds nothing.
+
+    Call arguments:
+        features: tensors ``(batch, *spatial, maps)``.
+
+    Returns:
+        ``(batch, *spatial, 1)``, float32.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(autocast=False, **kwargs)
+
+    def call(self, features: Sequence[Any]) -> Any:
+        total = sum(ops.sum(_scaled(ops.cast(x, "float32")), axis=-1, keepdims=True) for x in features)
+        return _scaled(total)
+
+    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
+        return (*input_shape[0][:-1], 1)
+
+
+def _scaled(x: Any) -> Any:
+    axes = tuple(range(1, len(x.shape) - 1))
+    low, high = ops.min(x, axis=axes, keepdims=True), ops.max(x, axis=axes, keepdims=True)
+    return (x - low) / ops.maximum(high - low, 1e-6)
+
+
+def otsu_threshold(values: Any) -> Any:
+    """Otsu's threshold of each sample of ``(batch, *spatial, 1)`` in [0, 1], shape ``(batch, 1, ..., 1)``.
+
+    It divides the values so that the variance between both sides is largest, and passes no gradient.
+
+    Source: Otsu, A threshold selection method from gray-level histograms, IEEE TSMC 9 (1979).
+    """
+    values = ops.stop_gradient(values)
+    flat = ops.reshape(values, (ops.shape(values)[0], -1))
+    bins = ops.cast(ops.clip(ops.floor(flat * BINS), 0, BINS - 1), "int32")
+    # one bin at a time: a one-hot of all voxels would be as large as a network's features
+    counts = ops.stack([ops.mean(ops.cast(bins == b, "float32"), axis=1) for b in range(BINS)], axis=1)
+    middles = (ops.arange(BINS, dtype="float32") + 0.5) / BINS
+    below, first = ops.cumsum(counts, axis=1), ops.cumsum(counts * middles, axis=1)
+    above, total = 1.0 - below, first[:, -1:]
+    between = ops.square(total * below - first) / ops.maximum(below * above, 1e-9)
+    # Between two modes the variance is flat: the middle of the best bins is the threshold.
+    best = ops.cast(between >= ops.max(between, axis=1, keepdims=True) * (1 - 1e-5), "float32")
+    edges = (ops.arange(BINS, dtype="float32") + 1.0) / BINS
+    found = ops.sum(best * edges, axis=1) / ops.sum(best, axis=1)
+    return ops.reshape(found, (-1,) + (1,) * (len(values.shape) - 1))
+
+
+def joint_generator(rank: int, channels: int, filters: int, blocks: int, direct: bool) -> keras.Model:
+    """Residual blocks at full resolution, from both images and the fixed mask to a field and an activation map.
+
+    Args:
+        rank: 2 or 3.
+        channels: of one image.
+        filters: of every convolution.
+        blocks: residual blocks of two convolutions.
+        direct: also make an image, ``"synthesised"`` ``(batch, *spatial, channels)`` in [0, 1].
+
+    Returns:
+        A functional model ``{"moving", "fixed", "mask"} -> {"field", "activation"}``; the mask and the activation are
+        ``(batch, *spatial, 1)``, the field ``(batch, *spatial, rank)`` in voxels, near 0 in a new network.
+
+    Source: Mahapatra et al., Joint registration and segmentation of X-ray images using generative adversarial networks,
+    MLMI 2018, Fig. 1(a). The number of blocks and the first and last convolutions, 9 wide, are those of Ledig et al.,
+    Photo-realistic single image super-resolution, CVPR 2017, whose notation the figure has.
+    """
+    # The functional graph
+    shape = (None,) * rank
+    moving, fixed = (keras.Input((*shape, channels), name=name) for name in ("moving", "fixed"))
+    mask = keras.Input((*shape, 1), name="mask")
+    x = layers.Concatenate(name="pair")([moving, fixed, mask])
+    x = start = layers.ReLU(name="first_relu")(convolution(rank, filters, 9, name="first")(x))
+    features = [x]
+    for number in range(1, blocks + 1):
+        y = x
+        for part in "ab":
+            y = convolution(rank, filters, use_bias=False, name=f"block{number}_{part}")(y)
+            y = batch_norm(f"block{number}_{part}_bn")(y)
+            if part == "a":
+                y = layers.ReLU(name=f"block{number}_relu")(y)
+            features.append(y)
+        x = layers.Add(name=f"block{number}_sum")([x, y])
+    x = batch_norm("last_bn")(convolution(rank, filters, use_bias=False, name="last")(x))
+    features.append(x)
+    x = layers.Add(name="last_sum")([start, x])
+    small = keras.initializers.RandomNormal(stddev=1e-4)
+    field = convolution(rank, rank, 9, kernel_initializer=small, name="head")(x)
+    outputs = {
+        "field": layers.Activation("linear", dtype="float32", name="field")(field),
+        "activation": NormalisedSum(name="activation")(features),
+    }
+    if direct:
+        image = convolution(rank, channels, 9, name="head_image")(x)
+        outputs["synthesised"] = layers.Activation("sigmoid", dtype="float32", name="synthesised")(image)
+    return keras.Model({"moving": moving, "fixed": fixed, "mask": mask}, outputs, name="joint_generator")
+
+
+def discriminator(rank: int, channels: int, filters: int, name: str) -> keras.Model:
+    """Eight convolutions, ``filters`` to eight times as many, halving where they double; then two dense layers.
+
+    The features are averaged over the image before the dense layers, so that it takes images of any size.
+
+    Returns:
+        A functional model from ``(batch, *spatial, channels)`` to logits ``(batch, 1)``.
+
+    Source: as `joint_generator`, Fig. 1(b).
+    """
+    x = image = keras.Input((None,) * rank + (channels,), name="image")
+    for number in range(8):
+        n, strides = filters * 2 ** (number // 2), 1 + number % 2
+        x = convolution(rank, n, strides=strides, name=f"convolution{number + 1}")(x)
+        x = layers.LeakyReLU(0.2, name=f"convolution{number + 1}_relu")(x)
+    pool = {2: layers.GlobalAveragePooling2D, 3: layers.GlobalAveragePooling3D}[rank]
+    x = pool(name="mean")(x)
+    x = layers.LeakyReLU(0.2, name="dense_relu")(layers.Dense(16 * filters, name="dense")(x))
+    return keras.Model(image, layers.Dense(1, dtype="float32", name="logits")(x), name=name)
