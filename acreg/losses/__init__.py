@@ -3,6 +3,7 @@
 from acreg.losses.anatomical_prior import AnatomicalPrior
 from acreg.losses.information import mutual_information
 from acreg.losses.labels import cross_entropy, hausdorff_erosion, log_dice, soft_dice
+from acreg.losses.perceptual import PerceptualLoss
 from acreg.losses.regularisers import bending, diffusion, total_variation_mean, total_variation_sum
 from acreg.losses.similarity import local_ncc, mean_squared_error, ncc, squared_ncc
 from acreg.losses.structural import ms_ssim, ssim
@@ -34,6 +35,7 @@ __all__ = [
     "IMAGE_LOSSES",
     "LABEL_LOSSES",
     "AnatomicalPrior",
+    "PerceptualLoss",
     "bending",
     "cross_entropy",
     "diffusion",

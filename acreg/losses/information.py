@@ -12,7 +12,7 @@ def mutual_information(fixed: Any, warped: Any, bins: int = 32, width: float = 0
     """Two minus the normalised mutual information, ``(batch,)``, in [0, 1].
 
     ``2 - (H(fixed) + H(warped)) / H(fixed, warped)`` with the entropies of the joint histogram of all voxels and
-    channels of a sample. Each voxel is shared among the bins by a Gaussian window, so that the histogram has a gradient.
+    channels of a sample. Each voxel is shared among the bins by a Gaussian window, so the histogram has a gradient.
     Images are expected in [0, 1]: the outermost bins are centred on 0 and 1 and take what lies beyond them, without a
     gradient where that is far beyond.
 
