@@ -48,7 +48,7 @@ class PerceptualLoss:
         )
         _load(vgg, Path(weights) if weights is not None else _cached())
         convolutions = [layer for layer in vgg.layers if isinstance(layer, keras.layers.Conv2D)]
-        self.network = keras.Model(vgg.inputs, [layer.output for layer in convolutions])
+        self.network = keras.Model(vgg.input, [layer.output for layer in convolutions])
         self.network.trainable = False
 
     def __call__(self, fixed: Any, warped: Any) -> Any:

@@ -39,7 +39,7 @@ def smooth(seed=0, batch=2, channels=1):
 def test_equals_numpy_on_the_maps_of_keras_own_network(channels, loss, vgg):
     layers = [layer for layer in vgg.layers if "conv" in layer.name]
     assert len(layers) == 13 and sum(layer.filters for layer in layers) == 4224
-    network = keras.Model(vgg.inputs, [layer.output for layer in layers])
+    network = keras.Model(vgg.input, [layer.output for layer in layers])
     pair = smooth(channels=channels)
     blue_first = [255 * np.broadcast_to(x, (2, 32, 40, 3))[..., ::-1] - [103.939, 116.779, 123.68] for x in pair]
     expected = 0.0
