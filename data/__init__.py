@@ -16,10 +16,13 @@ if __name__ != "acreg.data":
 _HOME = {
     "Augmentation": "augmentation",
     "Dataset": "manifest",
+    "Deformation": "deformed_pairs",
+    "DeformedPairSampler": "deformed_pairs",
     "KerasPairs": "pipeline",
     "LabelSampler": "pairs",
     "PairSampler": "pairs",
     "Phantom": "phantom_common",
+    "RandomDeformation": "deformed_pairs",
     "Record": "manifest",
     "chest_phantom": "phantoms",
     "dataset_folder": "manifest",

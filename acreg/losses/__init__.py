@@ -1,7 +1,9 @@
 """Losses of learned registration; each returns one value per sample, ``(batch,)``, and 0 is best."""
 
 from acreg.losses.anatomical_prior import AnatomicalPrior
-from acreg.losses.labels import cross_entropy, hausdorff_erosion, soft_dice
+from acreg.losses.information import mutual_information
+from acreg.losses.labels import cross_entropy, hausdorff_erosion, log_dice, soft_dice
+from acreg.losses.perceptual import PerceptualLoss
 from acreg.losses.regularisers import bending, diffusion, total_variation_mean, total_variation_sum
 from acreg.losses.similarity import local_ncc, mean_squared_error, ncc, squared_ncc
 from acreg.losses.structural import ms_ssim, ssim
@@ -13,8 +15,14 @@ IMAGE_LOSSES = {
     "mean_squared_error": mean_squared_error,
     "ssim": ssim,
     "ms_ssim": ms_ssim,
+    "mutual_information": mutual_information,
 }
-LABEL_LOSSES = {"cross_entropy": cross_entropy, "soft_dice": soft_dice, "hausdorff_erosion": hausdorff_erosion}
+LABEL_LOSSES = {
+    "cross_entropy": cross_entropy,
+    "soft_dice": soft_dice,
+    "log_dice": log_dice,
+    "hausdorff_erosion": hausdorff_erosion,
+}
 FIELD_LOSSES = {
     "total_variation_sum": total_variation_sum,
     "total_variation_mean": total_variation_mean,
@@ -27,13 +35,16 @@ __all__ = [
     "IMAGE_LOSSES",
     "LABEL_LOSSES",
     "AnatomicalPrior",
+    "PerceptualLoss",
     "bending",
     "cross_entropy",
     "diffusion",
     "hausdorff_erosion",
     "local_ncc",
+    "log_dice",
     "mean_squared_error",
     "ms_ssim",
+    "mutual_information",
     "ncc",
     "soft_dice",
     "squared_ncc",

@@ -5,7 +5,7 @@ import pytest
 from medpy.metric.binary import dc, hd
 from scipy import ndimage
 
-from acreg.losses import cross_entropy, hausdorff_erosion, soft_dice
+from acreg.losses import cross_entropy, hausdorff_erosion, log_dice, soft_dice
 
 SHAPES = [(12, 9), (7, 6, 8)]
 
@@ -78,6 +78,41 @@ def test_soft_dice_weighs_small_and_large_labels_alike():
     lost = [np.where(fixed == label, 0, fixed) for label in (1, 2)]
     values = [soft_dice(np.eye(3)[fixed], np.eye(3)[x], smooth=1e-6)[0] for x in lost]
     np.testing.assert_allclose(values, [0.5, 0.5], atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_log_dice_of_hard_masks_is_the_logarithm_of_medpys(shape):
+    fixed, warped = one_hot(shape), one_hot(shape, seed=1)
+    expected = [-np.mean([np.log(dc(f[..., c], w[..., c])) for c in (1, 2, 3)]) for f, w in zip(fixed, warped)]
+    np.testing.assert_allclose(log_dice(fixed, warped, smooth=1e-6), expected, rtol=1e-4)
+    assert not np.any(log_dice(fixed, fixed))
+
+
+def test_log_dice_of_one_mask_is_that_of_soft_dice_and_pulls_by_the_inverse_of_the_dice(gradient):
+    fixed, warped = one_hot((12, 9), classes=2), probabilities((12, 9), classes=2)
+    lost = np.asarray(soft_dice(fixed, warped))
+    np.testing.assert_allclose(log_dice(fixed, warped), -np.log(1 - lost), rtol=1e-5)
+    slopes = [gradient(lambda w, f=f: f(fixed, w), warped) for f in (log_dice, soft_dice)]
+    np.testing.assert_allclose(slopes[0], slopes[1] / (1 - lost).reshape(2, 1, 1, 1), rtol=1e-4, atol=1e-8)
+
+
+def test_log_dice_pulls_harder_at_the_label_that_overlaps_less(gradient):
+    """What a recipe cannot have from soft Dice: with two labels it is no function of it."""
+    labels = np.zeros((2, 1, 10, 24), int)
+    labels[0, 0, :, 0:8], labels[0, 0, :, 12:20] = 1, 2
+    labels[1, 0, :, 1:9], labels[1, 0, :, 19:24] = 1, 2  # 7 of 8 columns in common, and 1
+    fixed, warped = np.eye(3, dtype=np.float32)[labels]
+    for loss, low, high in ((soft_dice, 1.5, 2.5), (log_dice, 8.0, 14.0)):
+        slope = np.abs(gradient(lambda w, loss=loss: loss(fixed, w), warped)).max(axis=(0, 1, 2))
+        assert low < slope[2] / slope[1] < high and slope[0] == 0
+
+
+def test_log_dice_without_overlap_is_finite_and_pulls(gradient):
+    fixed = np.eye(2, dtype=np.float32)[(np.arange(40).reshape(1, 5, 8) < 16).astype(int)]
+    warped = np.roll(fixed, 2, axis=1)
+    np.testing.assert_allclose(log_dice(fixed, warped), [np.log(33)], rtol=1e-5)
+    np.testing.assert_allclose(log_dice(fixed, np.zeros_like(fixed)), [np.log(17)], rtol=1e-5)
+    assert (gradient(lambda w: log_dice(fixed, w), warped)[..., 1][fixed[..., 1] > 0] < 0).all()
 
 
 def numpy_erosion_loss(fixed, warped, alpha, erosions):
