@@ -22,7 +22,7 @@ from pydantic.dataclasses import dataclass
 from scipy import ndimage
 
 from acreg.data.augmentation import sample_linear, sample_nearest
-from acreg.data.pairs import Batch, _check_arrays, _check_draw
+from acreg.data.pairs import Batch, check_arrays, check_draw
 from acreg.errors import AcregError
 from acreg.geometry.displacement import voxel_indices
 
@@ -269,8 +269,8 @@ class DeformedPairSampler:
     def __init__(
         self, images: NDArray, labels: NDArray, batch_size: int, seed: int, random: RandomDeformation | None = None
     ) -> None:
-        _check_arrays(images, labels)
-        _check_draw(batch_size, seed)
+        check_arrays(images, labels)
+        check_draw(batch_size, seed)
         if len(images) < 1 or images.ndim != 4:
             raise AcregError(
                 "Pairs are made of one 2-D image or more, (subjects, rows, columns, channels). "

@@ -17,7 +17,7 @@ from acreg.errors import AcregError
 Batch = dict[str, NDArray]
 
 
-def _check_arrays(images: NDArray | None, labels: NDArray | None) -> None:
+def check_arrays(images: NDArray | None, labels: NDArray | None) -> None:
     for name, array in (("images", images), ("labels", labels)):
         if array is not None and array.ndim not in (4, 5):
             raise AcregError(
@@ -33,7 +33,7 @@ def _check_arrays(images: NDArray | None, labels: NDArray | None) -> None:
         )
 
 
-def _check_draw(batch_size: int, seed: int) -> None:
+def check_draw(batch_size: int, seed: int) -> None:
     if batch_size < 1:
         raise AcregError(f"batch_size must be at least 1. Received: batch_size={batch_size}.")
     if seed < 0:
@@ -65,8 +65,8 @@ class PairSampler:
         augment: Augmentation | None = None,
         augment_moving: Augmentation | None = None,
     ) -> None:
-        _check_arrays(images, labels)
-        _check_draw(batch_size, seed)
+        check_arrays(images, labels)
+        check_draw(batch_size, seed)
         if len(images) < 2:
             raise AcregError(
                 f"A pair needs two subjects. Received: {len(images)} subject(s). Put more subjects into the split."
@@ -128,8 +128,8 @@ class ImageSampler:
         seed: int,
         pairs: PairSampler | None = None,
     ) -> None:
-        _check_arrays(images, labels)
-        _check_draw(batch_size, seed)
+        check_arrays(images, labels)
+        check_draw(batch_size, seed)
         if len(images) < 1 or spacings.shape != (len(images), images.ndim - 2):
             raise AcregError(
                 "Pairs are made of one image or more, each with a spacing for each axis. "
@@ -181,8 +181,8 @@ class VelocitySampler:
         seed: int,
         max_shift: Sequence[int] | None = None,
     ) -> None:
-        _check_arrays(images, labels)
-        _check_draw(batch_size, seed)
+        check_arrays(images, labels)
+        check_draw(batch_size, seed)
         spatial = images.shape[1:-1]
         wrong = [pair for pair, velocity in velocities.items() if velocity.shape != (*spatial, len(spatial))]
         if wrong or not velocities:
@@ -252,8 +252,8 @@ class LabelSampler:
     """
 
     def __init__(self, labels: NDArray, batch_size: int, seed: int, augment: Augmentation | None = None) -> None:
-        _check_arrays(None, labels)
-        _check_draw(batch_size, seed)
+        check_arrays(None, labels)
+        check_draw(batch_size, seed)
         if len(labels) < 1:
             raise AcregError("An autoencoder needs label maps. Received: 0 subjects. Put subjects into the split.")
         self.labels = np.ascontiguousarray(labels, np.int32)

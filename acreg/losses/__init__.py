@@ -1,4 +1,4 @@
-"""Losses of learned registration; each returns one value per sample, ``(batch,)``, and 0 is best."""
+"""Losses of learned registration; each returns one value per sample, ``(batch,)``; 0 is best (`mutual_information`: small)."""
 
 from acreg.losses.anatomical_prior import AnatomicalPrior
 from acreg.losses.information import mutual_information

@@ -40,6 +40,7 @@ ALL_LOSSES = {
     "ncc": 1.0,
     "local_ncc": 0.5,
     "mean_squared_error": 0.5,
+    "mutual_information": 0.5,
     "ssim": 0.5,
     "ms_ssim": 0.5,
     "total_variation_sum": 1e-4,
@@ -48,6 +49,7 @@ ALL_LOSSES = {
     "bending": 0.5,
     "cross_entropy": 1.0,
     "soft_dice": 1.0,
+    "log_dice": 0.5,
     "hausdorff_erosion": 0.1,
     "anatomical_prior": 0.1,
 }
