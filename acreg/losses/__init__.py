@@ -1,4 +1,4 @@
-"""Losses of learned registration; each returns one value per sample, ``(batch,)``; 0 is best (`mutual_information`: small)."""
+"""Losses of learned registration, one value per sample, ``(batch,)``; 0 is best, `mutual_information` has no 0."""
 
 from acreg.losses.anatomical_prior import AnatomicalPrior
 from acreg.losses.information import mutual_information
