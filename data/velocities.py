@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from acreg.data.pair_files import Pair
 from acreg.errors import AcregError
 from acreg.io import atomic_path
 from acreg.io.files import check_file, check_size, decoding
+from acreg.io.hdf5 import new_hdf5
 
 FOLDER = "velocities"
 """Where a dataset's velocities are, in its folder, unless another place is named."""
@@ -26,16 +26,11 @@ def velocity_path(folder: Path, pair: Pair) -> Path:
 
 def write_velocity(path: Path, velocity: np.ndarray, numbers: Mapping[str, float]) -> None:
     """Write a velocity `(*spatial, rank)`, voxels of the fixed image, as float16, and numbers on it as attributes."""
-    import h5py
-
     path.parent.mkdir(parents=True, exist_ok=True)
-    buffer = io.BytesIO()  # in memory first: on a full disk HDF5 itself would bring the process down
-    with h5py.File(buffer, "w") as file:
+    with atomic_path(path) as temporary, new_hdf5(temporary) as file:
         dataset = file.create_dataset("velocity", data=velocity.astype(np.float16), compression="gzip", shuffle=True)
         for name, value in numbers.items():
             dataset.attrs[name] = value
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(buffer.getbuffer())
 
 
 def read_velocity(path: Path) -> tuple[np.ndarray, dict[str, float]]:

@@ -123,6 +123,7 @@ class DataSection(_Section):
             return self
         changed = {name: getattr(self, name) for name in ("spacing", "synthetic")} | {
             "trim": self.trim or None,
+            "centre": None if self.centre == "extent" else self.centre,
             "augmentation": None if self.augmentation == Augmentation() else "one",
             "moving_augmentation": None if self.moving_augmentation == Augmentation() else "one",
         }

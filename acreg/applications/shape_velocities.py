@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from scipy import spatial
@@ -18,6 +18,7 @@ from scipy import spatial
 from acreg.data.manifest import Dataset
 from acreg.data.pair_files import Pair
 from acreg.data.resuming import check_least, run_tasks
+from acreg.data.rigid_alignment import medoid
 from acreg.data.velocities import read_settings, read_velocity, velocity_path, write_velocity
 from acreg.errors import AcregError, UsageError
 from acreg.geometry import Grid, Transform, Velocity, folding
@@ -73,7 +74,7 @@ def make_velocities(
             ``velocities.csv``.
         pairs: (fixed, moving).
         settings: how.
-        template: a subject; None for that whose labels agree best with those of the others, by Dice.
+        template: a subject; None for that whose labels overlap most with those of the others (`medoid`).
         jobs: processes.
         progress: called with (text, done, total).
 
@@ -93,7 +94,7 @@ def make_velocities(
     subjects = sorted({subject for pair in pairs for subject in pair} | ({template} if template else set()))
     settings = _filled(settings, dataset, subjects)
     maps = _read_labels(dataset, subjects, progress)
-    template = template or most_typical(maps)
+    template = template or medoid(maps)
     _claim(out, {"dataset": dataset.name, "template": template, **json.loads(json.dumps(asdict(settings)))})
     surfaces = _surfaces(maps[template], settings)
     target = _shape_path(out, template)
@@ -119,17 +120,6 @@ def make_velocities(
     ]
     _write_table(out / "velocities.csv", rows)
     return rows
-
-
-def most_typical(maps: dict[str, Image]) -> str:
-    """The subject whose labels agree best with the others', by the mean Dice over labels and subjects."""
-    values = sorted({int(value) for image in maps.values() for value in np.unique(image.array)} - {0})
-    scores = np.zeros(len(maps))
-    for value in values:
-        masks = np.stack([(image.array == value).ravel() for image in maps.values()]).astype(np.float32)
-        sizes = masks.sum(axis=1)
-        scores += (2 * (masks @ masks.T) / np.maximum(sizes[:, None] + sizes, 1)).mean(axis=1)
-    return list(maps)[int(scores.argmax())]
 
 
 @dataclass(frozen=True)
@@ -166,7 +156,7 @@ def _make_fields(task: _Fixed) -> int:
     fixed_labels = task.dataset.read_labels(task.dataset.record(task.fixed))
     grid = fixed_labels.grid
     landmarks = _landmarks(task.out, task.fixed)
-    kept = thinned(landmarks, 0.5 * float(task.settings.edge or 1.0))
+    kept = thinned(landmarks, 0.5 * cast(float, task.settings.edge))
     landmarks = landmarks[kept]
     start = time.perf_counter()
     moved = np.stack([_landmarks(task.out, moving)[kept] - landmarks for moving in task.moving])
@@ -207,7 +197,7 @@ def _anchored(
     ends = [(0.0, (n - 1) / 2, float(n - 1)) for n in grid.shape]
     border = [place for place in itertools.product(*ends) if any(x != e[1] for x, e in zip(place, ends, strict=True))]
     anchors = grid.to_world(np.array(border))
-    anchors = anchors[spatial.KDTree(landmarks).query(anchors)[0] > 2 * float(settings.edge or 1.0)]
+    anchors = anchors[spatial.KDTree(landmarks).query(anchors)[0] > 2 * cast(float, settings.edge)]
     homogeneous = [np.column_stack([points, np.ones(len(points))]) for points in (landmarks, anchors)]
     fit = np.linalg.pinv(homogeneous[0]) @ moved
     spline = ElasticBodySpline(np.concatenate([landmarks, anchors]), settings.poisson_ratio, settings.smoothing)
@@ -223,7 +213,7 @@ def _shape_path(out: Path, subject: str) -> Path:
 
 
 def _surfaces(labels: Image, settings: ShapeSettings) -> list[Surface]:
-    return [region_surface(labels, region, settings.edge or 0.0) for region in settings.regions or ()]
+    return [region_surface(labels, region, cast(float, settings.edge)) for region in settings.regions or ()]
 
 
 def _filled(settings: ShapeSettings, dataset: Dataset, subjects: Sequence[str]) -> ShapeSettings:
@@ -236,7 +226,8 @@ def _filled(settings: ShapeSettings, dataset: Dataset, subjects: Sequence[str]) 
             f"Regions are made of labels of {dataset.name}, which are {known}. Received: {unknown}. Correct --regions."
         )
     spacing = dataset.read_labels(dataset.record(subjects[0])).grid.spacing
-    return replace(settings, regions=regions, edge=settings.edge or 2.0 * min(spacing))
+    edge = 2.0 * min(spacing) if settings.edge is None else settings.edge
+    return replace(settings, regions=regions, edge=edge)
 
 
 def _read_labels(dataset: Dataset, subjects: Sequence[str], progress: Any) -> dict[str, Image]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import mmap
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -51,16 +53,22 @@ def save_hdf5(array: np.ndarray, grid: Grid, path: Path) -> None:
 
     Whole numbers are stored in the smallest type of integers that holds them, other values in their own type.
     """
-    import h5py
-
     stored = _smallest(array)
-    # In memory first: on a full disk HDF5 itself would bring the process down.
-    buffer = io.BytesIO()
-    with h5py.File(buffer, "w") as file:
+    with new_hdf5(path) as file:
         chunks = tuple(min(n, CHUNK) for n in stored.shape)
         dataset = file.create_dataset("image", data=stored, chunks=chunks, compression="gzip", shuffle=True)
         for name in ("spacing", "origin", "direction"):
             dataset.attrs[name] = getattr(grid, name)
+
+
+@contextmanager
+def new_hdf5(path: Path) -> Iterator[Any]:
+    """An open HDF5 file that is written to `path` at the end: on a full disk HDF5 itself would stop the process."""
+    import h5py
+
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        yield file
     path.write_bytes(buffer.getbuffer())
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from acreg.io import atomic_path
+from acreg.report.plots import to_png
 from acreg.shapes import Surface
 
 VIEWS = ((20, -60), (20, 120))
@@ -23,14 +24,17 @@ def draw_surfaces(surfaces: Sequence[Surface], values: Sequence[np.ndarray], tit
         title: what the values are.
         path: the file.
     """
-    from matplotlib import cm, colors, pyplot
+    from matplotlib import cm, colors
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.collections import LineCollection
+    from matplotlib.figure import Figure
     from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 
     rank = surfaces[0].rank
     views = VIEWS if rank == 3 else VIEWS[:1]
     norm = colors.Normalize(0, max(float(np.concatenate(list(values)).max()), 1e-9))
-    figure = pyplot.figure(figsize=(4.0 * len(surfaces) + 1.0, 4.0 * len(views)), dpi=100)
+    figure = Figure(figsize=(4.0 * len(surfaces) + 1.0, 4.0 * len(views)), dpi=100)
+    FigureCanvasAgg(figure)
     for row, (height, side) in enumerate(views):
         for column, (surface, value) in enumerate(zip(surfaces, values, strict=True)):
             at = (len(views), len(surfaces), row * len(surfaces) + column + 1)
@@ -52,5 +56,4 @@ def draw_surfaces(surfaces: Sequence[Surface], values: Sequence[np.ndarray], tit
             axes.set_axis_off()
     figure.colorbar(cm.ScalarMappable(norm, "viridis"), ax=figure.axes, label=title, shrink=0.6)
     with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png")
-    pyplot.close(figure)
+        temporary.write_bytes(to_png(figure))

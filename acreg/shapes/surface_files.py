@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,21 +10,17 @@ import numpy as np
 from acreg.errors import AcregError
 from acreg.io import atomic_path
 from acreg.io.files import check_file, check_size, decoding
+from acreg.io.hdf5 import new_hdf5
 from acreg.shapes.surfaces import Surface
 
 
 def write_surfaces(surfaces: Sequence[Surface], path: Path) -> None:
     """Write the surfaces of regions, in their order."""
-    import h5py
-
     path.parent.mkdir(parents=True, exist_ok=True)
-    buffer = io.BytesIO()  # in memory first: on a full disk HDF5 itself would bring the process down
-    with h5py.File(buffer, "w") as file:
+    with atomic_path(path) as temporary, new_hdf5(temporary) as file:
         for number, surface in enumerate(surfaces):
             group = file.create_group(f"region{number}")
             group["points"], group["cells"] = surface.points, surface.cells
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(buffer.getbuffer())
 
 
 def read_surfaces(path: Path) -> list[Surface]:
