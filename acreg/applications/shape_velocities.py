@@ -52,6 +52,18 @@ class ShapeSettings:
     poisson_ratio: float = 0.3
     smoothing: float = 0.5
 
+    def __post_init__(self) -> None:
+        if (
+            (self.edge is not None and not 0 < self.edge < np.inf)
+            or not -1 < self.poisson_ratio < 0.5
+            or not 0 <= self.smoothing < np.inf
+        ):
+            raise UsageError(
+                "Edges of surfaces are positive, in mm; Poisson's ratio lies between -1 and 0.5; a smoothing is 0 or "
+                f"more. Received: edge={self.edge}, poisson_ratio={self.poisson_ratio}, smoothing={self.smoothing}. "
+                "Correct them."
+            )
+
 
 def make_velocities(
     dataset: Dataset,
@@ -95,8 +107,8 @@ def make_velocities(
     settings = _filled(settings, dataset, subjects)
     maps = _read_labels(dataset, subjects, progress)
     template = template or medoid(maps)
-    _claim(out, {"dataset": dataset.name, "template": template, **json.loads(json.dumps(asdict(settings)))})
     surfaces = _surfaces(maps[template], settings)
+    _claim(out, {"dataset": dataset.name, "template": template, **json.loads(json.dumps(asdict(settings)))})
     target = _shape_path(out, template)
     if not target.is_file():
         write_surfaces(surfaces, target)

@@ -77,6 +77,26 @@ def test_other_settings_are_refused(folder: Path, capsys: pytest.CaptureFixture[
     assert "joined by + and separated by commas" in " ".join(capsys.readouterr().err.split())
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "code", "message"),
+    [
+        ("--edge", "0", 2, "Edges of surfaces are positive"),
+        ("--poisson-ratio", "0.5", 2, "between -1 and 0.5"),
+        ("--smoothing", "-1", 2, "smoothing is 0 or more"),
+        ("--edge", "900", 1, "thicker than the edges"),
+    ],
+)
+def test_impossible_settings_leave_nothing_behind(
+    option: str, value: str, code: int, message: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "new"
+    assert (
+        main(["--quiet", "data", "velocities", str(folder), "--pairs", "2", option, value, "--out", str(out)]) == code
+    )
+    assert message in " ".join(capsys.readouterr().err.split())
+    assert not out.exists()
+
+
 def test_a_recipe_trains_on_them(folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "svf.yaml"
     path.write_text(RECIPE.format(dataset=folder), encoding="utf-8")
