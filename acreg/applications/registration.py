@@ -109,9 +109,10 @@ def preset_name(model: str) -> str:
 
 @dataclass
 class Registration:
-    """A registered pair, everything on the fixed grid."""
+    """A registered pair, everything on the fixed grid; `sampled` is the transform as it was evaluated there, once."""
 
     transform: Transform
+    sampled: Transform
     warped: Image
     warped_labels: Image | None
     seconds: float
@@ -131,8 +132,9 @@ def register_pair(method: Method, fixed: Image, moving: Image, moving_labels: Im
             "A method's result lies on the fixed image's grid. "
             f"Received: {method.name} with a result on {transform.fixed}, fixed image on {fixed.grid}."
         )
-    labels = None if moving_labels is None else transform.warp_labels(moving_labels)
-    return Registration(transform, transform.warp_image(moving), labels, seconds)
+    sampled = transform.sampled()
+    labels = None if moving_labels is None else sampled.warp_labels(moving_labels)
+    return Registration(transform, sampled, sampled.warp_image(moving), labels, seconds)
 
 
 def result_name(stem: str, source: str, rank: int) -> str:
@@ -163,7 +165,7 @@ def save_registration(
 
     rank = fixed.grid.rank
     if "displacement" in what:
-        write_displacement(result.transform.displacement, fixed.grid, path("displacement.nii.gz"))
+        write_displacement(result.sampled.displacement, fixed.grid, path("displacement.nii.gz"))
     if "transform" in what:
         write_transform(result.transform, path("transform.h5"), moving)
         written.append(folder / "transform.h5.check.json")
@@ -172,6 +174,6 @@ def save_registration(
         write_image(result.warped_labels, path(result_name("warped_labels", source, rank)))
     if "images" in what:
         write_image(result.warped, path(result_name("warped", moving.name, rank)))
-        view = view_pair(fixed, moving, result.transform, fixed_labels, moving_labels)
+        view = view_pair(fixed, moving, result.sampled, fixed_labels, moving_labels)
         write_preview(view, path("preview.png"))
     return written

@@ -59,7 +59,7 @@ def score_pair(
     scores = PairScores(*names)
     try:
         registration = register_pair(method, fixed_image, moving_image, moving_labels)
-        displacement = registration.transform.displacement
+        displacement = registration.sampled.displacement
         regularity = folding(displacement)
         scores.folded_percent, scores.sd_log_j = regularity["folded_percent"], regularity["sd_log_j"]
         scores.ncc = normalized_cross_correlation(fixed_image.array, registration.warped.array)

@@ -103,7 +103,7 @@ def register(
     result = register_pair(chosen, fixed_image, moving_image, moving_map)
     written = save_registration(folder, result, fixed_image, moving_image, moving_map, fixed_map)
     before = Unregistered().register(fixed_image, moving_image)
-    folding = result.transform.folding()
+    folding = result.sampled.folding()
     ncc = [
         normalized_cross_correlation(fixed_image.array, image.array)
         for image in (before.warp_image(moving_image), result.warped)

@@ -151,6 +151,15 @@ class Transform:
         """The same transform with another fixed grid: results are sampled on it."""
         return dataclasses.replace(self, fixed=grid)
 
+    def sampled(self) -> Transform:
+        """The transform's values at the voxels of the fixed grid as its one map, so that more than one use costs one.
+
+        Itself where it has affine maps alone, which cost nothing and hold everywhere.
+        """
+        if all(isinstance(part, Affine) for part in self.maps):
+            return self
+        return dataclasses.replace(self, maps=(Displacement(self.displacement, self.fixed),))
+
     @property
     def displacement(self) -> np.ndarray:
         """All maps as one displacement, float32 `(*fixed.shape, rank)`: `x + u(x) = T(x)`, voxels of the fixed grid."""

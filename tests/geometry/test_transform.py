@@ -316,6 +316,20 @@ def test_a_transform_is_sampled_on_another_grid():
     np.testing.assert_allclose(coarse, transform.warp_image(image).array[::2, ::2, ::2], atol=1e-4)
 
 
+@pytest.mark.parametrize("fixed, moving", AWKWARD.values(), ids=AWKWARD)
+def test_a_transform_sampled_once_warps_as_it_does_itself(fixed, moving):
+    coarse = Grid(tuple(max(3, n // 2) for n in fixed.shape), tuple(2 * s for s in fixed.spacing), fixed.origin,
+                  fixed.direction)  # fmt: skip
+    transform = Transform(fixed, moving, (smooth_field(coarse, 1.0), world_affine(fixed, moving)))
+    once = transform.sampled()
+    assert len(once.maps) == 1 and once.maps[0].grid == fixed
+    image = Image(np.random.default_rng(0).random(moving.shape), moving)
+    np.testing.assert_allclose(once.warp_image(image).array, transform.warp_image(image).array, atol=1e-4)
+    np.testing.assert_allclose(once.displacement, transform.displacement, atol=1e-4)
+    affine = Transform(fixed, moving, (world_affine(fixed, moving),))
+    assert affine.sampled() is affine
+
+
 def test_the_jacobian_of_an_affine_map_is_its_determinant():
     fixed, moving = AWKWARD["3-D, oblique"]
     affine = world_affine(fixed, moving)
