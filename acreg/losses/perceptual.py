@@ -46,7 +46,7 @@ class PerceptualLoss:
         vgg = keras.models.clone_model(
             keras.applications.VGG16(weights=None, include_top=False), clone_function=_in_float32
         )
-        _load(vgg, Path(weights) if weights is not None else _cached())
+        _load(vgg, Path(weights) if weights is not None else keras_cache())
         convolutions = [layer for layer in vgg.layers if isinstance(layer, keras.layers.Conv2D)]
         self.network = keras.Model(vgg.input, [layer.output for layer in convolutions])
         self.network.trainable = False
@@ -79,8 +79,8 @@ def _in_float32(layer: Any) -> Any:
     return type(layer).from_config({**layer.get_config(), "dtype": "float32"})
 
 
-def _cached() -> Path:
-    """Where Keras keeps its download."""
+def keras_cache() -> Path:
+    """Where Keras keeps the weights of VGG16 that it downloaded."""
     return Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "models" / CACHED
 
 

@@ -3,6 +3,7 @@
 from acreg.models.acregnet import ACRegNet
 from acreg.models.affine_deformable_net import AffineDeformableNet
 from acreg.models.ddmr import DDMR
+from acreg.models.jrsnet import JRSNet
 from acreg.models.label_autoencoder import LabelAutoencoder
 from acreg.models.presets import from_preset, preset_folder, shipped_presets
 from acreg.models.registration_model import RegistrationModel
@@ -13,6 +14,7 @@ __all__ = [
     "ACRegNet",
     "AffineDeformableNet",
     "DDMR",
+    "JRSNet",
     "LabelAutoencoder",
     "RegNet",
     "RegistrationModel",

@@ -142,8 +142,8 @@ class AffineDeformableNet(RegistrationModel):
     def _compares_labels(self, name: str) -> bool:
         return super()._compares_labels(name.removeprefix(AFFINE))
 
-    def _run_network(self, moving: Any, fixed: Any, sizes: tuple[Any, ...], training: bool) -> dict[str, Any]:
-        outputs = super()._run_network(moving, fixed, sizes, training)
+    def _run_network(self, images: Mapping[str, Any], sizes: tuple[Any, ...], training: bool) -> dict[str, Any]:
+        outputs = super()._run_network(images, sizes, training)
         if self._map is not None:
             padded = self._padded(sizes)
             matrix = self._map.matrix(outputs.pop("parameters"), padded)

@@ -26,6 +26,12 @@ class Preset:
 
     preprocessing: Preprocessing | None
 
+    def plain_copy(self) -> Any:
+        """A fresh model that holds what use needs, the weights alone: no optimiser, no metrics."""
+        plain = type(self).from_config(self.get_config())  # type: ignore[attr-defined]
+        plain.set_weights(self.get_weights())  # type: ignore[attr-defined]
+        return plain
+
     def save_preset(self, folder: str | os.PathLike[str], card: str = "") -> Path:
         """Writes ``config.json``, ``model.weights.h5``, ``preprocessing.json`` and ``model_card.md``.
 
@@ -42,10 +48,8 @@ class Preset:
                 "None. Set `model.preprocessing = acreg.io.Preprocessing(shape=...)` first."
             )
         folder = Path(folder)
-        config = self.get_config()  # type: ignore[attr-defined]
-        # A fresh copy holds the weights alone: no optimiser, no metrics.
-        plain = type(self).from_config(config)  # type: ignore[attr-defined]
-        plain.set_weights(self.get_weights())  # type: ignore[attr-defined]
+        plain = self.plain_copy()
+        config = plain.get_config()
         size = sum(weight.nbytes for weight in plain.get_weights())
         require_space(folder / "model.weights.h5", 2 * size + 2**20)
         with atomic_path(folder / "model.weights.h5") as path:

@@ -82,7 +82,7 @@ def refined(
             f"A refinement's losses must be of images and fields, {[*IMAGE_LOSSES, *FIELD_LOSSES]}. Received: {unknown}"
         )
     sizes = batch["fixed"].shape[1:-1]
-    found = model._run_network(batch["moving"], batch["fixed"], sizes, False)
+    found = model._run_network(model._network_inputs(batch, False), sizes, False)
     start = ops.convert_to_numpy(found["field"])
     affine = ops.convert_to_numpy(found["affine"]) if "affine" in found else None
     kept: dict[Any, Refinement] = model.__dict__.setdefault("_refinements", {})  # not a part of the model for Keras

@@ -168,9 +168,9 @@ class RegistrationModel(Registering, FineTuning, Preset, keras.Model):
         made = {}
         if "image" in inputs:
             inputs = made["pairs"] = self._make_pairs(inputs)
-        moving, fixed = inputs["moving"], inputs["fixed"]
-        sizes = functional.spatial_shape(fixed)
-        outputs = self._run_network(moving, fixed, sizes, training)
+        moving = inputs["moving"]
+        sizes = functional.spatial_shape(inputs["fixed"])
+        outputs = self._run_network(self._network_inputs(inputs, training), sizes, training)
         field = outputs.pop("field")
         if self.integration_steps:
             outputs["velocity"] = field
@@ -203,12 +203,16 @@ class RegistrationModel(Registering, FineTuning, Preset, keras.Model):
     def _padded(self, sizes: tuple[Any, ...]) -> list[Any]:
         return [(n + self.multiple - 1) // self.multiple * self.multiple for n in sizes]
 
-    def _run_network(self, moving: Any, fixed: Any, sizes: tuple[Any, ...], training: bool) -> dict[str, Any]:
+    def _network_inputs(self, inputs: Mapping[str, Any], training: bool) -> dict[str, Any]:
+        """What of the inputs the network sees."""
+        return {name: inputs[name] for name in ("moving", "fixed")}
+
+    def _run_network(self, images: Mapping[str, Any], sizes: tuple[Any, ...], training: bool) -> dict[str, Any]:
         padded = self._padded(sizes)
         if any(not isinstance(n, int) or n != p for n, p in zip(sizes, padded, strict=True)):
             before = [(p - n) // 2 for n, p in zip(sizes, padded, strict=True)]
-            moving, fixed = (_pad_edges(x, before, sizes, padded) for x in (moving, fixed))
-        return dict(self.network({"moving": moving, "fixed": fixed}, training=training))
+            images = {name: _pad_edges(x, before, sizes, padded) for name, x in images.items()}
+        return dict(self.network(dict(images), training=training))
 
     def _to_image_grid(self, displacement: Any, sizes: tuple[Any, ...]) -> Any:
         """Resizes the network's displacement to the padded images' grid and crops it."""
@@ -273,11 +277,16 @@ class RegistrationModel(Registering, FineTuning, Preset, keras.Model):
             self.trackers[name].update_state(value)
         determinant = functional.jacobian_determinant(y_pred["displacement"])
         self.trackers["folded_percent"].update_state(100.0 * ops.mean(ops.cast(determinant <= 0, "float32")))
+        return self.total_loss(terms, x, y_pred)
+
+    def total_loss(self, terms: Mapping[str, Any], x: Mapping[str, Any], y_pred: Mapping[str, Any]) -> Any:
+        """What is minimised, a scalar: the losses, weighted."""
         if self.loss_weighting is None:
-            return sum((self.loss_weights[name] * value for name, value in terms.items()), ops.zeros(()))
+            weighted = [self.loss_weights[name] * value for name, value in terms.items() if name in self.loss_weights]
+            return sum(weighted, ops.zeros(()))
         for name, weight in self.loss_weighting.loss_weights().items():
             self.trackers[f"weight_{name}"].update_state(weight)
-        return self.loss_weighting(terms)
+        return self.loss_weighting(dict(terms))
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -1,0 +1,304 @@
+"""JRS-Net: registration and segmentation by one generator, trained with a cycle of adversaries."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from acreg.geometry import sample_image
+from acreg.io import Image
+from acreg.layers import functional
+from acreg.losses import PerceptualLoss, log_dice, mean_squared_error
+from acreg.losses.perceptual import keras_cache
+from acreg.models.blocks import check_rank, precision
+from acreg.models.joint_networks import discriminator, joint_generator, otsu_threshold
+from acreg.models.registering import ImageLike
+from acreg.models.registration_model import RegistrationModel
+
+JOINT_LOSSES = ("mask", "displacement_error", "perceptual", "adversarial", "cycle")
+ADVERSARIAL = ("adversarial", "cycle")
+"""Losses that need the reverse generator and the discriminators."""
+STEEPNESS = 30.0
+"""Of the sigmoid that stands for Otsu's threshold in training."""
+WORST = 0.9
+"""Relative field error from which on `displacement_error` grows linearly."""
+
+
+@keras.saving.register_keras_serializable("acreg")
+class JRSNet(RegistrationModel):
+    """A generator that registers and segments; its activations, added up, are the mask of the registered image.
+
+    In training a second generator registers in the other direction, and two discriminators judge what both make; none
+    of them is kept in a preset. The generator sees the fixed image's mask in a share of the training samples alone, and
+    none in use, so that two images are enough to register.
+
+    Args:
+        rank: 2 or 3.
+        channels: of one image.
+        filters: of each of the generator's convolutions.
+        blocks: its residual blocks.
+        direct: make the registered image in the network, as the paper does, and compare that one with the fixed image;
+            by default it is the moving image, warped by the field.
+        mask_share: share of the training samples with the mask among the generator's inputs.
+        discriminator_filters: of its first convolutions; the last have eight times as many.
+        pretraining_steps: the first so many batches lower the mean squared error of the images alone.
+        perceptual_weights: file of VGG16's weights, see `acreg.losses.PerceptualLoss`.
+        seed: of the draw of samples that see the mask.
+        **kwargs: ``losses`` and the other options of `RegistrationModel`. Besides the losses of every model there are
+            ``"mask"`` (log Dice of the fixed foreground and the generated mask), ``"displacement_error"`` (needs the
+            true displacement), ``"perceptual"``, ``"adversarial"`` and ``"cycle"``. The paper's weights are the
+            default: ``{"mutual_information": 1, "ssim": 1, "perceptual": 1, "mask": 1, "displacement_error": 1,
+            "adversarial": 1, "cycle": 10}``, without those on the mask where there are no labels. Without VGG16's
+            weights the perceptual loss is off, with a warning.
+
+    Call arguments and result: see `RegistrationModel`; besides, in training ``"displacement"``, ``(batch, *spatial,
+        rank)`` in voxels, from fixed to moving. The result has ``"activation"``, ``(batch, *spatial, 1)`` in [0, 1],
+        whose part above Otsu's threshold is the mask, and with ``direct`` ``"synthesised"``.
+
+    Raises:
+        ValueError: an argument out of its range, or trained loss weights with ``"adversarial"`` or ``"cycle"``.
+        AcregError: ``perceptual_weights`` that are not VGG16's.
+
+    Source: Mahapatra et al., Joint registration and segmentation of X-ray images using generative adversarial networks,
+    MLMI 2018, eq. 1 to 6, with the signs by which minimising makes images, masks and fields alike.
+    """
+
+    DEFAULT_LOSSES: Mapping[str, float] = {
+        "mutual_information": 1.0,
+        "ssim": 1.0,
+        "perceptual": 1.0,
+        "mask": 1.0,
+        "displacement_error": 1.0,
+        "adversarial": 1.0,
+        "cycle": 10.0,
+    }
+
+    def __init__(
+        self,
+        rank: int = 2,
+        channels: int = 1,
+        filters: int = 64,
+        blocks: int = 16,
+        direct: bool = False,
+        mask_share: float = 0.5,
+        discriminator_filters: int = 64,
+        pretraining_steps: int = 0,
+        perceptual_weights: str | os.PathLike[str] | None = None,
+        seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        check_rank(rank)
+        if min(filters, blocks, discriminator_filters) < 1 or not 0 <= mask_share <= 1 or pretraining_steps < 0:
+            raise ValueError(
+                "`filters`, `blocks` and `discriminator_filters` must be at least 1, `mask_share` from 0 to 1, and "
+                f"`pretraining_steps` not negative. Received: filters={filters}, blocks={blocks}, "
+                f"discriminator_filters={discriminator_filters}, mask_share={mask_share}, "
+                f"pretraining_steps={pretraining_steps}"
+            )
+        with precision(kwargs.get("dtype")):
+            network = joint_generator(rank, channels, filters, blocks, direct)
+        super().__init__(network, multiple=1, **kwargs)
+        self.rank, self.channels, self.filters, self.blocks = rank, channels, filters, blocks
+        self.direct, self.mask_share, self.discriminator_filters = direct, mask_share, discriminator_filters
+        self.pretraining_steps, self.perceptual_weights, self.seed = pretraining_steps, perceptual_weights, seed
+        self._shown = keras.random.SeedGenerator(seed)
+        self._perceptual = self._make_perceptual()
+        if pretraining_steps:
+            self.steps = self.add_weight(shape=(), initializer="zeros", trainable=False, name="steps")
+        self.reverse: keras.Model | None = None
+        if any(self.loss_weights.get(name) for name in ADVERSARIAL):
+            if self.weighting != "fixed":
+                raise ValueError(
+                    f"Adversaries weigh against each other and need `weighting='fixed'`. Received: {self.weighting!r}"
+                )
+            with precision(kwargs.get("dtype")):
+                self.reverse = joint_generator(rank, channels, filters, blocks, direct)
+                self.judge_fixed = discriminator(rank, channels, discriminator_filters, "judge_fixed")
+                self.judge_moving = discriminator(rank, channels, discriminator_filters, "judge_moving")
+            self.trackers["discriminator"] = keras.metrics.Mean(name="discriminator")
+
+    def _make_perceptual(self) -> PerceptualLoss | None:
+        if not self.loss_weights.get("perceptual"):
+            return None
+        if self.perceptual_weights is None and not keras_cache().is_file():
+            warnings.warn(
+                "The perceptual loss is off: it needs the weights of VGG16, and neither `perceptual_weights` nor Keras' "
+                f"own folder ({keras_cache()}) has them. Give the file, or set the loss's weight to 0.",
+                stacklevel=3,
+            )
+            self.loss_weights["perceptual"] = 0.0
+            self.trackers.pop("perceptual")
+            return None
+        return PerceptualLoss(self.perceptual_weights)
+
+    def default_losses(self, num_classes: int | None) -> dict[str, float]:
+        return {n: w for n, w in self.DEFAULT_LOSSES.items() if num_classes or n != "mask"}
+
+    def known_losses(self) -> list[str]:
+        return [*super().known_losses(), *JOINT_LOSSES]
+
+    def _compares_labels(self, name: str) -> bool:
+        return name == "mask" or super()._compares_labels(name)
+
+    def _network_inputs(self, inputs: Mapping[str, Any], training: bool) -> dict[str, Any]:
+        return {**super()._network_inputs(inputs, training), "mask": self._mask(inputs, "fixed", training)}
+
+    def _mask(self, inputs: Mapping[str, Any], role: str, training: bool) -> Any:
+        """The foreground of the samples that see it; nothing of the others."""
+        name = f"{role}_labels"
+        if not training or not self.mask_share or name not in inputs:
+            return ops.zeros_like(ops.cast(inputs[role][..., :1], "float32"))
+        mask = foreground(inputs[name])
+        count = (ops.shape(mask)[0],) + (1,) * (len(mask.shape) - 1)
+        shown = keras.random.uniform(count, seed=self._shown) < self.mask_share
+        return mask * ops.cast(shown, "float32")
+
+    def loss_terms(
+        self, x: Mapping[str, Any], y_pred: Mapping[str, Any], num_classes: int | None = None
+    ) -> dict[str, Any]:
+        image = self._image(y_pred)
+        terms = super().loss_terms(x, {**y_pred, "warped": image}, num_classes)
+        if self.loss_weights.get("mask") and "fixed_labels" in x:
+            wanted, found = foreground(x["fixed_labels"]), soft_mask(y_pred["activation"])
+            both = [ops.concatenate([1.0 - mask, mask], axis=-1) for mask in (wanted, found)]
+            terms["mask"] = ops.mean(log_dice(*both))
+        if self.loss_weights.get("displacement_error") and "displacement" in x:
+            terms["displacement_error"] = ops.mean(displacement_error(x["displacement"], y_pred["displacement"]))
+        if self._perceptual is not None:
+            terms["perceptual"] = ops.mean(self._perceptual(x["fixed"], image))
+        if self.reverse is not None:
+            terms |= self._adversarial_terms(x, image)
+        return terms
+
+    def _adversarial_terms(self, x: Mapping[str, Any], image: Any) -> dict[str, Any]:
+        """The losses of both generators against the discriminators and around the cycle, and the discriminators' own.
+
+        A discriminator is judged on images whose gradient is stopped, and judges with weights whose gradient is
+        stopped: one backward pass serves all.
+        """
+        moving, fixed = (ops.cast(x[name], "float32") for name in ("moving", "fixed"))
+        turned = {
+            "moving": fixed,
+            "fixed": moving,
+            "mask": self._mask({**x, "fixed": moving}, "moving", "moving_labels" in x),
+        }
+        back = self._generate(self.reverse, turned)
+        nothing = ops.zeros_like(moving[..., :1])
+        again = self._generate(self.reverse, {"moving": image, "fixed": moving, "mask": nothing})
+        forth = self._generate(self.network, {"moving": back, "fixed": fixed, "mask": nothing})
+        fooled, judged = [], []
+        for judge, real, made in ((self.judge_fixed, fixed, image), (self.judge_moving, moving, back)):
+            fooled.append(ops.softplus(-_frozen(judge, made)))
+            judged += [ops.softplus(-judge(real)), ops.softplus(judge(ops.stop_gradient(made)))]
+        terms = {
+            "adversarial": ops.mean(sum(fooled)),
+            "cycle": ops.mean(ops.abs(again - moving)) + ops.mean(ops.abs(forth - fixed)),
+            "discriminator": ops.mean(sum(judged)) / 4.0,
+        }
+        return {name: value for name, value in terms.items() if name == "discriminator" or self.loss_weights.get(name)}
+
+    def _generate(self, generator: Any, images: dict[str, Any]) -> Any:
+        made = generator(images, training=True)
+        return made["synthesised"] if self.direct else functional.warp(images["moving"], made["field"])
+
+    def compute_loss(
+        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
+    ) -> Any:
+        if training and self.loss_weights.get("displacement_error") and "displacement" not in x:
+            raise ValueError(
+                "The loss 'displacement_error' needs 'displacement' among the inputs of training: pairs with a known "
+                f"deformation. Received: inputs with the keys {sorted(x)}"
+            )
+        loss = super().compute_loss(x, y, y_pred, sample_weight, training)
+        if training and self.pretraining_steps:
+            self.steps.assign_add(1.0)
+        return loss
+
+    def total_loss(self, terms: Mapping[str, Any], x: Mapping[str, Any], y_pred: Mapping[str, Any]) -> Any:
+        total = super().total_loss(terms, x, y_pred) + terms.get("discriminator", 0.0)
+        if not self.pretraining_steps:
+            return total
+        first = ops.mean(mean_squared_error(x["fixed"], self._image(y_pred)))
+        return ops.where(self.steps < self.pretraining_steps, first, total)
+
+    def _image(self, y_pred: Mapping[str, Any]) -> Any:
+        return y_pred["synthesised"] if self.direct else y_pred["warped"]
+
+    def segment(self, fixed: ImageLike, moving: ImageLike) -> Image:
+        """The mask of the registered image, which is that of the fixed one, as the activations show it.
+
+        Returns:
+            Labels on the fixed image's grid: 1 where the activations, resampled there linearly, are above Otsu's
+            threshold; 0 elsewhere and beyond the network's grid.
+
+        Raises:
+            AcregError: as `register`.
+        """
+        pair = self._pair(fixed, moving)
+        activation = self.predict_on_batch(pair.batch)["activation"]
+        threshold = float(ops.convert_to_numpy(otsu_threshold(activation)).ravel()[0])
+        found = sample_image(ops.convert_to_numpy(activation)[0, ..., 0], pair.grids[0], pair.fixed, outside=0.0)
+        return Image((found > threshold).astype(np.int32), pair.fixed, kind="labels", name="mask")
+
+    def plain_copy(self) -> JRSNet:
+        kept = {name: weight for name, weight in self.loss_weights.items() if name not in (*ADVERSARIAL, "perceptual")}
+        changed = {"losses": kept, "perceptual_weights": None, "pretraining_steps": 0}
+        plain = JRSNet.from_config({**self.get_config(), **changed})
+        plain.network.set_weights(self.network.get_weights())
+        return plain
+
+    def get_config(self) -> dict[str, Any]:
+        weights = self.perceptual_weights
+        return {
+            **super().get_config(),
+            "rank": self.rank,
+            "channels": self.channels,
+            "filters": self.filters,
+            "blocks": self.blocks,
+            "direct": self.direct,
+            "mask_share": self.mask_share,
+            "discriminator_filters": self.discriminator_filters,
+            "pretraining_steps": self.pretraining_steps,
+            "perceptual_weights": None if weights is None else os.fspath(weights),
+            "seed": self.seed,
+        }
+
+
+def foreground(labels: Any) -> Any:
+    """1 where integer labels ``(batch, *spatial, 1)`` are not background, float32."""
+    return ops.cast(labels > 0, "float32")
+
+
+def soft_mask(activation: Any) -> Any:
+    """What lies above Otsu's threshold, with a gradient: ``(batch, *spatial, 1)`` in [0, 1]."""
+    return ops.sigmoid(STEEPNESS * (activation - otsu_threshold(activation)))
+
+
+def displacement_error(true: Any, found: Any) -> Any:
+    """``-log(1 - r)``, ``(batch,)``, of the mean squared error relative to the square of the longest true displacement.
+
+    From r = 0.9 on it goes on as its tangent does, so that it has a value and a gradient for any field.
+
+    Args:
+        true, found: ``(batch, *spatial, rank)`` in voxels.
+
+    Source: as `JRSNet`, eq. 4, whose plain sign would raise the error.
+    """
+    true = ops.cast(true, "float32")
+    axes = tuple(range(1, len(true.shape) - 1))
+    error = ops.mean(ops.sum(ops.square(found - true), axis=-1), axis=axes)
+    largest = ops.max(ops.sum(ops.square(true), axis=-1), axis=axes)
+    r = error / ops.maximum(largest, 1e-6)
+    return -ops.log(1.0 - ops.minimum(r, WORST)) + ops.maximum(r - WORST, 0.0) / (1.0 - WORST)
+
+
+def _frozen(judge: Any, images: Any) -> Any:
+    """A discriminator's logits of images whose gradient reaches the images and not its weights."""
+    weights = [ops.stop_gradient(ops.convert_to_tensor(v)) for v in judge.trainable_variables]
+    return judge.stateless_call(weights, [v.value for v in judge.non_trainable_variables], images, training=True)[0]
