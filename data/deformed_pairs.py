@@ -12,6 +12,7 @@ Source: Mahapatra et al., Joint registration and segmentation of X-ray images us
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Annotated
 
@@ -297,7 +298,10 @@ class DeformedPairSampler:
             `moving` and `fixed` float32 `(batch, rows, columns, channels)`, `moving_labels` and `fixed_labels` int32
             `(batch, rows, columns, 1)`, and `displacement` float32 `(batch, rows, columns, 2)`, voxels.
         """
-        drawn = self.draw(step)
+        return self.make(self.draw(step))
+
+    def make(self, drawn: Sequence[tuple[int, Deformation]]) -> Batch:
+        """The pairs of these subjects and deformations, as `batch` returns them."""
         subjects = [subject for subject, _ in drawn]
         return {
             "moving": np.stack([d.apply(self.images[subject]) for subject, d in drawn]),

@@ -15,7 +15,9 @@ from typing import Any
 
 import numpy as np
 from keras import ops
+from numpy.typing import NDArray
 
+from acreg.data.deformed_pairs import RandomDeformation
 from acreg.data.manifest import Dataset, Progress
 from acreg.data.pair_files import PAIRS_NAME, write_pairs
 from acreg.data.records import DatasetInfo, Record, read_info, write_info
@@ -72,11 +74,12 @@ def synthesize(
     count: int | None = None,
     seed: int = 0,
     limits: Mapping[str, Any] | None = None,
+    deformed: RandomDeformation | None = None,
     progress: Progress | None = None,
 ) -> Dataset:
     """Make pairs from the single images of a split, once, and write them as a dataset with a ``pairs.csv``.
 
-    A pair is made by `acreg.layers.ThinPlateSplineAugmentation`, on the image's own grid: its moving image is the
+    By default a pair is made by `acreg.layers.ThinPlateSplineAugmentation`, on the image's own grid: its moving image is the
     subject's own, its fixed one that image seen through a random displacement, and ``transforms/<pair>.h5`` takes fixed
     points to moving ones. Both have intensities that were changed by the layer, in the range of the subject's own. The
     fixed labels are the moving ones, warped by the true displacement as an evaluation warps them.
@@ -91,6 +94,9 @@ def synthesize(
         count: pairs in all; one a subject if None.
         seed: at least 0.
         limits: of the layer, by the names in `LIMITS`; mm and degrees; its defaults where left out.
+        deformed: make pairs as JRS-Net is trained on instead, of labelled 2-D images: the fixed image is the subject's
+            own, the moving one its copy, turned, shifted and deformed until the labels hardly overlap; intensities and
+            ``limits`` are left alone.
         progress: called with (text, done, total).
 
     Returns:
@@ -120,11 +126,12 @@ def synthesize(
         source=dataset.source,
         preparation={
             "version": VERSION,
-            "steps": f"pairs made from single images of {dataset.name} by random thin-plate splines",
+            "steps": f"pairs made from single images of {dataset.name} by random "
+            f"{'thin-plate splines' if deformed is None else 'turns, shifts and B-splines'}",
             "split": records[0].split,
             "count": count,
             "seed": seed,
-            **limits,
+            **(limits if deformed is None else deformed.model_dump(mode="json")),
             "doubtful": {},
         },
     )
@@ -139,7 +146,7 @@ def synthesize(
         pair = _Pair(f"{source.subject}_{turn + 1}", source, pair_seed, out)
         pairs.append(pair)
         if not pair.complete:
-            doubt = _make(pair, dataset, limits)
+            doubt = _make(pair, dataset, limits, deformed)
             if doubt:
                 info.preparation["doubtful"][pair.name] = doubt
                 write_info(out, info)
@@ -179,29 +186,24 @@ def _complete(out: Path, info: DatasetInfo) -> bool:
     )
 
 
-def _make(pair: _Pair, dataset: Dataset, limits: Mapping[str, Any]) -> str:
+def _make(pair: _Pair, dataset: Dataset, limits: Mapping[str, Any], deformed: RandomDeformation | None) -> str:
     """Write a pair; what is doubtful about it, or nothing."""
     image = dataset.read_image(pair.source)
-    layer = ThinPlateSplineAugmentation(**limits, return_displacement=True, seed=pair.seed)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Control points are")  # whether it folds is measured below
-        made = layer({"image": image.array[None, ..., None], "spacing": np.array([image.grid.spacing], np.float32)})
-    values = {name: ops.convert_to_numpy(value)[0] for name, value in made.items()}
-    truth = Transform(image.grid, image.grid, (Displacement(values["displacement"], image.grid),))
-    low, high = float(image.array.min()), float(image.array.max())
-    images = {
-        role: Image(low + values[role][..., 0] * (high - low), image.grid, name=f"{pair.name}_{role}")
-        for role in ("fixed", "moving")
-    }
+    labels = None if pair.source.labels is None else dataset.read_labels(pair.source)
+    if deformed is None:
+        made, truth = _by_spline(image, limits, pair.seed)
+        both = None if labels is None else {"fixed": truth.warp_labels(labels), "moving": labels}
+    else:
+        made, both, truth = _by_deformation(image, labels, deformed, pair)
+    images = {role: Image(array, image.grid, name=f"{pair.name}_{role}") for role, array in made.items()}
     write_image(images["fixed"], pair.fixed.image)
     write_image(images["moving"], pair.moving.image)
     doubts = []
-    if pair.moving.labels is not None and pair.fixed.labels is not None:
-        moving = dataset.read_labels(pair.source)
-        fixed = truth.warp_labels(moving)
-        write_image(moving, pair.moving.labels)
-        write_image(fixed, pair.fixed.labels)
-        lost = np.setdiff1d(moving.array, fixed.array)
+    if both is not None and pair.moving.labels is not None and pair.fixed.labels is not None:
+        write_image(both["moving"], pair.moving.labels)
+        write_image(both["fixed"], pair.fixed.labels)
+        original, copy = ("moving", "fixed") if deformed is None else ("fixed", "moving")
+        lost = np.setdiff1d(both[original].array, both[copy].array)
         if lost.size:
             doubts.append(f"lost {', '.join(dataset.label_names[value] for value in lost.tolist())}")
     write_transform(truth, pair.transform, images["moving"])
@@ -209,3 +211,30 @@ def _make(pair: _Pair, dataset: Dataset, limits: Mapping[str, Any]) -> str:
     if folded > 0:
         doubts.append(f"folds in {folded:.2g} % of the voxels")
     return ", ".join(doubts)
+
+
+def _by_spline(image: Image, limits: Mapping[str, Any], seed: int) -> tuple[dict[str, NDArray], Transform]:
+    layer = ThinPlateSplineAugmentation(**limits, return_displacement=True, seed=seed)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Control points are")  # whether it folds is measured
+        made = layer({"image": image.array[None, ..., None], "spacing": np.array([image.grid.spacing], np.float32)})
+    values = {name: ops.convert_to_numpy(value)[0] for name, value in made.items()}
+    truth = Transform(image.grid, image.grid, (Displacement(values["displacement"], image.grid),))
+    low, high = float(image.array.min()), float(image.array.max())
+    return {role: low + values[role][..., 0] * (high - low) for role in ("fixed", "moving")}, truth
+
+
+def _by_deformation(
+    image: Image, labels: Image | None, random: RandomDeformation, pair: _Pair
+) -> tuple[dict[str, NDArray], dict[str, Image], Transform]:
+    if labels is None or image.grid.rank != 2:
+        raise AcregError(
+            "Deformed pairs are made of labelled 2-D images. Received: "
+            f"{pair.source.subject} with {image.grid.rank} axes and {'no ' if labels is None else ''}labels. Make pairs "
+            "by splines (without --deformed) of others."
+        )
+    deformation = random.draw(labels.array[..., None], np.random.default_rng(pair.seed))
+    moved = Image(deformation.apply_labels(labels.array[..., None])[..., 0], image.grid, "labels")
+    made = {"fixed": image.array, "moving": deformation.apply(image.array[..., None])[..., 0]}
+    truth = Transform(image.grid, image.grid, (Displacement(deformation.displacement, image.grid),))
+    return made, {"fixed": labels, "moving": moved}, truth

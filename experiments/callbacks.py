@@ -14,12 +14,16 @@ import keras
 
 from acreg.errors import AcregError
 from acreg.experiments.checkpoint import State, save_checkpoint
+from acreg.experiments.pictures import PairPictures
 from acreg.io import atomic_path
 
 Progress = Callable[[str, int, int], None]
 """Called with (text, done, total)."""
 
 TIME_COLUMNS = ("seconds",)
+LOST = 0.05
+"""Loss of a discriminator, of log 2 = 0.69 by chance, from which on it is taken to have won."""
+EPOCHS_LOST = 3
 
 
 class StopOnNonFinite(keras.callbacks.Callback):
@@ -173,6 +177,30 @@ class ShowProgress(keras.callbacks.Callback):
             self.say(f"{self.stage}: epoch {epoch + 1}/{self.epochs}, {_some(logs or {})}, {seconds:.1f} s")
 
 
+class WarnOfCollapse(keras.callbacks.Callback):
+    """Says, once for each time, that discriminators have won: their loss was near 0 for `EPOCHS_LOST` epochs.
+
+    Arguments:
+        state: whose history is read, after the `Recorder` wrote to it.
+        say: gets the warning.
+    """
+
+    def __init__(self, state: State, say: Callable[[str], None]) -> None:
+        super().__init__()
+        self.state = state
+        self.say = say
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        lost = [row.get("discriminator", math.inf) < LOST for row in self.state.history[-EPOCHS_LOST - 1 :]]
+        if lost[-EPOCHS_LOST:] == [True] * EPOCHS_LOST and not (len(lost) > EPOCHS_LOST and lost[0]):
+            self.say(
+                f"The loss of the discriminators was below {LOST:g} for {EPOCHS_LOST} epochs: they tell every made "
+                "image from a real one, and the adversarial loss guides the generator no more. Lower "
+                "optimizer.learning_rate or model.arguments.discriminator_filters, or the weights of adversarial and "
+                "cycle."
+            )
+
+
 def _some(logs: Mapping[str, Any]) -> str:
     wanted = ("loss", "dice", "val_loss", "val_dice")
     return ", ".join(f"{name} {float(logs[name]):.4f}" for name in wanted if name in logs)
@@ -187,12 +215,18 @@ def write_metrics(path: Path, history: Sequence[Mapping[str, float]]) -> None:
         writer.writerows(history)
 
 
-def tensorboard(folder: Path, say: Callable[[str], None]) -> list[keras.callbacks.Callback]:
-    """Keras' TensorBoard callback, where the backend is TensorFlow and TensorBoard is installed; else none, and why."""
+def tensorboard(
+    folder: Path, say: Callable[[str], None], batch: Mapping[str, Any] | None
+) -> list[keras.callbacks.Callback]:
+    """Keras' TensorBoard callback, where the backend is TensorFlow and TensorBoard is installed; else none, and why.
+
+    With pictures of the pairs in `batch`, where there is one.
+    """
     if keras.backend.backend() != "tensorflow":
         say("TensorBoard logs are written with the TensorFlow backend only.")
         return []
     if importlib.util.find_spec("tensorboard") is None:
         say("TensorBoard is not installed (pip install tensorboard): its logs are left out; metrics.csv has the same.")
         return []
-    return [keras.callbacks.TensorBoard(str(folder), write_graph=False, profile_batch=0)]
+    curves = keras.callbacks.TensorBoard(str(folder), write_graph=False, profile_batch=0)
+    return [curves] if batch is None else [curves, PairPictures(folder / "pictures", batch)]

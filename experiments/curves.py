@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from acreg.experiments.pictures import COLUMNS
 from acreg.experiments.schema import Recipe
 from acreg.io import atomic_path
 
@@ -69,13 +70,16 @@ def _finish(axes: Any, title: str) -> None:
     axes.grid(alpha=0.3)
 
 
-def write_report(path: Path, recipe: Recipe, stages: Mapping[str, tuple[int, History]]) -> None:
+def write_report(
+    path: Path, recipe: Recipe, stages: Mapping[str, tuple[int, History]], pairs: bytes | None = None
+) -> None:
     """Write the HTML report.
 
     Arguments:
         path: the file.
         recipe: what was trained.
         stages: for each stage's title, its best epoch (from 1) and a row an epoch.
+        pairs: PNG of validation pairs, see `acreg.experiments.pictures.draw_pairs`.
     """
     parts = [f"<h1>{html.escape(recipe.name)}</h1>", f"<p>{html.escape(recipe.description)}</p>"]
     for title, (best_epoch, history) in stages.items():
@@ -93,6 +97,13 @@ def write_report(path: Path, recipe: Recipe, stages: Mapping[str, tuple[int, His
                 for name in _logged(history)
             ),
             "</table>",
+        ]
+    if pairs is not None:
+        picture = base64.b64encode(pairs).decode()
+        parts += [
+            "<h2>Validation pairs</h2>",
+            f"<p>A row a pair, by the preset: {COLUMNS}; then what else the network makes.</p>",
+            f'<img alt="registered pairs" src="data:image/png;base64,{picture}">',
         ]
     parts += ["<h2>Recipe</h2>", f"<pre>{html.escape(recipe.to_yaml())}</pre>"]
     text = (

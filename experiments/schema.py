@@ -8,6 +8,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from acreg.data.augmentation import Augmentation
+from acreg.data.deformed_pairs import RandomDeformation
 from acreg.io.preprocessing import Centre, Intensity
 
 Split = Literal["train", "validation", "test"]
@@ -81,6 +82,8 @@ class DataSection(_Section):
         moving_augmentation: of their moving image alone, after `augmentation`: a random rotation, scale, shear and
             shift teaches a network to align.
         synthetic: how pairs are made of single images; null for real pairs alone.
+        deformed: the same for 2-D pairs of an image and its copy, turned, shifted and deformed until the labels hardly
+            overlap, with the true displacement; limits see `acreg.data.deformed_pairs.RandomDeformation`.
         velocities: the folder of reference velocities (see `acreg data velocities`), whose pairs are trained on;
             relative to the dataset's. They are of the images as they are stored, so `shape` is theirs. null for none.
         max_shift: voxels by axis by which a pair with its velocity is moved in training, at most; null for none.
@@ -100,19 +103,28 @@ class DataSection(_Section):
     augmentation: Augmentation = Field(default_factory=Augmentation)
     moving_augmentation: Augmentation = Field(default_factory=Augmentation)
     synthetic: SyntheticSection | None = None
+    deformed: RandomDeformation | None = None
     velocities: str | None = None
     max_shift: tuple[int, ...] | None = None
 
     @property
     def pairs_are_made(self) -> bool:
         """Whether all pairs are made of single images."""
-        return self.synthetic is not None and not self.synthetic.real_pairs
+        return self.deformed is not None or (self.synthetic is not None and not self.synthetic.real_pairs)
 
     @model_validator(mode="after")
     def _made_pairs_have_their_own_augmentation(self) -> DataSection:
         for name in ("augmentation", "moving_augmentation"):
             if self.pairs_are_made and getattr(self, name) != Augmentation():
-                raise ValueError(f"{name} is of real pairs: leave it out, or set synthetic.real_pairs")
+                raise ValueError(f"{name} is of real pairs: leave it out, or (with synthetic) set synthetic.real_pairs")
+        return self
+
+    @model_validator(mode="after")
+    def _pairs_are_made_in_one_way(self) -> DataSection:
+        if self.deformed is not None and self.synthetic is not None:
+            raise ValueError("pairs are made in one way: set synthetic or deformed, not both")
+        if self.deformed is not None and len(self.shape) != 2:
+            raise ValueError(f"deformed pairs are of 2-D images: shape must have 2 sizes, not {list(self.shape)}")
         return self
 
     @model_validator(mode="after")
@@ -121,7 +133,7 @@ class DataSection(_Section):
             if self.max_shift is not None:
                 raise ValueError("max_shift is of pairs with velocities: set velocities too, or leave it out")
             return self
-        changed = {name: getattr(self, name) for name in ("spacing", "synthetic")} | {
+        changed = {name: getattr(self, name) for name in ("spacing", "synthetic", "deformed")} | {
             "trim": self.trim or None,
             "centre": None if self.centre == "extent" else self.centre,
             "augmentation": None if self.augmentation == Augmentation() else "one",

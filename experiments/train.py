@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,18 @@ from acreg.data.pairs import LabelSampler
 from acreg.data.pipeline import KerasPairs, Sampler, tf_pairs
 from acreg.errors import AcregError, UsageError
 from acreg.experiments import build
-from acreg.experiments.callbacks import Progress, Recorder, ShowProgress, StopOnNonFinite, tensorboard, write_metrics
+from acreg.experiments.callbacks import (
+    Progress,
+    Recorder,
+    ShowProgress,
+    StopOnNonFinite,
+    WarnOfCollapse,
+    tensorboard,
+    write_metrics,
+)
 from acreg.experiments.checkpoint import State, load_checkpoint, restore
 from acreg.experiments.curves import write_report
+from acreg.experiments.pictures import draw_pairs, png
 from acreg.experiments.run_folder import check_run_folder, describe_run, model_card
 from acreg.experiments.schema import AutoencoderSection, Recipe, TrainingSection
 from acreg.experiments.training_data import (
@@ -72,7 +82,10 @@ def run_recipe(
             stages["Label autoencoder"] = (state.best_epoch, state.history)
     preset, state = run.network(autoencoder)
     stages["Network"] = (state.best_epoch, state.history)
-    write_report(folder / "report.html", recipe, stages)
+    picture = None
+    if run.validation is not None:
+        picture = png(draw_pairs(from_preset(preset), run.validation[0][0]))
+    write_report(folder / "report.html", recipe, stages, picture)
     return preset
 
 
@@ -85,6 +98,11 @@ class _Run:
         self.data = data
         self.progress = progress
         self.say = say
+
+    @cached_property
+    def validation(self) -> keras.utils.PyDataset | None:
+        """The network's validation pairs."""
+        return build_validation(self.recipe, self.data)
 
     def check(self) -> None:
         """Refuse what the models refuse before anything is written and an autoencoder is trained for nothing."""
@@ -149,7 +167,6 @@ class _Run:
             self.say(f"network: starts from {self.recipe.start.source}")
         optimizer = self.recipe.optimizer
         sampler = build_sampler(self.recipe, self.data)
-        validation = build_validation(self.recipe, self.data)
         for begin, end, frozen in _phases(self.recipe):
             if state.epoch >= end:
                 continue
@@ -158,7 +175,7 @@ class _Run:
                 "network",
                 model,
                 sampler,
-                validation,
+                self.validation,
                 state,
                 arrays,
                 schedule=training,
@@ -238,7 +255,9 @@ class _Run:
             ShowProgress(stage, schedule.epochs, schedule.steps_per_epoch, self.progress, self.say),
         ]
         if stage == "network":
-            callbacks += tensorboard(self.folder / "tensorboard", self.say)
+            callbacks.append(WarnOfCollapse(state, self.say))
+            shown = None if validation is None else validation[0][0]
+            callbacks += tensorboard(self.folder / "tensorboard", self.say, shown)
         model.fit(
             batches(sampler, start, end * schedule.steps_per_epoch - start),
             steps_per_epoch=schedule.steps_per_epoch,

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import keras
 import numpy as np
 
 from acreg.data.augmentation import Augmentation
+from acreg.data.deformed_pairs import DeformedPairSampler, RandomDeformation
 from acreg.data.manifest import Arrays, Dataset, Progress, Record, dataset_folder
-from acreg.data.pairs import ImageSampler, PairSampler, VelocitySampler, fixed_pairs
+from acreg.data.pairs import Batch, ImageSampler, PairSampler, VelocitySampler, fixed_pairs
 from acreg.data.pipeline import Sampler
 from acreg.data.velocities import load_velocities
 from acreg.errors import AcregError, UsageError
@@ -83,6 +84,8 @@ def load_data(recipe: Recipe, progress: Progress | None = None) -> TrainingData:
 def build_sampler(recipe: Recipe, data: TrainingData) -> Sampler:
     """The batches that a recipe's network is trained with: real pairs, single images, or both."""
     train, section, batch_size = data.train, recipe.data, recipe.training.batch_size
+    if section.deformed is not None:
+        return _deforming(train, section.deformed, batch_size, recipe.seed)
     real = batch_size if section.synthetic is None else section.synthetic.real_pairs
     augment = or_none(section.augmentation), or_none(section.moving_augmentation)
     if section.velocities is not None:
@@ -99,9 +102,41 @@ def build_validation(recipe: Recipe, data: TrainingData) -> keras.utils.PyDatase
     section, batch_size = recipe.data, recipe.training.batch_size
     if data.validation is None:
         return None
-    if section.synthetic is None or not section.pairs_are_made:
-        return ValidationPairs(data.validation, data.pairs, batch_size)
-    return MadePairs(data.validation, [i for i, _ in data.pairs], section.synthetic, batch_size, recipe.seed)
+    subjects = [i for i, _ in data.pairs]
+    if section.deformed is not None:
+        return MadePairs(_deformed(data.validation, subjects, section.deformed, recipe.seed), batch_size)
+    if section.synthetic is not None and section.pairs_are_made:
+        return MadePairs(_synthetic(data.validation, subjects, section.synthetic, recipe.seed), batch_size)
+    return ValidationPairs(data.validation, data.pairs, batch_size)
+
+
+def _deforming(
+    arrays: Arrays, random: RandomDeformation, batch_size: int, seed: int
+) -> DeformedPairSampler:
+    if arrays.labels is None:
+        raise AcregError(
+            "How far data.deformed deforms an image is judged by its labels. Received: a dataset without labels. Fill "
+            "the column labels of its manifest, or use data.synthetic."
+        )
+    return DeformedPairSampler(arrays.images, arrays.labels, batch_size, seed, random)
+
+
+def _deformed(arrays: Arrays, subjects: Sequence[int], random: RandomDeformation, seed: int) -> Iterator[Batch]:
+    """Pairs of an image and its copy by `RandomDeformation`, each a batch of one."""
+    sampler = _deforming(arrays, random, 1, seed)
+    for number, i in enumerate(subjects):
+        deformation = random.draw(sampler.labels[i], np.random.default_rng([seed, 1, number]))
+        yield sampler.make([(i, deformation)])
+
+
+def _synthetic(arrays: Arrays, subjects: Sequence[int], section: SyntheticSection, seed: int) -> Iterator[Batch]:
+    """Pairs of single images by `ThinPlateSplineAugmentation`, each a batch of one."""
+    make = ThinPlateSplineAugmentation(**section.layer_arguments(), seed=seed)
+    for i in subjects:
+        image = {"image": arrays.images[i : i + 1], "spacing": arrays.spacings[i : i + 1]}
+        if arrays.labels is not None:
+            image["labels"] = arrays.labels[i : i + 1]
+        yield {name: keras.ops.convert_to_numpy(value) for name, value in make(image).items()}
 
 
 class ValidationPairs(keras.utils.PyDataset):
@@ -129,15 +164,9 @@ class ValidationPairs(keras.utils.PyDataset):
 class MadePairs(keras.utils.PyDataset):
     """Fixed pairs like `ValidationPairs`, each made of one image, once; they depend on the seed and nothing else."""
 
-    def __init__(self, arrays: Arrays, subjects: Sequence[int], section: SyntheticSection, batch_size: int, seed: int):
+    def __init__(self, made: Iterable[Batch], batch_size: int) -> None:
         super().__init__()
-        make = ThinPlateSplineAugmentation(**section.layer_arguments(), seed=seed)
-        pairs = []
-        for i in subjects:
-            image = {"image": arrays.images[i : i + 1], "spacing": arrays.spacings[i : i + 1]}
-            if arrays.labels is not None:
-                image["labels"] = arrays.labels[i : i + 1]
-            pairs.append({name: keras.ops.convert_to_numpy(value) for name, value in make(image).items()})
+        pairs = list(made)
         self.batches = [
             {name: np.concatenate([pair[name] for pair in part]) for name in part[0]}
             for part in (pairs[at : at + batch_size] for at in range(0, len(pairs), batch_size))

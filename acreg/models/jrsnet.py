@@ -128,8 +128,8 @@ class JRSNet(RegistrationModel):
             return None
         if self.perceptual_weights is None and not keras_cache().is_file():
             warnings.warn(
-                "The perceptual loss is off: it needs the weights of VGG16, and neither `perceptual_weights` nor Keras' "
-                f"own folder ({keras_cache()}) has them. Give the file, or set the loss's weight to 0.",
+                "The perceptual loss is off: it needs the weights of VGG16, and neither `perceptual_weights` nor the "
+                f"folder of Keras ({keras_cache()}) has them. Give the file, or set the loss's weight to 0.",
                 stacklevel=3,
             )
             self.loss_weights["perceptual"] = 0.0

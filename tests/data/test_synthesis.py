@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from acreg.data import synthesis
+from acreg.data.deformed_pairs import RandomDeformation
 from acreg.data.manifest import Dataset
 from acreg.data.pair_files import read_pairs
 from acreg.data.records import Record, write_records
@@ -9,6 +11,7 @@ from acreg.errors import AcregError, UsageError
 from acreg.geometry import Grid
 from acreg.io import Image, write_image
 from acreg.io.transforms import read_transform
+from acreg.metrics import label_metrics
 
 SMALL = {"max_rotation": 8, "max_translation": 3, "max_deformation": 1.5, "control_points": 3}
 PLAIN = {**SMALL, "gamma": 0, "brightness": 0}
@@ -145,3 +148,42 @@ def test_wrong_use_is_named_and_nothing_is_written(source, tmp_path, changes, fo
     with pytest.raises(UsageError, match=found):
         synthesis.synthesize(source, tmp_path / "out", **changes)
     assert not (tmp_path / "out").exists()
+
+
+def pictures(folder, shape=(40, 48), labelled=True):
+    rng, records = np.random.default_rng(0), []
+    inside = np.hypot(*(np.indices(shape) - np.array([[[16]], [[20]]]))) < 9
+    for index in range(2):
+        image, labels = folder / f"p{index}.nii.gz", folder / f"p{index}_labels.nii.gz"
+        smooth = ndimage.gaussian_filter(rng.normal(size=shape), 3)
+        grid = Grid(shape, (2.0, 2.0))
+        write_image(Image(100 + 300 * smooth + 50 * inside, grid), image)
+        write_image(Image(inside.astype(int), grid, "labels"), labels)
+        records.append(Record(f"p{index}", image, labels if labelled else None, "test"))
+    write_records(folder, records)
+    return Dataset.load(folder)
+
+
+def test_deformed_pairs_keep_the_original_fixed_and_know_the_way_to_its_copy(tmp_path):
+    source = pictures(tmp_path / "source")
+    random = RandomDeformation(rotation=(20, 60))
+    made = synthesis.synthesize(source, tmp_path / "pairs", count=3, deformed=random)
+    for number, (fixed, moving, fixed_labels, moving_labels, truth) in enumerate(read(made)):
+        own = source.records[number % 2]
+        np.testing.assert_allclose(fixed.array, source.read_image(own).array, rtol=1e-5)
+        np.testing.assert_array_equal(fixed_labels.array, source.read_labels(own).array)
+        assert label_metrics(moving_labels.array, fixed_labels.array, [1])[1]["dsc"] < 0.7
+        assert label_metrics(truth.warp_labels(moving_labels).array, fixed_labels.array, [1])[1]["dsc"] > 0.95
+        apart = np.abs(truth.warp_image(moving).array - fixed.array)[8:-8, 8:-8]
+        assert apart.mean() < 0.4 * np.abs(moving.array - fixed.array)[8:-8, 8:-8].mean()
+    assert made.preparation["rotation"] == [20, 60] and "max_rotation" not in made.preparation
+    again = synthesis.synthesize(source, tmp_path / "again", count=2, deformed=random)
+    np.testing.assert_array_equal(read(again)[1][1].array, read(made)[1][1].array)
+
+
+def test_deformed_pairs_need_labels_and_two_axes(source, tmp_path):
+    with pytest.raises(AcregError, match="made of labelled 2-D images. Received: s0 with 3 axes and labels"):
+        synthesis.synthesize(source, tmp_path / "a", deformed=RandomDeformation())
+    bare = pictures(tmp_path / "bare", labelled=False)
+    with pytest.raises(AcregError, match="Received: p0 with 2 axes and no labels"):
+        synthesis.synthesize(bare, tmp_path / "b", deformed=RandomDeformation())

@@ -59,7 +59,7 @@ def test_a_run_leaves_what_the_design_lists(unbroken: Path, recipe_file: Path) -
     kept = sorted(path.name for path in (unbroken / "checkpoints").iterdir())
     assert kept == [f"{stage}-{n:06d}.npz" for stage, ns in (("autoencoder", (1, 2)), ("network", (3, 4))) for n in ns]
     report = (unbroken / "report.html").read_text(encoding="utf-8")
-    assert report.count("data:image/png;base64,") == 2
+    assert report.count("data:image/png;base64,") == 3  # curves of both stages, and pairs
     assert not re.search(r'(src|href)="(?!data:)', report)
     assert len(report) < 1_000_000
 

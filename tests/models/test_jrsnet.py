@@ -139,7 +139,7 @@ def test_a_preset_has_the_generator_alone_and_registers_and_segments_as_the_mode
     model.save_preset(tmp_path / "preset")
     loaded = acreg.from_preset(tmp_path / "preset")
     assert loaded.reverse is None and loaded.count_params() == model.network.count_params()
-    images, labels = discs(2)
+    images, _ = discs(2)
     fixed, moving = (Image(image[..., 0], Grid((24, 24), (2.0, 3.0))) for image in images)
     found, wanted = loaded.register(fixed, moving), model.register(fixed, moving)
     np.testing.assert_allclose(found.displacement, wanted.displacement, atol=1e-4)

@@ -1,0 +1,76 @@
+"""What a training looks like: pairs as the network registers them."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+PAIRS = 3
+HEIGHT = 128
+"""Rows of a picture at least; smaller images are enlarged by a whole number."""
+COLUMNS = "moving, fixed, warped, difference"
+
+
+def draw_pairs(model: Any, batch: Mapping[str, np.ndarray]) -> np.ndarray:
+    """A row for each of the first pairs of a batch: moving, fixed, warped, and the difference of the last two.
+
+    Where the model makes an image or a mask of activations, they follow. The first channel is shown, of a volume the
+    middle slice along axis 0, grey values from 0 to 1.
+
+    Returns:
+        uint8 `(rows, columns)`.
+    """
+    pairs = {name: np.asarray(batch[name])[:PAIRS] for name in ("moving", "fixed")}
+    found = {name: keras.ops.convert_to_numpy(value) for name, value in model(pairs, training=False).items()}
+    shown = [pairs["moving"], pairs["fixed"], found["warped"], np.abs(found["warped"] - pairs["fixed"])]
+    shown += [found[name] for name in ("synthesised", "activation") if name in found]
+    rows = [np.concatenate([_framed(_slice(images[i])) for images in shown], axis=1) for i in range(len(shown[0]))]
+    return np.concatenate(rows)
+
+
+def png(picture: np.ndarray) -> bytes:
+    """A picture uint8 `(rows, columns)` as a PNG file."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, format="png")
+    return buffer.getvalue()
+
+
+class PairPictures(keras.callbacks.Callback):
+    """Writes `draw_pairs` of a batch for TensorBoard after each epoch; needs the TensorFlow backend."""
+
+    def __init__(self, folder: Path, batch: Mapping[str, np.ndarray]) -> None:
+        super().__init__()
+        self.folder = folder
+        self.batch = batch
+        self.writer: Any = None
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        import tensorflow as tf
+
+        self.writer = self.writer or tf.summary.create_file_writer(str(self.folder))
+        picture = draw_pairs(self.model, self.batch)
+        with self.writer.as_default():
+            tf.summary.image(COLUMNS, picture[None, ..., None], step=epoch)
+
+    def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
+        if self.writer is not None:
+            self.writer.close()
+
+
+def _slice(image: np.ndarray) -> np.ndarray:
+    """The first channel of `(*spatial, channels)`, of a volume the middle slice."""
+    plane = image[..., 0]
+    return plane[len(plane) // 2] if plane.ndim == 3 else plane
+
+
+def _framed(plane: np.ndarray) -> np.ndarray:
+    grey = np.clip(255.0 * np.asarray(plane, np.float32) + 0.5, 0, 255).astype(np.uint8)
+    times = -(-HEIGHT // len(grey))
+    return np.pad(grey.repeat(times, axis=0).repeat(times, axis=1), 2)
