@@ -1,6 +1,7 @@
 """Losses of learned registration, one value per sample, ``(batch,)``; 0 is best, `mutual_information` has no 0."""
 
 from acreg.losses.anatomical_prior import AnatomicalPrior
+from acreg.losses.displacements import displacement_error, endpoint_error
 from acreg.losses.information import mutual_information
 from acreg.losses.labels import cross_entropy, hausdorff_erosion, log_dice, soft_dice
 from acreg.losses.perceptual import PerceptualLoss
@@ -23,6 +24,10 @@ LABEL_LOSSES = {
     "log_dice": log_dice,
     "hausdorff_erosion": hausdorff_erosion,
 }
+DISPLACEMENT_LOSSES = {
+    "displacement_error": displacement_error,
+    "endpoint_error": endpoint_error,
+}
 FIELD_LOSSES = {
     "total_variation_sum": total_variation_sum,
     "total_variation_mean": total_variation_mean,
@@ -31,6 +36,7 @@ FIELD_LOSSES = {
 }
 
 __all__ = [
+    "DISPLACEMENT_LOSSES",
     "FIELD_LOSSES",
     "IMAGE_LOSSES",
     "LABEL_LOSSES",
@@ -39,6 +45,8 @@ __all__ = [
     "bending",
     "cross_entropy",
     "diffusion",
+    "displacement_error",
+    "endpoint_error",
     "hausdorff_erosion",
     "local_ncc",
     "log_dice",

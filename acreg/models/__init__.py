@@ -3,6 +3,7 @@
 from acreg.models.acregnet import ACRegNet
 from acreg.models.affine_deformable_net import AffineDeformableNet
 from acreg.models.ddmr import DDMR
+from acreg.models.dirnet import DIRNet
 from acreg.models.jrsnet import JRSNet
 from acreg.models.label_autoencoder import LabelAutoencoder
 from acreg.models.presets import from_preset, preset_folder, shipped_presets
@@ -14,6 +15,7 @@ __all__ = [
     "ACRegNet",
     "AffineDeformableNet",
     "DDMR",
+    "DIRNet",
     "JRSNet",
     "LabelAutoencoder",
     "RegNet",

@@ -21,13 +21,11 @@ from acreg.models.joint_networks import discriminator, joint_generator, otsu_thr
 from acreg.models.registering import ImageLike
 from acreg.models.registration_model import RegistrationModel
 
-JOINT_LOSSES = ("mask", "displacement_error", "perceptual", "adversarial", "cycle")
+JOINT_LOSSES = ("mask", "perceptual", "adversarial", "cycle")
 ADVERSARIAL = ("adversarial", "cycle")
 """Losses that need the reverse generator and the discriminators."""
 STEEPNESS = 30.0
 """Of the sigmoid that stands for Otsu's threshold in training."""
-WORST = 0.9
-"""Relative field error from which on `displacement_error` grows linearly."""
 
 
 @keras.saving.register_keras_serializable("acreg")
@@ -51,15 +49,14 @@ class JRSNet(RegistrationModel):
         perceptual_weights: file of VGG16's weights, see `acreg.losses.PerceptualLoss`.
         seed: of the draw of samples that see the mask.
         **kwargs: ``losses`` and the other options of `RegistrationModel`. Besides the losses of every model there are
-            ``"mask"`` (log Dice of the fixed foreground and the generated mask), ``"displacement_error"`` (needs the
-            true displacement), ``"perceptual"``, ``"adversarial"`` and ``"cycle"``. The paper's weights are the
+            ``"mask"`` (log Dice of the fixed foreground and the generated mask), ``"perceptual"``, ``"adversarial"``
+            and ``"cycle"``. The paper's weights are the
             default: ``{"mutual_information": 1, "ssim": 1, "perceptual": 1, "mask": 1, "displacement_error": 1,
             "adversarial": 1, "cycle": 10}``, without those on the mask where there are no labels. Without VGG16's
             weights the perceptual loss is off, with a warning.
 
-    Call arguments and result: see `RegistrationModel`; besides, in training ``"displacement"``, ``(batch, *spatial,
-        rank)`` in voxels, from fixed to moving. The result has ``"activation"``, ``(batch, *spatial, 1)`` in [0, 1],
-        whose part above Otsu's threshold is the mask, and with ``direct`` ``"synthesised"``.
+    Call arguments and result: see `RegistrationModel`. The result also has ``"activation"``, ``(batch, *spatial, 1)``
+        in [0, 1], whose part above Otsu's threshold is the mask, and with ``direct`` ``"synthesised"``.
 
     Raises:
         ValueError: an argument out of its range, or trained loss weights with ``"adversarial"`` or ``"cycle"``.
@@ -168,8 +165,6 @@ class JRSNet(RegistrationModel):
             wanted, found = foreground(x["fixed_labels"]), soft_mask(y_pred["activation"])
             both = [ops.concatenate([1.0 - mask, mask], axis=-1) for mask in (wanted, found)]
             terms["mask"] = ops.mean(log_dice(*both))
-        if self.loss_weights.get("displacement_error") and "displacement" in x:
-            terms["displacement_error"] = ops.mean(displacement_error(x["displacement"], y_pred["displacement"]))
         if self._perceptual is not None:
             terms["perceptual"] = ops.mean(self._perceptual(x["fixed"], image))
         if self.reverse is not None:
@@ -210,11 +205,6 @@ class JRSNet(RegistrationModel):
     def compute_loss(
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
     ) -> Any:
-        if training and self.loss_weights.get("displacement_error") and "displacement" not in x:
-            raise ValueError(
-                "The loss 'displacement_error' needs 'displacement' among the inputs of training: pairs with a known "
-                f"deformation. Received: inputs with the keys {sorted(x)}"
-            )
         loss = super().compute_loss(x, y, y_pred, sample_weight, training)
         if training and self.pretraining_steps:
             self.steps.assign_add(1.0)
@@ -278,24 +268,6 @@ def foreground(labels: Any) -> Any:
 def soft_mask(activation: Any) -> Any:
     """What lies above Otsu's threshold, with a gradient: ``(batch, *spatial, 1)`` in [0, 1]."""
     return ops.sigmoid(STEEPNESS * (activation - otsu_threshold(activation)))
-
-
-def displacement_error(true: Any, found: Any) -> Any:
-    """``-log(1 - r)``, ``(batch,)``, of the mean squared error relative to the square of the longest true displacement.
-
-    From r = 0.9 on it goes on as its tangent does, so that it has a value and a gradient for any field.
-
-    Args:
-        true, found: ``(batch, *spatial, rank)`` in voxels.
-
-    Source: as `JRSNet`, eq. 4, whose plain sign would raise the error.
-    """
-    true = ops.cast(true, "float32")
-    axes = tuple(range(1, len(true.shape) - 1))
-    error = ops.mean(ops.sum(ops.square(found - true), axis=-1), axis=axes)
-    largest = ops.max(ops.sum(ops.square(true), axis=-1), axis=axes)
-    r = error / ops.maximum(largest, 1e-6)
-    return -ops.log(1.0 - ops.minimum(r, WORST)) + ops.maximum(r - WORST, 0.0) / (1.0 - WORST)
 
 
 def _frozen(judge: Any, images: Any) -> Any:

@@ -11,7 +11,7 @@ from keras import ops
 
 from acreg.io import Preprocessing
 from acreg.layers import ThinPlateSplineAugmentation, UncertaintyWeighting, functional
-from acreg.losses import FIELD_LOSSES, IMAGE_LOSSES, LABEL_LOSSES
+from acreg.losses import DISPLACEMENT_LOSSES, FIELD_LOSSES, IMAGE_LOSSES, LABEL_LOSSES
 from acreg.models.fine_tuning import FineTuning
 from acreg.models.label_autoencoder import hard_dice
 from acreg.models.presets import Preset
@@ -34,9 +34,9 @@ class RegistrationModel(Registering, FineTuning, Preset, keras.Model):
         multiple: the network's input sizes must be multiples of this; other sizes are padded and cropped inside.
         integration_steps: squarings that turn the field into a diffeomorphic displacement; 0 takes the field as the
             displacement.
-        losses: weight of each loss by name, from `acreg.losses` (``IMAGE_LOSSES``, ``LABEL_LOSSES``, ``FIELD_LOSSES``)
-            and what a subclass adds; None for `default_losses`. Field losses act on the velocity where there is one, in
-            voxels of its own grid.
+        losses: weight of each loss by name, from `acreg.losses` (``IMAGE_LOSSES``, ``LABEL_LOSSES``, ``FIELD_LOSSES``,
+            ``DISPLACEMENT_LOSSES``) and what a subclass adds; None for `default_losses`. Field losses act on the
+            velocity where there is one, in voxels of its own grid.
         weighting: ``"fixed"`` sums the losses with these weights. ``"uncertainty"`` and ``"softmax"`` start from them
             and train them beside the network, see `acreg.layers.UncertaintyWeighting` (field losses are its
             regularisers); each is then logged as ``weight_<name>``, and ``loss`` is that layer's total, whose value
@@ -50,9 +50,10 @@ class RegistrationModel(Registering, FineTuning, Preset, keras.Model):
 
     Call arguments:
         inputs: ``{"moving", "fixed"}``, each ``(batch, *spatial, channels)`` about in [0, 1]; in training optionally
-            ``"moving_labels"`` and ``"fixed_labels"``, integers ``(batch, *spatial, 1)``. With an ``augmentation``
-            also ``"image"`` and optionally ``"labels"`` and ``"spacing"``, see there: of each of these images a pair is
-            made, to which pairs, where they are given as well, are added.
+            ``"moving_labels"`` and ``"fixed_labels"``, integers ``(batch, *spatial, 1)``, and, for the losses on it,
+            the true ``"displacement"`` from fixed to moving, ``(batch, *spatial, rank)`` in voxels. With an
+            ``augmentation`` also ``"image"`` and optionally ``"labels"`` and ``"spacing"``, see there: of each of these
+            images a pair is made, to which pairs, where they are given as well, are added.
 
     Returns:
         ``{"warped": (batch, *spatial, channels), "displacement": (batch, *spatial, rank)}`` and, with integration,
@@ -117,7 +118,7 @@ class RegistrationModel(Registering, FineTuning, Preset, keras.Model):
 
     def known_losses(self) -> list[str]:
         """The names of all losses that this model knows."""
-        return [*IMAGE_LOSSES, *FIELD_LOSSES, *self.label_losses()]
+        return [*IMAGE_LOSSES, *FIELD_LOSSES, *DISPLACEMENT_LOSSES, *self.label_losses()]
 
     def _compares_labels(self, name: str) -> bool:
         """Whether a loss needs labels."""
@@ -215,13 +216,16 @@ class RegistrationModel(Registering, FineTuning, Preset, keras.Model):
         return dict(self.network(dict(images), training=training))
 
     def _to_image_grid(self, displacement: Any, sizes: tuple[Any, ...]) -> Any:
-        """Resizes the network's displacement to the padded images' grid and crops it."""
+        """Brings the network's displacement to the padded images' grid and crops it."""
         padded = self._padded(sizes)
-        x = functional.resize_displacement(ops.cast(displacement, "float32"), padded)
+        x = self._to_padded_grid(ops.cast(displacement, "float32"), padded)
         for axis, (n, p) in enumerate(zip(sizes, padded, strict=True), start=1):
             if not isinstance(n, int) or n != p:
                 x = ops.take(x, ops.arange(n) + (p - n) // 2, axis=axis)
         return x
+
+    def _to_padded_grid(self, field: Any, sizes: list[Any]) -> Any:
+        return functional.resize_displacement(field, sizes)
 
     def loss_terms(
         self, x: Mapping[str, Any], y_pred: Mapping[str, Any], num_classes: int | None = None
@@ -239,6 +243,8 @@ class RegistrationModel(Registering, FineTuning, Preset, keras.Model):
                 terms[name] = ops.mean(image_losses[name](x["fixed"], y_pred["warped"]))
             elif weight and name in FIELD_LOSSES:
                 terms[name] = ops.mean(FIELD_LOSSES[name](field))
+            elif weight and name in DISPLACEMENT_LOSSES and "displacement" in x:
+                terms[name] = ops.mean(DISPLACEMENT_LOSSES[name](x["displacement"], y_pred["displacement"]))
         wanted: dict[str, Any] = {n: f for n, f in self.label_losses().items() if self.loss_weights.get(n)}
         if "moving_labels" not in x:
             if wanted:
@@ -270,6 +276,12 @@ class RegistrationModel(Registering, FineTuning, Preset, keras.Model):
     ) -> Any:
         """The weighted sum of the losses; each is logged by name, with Dice and the percentage of folded voxels."""
         x, num_classes = y_pred.get("pairs", x), None
+        known = [name for name in DISPLACEMENT_LOSSES if self.loss_weights.get(name)]
+        if training and known and "displacement" not in x:
+            raise ValueError(
+                f"The losses {known} need the true 'displacement' among the inputs of training. Received: inputs with "
+                f"the keys {sorted(x)}"
+            )
         if training and self.labels_per_step and "moving_labels" in x:
             x, num_classes = self._some_labels(x), self.labels_per_step + 1
         terms = self.loss_terms(x, y_pred, num_classes)

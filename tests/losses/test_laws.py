@@ -6,7 +6,7 @@ import pytest
 from scipy import ndimage
 
 from acreg.layers import functional
-from acreg.losses import FIELD_LOSSES, IMAGE_LOSSES, LABEL_LOSSES
+from acreg.losses import DISPLACEMENT_LOSSES, FIELD_LOSSES, IMAGE_LOSSES, LABEL_LOSSES
 
 PAIR_LOSSES = {**IMAGE_LOSSES, **LABEL_LOSSES}
 SHAPES = {2: (14, 12), 3: (10, 9, 8)}
@@ -48,6 +48,14 @@ def test_the_gradient_lowers_it(name, rank, gradient):
     fixed, warped = draw(name, rank)
     warped = 0.9 * warped + 0.03
     check_descent(lambda w: PAIR_LOSSES[name](fixed, w), gradient, warped, 0.01)
+
+
+@ranks
+@pytest.mark.parametrize("name", list(DISPLACEMENT_LOSSES))
+@pytest.mark.parametrize("far", [1.0, 20.0])
+def test_the_gradient_brings_a_field_nearer_to_the_true_one(name, far, rank, gradient):
+    true = draw_field(rank)
+    check_descent(lambda found: DISPLACEMENT_LOSSES[name](true, found), gradient, far * true[::-1], 0.01)
 
 
 @ranks

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from acreg.io import Preprocessing
-from acreg.models import DDMR, ACRegNet, AffineDeformableNet, JRSNet, LabelAutoencoder, RegNet, SVFNet
+from acreg.models import DDMR, ACRegNet, AffineDeformableNet, DIRNet, JRSNet, LabelAutoencoder, RegNet, SVFNet
 
 CLASSES = 3
 Batch = dict[str, NDArray]
@@ -93,6 +93,8 @@ MAKERS: dict[str, Callable[..., Any]] = {
         rank=2, filters=(4, 8), num_classes=CLASSES, losses={"velocity_error": 1, "soft_dice": 1}, **k
     ),
     "svfnet-3d": lambda **k: SVFNet(filters=(4, 6, 8), in_plane_levels=1, norm="group", **k),
+    "dirnet": lambda **k: DIRNet(filters=4, levels=2, num_classes=CLASSES, losses={"ncc": 1, "soft_dice": 1}, **k),
+    "dirnet-3d": lambda **k: DIRNet(rank=3, filters=4, levels=2, **k),
     "jrsnet": lambda **k: JRSNet(
         filters=4, blocks=2, num_classes=CLASSES, losses={"mutual_information": 1, "ssim": 1, "mask": 1}, **k
     ),

@@ -33,6 +33,8 @@ KINDS = [
     "deformable-only",
     "svfnet",
     "svfnet-3d",
+    "dirnet",
+    "dirnet-3d",
     "jrsnet",
     "jrsnet-3d-direct",
     "unet-uncertainty",
@@ -162,7 +164,7 @@ def test_compiled_by_xla_or_not_is_the_same(kind: str, make_model: Make, make_ba
 
 
 @pytest.mark.parametrize(
-    "kind", ["unet", "unet-velocity", "unet-3d", "pyramid", "pyramid-3d-velocity", "ddmr-downsized"]
+    "kind", ["unet", "unet-velocity", "unet-3d", "pyramid", "pyramid-3d-velocity", "ddmr-downsized", "dirnet"]
 )
 def test_sizes_that_cannot_be_halved_are_padded_by_edge_values(kind: str, make_model: Make, make_batch: Make) -> None:
     model = make_model(kind)
@@ -186,7 +188,7 @@ def test_a_size_that_can_be_halved_is_not_touched(make_model: Make, make_batch: 
     np.testing.assert_array_equal(outputs(model, batch)["displacement"], outputs(model.network, batch)["field"])
 
 
-@pytest.mark.parametrize("kind", ["unet-velocity", "pyramid", "pyramid-velocity", "ddmr", "ddmr-downsized"])
+@pytest.mark.parametrize("kind", ["unet-velocity", "pyramid", "pyramid-velocity", "ddmr", "ddmr-downsized", "dirnet"])
 def test_predict_takes_one_size_after_another(kind: str, make_model: Make, make_batch: Make) -> None:
     """After two sizes TensorFlow traces a function for any size: shapes are then unknown inside."""
     model = make_model(kind)

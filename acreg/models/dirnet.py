@@ -1,0 +1,108 @@
+"""DIRNet: displacements at control points, and a cubic B-spline between them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+from keras import layers, ops
+
+from acreg.models.blocks import batch_norm, check_rank, convolution, precision
+from acreg.models.registration_model import RegistrationModel
+
+SMALL = 1e-4
+"""Standard deviation of the last convolution's first weights."""
+
+
+@keras.saving.register_keras_serializable("acreg")
+class DIRNet(RegistrationModel):
+    """A regressor of control points: convolutions and pools down to their grid, a uniform cubic B-spline back up.
+
+    Args:
+        rank: 2 or 3.
+        channels: of one image.
+        filters: of every convolution.
+        levels: halvings between the images and the control points, which then lie ``2 ** levels`` voxels apart.
+        **kwargs: ``losses`` and the other options of `RegistrationModel`. The default loss is ``{"ncc": 1}``; the
+            spline is what keeps the displacement smooth.
+
+    Call arguments and result: see `RegistrationModel`.
+
+    Raises:
+        ValueError: another rank than 2 and 3, fewer than one filter or level, or an unknown loss.
+
+    Source: de Vos et al., End-to-end unsupervised deformable image registration with a convolutional neural network,
+    DLMIA 2017, section 2.
+    """
+
+    DEFAULT_LOSSES: Mapping[str, float] = {"ncc": 1.0}
+
+    def __init__(self, rank: int = 2, channels: int = 1, filters: int = 16, levels: int = 3, **kwargs: Any) -> None:
+        check_rank(rank)
+        if filters < 1 or levels < 1:
+            raise ValueError(f"`filters` and `levels` must be at least 1. Received: filters={filters}, levels={levels}")
+        with precision(kwargs.get("dtype")):
+            network = control_points(rank, channels, filters, levels)
+        super().__init__(network, multiple=2**levels, **kwargs)
+        self.rank = rank
+        self.channels = channels
+        self.filters = filters
+        self.levels = levels
+
+    def _to_padded_grid(self, field: Any, sizes: list[Any]) -> Any:
+        return b_spline(field, sizes)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "rank": self.rank,
+            "channels": self.channels,
+            "filters": self.filters,
+            "levels": self.levels,
+        }
+
+
+def control_points(rank: int, channels: int, filters: int, levels: int) -> keras.Model:
+    """A functional model ``{"moving", "fixed"} -> {"field"}``, displacements in voxels at every ``2 ** levels``-th."""
+    pool = {2: layers.AveragePooling2D, 3: layers.AveragePooling3D}[rank]
+    # The functional graph
+    shape = (None,) * rank + (channels,)
+    moving, fixed = keras.Input(shape, name="moving"), keras.Input(shape, name="fixed")
+    x = layers.Concatenate(name="pair")([moving, fixed])
+    for number in range(1, levels + 3):
+        x = convolution(rank, filters, use_bias=False, name=f"encoder{number}")(x)
+        x = layers.ELU(name=f"encoder{number}_elu")(batch_norm(f"encoder{number}_bn")(x))
+        if number <= levels:
+            # TensorFlow has none in float16 on the CPU
+            x = pool(2, name=f"encoder{number}_pool", dtype="float32" if rank == 3 else None)(x)
+    small = keras.initializers.RandomNormal(stddev=SMALL)
+    x = convolution(rank, rank, kernel_initializer=small, name="head")(x)
+    x = layers.Activation("linear", dtype="float32", name="field")(x)
+    return keras.Model({"moving": moving, "fixed": fixed}, {"field": x}, name="control_points")
+
+
+def b_spline(control: Any, sizes: list[Any]) -> Any:
+    """The uniform cubic B-spline of control values over the same extent, ``(batch, *sizes, values)``.
+
+    Args:
+        control: ``(batch, *points, values)``; the i-th of n points lies at voxel ``(i + 0.5) * size / n - 0.5``. Beyond
+            the outermost points their values go on.
+        sizes: voxels along each axis.
+
+    Source: Rueckert et al., IEEE TMI 1999, eq. 2.
+    """
+    for axis, size in enumerate(sizes, start=1):
+        count = ops.shape(control)[axis]
+        scale = ops.cast(count, "float32") / ops.cast(size, "float32")
+        places = (ops.cast(ops.arange(size), "float32") + 0.5) * scale - 0.5
+        below = ops.floor(places)
+        u = places - below
+        weights = ((1 - u) ** 3, 3 * u**3 - 6 * u**2 + 4, -3 * u**3 + 3 * u**2 + 3 * u + 1, u**3)
+        shape = (1,) * axis + (-1,) + (1,) * (len(control.shape) - axis - 1)
+        control = sum(
+            ops.take(control, ops.clip(ops.cast(below, "int32") + step, 0, count - 1), axis=axis)
+            * ops.reshape(weight / 6.0, shape)
+            for step, weight in zip((-1, 0, 1, 2), weights, strict=True)
+        )
+    return control
