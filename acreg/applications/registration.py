@@ -22,6 +22,8 @@ RESULT_NAMES = (
     "warped.nii.gz",
     "warped_labels.png",
     "warped_labels.nii.gz",
+    "mask.png",
+    "mask.nii.gz",
     "displacement.nii.gz",
     "transform.h5",
     "transform.h5.check.json",
@@ -91,6 +93,10 @@ class PresetMethod:
             return self._model.refine(fixed, moving, self.refine)
         return self._model.register(fixed, moving)
 
+    def segment(self, fixed: Image, moving: Image) -> Image | None:
+        """The model's mask of the fixed image, None of a model that makes none."""
+        return self._model.segment(fixed, moving) if hasattr(self._model, "segment") else None
+
 
 def named_method(name: str, threads: int, seed: int) -> Method:
     """A method that needs no preset: `identity`, which is `Unregistered`, or a classical one (see `acreg.baselines`).
@@ -109,13 +115,17 @@ def preset_name(model: str) -> str:
 
 @dataclass
 class Registration:
-    """A registered pair, everything on the fixed grid; `sampled` is the transform as it was evaluated there, once."""
+    """A registered pair, everything on the fixed grid; `sampled` is the transform as it was evaluated there, once.
+
+    `mask` is what the method itself makes the fixed image's foreground to be, where it segments.
+    """
 
     transform: Transform
     sampled: Transform
     warped: Image
     warped_labels: Image | None
     seconds: float
+    mask: Image | None = None
 
 
 def register_pair(method: Method, fixed: Image, moving: Image, moving_labels: Image | None = None) -> Registration:
@@ -134,7 +144,8 @@ def register_pair(method: Method, fixed: Image, moving: Image, moving_labels: Im
         )
     sampled = transform.sampled()
     labels = None if moving_labels is None else sampled.warp_labels(moving_labels)
-    return Registration(transform, sampled, sampled.warp_image(moving), labels, seconds)
+    mask = method.segment(fixed, moving) if isinstance(method, PresetMethod) else None
+    return Registration(transform, sampled, sampled.warp_image(moving), labels, seconds, mask)
 
 
 def result_name(stem: str, source: str, rank: int) -> str:
@@ -151,7 +162,7 @@ def save_registration(
     fixed_labels: Image | None = None,
     what: Collection[str] = SAVED,
 ) -> list[Path]:
-    """Write warped.*, preview.png (`images`), warped_labels.* (`labels`), displacement.nii.gz and transform.h5.
+    """Write warped.*, preview.png (`images`), warped_labels.*, mask.* (`labels`), displacement.nii.gz, transform.h5.
 
     The transform is what other programs open (`acreg.io.transforms`), with the record of its check beside it. Pictures
     are written as the kind of file that the moving image (the labels) came from; see `result_name`. Each file appears
@@ -172,6 +183,8 @@ def save_registration(
     if "labels" in what and result.warped_labels is not None:
         source = moving_labels.name if moving_labels is not None else ""
         write_image(result.warped_labels, path(result_name("warped_labels", source, rank)))
+    if "labels" in what and result.mask is not None:
+        write_image(result.mask, path(result_name("mask", fixed.name, rank)))
     if "images" in what:
         write_image(result.warped, path(result_name("warped", moving.name, rank)))
         view = view_pair(fixed, moving, result.sampled, fixed_labels, moving_labels)

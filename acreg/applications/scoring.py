@@ -50,7 +50,8 @@ def score_pair(
         The scores and the registration; None and the reason in `failure` where the method raised. Besides the metrics
         of `label_metrics` a label has "tre" (`centroid_errors`), "lcc" (`local_correlations`) and, unless the method is
         `Unregistered`, "label_sd_log_j": the standard deviation of the found transform's log-Jacobian determinant over
-        the fixed label's voxels, folded ones as in `sd_log_j` (see `acreg.geometry.folding`).
+        the fixed label's voxels, folded ones as in `sd_log_j` (see `acreg.geometry.folding`); of a method that segments
+        also "mask_dsc".
 
     Raises:
         AcregError: labels or a truth that do not fit the images.
@@ -76,6 +77,10 @@ def score_pair(
         if truth is not None:
             found["tre_true"] = true_errors(registration.transform, truth, fixed_labels, scores.labels)
         found["lcc"] = local_correlations(fixed_image, registration.warped, fixed_labels, scores.labels)
+        if registration.mask is not None:
+            foreground = np.isin(fixed_labels.array, list(scores.labels)).astype(int)
+            own = label_metrics(registration.mask.array, foreground, [1], fixed_labels.grid.spacing)[1]["dsc"]
+            found["mask_dsc"] = dict.fromkeys(scores.labels, own)
         if not isinstance(method, Unregistered):  # its field says nothing
             log_j = log_determinant(jacobian_determinant(displacement))
             labels = list(scores.labels)

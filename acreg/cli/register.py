@@ -46,7 +46,7 @@ def register(
 
     Writes warped.png (or .nii.gz, as the moving file is), warped_labels.*, preview.png, transform.h5 (an ITK transform,
     in mm, which 3D Slicer, ITK-SNAP and ANTs open; what it does in SimpleITK is checked and recorded beside it) and
-    displacement.nii.gz (voxels of the fixed grid, components in array-axis order).
+    displacement.nii.gz (voxels of the fixed grid, components in array-axis order); mask.* of models that segment.
 
     Refinement optimises the predicted field for this pair by the similarity of the images. That can make labels fit
     worse: the model's page says what it did to them.

@@ -14,10 +14,11 @@ from acreg.errors import AcregError
 
 MAP_METRICS = ("dsc", "hd", "hd95", "assd")
 """Dice similarity coefficient, Hausdorff distance, its 95th percentile, average symmetric surface distance."""
-LABEL_METRICS = (*MAP_METRICS, "tre", "tre_true", "lcc", "label_sd_log_j")
+LABEL_METRICS = (*MAP_METRICS, "tre", "tre_true", "lcc", "label_sd_log_j", "mask_dsc")
 """The same, and the target registration error: of the label's centroid, which needs the transform, and of its voxels,
 which needs the true transform, too, and is there only where that is known. Inside the fixed label, the mean local
-correlation of the images (`local_correlation`), and the standard deviation of the log-Jacobian determinant."""
+correlation of the images (`local_correlation`), and the standard deviation of the log-Jacobian determinant. Dice of the
+mask that a method makes itself and the fixed foreground, all labels together, and so the same for each."""
 
 
 Box = tuple[slice, ...]

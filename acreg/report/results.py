@@ -21,9 +21,9 @@ from acreg.errors import AcregError
 from acreg.io.atomic import atomic_path
 from acreg.metrics import LABEL_METRICS, MAP_METRICS, mean_over_labels
 
-OPTIONAL_METRICS = ("tre_true", "lcc", "label_sd_log_j")
+OPTIONAL_METRICS = ("tre_true", "lcc", "label_sd_log_j", "mask_dsc")
 """Label metrics that some results lack: those of pairs without a true transform, of older versions, of no method."""
-HIGHER_IS_BETTER = ("dsc", "lcc")
+HIGHER_IS_BETTER = ("dsc", "lcc", "mask_dsc")
 IMAGE_VALUES = ("ncc", "ssim")
 """Of the fixed and the warped image."""
 FIELD_VALUES = ("folded_percent", "sd_log_j", "seconds")

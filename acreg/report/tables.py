@@ -21,7 +21,7 @@ from acreg.report.results import (
 from acreg.report.statistics import Comparison
 
 DIGITS = {"dsc": 3, "hd": 2, "hd95": 2, "assd": 2, "tre": 2, "tre_true": 2, "ncc": 3, "ssim": 3}
-DIGITS |= {"lcc": 3, "label_sd_log_j": 3, "folded_percent": 3, "sd_log_j": 3, "seconds": 3}
+DIGITS |= {"lcc": 3, "label_sd_log_j": 3, "mask_dsc": 3, "folded_percent": 3, "sd_log_j": 3, "seconds": 3}
 HAS_A_BEST = (*(metric for metric in LABEL_METRICS if metric not in ("lcc", "label_sd_log_j")), "folded_percent")
 """Alike images and a smooth field are not a good registration, and seconds depend on the machine: no best is marked."""
 WINS_NOTE = (
@@ -44,6 +44,7 @@ def metric_title(metric: str, unit: str) -> str:
         "tre_true": f"True TRE ({unit})",
         "lcc": "LCC",
         "label_sd_log_j": "SDlogJ in labels",
+        "mask_dsc": "Mask DSC",
         "ncc": "NCC",
         "ssim": "SSIM",
         "folded_percent": "Folded %",

@@ -3,13 +3,16 @@ import PIL.Image
 import pytest
 
 from acreg.applications.registration import (
+    PresetMethod,
     Unregistered,
     preset_name,
     register_pair,
     result_name,
     save_registration,
 )
-from acreg.io import Image, read_displacement, read_image, read_labels
+from acreg.applications.scoring import score_pair
+from acreg.io import Image, Preprocessing, read_displacement, read_image, read_labels
+from acreg.models import JRSNet, RegNet
 
 
 @pytest.mark.parametrize(
@@ -47,3 +50,25 @@ def test_images_of_different_sizes_and_a_volume_are_saved_and_drawn(tmp_path):
         assert read_displacement(folder / "displacement.nii.gz").shape == (*shape, len(shape))
         with PIL.Image.open(folder / "preview.png") as picture:
             assert min(picture.size) > 300
+
+
+def test_a_model_that_segments_has_its_mask_saved_and_scored(tmp_path):
+    model = JRSNet(filters=4, blocks=1, num_classes=2, losses={"mask": 1})
+    model.preprocessing = Preprocessing(shape=(16, 16))
+    model.save_preset(tmp_path / "jrsnet")
+    plain = RegNet(filters=(4, 8))
+    plain.preprocessing = model.preprocessing
+    plain.save_preset(tmp_path / "regnet")
+    disc = np.hypot(*(np.indices((24, 20)) - [[[12]], [[10]]])) < 6
+    image = Image.from_array(50 + 100.0 * disc, spacing=(2.0, 2.0), name="a.png")
+    labels = Image.from_array(disc.astype(int), spacing=(2.0, 2.0), kind="labels")
+    method = PresetMethod(str(tmp_path / "jrsnet"))
+    scores, result = score_pair(method, ("a", "b"), (image, labels), (image, labels), [0, 1])
+    mask = method.segment(image, image)
+    np.testing.assert_array_equal(result.mask.array, mask.array)
+    expected = 2 * (mask.array * disc).sum() / (mask.array.sum() + disc.sum())
+    assert 0 < scores.value("mask_dsc") == pytest.approx(expected)
+    save_registration(tmp_path / "out", result, image, image, labels, labels, what=["labels"])
+    np.testing.assert_array_equal(read_labels(tmp_path / "out" / "mask.png").array, mask.array)
+    other, _ = score_pair(PresetMethod(str(tmp_path / "regnet")), ("a", "b"), (image, labels), (image, labels), [0, 1])
+    assert np.isnan(other.value("mask_dsc"))
