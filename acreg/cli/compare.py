@@ -38,6 +38,12 @@ def compare(
             show_default=False,
         ),
     ] = None,
+    fixed: Annotated[
+        str | None,
+        typer.Option(
+            help="Only pairs whose fixed subject has a name like this, such as 'MCUCXR_*_1'.", show_default=False
+        ),
+    ] = None,
     worst: Annotated[int, typer.Option(min=0, help="Worst pairs to show in pictures, per method.")] = 4,
 ) -> None:
     """Compare evaluated methods: table, tests and an HTML report.
@@ -55,10 +61,11 @@ def compare(
       acreg compare results/jsrt
       acreg compare results/mindboggle --regions dkt31-5
       acreg compare results/hearts --test welch --label-tests
+      acreg compare results/montgomery --fixed 'MCUCXR_*_1' --out results/montgomery/diseased
     """
     from acreg.data.region_table import read_region_table
     from acreg.io import atomic_path
-    from acreg.report import check_same_pairs, load_results
+    from acreg.report import check_same_pairs, keep_pairs, load_results
     from acreg.report.html import build_report
     from acreg.report.regions import check_regions, region_note, region_table, write_regions_csv
     from acreg.report.statistics import DESCRIPTIONS, compare_methods
@@ -77,6 +84,8 @@ def compare(
     grouped = read_region_table(regions) if regions else None
     results = order_methods(load_results(folders))
     check_same_pairs(results)
+    if fixed is not None:
+        keep_pairs(results, fixed)
     if grouped:
         check_regions(results, grouped)
     comparisons = compare_methods(results, test=test)

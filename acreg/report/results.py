@@ -7,6 +7,7 @@ Numbers are written in full, missing ones as `nan`. `summary.json` has means ove
 from __future__ import annotations
 
 import csv
+import fnmatch
 import json
 import math
 import re
@@ -17,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from acreg.errors import AcregError
+from acreg.errors import AcregError, UsageError
 from acreg.io.atomic import atomic_path
 from acreg.metrics import LABEL_METRICS, MAP_METRICS, mean_over_labels
 
@@ -269,6 +270,22 @@ def check_same_pairs(results: Sequence[MethodResult]) -> None:
             _refuse(first, other, "; ".join(only))
         order = {key: index for index, key in enumerate(first.keys)}
         other.pairs.sort(key=lambda pair: order[(pair.fixed, pair.moving)])
+
+
+def keep_pairs(results: Sequence[MethodResult], fixed: str) -> None:
+    """Leave in the results only the pairs whose fixed subject matches a pattern with `*`, `?` and `[...]`.
+
+    Raises:
+        UsageError: no pair is left.
+    """
+    names = sorted({name for name, _ in results[0].keys})
+    if not fnmatch.filter(names, fixed):
+        raise UsageError(
+            f"The pairs that are compared are those whose fixed subject's name is like the pattern. Received: {fixed}, "
+            f"which none of the {len(names)} is, such as {', '.join(names[:3])}. Correct the pattern."
+        )
+    for result in results:
+        result.pairs = [pair for pair in result.pairs if fnmatch.fnmatchcase(pair.fixed, fixed)]
 
 
 def _refuse(first: MethodResult, other: MethodResult, difference: str) -> None:

@@ -3,8 +3,8 @@ import json
 import numpy as np
 import pytest
 
-from acreg.errors import AcregError
-from acreg.report import check_same_pairs, load_results, pair_folder, read_method, write_method
+from acreg.errors import AcregError, UsageError
+from acreg.report import check_same_pairs, keep_pairs, load_results, pair_folder, read_method, write_method
 from acreg.report.results import measured, statistics_of, summarise
 
 
@@ -122,6 +122,14 @@ def test_pairs_in_another_order_are_brought_into_the_first_ones(make):
     other.pairs.reverse()
     check_same_pairs([first, other])
     assert other.keys == first.keys and other.values("dsc").tolist() == [0.5, 0.6, 0.7]
+
+
+def test_pairs_are_kept_by_the_name_of_their_fixed_subject(make):
+    first, other = make("first", [0.5, 0.6, 0.7]), make("second", [0.1, 0.2, 0.3])
+    keep_pairs([first, other], "s[02]")
+    assert first.keys == other.keys == [("s0", "s1"), ("s2", "s3")] and other.values("dsc").tolist() == [0.1, 0.3]
+    with pytest.raises(UsageError, match="Received: x, which none of the 2 is, such as s0, s2"):
+        keep_pairs([first, other], "x")
 
 
 def test_names_that_a_path_cannot_hold_are_replaced():
