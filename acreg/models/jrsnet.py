@@ -178,12 +178,7 @@ class JRSNet(RegistrationModel):
         stopped: one backward pass serves all.
         """
         moving, fixed = (ops.cast(x[name], "float32") for name in ("moving", "fixed"))
-        turned = {
-            "moving": fixed,
-            "fixed": moving,
-            "mask": self._mask({**x, "fixed": moving}, "moving", "moving_labels" in x),
-        }
-        back = self._generate(self.reverse, turned)
+        back = self._generate(self.reverse, {"moving": fixed, "fixed": moving, "mask": self._mask(x, "moving", True)})
         nothing = ops.zeros_like(moving[..., :1])
         again = self._generate(self.reverse, {"moving": image, "fixed": moving, "mask": nothing})
         forth = self._generate(self.network, {"moving": back, "fixed": fixed, "mask": nothing})

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image as Picture
 
+from acreg.data.manifest import Dataset
 from acreg.errors import AcregError, UsageError
 from acreg.experiments.callbacks import EPOCHS_LOST, LOST, WarnOfCollapse
 from acreg.experiments.checkpoint import State
+from acreg.experiments.jrsnet import segmenter
 from acreg.experiments.pictures import draw_pairs, png
 from acreg.experiments.recipe import load_recipe
 from acreg.experiments.train import run_recipe
@@ -97,6 +99,14 @@ def test_a_picture_has_a_row_a_pair_and_a_column_an_image() -> None:
     assert shown[10, 20 * times + 10] == 255 and shown[10, 10] == 0
     (opened := Picture.open(io.BytesIO(png(picture)))).load()
     np.testing.assert_array_equal(np.asarray(opened), picture)
+
+
+def test_the_segmenter_finds_discs_that_it_has_not_seen(discs: Path) -> None:
+    dataset = Dataset.load(discs)
+    model, preprocessing = segmenter.train(dataset, (16, 16), epochs=40, seed=0)
+    dice = segmenter.score(model, preprocessing, dataset, "validation")
+    assert list(dice) == [record.subject for record in dataset.split("validation")]
+    assert np.mean(list(dice.values())) > 0.85
 
 
 def test_lost_adversaries_are_said_once_each_time() -> None:
