@@ -12,7 +12,7 @@ from acreg.errors import AcregError, UsageError
 
 METHODS = (
     "identity, ants:affine|SyN|SyNCC|SyNOnly, sitk:affine|demons|diffeomorphic-demons|symmetric-demons|bspline, "
-    "elastix:affine|bspline|acregnet, greedy:affine|deformable|svf; some take options in brackets, as in "
+    "elastix:affine|bspline|acregnet|jrsnet, greedy:affine|deformable|svf; some take options in brackets, as in "
     "sitk:demons[smoothing=1,affine=false], and a wrong one is answered with those that there are"
 )
 """The names of `acreg.baselines`, written out so that --help imports nothing."""
