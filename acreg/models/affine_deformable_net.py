@@ -154,9 +154,9 @@ class AffineDeformableNet(RegistrationModel):
         return outputs
 
     def loss_terms(
-        self, x: Mapping[str, Any], y_pred: Mapping[str, Any], num_classes: int | None = None
+        self, x: Mapping[str, Any], y_pred: Mapping[str, Any], num_classes: int | None = None, training: bool = False
     ) -> dict[str, Any]:
-        terms = super().loss_terms(x, y_pred, num_classes)
+        terms = super().loss_terms(x, y_pred, num_classes, training)
         wanted = [name for name, weight in self.loss_weights.items() if weight and name.startswith(AFFINE)]
         if not wanted:
             return terms

@@ -157,10 +157,10 @@ class JRSNet(RegistrationModel):
         return mask * ops.cast(shown, "float32")
 
     def loss_terms(
-        self, x: Mapping[str, Any], y_pred: Mapping[str, Any], num_classes: int | None = None
+        self, x: Mapping[str, Any], y_pred: Mapping[str, Any], num_classes: int | None = None, training: bool = False
     ) -> dict[str, Any]:
         image = self._image(y_pred)
-        terms = super().loss_terms(x, {**y_pred, "warped": image}, num_classes)
+        terms = super().loss_terms(x, {**y_pred, "warped": image}, num_classes, training)
         if self.loss_weights.get("mask") and "fixed_labels" in x:
             wanted, found = foreground(x["fixed_labels"]), soft_mask(y_pred["activation"])
             both = [ops.concatenate([1.0 - mask, mask], axis=-1) for mask in (wanted, found)]
@@ -168,20 +168,20 @@ class JRSNet(RegistrationModel):
         if self._perceptual is not None:
             terms["perceptual"] = ops.mean(self._perceptual(x["fixed"], image))
         if self.reverse is not None:
-            terms |= self._adversarial_terms(x, image)
+            terms |= self._adversarial_terms(x, image, training)
         return terms
 
-    def _adversarial_terms(self, x: Mapping[str, Any], image: Any) -> dict[str, Any]:
+    def _adversarial_terms(self, x: Mapping[str, Any], image: Any, training: bool) -> dict[str, Any]:
         """The losses of both generators against the discriminators and around the cycle, and the discriminators' own.
 
         A discriminator is judged on images whose gradient is stopped, and judges with weights whose gradient is
         stopped: one backward pass serves all.
         """
         moving, fixed = (ops.cast(x[name], "float32") for name in ("moving", "fixed"))
-        back = self._generate(self.reverse, {"moving": fixed, "fixed": moving, "mask": self._mask(x, "moving", True)})
-        nothing = ops.zeros_like(moving[..., :1])
-        again = self._generate(self.reverse, {"moving": image, "fixed": moving, "mask": nothing})
-        forth = self._generate(self.network, {"moving": back, "fixed": fixed, "mask": nothing})
+        shown, nothing = self._mask(x, "moving", training), ops.zeros_like(moving[..., :1])
+        back = self._generate(self.reverse, {"moving": fixed, "fixed": moving, "mask": shown}, training)
+        again = self._generate(self.reverse, {"moving": image, "fixed": moving, "mask": nothing}, training)
+        forth = self._generate(self.network, {"moving": back, "fixed": fixed, "mask": nothing}, training)
         fooled, judged = [], []
         for judge, real, made in ((self.judge_fixed, fixed, image), (self.judge_moving, moving, back)):
             fooled.append(ops.softplus(-_frozen(judge, made)))
@@ -193,8 +193,8 @@ class JRSNet(RegistrationModel):
         }
         return {name: value for name, value in terms.items() if name == "discriminator" or self.loss_weights.get(name)}
 
-    def _generate(self, generator: Any, images: dict[str, Any]) -> Any:
-        made = generator(images, training=True)
+    def _generate(self, generator: Any, images: dict[str, Any], training: bool) -> Any:
+        made = generator(images, training=training)
         return made["synthesised"] if self.direct else functional.warp(images["moving"], made["field"])
 
     def compute_loss(

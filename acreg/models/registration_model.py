@@ -228,11 +228,12 @@ class RegistrationModel(Registering, FineTuning, Preset, keras.Model):
         return functional.resize_displacement(field, sizes)
 
     def loss_terms(
-        self, x: Mapping[str, Any], y_pred: Mapping[str, Any], num_classes: int | None = None
+        self, x: Mapping[str, Any], y_pred: Mapping[str, Any], num_classes: int | None = None, training: bool = False
     ) -> dict[str, Any]:
         """Every loss with a weight other than 0, unweighted, mean over the batch; and updates the logged Dice.
 
-        ``num_classes`` are those of the labels in ``x``, where they are not the model's.
+        ``num_classes`` are those of the labels in ``x``, where they are not the model's; ``training`` is for models
+        whose losses need other networks.
         """
         num_classes = num_classes or self.num_classes
         terms: dict[str, Any] = {}
@@ -284,7 +285,7 @@ class RegistrationModel(Registering, FineTuning, Preset, keras.Model):
             )
         if training and self.labels_per_step and "moving_labels" in x:
             x, num_classes = self._some_labels(x), self.labels_per_step + 1
-        terms = self.loss_terms(x, y_pred, num_classes)
+        terms = self.loss_terms(x, y_pred, num_classes, training)
         for name, value in terms.items():
             self.trackers[name].update_state(value)
         determinant = functional.jacobian_determinant(y_pred["displacement"])

@@ -86,9 +86,9 @@ class SVFNet(RegistrationModel):
         return [*super().known_losses(), VELOCITY]
 
     def loss_terms(
-        self, x: Mapping[str, Any], y_pred: Mapping[str, Any], num_classes: int | None = None
+        self, x: Mapping[str, Any], y_pred: Mapping[str, Any], num_classes: int | None = None, training: bool = False
     ) -> dict[str, Any]:
-        terms = super().loss_terms(x, y_pred, num_classes)
+        terms = super().loss_terms(x, y_pred, num_classes, training)
         if self.loss_weights.get(VELOCITY) and "velocity" in x:
             sizes = functional.spatial_shape(x["fixed"])
             error = self._to_image_grid(y_pred["velocity"], sizes) - ops.cast(x["velocity"], "float32")

@@ -99,6 +99,17 @@ def test_an_adversarial_training_judges_better_than_chance_and_goes_round_the_cy
     assert np.mean(history["cycle"][-8:]) < np.mean(history["cycle"][:8])
 
 
+def test_an_evaluation_changes_nothing_of_the_model() -> None:
+    model, _ = trained(2)
+    before = [numpy(v).copy() for v in model.variables]
+    first, second = (model.test_on_batch(batch(), return_dict=True) for _ in range(2))
+    assert first == pytest.approx(second) and first["adversarial"] > 0
+    kept = {id(v) for tracker in model.metrics for v in tracker.variables}
+    for variable, value in zip(model.variables, before, strict=True):
+        if id(variable) not in kept:
+            np.testing.assert_array_equal(numpy(variable), value, err_msg=variable.path)
+
+
 def test_pretraining_lowers_the_mean_squared_error_alone_and_then_ends() -> None:
     x = batch()
     model, history = trained(3, pretraining_steps=2)
