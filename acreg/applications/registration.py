@@ -144,7 +144,8 @@ def register_pair(method: Method, fixed: Image, moving: Image, moving_labels: Im
         )
     sampled = transform.sampled()
     labels = None if moving_labels is None else sampled.warp_labels(moving_labels)
-    mask = method.segment(fixed, moving) if isinstance(method, PresetMethod) else None
+    segment = getattr(method, "segment", None)  # which few methods have
+    mask = None if segment is None else segment(fixed, moving)
     return Registration(transform, sampled, sampled.warp_image(moving), labels, seconds, mask)
 
 

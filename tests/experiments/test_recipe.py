@@ -104,7 +104,7 @@ def test_a_run_shorter_than_an_epoch_is_one_epoch() -> None:
         ("data.augmentation.gama=1", r"Did you mean data\.augmentation\.gamma\?"),
         ("autoencoder.codesize=3", r"Did you mean autoencoder\.code_size\?"),
         ("model.arguments.filter=[2]", r"arguments of ACRegNet\. Received: filter\. Did you mean filters\?"),
-        ("model.class=ACRegNett", r"Did you mean ACRegNet\? Known: ACRegNet, AffineDeformableNet, DDMR, RegNet"),
+        ("model.class=ACRegNett", r"Did you mean ACRegNet\? Known: ACRegNet, AffineDeformableNet, DDMR, DIRNet, "),
         ("model.arguments.num_classes=4", r"num_classes follows from the recipe's other sections"),
         ("start.freeze=[encoder]", r"start\.from: Field required"),
         ("start={from: a, freeze_steps: 500}", r"freeze_steps needs the parts to freeze"),
