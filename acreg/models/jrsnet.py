@@ -101,9 +101,16 @@ class JRSNet(RegistrationModel):
         with precision(kwargs.get("dtype")):
             network = joint_generator(rank, channels, filters, blocks, direct)
         super().__init__(network, multiple=1, **kwargs)
-        self.rank, self.channels, self.filters, self.blocks = rank, channels, filters, blocks
-        self.direct, self.mask_share, self.discriminator_filters = direct, mask_share, discriminator_filters
-        self.pretraining_steps, self.perceptual_weights, self.seed = pretraining_steps, perceptual_weights, seed
+        self.rank = rank
+        self.channels = channels
+        self.filters = filters
+        self.blocks = blocks
+        self.direct = direct
+        self.mask_share = mask_share
+        self.discriminator_filters = discriminator_filters
+        self.pretraining_steps = pretraining_steps
+        self.perceptual_weights = perceptual_weights
+        self.seed = seed
         self._shown = keras.random.SeedGenerator(seed)
         self._perceptual = self._make_perceptual()
         if pretraining_steps:

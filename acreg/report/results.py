@@ -279,7 +279,7 @@ def keep_pairs(results: Sequence[MethodResult], fixed: str) -> None:
         UsageError: no pair is left.
     """
     names = sorted({name for name, _ in results[0].keys})
-    if not fnmatch.filter(names, fixed):
+    if not any(fnmatch.fnmatchcase(name, fixed) for name in names):
         raise UsageError(
             f"The pairs that are compared are those whose fixed subject's name is like the pattern. Received: {fixed}, "
             f"which none of the {len(names)} is, such as {', '.join(names[:3])}. Correct the pattern."
