@@ -46,10 +46,13 @@ def test_a_resumed_run_goes_on_with_generators_and_discriminators(recipe_file: P
         run_recipe(load_recipe(recipe_file, JOINT), tmp_path / "run", progress=stop)
     assert len(metrics_of(tmp_path / "run")) == 1
     run_recipe(load_recipe(recipe_file, JOINT), tmp_path / "run", resume=True)
-    assert metrics_of(tmp_path / "whole") == metrics_of(tmp_path / "run")
-    assert {"discriminator", "adversarial", "cycle", "val_mask"} <= set(metrics_of(tmp_path / "whole")[0])
+    whole, resumed = metrics_of(tmp_path / "whole"), metrics_of(tmp_path / "run")
+    assert {"discriminator", "adversarial", "cycle", "val_mask"} <= set(whole[0])
+    assert len(whole) == len(resumed) == 3
+    for one, other in zip(whole, resumed, strict=True):  # threads add in any order: two unbroken runs differ by 1e-7
+        assert {k: float(v) for k, v in one.items()} == pytest.approx({k: float(v) for k, v in other.items()}, rel=1e-5)
     for name, value in arrays_of(tmp_path / "whole").items():
-        np.testing.assert_array_equal(value, arrays_of(tmp_path / "run")[name], err_msg=name)
+        np.testing.assert_allclose(value, arrays_of(tmp_path / "run")[name], rtol=1e-3, atol=1e-6, err_msg=name)
     assert "Validation pairs" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
 
 
