@@ -79,10 +79,10 @@ def synthesize(
 ) -> Dataset:
     """Make pairs from the single images of a split, once, and write them as a dataset with a ``pairs.csv``.
 
-    By default a pair is made by `acreg.layers.ThinPlateSplineAugmentation`, on the image's own grid: its moving image is the
-    subject's own, its fixed one that image seen through a random displacement, and ``transforms/<pair>.h5`` takes fixed
-    points to moving ones. Both have intensities that were changed by the layer, in the range of the subject's own. The
-    fixed labels are the moving ones, warped by the true displacement as an evaluation warps them.
+    By default a pair is made by `acreg.layers.ThinPlateSplineAugmentation`, on the image's own grid: its moving image
+    is the subject's own, its fixed one that image seen through a random displacement, and ``transforms/<pair>.h5``
+    takes fixed points to moving ones. Both have intensities that were changed by the layer, in the range of the
+    subject's own. The fixed labels are the moving ones, warped by the true displacement as an evaluation warps them.
 
     The pairs go round the subjects: the n-th pair of a subject is called ``<subject>_<n>`` and depends on the seed, the
     subject's position in the split, and n alone: a larger count gives the same pairs and more.
@@ -230,8 +230,8 @@ def _by_deformation(
     if labels is None or image.grid.rank != 2:
         raise AcregError(
             "Deformed pairs are made of labelled 2-D images. Received: "
-            f"{pair.source.subject} with {image.grid.rank} axes and {'no ' if labels is None else ''}labels. Make pairs "
-            "by splines (without --deformed) of others."
+            f"{pair.source.subject} with {image.grid.rank} axes and {'no ' if labels is None else ''}labels. Make "
+            "pairs by splines (without --deformed) of others."
         )
     deformation = random.draw(labels.array[..., None], np.random.default_rng(pair.seed))
     moved = Image(deformation.apply_labels(labels.array[..., None])[..., 0], image.grid, "labels")

@@ -110,9 +110,7 @@ def build_validation(recipe: Recipe, data: TrainingData) -> keras.utils.PyDatase
     return ValidationPairs(data.validation, data.pairs, batch_size)
 
 
-def _deforming(
-    arrays: Arrays, random: RandomDeformation, batch_size: int, seed: int
-) -> DeformedPairSampler:
+def _deforming(arrays: Arrays, random: RandomDeformation, batch_size: int, seed: int) -> DeformedPairSampler:
     if arrays.labels is None:
         raise AcregError(
             "How far data.deformed deforms an image is judged by its labels. Received: a dataset without labels. Fill "
