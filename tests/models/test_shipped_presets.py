@@ -20,6 +20,7 @@ NAMES = [
     "acregnet-montgomery",
     "autoencoder-jsrt",
     "autoencoder-montgomery",
+    "ddmr-hippocampus",
 ]
 
 
@@ -70,3 +71,11 @@ def test_jsrt(jsrt_dir: Path) -> None:
     assert scores["dsc"] > 0.943 and scores["assd"] < 3.34
     scores = _mean_scores("acregnet-jsrt-diffeomorphic", dataset, 12)
     assert scores["dsc"] > 0.94 and scores["folded_percent"] < 0.01
+
+
+def test_hippocampus(data_dir: Path) -> None:
+    """The folder of the data is read as it is; centroids come nearer, nothing folds."""
+    if not (data_dir / "hippocampus" / "manifest.csv").is_file():
+        pytest.skip("hippocampus is not on this machine")
+    scores = _mean_scores("ddmr-hippocampus", Dataset.load(data_dir / "hippocampus"), 12)
+    assert scores["dsc"] > 0.79 and scores["assd"] < 0.85 and scores["folded_percent"] < 0.1
