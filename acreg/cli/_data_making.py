@@ -69,7 +69,9 @@ def synthesize(
     deformed: Annotated[
         bool, typer.Option("--deformed", help="Pairs as JRS-Net's, of labelled 2-D images; see below.")
     ] = False,
-    rotation: Annotated[str, typer.Option(help="Degrees of a turn, LOW,HIGH, with --deformed.")] = "20,180",
+    rotation: Annotated[
+        str | None, typer.Option(help="Degrees of a turn, LOW,HIGH, with --deformed; 20,180 if left out.")
+    ] = None,
 ) -> None:
     """Make pairs of known displacement from single images.
 
@@ -99,8 +101,13 @@ def synthesize(
         "gamma": gamma,
         "brightness": brightness,
     }
-    random = None
-    if deformed:
+    if rotation is not None and not deformed:
+        raise UsageError(
+            "--rotation is of pairs that are made with --deformed; without, it is --max-rotation. "
+            f"Received: --rotation {rotation} alone. Add --deformed, or give --max-rotation."
+        )
+    random = RandomDeformation() if deformed else None
+    if rotation is not None:
         try:
             low, high = (float(word) for word in rotation.split(","))
             random = RandomDeformation(rotation=(low, high))

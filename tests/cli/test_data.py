@@ -179,3 +179,23 @@ def test_wrong_limits_of_a_synthesis_exit_with_2(source, tmp_path, capsys):
     arguments = ["data", "synthesize", str(tmp_path / "out"), "--out", str(tmp_path / "pairs")]
     assert main([*arguments, "--control-points", "2"]) == 2
     assert "control_points" in capsys.readouterr().err and not (tmp_path / "pairs").exists()
+
+
+def test_pairs_of_known_deformation(tmp_path, capsys):
+    from acreg.data.phantoms import make_dataset
+
+    make_dataset(tmp_path / "data", subjects=10, shape=(40, 32), seed=0)
+    made = ["data", "synthesize", str(tmp_path / "data"), "--out", str(tmp_path / "pairs")]
+    for wrong, reason in (
+        (["--rotation", "20,60"], "Add --deformed"),
+        (["--deformed", "--rotation", "5"], "two numbers"),
+    ):
+        assert main([*made, *wrong]) == 2
+        assert reason in " ".join(capsys.readouterr().err.split()) and not (tmp_path / "pairs").exists()
+    assert main([*made, "--deformed", "--rotation", "20,60", "--count", "2"]) == 0
+    assert "2 pairs (test)" in capsys.readouterr().out
+    info = json.loads((tmp_path / "pairs" / "dataset.json").read_text())
+    assert info["preparation"]["rotation"] == [20, 60]
+    assert main(["evaluate", "--data", str(tmp_path / "pairs"), "--out", str(tmp_path / "out")]) == 0
+    scores = json.loads((tmp_path / "out" / "unregistered" / "summary.json").read_text())["metrics"]
+    assert scores["dsc"]["mean"] < 0.7 and scores["tre_true"]["mean"] > 1
