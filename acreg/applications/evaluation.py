@@ -37,7 +37,8 @@ def choose_pairs(request: str, subjects: Sequence[str], seed: int) -> list[Pair]
     """The pairs (fixed, moving) that `request` asks for.
 
     Args:
-        request: a number; `N`, `2N` and so on, times the number of subjects; or a file (see `acreg.data.pair_files`).
+        request: a number; `N`, `2N` and so on, times the number of subjects, or all pairs where there are fewer; or a
+            file (see `acreg.data.pair_files`).
         subjects: names in the split.
         seed: of the draw.
 
@@ -47,8 +48,8 @@ def choose_pairs(request: str, subjects: Sequence[str], seed: int) -> list[Pair]
     """
     times = re.fullmatch(r"(\d*)N", request)
     if request.isdigit() or times:
-        count = int(times[1] or 1) * len(subjects) if times else int(request)
         most = len(subjects) * (len(subjects) - 1)
+        count = min(int(times[1] or 1) * len(subjects), most) if times else int(request)
         if not 0 < count <= most:
             raise UsageError(
                 "The number of pairs is at least 1 and at most that of ordered pairs of different subjects. "

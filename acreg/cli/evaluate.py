@@ -41,8 +41,8 @@ def evaluate(
     pairs: Annotated[
         str | None,
         typer.Option(
-            help="2N (twice the number of subjects), a number, or a CSV file with columns fixed,moving and perhaps "
-            "transform. If left out: the dataset's own pairs.csv, else 2N.",
+            help="2N (twice the number of subjects, at most all), a number, or a CSV file with columns fixed,moving "
+            "and perhaps transform. If left out: the dataset's own pairs.csv, else 2N.",
             show_default=False,
         ),
     ] = None,

@@ -39,8 +39,8 @@ class Registering:
             once.
 
         Raises:
-            AcregError: the model has no ``preprocessing``, an image cannot be read or has another rank, or the memory
-                at hand is less than `estimate_memory`.
+            AcregError: the model has no ``preprocessing``, an image cannot be read, has another rank or one value
+                everywhere, or the memory at hand is less than `estimate_memory`.
         """
         pair = self._pair(fixed, moving)
         return pair.transform(self, self.predict_on_batch(pair.batch))  # type: ignore[attr-defined]
@@ -134,6 +134,13 @@ class _Pair:
             "fixed": preprocessing.apply(fixed, self.grids[0])[None],
             "moving": preprocessing.apply(moving, self.grids[1])[None],
         }
+        for role, image in (("fixed", fixed), ("moving", moving)):
+            if np.ptp(self.batch[role]) == 0:
+                raise AcregError(
+                    f"Images to register show something. Received: a {role} image with intensities from "
+                    f"{image.array.min():g} to {image.array.max():g}, which has one value everywhere on the network's "
+                    "grid. Look at the file, and at the preset's `preprocessing`."
+                )
 
     def transform(self, model: Any, found: Mapping[str, Any]) -> Transform:
         """What a model found on its grid, as a transform of physical space over all of the fixed image's extent."""

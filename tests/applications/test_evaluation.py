@@ -18,7 +18,7 @@ def subjects(phantoms):
     return [record.subject for record in phantoms.split("test")]
 
 
-@pytest.mark.parametrize("request_, count", [("2N", 8), ("N", 4), ("3N", 12), ("5", 5)])
+@pytest.mark.parametrize("request_, count", [("2N", 8), ("N", 4), ("3N", 12), ("4N", 12), ("5", 5)])
 def test_pairs_by_number(subjects, request_, count):
     pairs = choose_pairs(request_, subjects, seed=3)
     assert len(pairs) == len(set(pairs)) == count
@@ -26,7 +26,7 @@ def test_pairs_by_number(subjects, request_, count):
     assert pairs == choose_pairs(request_, subjects, seed=3) != choose_pairs(request_, subjects, seed=4)
 
 
-@pytest.mark.parametrize("request_", ["0", "13", "4N", "2n", "-1", "absent.csv", ""])
+@pytest.mark.parametrize("request_", ["0", "13", "0N", "2n", "-1", "absent.csv", ""])
 def test_wrong_requests_for_pairs_are_usage_errors(subjects, request_):
     with pytest.raises(UsageError, match="Received"):
         choose_pairs(request_, subjects, seed=0)

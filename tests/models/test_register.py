@@ -234,6 +234,10 @@ def test_what_cannot_be_registered(tmp_path: Path, shifting: RegNet) -> None:
         shifting.register(smooth((8, 8, 8)), smooth((8, 8)))
     with pytest.raises(AcregError, match=r"must exist. Received: .*none.png"):
         shifting.register(tmp_path / "none.png", smooth((8, 8)))
+    shown, empty = np.eye(20, 16), np.full((20, 16), 7.0)
+    for pair, role in (((empty, shown), "fixed"), ((shown, empty), "moving")):
+        with pytest.raises(AcregError, match=f"show something. Received: a {role} image with intensities from 7 to 7"):
+            shifting.register(*pair)
     shifting.preprocessing = None
     with pytest.raises(AcregError, match="`preprocessing` is None. Load a preset"):
         shifting.register(smooth((8, 8)), smooth((8, 8)))
