@@ -124,7 +124,8 @@ class Dataset:
         path = manifest_path(folder)
         records = read_records(path)
         json_path = path.parent / "dataset.json"
-        info = read_info(json_path) if json_path.is_file() else gather_info(records, path.absolute().parent.name, progress)
+        name = path.absolute().parent.name
+        info = read_info(json_path) if json_path.is_file() else gather_info(records, name, progress)
         return cls.from_info(path.parent, info, records)
 
     @classmethod
