@@ -1,0 +1,219 @@
+"""Segmentation of an image by the atlases most like it: chosen, registered to it, their labels moved and fused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from acreg.applications.label_fusion import Fusion, fused_labels, label_shares
+from acreg.applications.registration import Method
+from acreg.data.manifest import Dataset
+from acreg.errors import AcregError, UsageError
+from acreg.geometry import resize_image
+from acreg.io import Image
+
+Similarity = Literal["ncc", "mutual_information", "mean_squares"]
+SIMILARITIES: tuple[Similarity, ...] = get_args(Similarity)
+SIDES = {2: 64, 3: 32}
+"""Voxels along each axis of the reduced images, by their number of axes."""
+BINS = 32
+"""Of each image's intensities, for mutual information."""
+
+
+class ReducedImages:
+    """Images reduced to one small cube, to compare another image with all of them at once.
+
+    The whole extent of each image is resized, whatever its shape and spacing, and its intensities are scaled so that
+    the 0.5 and 99.5 percentiles become 0 and 1.
+
+    Args:
+        images: at least one, all of one number of axes.
+
+    Raises:
+        AcregError: there is none, or they differ in their number of axes.
+    """
+
+    def __init__(self, images: Iterable[Image]) -> None:
+        reduced, ranks = [], set()
+        for image in images:
+            ranks.add(image.grid.rank)
+            reduced.append(_reduced(image.array))
+        if len(ranks) != 1:
+            raise AcregError(
+                "Images to choose from are at least one, all 2-D or all 3-D. Received: "
+                f"{len(reduced)} images with {sorted(ranks)} axes. Choose another dataset or split."
+            )
+        self.rank = ranks.pop()
+        self.values = np.stack(reduced)
+
+    def similarities(self, image: Image, measure: Similarity = "ncc") -> NDArray[np.float64]:
+        """How alike an image and each of these are, the higher the more.
+
+        Args:
+            image: any size and spacing.
+            measure: ``ncc``, the correlation, from -1 to 1; ``mutual_information`` of 32 x 32 bins, in nats, from 0;
+                ``mean_squares``, the mean squared difference with a minus.
+
+        Returns:
+            One number for each of these images.
+
+        Raises:
+            UsageError: another measure.
+            AcregError: the image has another number of axes.
+        """
+        if measure not in SIMILARITIES:
+            raise UsageError(f"A similarity is one of {', '.join(SIMILARITIES)}. Received: {measure!r}.")
+        if image.grid.rank != self.rank:
+            raise AcregError(
+                f"An image is compared with atlases of as many axes. Received: an image with {image.grid.rank}, "
+                f"atlases with {self.rank}. Choose atlases of the image's kind."
+            )
+        target = _reduced(image.array)
+        if measure == "mean_squares":
+            return -((self.values - target) ** 2).mean(axis=1, dtype=np.float64)
+        if measure == "ncc":
+            return _standardised(self.values) @ _standardised(target) / target.size
+        return _mutual_information(self.values, target)
+
+
+@dataclass(frozen=True)
+class AtlasSegmentation:
+    """What `segment_by_atlases` found.
+
+    Attributes:
+        labels: on the image's grid.
+        values: the labels that `shares` has, background included.
+        shares: how probable each label is at each voxel, float32 ``(len(values), *shape)``, see `label_shares`.
+        atlases: the subjects that were used, the most similar one first.
+        similarities: of each of them with the image.
+    """
+
+    labels: Image
+    values: tuple[int, ...]
+    shares: NDArray[np.float32]
+    atlases: tuple[str, ...]
+    similarities: tuple[float, ...]
+
+
+class Atlases:
+    """The labelled subjects of a dataset that other images are segmented by.
+
+    Args:
+        dataset: with labels.
+        split: whose subjects.
+
+    Raises:
+        AcregError: no subject of the split has labels, or the images differ in their number of axes.
+    """
+
+    def __init__(self, dataset: Dataset, split: str = "train") -> None:
+        self.dataset = dataset
+        self.records = [record for record in dataset.split(split) if record.labels is not None]
+        if not self.records:
+            raise AcregError(
+                f"Atlases are labelled images. Received: the split {split} of {dataset.name}, none of whose "
+                "subjects has labels. Choose another split or dataset."
+            )
+        self.reduced = ReducedImages(dataset.read_image(record) for record in self.records)
+
+    def nearest(
+        self, image: Image, count: int, measure: Similarity = "ncc", without: str = ""
+    ) -> list[tuple[str, float]]:
+        """The most similar subjects with their similarity, best first; of equal ones the first in the dataset.
+
+        Args:
+            image: to be segmented.
+            count: how many.
+            measure: see `ReducedImages.similarities`.
+            without: a subject to be left out, such as the image's own.
+
+        Raises:
+            UsageError: there are fewer than `count`.
+        """
+        found = self.reduced.similarities(image, measure)
+        order = [n for n in np.argsort(-found, kind="stable") if self.records[n].subject != without]
+        if not 1 <= count <= len(order):
+            raise UsageError(
+                f"As many atlases are used as there are, at least one. Received: {count} of {len(order)} of "
+                f"{self.dataset.name}. Choose another number."
+            )
+        return [(self.records[n].subject, float(found[n])) for n in order[:count]]
+
+
+def segment_by_atlases(
+    image: Image,
+    atlases: Atlases,
+    method: Method,
+    count: int = 5,
+    measure: Similarity = "ncc",
+    fusion: Fusion = "majority",
+    without: str = "",
+    progress: Callable[[str, int, int], None] | None = None,
+) -> AtlasSegmentation:
+    """Register the most similar atlases to an image, move their labels onto it and fuse them.
+
+    The image is the fixed one, so that its own grid, voxel by voxel, is what the labels come to lie on.
+
+    Args:
+        image: to be segmented.
+        atlases: to choose from.
+        method: what registers.
+        count: atlases used.
+        measure: how they are chosen, see `ReducedImages.similarities`.
+        fusion: see `label_shares`. The weights of ``weighted`` are the similarities, for ``mean_squares`` the inverses
+            of the squared differences.
+        without: a subject that is no atlas here.
+        progress: called with (text, done, total).
+
+    Raises:
+        UsageError: as `Atlases.nearest`, and for an unknown measure or fusion.
+        AcregError: as reading and registering.
+
+    Source: the AC-RegNet paper, section 5.3 (five atlases of the highest correlation, majority vote).
+    """
+    chosen = atlases.nearest(image, count, measure, without)
+    dataset, maps = atlases.dataset, []
+    for done, (subject, _) in enumerate(chosen):
+        record = dataset.record(subject)
+        transform = method.register(image, dataset.read_image(record))
+        maps.append(transform.warp_labels(dataset.read_labels(record)).array)
+        if progress:
+            progress("Registering atlases", done + 1, len(chosen))
+    values = tuple(dataset.label_values)
+    found = np.array([similarity for _, similarity in chosen])
+    weights = 1 / np.maximum(-found, 1e-12) if measure == "mean_squares" else found
+    shares = label_shares(np.stack(maps), values, fusion, weights)
+    return AtlasSegmentation(
+        labels=Image(fused_labels(shares, values, maps[0]), image.grid, kind="labels"),
+        values=values,
+        shares=shares,
+        atlases=tuple(subject for subject, _ in chosen),
+        similarities=tuple(found.tolist()),
+    )
+
+
+def _reduced(array: np.ndarray) -> NDArray[np.float32]:
+    small = resize_image(array, (SIDES[array.ndim],) * array.ndim).ravel()
+    low, high = np.percentile(small, (0.5, 99.5))
+    return ((small - low) / max(high - low, 1e-12)).astype(np.float32) if high > low else np.zeros_like(small)
+
+
+def _standardised(values: NDArray[np.float32]) -> NDArray[np.float64]:
+    centred = values - values.mean(axis=-1, keepdims=True, dtype=np.float64)
+    deviation = centred.std(axis=-1, keepdims=True)
+    return np.divide(centred, deviation, out=np.zeros_like(centred), where=deviation > 0)
+
+
+def _mutual_information(values: NDArray[np.float32], target: NDArray[np.float32]) -> NDArray[np.float64]:
+    def bins(x: NDArray[np.float32]) -> NDArray[np.int64]:
+        return (np.clip(x, 0, 1) * (BINS - 1)).round().astype(np.int64)
+
+    rows = np.arange(len(values))[:, None] * BINS**2 + bins(values) * BINS + bins(target)
+    joint = np.bincount(rows.ravel(), minlength=len(values) * BINS**2).reshape(-1, BINS, BINS) / target.size
+    product = joint.sum(axis=2, keepdims=True) * joint.sum(axis=1, keepdims=True)
+    logarithm = np.log(np.divide(joint, product, out=np.ones_like(joint), where=joint > 0))
+    return (joint * logarithm).sum(axis=(1, 2))
