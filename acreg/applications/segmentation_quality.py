@@ -1,0 +1,151 @@
+"""How good a segmentation is, without its truth: reverse classification accuracy.
+
+A segmentation that is to be judged becomes an atlas: its image is registered to reference images whose truth is known,
+its labels are moved there and compared with that truth. A good segmentation is a good atlas for at least one of them.
+
+Source: Valindria et al., IEEE TMI 36(8), 2017; as used in the AC-RegNet paper, section 5.3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from acreg.applications.multi_atlas import Atlases, Similarity
+from acreg.applications.registration import Method
+from acreg.data.augmentation import smooth_noise
+from acreg.errors import AcregError, UsageError
+from acreg.geometry import warp_array
+from acreg.io import Image
+
+THRESHOLD = 0.92
+"""The paper's: segmentations with a predicted Dice of less are rejected."""
+
+
+@dataclass(frozen=True)
+class PredictedQuality:
+    """What `predict_quality` found.
+
+    Attributes:
+        values: the foreground labels.
+        dice: of each reference and label, ``(references, len(values))``; NaN where neither map has the label.
+        references: the subjects, the most similar one first.
+    """
+
+    values: tuple[int, ...]
+    dice: NDArray[np.float64]
+    references: tuple[str, ...]
+
+    @property
+    def maximum(self) -> float:
+        """The best reference's mean Dice over labels: the predicted Dice of the segmentation, as in the paper."""
+        return float(_mean(self.dice, axis=1).max())
+
+    @property
+    def mean(self) -> float:
+        """The mean Dice over labels and references."""
+        return float(_mean(_mean(self.dice, axis=1), axis=0))
+
+    @property
+    def per_label(self) -> dict[int, float]:
+        """The predicted Dice of each label, the best of the references; NaN for a label that no map has."""
+        best = np.where(np.isnan(self.dice), -np.inf, self.dice).max(axis=0)
+        return {value: float(d) if np.isfinite(d) else np.nan for value, d in zip(self.values, best, strict=True)}
+
+    def accepted(self, threshold: float = THRESHOLD) -> bool:
+        """Whether the predicted Dice is at least the threshold."""
+        return self.maximum >= threshold
+
+
+def predict_quality(
+    image: Image,
+    segmentation: Image,
+    references: Atlases,
+    method: Method,
+    count: int = 10,
+    measure: Similarity = "ncc",
+    without: str = "",
+    progress: Callable[[str, int, int], None] | None = None,
+) -> PredictedQuality:
+    """Predict the Dice of a segmentation by how well it segments reference images.
+
+    Args:
+        image: what was segmented.
+        segmentation: its labels, on its grid.
+        references: subjects whose truth is known.
+        method: what registers; the image is the moving one.
+        count: references used, the most similar ones.
+        measure: how they are chosen, see `ReducedImages.similarities`.
+        without: a subject that is no reference here, such as the image's own.
+        progress: called with (text, done, total).
+
+    Raises:
+        UsageError: as `Atlases.nearest`.
+        AcregError: the segmentation lies on another grid than the image, has no foreground, or a label that the
+            references lack; and as reading and registering.
+    """
+    dataset = references.dataset
+    values = tuple(value for value in dataset.label_values if value)
+    _check(image, segmentation, values, dataset.name)
+    chosen = references.nearest(image, count, measure, without)
+    rows = []
+    for done, (subject, _) in enumerate(chosen):
+        record = dataset.record(subject)
+        transform = method.register(dataset.read_image(record), image)
+        warped = transform.warp_labels(segmentation).array
+        rows.append(label_dice(warped, dataset.read_labels(record).array, values))
+        if progress:
+            progress("Registering to references", done + 1, len(chosen))
+    return PredictedQuality(values, np.array(rows), tuple(subject for subject, _ in chosen))
+
+
+def label_dice(one: NDArray[np.integer], other: NDArray[np.integer], values: Sequence[int]) -> NDArray[np.float64]:
+    """Dice of each label, ``(len(values),)``: 0 where one of the maps lacks it, NaN where both do."""
+    sizes = np.array([[(each == value).sum() for value in values] for each in (one, other)]).sum(axis=0)
+    common = np.array([((one == value) & (other == value)).sum() for value in values])
+    return np.divide(2.0 * common, sizes, out=np.full(len(values), np.nan), where=sizes > 0)
+
+
+def spoiled(labels: Image, strength: float, seed: int) -> Image:
+    """A worse segmentation, to test a prediction over the whole range of quality: the label map, smoothly deformed.
+
+    Args:
+        labels: a label map.
+        strength: standard deviation of the displacement along each axis as a share of the axis's length; 0 changes
+            nothing.
+        seed: of the random displacement, of about three bumps an axis.
+
+    Raises:
+        UsageError: a negative strength.
+    """
+    if not 0 <= strength < np.inf:
+        raise UsageError(f"A segmentation is spoiled by a strength of at least 0. Received: strength={strength}.")
+    shape = labels.grid.shape
+    noise = smooth_noise(np.random.default_rng(seed), (labels.grid.rank,), shape, 3)
+    displacement = np.moveaxis(noise, 0, -1) * (strength * np.array(shape, np.float32))
+    return Image(warp_array(labels.array, displacement, order=0), labels.grid, kind="labels")
+
+
+def _check(image: Image, segmentation: Image, values: Sequence[int], name: str) -> None:
+    found = set(np.unique(segmentation.array).tolist()) - {0}
+    problem = ""
+    if segmentation.array.shape != image.array.shape:
+        problem = f"of shape {segmentation.array.shape} for an image of shape {image.array.shape}"
+    elif not found:
+        problem = "without foreground"
+    elif not found <= set(values):
+        problem = f"with labels {sorted(found - set(values))}, and {name} has {list(values)}"
+    if problem:
+        raise AcregError(
+            "A segmentation to be judged lies on its image's grid and has labels of the references, one at least. "
+            f"Received: a segmentation {problem}. Correct the file, or choose other references."
+        )
+
+
+def _mean(values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
+    """The mean without NaN, and 0 of nothing but NaN: neither map has any label, so nothing speaks for it."""
+    there = ~np.isnan(values)
+    return np.where(there, values, 0).sum(axis=axis) / np.maximum(there.sum(axis=axis), 1)
