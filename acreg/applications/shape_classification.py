@@ -1,0 +1,168 @@
+"""Disease from shape: features of segmentations, and a support vector machine judged by cross-validation.
+
+Source: the AC-RegNet paper, section 5.3 (cardiomegaly from 32 principal components or the 32-d code, 20 folds).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from keras import ops
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import binomtest
+from sklearn.decomposition import PCA
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+
+from acreg.errors import AcregError, UsageError
+from acreg.geometry import resize_labels
+from acreg.io import Image
+from acreg.models import LabelAutoencoder
+
+SIDE = 64
+"""Pixels along each axis of the masks that `mask_vector` makes."""
+COMPONENTS = 32
+FOLDS = 20
+REPEATS = 2000
+"""Resamplings of the interval of the area under the ROC curve."""
+
+
+def mask_vector(labels: Image, values: Sequence[int]) -> NDArray[np.float32]:
+    """The masks of the labels, each resized to 64 voxels an axis, one after another: ``(len(values) * 64**axes,)``."""
+    small = resize_labels(labels.array, (SIDE,) * labels.grid.rank)
+    return np.concatenate([(small == value).ravel() for value in values]).astype(np.float32)
+
+
+def label_codes(model: LabelAutoencoder, images: Sequence[Image], labels: Sequence[Image]) -> NDArray[np.float32]:
+    """The autoencoder's codes ``(n, code_size)`` of label maps; their images say where its grid lies.
+
+    Raises:
+        AcregError: a label that the autoencoder does not know, another number of axes, or no ``preprocessing``.
+    """
+    settings = model.preprocessing
+    if settings is None:
+        raise AcregError("Codes need a preset, which knows its grid. Received: an autoencoder without `preprocessing`.")
+    ids = [settings.apply_labels(one, settings.grid(image)) for image, one in zip(images, labels, strict=True)]
+    return np.asarray(ops.convert_to_numpy(model.encode(np.stack(ids))), np.float32)
+
+
+def cardiothoracic_ratio(labels: Image, heart: int, lungs: Sequence[int]) -> float:
+    """The greatest width of the heart divided by that of the thorax, as radiologists measure it on a frontal X-ray.
+
+    The width of the heart is the distance between its outermost points on either side, whatever their height. That of
+    the thorax is measured at the height where the outer borders of the two lungs are farthest apart. A ratio above 0.5
+    is the usual sign of an enlarged heart.
+
+    Args:
+        labels: of a frontal X-ray, upright: widths run along the last axis.
+        heart: its label.
+        lungs: their labels.
+
+    Raises:
+        AcregError: it is no 2-D map, or the heart or the lungs are absent.
+    """
+    array = labels.array
+    masks = array == heart, np.isin(array, lungs)
+    if array.ndim != 2 or not all(mask.any() for mask in masks):
+        raise AcregError(
+            "A cardiothoracic ratio is measured on a 2-D label map with heart and lungs. Received: "
+            f"{labels.name or 'labels'} of shape {array.shape} with labels {np.unique(array).tolist()}, heart {heart}, "
+            f"lungs {list(lungs)}. Correct the labels' numbers."
+        )
+    columns = np.flatnonzero(masks[0].any(axis=0))
+    rows = masks[1][masks[1].any(axis=1)]
+    widths = rows.shape[1] - rows[:, ::-1].argmax(axis=1) - rows.argmax(axis=1)
+    return float((columns[-1] - columns[0] + 1) / widths.max())
+
+
+def classifier(masks: bool) -> Pipeline:
+    """What is fitted inside each fold: standardised features, 32 principal components if they are masks, and an SVM.
+
+    The SVM has radial basis functions, C = 1, and weights against unequal classes. Components are not standardised
+    again: those beyond the rank of the masks are rounding.
+    """
+    machine = SVC(kernel="rbf", C=1.0, class_weight="balanced")
+    return make_pipeline(StandardScaler(), *([PCA(COMPONENTS, svd_solver="full")] if masks else []), machine)
+
+
+@dataclass(frozen=True)
+class CrossValidation:
+    """Scores of subjects by machines that were trained without them.
+
+    Attributes:
+        truth: whether each subject has the disease.
+        scores: of each subject; more than 0 means the disease.
+        seed: of the folds and of the resampling.
+    """
+
+    truth: NDArray[np.bool_]
+    scores: NDArray[np.float64]
+    seed: int
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the subjects that are classified correctly."""
+        return float((self.truth == (self.scores > 0)).mean())
+
+    @property
+    def accuracy_interval(self) -> tuple[float, float]:
+        """Wilson's interval of 95 %."""
+        right = int((self.truth == (self.scores > 0)).sum())
+        low, high = binomtest(right, len(self.truth)).proportion_ci(0.95, method="wilson")
+        return float(low), float(high)
+
+    @property
+    def auc(self) -> float:
+        """Area under the ROC curve of all scores together."""
+        return float(roc_auc_score(self.truth, self.scores))
+
+    @property
+    def auc_interval(self) -> tuple[float, float]:
+        """Percentiles of 95 % over 2,000 resamplings of the subjects of each class."""
+        rng = np.random.default_rng(self.seed)
+        ill, well = self.scores[self.truth], self.scores[~self.truth]
+        found = []
+        for _ in range(REPEATS):
+            one, other = rng.choice(ill, len(ill)), rng.choice(well, len(well))
+            order = np.sort(other)
+            below = np.searchsorted(order, one, "left") + np.searchsorted(order, one, "right")
+            found.append(below.mean() / 2 / len(other))
+        low, high = np.percentile(found, (2.5, 97.5))
+        return float(low), float(high)
+
+
+def cross_validate(
+    features: ArrayLike, diseased: Sequence[bool], masks: bool = False, folds: int = FOLDS, seed: int = 0
+) -> CrossValidation:
+    """Scores of all subjects, each by a machine that was trained on the other folds, with all that is fitted.
+
+    Args:
+        features: ``(subjects, count)``.
+        diseased: of each subject.
+        masks: whether the features are of `mask_vector`, to be reduced to principal components inside each fold.
+        folds: with equal shares of both classes.
+        seed: of the folds.
+
+    Raises:
+        UsageError: a class with fewer subjects than folds, or features that are not one finite row a subject.
+    """
+    values, truth = np.asarray(features, dtype=float), np.asarray(diseased, dtype=bool)
+    fewest = min(int(truth.sum()), int((~truth).sum()))
+    if values.ndim != 2 or len(values) != len(truth) or not np.isfinite(values).all() or not 2 <= folds <= fewest:
+        raise UsageError(
+            "A cross-validation needs a finite row of features a subject, and at least as many subjects of each class "
+            f"as folds, of which there are two or more. Received: features of shape {values.shape}, {int(truth.sum())} "
+            f"subjects with the disease and {int((~truth).sum())} without, {folds} folds."
+        )
+    machine = classifier(masks)
+    if masks:  # a fold has fewer subjects than there are components at most
+        smallest = len(values) - -(-len(values) // folds)
+        machine.set_params(pca__n_components=min(COMPONENTS, smallest, values.shape[1]))
+    split = StratifiedKFold(folds, shuffle=True, random_state=seed)
+    scores = cross_val_predict(machine, values, truth, cv=split, method="decision_function")
+    return CrossValidation(truth, scores, seed)
