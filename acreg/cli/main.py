@@ -34,6 +34,7 @@ COMMANDS = (
     "jacobian",
     "inspect",
     "segment",
+    "classify",
     "evaluate",
     "compare",
     "convert",

@@ -1,0 +1,68 @@
+"""What ``acreg classify`` writes."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sklearn.metrics import roc_curve
+
+from acreg.applications.shape_classification import CrossValidation
+from acreg.io.atomic import atomic_path
+from acreg.report.plots import to_png
+from acreg.report.results import write_json
+
+
+def write_classification(
+    found: Mapping[str, CrossValidation], subjects: Sequence[str], folder: Path, settings: Mapping[str, Any]
+) -> list[tuple[str, str, str, str, str]]:
+    """Write ``scores.csv`` (a row a subject, a column for each kind of features), ``roc.png`` and ``summary.json``.
+
+    Returns:
+        The rows of the printed table: features, accuracy, its interval, area under the curve, its interval.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    truth = next(iter(found.values())).truth
+    with atomic_path(folder / "scores.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["subject", "diseased", *found])
+        for number, subject in enumerate(subjects):
+            writer.writerow([subject, int(truth[number]), *(float(one.scores[number]) for one in found.values())])
+    with atomic_path(folder / "roc.png") as temporary:
+        temporary.write_bytes(_roc_curves(found))
+    summary = {
+        name: {
+            "accuracy": one.accuracy,
+            "accuracy_interval": one.accuracy_interval,
+            "auc": one.auc,
+            "auc_interval": one.auc_interval,
+        }
+        for name, one in found.items()
+    }
+    counts = {"diseased": int(truth.sum()), "healthy": int((~truth).sum())}
+    write_json(folder / "summary.json", {"settings": dict(settings), "subjects": counts, "features": summary})
+    return [
+        (name, f"{one.accuracy:.3f}", _interval(one.accuracy_interval), f"{one.auc:.3f}", _interval(one.auc_interval))
+        for name, one in found.items()
+    ]
+
+
+def _interval(limits: tuple[float, float]) -> str:
+    return f"{limits[0]:.3f} to {limits[1]:.3f}"
+
+
+def _roc_curves(found: Mapping[str, CrossValidation]) -> bytes:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.5, 4.5), layout="constrained")
+    axes = figure.add_subplot(aspect="equal", xlim=(0, 1), ylim=(0, 1.005))
+    axes.set_xlabel("1 - specificity")
+    axes.set_ylabel("Sensitivity")
+    for name, one in found.items():
+        false, true, _ = roc_curve(one.truth, one.scores)
+        axes.plot(false, true, label=f"{name}: {one.auc:.2f} ({_interval(one.auc_interval)})")
+    axes.plot([0, 1], [0, 1], color="0.7", linewidth=0.8, zorder=0)
+    axes.legend(title="Area under the curve", loc="lower right", fontsize="small")
+    return to_png(figure, dpi=150)
