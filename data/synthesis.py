@@ -214,6 +214,12 @@ def _make(pair: _Pair, dataset: Dataset, limits: Mapping[str, Any], deformed: Ra
 
 
 def _by_spline(image: Image, limits: Mapping[str, Any], seed: int) -> tuple[dict[str, NDArray], Transform]:
+    if limits["max_deformation"] and min(image.grid.shape) < limits["control_points"]:
+        raise UsageError(
+            "Along each axis an image has at least as many voxels as there are control points. Received: "
+            f"{image.name or 'an image'} of shape {image.grid.shape} for control_points={limits['control_points']}. "
+            "Lower --control-points, set --max-deformation 0, or leave such images out."
+        )
     layer = ThinPlateSplineAugmentation(**limits, return_displacement=True, seed=seed)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Control points are")  # whether it folds is measured

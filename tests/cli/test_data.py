@@ -6,6 +6,7 @@ import json
 import numpy as np
 import PIL.Image
 import pytest
+from PIL import Image as Picture
 
 from acreg.cli.main import main
 
@@ -199,3 +200,15 @@ def test_pairs_of_known_deformation(tmp_path, capsys):
     assert main(["evaluate", "--data", str(tmp_path / "pairs"), "--out", str(tmp_path / "out")]) == 0
     scores = json.loads((tmp_path / "out" / "unregistered" / "summary.json").read_text())["metrics"]
     assert scores["dsc"]["mean"] < 0.7 and scores["tre_true"]["mean"] > 1
+
+
+def test_an_image_smaller_than_the_control_grid_is_refused(tmp_path, capsys):
+    from acreg.data.phantoms import make_dataset
+
+    make_dataset(tmp_path / "data", subjects=10, shape=(40, 32), seed=0)
+    made = ["data", "synthesize", str(tmp_path / "data"), "--out", str(tmp_path / "pairs"), "--control-points", "12"]
+    for record in (tmp_path / "data").glob("*/*.png"):
+        Picture.open(record).resize((9, 11), 0).save(record)
+    assert main(made) == 2
+    assert "of shape (11, 9) for control_points=12. Lower" in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "pairs" / "manifest.csv").exists()
