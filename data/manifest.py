@@ -12,7 +12,7 @@ import hashlib
 import importlib
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +102,8 @@ class Dataset:
         unit: ``"mm"`` or ``"px"``.
         licence, source: one sentence each.
         preparation: how it was prepared (free form).
+        spacing_stated: whether ``dataset.json`` states the spacing, which then counts instead of the files'. Gathered
+            from the label files, it describes them alone: each file is read with its own.
     """
 
     folder: Path
@@ -113,6 +115,7 @@ class Dataset:
     licence: str = ""
     source: str = ""
     preparation: dict[str, Any] = field(default_factory=dict)
+    spacing_stated: bool = field(default=True, compare=False)
 
     @classmethod
     def load(cls, folder: Path | str, progress: Progress | None = None) -> Dataset:
@@ -124,9 +127,10 @@ class Dataset:
         path = manifest_path(folder)
         records = read_records(path)
         json_path = path.parent / "dataset.json"
-        name = path.absolute().parent.name
-        info = read_info(json_path) if json_path.is_file() else gather_info(records, name, progress)
-        return cls.from_info(path.parent, info, records)
+        if json_path.is_file():
+            return cls.from_info(path.parent, read_info(json_path), records)
+        info = gather_info(records, path.absolute().parent.name, progress)
+        return replace(cls.from_info(path.parent, info, records), spacing_stated=False)
 
     @classmethod
     def from_info(cls, folder: Path | str, info: DatasetInfo, records: Sequence[Record]) -> Dataset:
@@ -174,11 +178,11 @@ class Dataset:
         )
 
     def read_image(self, record: Record) -> Image:
-        """A record's image, native size, with the dataset's spacing (or the file's, where the dataset has none)."""
-        return read_image(record.image, spacing=self.spacing)
+        """A record's image, native size, with the spacing that ``dataset.json`` states, else the file's."""
+        return read_image(record.image, spacing=self._spacing_to_read())
 
     def read_labels(self, record: Record) -> Image:
-        """A record's labels, native size and values; the dataset's spacing takes precedence over the file's.
+        """A record's labels, native size and values, with the spacing that ``dataset.json`` states, else the file's.
 
         Raises:
             AcregError: the record has no label file, or the file a value outside the dataset's label set.
@@ -188,7 +192,10 @@ class Dataset:
                 f"This needs a label file. Received: {record.subject} of {self.name}, whose manifest line has none. "
                 "Fill its column labels."
             )
-        return read_labels(record.labels, values=self.label_values, spacing=self.spacing)
+        return read_labels(record.labels, values=self.label_values, spacing=self._spacing_to_read())
+
+    def _spacing_to_read(self) -> tuple[float, ...] | None:
+        return self.spacing if self.spacing_stated else None
 
     def load_arrays(self, split: str, preprocessing: Preprocessing, progress: Progress | None = None) -> Arrays:
         """Decode a split once, preprocessed: the arrays that training samples from.

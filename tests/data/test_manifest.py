@@ -64,6 +64,15 @@ def test_files_of_different_spacing_keep_their_own(tmp_path):
     assert dataset.read_labels(dataset.record("s0")).grid.spacing == pytest.approx((3.0, 2.0, 1.5))
 
 
+def test_the_spacing_of_label_files_does_not_hide_that_of_an_image(tmp_path):
+    folder = _dataset(tmp_path, ".nii.gz", spacing=(3.0, 2.0, 1.5), shape=(6, 7, 8))
+    write_image(Image(np.ones((6, 7, 8)), Grid((6, 7, 8), (1.0, 2.0, 4.0))), folder / "images" / "s3.nii.gz")
+    dataset = Dataset.load(folder)
+    assert dataset.spacing == pytest.approx((3.0, 2.0, 1.5))
+    assert dataset.read_image(dataset.record("s3")).grid.spacing == pytest.approx((1.0, 2.0, 4.0))
+    assert dataset.read_image(dataset.record("s0")).grid.spacing == pytest.approx((3.0, 2.0, 1.5))
+
+
 def test_load_arrays_uses_the_datasets_label_ids(tmp_path):
     dataset = Dataset.load(_dataset(tmp_path))
     arrays = dataset.load_arrays("train", Preprocessing(shape=(6, 5), label_values=dataset.label_values))
@@ -89,7 +98,13 @@ def test_save_and_load_give_the_same_dataset(tmp_path):
     folder = _dataset(tmp_path)
     first = Dataset.load(folder)
     first = Dataset(
-        **{**vars(first), "spacing": (0.5, 0.5), "unit": "mm", "label_names": {0: "background", 3: "heart", 7: "lung"}}
+        **{
+            **vars(first),
+            "spacing": (0.5, 0.5),
+            "spacing_stated": True,
+            "unit": "mm",
+            "label_names": {0: "background", 3: "heart", 7: "lung"},
+        }
     )
     first.save()
     assert Dataset.load(folder) == first
