@@ -103,6 +103,5 @@ def _staple(maps: NDArray[np.integer], values: Sequence[int], shares: NDArray[np
             found[number] = np.nan_to_num(sitk.GetArrayFromImage(estimate))
     total = found.sum(axis=0)
     inside = shares[(slice(None), *part)]
-    shares[(slice(None), *part)] = np.where(total > TIE, found / np.maximum(total, TIE), inside)
-    shares[:, ~differ] = np.stack([maps[0][~differ] == value for value in values])
+    shares[(slice(None), *part)] = np.where((total > TIE) & differ[part], found / np.maximum(total, TIE), inside)
     return shares

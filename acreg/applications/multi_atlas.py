@@ -199,7 +199,7 @@ def segment_by_atlases(
 def _reduced(array: np.ndarray) -> NDArray[np.float32]:
     small = resize_image(array, (SIDES[array.ndim],) * array.ndim).ravel()
     low, high = np.percentile(small, (0.5, 99.5))
-    return ((small - low) / max(high - low, 1e-12)).astype(np.float32) if high > low else np.zeros_like(small)
+    return ((small - low) / (high - low)).astype(np.float32) if high > low else np.zeros_like(small)
 
 
 def _standardised(values: NDArray[np.float32]) -> NDArray[np.float64]:

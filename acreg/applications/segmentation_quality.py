@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from medpy.metric import binary
 from numpy.typing import NDArray
 
 from acreg.applications.multi_atlas import Atlases, Similarity
@@ -104,9 +105,8 @@ def predict_quality(
 
 def label_dice(one: NDArray[np.integer], other: NDArray[np.integer], values: Sequence[int]) -> NDArray[np.float64]:
     """Dice of each label, ``(len(values),)``: 0 where one of the maps lacks it, NaN where both do."""
-    sizes = np.array([[(each == value).sum() for value in values] for each in (one, other)]).sum(axis=0)
-    common = np.array([((one == value) & (other == value)).sum() for value in values])
-    return np.divide(2.0 * common, sizes, out=np.full(len(values), np.nan), where=sizes > 0)
+    masks = [(one == value, other == value) for value in values]
+    return np.array([binary.dc(a, b) if a.any() or b.any() else np.nan for a, b in masks])
 
 
 def spoiled(labels: Image, strength: float, seed: int) -> Image:

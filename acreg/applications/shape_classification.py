@@ -80,14 +80,14 @@ def cardiothoracic_ratio(labels: Image, heart: int, lungs: Sequence[int]) -> flo
     return float((columns[-1] - columns[0] + 1) / widths.max())
 
 
-def classifier(masks: bool) -> Pipeline:
-    """What is fitted inside each fold: standardised features, 32 principal components if they are masks, and an SVM.
+def classifier(components: int = 0) -> Pipeline:
+    """What is fitted inside each fold: standardised features, their principal components if any, and an SVM.
 
     The SVM has radial basis functions, C = 1, and weights against unequal classes. Components are not standardised
     again: those beyond the rank of the masks are rounding.
     """
     machine = SVC(kernel="rbf", C=1.0, class_weight="balanced")
-    return make_pipeline(StandardScaler(), *([PCA(COMPONENTS, svd_solver="full")] if masks else []), machine)
+    return make_pipeline(StandardScaler(), *([PCA(components, svd_solver="full")] if components else []), machine)
 
 
 @dataclass(frozen=True)
@@ -159,10 +159,8 @@ def cross_validate(
             f"as folds, of which there are two or more. Received: features of shape {values.shape}, {int(truth.sum())} "
             f"subjects with the disease and {int((~truth).sum())} without, {folds} folds."
         )
-    machine = classifier(masks)
-    if masks:  # a fold has fewer subjects than there are components at most
-        smallest = len(values) - -(-len(values) // folds)
-        machine.set_params(pca__n_components=min(COMPONENTS, smallest, values.shape[1]))
-    split = StratifiedKFold(folds, shuffle=True, random_state=seed)
+    split = list(StratifiedKFold(folds, shuffle=True, random_state=seed).split(values, truth))
+    most = min(values.shape[1], *(len(train) for train, _ in split))
+    machine = classifier(min(COMPONENTS, most) if masks else 0)
     scores = cross_val_predict(machine, values, truth, cv=split, method="decision_function")
     return CrossValidation(truth, scores, seed)
