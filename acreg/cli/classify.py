@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from acreg.cli.console import note, out, progress, table
-from acreg.errors import AcregError, UsageError
+from acreg.cli.console import check_free, note, out, progress, table
+from acreg.errors import UsageError
 
 
 def classify(
@@ -62,13 +62,7 @@ def classify(
             "Who has the disease is said by --diseased, a pattern of names, or by --flags, a CSV. Received: "
             f"{'neither' if diseased is None else 'both'}. Give one of them."
         )
-    files = [folder / name for name in ("scores.csv", "summary.json", "roc.png")]
-    there = [path.name for path in files if path.exists()]
-    if there and not overwrite:
-        raise AcregError(
-            f"Results are not replaced unasked. Received: --out {folder}, which holds {', '.join(there)}. "
-            "Choose another folder, or give --overwrite."
-        )
+    check_free(folder, ("scores.csv", "summary.json", "roc.png"), overwrite)
     try:
         sides = tuple(int(word) for word in lungs.split(","))
     except ValueError as error:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from acreg.errors import AcregError
 
 _quiet = False
 
@@ -109,3 +112,13 @@ def bars() -> Iterator[Callable[[str, int, int], None]]:
             shown[0] = advance, done
 
         yield update
+
+
+def check_free(folder: Path, names: Iterable[str], overwrite: bool) -> None:
+    """Raise `AcregError` if a folder holds results of these names that were not asked to be replaced."""
+    there = [name for name in names if (folder / name).exists()]
+    if there and not overwrite:
+        raise AcregError(
+            f"Results are not replaced unasked. Received: --out {folder}, which holds {', '.join(there)}. "
+            "Choose another folder, or give --overwrite."
+        )

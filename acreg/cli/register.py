@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from acreg.cli.console import out
+from acreg.cli.console import check_free, out
 from acreg.errors import AcregError, UsageError
 
 METHODS = (
@@ -78,12 +78,7 @@ def register(
         raise UsageError(
             "Dice needs the labels of both images. Received: --fixed-labels without --labels. Add --labels."
         )
-    there = [name for name in RESULT_NAMES if (folder / name).exists()]
-    if there and not overwrite:
-        raise AcregError(
-            f"Results are not replaced unasked. Received: --out {folder}, which holds {', '.join(there)}. "
-            "Choose another folder, or give --overwrite."
-        )
+    check_free(folder, RESULT_NAMES, overwrite)
     fixed_image, moving_image = read_image(fixed), read_image(moving)
     moving_map = None if labels is None else read_labels(labels)
     fixed_map = None if fixed_labels is None else read_labels(fixed_labels)

@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from acreg.cli.console import bars, note, out
-from acreg.errors import AcregError
+from acreg.cli.console import bars, check_free, note, out
 
 
 def segment(
@@ -42,12 +41,7 @@ def segment(
     from acreg.shapes.vtk import write_vtk
 
     files = [folder / name for name in ("surfaces.vtk", "surfaces.png")]
-    there = [path.name for path in files if path.exists()]
-    if there and not overwrite:
-        raise AcregError(
-            f"Results are not replaced unasked. Received: --out {folder}, which holds {', '.join(there)}. "
-            "Choose another folder, or give --overwrite."
-        )
+    check_free(folder, [path.name for path in files], overwrite)
     dataset = Dataset.load(dataset_folder(data))
     place = shapes or dataset.folder / FOLDER
     regions = read_settings(place)["regions"]
