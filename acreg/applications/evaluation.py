@@ -18,12 +18,12 @@ import numpy as np
 import acreg
 from acreg.applications.registration import RESULT_NAMES, SAVED, Method, Unregistered, save_registration
 from acreg.applications.scoring import score_pair
+from acreg.applications.subjects import Subjects
 from acreg.baselines import Baseline
 from acreg.data.manifest import Dataset
 from acreg.data.pair_files import Pair, read_pairs, write_pairs
 from acreg.data.pairs import fixed_pairs
 from acreg.errors import AcregError, UsageError
-from acreg.io import Image
 from acreg.io.transforms import read_transform
 from acreg.report.results import MethodResult, pair_folder, safe_name, write_method
 
@@ -76,27 +76,6 @@ def true_transforms(request: str, subjects: Sequence[str]) -> dict[Pair, Path]:
     return {pair: file for pair, file in read_pairs(request, subjects).items() if file is not None}
 
 
-class _Subjects:
-    """Images and labels by subject, read when first needed and then kept."""
-
-    def __init__(self, dataset: Dataset) -> None:
-        self.dataset = dataset
-        self._kept: dict[str, tuple[Image, Image]] = {}
-
-    def __getitem__(self, subject: str) -> tuple[Image, Image]:
-        if subject not in self._kept:
-            record = self.dataset.record(subject)
-            image, labels = self.dataset.read_image(record), self.dataset.read_labels(record)
-            if image.grid.shape != labels.grid.shape:
-                raise AcregError(
-                    "An image and its labels have one size. "
-                    f"Received: {subject} with {image.grid.shape} and {labels.grid.shape}. "
-                    "See `acreg data check` for all that is wrong in the dataset."
-                )
-            self._kept[subject] = image, labels
-        return self._kept[subject]
-
-
 def evaluate(
     methods: Sequence[Method],
     dataset: Dataset,
@@ -146,7 +125,7 @@ def evaluate(
             f"An evaluation needs labels besides the background. Received: {dataset.name} with {dataset.label_values}. "
             "Give the dataset labels (the column labels of its manifest)."
         )
-    subjects, truths = _Subjects(dataset), truths or {}
+    subjects, truths = Subjects(dataset), truths or {}
     write_pairs(out / "pairs_used.csv", {pair: truths.get(pair) for pair in pairs})
     results: list[MethodResult] = []
     for method, folder in zip(methods, folders):
@@ -202,7 +181,7 @@ def evaluate(
     return results
 
 
-def _warm_up(method: Method, subjects: _Subjects, pair: Pair) -> None:
+def _warm_up(method: Method, subjects: Subjects, pair: Pair) -> None:
     """Compilation and first-use costs are not the registration's; a failure shows in the timed call again."""
     (fixed, _), (moving, _) = subjects[pair[0]], subjects[pair[1]]
     try:

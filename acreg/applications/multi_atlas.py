@@ -1,8 +1,8 @@
-"""Segmentation of an image by the atlases most like it: chosen, registered to it, their labels moved and fused."""
+"""Segmentation of images by the atlases most like each: chosen, registered to it, their labels moved and fused."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from acreg.applications.label_fusion import Fusion, fused_labels, label_shares
-from acreg.applications.registration import Method
+from acreg.applications.registration import Method, register_many
+from acreg.applications.subjects import Subjects
 from acreg.data.manifest import Dataset
 from acreg.errors import AcregError, UsageError
 from acreg.geometry import resize_image
@@ -102,12 +103,18 @@ class AtlasSegmentation:
 class Atlases:
     """The labelled subjects of a dataset that other images are segmented by.
 
+    All are read once; see `Subjects` for what is kept.
+
     Args:
         dataset: with labels.
         split: whose subjects.
 
+    Attributes:
+        absent: label -> the subjects whose label map lacks it; they vote against it.
+
     Raises:
-        AcregError: no subject of the split has labels, or the images differ in their number of axes.
+        AcregError: no subject of the split has labels, the images differ in their number of axes, an image and its
+            labels in size, or a label map has a value that the dataset lacks.
     """
 
     def __init__(self, dataset: Dataset, split: str = "train") -> None:
@@ -118,7 +125,20 @@ class Atlases:
                 f"Atlases are labelled images. Received: the split {split} of {dataset.name}, none of whose "
                 "subjects has labels. Choose another split or dataset."
             )
-        self.reduced = ReducedImages(dataset.read_image(record) for record in self.records)
+        self._subjects = Subjects(dataset)
+        self.absent: dict[int, list[str]] = {value: [] for value in dataset.label_values if value}
+        self.reduced = ReducedImages(self._read(record.subject) for record in self.records)
+
+    def __getitem__(self, subject: str) -> tuple[Image, Image]:
+        """A subject's image and labels."""
+        return self._subjects[subject]
+
+    def _read(self, subject: str) -> Image:
+        image, labels = self[subject]
+        there = set(np.unique(labels.array).tolist())
+        for value in self.absent.keys() - there:
+            self.absent[value].append(subject)
+        return image
 
     def nearest(
         self, image: Image, count: int, measure: Similarity = "ncc", without: str = ""
@@ -145,29 +165,29 @@ class Atlases:
 
 
 def segment_by_atlases(
-    image: Image,
+    images: Sequence[Image],
     atlases: Atlases,
     method: Method,
     count: int = 5,
     measure: Similarity = "ncc",
     fusion: Fusion = "majority",
-    without: str = "",
-    progress: Callable[[str, int, int], None] | None = None,
-) -> AtlasSegmentation:
-    """Register the most similar atlases to an image, move their labels onto it and fuse them.
+    without: Sequence[str] = (),
+    at_once: int = 1,
+) -> list[AtlasSegmentation]:
+    """Register the most similar atlases to each image, move their labels onto it and fuse them.
 
     The image is the fixed one, so that its own grid, voxel by voxel, is what the labels come to lie on.
 
     Args:
-        image: to be segmented.
+        images: to be segmented.
         atlases: to choose from.
         method: what registers.
-        count: atlases used.
+        count: atlases used for each.
         measure: how they are chosen, see `ReducedImages.similarities`.
         fusion: see `label_shares`. The weights of ``weighted`` are the similarities, for ``mean_squares`` the inverses
             of the squared differences.
-        without: a subject that is no atlas here.
-        progress: called with (text, done, total).
+        without: for each image a subject that is no atlas of it, such as the image itself, or an empty name.
+        at_once: pairs of images in one batch through a network; a matter of speed and memory.
 
     Raises:
         UsageError: as `Atlases.nearest`, and for an unknown measure or fusion.
@@ -175,25 +195,26 @@ def segment_by_atlases(
 
     Source: the AC-RegNet paper, section 5.3 (five atlases of the highest correlation, majority vote).
     """
-    chosen = atlases.nearest(image, count, measure, without)
-    dataset, maps = atlases.dataset, []
-    for done, (subject, _) in enumerate(chosen):
-        record = dataset.record(subject)
-        transform = method.register(image, dataset.read_image(record))
-        maps.append(transform.warp_labels(dataset.read_labels(record)).array)
-        if progress:
-            progress("Registering atlases", done + 1, len(chosen))
-    values = tuple(dataset.label_values)
-    found = np.array([similarity for _, similarity in chosen])
-    weights = 1 / np.maximum(-found, 1e-12) if measure == "mean_squares" else found
-    shares = label_shares(np.stack(maps), values, fusion, weights)
-    return AtlasSegmentation(
-        labels=Image(fused_labels(shares, values, maps[0]), image.grid, kind="labels"),
-        values=values,
-        shares=shares,
-        atlases=tuple(subject for subject, _ in chosen),
-        similarities=tuple(found.tolist()),
-    )
+    left_out = list(without) or [""] * len(images)
+    chosen = [atlases.nearest(image, count, measure, name) for image, name in zip(images, left_out, strict=True)]
+    pairs = [(image, atlases[subject][0]) for image, found in zip(images, chosen) for subject, _ in found]
+    transforms = iter(register_many(method, pairs, at_once))
+    values, results = tuple(atlases.dataset.label_values), []
+    for image, found in zip(images, chosen):
+        maps = [next(transforms).warp_labels(atlases[subject][1]).array for subject, _ in found]
+        similarities = np.array([similarity for _, similarity in found])
+        weights = 1 / np.maximum(-similarities, 1e-12) if measure == "mean_squares" else similarities
+        shares = label_shares(np.stack(maps), values, fusion, weights)
+        results.append(
+            AtlasSegmentation(
+                labels=Image(fused_labels(shares, values, maps[0]), image.grid, kind="labels"),
+                values=values,
+                shares=shares,
+                atlases=tuple(subject for subject, _ in found),
+                similarities=tuple(similarities.tolist()),
+            )
+        )
+    return results
 
 
 def _reduced(array: np.ndarray) -> NDArray[np.float32]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,6 +93,12 @@ class PresetMethod:
             return self._model.refine(fixed, moving, self.refine)
         return self._model.register(fixed, moving)
 
+    def register_many(self, pairs: Sequence[tuple[Image, Image]]) -> list[Transform]:
+        """Register pairs (fixed, moving) by one batch through the network; one by one where they are refined."""
+        if self.refine:
+            return [self.register(fixed, moving) for fixed, moving in pairs]
+        return self._model.register_many(pairs)
+
     def segment(self, fixed: Image, moving: Image) -> Image | None:
         """The model's mask of the fixed image, None of a model that makes none."""
         return self._model.segment(fixed, moving) if hasattr(self._model, "segment") else None
@@ -111,6 +117,14 @@ def preset_name(model: str) -> str:
     """The name of a preset; a run's folder for `runs/<name>/preset`."""
     path = Path(model).resolve()
     return path.parent.name if path.name == "preset" and path.parent.name else path.name
+
+
+def register_many(method: Method, pairs: Sequence[tuple[Image, Image]], at_once: int = 1) -> list[Transform]:
+    """Register pairs (fixed, moving), so many at once as the method can; a classical one takes them one by one."""
+    many = getattr(method, "register_many", None)
+    if many is None:
+        return [method.register(fixed, moving) for fixed, moving in pairs]
+    return [found for n in range(0, len(pairs), at_once) for found in many(pairs[n : n + at_once])]
 
 
 @dataclass

@@ -8,7 +8,7 @@ Source: Valindria et al., IEEE TMI 36(8), 2017; as used in the AC-RegNet paper, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ from medpy.metric import binary
 from numpy.typing import NDArray
 
 from acreg.applications.multi_atlas import Atlases, Similarity
-from acreg.applications.registration import Method
+from acreg.applications.registration import Method, register_many
 from acreg.data.augmentation import smooth_noise
 from acreg.errors import AcregError, UsageError
 from acreg.geometry import warp_array
@@ -62,45 +62,44 @@ class PredictedQuality:
 
 
 def predict_quality(
-    image: Image,
-    segmentation: Image,
+    cases: Sequence[tuple[Image, Image]],
     references: Atlases,
     method: Method,
     count: int = 10,
     measure: Similarity = "ncc",
-    without: str = "",
-    progress: Callable[[str, int, int], None] | None = None,
-) -> PredictedQuality:
-    """Predict the Dice of a segmentation by how well it segments reference images.
+    without: Sequence[str] = (),
+    at_once: int = 1,
+) -> list[PredictedQuality]:
+    """Predict the Dice of segmentations by how well each segments reference images.
 
     Args:
-        image: what was segmented.
-        segmentation: its labels, on its grid.
+        cases: what was segmented, and its labels, on its grid.
         references: subjects whose truth is known.
-        method: what registers; the image is the moving one.
-        count: references used, the most similar ones.
+        method: what registers; a case's image is the moving one.
+        count: references used for each, the most similar ones.
         measure: how they are chosen, see `ReducedImages.similarities`.
-        without: a subject that is no reference here, such as the image's own.
-        progress: called with (text, done, total).
+        without: for each case a subject that is no reference of it, such as the image itself, or an empty name.
+        at_once: pairs of images in one batch through a network; a matter of speed and memory.
 
     Raises:
         UsageError: as `Atlases.nearest`.
-        AcregError: the segmentation lies on another grid than the image, has no foreground, or a label that the
+        AcregError: a segmentation lies on another grid than its image, has no foreground, or a label that the
             references lack; and as reading and registering.
     """
-    dataset = references.dataset
-    values = tuple(value for value in dataset.label_values if value)
-    _check(image, segmentation, values, dataset.name)
-    chosen = references.nearest(image, count, measure, without)
-    rows = []
-    for done, (subject, _) in enumerate(chosen):
-        record = dataset.record(subject)
-        transform = method.register(dataset.read_image(record), image)
-        warped = transform.warp_labels(segmentation).array
-        rows.append(label_dice(warped, dataset.read_labels(record).array, values))
-        if progress:
-            progress("Registering to references", done + 1, len(chosen))
-    return PredictedQuality(values, np.array(rows), tuple(subject for subject, _ in chosen))
+    values = tuple(value for value in references.dataset.label_values if value)
+    for image, segmentation in cases:
+        check_judged(image, segmentation, values, references.dataset.name)
+    left_out = list(without) or [""] * len(cases)
+    chosen = [references.nearest(image, count, measure, name) for (image, _), name in zip(cases, left_out, strict=True)]
+    pairs = [(references[subject][0], image) for (image, _), found in zip(cases, chosen) for subject, _ in found]
+    transforms = iter(register_many(method, pairs, at_once))
+    results = []
+    for (_, segmentation), found in zip(cases, chosen):
+        warped = [next(transforms).warp_labels(segmentation).array for _ in found]
+        truths = [references[subject][1].array for subject, _ in found]
+        rows = [label_dice(each, truth, values) for each, truth in zip(warped, truths, strict=True)]
+        results.append(PredictedQuality(values, np.array(rows), tuple(subject for subject, _ in found)))
+    return results
 
 
 def label_dice(one: NDArray[np.integer], other: NDArray[np.integer], values: Sequence[int]) -> NDArray[np.float64]:
@@ -129,7 +128,8 @@ def spoiled(labels: Image, strength: float, seed: int) -> Image:
     return Image(warp_array(labels.array, displacement, order=0), labels.grid, kind="labels")
 
 
-def _check(image: Image, segmentation: Image, values: Sequence[int], name: str) -> None:
+def check_judged(image: Image, segmentation: Image, values: Sequence[int], name: str) -> None:
+    """Raise `AcregError` unless a segmentation lies on its image's grid and has some of these labels, and no others."""
     found = set(np.unique(segmentation.array).tolist()) - {0}
     problem = ""
     if segmentation.array.shape != image.array.shape:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ ImageLike = Image | np.ndarray | str | os.PathLike[str]
 
 
 class Registering:
-    """`register`, `refine` and `estimate_memory`; a mix-in for `RegistrationModel`."""
+    """`register`, `register_many`, `refine` and `estimate_memory`; a mix-in for `RegistrationModel`."""
 
     preprocessing: Preprocessing | None
     integration_steps: int
@@ -42,8 +42,21 @@ class Registering:
             AcregError: the model has no ``preprocessing``, an image cannot be read, has another rank or one value
                 everywhere, or the memory at hand is less than `estimate_memory`.
         """
-        pair = self._pair(fixed, moving)
-        return pair.transform(self, self.predict_on_batch(pair.batch))  # type: ignore[attr-defined]
+        return self.register_many([(fixed, moving)])[0]
+
+    def register_many(self, pairs: Sequence[tuple[ImageLike, ImageLike]]) -> list[Transform]:
+        """Registers several pairs (fixed, moving) by one batch through the network.
+
+        An image that is in several pairs as the same object is read and preprocessed once. Returns and errors are as in
+        `register`, for each pair; memory grows with the number of pairs.
+        """
+        prepared = self._pairs(pairs)
+        batch = {role: np.concatenate([pair.batch[role] for pair in prepared]) for role in ("fixed", "moving")}
+        found = self.predict_on_batch(batch)  # type: ignore[attr-defined]
+        return [
+            pair.transform(self, {name: value[n : n + 1] for name, value in found.items()})
+            for n, pair in enumerate(prepared)
+        ]
 
     def refine(
         self,
@@ -103,19 +116,31 @@ class Registering:
         return 2 * inside + 8 * len(sizes) * 4 * int(np.prod(sizes, dtype=np.int64))
 
     def _pair(self, fixed: ImageLike, moving: ImageLike) -> _Pair:
+        return self._pairs([(fixed, moving)])[0]
+
+    def _pairs(self, pairs: Sequence[tuple[ImageLike, ImageLike]]) -> list[_Pair]:
         if self.preprocessing is None:
             raise AcregError(
                 "`register` must know how images become the network's input. Received: a model whose `preprocessing` "
                 "is None. Load a preset, or set `model.preprocessing = acreg.io.Preprocessing(shape=...)`."
             )
-        need, there = self._memory_needed(self.preprocessing.shape), available_bytes()
+        need, there = len(pairs) * self._memory_needed(self.preprocessing.shape), available_bytes()
         if there is not None and need > there:
+            many = f"{len(pairs)} pairs at once on " if len(pairs) > 1 else ""
             raise AcregError(
-                f"A registration needs memory for the network. Received: a network's grid of {self.preprocessing.shape}"
-                f", which takes about {need / 1e9:.1f} GB, and {there / 1e9:.1f} GB that are free. Close other "
-                "programs, use a larger machine, or a model with a smaller grid (`preprocessing.shape`)."
+                f"A registration needs memory for the network. Received: {many}a network's grid of "
+                f"{self.preprocessing.shape}, which takes about {need / 1e9:.1f} GB, and {there / 1e9:.1f} GB that are "
+                "free. Close other programs, use a larger machine, or a model with a smaller grid "
+                "(`preprocessing.shape`)."
             )
-        return _Pair(self.preprocessing, _as_image(fixed, "fixed"), _as_image(moving, "moving"))
+        preprocessing, inputs = self.preprocessing, dict[int, _Input]()
+
+        def prepared(value: ImageLike, role: str) -> _Input:
+            if id(value) not in inputs:
+                inputs[id(value)] = _Input(preprocessing, _as_image(value, role), role)
+            return inputs[id(value)]
+
+        return [_Pair(prepared(fixed, "fixed"), prepared(moving, "moving")) for fixed, moving in pairs]
 
     def _memory_needed(self, shape: tuple[int, ...]) -> int:
         known: dict[tuple[int, ...], int] = self.__dict__.setdefault("_memory_by_shape", {})
@@ -124,23 +149,28 @@ class Registering:
         return known[shape]
 
 
-class _Pair:
-    """Two images, where the network's grid lies in each, and its input."""
+class _Input:
+    """An image's grid, where the network's grid lies in it, and the network's input."""
 
-    def __init__(self, preprocessing: Preprocessing, fixed: Image, moving: Image) -> None:
-        self.fixed, self.moving = fixed.grid, moving.grid
-        self.grids = preprocessing.grid(fixed), preprocessing.grid(moving)
-        self.batch = {
-            "fixed": preprocessing.apply(fixed, self.grids[0])[None],
-            "moving": preprocessing.apply(moving, self.grids[1])[None],
-        }
-        for role, image in (("fixed", fixed), ("moving", moving)):
-            if np.ptp(self.batch[role]) == 0:
-                raise AcregError(
-                    f"Images to register show something. Received: a {role} image with intensities from "
-                    f"{image.array.min():g} to {image.array.max():g}, which has one value everywhere on the network's "
-                    "grid. Look at the file, and at the preset's `preprocessing`."
-                )
+    def __init__(self, preprocessing: Preprocessing, image: Image, role: str) -> None:
+        self.image = image.grid
+        self.grid = preprocessing.grid(image)
+        self.array = preprocessing.apply(image, self.grid)[None]
+        if np.ptp(self.array) == 0:
+            raise AcregError(
+                f"Images to register show something. Received: a {role} image with intensities from "
+                f"{image.array.min():g} to {image.array.max():g}, which has one value everywhere on the network's "
+                "grid. Look at the file, and at the preset's `preprocessing`."
+            )
+
+
+class _Pair:
+    """Two images as the network's input."""
+
+    def __init__(self, fixed: _Input, moving: _Input) -> None:
+        self.fixed, self.moving = fixed.image, moving.image
+        self.grids = fixed.grid, moving.grid
+        self.batch = {"fixed": fixed.array, "moving": moving.array}
 
     def transform(self, model: Any, found: Mapping[str, Any]) -> Transform:
         """What a model found on its grid, as a transform of physical space over all of the fixed image's extent."""

@@ -96,7 +96,7 @@ def test_five_atlases_beat_one(phantoms: Dataset, atlases: Atlases) -> None:
     for record in [*phantoms.split("test"), *phantoms.split("validation")]:
         image, truth = phantoms.read_image(record), phantoms.read_labels(record)
         for fusion in FUSIONS:
-            found = segment_by_atlases(image, atlases, method, 5, fusion=fusion)
+            found = segment_by_atlases([image], atlases, method, 5, fusion=fusion)[0]
             assert found.labels.grid == image.grid and found.shares.shape == (len(found.values), *image.grid.shape)
             assert len(set(found.atlases)) == 5 and list(found.similarities) == sorted(found.similarities)[::-1]
             five[fusion].append(dice(found.labels, truth, phantoms))
@@ -110,7 +110,7 @@ def test_five_atlases_beat_one(phantoms: Dataset, atlases: Atlases) -> None:
 
 def test_one_atlas_without_registration_is_its_own_labels(phantoms: Dataset, atlases: Atlases) -> None:
     record = atlases.records[0]
-    found = segment_by_atlases(phantoms.read_image(record), atlases, Unregistered(), count=1)
+    found = segment_by_atlases([phantoms.read_image(record)], atlases, Unregistered(), count=1)[0]
     assert found.atlases == (record.subject,) and found.similarities[0] == pytest.approx(1)
     np.testing.assert_array_equal(found.labels.array, phantoms.read_labels(record).array)
 

@@ -32,7 +32,7 @@ def test_the_prediction_follows_the_true_dice(phantoms: Dataset, references: Atl
         for strength in (0, 0.02, 0.05, 0.1, 0.2):
             worse = spoiled(truth, strength, seed=number)
             true.append(np.nanmean(label_dice(worse.array, truth.array, phantoms.label_values[1:])))
-            predicted.append(predict_quality(image, worse, references, method, 3).maximum)
+            predicted.append(predict_quality([(image, worse)], references, method, 3)[0].maximum)
     assert max(true) == 1 and min(true) < 0.6
     assert np.corrcoef(true, predicted)[0, 1] > 0.9
     assert np.abs(np.subtract(true, predicted)).mean() < 0.1
@@ -54,9 +54,9 @@ def test_a_subject_is_a_perfect_atlas_of_itself_unless_left_out(phantoms: Datase
     record = references.records[2]
     image, truth = phantoms.read_image(record), phantoms.read_labels(record)
     method = named_method("identity", 1, 0)
-    found = predict_quality(image, truth, references, method, 1)
+    (found,) = predict_quality([(image, truth)], references, method, 1)
     assert found.references == (record.subject,) and found.maximum == 1 and found.accepted()
-    others = predict_quality(image, truth, references, method, 3, without=record.subject)
+    (others,) = predict_quality([(image, truth)], references, method, 3, without=[record.subject])
     assert record.subject not in others.references and others.mean <= others.maximum < 1
 
 
@@ -81,4 +81,4 @@ def test_what_cannot_be_judged(phantoms: Dataset, references: Atlases) -> None:
     ):
         wrong = Image(array.astype(np.int32), Grid(array.shape), kind="labels")
         with pytest.raises(AcregError, match=found):
-            predict_quality(image, wrong, references, method)
+            predict_quality([(image, wrong)], references, method)
