@@ -23,7 +23,7 @@ demo: $(VENV)/.installed
 	$(BIN)/acreg demo --out runs/demo
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -50,7 +50,7 @@ $(VENV)/.installed: $(VENV)/.created setup.cfg setup.py
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.created setup.cfg setup.py
-	$(PIP_INSTALL) -e '.[dev]'
+	$(PIP_INSTALL) -e '.[dev,scale]'
 	@touch $(VENV)/.installed $@
 
 clean:

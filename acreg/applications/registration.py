@@ -13,6 +13,7 @@ from acreg.baselines import baseline
 from acreg.errors import AcregError
 from acreg.geometry import Transform
 from acreg.io import Image, write_displacement, write_image
+from acreg.io.files import PICTURES
 from acreg.io.transforms import write_transform
 from acreg.report.drawing import unregistered, view_pair
 from acreg.report.preview import write_preview
@@ -31,7 +32,6 @@ RESULT_NAMES = (
 )
 SAVED = ("labels", "displacement", "transform", "images")
 """What can be saved of a registered pair."""
-PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff")
 
 
 class Method(Protocol):

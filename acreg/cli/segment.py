@@ -3,57 +3,69 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from acreg.cli.console import bars, check_free, note, out
+from acreg.cli import _volume
+from acreg.cli.console import note
 
 
 def segment(
-    image: Annotated[Path, typer.Option(help="Image to segment.", show_default=False)],
-    data: Annotated[str, typer.Option(help="Dataset of the templates: folder, or name under ACREG_DATA.")],
-    model: Annotated[str, typer.Option(help="Preset name or folder.", show_default=False)],
-    folder: Annotated[Path, typer.Option("--out", help="Folder for the results.", show_default=False)],
-    shapes: Annotated[
-        Path | None, typer.Option(help="Folder of `acreg data velocities`; that in the dataset if left out.")
-    ] = None,
-    templates: Annotated[int | None, typer.Option(min=2, help="The first so many; all if left out.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that are there.")] = False,
+    images: Annotated[
+        Path, typer.Option(help="Image, folder of images, or CSV with a column image.", show_default=False)
+    ],
+    data: _volume.Data,
+    folder: _volume.Out,
+    model: _volume.Model = None,
+    method: _volume.MethodName = None,
+    atlases: Annotated[int, typer.Option(min=1, help="Of each image, the most similar ones.")] = 5,
+    similarity: _volume.SimilarityName = "ncc",
+    fusion: Annotated[
+        Literal["majority", "weighted", "staple"], typer.Option(help="How their labels become one map.")
+    ] = "majority",
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="Also write the probability of each label.")
+    ] = False,
+    split: _volume.Split = "train",
+    batch: _volume.Batch = None,
+    threads: _volume.Threads = 1,
+    seed: _volume.Seed = 0,
+    engine: _volume.EngineName = "local",
+    address: _volume.Address = None,
+    workers: _volume.Workers = 1,
 ) -> None:
-    """Segment an image by the surfaces of many templates, with their disagreement.
+    """Segment images by the labelled images most like each.
 
-    The image, about aligned with the dataset, is registered to each template of the training split; the templates'
-    surfaces, whose points correspond, are fused in the image. Writes surfaces.vtk, for 3D Slicer and ParaView, with the
-    standard deviation at each point in mm, and surfaces.png.
+    The most similar subjects of a dataset (the atlases) are registered to each image; their labels, moved onto it, are
+    fused: by majority, weighted by similarity, or by STAPLE. An image is never its own atlas. Writes
+    labels/<name>.png or .nii.gz, a row of segmentations.csv for each image and the failures with their reasons to
+    failures.csv. The same command goes on where a killed run stopped.
 
     \b
-    Example:
-      acreg data velocities datasets/hippocampus --pairs 10N
-      acreg segment --image new.nii.gz --data datasets/hippocampus --model svfnet-hippocampus --out result
+    Examples:
+      acreg segment --images new.png --data jsrt --model acregnet-jsrt --out result
+      acreg segment --images folder --data jsrt --model acregnet-jsrt --fusion staple --out result
+      acreg quality --images result/segmentations.csv --data jsrt --model acregnet-jsrt --out quality
     """
-    from acreg.applications.mesh_segmentation import segment_by_meshes, template_subjects
-    from acreg.applications.registration import PresetMethod
+    from acreg.applications.volume_items import find_items
+    from acreg.applications.volume_tasks import SegmentTask
     from acreg.data.manifest import Dataset, dataset_folder
-    from acreg.data.velocities import FOLDER, read_settings
-    from acreg.io import read_image
-    from acreg.report.surfaces import draw_surfaces
-    from acreg.shapes.vtk import write_vtk
 
-    files = [folder / name for name in ("surfaces.vtk", "surfaces.png")]
-    check_free(folder, [path.name for path in files], overwrite)
-    dataset = Dataset.load(dataset_folder(data))
-    place = shapes or dataset.folder / FOLDER
-    regions = read_settings(place)["regions"]
-    subjects = template_subjects(place, dataset)[:templates]
-    target = read_image(image)
-    with bars() as update:
-        fused = segment_by_meshes(target, PresetMethod(model), dataset, place, subjects, progress=update)
-    folder.mkdir(parents=True, exist_ok=True)
-    surfaces, deviations = [each.surface for each in fused], [each.deviation for each in fused]
-    write_vtk(surfaces, files[0], {"standard_deviation_mm": deviations})
-    draw_surfaces(surfaces, deviations, f"standard deviation over {len(subjects)} templates, {dataset.unit}", files[1])
-    for region, each in zip(regions, fused, strict=True):
-        names, mean = " + ".join(dataset.label_names[value] for value in region), each.deviation.mean()
-        out(f"{names}: {len(each.deviation)} points, mean standard deviation {mean:.2f} {dataset.unit}")
-    note(f"Written: {', '.join(map(str, files))}")
+    place = dataset_folder(data).absolute()
+    dataset = Dataset.load(place)
+    at_once = _volume.pairs_at_once(batch, dataset)
+    task = SegmentTask(
+        data=place,
+        split=split,
+        registering=_volume.registering(model, method, threads, seed),
+        folder=folder.absolute(),
+        count=atlases,
+        measure=similarity,
+        at_once=at_once,
+        fusion=fusion,
+        probabilities=probabilities,
+    )
+    items = find_items(images.absolute(), leave_out=folder)
+    note(f"{len(items)} images, atlases of {dataset.name} ({split})")
+    _volume.run_task(task, items, folder, max(1, at_once // atlases), engine, address, workers)

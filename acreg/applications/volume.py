@@ -1,0 +1,254 @@
+"""Work on any number of images: rows appended as they are found, so that a killed run goes on where it stopped.
+
+A run's folder holds ``run.json``, the settings that decide the results; a CSV with one row for each image that is done;
+``failures.csv``, one row with the reason for each that could not be; and the files that the work writes, each complete
+before its row. Rows are in the order of the images.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from acreg.applications.volume_items import Item
+from acreg.errors import AcregError, UsageError
+from acreg.io import atomic_path
+
+FAILURES = "failures.csv"
+AHEAD = 2
+"""Groups of images that are read while one is worked on."""
+READERS = 2
+
+
+class Worker(Protocol):
+    """What works on images, with its model loaded."""
+
+    def read(self, item: Item) -> Any:
+        """Read what the work on an item needs; called from several threads."""
+        ...
+
+    def compute(self, items: Sequence[Item], contents: Sequence[Any]) -> list[Any]:
+        """The results of some items, without writing anything."""
+        ...
+
+    def save(self, item: Item, result: Any) -> list[str]:
+        """Write an item's files and return its row."""
+        ...
+
+
+class Task(Protocol):
+    """What is done to each image; small and without a model, so that it can be sent to other machines."""
+
+    @property
+    def table(self) -> str:
+        """The CSV's name."""
+        ...
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Its columns, the item's name first."""
+        ...
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What decides the results."""
+        ...
+
+    def load(self) -> Worker:
+        """A worker, its model loaded."""
+        ...
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The row of an item that is done, or the reason why there is none."""
+
+    name: str
+    row: list[str] | None = None
+    failure: str = ""
+
+
+Engine = Callable[[Task, Iterable[Sequence[Item]]], Iterator[list[Outcome]]]
+"""Works on groups of items and yields the outcomes of each, in their order."""
+
+
+@dataclass(frozen=True)
+class Tally:
+    """How many images a run was asked for, were there already, are done now, and could not be."""
+
+    images: int
+    before: int
+    done: int
+    failed: int
+
+
+def run(
+    task: Task,
+    items: Sequence[Item],
+    folder: Path,
+    engine: Engine,
+    group: int = 8,
+    progress: Callable[[int, int], None] | None = None,
+) -> Tally:
+    """Work on all items that are not done yet.
+
+    Args:
+        task: what is done.
+        items: all of them; those with a row in the folder's table are left out. Failed ones are tried again.
+        folder: of the results, perhaps of a run that was killed.
+        engine: `local`, or that of `acreg.applications.ray_engine`.
+        group: items that are worked on, and entered in the table, together.
+        progress: called with (items that were tried, failures among them).
+
+    Raises:
+        UsageError: the folder holds a run with other settings.
+        AcregError: it holds other files, or another process writes into it.
+    """
+    with _opened(folder, task):
+        done = _rows_there(folder / task.table, task.columns)
+        groups = [items[n : n + group] for n in range(0, len(items), group)]
+        left = [kept for each in groups if (kept := [item for item in each if item.name not in done])]
+        tried = failed = 0
+        _append(folder / FAILURES, [("subject", "reason")], "w")
+        for outcomes in engine(task, left):
+            _append(folder / FAILURES, [(each.name, each.failure) for each in outcomes if each.row is None])
+            _append(folder / task.table, [each.row for each in outcomes if each.row is not None])
+            tried += len(outcomes)
+            failed += sum(each.row is None for each in outcomes)
+            if progress:
+                progress(tried, failed)
+    return Tally(len(items), len(items) - sum(map(len, left)), tried - failed, failed)
+
+
+def local(task: Task, groups: Iterable[Sequence[Item]]) -> Iterator[list[Outcome]]:
+    """Work in this process, the next images read meanwhile by threads."""
+    worker = task.load()
+    with ThreadPoolExecutor(READERS) as pool:
+        ahead: deque[tuple[Sequence[Item], list[Future[Any]]]] = deque()
+        try:
+            for items in groups:
+                ahead.append((items, [pool.submit(worker.read, item) for item in items]))
+                if len(ahead) > AHEAD:
+                    yield work(worker, *ahead.popleft())
+            while ahead:
+                yield work(worker, *ahead.popleft())
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def work(worker: Worker, items: Sequence[Item], contents: Sequence[Future[Any]]) -> list[Outcome]:
+    """The outcomes of a group: whatever reading or computing raises is the failure of its item alone."""
+    failures: dict[str, str] = {}
+    there: list[tuple[Item, Any]] = []
+    for item, content in zip(items, contents, strict=True):
+        try:
+            there.append((item, content.result()))
+        except Exception as error:
+            failures[item.name] = _reason(error)
+    results: dict[str, Any] = {}
+    try:
+        found = worker.compute(*zip(*there)) if there else []
+        results = {item.name: result for (item, _), result in zip(there, found, strict=True)}
+    except Exception:  # one of them: which?
+        for item, read in there:
+            try:
+                results[item.name] = worker.compute([item], [read])[0]
+            except Exception as error:
+                failures[item.name] = _reason(error)
+    return [
+        Outcome(item.name, worker.save(item, results[item.name]))
+        if item.name in results
+        else Outcome(item.name, failure=failures[item.name])
+        for item in items
+    ]
+
+
+def _reason(error: Exception) -> str:
+    text = str(error) if isinstance(error, AcregError) else f"{type(error).__name__}: {error}"
+    return " ".join(text.split())
+
+
+@contextmanager
+def _opened(folder: Path, task: Task) -> Iterator[None]:
+    """The folder made, found to be of this run, and locked against another process as long as this one lives."""
+    path = folder / "run.json"
+    wanted = json.loads(json.dumps({"table": task.table, **task.settings}))
+    if path.is_file():
+        _check_same(path, wanted)
+    elif folder.is_dir() and any(folder.iterdir()):
+        raise AcregError(
+            f"Results go to a folder of their own, which another run of this command may have begun. Received: {folder}"
+            ", which holds other files and no run.json. Choose another --out."
+        )
+    else:
+        with atomic_path(path) as temporary:
+            temporary.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
+    with path.open("rb") as stream:
+        _lock(stream, folder)
+        yield
+
+
+def _check_same(path: Path, wanted: Mapping[str, Any]) -> None:
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise AcregError(
+            f"run.json holds the settings of a run. Received: {path} ({error}). Choose another --out."
+        ) from error
+    keys = [key for key in {**before, **wanted} if before.get(key) != wanted.get(key)]
+    if keys:
+        differing = "; ".join(f"{key} {before.get(key)!r} there and {wanted.get(key)!r} here" for key in keys)
+        raise UsageError(
+            f"A run goes on with the settings that it began with. Received: {path.parent}, with {differing}. Give the "
+            "first settings again, or choose another --out."
+        )
+
+
+def _lock(stream: io.BufferedReader, folder: Path) -> None:
+    try:
+        import fcntl
+    except ImportError:  # not on Windows
+        return
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise AcregError(
+            f"One process at a time writes into a folder. Received: {folder}, into which another one writes. Wait for "
+            "it, or choose another --out."
+        ) from error
+
+
+def _rows_there(path: Path, columns: Sequence[str]) -> set[str]:
+    """The names of a table's rows, the table begun; a row that was cut off, when its writer was killed, is removed."""
+    content = path.read_bytes() if path.is_file() else b""
+    complete = content.rfind(b"\n") + 1
+    if complete < len(content):
+        os.truncate(path, complete)
+    rows = list(csv.reader(io.StringIO(content[:complete].decode("utf-8"))))
+    if not rows:
+        _append(path, [columns])
+    elif rows[0] != list(columns):
+        raise AcregError(
+            f"A run goes on with the table that it began. Received: {path} with the columns {', '.join(rows[0])}, not "
+            f"{', '.join(columns)}. Choose another --out."
+        )
+    return {row[0] for row in rows[1:]}
+
+
+def _append(path: Path, rows: Sequence[Sequence[str]], mode: str = "a") -> None:
+    """Append rows by one write, on the disk when this returns: a kill leaves whole rows, or a last one cut off."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    with path.open(mode, encoding="utf-8", newline="") as stream:
+        stream.write(text.getvalue())
+        stream.flush()
+        os.fsync(stream.fileno())

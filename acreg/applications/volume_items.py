@@ -1,0 +1,117 @@
+"""The images of a run over many: found in a folder or named by a CSV."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from acreg.data.records import is_file_name, read_cells, resolve, some
+from acreg.errors import AcregError, UsageError
+from acreg.io.files import is_readable_format, suffix
+
+OPTIONAL = ("subject", "labels", "truth")
+
+
+@dataclass(frozen=True)
+class Item:
+    """An image to be worked on.
+
+    Attributes:
+        name: unique in its run; results are named by it. May have slashes, where a folder has sub-folders.
+        image, labels, truth: files.
+    """
+
+    name: str
+    image: Path
+    labels: Path | None = None
+    truth: Path | None = None
+
+
+def find_items(source: Path, leave_out: Path | None = None) -> list[Item]:
+    """The images that `source` means, in an order that does not depend on the machine.
+
+    Args:
+        source: an image; a folder, whose images in all its sub-folders are meant, each named by its path without the
+            suffix; or a CSV with the column image and perhaps subject (the name, else the file's), labels and truth,
+            with paths relative to its folder, or absolute. A dataset's manifest is one.
+        leave_out: a folder that is not looked into, such as that of the results.
+
+    Raises:
+        UsageError: there is no image, or no such file or folder.
+        AcregError: a CSV lacks the column image or names a file that is not there, or two images have one name.
+    """
+    if source.is_dir():
+        items = _in_folder(source, None if leave_out is None else leave_out.resolve())
+    elif source.suffix.lower() == ".csv" and source.is_file():
+        items = _in_table(source)
+    elif source.is_file():
+        items = [Item(_stem(source.name), source)]
+    else:
+        raise UsageError(f"--images is an image, a folder or a CSV. Received: {source}, which does not exist.")
+    if not items:
+        raise UsageError(f"There must be an image to work on. Received: {source}, in which none is. Name another.")
+    double = [name for name, count in Counter(item.name.lower() for item in items).items() if count > 1]
+    if double:
+        raise AcregError(
+            f"Results are named by their images, whose names without suffix differ. Received: {source} with "
+            f"{some(double)} more than once. Rename the files, or give a CSV with a column subject."
+        )
+    return items
+
+
+def _in_folder(folder: Path, leave_out: Path | None) -> list[Item]:
+    items = []
+    for root, folders, names in os.walk(folder):
+        here = Path(root)
+        folders[:] = sorted(f for f in folders if not f.startswith(".") and (here / f).resolve() != leave_out)
+        for name in sorted(names):
+            if not name.startswith(".") and is_readable_format(here / name):
+                items.append(Item(_stem((here / name).relative_to(folder).as_posix()), here / name))
+    return items
+
+
+def _in_table(path: Path) -> list[Item]:
+    table = read_cells(path, "list of images")
+    header = table[0] if table else []
+    if "image" not in header:
+        raise AcregError(
+            f"A list of images has the column image, and may have {', '.join(OPTIONAL)}. Received: {path} with "
+            f"{', '.join(header) or 'nothing'}. Correct its first line."
+        )
+    items = []
+    for number, cells in enumerate(table[1:], 1):
+        row = dict(zip(header, cells + [""] * len(header), strict=False))
+        image = resolve(path.parent, row["image"])
+        name = row.get("subject") or (_stem(image.name) if image else "")
+        if image is None or not _is_name(name):
+            raise AcregError(
+                f"A row of a list of images names an image, and a subject by which files can be named. Received: {path}"
+                f" with {row} in row {number}. Correct it."
+            )
+        labels, truth = (resolve(path.parent, row.get(column, "")) for column in ("labels", "truth"))
+        items.append(Item(name, image, labels, truth))
+    missing = [str(p) for i in items for p in (i.labels, i.truth) if p is not None and not p.is_file()]
+    if missing:
+        raise AcregError(
+            f"Every label file that a list of images names must exist. Received: {path}, which names {some(missing)}. "
+            "Correct the paths, which are relative to its folder."
+        )
+    return items
+
+
+def _is_name(name: str) -> bool:
+    return bool(name) and all(part and is_file_name(part) for part in name.split("/"))
+
+
+def _stem(name: str) -> str:
+    ending = suffix(Path(name))
+    return name[: len(name) - len(ending)] if ending else name
+
+
+def same_files(items: Sequence[Item], files: dict[Path, str]) -> dict[str, str]:
+    """Name of each item whose image is one of `files` (resolved paths) -> what is said of that file."""
+    resolved = {item.name: item.image.resolve() for item in items}
+    return {name: files[path] for name, path in resolved.items() if path in files}

@@ -1,0 +1,74 @@
+"""``acreg quality``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from acreg.cli import _volume
+from acreg.cli.console import note, out
+
+
+def quality(
+    images: Annotated[
+        Path,
+        typer.Option(
+            help="CSV with columns image and labels, such as segmentations.csv; with truth, too.", show_default=False
+        ),
+    ],
+    data: _volume.Data,
+    folder: _volume.Out,
+    model: _volume.Model = None,
+    method: _volume.MethodName = None,
+    references: Annotated[int, typer.Option(min=1, help="Of each image, the most similar ones.")] = 10,
+    similarity: _volume.SimilarityName = "ncc",
+    threshold: Annotated[
+        float, typer.Option(min=0, max=1, help="Predicted Dice from which on one is accepted.")
+    ] = 0.92,
+    split: _volume.Split = "train",
+    batch: _volume.Batch = None,
+    threads: _volume.Threads = 1,
+    seed: _volume.Seed = 0,
+    engine: _volume.EngineName = "local",
+    address: _volume.Address = None,
+    workers: _volume.Workers = 1,
+) -> None:
+    """Predict how good segmentations are, without their truth (reverse classification accuracy).
+
+    Each segmentation becomes an atlas: its image is registered to the most similar subjects of a labelled dataset (the
+    references), and the labels that it brings there are compared with theirs. The predicted Dice is that of the best
+    reference, the mean over labels. Writes a row of quality.csv for each image, failures.csv, summary.json and
+    quality.png, a histogram with examples; where the list of images has a column truth, also how well the prediction
+    agrees with the true Dice. The same command goes on where a killed run stopped.
+
+    \b
+    Example:
+      acreg segment --images folder --data jsrt --model acregnet-jsrt --out result
+      acreg quality --images result/segmentations.csv --data jsrt --model acregnet-jsrt --out quality
+    """
+    from acreg.applications.volume_items import find_items
+    from acreg.applications.volume_tasks import QualityTask
+    from acreg.data.manifest import Dataset, dataset_folder
+    from acreg.report.quality import write_quality
+
+    place = dataset_folder(data).absolute()
+    dataset = Dataset.load(place)
+    at_once = _volume.pairs_at_once(batch, dataset)
+    task = QualityTask(
+        data=place,
+        split=split,
+        registering=_volume.registering(model, method, threads, seed),
+        folder=folder.absolute(),
+        count=references,
+        measure=similarity,
+        at_once=at_once,
+        labels=tuple(value for value in dataset.label_values if value),
+        threshold=threshold,
+    )
+    items = find_items(images.absolute(), leave_out=folder)
+    note(f"{len(items)} segmentations, references of {dataset.name} ({split})")
+    _volume.run_task(task, items, folder, max(1, at_once // references), engine, address, workers)
+    for line in write_quality(folder / task.table, threshold, folder):
+        out(line)
