@@ -11,15 +11,19 @@ import numpy as np
 
 from acreg.data.region_table import RegionTable
 from acreg.report import page
+from acreg.report.overview_plots import cost_plots, ranking_plot
 from acreg.report.pictures import PairPictures
 from acreg.report.plots import THEMES, box_plots, label_box_plots, method_colours
+from acreg.report.ranking import rank_methods
 from acreg.report.regions import region_note, region_table
 from acreg.report.results import MethodResult, PairScores, measured, statistics_of
 from acreg.report.significance import label_tests, significance
 from acreg.report.statistics import Comparison
 from acreg.report.tables import (
     DIGITS,
+    LEVEL,
     WINS_NOTE,
+    format_p,
     metric_title,
     metrics_shown,
     order_methods,
@@ -29,6 +33,8 @@ from acreg.report.tables import (
 )
 
 LISTED = 40
+RANKED = ("dsc", "assd")
+"""Metrics by which methods are ranked, where they were measured."""
 
 
 def build_report(
@@ -54,6 +60,7 @@ def build_report(
     title = f"Registration of {dataset.get('name', 'images')}"
     parts = [
         ("summary", "Summary", _summary(results)),
+        ("overview", "Overview", _overview(results)),
         ("plots", "Box plots", _plots(results)),
         ("significance", "Significance", significance(results, comparisons)),
         ("worst", "Worst pairs", _worst(results, worst, progress)),
@@ -124,6 +131,27 @@ def _plots(results: Sequence[MethodResult]) -> str:
         body += page.themed_image(light, dark, f"Box plots of {metric} by label and method")
     note = "Box: quartiles and median; diamond: mean; whiskers: 1.5 interquartile ranges. Dots: pairs."
     return page.section("plots", "Box plots", body, note)
+
+
+def _overview(results: Sequence[MethodResult]) -> str:
+    light, dark = (cost_plots(results, theme) for theme in THEMES)
+    body = page.themed_image(light, dark, "Dice against time and against folding")
+    note = "Dots: mean Dice (SD over pairs) against the mean cost; dashed: no registration."
+    compared = [result for result in results if not result.is_baseline]
+    if len(compared) < 2:
+        return page.section("overview", "Accuracy, time, folding", body, note)
+    for metric in (metric for metric in RANKED if metric in measured(results)):
+        ranking = rank_methods(compared, metric)
+        name = metric_title(metric, results[0].unit)
+        light, dark = (ranking_plot(results, ranking, theme) for theme in THEMES)
+        p = f" Friedman's test: p {format_p(ranking.friedman_p)}." if np.isfinite(ranking.friedman_p) else ""
+        body += f'<h3>Ranks by {escape(name)}</h3><p class="soft small">{escape(p.strip())}</p>'
+        body += page.themed_image(light, dark, f"Mean rank of each method by {name}")
+    note += (
+        " Ranks: over pairs, a failed registration the last; methods that a bar at the right joins do not differ "
+        f"(paired Wilcoxon with Holm's correction, p < {LEVEL})."
+    )
+    return page.section("overview", "Accuracy, time, folding, ranks", body, note)
 
 
 def _worst(results: Sequence[MethodResult], worst: int, progress: Callable[[str, int, int], None] | None) -> str:

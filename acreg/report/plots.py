@@ -32,7 +32,7 @@ def box_plots(results: Sequence[MethodResult], theme: Theme) -> bytes:
     """A panel a metric, a box a method, with every pair as a dot (mean over labels)."""
     metrics = measured(results)
     lines = -(-len(metrics) // 2)
-    figure, panels = _figure(lines, 2, width=10.5, height=max(2.3, 0.62 * len(results) + 1.1) * lines, theme=theme)
+    figure, panels = figure_of(lines, 2, width=10.5, height=max(2.3, 0.62 * len(results) + 1.1) * lines, theme=theme)
     colours = method_colours(results)
     for axes in panels[len(metrics) :]:
         axes.set_visible(False)
@@ -51,7 +51,7 @@ def label_box_plots(results: Sequence[MethodResult], metric: str, theme: Theme) 
     """A group a label, a box a method."""
     names = results[0].label_names
     height = 1.3 + len(names) * max(0.55, 0.2 * len(results))
-    figure, panels = _figure(1, 1, width=10.5, height=height, theme=theme)
+    figure, panels = figure_of(1, 1, width=10.5, height=height, theme=theme)
     axes, colours = panels[0], method_colours(results)
     step = 0.8 / len(results)
     for index, result in enumerate(results):
@@ -61,7 +61,7 @@ def label_box_plots(results: Sequence[MethodResult], metric: str, theme: Theme) 
     axes.set_yticks(range(len(names)), list(names.values()))
     axes.invert_yaxis()
     axes.set_xlabel(metric_title(metric, results[0].unit), color=INK[theme])
-    _legend(figure, results, theme)
+    legend(figure, results, theme)
     return to_png(figure)
 
 
@@ -76,7 +76,7 @@ def forest_plots(results: Sequence[MethodResult], comparisons: Sequence[Comparis
     columns = min(3, len(metrics))
     lines = -(-len(metrics) // columns)
     height = lines * (0.19 * len(couples) + 0.9) + 0.4
-    figure, panels = _figure(lines, columns, width=10.5, height=height, theme=theme)
+    figure, panels = figure_of(lines, columns, width=10.5, height=height, theme=theme)
     for axes in panels[len(metrics) :]:
         axes.set_visible(False)
     for index, (axes, metric) in enumerate(zip(panels, metrics)):
@@ -88,7 +88,7 @@ def forest_plots(results: Sequence[MethodResult], comparisons: Sequence[Comparis
         axes.set_title(
             metric_title(metric, results[0].unit), color=INK[theme], fontsize=11, loc="left", fontweight="bold"
         )
-    _legend(figure, results, theme)
+    legend(figure, results, theme)
     return to_png(figure)
 
 
@@ -112,7 +112,7 @@ def _forest(axes: Any, rows: Sequence[Comparison], colours: dict[str, str], them
         axes.set_xlim(-1.08, 1.08)
 
 
-def _legend(figure: Any, results: Sequence[MethodResult], theme: Theme) -> None:
+def legend(figure: Any, results: Sequence[MethodResult], theme: Theme) -> None:
     """The methods and their colours, above the panels."""
     colours = method_colours(results)
     figure.legend(
@@ -133,7 +133,8 @@ def to_png(figure: Any, **options: Any) -> bytes:
     return stream.getvalue()
 
 
-def _figure(rows: int, columns: int, width: float, height: float, theme: Theme) -> tuple[Any, list[Any]]:
+def figure_of(rows: int, columns: int, width: float, height: float, theme: Theme) -> tuple[Any, list[Any]]:
+    """A figure of so many panels (inches), and the panels row by row."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -1,0 +1,61 @@
+"""Charts of the report that show all methods at once: their ranks, and what accuracy costs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from acreg.report.plots import INK, LINES, Theme, figure_of, legend, method_colours, to_png
+from acreg.report.ranking import Ranking
+from acreg.report.results import MethodResult
+from acreg.report.tables import metric_title
+
+
+def ranking_plot(results: Sequence[MethodResult], ranking: Ranking, theme: Theme) -> bytes:
+    """A row a method at its mean rank, best first; a bar at the right of methods that do not differ."""
+    count = len(ranking.names)
+    figure, panels = figure_of(1, 1, width=10.5, height=0.9 + 0.3 * count, theme=theme)
+    axes, colours = panels[0], method_colours(results)
+    axes.hlines(range(count), 1, ranking.ranks, color=LINES[theme], linewidth=0.8)
+    axes.scatter(ranking.ranks, range(count), s=42, color=[colours[name] for name in ranking.names], zorder=3)
+    for number, (first, last) in enumerate(ranking.groups):
+        at = count + 0.25 + 0.12 * number
+        axes.plot([at, at], [first - 0.2, last + 0.2], color=INK[theme], linewidth=3, solid_capstyle="round")
+    axes.set_yticks(range(count), [f"{name}  {rank:.2f}" for name, rank in zip(ranking.names, ranking.ranks)])
+    axes.set(xlim=(0.9, count + 0.4 + 0.12 * len(ranking.groups)), xticks=range(1, count + 1))
+    axes.invert_yaxis()
+    title = metric_title(ranking.metric, "").replace(" ()", "")
+    axes.set_xlabel(f"mean rank by {title} over {ranking.pairs} pairs, 1 the best", color=INK[theme], fontsize=9)
+    return to_png(figure)
+
+
+def cost_plots(results: Sequence[MethodResult], theme: Theme) -> bytes:
+    """Mean Dice against seconds and against folded voxels, a dot a method with the SD over pairs; none is a line."""
+    figure, panels = figure_of(1, 2, width=10.5, height=3.6, theme=theme)
+    colours = method_colours(results)
+    for axes, metric in zip(panels, ("seconds", "folded_percent")):
+        costs = []
+        for result in results:
+            dice, cost = result.values("dsc"), result.values(metric)
+            both = np.isfinite(dice) & np.isfinite(cost)
+            if not both.any():
+                continue
+            mean, spread, colour = dice[both].mean(), dice[both].std(), colours[result.name]
+            if result.is_baseline:
+                axes.axhline(mean, color=colour, linewidth=1.2, linestyle="--")
+                continue
+            costs.append(cost[both].mean())
+            axes.errorbar(costs[-1], mean, spread, fmt="o", color=colour, markersize=7)
+        if metric == "seconds":
+            axes.set_xlim(0.5 * min(costs, default=1), 2 * max(costs, default=1))
+            axes.set_xscale("log")
+            axes.set_xlabel("seconds a pair", color=INK[theme], fontsize=9)
+        else:
+            axes.set_xlim(-0.002, 2 * max(0.05, *costs, 0))
+            axes.set_xscale("symlog", linthresh=0.01)
+            axes.set_xlabel("folded voxels, %", color=INK[theme], fontsize=9)
+        axes.set_ylabel("DSC", color=INK[theme], fontsize=9)
+        axes.grid(axis="y", color=LINES[theme], linewidth=0.8)
+    legend(figure, results, theme)
+    return to_png(figure)
