@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -13,6 +14,7 @@ from acreg.applications.label_fusion import Fusion, fused_labels, label_shares
 from acreg.applications.registration import Method, register_many
 from acreg.applications.subjects import Subjects
 from acreg.data.manifest import Dataset
+from acreg.data.records import some
 from acreg.errors import AcregError, UsageError
 from acreg.geometry import resize_image
 from acreg.io import Image
@@ -109,8 +111,7 @@ class Atlases:
         dataset: with labels.
         split: whose subjects.
 
-    Attributes:
-        absent: label -> the subjects whose label map lacks it; they vote against it.
+    An atlas whose label map lacks a label that others have votes against it; a warning names both.
 
     Raises:
         AcregError: no subject of the split has labels, the images differ in their number of axes, an image and its
@@ -126,19 +127,19 @@ class Atlases:
                 "subjects has labels. Choose another split or dataset."
             )
         self._subjects = Subjects(dataset)
-        self.absent: dict[int, list[str]] = {value: [] for value in dataset.label_values if value}
-        self.reduced = ReducedImages(self._read(record.subject) for record in self.records)
+        there: dict[str, set[int]] = {}
+
+        def read(subject: str) -> Image:
+            image, labels = self[subject]
+            there[subject] = set(np.unique(labels.array).tolist())
+            return image
+
+        self.reduced = ReducedImages(read(record.subject) for record in self.records)
+        self._warn_of_absent_labels(there)
 
     def __getitem__(self, subject: str) -> tuple[Image, Image]:
         """A subject's image and labels."""
         return self._subjects[subject]
-
-    def _read(self, subject: str) -> Image:
-        image, labels = self[subject]
-        there = set(np.unique(labels.array).tolist())
-        for value in self.absent.keys() - there:
-            self.absent[value].append(subject)
-        return image
 
     def nearest(
         self, image: Image, count: int, measure: Similarity = "ncc", without: str = ""
@@ -162,6 +163,17 @@ class Atlases:
                 f"{self.dataset.name}. Choose another number."
             )
         return [(self.records[n].subject, float(found[n])) for n in order[:count]]
+
+    def _warn_of_absent_labels(self, there: Mapping[str, set[int]]) -> None:
+        for value in sorted(set.union(*there.values()) - {0}):
+            lacking = [subject for subject, values in there.items() if value not in values]
+            if lacking:
+                warnings.warn(
+                    f"Atlases have the same labels, as a rule. Received: {self.dataset.name}, where {some(lacking)} "
+                    f"of {len(there)} atlases lack {self.dataset.label_names[value]}: they vote against it. See "
+                    "`acreg data check`.",
+                    stacklevel=4,
+                )
 
 
 def segment_by_atlases(

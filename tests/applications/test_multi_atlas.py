@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy.stats import wilcoxon
 from sklearn.metrics import mutual_info_score
 
@@ -18,10 +21,11 @@ from acreg.applications.multi_atlas import (
     segment_by_atlases,
 )
 from acreg.applications.registration import Unregistered, named_method
+from acreg.applications.subjects import Subjects
 from acreg.data.manifest import Dataset
 from acreg.errors import AcregError, UsageError
 from acreg.geometry import Grid, Transform
-from acreg.io import Image
+from acreg.io import Image, write_image
 from acreg.metrics import label_metrics, mean_over_labels
 
 
@@ -113,6 +117,35 @@ def test_one_atlas_without_registration_is_its_own_labels(phantoms: Dataset, atl
     found = segment_by_atlases([phantoms.read_image(record)], atlases, Unregistered(), count=1)[0]
     assert found.atlases == (record.subject,) and found.similarities[0] == pytest.approx(1)
     np.testing.assert_array_equal(found.labels.array, phantoms.read_labels(record).array)
+
+
+def test_atlases_whose_labels_disagree(phantoms: Dataset, tmp_path: Path) -> None:
+    """One that lacks a label is named in a warning; one with a label that nobody knows, or of another size, refused."""
+    first, second, third = phantoms.split("train")[:3]
+    labels = phantoms.read_labels(first).array
+
+    def changed(array: NDArray[Any]) -> Dataset:
+        path = tmp_path / "labels.png"
+        write_image(Image(array, Grid(array.shape), kind="labels"), path)
+        return replace(phantoms, records=[replace(first, labels=path), second, third])
+
+    with pytest.warns(UserWarning, match=f"where {first.subject} of 3 atlases lack heart: they vote against it"):
+        Atlases(changed(np.where(labels == 3, 0, labels)))
+    with pytest.raises(AcregError, match=r"labels.png.*9"):
+        Atlases(changed(np.where(labels == 3, 9, labels)))
+    with pytest.raises(AcregError, match=r"one size. Received: .* with \(48, 40\) and \(47, 40\)"):
+        Atlases(changed(labels[1:]))
+
+
+def test_little_memory_changes_nothing(phantoms: Dataset) -> None:
+    subjects, few = Subjects(phantoms), Subjects(phantoms, kept=1)
+    names = [record.subject for record in phantoms.records[:4]]
+    for name in (*names, *names):
+        for one, other in zip(subjects[name], few[name], strict=True):
+            np.testing.assert_array_equal(one.array, other.array)
+    kept, forgotten = subjects[names[0]], few[names[0]]
+    assert few[names[1]] is few[names[1]]
+    assert subjects[names[0]] is kept and few[names[0]] is not forgotten
 
 
 def test_what_is_refused(phantoms: Dataset, atlases: Atlases) -> None:
