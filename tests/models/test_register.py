@@ -157,6 +157,22 @@ def test_orientation_padding_and_sampling_do_not_change_the_answer(make_model: A
     assert np.linalg.norm(other.warp_points(points, to="moving") - found, axis=1).mean() < 1e-3
 
 
+@pytest.mark.parametrize("kind", ["pyramid-velocity", "unet-3d", "affine-deformable-3d-velocity"])
+def test_many_pairs_at_once_are_the_pairs_one_by_one(make_model: Any, kind: str) -> None:
+    """Of images of several sizes, one of them in two pairs, and one on the other side."""
+    model = calmed(make_model(kind))
+    model.preprocessing = Preprocessing(shape=(18, 14, 16)[: model.rank])
+    images = []
+    for seed, shape in enumerate([(30, 26, 28), (20, 24, 22), (30, 26, 28)]):
+        images.append(Image(smooth(shape[: model.rank], seed), Grid(shape[: model.rank])))
+    pairs = [(images[0], images[1]), (images[0], images[2]), (images[2], images[0])]
+    for (fixed, moving), found in zip(pairs, model.register_many(pairs), strict=True):
+        alone = model.register(fixed, moving)
+        assert (found.fixed, found.moving) == (fixed.grid, moving.grid)
+        assert np.abs(alone.displacement).max() > 0.1
+        np.testing.assert_allclose(found.displacement, alone.displacement, atol=1e-4)
+
+
 @pytest.mark.parametrize("kind", ["pyramid-velocity", "unet", "pyramid-3d-velocity"])
 def test_what_the_network_found_is_what_the_transform_does(make_model: Any, kind: str) -> None:
     """On the network's own grid, also where that is larger than the field's part of the image."""
