@@ -120,6 +120,8 @@ class _AtlasWorker:
 class SegmentTask(_AtlasTask):
     """Segmentation by atlases: a label map for each image, and perhaps the probability of each label.
 
+    Its table is the manifest of a dataset as well, whose label maps these are.
+
     Args:
         fusion: see `label_shares`.
         probabilities: whether to write these.
@@ -129,7 +131,7 @@ class SegmentTask(_AtlasTask):
     probabilities: bool = False
     table: str = field(default=SEGMENTATIONS, init=False)
     columns: tuple[str, ...] = field(
-        default=("subject", "image", "labels", "atlases", "similarities", "agreement"), init=False
+        default=("subject", "image", "labels", "split", "atlases", "similarities", "agreement"), init=False
     )
 
     @property
@@ -184,6 +186,7 @@ class SegmentWorker(_AtlasWorker):
             item.name,
             os.path.abspath(item.image),
             path.relative_to(self.task.folder).as_posix(),
+            "test",
             ";".join(result.atlases),
             ";".join(f"{similarity:.4f}" for similarity in result.similarities),
             f"{won.mean():.4f}" if won.size else "",

@@ -39,8 +39,8 @@ def segment(
 
     The most similar subjects of a dataset (the atlases) are registered to each image; their labels, moved onto it, are
     fused: by majority, weighted by similarity, or by STAPLE. An image is never its own atlas. Writes
-    labels/<name>.png or .nii.gz, a row of segmentations.csv for each image and the failures with their reasons to
-    failures.csv. The same command goes on where a killed run stopped.
+    labels/<name>.png or .nii.gz, a row of segmentations.csv for each image, which other commands take as a dataset, and
+    the failures with their reasons to failures.csv. The same command goes on where a killed run stopped.
 
     \b
     Examples:
@@ -51,6 +51,8 @@ def segment(
     from acreg.applications.volume_items import find_items
     from acreg.applications.volume_tasks import SegmentTask
     from acreg.data.manifest import Dataset, dataset_folder
+    from acreg.data.records import DatasetInfo, write_info
+    from acreg.io.files import PICTURES
 
     place = dataset_folder(data).absolute()
     dataset = Dataset.load(place)
@@ -69,3 +71,6 @@ def segment(
     items = find_items(images.absolute(), leave_out=folder)
     note(f"{len(items)} images, atlases of {dataset.name} ({split})")
     _volume.run_task(task, items, folder, max(1, at_once // atlases), engine, address, workers)
+    pictures = all(item.image.suffix.lower() in PICTURES for item in items)
+    info = DatasetInfo(name=folder.absolute().name, labels=dataset.label_names, unit="px" if pictures else "mm")
+    write_info(folder, info)

@@ -77,7 +77,9 @@ def _draw(rows: list[dict[str, str]], predicted: NDArray[Any], true: NDArray[Any
     for axes, number in zip(np.ravel(above.subplots(1, len(shown))), shown, strict=True):
         _draw_example(axes, rows[number], predicted[number], true[number], threshold)
     panels = np.ravel(below.subplots(1, 2 if known.any() else 1))
-    bins = np.linspace(min(predicted.min(), 0.9 * threshold), max(predicted.max(), threshold) + 1e-6, 41)
+    low, high = min(predicted.min(), 0.9 * threshold), max(predicted.max(), threshold)
+    step = (high - low) / 40
+    bins = threshold + step * np.arange(np.floor((low - threshold) / step), np.ceil((high - threshold) / step) + 2)
     for chosen, colour, name in (
         (predicted >= threshold, COLOURS[2], "accepted"),
         (predicted < threshold, COLOURS[5], "rejected"),

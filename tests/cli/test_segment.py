@@ -17,6 +17,7 @@ from PIL import Image as Picture
 
 from acreg.applications.segmentation_quality import label_dice
 from acreg.cli.main import main
+from acreg.data.manifest import Dataset
 from acreg.data.phantoms import make_dataset
 from acreg.io import read_image, read_labels
 
@@ -32,9 +33,9 @@ def chests(tmp_path_factory):
 def folder(tmp_path, chests):
     """The images of the test and validation subjects, and one that is broken."""
     place = tmp_path / "images"
-    (place / "sub").mkdir(parents=True)
+    place.mkdir()
     for record in (*chests.split("test"), *chests.split("validation")):
-        shutil.copy(record.image, place / ("sub" if record.split == "test" else "."))
+        shutil.copy(record.image, place)
     (place / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     return place
 
@@ -52,9 +53,13 @@ def test_a_folder_is_segmented_and_judged(folder, chests, tmp_path, capsys):
     assert "8 of 9 images: " in printed.out and "1 of 9 images failed" in printed.err
     table = rows(out / "segmentations.csv")
     assert [row["subject"] for row in table] == sorted(row["subject"] for row in table) and len(table) == 8
+    # a second time there is nothing to do but what failed
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    assert main(command) == 0 and before == {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    assert "8 of 9 images were done before" in capsys.readouterr().err
     assert [row["subject"] for row in rows(out / "failures.csv")] == ["broken"]
     for row in table:
-        subject = row["subject"].removeprefix("sub/")
+        subject = row["subject"]
         labels = read_labels(out / row["labels"])
         truth = chests.read_labels(chests.record(subject)).array
         dice = label_dice(labels.array, truth, values)
@@ -65,13 +70,16 @@ def test_a_folder_is_segmented_and_judged(folder, chests, tmp_path, capsys):
         assert total.max() <= 1 + 1e-6 and 0.5 < float(row["agreement"]) <= 1
         assert set(np.unique(np.round(total * 3, 4)).tolist()) <= {0, 1, 2, 3}
 
+    made = Dataset.load(out / "segmentations.csv")
+    assert made.label_names == chests.label_names and made.unit == "px" and made.records[0].labels.is_file()
+
     # with the truth of all, one of them spoiled: what is predicted is near what is true
     lines = ["image,labels,truth"]
     for number, row in enumerate(table):
         labels = read_labels(out / row["labels"]).array
         if number == 0:
             Picture.fromarray(np.roll(labels, 9, axis=1).astype(np.uint8)).save(out / row["labels"])
-        truth = chests.record(row["subject"].removeprefix("sub/")).labels
+        truth = chests.record(row["subject"]).labels
         lines.append(f"{row['image']},{out / row['labels']},{truth}")
     (tmp_path / "list.csv").write_text("\n".join(lines))
     command = ["quality", "--images", str(tmp_path / "list.csv"), "--data", data, "--out", str(tmp_path / "quality")]
