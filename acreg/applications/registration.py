@@ -81,7 +81,7 @@ class PresetMethod:
 
     def affine_part(self) -> PresetMethod | None:
         """The model's affine part alone, as a method of the same name followed by "-affine"; None if it has none."""
-        if getattr(self._model, "affine", None) is None:
+        if getattr(self._model, "affine", "none") == "none":
             return None
         part = copy(self)
         part._model, part.refine, part.name = self._model.affine_part(), 0, f"{self.name}-affine"

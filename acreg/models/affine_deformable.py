@@ -18,7 +18,7 @@ def affine_deformable(
     channels: int,
     filters: Sequence[int],
     decoder: Sequence[int],
-    affine: str | None,
+    affine: str,
     affine_passes: int,
     moments: int,
     deformable: bool,
@@ -36,7 +36,7 @@ def affine_deformable(
         filters: of each level of the encoder, finest first; each level after the first halves the grid.
         decoder: filters of each level on the way back, coarsest first, that of the dilated block among them. As many
             as ``filters`` end at the images' grid, one less at half of it.
-        affine: a kind of `AffineToDisplacement`; None for the deformable part alone.
+        affine: a kind of `AffineToDisplacement`; "none" for the deformable part alone.
         affine_passes: how often the affine part looks: from the second time on at the image warped so far, with the
             same weights, and adds to the parameters.
         moments: order of the `SpatialMoments` that pool.
@@ -55,7 +55,7 @@ def affine_deformable(
     # The functional graph
     moving, fixed = keras.Input(shape, name="moving"), keras.Input(shape, name="fixed")
     outputs, aligned = {}, moving
-    if affine is not None:
+    if affine != "none":
         count = AffineToDisplacement.count(affine, rank)
         linear = layers.Dense(
             count, kernel_initializer="zeros", bias_initializer="zeros", dtype="float32", name="affine_parameters"

@@ -31,8 +31,8 @@ class AffineDeformableNet(RegistrationModel):
         filters: of each level of the encoder, finest first; each level after the first halves the grid.
         decoder: filters from the coarsest level on, that of the dilated block among them: as many as ``filters`` to
             end at the images' grid, one less to end at half of it, which costs a fraction.
-        affine: ``"affine"``, ``"similarity"`` or ``"rigid"``, see `acreg.layers.AffineToDisplacement`; None for the
-            deformable part alone.
+        affine: ``"affine"``, ``"similarity"`` or ``"rigid"``, see `acreg.layers.AffineToDisplacement`; ``"none"`` for
+            the deformable part alone.
         affine_passes: how often the affine part looks at the pair; from the second time on it sees the image as
             aligned so far. The paper's is 1.
         affine_moments: order of the `acreg.layers.SpatialMoments` that pool the encoder's last level for the affine
@@ -70,7 +70,7 @@ class AffineDeformableNet(RegistrationModel):
         channels: int = 1,
         filters: Sequence[int] = (16, 32, 32, 32),
         decoder: Sequence[int] = (32, 32, 32, 16),
-        affine: str | None = "affine",
+        affine: str = "affine",
         affine_passes: int = 1,
         affine_moments: int = 2,
         deformable: bool = True,
@@ -87,14 +87,14 @@ class AffineDeformableNet(RegistrationModel):
             )
         if norm not in ("group", "batch"):
             raise ValueError(f"`norm` must be 'group' or 'batch'. Received: norm={norm!r}")
-        if affine_passes < 1 or (affine is None and affine_passes > 1):
+        if affine_passes < 1 or (affine == "none" and affine_passes > 1):
             raise ValueError(
                 "`affine_passes` must be at least 1, and needs an affine part. "
                 f"Received: affine_passes={affine_passes}, affine={affine!r}"
             )
-        if affine is None and not deformable:
-            raise ValueError("One part at least must be there. Received: affine=None, deformable=False")
-        self._map = None if affine is None else AffineToDisplacement(affine)
+        if affine == "none" and not deformable:
+            raise ValueError("One part at least must be there. Received: affine='none', deformable=False")
+        self._map = None if affine == "none" else AffineToDisplacement(affine)
         with precision(kwargs.get("dtype")):
             network = affine_deformable(
                 rank, channels, filters, decoder, affine, affine_passes, affine_moments, deformable, norm
@@ -121,8 +121,8 @@ class AffineDeformableNet(RegistrationModel):
         Raises:
             ValueError: there is no affine part.
         """
-        if self.affine is None:
-            raise ValueError("A model has an affine part if it was made with one. Received: affine=None")
+        if self.affine == "none":
+            raise ValueError("A model has an affine part if it was made with one. Received: affine='none'")
         changed = {"deformable": False, "integration_steps": 0, "losses": {}, "weighting": "fixed", "name": None}
         part = AffineDeformableNet.from_config({**self.get_config(), **changed})
         for name in ("encoder", "affine_parameters"):

@@ -15,6 +15,7 @@ from acreg.experiments.schema import OptimizerSection
 from acreg.experiments.train import run_recipe
 from acreg.experiments.training_data import build_sampler, load_data
 from acreg.io import Image
+from acreg.models import AffineDeformableNet
 from tests.experiments.runs import arrays_of, metrics_of
 
 CHANGES = [
@@ -103,3 +104,17 @@ def test_the_rate_falls_after_whole_epochs_down_to_the_floor() -> None:
 def test_a_wrong_value_is_refused_by_name(recipe_file: Path, override: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         load_recipe(recipe_file, [*CHANGES, override])
+
+
+@pytest.mark.parametrize(
+    ("name", "affine", "losses"),
+    [
+        ("no-affine", False, {"local_ncc", "soft_dice", "diffusion"}),
+        ("no-anatomy", True, {"affine_squared_ncc", "local_ncc", "diffusion"}),
+    ],
+)
+def test_an_ablation_lacks_what_its_name_says(repository: Path, name: str, affine: bool, losses: set[str]) -> None:
+    recipe = load_recipe(repository / f"experiments/affine_deformable/affine-deformable-brain-{name}.yaml")
+    model = AffineDeformableNet(**{**recipe.model.arguments, "num_classes": 4, "labels_per_step": None})
+    assert any(layer.name == "affine_parameters" for layer in model.network.layers) == affine
+    assert {loss for loss, weight in model.loss_weights.items() if weight} == losses

@@ -88,7 +88,7 @@ MAKERS: dict[str, Callable[..., Any]] = {
     "affine-only-batch-norm": lambda **k: AffineDeformableNet(
         rank=2, **JOINT, affine="similarity", deformable=False, norm="batch", losses={"affine_ncc": 1}, **k
     ),
-    "deformable-only": lambda **k: AffineDeformableNet(rank=2, **JOINT, affine=None, **k),
+    "deformable-only": lambda **k: AffineDeformableNet(rank=2, **JOINT, affine="none", **k),
     "svfnet": lambda **k: SVFNet(
         rank=2, filters=(4, 8), num_classes=CLASSES, losses={"velocity_error": 1, "soft_dice": 1}, **k
     ),
