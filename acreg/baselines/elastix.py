@@ -57,6 +57,8 @@ _BSPLINE = {
     "Metric": ("AdvancedNormalizedCorrelation", "TransformBendingEnergyPenalty"),
     "Metric0Weight": "1",
     "Metric1Weight": "1",
+    # The bending energy of several threads brings the process down (itk-elastix 0.25.4).
+    "UseMultiThreadingForMetrics": "false",
     "Interpolator": "LinearInterpolator",
     "NumberOfResolutions": "4",
     "MaximumNumberOfIterations": "256",
@@ -95,6 +97,7 @@ KINDS: Mapping[str, Mapping[str, Any]] = {
             **_BSPLINE,
             "Registration": "MultiResolutionRegistration",
             "Metric": "NormalizedMutualInformation",
+            "UseMultiThreadingForMetrics": "true",
             # 2048 samples a step move an image more that is compared with itself.
             "ImageSampler": "Full",
             "NewSamplesEveryIteration": "false",

@@ -104,6 +104,14 @@ def test_one_thread_and_one_seed_give_one_result(known_pair, name):
     np.testing.assert_array_equal(*runs)
 
 
+@pytest.mark.parametrize("name", ["ants:SyN", "sitk:bspline", "elastix:bspline", "greedy:svf"])
+def test_two_threads_find_a_deformation(known_pair, name):
+    """elastix's bending energy brought the process down."""
+    known = known_pair(2, True)
+    transform = method(name, threads=2).register(known.fixed, known.moving)
+    assert known.errors(transform).mean() < known.before / 4
+
+
 @pytest.mark.parametrize("name", ["sitk:symmetric-demons", "sitk:bspline"])
 def test_the_unit_of_length_does_not_matter(known_pair, name):
     """A microscope's pixels or a field's: the same voxels move by the same number of voxels."""
