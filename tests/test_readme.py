@@ -31,6 +31,10 @@ def user_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for subject, name in (("phantom000", "a"), ("phantom001", "b")):
         shutil.copy(tmp_path / "my_dataset" / "images" / f"{subject}.png", tmp_path / f"{name}.png")
     shutil.copy(tmp_path / "my_dataset" / "labels" / "phantom001.png", tmp_path / "b_labels.png")
+    (tmp_path / "folder").mkdir()
+    shutil.copy(tmp_path / "a.png", tmp_path / "folder")
+    shutil.copytree(tmp_path / "my_dataset", tmp_path / "data" / "jsrt")
+    monkeypatch.setenv("ACREG_DATA", str(tmp_path / "data"))
     (tmp_path / "landmarks.csv").write_text("name,x,y\napex,60.5,40\nbase,70,90\n", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -42,7 +46,7 @@ def test_commands(repository: Path, user_folder: Path, capsys: pytest.CaptureFix
         shlex.split(line, comments=True)[1:] for line in re.findall(r"^    (acreg .*)$", _text(repository), re.M)
     ]
     assert [command[0] for command in commands] == [
-        "doctor", "register", "warp", "warp", "jacobian", "inspect",
+        "doctor", "register", "warp", "warp", "jacobian", "inspect", "segment", "quality",
         "data", "train", "evaluate", "compare", "convert",
     ]  # fmt: skip
     checkpoint = repository.parent / "shared" / "reference" / "acregnet_tf1" / "registration"
@@ -65,6 +69,7 @@ def test_commands(repository: Path, user_folder: Path, capsys: pytest.CaptureFix
     assert read_image(user_folder / "determinant.nii.gz").array.shape == warped.shape
     assert (user_folder / "runs" / "mine" / "preset" / "model.weights.h5").is_file()
     assert (user_folder / "results" / "mine" / "report.html").is_file()
+    assert len((user_folder / "quality" / "quality.csv").read_text().splitlines()) == 2
 
 
 @pytest.mark.slow
