@@ -93,7 +93,10 @@ class Grid:
     def contains(self, indices: np.ndarray) -> np.ndarray:
         """Whether each of the indices `(..., rank)` lies in the extent: half a voxel beyond the outer centres."""
         edge = 0.5 + ROUNDING
-        return np.all((indices >= -edge) & (indices <= np.array(self.shape) - 1 + edge), axis=-1)
+        inside = np.ones(indices.shape[:-1], bool)
+        for axis, n in enumerate(self.shape):  # NumPy's `all` over so short an axis takes five times as long
+            inside &= (indices[..., axis] >= -edge) & (indices[..., axis] <= n - 1 + edge)
+        return inside
 
     def reoriented(self) -> Grid:
         """The same voxels with the axes in the order and sense nearest to the world's.

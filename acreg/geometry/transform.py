@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -90,11 +91,11 @@ class Transform:
             )
         if interpolation not in ("linear", "nearest"):
             raise UsageError(f"Labels are warped 'linear' or 'nearest'. Received: interpolation={interpolation!r}.")
-        sample = _largest_label if interpolation == "linear" else _nearest_label
+        sample = _LargestLabel(image.array) if interpolation == "linear" else _NearestLabel(image.array)
         warped = np.empty(self.fixed.shape, image.array.dtype)
         for part in slabs(self.fixed.shape):
             points = self._positions(part, image.grid)
-            found = sample(image.array, points.reshape(self.fixed.rank, -1)).reshape(points.shape[1:])
+            found = sample(points.reshape(self.fixed.rank, -1)).reshape(points.shape[1:])
             warped[part] = np.where(image.grid.contains(np.moveaxis(points, 0, -1)), found, 0)
         return dataclasses.replace(image, array=warped, grid=self.fixed)
 
@@ -214,52 +215,58 @@ class Transform:
             )
 
 
-def _nearest_label(labels: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """The label of the voxel whose centre is nearest to each of `points` `(rank, n)`."""
-    return ndimage.map_coordinates(labels, points, order=0, mode="nearest")
+class _NearestLabel:
+    """The label of the voxel whose centre is nearest to each of some points `(rank, n)`."""
+
+    def __init__(self, labels: np.ndarray) -> None:
+        self.labels = labels
+
+    def __call__(self, points: np.ndarray) -> np.ndarray:
+        return ndimage.map_coordinates(self.labels, points, order=0, mode="nearest")
 
 
-def _largest_label(labels: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """The label with the largest linear weight among the corners around each of `points` `(rank, n)`.
+class _LargestLabel:
+    """The label with the largest linear weight among the corners around each of some points `(rank, n)`.
 
-    Most points have the same label at every corner; only the rest is weighed, a label at a time.
+    Most points have the same label at every corner, which a table of the label map's cells tells; only the rest is
+    weighed, a label at a time.
     """
-    corners = _corners(labels, points)
-    first = next(corners)[0]
-    result = first.copy()
-    differs = np.zeros(result.shape, bool)
-    for found, _ in corners:
-        differs |= found != first
-    border = np.flatnonzero(differs)
-    if border.size == 0:
+
+    def __init__(self, labels: np.ndarray) -> None:
+        self.labels = labels
+        padded = np.pad(labels, [(0, 1)] * labels.ndim, mode="edge")
+        self.differs = np.zeros(labels.shape, bool)
+        for corner in itertools.product((0, 1), repeat=labels.ndim):
+            moved = tuple(slice(up, up + n) for up, n in zip(corner, labels.shape, strict=True))
+            self.differs |= padded[moved] != labels
+
+    def __call__(self, points: np.ndarray) -> np.ndarray:
+        clipped = [np.clip(p, 0, n - 1) for p, n in zip(points, self.labels.shape, strict=True)]
+        low = tuple(p.astype(np.intp) for p in clipped)
+        result = self.labels[low]
+        border = np.flatnonzero(self.differs[low])
+        if border.size:
+            fractions = [p[border] - q[border] for p, q in zip(clipped, low, strict=True)]
+            result[border] = self._weighed([q[border] for q in low], fractions)
         return result
-    around = list(_corners(labels, points[:, border]))
-    values = np.unique(np.stack([found for found, _ in around]))
-    best = np.full(border.size, -1.0)
-    winner = np.empty(border.size, labels.dtype)
-    for value in values:
-        score = np.zeros(border.size)
-        for found, weight in around:
-            score += np.where(found == value, weight, 0.0)
-        wins = score > best + TIE
-        winner[wins] = value
-        best[wins] = score[wins]
-    result[border] = winner
-    return result
 
-
-def _corners(labels: np.ndarray, points: np.ndarray):  # type: ignore[no-untyped-def]
-    """Yield, for each of the 2**rank corners, the labels there and their linear weights, both `(n,)`."""
-    clipped = [np.clip(p, 0, n - 1) for p, n in zip(points, labels.shape, strict=True)]
-    low = [p.astype(np.intp) for p in clipped]
-    fraction = [p - q for p, q in zip(clipped, low, strict=True)]
-    high = [np.minimum(q + 1, n - 1) for q, n in zip(low, labels.shape, strict=True)]
-    for corner in itertools.product((0, 1), repeat=len(points)):
-        index = tuple(high[d] if up else low[d] for d, up in enumerate(corner))
-        weight = np.ones(points.shape[1])
-        for d, up in enumerate(corner):
-            weight = weight * (fraction[d] if up else 1.0 - fraction[d])
-        yield labels[index], weight
+    def _weighed(self, low: list[np.ndarray], fractions: list[np.ndarray]) -> np.ndarray:
+        """The label with the largest sum of weights, the lower one in a tie."""
+        around = []
+        for corner in itertools.product((0, 1), repeat=len(low)):
+            index = (np.minimum(q + up, n - 1) for q, up, n in zip(low, corner, self.labels.shape, strict=True))
+            weights = (f if up else 1.0 - f for f, up in zip(fractions, corner, strict=True))
+            around.append((self.labels[tuple(index)], math.prod(weights)))
+        best = np.full(low[0].size, -1.0)
+        winner = np.empty(low[0].size, self.labels.dtype)
+        for value in np.unique(np.stack([found for found, _ in around])):
+            score = np.zeros(best.size)
+            for found, weight in around:
+                score += np.where(found == value, weight, 0.0)
+            wins = score > best + TIE
+            winner[wins] = value
+            best[wins] = score[wins]
+        return winner
 
 
 def _apply(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
