@@ -49,7 +49,7 @@ $(VENV)/.installed: $(VENV)/.created setup.cfg setup.py
 	$(PIP_INSTALL) -e .
 	@touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.created setup.cfg setup.py
+$(VENV)/.installed-dev: $(VENV)/.created setup.cfg setup.py Makefile
 	$(PIP_INSTALL) -e '.[dev,scale]'
 	@touch $(VENV)/.installed $@
 
