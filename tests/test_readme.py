@@ -65,11 +65,11 @@ def test_commands(repository: Path, user_folder: Path, capsys: pytest.CaptureFix
     ]  # fmt: skip
     moved, warped = (read_labels(user_folder / name).array for name in ("moved.png", "result/warped_labels.png"))
     assert (moved != warped).mean() < 1e-3
-    assert len((user_folder / "moved.csv").read_text().splitlines()) == 3
+    assert len((user_folder / "moved.csv").read_text(encoding="utf-8").splitlines()) == 3
     assert read_image(user_folder / "determinant.nii.gz").array.shape == warped.shape
     assert (user_folder / "runs" / "mine" / "preset" / "model.weights.h5").is_file()
     assert (user_folder / "results" / "mine" / "report.html").is_file()
-    assert len((user_folder / "quality" / "quality.csv").read_text().splitlines()) == 2
+    assert len((user_folder / "quality" / "quality.csv").read_text(encoding="utf-8").splitlines()) == 2
 
 
 @pytest.mark.slow

@@ -99,7 +99,7 @@ def test_register_of_a_preset_is_the_originals_field(presets: Path, io64: dict[s
 
 
 def test_every_variable_of_the_checkpoint_is_used(presets: Path, original: Path) -> None:
-    listed = json.loads((original / "variables.json").read_text())
+    listed = json.loads((original / "variables.json").read_text(encoding="utf-8"))
     for name, scope in (("plain", "VectorCNN"), ("autoencoder", "CNN_AE")):
         expected = sum(int(np.prod(entry["shape"])) for key, entry in listed.items() if key.startswith(scope))
         model = from_preset(presets / name)
@@ -109,7 +109,7 @@ def test_every_variable_of_the_checkpoint_is_used(presets: Path, original: Path)
 
 def test_model_cards_say_where_the_weights_come_from(presets: Path) -> None:
     for name in ("plain", "autoencoder"):
-        card = (presets / name / "model_card.md").read_text()
+        card = (presets / name / "model_card.md").read_text(encoding="utf-8")
         assert "weights that the authors of AC-RegNet published" in card
         for word in ("JSRT", "MIT, L. Mansilla", "64 x 64", "1 left lung"):
             assert word in card
@@ -159,7 +159,7 @@ def test_own_checkpoint_of_another_size_and_label_set(tmp_path: Path) -> None:
     np.testing.assert_array_equal(
         model.encoder.get_layer("encoder2_bn").moving_variance, variables["CNN_AE/conv1_b/bn/moving_variance"]
     )
-    card = (tmp_path / "preset/model_card.md").read_text()
+    card = (tmp_path / "preset/model_card.md").read_text(encoding="utf-8")
     assert "not the one that they published" in card
     assert "JSRT" not in card.split("Limits")[0]
 

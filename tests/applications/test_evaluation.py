@@ -93,14 +93,14 @@ def test_all_methods_see_the_same_pairs_and_files_hold_everything(phantoms, subj
     for result in results:
         again = read_method(tmp_path / result.name)
         assert again.pairs == result.pairs and again.keys == pairs
-        summary = json.loads((tmp_path / result.name / "summary.json").read_text())
+        summary = json.loads((tmp_path / result.name / "summary.json").read_text(encoding="utf-8"))
         assert summary["metrics"]["dsc"]["mean"] == pytest.approx(result.values("dsc").mean())
         assert summary["metrics"]["dsc"]["sd"] == pytest.approx(result.values("dsc").std(ddof=0))
         assert summary["metrics"]["seconds"]["n"] == 5
         assert summary["settings"]["seed"] == 0
         assert summary["dataset"]["folder"] == str(phantoms.folder.resolve())
         assert "numpy" in summary["environment"]
-    header = (tmp_path / "a" / "pairs.csv").read_text().splitlines()[0]
+    header = (tmp_path / "a" / "pairs.csv").read_text(encoding="utf-8").splitlines()[0]
     assert header == (
         "fixed,moving,label,label_name,dsc,hd,hd95,assd,tre,lcc,label_sd_log_j,ncc,ssim,folded_percent,sd_log_j,"
         "seconds,failure"
@@ -111,7 +111,7 @@ def test_a_registration_that_raises_is_recorded_and_the_others_go_on(phantoms, s
     pairs = choose_pairs("6", subjects, 0)
     (result,) = evaluate([shift(fail_on=(2, 5))], phantoms, "test", pairs, tmp_path)
     assert [bool(pair.failure) for pair in result.pairs] == [False, True, False, False, True, False]
-    summary = json.loads((tmp_path / "shift" / "summary.json").read_text())
+    summary = json.loads((tmp_path / "shift" / "summary.json").read_text(encoding="utf-8"))
     assert summary["failed"] == 2 and summary["pairs"] == 6 and summary["metrics"]["dsc"]["n"] == 4
     assert summary["failures"][0] == {
         "fixed": pairs[1][0],
@@ -129,7 +129,7 @@ def test_a_field_that_is_not_finite_or_on_another_grid_is_a_failure(phantoms, su
     results = evaluate([shift("nan", (np.nan, 0)), swapped], phantoms, "test", pairs, tmp_path)
     assert all("finite" in pair.failure for pair in results[0].pairs)
     assert all("fixed image's grid" in pair.failure for pair in results[1].pairs)
-    assert json.loads((tmp_path / "nan" / "summary.json").read_text())["metrics"]["dsc"]["mean"] is None
+    assert json.loads((tmp_path / "nan" / "summary.json").read_text(encoding="utf-8"))["metrics"]["dsc"]["mean"] is None
 
 
 def test_an_absent_label_is_counted_and_left_out(phantoms, subjects, tmp_path):
@@ -144,7 +144,7 @@ def test_an_absent_label_is_counted_and_left_out(phantoms, subjects, tmp_path):
     assert result.absent() == {1: 0, 2: 0, 3: 2}
     assert np.isfinite(result.values("dsc")).all()
     assert result.values("dsc")[0] == pytest.approx(np.mean([result.pairs[0].labels[k]["dsc"] for k in (1, 2)]))
-    summary = json.loads((tmp_path / "out" / "unregistered" / "summary.json").read_text())
+    summary = json.loads((tmp_path / "out" / "unregistered" / "summary.json").read_text(encoding="utf-8"))
     assert summary["absent_labels"]["heart"] == 2 and summary["per_label"]["heart"]["dsc"]["n"] == 1
 
 

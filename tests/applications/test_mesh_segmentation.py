@@ -72,7 +72,7 @@ def test_a_vtk_file_holds_points_in_lps_and_cells_that_face_outwards(templates, 
     surface = templates[2]
     values = np.linspace(0, 1, len(surface.points))
     write_vtk([surface, surface.moved(surface.points + 50)], tmp_path / "s.vtk", {"sd": [values, 2 * values]})
-    lines = (tmp_path / "s.vtk").read_text().splitlines()
+    lines = (tmp_path / "s.vtk").read_text(encoding="utf-8").splitlines()
     assert "SPACE=LPS" in lines[1]
     n = 2 * len(surface.points)
     points = np.array([line.split() for line in lines[5 : 5 + n]], float)
@@ -108,11 +108,11 @@ def test_the_command_refuses_folders_without_surfaces_and_results_that_are_there
 ) -> None:
     dataset = templates[0]
     dataset.save()
-    arguments = ["segment", "--image", str(tmp_path / "a.nii.gz"), "--data", str(tmp_path), "--model", "nothing"]
+    arguments = ["surfaces", "--image", str(tmp_path / "a.nii.gz"), "--data", str(tmp_path), "--model", "nothing"]
     assert main([*arguments, "--out", str(tmp_path / "r"), "--shapes", str(tmp_path)]) == 1
     assert "settings.json" in capsys.readouterr().err
     (tmp_path / "r").mkdir()
     (tmp_path / "r" / "surfaces.vtk").write_text("old")
     assert main([*arguments, "--out", str(tmp_path / "r")]) == 1
     assert "not replaced unasked" in capsys.readouterr().err
-    assert (tmp_path / "r" / "surfaces.vtk").read_text() == "old"
+    assert (tmp_path / "r" / "surfaces.vtk").read_text(encoding="utf-8") == "old"

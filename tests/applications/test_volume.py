@@ -140,7 +140,7 @@ def test_one_process_at_a_time(tmp_path: Path) -> None:
         return local(task, groups)
 
     assert run(Squares(), items(2), tmp_path, second).done == 2
-    assert json.loads((tmp_path / "run.json").read_text()) == {"table": "squares.csv", "power": 2}
+    assert json.loads((tmp_path / "run.json").read_text(encoding="utf-8")) == {"table": "squares.csv", "power": 2}
 
 
 def test_a_result_that_cannot_be_written_stops_the_run(tmp_path: Path) -> None:

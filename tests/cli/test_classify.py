@@ -43,7 +43,7 @@ def test_masks_and_ratio(hearts, tmp_path, capsys):
     assert main([*arguments, "--diseased", "*_1"]) == 0
     printed = capsys.readouterr()
     assert "15 of 30 subjects of hearts" in printed.err and "ratio" in printed.out and "1.000" in printed.out
-    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8"))
     assert summary["features"]["ratio"]["accuracy"] == 1 and summary["features"]["masks"]["accuracy"] > 0.9
     assert summary["subjects"] == {"diseased": 15, "healthy": 15} and summary["settings"]["folds"] == 5
     with (tmp_path / "out" / "scores.csv").open() as stream:
@@ -59,7 +59,7 @@ def test_masks_and_ratio(hearts, tmp_path, capsys):
     flags = tmp_path / "flags.csv"
     flags.write_text("subject,diseased\n" + "".join(f"{row['subject']},{row['diseased']}\n" for row in rows[:20]))
     assert main([*arguments, "--flags", str(flags), "--overwrite"]) == 0
-    assert json.loads((tmp_path / "out" / "summary.json").read_text())["subjects"]["diseased"] == 10
+    assert json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8"))["subjects"]["diseased"] == 10
 
 
 @pytest.mark.parametrize(

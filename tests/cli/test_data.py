@@ -167,7 +167,10 @@ def test_synthesized_pairs_are_evaluated_against_their_truth(tmp_path, capsys):
     assert "True TRE (mm)" in printed.out
     pairs = str(tmp_path / "out" / "pairs_used.csv")
     assert main(["evaluate", "--data", str(tmp_path / "pairs"), "--pairs", pairs, "--out", str(tmp_path / "two")]) == 0
-    found = [json.loads((tmp_path / name / "unregistered" / "summary.json").read_text()) for name in ("out", "two")]
+    found = [
+        json.loads((tmp_path / name / "unregistered" / "summary.json").read_text(encoding="utf-8"))
+        for name in ("out", "two")
+    ]
     assert found[0]["metrics"]["tre_true"] == found[1]["metrics"]["tre_true"]
     assert 0 < found[0]["metrics"]["tre_true"]["mean"] < 4 and found[0]["settings"]["pairs"].endswith("pairs.csv")
     capsys.readouterr()
@@ -195,10 +198,10 @@ def test_pairs_of_known_deformation(tmp_path, capsys):
         assert reason in " ".join(capsys.readouterr().err.split()) and not (tmp_path / "pairs").exists()
     assert main([*made, "--deformed", "--rotation", "20,60", "--count", "2"]) == 0
     assert "2 pairs (test)" in capsys.readouterr().out
-    info = json.loads((tmp_path / "pairs" / "dataset.json").read_text())
+    info = json.loads((tmp_path / "pairs" / "dataset.json").read_text(encoding="utf-8"))
     assert info["preparation"]["rotation"] == [20, 60]
     assert main(["evaluate", "--data", str(tmp_path / "pairs"), "--out", str(tmp_path / "out")]) == 0
-    scores = json.loads((tmp_path / "out" / "unregistered" / "summary.json").read_text())["metrics"]
+    scores = json.loads((tmp_path / "out" / "unregistered" / "summary.json").read_text(encoding="utf-8"))["metrics"]
     assert scores["dsc"]["mean"] < 0.7 and scores["tre_true"]["mean"] > 1
 
 

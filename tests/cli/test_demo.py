@@ -37,5 +37,5 @@ def test_demo_keeps_what_is_not_its_own(tmp_path: Path, capsys: pytest.CaptureFi
     (tmp_path / "thesis.txt").write_text("years of work")
     assert main(["demo", "--out", str(tmp_path)]) == 2
     assert "holds something else" in capsys.readouterr().err
-    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+    assert (tmp_path / "thesis.txt").read_text(encoding="utf-8") == "years of work"
     assert not (tmp_path / MARK).exists()

@@ -46,17 +46,17 @@ def test_classical_methods_see_the_same_pairs_and_are_recorded(data, capsys):
         "sitk_affine",
         "unregistered",
     }
-    summary = json.loads((data / "out" / "sitk_affine" / "summary.json").read_text())
+    summary = json.loads((data / "out" / "sitk_affine" / "summary.json").read_text(encoding="utf-8"))
     assert summary["pairs"] == 2 and summary["failed"] == 0 and summary["registers"]
     recorded = summary["settings"]["baseline"]
     assert recorded["method"] == "sitk:affine" and recorded["tool"] == "SimpleITK" and recorded["seed"] == 4
     assert recorded["threads"] == 1 and "Mattes" in recorded["parameters"]["metric"]
-    mine = json.loads((data / "out" / "mine" / "summary.json").read_text())
+    mine = json.loads((data / "out" / "mine" / "summary.json").read_text(encoding="utf-8"))
     assert mine["method"] == "mine" and mine["failed"] == 0
     recorded = mine["settings"]["baseline"]
     assert recorded["method"] == "sitk:demons[iterations=9x5,affine=false]"
     assert recorded["options"] == {"affine": False, "iterations": [9, 5], "smoothing": 1.5}
-    other = json.loads((data / "out" / "shift1" / "summary.json").read_text())
+    other = json.loads((data / "out" / "shift1" / "summary.json").read_text(encoding="utf-8"))
     assert "baseline" not in other["settings"]
     assert "sitk:affine" in capsys.readouterr().out
 
@@ -69,7 +69,7 @@ def test_a_method_that_fails_is_counted_and_the_others_go_on(data, monkeypatch, 
 
     monkeypatch.setattr(simpleitk, "register", fail)
     assert evaluate(data, "--method", "sitk:demons", "--pairs", "2") == 0
-    summary = json.loads((data / "out" / "sitk_demons" / "summary.json").read_text())
+    summary = json.loads((data / "out" / "sitk_demons" / "summary.json").read_text(encoding="utf-8"))
     assert summary["failed"] == 2
     assert "sitk:demons failed on 2 pairs" in capsys.readouterr().err
 
@@ -80,7 +80,7 @@ def test_2n_pairs_of_the_test_split_for_every_model_and_none(data, capsys):
         pairs = [(row["fixed"], row["moving"]) for row in csv.DictReader(stream)]
     assert len(pairs) == 2 * 4
     for name in ("shift1", "far", "unregistered"):
-        summary = json.loads((data / "out" / name / "summary.json").read_text())
+        summary = json.loads((data / "out" / name / "summary.json").read_text(encoding="utf-8"))
         assert summary["pairs"] == 8 and summary["settings"]["seed"] == 5 and summary["settings"]["pairs"] == "2N"
         with (data / "out" / name / "pairs.csv").open() as stream:
             assert list(dict.fromkeys((r["fixed"], r["moving"]) for r in csv.DictReader(stream))) == pairs
@@ -93,8 +93,8 @@ def test_evaluate_then_compare(data, capsys):
     assert evaluate(data, "--model", "shift1", "--model", "shift4", *more) == 0
     assert main(["compare", str(data / "out"), "--worst", "1"]) == 0
     assert {"table.md", "table.csv", "statistics.csv", "report.html"} <= {p.name for p in (data / "out").iterdir()}
-    assert (data / "out" / "report.html").read_text().count("<figure>") == 2 * 7
-    assert len((data / "out" / "statistics.csv").read_text().splitlines()) == 1 + 3 * 7
+    assert (data / "out" / "report.html").read_text(encoding="utf-8").count("<figure>") == 2 * 7
+    assert len((data / "out" / "statistics.csv").read_text(encoding="utf-8").splitlines()) == 1 + 3 * 7
     text = capsys.readouterr().out
     assert "Wilcoxon" in text and "shift1 - unregistered" in text and "**" in text
     folder = next((data / "out" / "shift1").glob("*__*"))
@@ -131,11 +131,11 @@ def test_compare_by_region(data, capsys, monkeypatch):
     assert not (data / "out" / "report.html").exists()
     (data / "chest.csv").write_text("label,region\n1,lungs\n2,lungs\n")
     assert main([*compare, str(data / "chest.csv")]) == 0
-    text, page = capsys.readouterr().out, (data / "out" / "table.md").read_text()
+    text, page = capsys.readouterr().out, (data / "out" / "table.md").read_text(encoding="utf-8")
     assert "| Metric | Method | lungs |" in page and "| Method | DSC | HD |" in page and "Regions of chest" in text
     assert "lungs 2; 1 in no region and left out (heart)" in text and "Labels won" in text
-    assert (data / "out" / "regions.csv").read_text().count("chest,lungs,2,dsc") == 2
-    assert '<section id="regions">' in (data / "out" / "report.html").read_text()
+    assert (data / "out" / "regions.csv").read_text(encoding="utf-8").count("chest,lungs,2,dsc") == 2
+    assert '<section id="regions">' in (data / "out" / "report.html").read_text(encoding="utf-8")
     assert not (data / "out" / "label_statistics.csv").exists()
 
 
@@ -152,7 +152,7 @@ def test_compare_tests_each_label_where_asked(data, capsys, monkeypatch):
     assert {row["test"] for row in rows} == {"welch"} and {row["comparisons"] for row in rows} == {"3"}
     for row in rows:
         assert 0 <= float(row["first_better"]) <= 1 and float(row["low"]) < float(row["high"])
-    assert '<section id="label-tests">' in (data / "out" / "report.html").read_text()
+    assert '<section id="label-tests">' in (data / "out" / "report.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(

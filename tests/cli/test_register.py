@@ -87,7 +87,7 @@ def test_the_transform_does_in_other_programs_what_the_warped_image_shows(files,
         inside = theirs >= 0
         assert inside.mean() > 0.8
         np.testing.assert_allclose(shown[folder][inside], theirs[inside], atol=0.51)  # pictures are rounded
-        check = json.loads((files / folder / "transform.h5.check.json").read_text())
+        check = json.loads((files / folder / "transform.h5.check.json").read_text(encoding="utf-8"))
         assert check["largest_difference"] < 1e-3 and check["image"].endswith("b.png")
     assert np.abs(shown["refined"] - shown["out"]).max() > 5
 

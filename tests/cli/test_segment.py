@@ -92,7 +92,7 @@ def test_a_folder_is_segmented_and_judged(folder, chests, tmp_path, capsys):
         assert abs(float(row["predicted_dice"]) - float(row["true_dice"])) < 0.25
         true = [float(row[f"true_dice_{v}"]) for v in values]
         assert float(row["true_dice"]) == pytest.approx(np.mean(true), abs=1e-4)
-    summary = json.loads((tmp_path / "quality" / "summary.json").read_text())
+    summary = json.loads((tmp_path / "quality" / "summary.json").read_text(encoding="utf-8"))
     assert summary["accepted"] == 7 and summary["rejected"] == 1 and summary["with_truth"]["images"] == 8
     errors = [abs(float(row["predicted_dice"]) - float(row["true_dice"])) for row in judged]
     assert summary["with_truth"]["mean_absolute_error"] == pytest.approx(np.mean(errors), abs=1e-3)
@@ -164,4 +164,6 @@ def test_what_is_refused(folder, chests, tmp_path, capsys):
     judge = ["quality", "--images", str(table), *base[3:-1], str(tmp_path / "q"), "--method", "identity"]
     code, text = said(*judge)
     assert code == 1 and "all of which failed" in text
-    assert "Received: an image without one. Fill the column labels" in (tmp_path / "q" / "failures.csv").read_text()
+    assert "Received: an image without one. Fill the column labels" in (tmp_path / "q" / "failures.csv").read_text(
+        encoding="utf-8"
+    )

@@ -103,7 +103,7 @@ def test_points_go_to_the_moving_image_as_in_simpleitk_and_back(files, tmp_path,
     assert f"points moved: 3, by {lengths.mean():.2f} mm on average" in capsys.readouterr().out
 
     assert warp(files, tmp_path / "f.mrk.json", "--points", str(tmp_path / "m.csv"), "--to", "fixed") == 0
-    markup = json.loads((tmp_path / "f.mrk.json").read_text())["markups"][0]
+    markup = json.loads((tmp_path / "f.mrk.json").read_text(encoding="utf-8"))["markups"][0]
     assert markup["coordinateSystem"] == "LPS" and [p["label"] for p in markup["controlPoints"]] == ["p0", "p1", "p2"]
     np.testing.assert_allclose([p["position"] for p in markup["controlPoints"]], given[:, ::-1], rtol=0, atol=1e-3)
 
@@ -159,7 +159,7 @@ def test_the_displacement_of_acreg_register_warps_as_register_did(tmp_path):
     # A point of the fixed image: the extents of 48 x 40 and 40 x 44 pixels are laid over each other.
     (tmp_path / "p.csv").write_text("x,y\n10,20\n")
     assert main([*common, "--points", str(tmp_path / "p.csv"), "--to", "moving", "--out", str(tmp_path / "q.csv")]) == 0
-    x, y = (tmp_path / "q.csv").read_text().splitlines()[1].split(",")
+    x, y = (tmp_path / "q.csv").read_text(encoding="utf-8").splitlines()[1].split(",")
     assert float(x) == pytest.approx(10.5 * 44 / 40 - 0.5, abs=1e-4)
     assert float(y) == pytest.approx(20.5 * 40 / 48 - 0.5, abs=1e-4)
 
@@ -192,7 +192,7 @@ def test_wrong_use_and_bad_files_are_one_paragraph_and_write_nothing(files, tmp_
 def test_a_result_is_replaced_only_when_asked(files, tmp_path, capsys):
     (tmp_path / "w.mha").write_text("mine")
     assert warp(files, tmp_path / "w.mha", "--image", "moving.nii.gz") == 1
-    assert "--overwrite" in capsys.readouterr().err and (tmp_path / "w.mha").read_text() == "mine"
+    assert "--overwrite" in capsys.readouterr().err and (tmp_path / "w.mha").read_text(encoding="utf-8") == "mine"
     assert warp(files, tmp_path / "w.mha", "--image", "moving.nii.gz", "--overwrite") == 0
     assert read_image(tmp_path / "w.mha").array.shape == FIXED.shape
 

@@ -108,7 +108,9 @@ def test_save_and_load_give_the_same_dataset(tmp_path):
     )
     first.save()
     assert Dataset.load(folder) == first
-    assert (folder / "manifest.csv").read_text().splitlines()[1] == "s0,images/s0.png,labels/s0.png,train"
+    assert (folder / "manifest.csv").read_text(encoding="utf-8").splitlines()[
+        1
+    ] == "s0,images/s0.png,labels/s0.png,train"
     assert first.read_image(first.records[0]).grid.spacing == (0.5, 0.5)
 
 

@@ -13,7 +13,7 @@ def test_what_is_written_is_read_from_any_folder(tmp_path):
         path.touch()
     pairs = {("a", "b"): inside, ("b", "a"): None, ("b", "c"): outside}
     write_pairs(tmp_path / "set" / "pairs.csv", pairs)
-    assert (tmp_path / "set" / "pairs.csv").read_text().splitlines()[:3] == [
+    assert (tmp_path / "set" / "pairs.csv").read_text(encoding="utf-8").splitlines()[:3] == [
         "fixed,moving,transform",
         "a,b,transforms/ab.h5",
         "b,a,",
@@ -26,7 +26,7 @@ def test_what_is_written_is_read_from_any_folder(tmp_path):
 
 def test_there_is_no_column_for_what_is_not_known(tmp_path):
     write_pairs(tmp_path / "pairs.csv", {("a", "b"): None})
-    assert (tmp_path / "pairs.csv").read_text().split() == ["fixed,moving", "a,b"]
+    assert (tmp_path / "pairs.csv").read_text(encoding="utf-8").split() == ["fixed,moving", "a,b"]
 
 
 def test_a_transform_that_is_not_there_is_named(tmp_path):

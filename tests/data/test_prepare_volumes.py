@@ -171,7 +171,9 @@ def test_a_dataset_of_other_settings_or_subjects_is_not_replaced_unasked(listed,
     prepare_volumes(listed, out, Steps(spacing=(2,)))
     with pytest.raises(AcregError, match="prepared with other settings.*--force"):
         prepare_volumes(listed, out, Steps(spacing=(3,)))
-    (listed / "manifest.csv").write_text((listed / "manifest.csv").read_text().replace("train", "validation"))
+    (listed / "manifest.csv").write_text(
+        (listed / "manifest.csv").read_text(encoding="utf-8").replace("train", "validation")
+    )
     with pytest.raises(AcregError, match="prepared with other settings"):
         prepare_volumes(listed, out, Steps(spacing=(2,)))
     replaced = prepare_volumes(listed, out, Steps(spacing=(3,)), force=True)

@@ -125,19 +125,19 @@ def test_command_writes_tables_and_figure(
     expected = PIXELS / 48**2 * np.log(1.01 / 0.01)
     np.testing.assert_allclose([float(row["cross_entropy"]) for row in rows], expected, rtol=1e-5)
     distances = {key: [float(r["code_distance"]) for r in rows if r["key"] == key] for key in "abcd"}
-    summary = json.loads((tmp_path / "one/summary.json").read_text())
+    summary = json.loads((tmp_path / "one/summary.json").read_text(encoding="utf-8"))
     assert summary["settings"]["seed"] == 0
     for entry in summary["modifications"]:
         assert entry["code_distance_median"] == pytest.approx(np.median(distances[entry["key"]]))
         if not entry["plausible"]:
             lower = sum(a < other for a, other in zip(distances["a"], distances[entry["key"]]))
             assert entry["masks_where_a_is_lower"] == lower
-    assert (tmp_path / "one/table.md").read_text().count("\n") == 6
+    assert (tmp_path / "one/table.md").read_text(encoding="utf-8").count("\n") == 6
     assert (tmp_path / "one/figure.png").read_bytes().startswith(b"\x89PNG")
 
     assert main(command(autoencoder, phantoms, tmp_path / "again")) == 0
     assert main(command(autoencoder, phantoms, tmp_path / "other", "--seed", "1")) == 0
-    tables = [(tmp_path / name / "table.csv").read_text() for name in ("one", "again", "other")]
+    tables = [(tmp_path / name / "table.csv").read_text(encoding="utf-8") for name in ("one", "again", "other")]
     assert tables[0] == tables[1] != tables[2]
 
 

@@ -53,13 +53,13 @@ def test_a_search_writes_the_ranks_and_goes_on_where_it_stopped(tmp_path, monkey
         ("2", f"{METHOD}[affine=false,iterations=1,smoothing=1.0]", "True"),
     ]
     assert float(rows[0]["dsc"]) > float(rows[1]["dsc"]) > 0 and -1 < float(rows[0]["lcc"]) < 1
-    written = json.loads((out / "best.json").read_text())
+    written = json.loads((out / "best.json").read_text(encoding="utf-8"))
     assert written["best"] == {METHOD: best} and len(written["pairs"]) == 2
     train = {record.subject for record in dataset.split("train")}
     assert {name for pair in written["pairs"] for name in pair} <= train
     monkeypatch.setattr(tune_baselines, "score_pair", lambda *given: pytest.fail("measured already"))
     tune_baselines.main([*command[:-1], "0"])  # the last argument is the limit
     assert float(rows[0]["folded_percent"]) > 0, "the best one folds, so that without folding another one wins"
-    assert json.loads((out / "best.json").read_text())["best"] == {METHOD: rows[1]["name"]}
+    assert json.loads((out / "best.json").read_text(encoding="utf-8"))["best"] == {METHOD: rows[1]["name"]}
     with pytest.raises(AcregError, match="same pairs, with the same seed.*Choose another --out"):
         tune_baselines.main([*command, "--seed", "1"])

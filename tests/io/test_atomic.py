@@ -16,7 +16,7 @@ def test_the_file_appears_only_at_the_end(tmp_path):
         temporary.write_text("x")
         assert temporary.parent == path.parent
         assert not path.exists()
-    assert path.read_text() == "x"
+    assert path.read_text(encoding="utf-8") == "x"
     assert everything_in(path.parent) == ["a.csv"]
 
 
@@ -37,7 +37,7 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path, error):
     with pytest.raises(type(error)), atomic_path(path) as temporary:
         temporary.write_text("half")
         raise error
-    assert path.read_text() == "old"
+    assert path.read_text(encoding="utf-8") == "old"
     assert everything_in(tmp_path) == ["a.csv"]
 
 

@@ -51,7 +51,7 @@ def test_two_columns_and_z_0_are_points_of_a_2d_image(tmp_path):
     flat = read_points(save(tmp_path / "flat.csv", "x,y,z,t\n1,2,0,0\n3,4,0,0\n"), rank=2)
     assert two.positions.tolist() == flat.positions.tolist() == [[2, 1], [4, 3]]
     write_points(moved(flat, (0.5, 0.25)), tmp_path / "out.csv")
-    assert (tmp_path / "out.csv").read_text() == "x,y,z,t\n1.25,2.5,0,0\n3.25,4.5,0,0\n"
+    assert (tmp_path / "out.csv").read_text(encoding="utf-8") == "x,y,z,t\n1.25,2.5,0,0\n3.25,4.5,0,0\n"
     with pytest.raises(AcregError, match="Points of a 3-D image have 3 coordinates"):
         read_points(tmp_path / "two.csv", rank=3)
     with pytest.raises(AcregError, match="two coordinates, or z = 0. Received: .* with z = 7"):
@@ -66,7 +66,7 @@ def test_fcsv_in_either_system(system, sign, tmp_path):
     assert points.names == ("apex, left", "carina")
     write_points(moved(points, (5, 0, 1)), tmp_path / "b.fcsv")
     expected = FCSV.format(system=system).replace(",10.5,-20.25,30.0,", f",{10.5 + sign},-20.25,35.0,")
-    assert (tmp_path / "b.fcsv").read_text() == expected.replace(",1,2,3,", f",{1.0 + sign},2.0,8.0,")
+    assert (tmp_path / "b.fcsv").read_text(encoding="utf-8") == expected.replace(",1,2,3,", f",{1.0 + sign},2.0,8.0,")
 
 
 @pytest.mark.parametrize(("system", "sign"), [("LPS", 1), ("RAS", -1)])

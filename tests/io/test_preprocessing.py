@@ -160,7 +160,7 @@ def test_json_round_trip(tmp_path):
     )
     settings.to_json(path)
     assert Preprocessing.from_json(path) == settings
-    assert json.loads(path.read_text())["shape"] == [64, 48]
+    assert json.loads(path.read_text(encoding="utf-8"))["shape"] == [64, 48]
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def test_what_is_written_is_read_back_and_was_checked(transform, suffix, tmp_pat
     path = tmp_path / f"t{suffix}"
     difference = write_transform(transform, path)
     assert 0 <= difference < 1e-3
-    check = json.loads((tmp_path / f"t{suffix}.check.json").read_text())
+    check = json.loads((tmp_path / f"t{suffix}.check.json").read_text(encoding="utf-8"))
     assert check["largest_difference"] == difference and check["voxels"] > 100 and "SimpleITK" in check["program"]
     again = read_transform(path, transform.fixed, transform.moving)
     # At voxel centres, between which a field of all maps is interpolated once more.
@@ -68,7 +68,7 @@ def test_a_write_that_fails_the_check_raises_and_leaves_nothing(suffix, writer, 
 def test_a_write_is_checked_where_the_images_do_not_overlap(tmp_path, monkeypatch):
     apart = Transform(FIXED, Grid((20, 20, 20)))
     write_transform(apart, tmp_path / "t.h5")
-    check = json.loads((tmp_path / "t.h5.check.json").read_text())
+    check = json.loads((tmp_path / "t.h5.check.json").read_text(encoding="utf-8"))
     assert check["voxels"] == 0 and check["largest_distance_voxels"] < 1e-6
     monkeypatch.setattr(transforms, "to_itk", lambda transform: to_itk(_shifted(transform)))
     with pytest.raises(AcregError, match=r"points by 1 voxels"):
@@ -128,7 +128,7 @@ def _shifted(transform):
 def test_the_check_uses_the_image_that_is_given(tmp_path):
     image = Image(np.random.default_rng(0).random(MOVING.shape), MOVING, name="head.nii.gz")
     write_transform(TRANSFORMS["3-D"], tmp_path / "t.h5", image)
-    assert json.loads((tmp_path / "t.h5.check.json").read_text())["image"] == "head.nii.gz"
+    assert json.loads((tmp_path / "t.h5.check.json").read_text(encoding="utf-8"))["image"] == "head.nii.gz"
 
 
 @pytest.mark.parametrize("grid", [FIXED, FLAT], ids=["3-D", "2-D"])

@@ -40,7 +40,7 @@ def test_voxels_in_a_second_file(tmp_path, volume, name, packed):
 
 
 def test_voxels_in_a_file_a_slice(tmp_path, volume):
-    header = write(tmp_path / "a.mhd", volume).read_text()
+    header = write(tmp_path / "a.mhd", volume).read_text(encoding="utf-8")
     for k, plane in enumerate(volume):
         (tmp_path / f"s{k}.raw").write_bytes(plane.tobytes())
     names = "\n".join(f"s{k}.raw" for k in range(5))

@@ -31,7 +31,7 @@ def folder(saved: Path, tmp_path: Path) -> Path:
 
 def rewrite(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
     path = folder / "config.json"
-    content = json.loads(path.read_text())
+    content = json.loads(path.read_text(encoding="utf-8"))
     change(content)
     path.write_text(json.dumps(content))
 
@@ -100,7 +100,7 @@ def test_weights_that_are_not_finite_are_refused(folder: Path) -> None:
 
 
 def test_preprocessing_of_another_rank_is_refused(folder: Path) -> None:
-    content = json.loads((folder / "preprocessing.json").read_text())
+    content = json.loads((folder / "preprocessing.json").read_text(encoding="utf-8"))
     (folder / "preprocessing.json").write_text(json.dumps(content | {"shape": [8, 8, 8]}))
     with pytest.raises(AcregError, match=r"one of 2 axes. Received: .*\(8, 8, 8\)"):
         from_preset(folder)
@@ -130,7 +130,7 @@ def test_saving_twice_replaces_the_preset(make_model: Make, folder: Path) -> Non
     bias.assign([3.0, 4.0])
     model.save_preset(folder, card="# New\n")
     np.testing.assert_array_equal(from_preset(folder).network.get_layer("head").bias, [3, 4])
-    assert (folder / "model_card.md").read_text() == "# New\n"
+    assert (folder / "model_card.md").read_text(encoding="utf-8") == "# New\n"
     assert len(list(folder.iterdir())) == 4
 
 

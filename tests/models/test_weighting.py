@@ -82,7 +82,7 @@ def learned(tmp_path: Path) -> tuple[Any, Path]:
 
 def rewrite(folder: Path, weighting: str) -> None:
     path = folder / "config.json"
-    content = json.loads(path.read_text())
+    content = json.loads(path.read_text(encoding="utf-8"))
     content["config"]["weighting"] = weighting
     path.write_text(json.dumps(content))
 

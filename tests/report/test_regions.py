@@ -57,7 +57,7 @@ def test_a_region_that_holds_all_labels_is_the_overall_mean(results):
 
 def test_results_of_older_versions_have_regions_of_what_they_measured(results, tmp_path):
     write_method(results[0], tmp_path / "old")
-    lines = list(csv.DictReader((tmp_path / "old" / "pairs.csv").read_text().splitlines()))
+    lines = list(csv.DictReader((tmp_path / "old" / "pairs.csv").read_text(encoding="utf-8").splitlines()))
     with (tmp_path / "old" / "pairs.csv").open("w", newline="") as stream:
         writer = csv.DictWriter(stream, [c for c in lines[0] if c not in ("tre", "ncc", "ssim")], extrasaction="ignore")
         writer.writeheader()
@@ -99,7 +99,7 @@ def test_csv_files_are_unrounded(results, tmp_path):
     with (tmp_path / "table.csv").open() as stream:
         assert [row["dsc_wins"] for row in csv.DictReader(stream)] == ["2", "2"]
     write_summary_csv(results[:1], tmp_path / "table.csv")
-    assert "wins" not in (tmp_path / "table.csv").read_text()
+    assert "wins" not in (tmp_path / "table.csv").read_text(encoding="utf-8")
 
 
 def test_the_report_has_a_section_of_regions(results, monkeypatch):

@@ -25,9 +25,9 @@ def test_the_true_error_is_a_column_only_where_it_was_measured(make, tmp_path):
         value["tre_true"] = 1.5
     for result, there in ((plain, False), (known, True)):
         write_method(result, tmp_path / result.name)
-        header = (tmp_path / result.name / "pairs.csv").read_text().splitlines()[0].split(",")
+        header = (tmp_path / result.name / "pairs.csv").read_text(encoding="utf-8").splitlines()[0].split(",")
         assert ("tre_true" in header) == there
-        summary = json.loads((tmp_path / result.name / "summary.json").read_text())
+        summary = json.loads((tmp_path / result.name / "summary.json").read_text(encoding="utf-8"))
         assert ("tre_true" in summary["metrics"]) == ("tre_true" in summary["per_label"]["heart"]) == there
         assert ("tre_true" in measured([read_method(tmp_path / result.name)])) == there
     results = load_results([tmp_path])
@@ -44,7 +44,7 @@ def test_results_of_older_versions_lack_the_local_values_and_are_compared_with_n
             value |= {"lcc": 0.8, "label_sd_log_j": 0.25}
     for result in (old, new):
         write_method(result, tmp_path / result.name)
-    assert "lcc" not in (tmp_path / "old" / "pairs.csv").read_text()
+    assert "lcc" not in (tmp_path / "old" / "pairs.csv").read_text(encoding="utf-8")
     results = load_results([tmp_path / "old", tmp_path / "new"])
     check_same_pairs(results)
     assert measured(results)[-2:] == ("lcc", "label_sd_log_j") and measured(results[:1])[-1] == "tre"
@@ -63,7 +63,9 @@ def test_a_pair_is_the_mean_over_its_labels_and_the_sd_is_the_populations(make):
 
 def test_a_method_that_always_fails_has_null_means_in_valid_json(make, tmp_path):
     write_method(make("a", [0.5, 0.5], failed=[0, 1]), tmp_path)
-    summary = json.loads((tmp_path / "summary.json").read_text(), parse_constant=lambda name: pytest.fail(name))
+    summary = json.loads(
+        (tmp_path / "summary.json").read_text(encoding="utf-8"), parse_constant=lambda name: pytest.fail(name)
+    )
     assert summary["metrics"]["hd"] == {"mean": None, "sd": None, "median": None, "n": 0} and summary["failed"] == 2
 
 
@@ -86,8 +88,13 @@ def test_evaluation_folders_and_method_folders_are_found_once(make, tmp_path):
         (lambda f: (f / "pairs.csv").unlink(), "pairs.csv"),
         (lambda f: (f / "summary.json").write_text("{"), "Received"),
         (lambda f: (f / "pairs.csv").write_text("fixed,moving\na,b\n"), "label"),
-        (lambda f: (f / "pairs.csv").write_text((f / "pairs.csv").read_text().splitlines()[0] + "\n"), "no rows"),
-        (lambda f: (f / "pairs.csv").write_text((f / "pairs.csv").read_text()[:-60]), "Received"),
+        (
+            lambda f: (f / "pairs.csv").write_text(
+                (f / "pairs.csv").read_text(encoding="utf-8").splitlines()[0] + "\n"
+            ),
+            "no rows",
+        ),
+        (lambda f: (f / "pairs.csv").write_text((f / "pairs.csv").read_text(encoding="utf-8")[:-60]), "Received"),
     ],
 )
 def test_damaged_results_are_refused(make, tmp_path, damage, found):
