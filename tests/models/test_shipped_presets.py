@@ -18,6 +18,7 @@ NAMES = [
     "acregnet-jsrt",
     "acregnet-jsrt-diffeomorphic",
     "acregnet-montgomery",
+    "affine-deformable-brain",
     "autoencoder-jsrt",
     "autoencoder-montgomery",
     "ddmr-hippocampus",
@@ -79,3 +80,11 @@ def test_hippocampus(data_dir: Path) -> None:
         pytest.skip("hippocampus is not on this machine")
     scores = _mean_scores("ddmr-hippocampus", Dataset.load(data_dir / "hippocampus"), 12)
     assert scores["dsc"] > 0.79 and scores["assd"] < 0.85 and scores["folded_percent"] < 0.1
+
+
+def test_brains(data_dir: Path) -> None:
+    """Heads that lie anywhere in the scanner, read as they are."""
+    if not (data_dir / "brain_oasis_trt" / "manifest.csv").is_file():
+        pytest.skip("brain_oasis_trt is not on this machine")
+    scores = _mean_scores("affine-deformable-brain", Dataset.load(data_dir / "brain_oasis_trt"), 2)
+    assert scores["dsc"] > 0.42 and scores["folded_percent"] < 0.01
