@@ -57,6 +57,8 @@ def register(
       acreg register --model acregnet-jsrt --fixed a.png --moving b.png --labels b_lungs.png --out result --refine 20
       acreg register --method ants:SyN --fixed a.nii.gz --moving b.nii.gz --out result --threads 4
     """
+    import numpy as np
+
     from acreg.applications.registration import (
         RESULT_NAMES,
         Method,
@@ -66,6 +68,7 @@ def register(
         register_pair,
         save_registration,
     )
+    from acreg.data.records import some
     from acreg.io import read_image, read_labels
     from acreg.metrics import label_metrics, mean_over_labels, normalized_cross_correlation
 
@@ -88,6 +91,14 @@ def register(
                 f"Labels have the size of their image. Received: {labels_of.name} of {labels_of.grid.shape}, "
                 f"{image.name} of {image.grid.shape}. Give the labels drawn on that image."
             )
+    if fixed_map is not None and moving_map is not None:
+        sets = [set(np.unique(each.array).tolist()) - {0} for each in (moving_map, fixed_map)]
+        if not set.intersection(*sets):
+            listed = [some(map(str, sorted(values))) or "background alone" for values in sets]
+            raise AcregError(
+                "Dice compares labels of the same value. Received: --labels with "
+                f"{listed[0]}, --fixed-labels with {listed[1]}. Give label maps of one scheme, or leave --fixed-labels."
+            )
     chosen: Method
     if method is not None:
         chosen = named_method(method, threads, seed)
@@ -109,11 +120,9 @@ def register(
     )
     out(f"NCC   before {ncc[0]:.4f}   after {ncc[1]:.4f}")
     if fixed_map is not None and moving_map is not None and result.warped_labels is not None:
-        import numpy as np
-
         values = [int(v) for v in np.union1d(moving_map.array, fixed_map.array) if v > 0]
         dice = [
-            mean_over_labels(label_metrics(image.array, fixed_map.array, values))["dsc"] if values else float("nan")
+            mean_over_labels(label_metrics(image.array, fixed_map.array, values))["dsc"]
             for image in (before.warp_labels(moving_map), result.warped_labels)
         ]
         out(f"Dice  before {dice[0]:.4f}   after {dice[1]:.4f}")

@@ -12,7 +12,7 @@ from acreg.baselines import NAMES
 from acreg.cli.main import main
 from acreg.cli.register import METHODS
 from acreg.data.phantoms import chest_phantom
-from acreg.io import Image, read_displacement, read_image, write_image
+from acreg.io import Image, read_displacement, read_image, read_labels, write_image
 
 
 @pytest.fixture
@@ -119,6 +119,15 @@ def test_bad_input_is_one_paragraph_and_leaves_no_folder(files, capsys):
         error = capsys.readouterr().err
         assert "Received" in error and "Traceback" not in error
         assert not (files / "out").exists(), (options, more)
+
+
+def test_labels_without_a_common_value_have_no_dice(files, capsys):
+    other = read_labels(files / "a_labels.png").array
+    for value, found in ((9, "--fixed-labels with 9"), (0, "--fixed-labels with background alone")):
+        path = files / f"{value}.png"
+        write_image(Image.from_array(np.where(other > 0, value, 0), kind="labels"), path)
+        assert register(files, "--labels", str(files / "b_labels.png"), "--fixed-labels", str(path)) == 1
+        assert found in " ".join(capsys.readouterr().err.split()) and not (files / "out").exists()
 
 
 def test_sixteen_bit_and_colour_images_are_handled(files):
