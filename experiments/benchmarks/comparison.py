@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -30,13 +31,12 @@ PAIRS, SEED, THREADS = 30, 0, 2
 
 
 def run(*words: str) -> None:
-    """An `acreg` command; ends the program where it fails."""
-    from acreg.cli.main import main as acreg
-
+    """An `acreg` command in a process of its own; ends the program where it fails."""
     print("acreg", *words, flush=True)
-    code = acreg(words)
-    if code:
-        sys.exit(code)
+    threads = {"TF_NUM_INTRAOP_THREADS": str(THREADS), "TF_NUM_INTEROP_THREADS": "1"}
+    code = subprocess.run([sys.executable, "-m", "acreg.cli.main", *words], env=threads | os.environ, check=False)
+    if code.returncode:
+        sys.exit(code.returncode)
 
 
 def preset(recipe: str, runs: Path) -> str:
@@ -69,7 +69,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    # before TensorFlow is imported
-    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(THREADS))
-    os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
     main()
