@@ -88,7 +88,7 @@ def predict_quality(
     """
     values = tuple(value for value in references.dataset.label_values if value)
     for image, segmentation in cases:
-        check_judged(image, segmentation, values, references.dataset.name)
+        _check(image, segmentation, values, references.dataset.name)
     left_out = list(without) or [""] * len(cases)
     chosen = [references.nearest(image, count, measure, name) for (image, _), name in zip(cases, left_out, strict=True)]
     pairs = [(references[subject][0], image) for (image, _), found in zip(cases, chosen) for subject, _ in found]
@@ -128,7 +128,7 @@ def spoiled(labels: Image, strength: float, seed: int) -> Image:
     return Image(warp_array(labels.array, displacement, order=0), labels.grid, kind="labels")
 
 
-def check_judged(image: Image, segmentation: Image, values: Sequence[int], name: str) -> None:
+def _check(image: Image, segmentation: Image, values: Sequence[int], name: str) -> None:
     """Raise `AcregError` unless a segmentation lies on its image's grid and has some of these labels, and no others."""
     found = set(np.unique(segmentation.array).tolist()) - {0}
     problem = ""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,9 +108,3 @@ def _is_name(name: str) -> bool:
 def _stem(name: str) -> str:
     ending = suffix(Path(name))
     return name[: len(name) - len(ending)] if ending else name
-
-
-def same_files(items: Sequence[Item], files: dict[Path, str]) -> dict[str, str]:
-    """Name of each item whose image is one of `files` (resolved paths) -> what is said of that file."""
-    resolved = {item.name: item.image.resolve() for item in items}
-    return {name: files[path] for name, path in resolved.items() if path in files}

@@ -14,7 +14,7 @@ import numpy as np
 from acreg.applications.label_fusion import Fusion
 from acreg.applications.multi_atlas import Atlases, AtlasSegmentation, Similarity, segment_by_atlases
 from acreg.applications.registration import Method, PresetMethod, named_method, result_name
-from acreg.applications.segmentation_quality import PredictedQuality, check_judged, label_dice, predict_quality
+from acreg.applications.segmentation_quality import THRESHOLD, PredictedQuality, label_dice, predict_quality
 from acreg.applications.volume_items import Item
 from acreg.data.manifest import Dataset, manifest_path
 from acreg.errors import AcregError
@@ -27,7 +27,7 @@ QUALITY = "quality.csv"
 
 
 @dataclass(frozen=True)
-class Registering:
+class MethodChoice:
     """A method by what it is made from: a preset, or a classical method's name.
 
     Args:
@@ -64,7 +64,7 @@ class _AtlasTask:
     Args:
         data: the dataset's folder or manifest.
         split: whose subjects.
-        registering: what registers.
+        method: what registers.
         count: subjects used for each image.
         measure: of similarity.
         at_once: pairs in one batch through a network.
@@ -73,7 +73,7 @@ class _AtlasTask:
 
     data: Path
     split: str
-    registering: Registering
+    method: MethodChoice
     folder: Path
     count: int = 5
     measure: Similarity = "ncc"
@@ -86,7 +86,7 @@ class _AtlasTask:
             "data": Dataset.load(self.data).name,
             "data_sha256": _digest([path for path in files if path.is_file()]),
             "split": self.split,
-            **self.registering.settings(),
+            **self.method.settings(),
             "atlases": self.count,
             "similarity": self.measure,
         }
@@ -95,7 +95,7 @@ class _AtlasTask:
 class _AtlasWorker:
     def __init__(self, task: _AtlasTask) -> None:
         self.task = task
-        self.method = task.registering.load()
+        self.method = task.method.load()
         self.atlases = Atlases(Dataset.load(task.data), task.split)
         self._grid = self.atlases[self.atlases.records[0].subject][0].grid
         self._own = {record.image.resolve(): record.subject for record in self.atlases.records}
@@ -203,7 +203,7 @@ class QualityTask(_AtlasTask):
     """
 
     labels: tuple[int, ...] = ()
-    threshold: float = 0.92
+    threshold: float = THRESHOLD
     table: str = field(default=QUALITY, init=False)
 
     @property
@@ -246,7 +246,6 @@ class QualityWorker(_AtlasWorker):
                 f"A truth lies on its image's grid. Received: one of {truth.grid.shape} for an image of "
                 f"{image.grid.shape}. Correct the list of images."
             )
-        check_judged(image, labels, self.task.labels, self.atlases.dataset.name)
         return image, labels, truth
 
     def compute(

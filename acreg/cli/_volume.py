@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -13,9 +12,9 @@ from acreg.cli.register import METHODS
 from acreg.errors import AcregError, UsageError
 
 if TYPE_CHECKING:
-    from acreg.applications.volume import Engine, Tally, Task
+    from acreg.applications.volume import Engine
     from acreg.applications.volume_items import Item
-    from acreg.applications.volume_tasks import Registering
+    from acreg.applications.volume_tasks import QualityTask, SegmentTask
     from acreg.data.manifest import Dataset
 
 Data = Annotated[
@@ -44,30 +43,48 @@ Address = Annotated[
 Workers = Annotated[int, typer.Option(min=1, help="Actors of Ray, each with the model.")]
 
 
-def registering(model: str | None, method: str | None, threads: int, seed: int) -> Registering:
-    from acreg.applications.volume_tasks import Registering
+def shared(
+    data: str,
+    split: str,
+    model: str | None,
+    method: str | None,
+    threads: int,
+    seed: int,
+    folder: Path,
+    count: int,
+    measure: str,
+    batch: int | None,
+) -> tuple[Dataset, dict[str, Any]]:
+    """The dataset, and the arguments that both tasks have."""
+    from acreg.applications.volume_tasks import MethodChoice
+    from acreg.data.manifest import Dataset, dataset_folder
 
     if (model is None) == (method is None):
         raise UsageError(
             f"Images are registered by a model or by a classical method. Received: --model {model}, --method {method}. "
             "Give one of them."
         )
-    return Registering(model, method, threads, seed)
-
-
-def pairs_at_once(batch: int | None, dataset: Dataset) -> int:
-    if batch is not None or not dataset.records:
-        return batch or 1
-    return 16 if dataset.read_image(dataset.records[0]).grid.rank == 2 else 1
+    place = dataset_folder(data).absolute()
+    dataset = Dataset.load(place)
+    if batch is None:
+        batch = 16 if dataset.read_image(dataset.records[0]).grid.rank == 2 else 1
+    chosen = MethodChoice(model, method, threads, seed)
+    names = {"data": place, "split": split, "method": chosen, "folder": folder.absolute()}
+    return dataset, {**names, "count": count, "measure": measure, "at_once": batch}
 
 
 def run_task(
-    task: Task, items: Sequence[Item], folder: Path, group: int, engine: str, address: str | None, workers: int
-) -> Tally:
+    task: SegmentTask | QualityTask, images: Path, engine: str, address: str | None, workers: int
+) -> list[Item]:
+    """Work on the images, a batch of pairs at a time, and say how many are done."""
     from acreg.applications.volume import FAILURES, local, run
+    from acreg.applications.volume_items import find_items
 
     if engine == "local" and address is not None:
         raise UsageError("--address is that of a Ray cluster. Received: --engine local. Add --engine ray, or leave it.")
+    folder = task.folder
+    items = find_items(images.absolute(), leave_out=folder)
+    note(f"{len(items)} images")
     chosen: Engine = local
     if engine == "ray":
         from acreg.applications.ray_engine import RayEngine
@@ -81,7 +98,7 @@ def run_task(
             advance(tried - seen, f"{failed} failed" if failed else "")
             seen = tried
 
-        tally = run(task, items, folder, chosen, group, show)
+        tally = run(task, items, folder, chosen, max(1, task.at_once // task.count), show)
     if tally.before:
         note(f"{tally.before} of {tally.images} images were done before.")
     if tally.failed:
@@ -92,4 +109,4 @@ def run_task(
             f"are in {folder / FAILURES}. Look at the first, and correct the images, the dataset or the model."
         )
     out(f"{tally.done + tally.before} of {tally.images} images: {folder / task.table}")
-    return tally
+    return items

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from acreg.cli import _volume
-from acreg.cli.console import note, out
+from acreg.cli.console import out
 
 
 def quality(
@@ -48,27 +48,14 @@ def quality(
       acreg segment --images folder --data jsrt --model acregnet-jsrt --out result
       acreg quality --images result/segmentations.csv --data jsrt --model acregnet-jsrt --out quality
     """
-    from acreg.applications.volume_items import find_items
     from acreg.applications.volume_tasks import QualityTask
-    from acreg.data.manifest import Dataset, dataset_folder
     from acreg.report.quality import write_quality
 
-    place = dataset_folder(data).absolute()
-    dataset = Dataset.load(place)
-    at_once = _volume.pairs_at_once(batch, dataset)
-    task = QualityTask(
-        data=place,
-        split=split,
-        registering=_volume.registering(model, method, threads, seed),
-        folder=folder.absolute(),
-        count=references,
-        measure=similarity,
-        at_once=at_once,
-        labels=tuple(value for value in dataset.label_values if value),
-        threshold=threshold,
+    dataset, arguments = _volume.shared(
+        data, split, model, method, threads, seed, folder, references, similarity, batch
     )
-    items = find_items(images.absolute(), leave_out=folder)
-    note(f"{len(items)} segmentations, references of {dataset.name} ({split})")
-    _volume.run_task(task, items, folder, max(1, at_once // references), engine, address, workers)
+    labels = tuple(value for value in dataset.label_values if value)
+    task = QualityTask(**arguments, labels=labels, threshold=threshold)
+    _volume.run_task(task, images, engine, address, workers)
     for line in write_quality(folder / task.table, threshold, folder):
         out(line)

@@ -8,7 +8,6 @@ from typing import Annotated, Literal
 import typer
 
 from acreg.cli import _volume
-from acreg.cli.console import note
 
 
 def segment(
@@ -48,29 +47,13 @@ def segment(
       acreg segment --images folder --data jsrt --model acregnet-jsrt --fusion staple --out result
       acreg quality --images result/segmentations.csv --data jsrt --model acregnet-jsrt --out quality
     """
-    from acreg.applications.volume_items import find_items
     from acreg.applications.volume_tasks import SegmentTask
-    from acreg.data.manifest import Dataset, dataset_folder
     from acreg.data.records import DatasetInfo, write_info
     from acreg.io.files import PICTURES
 
-    place = dataset_folder(data).absolute()
-    dataset = Dataset.load(place)
-    at_once = _volume.pairs_at_once(batch, dataset)
-    task = SegmentTask(
-        data=place,
-        split=split,
-        registering=_volume.registering(model, method, threads, seed),
-        folder=folder.absolute(),
-        count=atlases,
-        measure=similarity,
-        at_once=at_once,
-        fusion=fusion,
-        probabilities=probabilities,
-    )
-    items = find_items(images.absolute(), leave_out=folder)
-    note(f"{len(items)} images, atlases of {dataset.name} ({split})")
-    _volume.run_task(task, items, folder, max(1, at_once // atlases), engine, address, workers)
+    dataset, arguments = _volume.shared(data, split, model, method, threads, seed, folder, atlases, similarity, batch)
+    task = SegmentTask(**arguments, fusion=fusion, probabilities=probabilities)
+    items = _volume.run_task(task, images, engine, address, workers)
     pictures = all(item.image.suffix.lower() in PICTURES for item in items)
     info = DatasetInfo(name=folder.absolute().name, labels=dataset.label_names, unit="px" if pictures else "mm")
     write_info(folder, info)

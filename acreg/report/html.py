@@ -144,8 +144,9 @@ def _overview(results: Sequence[MethodResult]) -> str:
         ranking = rank_methods(compared, metric)
         name = metric_title(metric, results[0].unit)
         light, dark = (ranking_plot(results, ranking, theme) for theme in THEMES)
-        p = f" Friedman's test: p {format_p(ranking.friedman_p)}." if np.isfinite(ranking.friedman_p) else ""
-        body += f'<h3>Ranks by {escape(name)}</h3><p class="soft small">{escape(p.strip())}</p>'
+        body += f"<h3>Ranks by {escape(name)}</h3>"
+        if np.isfinite(ranking.friedman_p):
+            body += f'<p class="soft small">Friedman\'s test: p {escape(format_p(ranking.friedman_p))}.</p>'
         body += page.themed_image(light, dark, f"Mean rank of each method by {name}")
     note += (
         " Ranks: over pairs, a failed registration the last; methods that a bar at the right joins do not differ "

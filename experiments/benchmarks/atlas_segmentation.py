@@ -13,7 +13,7 @@ from scipy.stats import wilcoxon
 
 from acreg.applications.label_fusion import FUSIONS, Fusion
 from acreg.applications.multi_atlas import Atlases, segment_by_atlases
-from acreg.applications.registration import PresetMethod
+from acreg.applications.registration import Method, PresetMethod
 from acreg.applications.segmentation_quality import label_dice, predict_quality, spoiled
 from acreg.data.manifest import Dataset, dataset_folder
 from acreg.geometry import Transform
@@ -28,9 +28,9 @@ STRENGTHS = (0, 0.02, 0.05, 0.1, 0.2)
 class Remembering:
     """A method that registers each pair of images once."""
 
-    def __init__(self, preset: str) -> None:
-        self._method = PresetMethod(preset)
-        self.name = self._method.name
+    def __init__(self, method: Method) -> None:
+        self._method = method
+        self.name = method.name
         self._found: dict[tuple[bytes, bytes], Transform] = {}
 
     def register(self, fixed: Image, moving: Image) -> Transform:
@@ -44,7 +44,7 @@ class Remembering:
 def main(data: str, preset: str) -> None:
     """Print both tables."""
     dataset = Dataset.load(dataset_folder(data))
-    atlases, method = Atlases(dataset), Remembering(preset)
+    atlases, method = Atlases(dataset), Remembering(PresetMethod(preset))
     values = [value for value in dataset.label_values if value]
     fused: dict[tuple[int, Fusion], list[float]] = {(k, fusion): [] for k in COUNTS for fusion in FUSIONS}
     single: dict[int, list[float]] = {k: [] for k in COUNTS}

@@ -1,4 +1,4 @@
-"""Learned and classical registration on the same pairs of chest X-rays: the tables of docs/comparison.md.
+"""Learned and classical registration on the same pairs of chest X-rays.
 
 Run as ``python -m acreg.experiments.benchmarks.comparison [DATASET ...] [--out FOLDER]`` with the extra baselines;
 without names, on ``montgomery`` and ``jsrt``, prepared under $ACREG_DATA. Presets that do not ship are trained first,

@@ -24,7 +24,8 @@ from acreg.applications.registration import Unregistered, named_method
 from acreg.applications.subjects import Subjects
 from acreg.data.manifest import Dataset
 from acreg.errors import AcregError, UsageError
-from acreg.geometry import Grid, Transform
+from acreg.experiments.benchmarks.atlas_segmentation import Remembering
+from acreg.geometry import Grid
 from acreg.io import Image, write_image
 from acreg.metrics import label_metrics, mean_over_labels
 
@@ -78,25 +79,10 @@ def test_a_flat_image_has_no_preference(atlases: Atlases) -> None:
         assert [subject for subject, _ in found] == [record.subject for record in atlases.records]
 
 
-class Remembering:
-    """Demons that register each pair once, for the three fusions."""
-
-    name = "demons"
-
-    def __init__(self) -> None:
-        self._method = named_method("sitk:demons[affine=false,iterations=40x20]", 1, 0)
-        self._found: dict[tuple[bytes, bytes], Transform] = {}
-
-    def register(self, fixed: Image, moving: Image) -> Transform:
-        key = fixed.array.tobytes(), moving.array.tobytes()
-        if key not in self._found:
-            self._found[key] = self._method.register(fixed, moving)
-        return self._found[key]
-
-
 def test_five_atlases_beat_one(phantoms: Dataset, atlases: Atlases) -> None:
     """Over all subjects that are no atlas, by the paired test."""
-    method, five, single = Remembering(), {fusion: [] for fusion in FUSIONS}, []  # type: ignore[var-annotated]
+    demons = named_method("sitk:demons[affine=false,iterations=40x20]", 1, 0)
+    method, five, single = Remembering(demons), {fusion: [] for fusion in FUSIONS}, []  # type: ignore[var-annotated]
     for record in [*phantoms.split("test"), *phantoms.split("validation")]:
         image, truth = phantoms.read_image(record), phantoms.read_labels(record)
         for fusion in FUSIONS:
