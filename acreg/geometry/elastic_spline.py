@@ -7,8 +7,8 @@ from scipy import linalg, spatial
 
 from acreg.errors import AcregError
 
-CHUNK_NUMBERS = 8_000_000
-"""Entries of the matrix from coefficients to displacements that are held at a time."""
+CHUNK_NUMBERS = 200_000
+"""Distances between points and landmarks that are held at a time: so many fit the processor's cache."""
 
 
 class ElasticBodySpline:
@@ -83,13 +83,50 @@ class ElasticBodySpline:
         coefficients = linalg.lu_solve(self._system, right, check_finite=False)
         points = self._scaled(points)
         result = np.empty((right.shape[1], len(points), rank))
-        rows = max(1, CHUNK_NUMBERS // (rank * self.landmarks.size))
+        forces = coefficients[: self.landmarks.size].reshape(-1, rank, right.shape[1])
+        rows = max(1, CHUNK_NUMBERS // len(self.landmarks))
         for start in range(0, len(points), rows):
             part = points[start : start + rows]
-            values = self._kernel(part) @ coefficients[: self.landmarks.size]
-            values += self._affine_columns(part) @ coefficients[self.landmarks.size :]
-            result[:, start : start + rows] = values.T.reshape(-1, len(part), rank)
+            values = self._pulled(part, forces)
+            values += (self._affine_columns(part) @ coefficients[self.landmarks.size :]).reshape(values.shape)
+            result[:, start : start + rows] = np.moveaxis(values, -1, 0)
         return result.reshape(*several, len(points), rank)
+
+    def _pulled(self, points: np.ndarray, forces: np.ndarray) -> np.ndarray:
+        """The sum of `U(p - l) c` over the landmarks `l`, for scaled points.
+
+        `(p - l) (p - l)^T c` is multiplied out, so that all sums over the landmarks are products of matrices: the
+        blocks of the kernel, nine numbers for each point and landmark, are never made.
+
+        Args:
+            points: `p`, `(m, rank)`.
+            forces: `c`, `(n, rank, sets)`.
+
+        Returns:
+            `(m, rank, sets)`.
+        """
+        landmarks, rank = self._scaled(self.landmarks), self.rank
+        length = spatial.distance.cdist(points, landmarks)
+        along = np.einsum("nr,nrs->ns", landmarks, forces)
+        pieces = (
+            forces,
+            along[:, None],
+            np.einsum("ni,njs->nijs", landmarks, forces),
+            landmarks[:, :, None] * along[:, None],
+        )
+        sizes = [int(np.prod(piece.shape[1:-1])) for piece in pieces]
+        columns = np.concatenate([piece.reshape(len(landmarks), -1) for piece in pieces], axis=1)
+        sums = np.split((length @ columns).reshape(len(points), -1, forces.shape[2]), np.cumsum(sizes)[:-1], axis=1)
+        force, alongs, moments, others = sums
+        moments = moments.reshape(len(points), rank, rank, -1)
+        values = points[:, :, None] * (np.einsum("mj,mjs->ms", points, force)[:, None] - alongs)
+        values -= np.einsum("mj,mijs->mis", points, moments) - others
+        cubed = ((length**3) @ forces.reshape(len(landmarks), -1)).reshape(values.shape)
+        return self._stiffness * cubed - 3.0 * values
+
+    @property
+    def _stiffness(self) -> float:
+        return 2 * (self.rank + 3) * (1 - self.poisson_ratio) - 1
 
     def _scaled(self, points: np.ndarray) -> np.ndarray:
         return (np.asarray(points, float) - self._centre) / self._scale
@@ -101,12 +138,11 @@ class ElasticBodySpline:
         squared = (apart**2).sum(axis=-1)
         length = np.sqrt(squared)
         blocks = np.empty((len(points), rank, len(self.landmarks), rank))
-        stiffness = 2 * (rank + 3) * (1 - self.poisson_ratio) - 1
         for i in range(rank):
             for j in range(i, rank):
                 block = -3.0 * apart[..., i] * apart[..., j]
                 if i == j:
-                    block += stiffness * squared
+                    block += self._stiffness * squared
                 block *= length
                 blocks[:, i, :, j] = blocks[:, j, :, i] = block
         return blocks.reshape(len(points) * rank, -1)
