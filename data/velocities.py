@@ -11,6 +11,7 @@ import numpy as np
 
 from acreg.data.pair_files import Pair
 from acreg.errors import AcregError
+from acreg.geometry import Grid
 from acreg.io import atomic_path
 from acreg.io.files import check_file, check_size, decoding
 from acreg.io.hdf5 import new_hdf5
@@ -69,21 +70,51 @@ def read_settings(folder: Path) -> dict[str, Any]:
     return settings if isinstance(settings, dict) else {}
 
 
-def load_velocities(folder: Path, subjects: Sequence[str]) -> dict[tuple[int, int], np.ndarray]:
+def load_velocities(
+    folder: Path, subjects: Sequence[str], stored: Grid, wanted: Grid
+) -> dict[tuple[int, int], np.ndarray]:
     """The velocities of all pairs of some subjects that a folder has, float16, by positions (fixed, moving).
 
+    Args:
+        folder: of `acreg data velocities`.
+        subjects: in the order of the positions.
+        stored: the grid that the velocities were made on, that of the dataset's files.
+        wanted: the grid that they are returned on: the same voxels, whose axes may have another order and sense.
+
     Raises:
-        AcregError: a file that is not whole, or no pair of these subjects.
+        AcregError: a file that is not whole, no pair of these subjects, or grids of other voxels.
     """
     places = {subject: position for position, subject in enumerate(subjects)}
     found = {}
     for fixed in subjects:
         for path in sorted((folder / "fields" / fixed).glob("*.h5")):
             if path.stem in places:
-                found[places[fixed], places[path.stem]] = read_velocity(path)[0]
+                found[places[fixed], places[path.stem]] = _reoriented(read_velocity(path)[0], stored, wanted)
     if not found:
         raise AcregError(
             f"Training on velocities needs those of its subjects. Received: {folder}, which has none of "
             f"{len(subjects)} subjects such as {subjects[0]}. Make them by `acreg data velocities`, for the same split."
         )
     return found
+
+
+def _reoriented(velocity: np.ndarray, stored: Grid, wanted: Grid) -> np.ndarray:
+    """A velocity `(*spatial, rank)` in voxels of one grid as one of the same voxels in another order."""
+    turn = np.linalg.inv(stored.matrix[:-1, :-1]) @ wanted.matrix[:-1, :-1]
+    axes = np.abs(turn).argmax(axis=0)  # of each axis of `wanted`, the one of `stored`
+    signs = np.sign(turn[axes, range(len(axes))]).astype(velocity.dtype)
+    first = stored.to_index(wanted.to_world(np.zeros(len(axes))))
+    corner = np.where(np.isin(range(len(axes)), axes[signs < 0]), np.array(stored.shape) - 1, 0)
+    if (
+        velocity.shape[:-1] != stored.shape
+        or wanted.shape != tuple(np.take(stored.shape, axes))
+        or not np.allclose(turn, np.eye(len(axes))[:, axes] * signs, atol=1e-3)
+        or not np.allclose(first, corner, atol=1e-2)
+    ):
+        raise AcregError(
+            f"Velocities lie on the grid of the images, {wanted.shape}. Received: velocities of "
+            f"{velocity.shape[:-1]}, made on another grid. Set data.shape to the size of the images that they were "
+            "made on."
+        )
+    turned = velocity.transpose(*axes, len(axes))[..., axes] * signs
+    return np.flip(turned, tuple(np.flatnonzero(signs < 0)))

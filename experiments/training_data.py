@@ -56,8 +56,10 @@ def load_data(recipe: Recipe, progress: Progress | None = None) -> TrainingData:
     """
     section = recipe.data
     dataset = Dataset.load(dataset_folder(section.dataset))
+    spacing = section.spacing if section.velocities is None else _stored_spacing(dataset, section.train_splits[0])
     preprocessing = Preprocessing(
-        **section.model_dump(include={"shape", "spacing", "centre", "trim", "window", "intensity"}),
+        **section.model_dump(include={"shape", "centre", "trim", "window", "intensity"}),
+        spacing=spacing,
         label_values=dataset.label_values,
         label_names=dataset.label_names,
     )
@@ -81,6 +83,12 @@ def load_data(recipe: Recipe, progress: Progress | None = None) -> TrainingData:
     return TrainingData(dataset, preprocessing, train, validation, pairs, _digest([train, validation]))
 
 
+def _stored_spacing(dataset: Dataset, split: str) -> tuple[float, ...] | None:
+    """That of the first image, along the network's axes: velocities are of voxels as they are stored."""
+    records = dataset.split(split)
+    return dataset.read_image(records[0]).grid.reoriented().spacing if records else None
+
+
 def build_sampler(recipe: Recipe, data: TrainingData) -> Sampler:
     """The batches that a recipe's network is trained with: real pairs, single images, or both."""
     train, section, batch_size = data.train, recipe.data, recipe.training.batch_size
@@ -89,7 +97,9 @@ def build_sampler(recipe: Recipe, data: TrainingData) -> Sampler:
     real = batch_size if section.synthetic is None else section.synthetic.real_pairs
     augment = or_none(section.augmentation), or_none(section.moving_augmentation)
     if section.velocities is not None:
-        velocities = load_velocities(data.dataset.folder / section.velocities, train.subjects)
+        image = data.dataset.read_image(data.dataset.record(train.subjects[0]))  # aligned: all are on one grid
+        grids = image.grid, data.preprocessing.grid(image)
+        velocities = load_velocities(data.dataset.folder / section.velocities, train.subjects, *grids)
         return VelocitySampler(train.images, train.labels, velocities, batch_size, recipe.seed, section.max_shift)
     pairs = PairSampler(train.images, train.labels, real, recipe.seed, *augment) if real else None
     if pairs is not None and real == batch_size:
