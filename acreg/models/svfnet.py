@@ -13,6 +13,8 @@ from acreg.models.blocks import check_rank, convolution, normalisation, precisio
 from acreg.models.registration_model import RegistrationModel
 
 VELOCITY = "velocity_error"
+FAR = 0.1
+"""What the error counts beyond `SVFNet`'s ``margin``."""
 
 
 @keras.saving.register_keras_serializable("acreg")
@@ -29,6 +31,9 @@ class SVFNet(RegistrationModel):
         in_plane_levels: how many levels from the finest on see each slice for itself: their kernels and the pooling
             after them are 1 along the first axis, for images whose slices are thick. 0 for isotropic images and in 2-D.
         norm: ``"batch"``, or ``"group"`` for batches of one pair.
+        margin: voxels around the fixed image's labels within which the error counts in full; beyond, it counts a tenth.
+            Most of an image is far from the shapes that the velocities come from, and there the velocities are large
+            and guesses. None counts all voxels alike, as in the paper.
         integration_steps: see `RegistrationModel`.
         **kwargs: ``losses``, ``num_classes`` and the other options of `RegistrationModel`. The default losses are
             ``{"velocity_error": 1}``.
@@ -37,7 +42,7 @@ class SVFNet(RegistrationModel):
 
     Raises:
         ValueError: another rank or norm, fewer than two levels, more levels in-plane than there are, in-plane levels
-            in 2-D, no integration, or an unknown loss.
+            in 2-D, a negative margin or one without labels, no integration, or an unknown loss.
 
     Source: Rohe et al., SVF-Net: learning deformable image registration using shape matching, MICCAI 2017. Where it is
     silent: two convolutions of width 3 a level, each followed by normalisation and a rectifier; upsampling by
@@ -59,6 +64,7 @@ class SVFNet(RegistrationModel):
         filters: Sequence[int] = (32, 64, 128, 256),
         in_plane_levels: int = 0,
         norm: str = "batch",
+        margin: int | None = None,
         integration_steps: int = 7,
         **kwargs: Any,
     ) -> None:
@@ -71,6 +77,8 @@ class SVFNet(RegistrationModel):
             )
         if norm not in ("group", "batch"):
             raise ValueError(f"`norm` must be 'group' or 'batch'. Received: norm={norm!r}")
+        if margin is not None and margin < 0:
+            raise ValueError(f"`margin` must be a number of voxels. Received: margin={margin}")
         if integration_steps < 1:
             raise ValueError(f"A velocity must be integrated. Received: integration_steps={integration_steps}")
         with precision(kwargs.get("dtype")):
@@ -81,6 +89,7 @@ class SVFNet(RegistrationModel):
         self.filters = filters
         self.in_plane_levels = in_plane_levels
         self.norm = norm
+        self.margin = margin
 
     def known_losses(self) -> list[str]:
         return [*super().known_losses(), VELOCITY]
@@ -92,8 +101,21 @@ class SVFNet(RegistrationModel):
         if self.loss_weights.get(VELOCITY) and "velocity" in x:
             sizes = functional.spatial_shape(x["fixed"])
             error = self._to_image_grid(y_pred["velocity"], sizes) - ops.cast(x["velocity"], "float32")
-            terms[VELOCITY] = ops.mean(ops.sum(ops.square(error), axis=-1))
+            squared = ops.sum(ops.square(error), axis=-1, keepdims=True)
+            weight = ops.ones_like(squared) if self.margin is None else self._near(x)
+            terms[VELOCITY] = ops.sum(weight * squared) / ops.sum(weight)
         return terms
+
+    def _near(self, x: Mapping[str, Any]) -> Any:
+        """The weight of each voxel, by `margin`: ``(batch, *spatial, 1)``."""
+        if "fixed_labels" not in x:
+            raise ValueError(f"`margin` is around labels. Received: margin={self.margin} and inputs without them")
+        near = ops.cast(x["fixed_labels"] > 0, "float32")
+        for axis in range(self.rank):
+            window = [1] * self.rank
+            window[axis] = 2 * (self.margin or 0) + 1
+            near = ops.max_pool(near, tuple(window), strides=1, padding="same")
+        return FAR + (1 - FAR) * near
 
     def compute_loss(
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
@@ -113,6 +135,7 @@ class SVFNet(RegistrationModel):
             "filters": self.filters,
             "in_plane_levels": self.in_plane_levels,
             "norm": self.norm,
+            "margin": self.margin,
         }
 
 

@@ -10,12 +10,15 @@ import pytest
 
 from acreg.cli.main import main
 from acreg.data.manifest import Dataset
-from acreg.data.phantoms import make_dataset
+from acreg.data.phantom_common import write_phantoms
+from acreg.data.phantoms import LABEL_NAMES, chest_phantom, make_dataset
 from acreg.data.velocities import load_velocities, read_velocity, velocity_path, write_velocity
 from acreg.errors import AcregError, UsageError
 from acreg.experiments.recipe import load_recipe
 from acreg.experiments.train import run_recipe
-from acreg.geometry import Transform, Velocity
+from acreg.experiments.training_data import build_sampler, load_data
+from acreg.geometry import Grid, Transform, Velocity
+from acreg.layers import functional
 from acreg.metrics import label_metrics
 from tests.experiments.runs import metrics_of
 
@@ -109,12 +112,40 @@ def test_a_recipe_trains_on_them(folder: Path, tmp_path: Path) -> None:
         run_recipe(load_recipe(path, ["data.shape=[32,32]"]), tmp_path / "other")
 
 
+def test_images_that_lie_turned_in_space_are_trained_with_velocities_along_their_axes(tmp_path: Path) -> None:
+    """A network's images have the axes of the world; the velocities were made on those of the files."""
+    stored = Grid((48, 40), (3.0, 5.0), (10.0, -20.0), ((0.0, -1.0), (1.0, 0.0)))
+    folder = tmp_path / "turned"
+    write_phantoms(
+        folder, "turned", lambda n: chest_phantom((0, n), stored.shape), 15, stored, ".mha", LABEL_NAMES, "for a test"
+    )
+    assert main(["--quiet", "data", "velocities", str(folder), "--pairs", "4"]) == 0
+    recipe = tmp_path / "svf.yaml"
+    recipe.write_text(RECIPE.format(dataset=folder), encoding="utf-8")
+    loaded = load_recipe(recipe, ["data.shape=[40,48]"])
+    data = load_data(loaded)
+    assert data.preprocessing.spacing == (5.0, 3.0)
+    assert not np.array_equal(data.train.images[0, ..., 0], data.dataset.read_image(data.dataset.records[0]).array)
+    batch = build_sampler(loaded, data).batch(0)
+    flow = functional.integrate(batch["velocity"], 7)
+    warped = np.asarray(functional.warp(batch["moving_labels"], flow, "nearest"))
+    for found, start, wanted in zip(warped, batch["moving_labels"], batch["fixed_labels"], strict=True):
+        before, after = (
+            np.mean([scores["dsc"] for scores in label_metrics(x[..., 0], wanted[..., 0], [1, 2, 3]).values()])
+            for x in (start, found)
+        )
+        assert after > max(0.9, before)
+
+
 def test_a_velocity_that_is_cut_or_missing_is_refused(tmp_path: Path) -> None:
     path = velocity_path(tmp_path, ("a", "b"))
     write_velocity(path, np.ones((8, 8, 2)), {"dsc": 0.5})
     assert read_velocity(path)[1] == {"dsc": 0.5}
+    grid = Grid((8, 8))
     with pytest.raises(AcregError, match="none of 2 subjects such as c"):
-        load_velocities(tmp_path, ["c", "d"])
+        load_velocities(tmp_path, ["c", "d"], grid, grid)
+    with pytest.raises(AcregError, match=r"grid of the images, \(8, 8\). Received: velocities of \(8, 8\), made on an"):
+        load_velocities(tmp_path, ["a", "b"], grid, Grid((8, 8), origin=(0.5, 0.0)))
     path.write_bytes(path.read_bytes()[:900])
     with pytest.raises(AcregError, match="whole velocity"):
-        load_velocities(tmp_path, ["a", "b"])
+        load_velocities(tmp_path, ["a", "b"], grid, grid)

@@ -60,6 +60,24 @@ def test_the_loss_is_the_squared_distance_of_velocities() -> None:
     assert logs["velocity_error"] == pytest.approx(25.0, rel=1e-3)
 
 
+def test_beyond_the_margin_around_the_labels_an_error_counts_a_tenth() -> None:
+    model = SVFNet(rank=2, filters=(4, 8), margin=2)
+    rng = np.random.default_rng(0)
+    pair = {name: rng.random((1, 16, 16, 1), np.float32) for name in ("moving", "fixed")}
+    labels = np.zeros((1, 16, 16, 1), np.int32)
+    labels[0, 8, 7] = 1
+    found = model(pair)
+    inside = np.zeros((16, 16), bool)
+    inside[6:11, 5:10] = True
+    error = rng.random((16, 16, 1)) * [3.0, 4.0]
+    x = {**pair, "fixed_labels": labels, "velocity": keras.ops.convert_to_numpy(found["velocity"]) + np.float32(error)}
+    weight = np.where(inside, 1.0, 0.1)
+    expected = (weight * (error**2).sum(axis=-1)).sum() / weight.sum()
+    assert float(model.loss_terms(x, found)["velocity_error"]) == pytest.approx(expected, rel=1e-3)
+    with pytest.raises(ValueError, match="around labels. Received: margin=2 and inputs without"):
+        model.loss_terms({name: x[name] for name in (*pair, "velocity")}, found)
+
+
 def test_it_learns_a_velocity() -> None:
     keras.utils.set_random_seed(0)
     model = SVFNet(rank=2, filters=(8, 16))
@@ -96,6 +114,7 @@ def test_training_without_a_velocity_is_refused_and_validation_goes_without() ->
         ({"filters": (8,)}, "at least two levels"),
         ({"rank": 2, "in_plane_levels": 1}, "none in 2-D. Received: .*in_plane_levels=1, rank=2"),
         ({"filters": (8, 8), "in_plane_levels": 3}, "at most as many"),
+        ({"margin": -1}, "number of voxels. Received: margin=-1"),
         ({"norm": "layer"}, "`norm` must be 'group' or 'batch'. Received: norm='layer'"),
         ({"integration_steps": 0}, "must be integrated"),
     ],
