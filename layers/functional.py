@@ -9,109 +9,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import keras
 from keras import ops
 
-INTERPOLATIONS = ("linear", "nearest")
-BORDERS = ("edge", "constant")
+from acreg.layers.warping import Tensor, spatial_shape, warp
 
-Tensor = Any
-
-
-def spatial_shape(x: Tensor) -> tuple[Any, ...]:
-    """The sizes between batch and channels; entries that are not known statically are scalar tensors."""
-    dynamic = ops.shape(x)
-    return tuple(d if s is None else s for s, d in zip(x.shape[1:-1], dynamic[1:-1], strict=True))
-
-
-def warp(
-    image: Tensor,
-    displacement: Tensor,
-    interpolation: str = "linear",
-    border: str = "edge",
-    fill_value: float = 0.0,
-) -> Tensor:
-    """Samples ``image`` at ``p + displacement(p)``.
-
-    Args:
-        image: ``(batch, *spatial, channels)``, any dtype; integers are made float32 when interpolation is linear.
-        displacement: ``(batch, *grid, rank)``, voxels of ``image``'s grid. ``grid`` may differ from ``spatial``: the
-            result then lies on ``grid``, whose voxel ``p`` is taken to be the image's voxel ``p``.
-        interpolation: ``"linear"`` (in float32) or ``"nearest"`` (no gradient with respect to the displacement).
-        border: ``"edge"`` repeats the nearest edge value; ``"constant"`` counts every voxel outside as ``fill_value``.
-        fill_value: value outside for ``border="constant"``.
-
-    Returns:
-        ``(batch, *grid, channels)`` of `warped_dtype`.
-    """
-    rank = displacement.shape[-1]
-    sizes = spatial_shape(image)
-    grid = spatial_shape(displacement)
-    batch = ops.shape(displacement)[0]
-    channels = image.shape[-1]
-    displacement = ops.cast(displacement, "float32")
-
-    flat = ops.reshape(image, (-1, channels))
-    strides = [1] * rank
-    for axis in range(rank - 2, -1, -1):
-        strides[axis] = strides[axis + 1] * sizes[axis + 1]
-    first = ops.arange(batch, dtype="int32") * (strides[0] * sizes[0])
-    first = ops.reshape(first, (-1,) + (1,) * rank)
-
-    lower, upper, weight, below, above = [], [], [], [], []
-    for axis in range(rank):
-        along = ops.arange(grid[axis], dtype="float32")
-        along = ops.reshape(along, tuple(-1 if a == axis else 1 for a in range(rank)))
-        position = displacement[..., axis] + along
-        last = sizes[axis] - 1
-        if border == "edge" or interpolation == "nearest":
-            inside = ops.clip(position, 0, ops.cast(last, "float32"))
-        else:
-            inside = ops.clip(position, -1, ops.cast(sizes[axis], "float32"))
-        if interpolation == "nearest":
-            index = ops.cast(ops.floor(inside + 0.5), "int32")
-            lower.append(ops.clip(index, 0, last))  # a position that is not a number has an arbitrary index
-            if border == "constant":
-                below.append(ops.logical_and(position >= -0.5, position < ops.cast(sizes[axis], "float32") - 0.5))
-            continue
-        start = ops.floor(inside)
-        index = ops.cast(start, "int32")
-        weight.append(inside - start)
-        if border == "constant":
-            below.append(ops.logical_and(index >= 0, index <= last))
-            above.append(ops.logical_and(index + 1 >= 0, index + 1 <= last))
-        lower.append(ops.clip(index, 0, last))
-        upper.append(ops.clip(index + 1, 0, last))
-
-    def gather(corner: Sequence[int]) -> Tensor:
-        index = first
-        known = None
-        for axis, high in enumerate(corner):
-            index = index + (upper[axis] if high else lower[axis]) * strides[axis]
-            if border == "constant":
-                valid = above[axis] if high else below[axis]
-                known = valid if known is None else ops.logical_and(known, valid)
-        values = ops.take(flat, index, axis=0)
-        if known is not None:
-            values = ops.where(known[..., None], values, ops.cast(fill_value, values.dtype))
-        return values
-
-    if interpolation == "nearest":
-        return gather((0,) * rank)
-
-    def interpolate(corner: tuple[int, ...]) -> Tensor:
-        if len(corner) == rank:
-            return ops.cast(gather(corner), "float32")
-        low, high = interpolate((*corner, 0)), interpolate((*corner, 1))
-        return low + (high - low) * weight[len(corner)][..., None]
-
-    return ops.cast(interpolate(()), warped_dtype(image.dtype, interpolation))
-
-
-def warped_dtype(dtype: Any, interpolation: str) -> str:
-    """The dtype of a warped image: the image's own, but float32 for linearly interpolated integers."""
-    name = keras.backend.standardize_dtype(dtype)
-    return "float32" if interpolation == "linear" and "float" not in name else name
+__all__ = [
+    "affine_displacement",
+    "check_field",
+    "compose",
+    "integrate",
+    "jacobian_determinant",
+    "resize",
+    "resize_displacement",
+    "sizes_agree",
+    "spatial_shape",
+    "warp",
+]
 
 
 def compose(first: Tensor, second: Tensor) -> Tensor:

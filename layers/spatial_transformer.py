@@ -7,6 +7,7 @@ from typing import Any
 import keras
 
 from acreg.layers import functional
+from acreg.layers.warping import BORDERS, INTERPOLATIONS, warped_dtype
 
 
 @keras.saving.register_keras_serializable("acreg")
@@ -45,12 +46,12 @@ class SpatialTransformer(keras.layers.Layer):
     def __init__(
         self, interpolation: str = "linear", border: str = "edge", fill_value: float = 0.0, **kwargs: Any
     ) -> None:
-        if interpolation not in functional.INTERPOLATIONS:
+        if interpolation not in INTERPOLATIONS:
             raise ValueError(
-                f"`interpolation` must be one of {functional.INTERPOLATIONS}. Received: interpolation={interpolation!r}"
+                f"`interpolation` must be one of {INTERPOLATIONS}. Received: interpolation={interpolation!r}"
             )
-        if border not in functional.BORDERS:
-            raise ValueError(f"`border` must be one of {functional.BORDERS}. Received: border={border!r}")
+        if border not in BORDERS:
+            raise ValueError(f"`border` must be one of {BORDERS}. Received: border={border!r}")
         super().__init__(autocast=False, **kwargs)
         self.interpolation = interpolation
         self.border = border
@@ -62,7 +63,7 @@ class SpatialTransformer(keras.layers.Layer):
 
     def compute_output_spec(self, image: Any, displacement: Any) -> keras.KerasTensor:
         shape = self.compute_output_shape(image.shape, displacement.shape)
-        return keras.KerasTensor(shape, dtype=functional.warped_dtype(image.dtype, self.interpolation))
+        return keras.KerasTensor(shape, dtype=warped_dtype(image.dtype, self.interpolation))
 
     def compute_output_shape(self, image_shape: Any, displacement_shape: Any) -> tuple[int | None, ...]:
         self._check(image_shape, displacement_shape)
