@@ -1,6 +1,7 @@
 # make demo    train, register, evaluate and compare on synthetic chest X-rays
 # make test    run the test suite             (make test PYTEST_ARGS="tests/layers -x")
 # make lint    ruff, mypy and import-linter
+# make locks   fix the container's packages anew (docker/*.lock)
 # make clean   remove the environment, builds and caches
 #
 # The first call makes .venv with the first Python from 3.10 to 3.13 that runs (make PYTHON=/path/to/python3 to choose)
@@ -16,7 +17,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check
 export PIP_USER := 0
 unexport PYTHONHOME
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint locks clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.installed
@@ -29,6 +30,15 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# For the Python of the Dockerfile. On a CPU the wheel without CUDA does the same in less space; `acreg doctor` knows it.
+LOCK := $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-header --no-annotate \
+    --python-version 3.13 --python-platform x86_64-manylinux_2_28
+locks: $(VENV)/.created
+	$(PIP_INSTALL) uv
+	echo setuptools | $(LOCK) - -o docker/build.lock
+	echo tensorflow-cpu | $(LOCK) setup.cfg - -c docker/build.lock --no-emit-package tensorflow -o docker/cpu.lock
+	$(LOCK) setup.cfg --extra gpu -c docker/build.lock -o docker/gpu.lock
 
 $(VENV)/.created:
 	@for python in $(CANDIDATES); do \

@@ -17,3 +17,9 @@ class UsageError(AcregError):
     """The call itself is wrong: arguments, names, recipe keys (exit code 2)."""
 
     exit_code = 2
+
+
+class Requeue(AcregError):
+    """The work was stopped from outside and goes on when it is started again (exit code 75, EX_TEMPFAIL)."""
+
+    exit_code = 75

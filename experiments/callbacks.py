@@ -12,7 +12,7 @@ from typing import Any
 
 import keras
 
-from acreg.errors import AcregError
+from acreg.errors import AcregError, Requeue
 from acreg.experiments.checkpoint import State, save_checkpoint
 from acreg.experiments.pictures import PairPictures
 from acreg.io import atomic_path
@@ -24,6 +24,8 @@ TIME_COLUMNS = ("seconds",)
 LOST = 0.05
 """Loss of a discriminator, of log 2 = 0.69 by chance, from which on it is taken to have won."""
 EPOCHS_LOST = 3
+TRACED = (11, 20)
+"""First and last step of a trace: the first ones compile, and read what is read once."""
 
 
 class StopOnNonFinite(keras.callbacks.Callback):
@@ -147,6 +149,43 @@ class Recorder(keras.callbacks.Callback):
         return best is None or (value > best if self.mode == "max" else value < best)
 
 
+class StopWhenAsked(keras.callbacks.Callback):
+    """Ends the training by an error once it was asked to stop: after a step, or after an epoch's checkpoint.
+
+    It comes last, so that an epoch whose steps are done is kept and shown. What was done of an epoch that is not
+    complete is done again by the resumed training.
+
+    Arguments:
+        stage: the name of what is trained, for the message.
+        steps_per_epoch: steps in an epoch.
+        asked: whether the training is to stop.
+
+    Raises:
+        Requeue: it was.
+    """
+
+    def __init__(self, stage: str, steps_per_epoch: int, asked: Callable[[], bool]) -> None:
+        super().__init__()
+        self.stage = stage
+        self.steps_per_epoch = steps_per_epoch
+        self.asked = asked
+        self.epoch = 0
+
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        if batch + 1 < self.steps_per_epoch:
+            self._check(f"in epoch {self.epoch + 1}, which will be done again from its beginning")
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        self._check(f"after epoch {epoch + 1}")
+
+    def _check(self, when: str) -> None:
+        if self.asked():
+            raise Requeue(f"{self.stage}: stopped as asked {when}. The same command with --resume goes on.")
+
+
 class ShowProgress(keras.callbacks.Callback):
     """Calls `progress(text, done, total)` after each step, or without it `say(line)` after each epoch."""
 
@@ -216,11 +255,12 @@ def write_metrics(path: Path, history: Sequence[Mapping[str, float]]) -> None:
 
 
 def tensorboard(
-    folder: Path, say: Callable[[str], None], batch: Mapping[str, Any] | None
+    folder: Path, say: Callable[[str], None], batch: Mapping[str, Any] | None, trace_within: int = 0
 ) -> list[keras.callbacks.Callback]:
     """Keras' TensorBoard callback, where the backend is TensorFlow and TensorBoard is installed; else none, and why.
 
-    With pictures of the pairs in `batch`, where there is one.
+    With pictures of the pairs in `batch`, where there is one, and with a trace of the steps `TRACED`, as far as they
+    are among the first `trace_within` steps (0 for no trace).
     """
     if keras.backend.backend() != "tensorflow":
         say("TensorBoard logs are written with the TensorFlow backend only.")
@@ -228,5 +268,9 @@ def tensorboard(
     if importlib.util.find_spec("tensorboard") is None:
         say("TensorBoard is not installed (pip install tensorboard): its logs are left out; metrics.csv has the same.")
         return []
-    curves = keras.callbacks.TensorBoard(str(folder), write_graph=False, profile_batch=0)
+    first, last = (min(step, trace_within) for step in TRACED)
+    if trace_within:
+        viewer = "" if importlib.util.find_spec("xprof") else " (pip install xprof adds that page)"
+        say(f"Steps {first} to {last} are traced; tensorboard --logdir {folder} shows them under Profile{viewer}.")
+    curves = keras.callbacks.TensorBoard(str(folder), write_graph=False, profile_batch=(first, last) if last else 0)
     return [curves] if batch is None else [curves, PairPictures(folder / "pictures", batch)]

@@ -31,7 +31,8 @@ def check_run_folder(folder: Path, recipe: Recipe, resume: bool) -> None:
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"A run is a folder. Received: {folder}, a file. Choose another name.")
     stored = folder / "recipe.yaml"
-    if folder.is_dir() and any(folder.iterdir()):
+    # Such files are what a kill in the middle of writing recipe.yaml leaves behind (see `atomic_path`).
+    if folder.is_dir() and not all(path.match(".*.tmp*") for path in folder.iterdir()):
         if not resume:
             raise UsageError(
                 f"A training starts in a new or empty folder. Received: {folder}, which has files in it. Choose "

@@ -18,6 +18,7 @@ from acreg.experiments.callbacks import (
     Recorder,
     ShowProgress,
     StopOnNonFinite,
+    StopWhenAsked,
     WarnOfCollapse,
     tensorboard,
     write_metrics,
@@ -46,6 +47,8 @@ def run_recipe(
     resume: bool = False,
     progress: Progress | None = None,
     say: Say | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    profile: bool = False,
 ) -> Path:
     """Train what a recipe describes.
 
@@ -59,6 +62,8 @@ def run_recipe(
         resume: go on from the last checkpoint.
         progress: called with (text, done, total) after each step; without it `say` gets a line after each epoch.
         say: gets messages.
+        stop: asked after each step; once it says yes the training ends by an error.
+        profile: write a TensorBoard trace of ten steps of the network.
 
     Returns:
         The folder of the preset with the best weights, `<run_folder>/preset`.
@@ -66,12 +71,13 @@ def run_recipe(
     Raises:
         UsageError: the folder is in use, the recipe changed since the run began, or the model refuses a value.
         AcregError: data that do not fit, a loss that is not finite, or a checkpoint that cannot be written or read.
+        Requeue: `stop` said yes; the run goes on with `resume`.
     """
     folder = Path(run_folder)
     say = say or (lambda text: None)
     check_run_folder(folder, recipe, resume)
     data = load_data(recipe, progress)
-    run = _Run(recipe, folder, data, progress, say)
+    run = _Run(recipe, folder, data, progress, say, stop, profile)
     run.check()
     describe_run(folder, recipe)
     stages = {}
@@ -92,12 +98,23 @@ def run_recipe(
 class _Run:
     """What the two stages of a run share."""
 
-    def __init__(self, recipe: Recipe, folder: Path, data: TrainingData, progress: Progress | None, say: Say) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        folder: Path,
+        data: TrainingData,
+        progress: Progress | None,
+        say: Say,
+        stop: Callable[[], bool],
+        profile: bool,
+    ) -> None:
         self.recipe = recipe
         self.folder = folder
         self.data = data
         self.progress = progress
         self.say = say
+        self.stop = stop
+        self.profile = profile
 
     @cached_property
     def validation(self) -> keras.utils.PyDataset | None:
@@ -257,7 +274,9 @@ class _Run:
         if stage == "network":
             callbacks.append(WarnOfCollapse(state, self.say))
             shown = None if validation is None else validation[0][0]
-            callbacks += tensorboard(self.folder / "tensorboard", self.say, shown)
+            steps = schedule.steps_per_epoch if self.profile else 0
+            callbacks += tensorboard(self.folder / "tensorboard", self.say, shown, trace_within=steps)
+        callbacks.append(StopWhenAsked(stage, schedule.steps_per_epoch, self.stop))
         model.fit(
             batches(sampler, start, end * schedule.steps_per_epoch - start),
             steps_per_epoch=schedule.steps_per_epoch,

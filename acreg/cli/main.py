@@ -22,7 +22,7 @@ from typer.core import TyperGroup
 
 from acreg import __version__
 from acreg.cli import _logs, console
-from acreg.errors import AcregError
+from acreg.errors import AcregError, Requeue
 
 COMMANDS = (
     "demo",
@@ -148,7 +148,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: what stands behind ``acreg`` on the command line; the default is ``sys.argv[1:]``.
 
     Returns:
-        The exit code: 0 done, 1 failed, 2 wrong use, 130 interrupted.
+        The exit code: 0 done, 1 failed, 2 wrong use, 75 stopped by SIGTERM and to be continued, 130 interrupted.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     _logs.set_environment()
@@ -158,6 +158,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         app(args=arguments, prog_name="acreg")
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except Requeue as stopped:
+        console.note(str(stopped))
+        return stopped.exit_code
     except Exception as error:
         if debug:
             traceback.print_exc()

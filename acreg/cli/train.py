@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,6 +40,9 @@ def train(
             "--freeze", help="Part that keeps its weights, such as encoder; may be repeated; sets start.freeze."
         ),
     ] = None,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Write a TensorBoard trace of ten steps of the network to tensorboard/.")
+    ] = False,
 ) -> None:
     """Train a registration network as a recipe says.
 
@@ -45,6 +50,10 @@ def train(
     kept as a preset, which `acreg register` and `acreg evaluate` take.
 
     The run's folder gets recipe.yaml, environment.json, metrics.csv, checkpoints/, tensorboard/, preset/, report.html.
+
+    On SIGTERM, which Slurm, Kubernetes and Docker send before they kill, the training ends after the step that it is at
+    and the exit code is 75: put the job into the queue again. With --resume the same command starts the run, goes on
+    from the end of the last complete epoch, or finds it complete.
 
     \b
     Examples:
@@ -70,16 +79,27 @@ def train(
     loaded = load_recipe(recipe, changes)
     run = folder if folder is not None else Path("runs") / loaded.name
 
-    import keras
+    with _sigterm() as stop, _bars() as show:
+        import keras
 
-    from acreg.experiments.train import run_recipe
+        from acreg.experiments.train import run_recipe
 
-    keras.utils.set_random_seed(loaded.seed)
-    note(f"Training {loaded.name} on {loaded.data.dataset} into {run}")
-    with _bars() as show:
-        preset = run_recipe(loaded, run, resume=resume, progress=show, say=note)
+        keras.utils.set_random_seed(loaded.seed)
+        note(f"Training {loaded.name} on {loaded.data.dataset} into {run}")
+        preset = run_recipe(loaded, run, resume=resume, progress=show, say=note, stop=stop, profile=profile)
     out(f"Preset: {preset}")
     out(f"Report: {run / 'report.html'}")
+
+
+@contextmanager
+def _sigterm() -> Iterator[Callable[[], bool]]:
+    """Whether SIGTERM came since; it ends nothing by itself."""
+    came = threading.Event()
+    before = signal.signal(signal.SIGTERM, lambda number, frame: came.set())
+    try:
+        yield came.is_set
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import importlib.util
 import json
 import os
 import random
@@ -19,6 +20,7 @@ from acreg.errors import AcregError, UsageError
 from acreg.experiments import build, checkpoint, train
 from acreg.experiments.callbacks import ShowProgress
 from acreg.experiments.recipe import load_recipe
+from acreg.experiments.run_folder import check_run_folder
 from acreg.experiments.train import run_recipe
 from acreg.experiments.training_data import ValidationPairs, load_data
 from tests.experiments.runs import arrays_of, metrics_of
@@ -100,15 +102,15 @@ def test_the_pipeline_without_tensorflow_gives_the_same_batches(
     assert sum(line.startswith("network: epoch ") for line in lines) == 4
 
 
-DIE = """
-import os, signal, sys
+SIGNALLED = """
+import os, sys
 from acreg.cli.main import main
 from acreg.experiments.callbacks import ShowProgress
-stage, epoch, batch, *arguments = sys.argv[1:]
+signal, stage, epoch, batch, *arguments = sys.argv[1:]
 go_on = ShowProgress.on_train_batch_end
 def die(self, done, logs=None):
     if (self.stage, self.epoch, done) == (stage, int(epoch), int(batch)):
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), int(signal))
     go_on(self, done, logs)
 ShowProgress.on_train_batch_end = die
 sys.exit(main(arguments))
@@ -116,22 +118,43 @@ sys.exit(main(arguments))
 
 
 @pytest.mark.slow
-def test_killed_twice_and_resumed_equals_unbroken(recipe_file: Path, tmp_path: Path, repository: Path) -> None:
+def test_stopped_by_signals_and_resumed_equals_unbroken(recipe_file: Path, tmp_path: Path, repository: Path) -> None:
     run, unbroken = tmp_path / "run", tmp_path / "unbroken"
 
-    def start(folder: Path, *when: str) -> int:
-        program = [sys.executable, "-c", DIE, *when, "train", str(recipe_file), "--out", str(folder), "--resume"]
+    def start(folder: Path, number: int = 0, *when: str) -> tuple[int, str]:
+        """Exit code and messages of the same command each time, which gets a signal at (stage, epoch, step)."""
+        program = [sys.executable, "-c", SIGNALLED, str(int(number)), *(when or ("nothing", "0", "0"))]
+        program += ["train", str(recipe_file), "--out", str(folder), "--resume"]
         environment = {k: v for k, v in os.environ.items() if k != "TF_DETERMINISTIC_OPS"}  # the command's own setting
-        return subprocess.run(program, cwd=repository, env=environment, capture_output=True, check=False).returncode
+        done = subprocess.run(program, cwd=repository, env=environment, capture_output=True, text=True, check=False)
+        return done.returncode, done.stderr
 
-    assert start(unbroken, "nothing", "0", "0") == 0
-    assert start(run, "autoencoder", "1", "2") == -signal.SIGKILL  # in the middle of its second epoch
-    assert start(run, "network", "2", "3") == -signal.SIGKILL
+    assert start(unbroken)[0] == 0
+    code, said = start(run, signal.SIGTERM, "autoencoder", "0", "3")  # at the last step of its first epoch
+    assert (code, said.splitlines()[-1].partition(".")[0]) == (75, "autoencoder: stopped as asked after epoch 1")
+    assert start(run, signal.SIGKILL, "autoencoder", "1", "2")[0] == -signal.SIGKILL  # in the middle of its second
+    code, said = start(run, signal.SIGTERM, "network", "2", "3")
+    assert (code, said.splitlines()[-1].partition(",")[0]) == (75, "network: stopped as asked in epoch 3")
+    assert "--resume" in said and "Error" not in said
+    assert not any(path.name.startswith(".") for path in run.rglob("*"))
     assert not (run / "report.html").exists()
-    assert start(run, "nothing", "0", "0") == 0
+    assert start(run)[0] == 0
     assert_same_run(unbroken, run)
     environment = json.loads((run / "environment.json").read_text(encoding="utf-8"))
-    assert len(environment["resumed"]) == 2
+    assert len(environment["resumed"]) == 3
+
+
+def test_a_trace_is_written_when_asked_for(unbroken: Path, recipe_file: Path, tmp_path: Path) -> None:
+    lines: list[str] = []
+    recipe = load_recipe(recipe_file, [*NETWORK_ONLY, "training={steps: 12, steps_per_epoch: 12}"])
+    run_recipe(recipe, tmp_path / "run", say=lines.append, profile=True)
+    (trace,) = (tmp_path / "run" / "tensorboard").rglob("*.xplane.pb")
+    assert trace.parts[-5:-2] == ("train", "plugins", "profile")
+    assert trace.read_bytes().count(b"Profiled batch") >= 1
+    (line,) = (line for line in lines if "traced" in line)
+    assert line.startswith("Steps 11 to 12 are traced")
+    assert ("pip install xprof" in line) == (importlib.util.find_spec("xprof") is None)
+    assert not list((unbroken / "tensorboard").rglob("*.xplane.pb"))
 
 
 def test_a_full_disk_at_a_checkpoint_is_one_message_and_the_run_goes_on_exactly(
@@ -206,6 +229,8 @@ def test_resume_with_other_data_is_refused(unbroken: Path, recipe_file: Path, mo
 def test_a_folder_in_use_is_refused(unbroken: Path, recipe_file: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"new or empty folder.*--resume"):
         run_recipe(load_recipe(recipe_file), unbroken)
+    (tmp_path / ".0123456789ab.tmp.yaml").write_text("x")  # left by a kill: this folder is still a new one
+    check_run_folder(tmp_path, load_recipe(recipe_file), resume=True)
     (tmp_path / "mine.txt").write_text("x")
     with pytest.raises(UsageError, match=r"has none and is no run"):
         run_recipe(load_recipe(recipe_file), tmp_path, resume=True)
