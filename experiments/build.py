@@ -13,6 +13,7 @@ import numpy as np
 
 from acreg import models
 from acreg.errors import AcregError, UsageError
+from acreg.experiments import devices
 from acreg.experiments.schema import AutoencoderSection, OptimizerSection, Recipe
 from acreg.experiments.training_data import TrainingData
 
@@ -109,12 +110,17 @@ def build_network(recipe: Recipe, data: TrainingData, autoencoder: models.LabelA
         filled["augmentation"] = {**recipe.data.synthetic.layer_arguments(), "seed": recipe.seed}
     if "autoencoder" in known:
         filled["autoencoder"] = autoencoder
+        if autoencoder is not None and recipe.training.distribute:  # its variables, too, are made for all devices
+            filled["autoencoder"] = models.LabelAutoencoder.from_config(autoencoder.get_config())
+            filled["autoencoder"].set_weights(autoencoder.get_weights())
     if "seed" in known:
         filled["seed"] = recipe.seed
     if recipe.training.mixed_precision:
         filled["dtype"] = recipe.training.mixed_precision
     with _explicit_seed(recipe.seed, "network"), _as_usage_error("model"):
         model = model_class(**recipe.model.arguments, **filled)
+    if recipe.training.distribute:
+        devices.synchronise(model)
     compile_network(model, recipe, recipe.training.steps)
     return model
 

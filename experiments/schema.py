@@ -242,7 +242,8 @@ class TrainingSection(_Schedule):
         early_stopping_patience: epochs without a better `monitor` after which training ends; null for never.
         monitor: the logged number whose best epoch becomes the preset.
         mode: whether a larger or a smaller `monitor` is better.
-        mixed_precision: a Keras policy such as "mixed_float16"; null for float32.
+        mixed_precision: a Keras policy such as "mixed_float16", which scales the loss; null for float32.
+        distribute: train the network on all devices of this machine, a part of each batch on each; see docs/devices.md.
         jit_compile: "auto" compiles the step with XLA on a GPU only.
     """
 
@@ -251,6 +252,7 @@ class TrainingSection(_Schedule):
     monitor: str = "val_dice"
     mode: Literal["max", "min"] = "max"
     mixed_precision: Literal["mixed_float16", "mixed_bfloat16"] | None = None
+    distribute: bool = False
     jit_compile: bool | Literal["auto"] = "auto"
 
 
@@ -277,6 +279,11 @@ class Recipe(_Section):
             raise ValueError(
                 f"data.synthetic.real_pairs ({synthetic.real_pairs}) must be fewer than training.batch_size "
                 f"({self.training.batch_size}); for real pairs alone leave data.synthetic out"
+            )
+        if self.training.distribute and synthetic is not None:
+            raise ValueError(
+                "training.distribute needs pairs that are given, of which data.synthetic has none: made on a device, "
+                "they would be made alike on all. Leave the one or the other out"
             )
         frozen = None if self.start is None else self.start.freeze_steps
         if frozen and (frozen % self.training.steps_per_epoch or frozen >= self.training.steps):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import keras
 from acreg.data.pairs import LabelSampler
 from acreg.data.pipeline import KerasPairs, Sampler, tf_pairs
 from acreg.errors import AcregError, UsageError
-from acreg.experiments import build
+from acreg.experiments import build, devices
 from acreg.experiments.callbacks import (
     Progress,
     Recorder,
@@ -86,7 +87,8 @@ def run_recipe(
         autoencoder, state = run.autoencoder()
         if state is not None:
             stages["Label autoencoder"] = (state.best_epoch, state.history)
-    preset, state = run.network(autoencoder)
+    with devices.divided() if recipe.training.distribute else nullcontext():
+        preset, state = run.network(autoencoder)
     stages["Network"] = (state.best_epoch, state.history)
     picture = None
     if run.validation is not None:
@@ -123,6 +125,8 @@ class _Run:
 
     def check(self) -> None:
         """Refuse what the models refuse before anything is written and an autoencoder is trained for nothing."""
+        if self.recipe.training.distribute:
+            devices.check_division(self.recipe)
         section = self.recipe.autoencoder
         autoencoder = None
         if isinstance(section, AutoencoderSection):

@@ -125,6 +125,7 @@ class JRSNet(RegistrationModel):
                 self.reverse = joint_generator(rank, channels, filters, blocks, direct)
                 self.judge_fixed = discriminator(rank, channels, discriminator_filters, "judge_fixed")
                 self.judge_moving = discriminator(rank, channels, discriminator_filters, "judge_moving")
+            self._recomputation.prepare(self.reverse)
             self.trackers["discriminator"] = keras.metrics.Mean(name="discriminator")
 
     def _make_perceptual(self) -> PerceptualLoss | None:
@@ -201,7 +202,7 @@ class JRSNet(RegistrationModel):
         return {name: value for name, value in terms.items() if name == "discriminator" or self.loss_weights.get(name)}
 
     def _generate(self, generator: Any, images: dict[str, Any], training: bool) -> Any:
-        made = generator(images, training=training)
+        made = self._through(generator, images, training)
         return made["synthesised"] if self.direct else functional.warp(images["moving"], made["field"])
 
     def compute_loss(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -15,6 +15,7 @@ from acreg.losses import DISPLACEMENT_LOSSES, FIELD_LOSSES, IMAGE_LOSSES, LABEL_
 from acreg.models.fine_tuning import FineTuning
 from acreg.models.label_autoencoder import hard_dice
 from acreg.models.presets import Preset
+from acreg.models.recomputation import Recomputation
 from acreg.models.registering import Registering
 
 WEIGHTINGS = ("fixed", "uncertainty", "softmax")
@@ -47,6 +48,8 @@ class RegistrationModel(Registering, FineTuning, Preset, keras.Model):
         preprocessing: an `acreg.io.Preprocessing` or its fields, needed by `register` and `save_preset`.
         augmentation: an `acreg.layers.ThinPlateSplineAugmentation` or its arguments: what makes pairs of the single
             images that are given in training; None where pairs are given.
+        recompute: parts of the network, see `parts`, whose activations are computed again for the gradient instead of
+            being kept, level by level: less memory in training, for the time of one more forward pass through them.
 
     Call arguments:
         inputs: ``{"moving", "fixed"}``, each ``(batch, *spatial, channels)`` about in [0, 1]; in training optionally
@@ -62,8 +65,8 @@ class RegistrationModel(Registering, FineTuning, Preset, keras.Model):
         were made, ``"pairs"`` has them all, as ``inputs`` would.
 
     Raises:
-        ValueError: an unknown loss or weighting, a label loss without ``num_classes``, or single images without an
-            ``augmentation``.
+        ValueError: an unknown loss, weighting or part to recompute, a label loss without ``num_classes``, or single
+            images without an ``augmentation``.
     """
 
     DEFAULT_LOSSES: Mapping[str, float] = {}
@@ -80,6 +83,7 @@ class RegistrationModel(Registering, FineTuning, Preset, keras.Model):
         labels_per_step: int | None = None,
         preprocessing: Preprocessing | Mapping[str, Any] | None = None,
         augmentation: ThinPlateSplineAugmentation | Mapping[str, Any] | None = None,
+        recompute: Sequence[str] = (),
         **kwargs: Any,
     ) -> None:
         # Images stay float32 in mixed precision: only the network's layers compute in half.
@@ -99,6 +103,10 @@ class RegistrationModel(Registering, FineTuning, Preset, keras.Model):
         if isinstance(augmentation, Mapping):
             augmentation = ThinPlateSplineAugmentation(**augmentation)
         self.augmentation = augmentation
+        if unknown := [part for part in recompute if part not in self.parts()]:
+            raise ValueError(f"A part to recompute must be one of {list(self.parts())}. Received: {unknown}")
+        self._recomputation = Recomputation(recompute)
+        self._recomputation.prepare(network)
         self._check_losses()
         logged = [name for name, weight in self.loss_weights.items() if weight]
         self.weighting = weighting
@@ -213,7 +221,13 @@ class RegistrationModel(Registering, FineTuning, Preset, keras.Model):
         if any(not isinstance(n, int) or n != p for n, p in zip(sizes, padded, strict=True)):
             before = [(p - n) // 2 for n, p in zip(sizes, padded, strict=True)]
             images = {name: _pad_edges(x, before, sizes, padded) for name, x in images.items()}
-        return dict(self.network(dict(images), training=training))
+        return dict(self._through(self.network, images, training))
+
+    def _through(self, network: keras.Model, images: Mapping[str, Any], training: bool) -> Any:
+        """What a network gives; in training by `recompute`."""
+        if training and self._recomputation.parts:
+            return self._recomputation(network, images)
+        return network(dict(images), training=training)
 
     def _to_image_grid(self, displacement: Any, sizes: tuple[Any, ...]) -> Any:
         """Brings the network's displacement to the padded images' grid and crops it."""
@@ -290,7 +304,11 @@ class RegistrationModel(Registering, FineTuning, Preset, keras.Model):
             self.trackers[name].update_state(value)
         determinant = functional.jacobian_determinant(y_pred["displacement"])
         self.trackers["folded_percent"].update_state(100.0 * ops.mean(ops.cast(determinant <= 0, "float32")))
-        return self.total_loss(terms, x, y_pred)
+        total = self.total_loss(terms, x, y_pred)
+        # A strategy of TensorFlow sums the gradients of its devices; ours is that of the mean over the batch.
+        strategy = getattr(self, "distribute_strategy", None)
+        parts = 1 if strategy is None else strategy.num_replicas_in_sync
+        return total if parts == 1 else total / parts
 
     def total_loss(self, terms: Mapping[str, Any], x: Mapping[str, Any], y_pred: Mapping[str, Any]) -> Any:
         """What is minimised, a scalar: the losses, weighted."""
@@ -311,6 +329,7 @@ class RegistrationModel(Registering, FineTuning, Preset, keras.Model):
             **({} if self.labels_per_step is None else {"labels_per_step": self.labels_per_step}),
             "preprocessing": None if self.preprocessing is None else self.preprocessing.model_dump(mode="json"),
             **({} if self.augmentation is None else {"augmentation": self.augmentation.get_config()}),
+            **({"recompute": self._recomputation.parts} if self._recomputation.parts else {}),
         }
 
 

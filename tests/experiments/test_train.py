@@ -6,6 +6,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -196,6 +197,26 @@ def test_trained_weights_of_losses_are_recorded_and_kept(recipe_file: Path, tmp_
             assert float(row[f"val_weight_{name}"]) == float(weight) != 1.0
     report = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert "<td>weight_ncc</td>" in report and "val_weight_ncc" not in report
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_mixed_precision_is_resumed_with_its_loss_scale(recipe_file: Path, tmp_path: Path, policy: str) -> None:
+    changes = [*NETWORK_ONLY, f"training.mixed_precision={policy}", "training.steps=12"]
+    recipe, whole, resumed = load_recipe(recipe_file, changes), tmp_path / "whole", tmp_path / "resumed"
+    model = build.build_network(recipe, load_data(recipe), None)
+    scaled = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
+    assert scaled == (policy == "mixed_float16")
+    run_recipe(recipe, whole)
+    shutil.copytree(whole, resumed)
+    (resumed / "checkpoints" / "network-000002.npz").unlink()
+    if scaled:  # the checkpoint to go on from has another state than a new optimiser
+        checkpoint.restore(model, arrays_of(resumed))
+        now = float(model.optimizer.dynamic_scale), int(model.optimizer.step_counter)
+        assert now != (2.0**15, 0) and now[0] >= 1.0
+    run_recipe(recipe, resumed, resume=True)
+    for name, value in arrays_of(whole).items():
+        assert value.dtype != np.float16, name
+        np.testing.assert_array_equal(value, arrays_of(resumed)[name], err_msg=name)
 
 
 def test_weight_decay_leaves_the_weights_of_losses_alone(recipe_file: Path) -> None:

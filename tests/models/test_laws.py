@@ -92,15 +92,24 @@ def test_config_preset_and_keras_file_give_the_same_model(
     ("kind", "policy", "way"),
     [
         ("unet-3d", "mixed_float16", "argument"),
+        ("unet-velocity", "mixed_bfloat16", "argument"),
         ("pyramid-velocity", "mixed_float16", "argument"),
-        ("pyramid-velocity", "mixed_bfloat16", "argument"),
-        ("acregnet", "mixed_bfloat16", "argument"),
+        ("pyramid-3d-velocity", "mixed_bfloat16", "argument"),
         ("acregnet", "mixed_float16", "global"),
-        ("ddmr-3d", "mixed_float16", "argument"),
+        ("acregnet-3d", "mixed_bfloat16", "argument"),
         ("acregnet-softmax", "mixed_float16", "global"),
+        ("ddmr-downsized", "mixed_bfloat16", "argument"),
+        ("ddmr-3d", "mixed_float16", "argument"),
+        ("affine-deformable", "mixed_bfloat16", "argument"),
+        ("affine-deformable-3d-velocity", "mixed_float16", "argument"),
+        ("svfnet", "mixed_float16", "argument"),
+        ("svfnet-3d", "mixed_bfloat16", "argument"),
+        ("dirnet", "mixed_bfloat16", "argument"),
+        ("dirnet-3d", "mixed_float16", "argument"),
         ("jrsnet", "mixed_float16", "argument"),
+        ("jrsnet-3d-direct", "mixed_bfloat16", "argument"),
         ("autoencoder", "mixed_float16", "argument"),
-        ("autoencoder", "mixed_bfloat16", "global"),
+        ("autoencoder-3d", "mixed_bfloat16", "global"),
     ],
 )
 def test_mixed_precision_computes_in_half_and_gives_float32(
@@ -123,9 +132,22 @@ def test_mixed_precision_computes_in_half_and_gives_float32(
         scale = np.abs(expected[name]).max()
         np.testing.assert_allclose(value, expected[name], atol=0.1 * scale, err_msg=name)
     assert any((found[name] != expected[name]).any() for name in found), "half precision was not used"
+    batch = make_batch(model)
+    loss = model.compute_loss(x=batch, y_pred=model(batch, training=True))
+    assert loss.dtype == "float32"
     model.compile(optimizer="sgd")
-    logs = model.train_on_batch(make_batch(model), return_dict=True)
-    assert all(np.isfinite(value) for value in logs.values())
+    scaled = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
+    assert scaled == (policy == "mixed_float16"), "what float16 cannot hold needs a scaled loss, bfloat16 does not"
+    for _ in range(16):  # a step whose gradient float16 cannot hold is left out, and the scale halved
+        logs = model.train_on_batch(batch, return_dict=True)
+        assert all(np.isfinite(value) for value in logs.values())
+        if int(model.optimizer.iterations) or not scaled:
+            break
+    assert not scaled or float(model.optimizer.dynamic_scale) >= 1.0
+    after, before = model.get_weights(), exact.get_weights()
+    assert all(np.isfinite(value).all() for value in after)
+    trained = [a.path.rsplit("/", 1)[-1] not in ("moving_mean", "moving_variance") for a in model.weights]
+    assert any((a != b).any() for a, b, t in zip(after, before, trained, strict=True) if t), "no step was made"
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,0 +1,76 @@
+"""A training on two devices: what one device finds with the whole batch, to rounding."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from acreg.errors import UsageError
+from acreg.experiments import devices
+from acreg.experiments.recipe import load_recipe
+from acreg.experiments.train import run_recipe
+from tests.experiments.runs import arrays_of, metrics_of
+
+TRAIN = """
+import os, shutil, sys
+recipe, folder = sys.argv[1:]
+if os.environ["KERAS_BACKEND"] == "tensorflow":
+    import tensorflow as tf
+    cpu, = tf.config.list_physical_devices("CPU")
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from acreg.cli.main import main
+from acreg.experiments.devices import devices
+assert len(devices()) == 2
+command = ["train", recipe, "model.arguments.dropout=0", "training.steps=12", "autoencoder.steps=4", "--out"]
+assert main([*command, f"{folder}/one"]) == 0
+shutil.copytree(f"{folder}/one/autoencoder", f"{folder}/autoencoder")
+command[-1:] = [f"autoencoder={folder}/autoencoder", "training.distribute=true", "--out"]
+assert main([*command, f"{folder}/two"]) == 0
+shutil.copytree(f"{folder}/two", f"{folder}/resumed")
+os.remove(f"{folder}/resumed/checkpoints/network-000002.npz")
+assert main([*command, f"{folder}/resumed", "--resume"]) == 0
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+def test_two_devices_find_what_one_finds_and_go_on(backend: str, recipe_file: Path, tmp_path: Path) -> None:
+    """With batch normalisation, autoencoder, validation, checkpoints; without dropout, which devices draw alike."""
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
+    environment = {**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    environment["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"
+    environment.pop("TF_DETERMINISTIC_OPS", None)  # the command's own setting
+    program = [sys.executable, "-c", TRAIN, str(recipe_file), str(tmp_path)]
+    done = subprocess.run(program, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    one, two = metrics_of(tmp_path / "one"), metrics_of(tmp_path / "two")
+    assert [row["epoch"] for row in two] == ["1", "2"]
+    for row, other in zip(one, two, strict=True):
+        expected = {name: float(value) for name, value in row.items()}
+        assert {k: float(v) for k, v in other.items()} == pytest.approx(expected, rel=2e-4, abs=2e-5)
+    for name, value in arrays_of(tmp_path / "two").items():
+        resumed = arrays_of(tmp_path / "resumed")[name]
+        np.testing.assert_allclose(resumed, value, rtol=1e-4, atol=1e-6, err_msg=name)
+
+
+def test_batches_must_divide_into_equal_parts(
+    recipe_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(devices, "devices", lambda: ["one", "two", "three"])
+    for change, name in (("training.batch_size=4", "training.batch_size"), ("data.validation_pairs=7", "validation")):
+        recipe = load_recipe(recipe_file, ["training.distribute=true", "training.batch_size=6", change])
+        with pytest.raises(UsageError, match=rf"{name}.* multiple of the number of devices, 3\. Received: [47]\."):
+            run_recipe(recipe, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_pairs_made_on_a_device_are_refused(recipe_file: Path) -> None:
+    with pytest.raises(UsageError, match=r"distribute needs pairs that are given"):
+        load_recipe(recipe_file, ["training.distribute=true", "data.synthetic={}", "data.augmentation=null"])
