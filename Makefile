@@ -1,6 +1,7 @@
 # make demo    train, register, evaluate and compare on synthetic chest X-rays
 # make test    run the test suite             (make test PYTEST_ARGS="tests/layers -x")
 # make lint    ruff, mypy and import-linter
+# make bench   measure against other programs, write docs/performance.md   (make bench BENCH_ARGS="warp --quick")
 # make locks   fix the container's packages anew (docker/*.lock)
 # make clean   remove the environment, builds and caches
 #
@@ -11,13 +12,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?=
 PYTEST_ARGS ?=
+BENCH_ARGS ?= --page docs/performance.md
 CANDIDATES := $(PYTHON) python3.13 python3.12 python3.11 python3.10 python3
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check
 # An environment of one's own is meant, whatever the shell has set.
 export PIP_USER := 0
 unexport PYTHONHOME
 
-.PHONY: demo test lint locks clean
+.PHONY: demo test lint bench locks clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.installed
@@ -30,6 +32,9 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench: $(VENV)/.installed-bench
+	$(BIN)/python -m acreg.experiments.benchmarks $(BENCH_ARGS)
 
 # For the Python of the Dockerfile. On a CPU the wheel without CUDA does the same in less space; `acreg doctor` knows it.
 LOCK := $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-header --no-annotate \
@@ -61,6 +66,10 @@ $(VENV)/.installed: $(VENV)/.created setup.cfg setup.py
 
 $(VENV)/.installed-dev: $(VENV)/.created setup.cfg setup.py Makefile
 	$(PIP_INSTALL) -e '.[dev,scale]'
+	@touch $(VENV)/.installed $@
+
+$(VENV)/.installed-bench: $(VENV)/.created setup.cfg setup.py
+	$(PIP_INSTALL) -e '.[bench,baselines]'
 	@touch $(VENV)/.installed $@
 
 clean:

@@ -9,12 +9,9 @@ after the other and back, so that each has its own peak of memory.
 from __future__ import annotations
 
 import os
-import resource
 import subprocess
 import sys
-import time
 from collections.abc import Callable
-from statistics import median
 
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "2")
 os.environ.setdefault("TF_NUM_INTEROP_THREADS", "2")
@@ -26,6 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
+from acreg.experiments.benchmarks.measure import seconds
+from acreg.experiments.benchmarks.worker import memory_mb
 from acreg.layers import ThinPlateSplineAugmentation
 from acreg.models import DDMR
 
@@ -33,17 +32,6 @@ EXTENT = 250.0  # mm
 POINTS = 8
 REGIONS = 17
 STEPS = 9
-
-
-def seconds(function: Callable[[], object], repeats: int) -> float:
-    """The median time of a call, after one that does not count."""
-    function()
-    taken = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        function()
-        taken.append(time.perf_counter() - start)
-    return median(taken)
 
 
 def layer(size: int, compiled: bool, repeats: int = 9) -> float:
@@ -75,11 +63,8 @@ def term_by_term(size: int, repeats: int = 1) -> float:
     return seconds(evaluate, repeats)
 
 
-def step(size: int, made: bool) -> tuple[float, float]:
-    """Median seconds of a training step of the paper's network, and the peak of memory in MB.
-
-    The pairs are made in the step, or before it.
-    """
+def prepare_step(size: int, made: bool) -> Callable[[], object]:
+    """A training step of the paper's network on one image, whose pair is made in the step, or was made before it."""
     rng = np.random.default_rng(0)
     images = {
         "image": rng.uniform(size=(1, size, size, size, 1)).astype(np.float32),
@@ -88,10 +73,15 @@ def step(size: int, made: bool) -> tuple[float, float]:
     }
     augment = ThinPlateSplineAugmentation(seed=0)
     model = DDMR(num_classes=REGIONS, losses={"ncc": 1, "soft_dice": 1, "diffusion": 5e-3}, augmentation=augment)
-    model.compile(optimizer=keras.optimizers.Adam(1e-3), jit_compile=False)
+    jit = False if keras.backend.backend() == "tensorflow" else "auto"  # on a CPU XLA slows convolutions
+    model.compile(optimizer=keras.optimizers.Adam(1e-3), jit_compile=jit)
     pairs = {name: np.asarray(value) for name, value in augment(images).items()}
-    taken = seconds(lambda: model.train_on_batch(images if made else pairs), STEPS)
-    return taken, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return lambda: model.train_on_batch(images if made else pairs)
+
+
+def step(size: int, made: bool) -> tuple[float, float]:
+    """Median seconds of such a step, and the peak of memory in MB."""
+    return seconds(prepare_step(size, made), STEPS), memory_mb("VmHWM")
 
 
 def steps(size: int) -> None:
