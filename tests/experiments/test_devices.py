@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -58,6 +59,52 @@ def test_two_devices_find_what_one_finds_and_go_on(backend: str, recipe_file: Pa
     for name, value in arrays_of(tmp_path / "two").items():
         resumed = arrays_of(tmp_path / "resumed")[name]
         np.testing.assert_allclose(resumed, value, rtol=1e-4, atol=1e-6, err_msg=name)
+
+
+PROCESS = """
+import sys
+import keras
+import numpy as np
+number, count, addresses, result = int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:]
+if count > 1:
+    keras.distribution.initialize(addresses, count, number)
+from acreg.data import PairSampler
+from acreg.data.pipeline import KerasPairs
+from acreg.models import ACRegNet
+keras.utils.set_random_seed(1)
+images = np.random.default_rng(0).random((6, 16, 16, 1), "float32")
+sampler = PairSampler(images, (images > 0.6).astype("int32"), batch_size=4, seed=0)
+class Part:
+    def batch(self, step):
+        return {name: value[number::count] for name, value in sampler.batch(step).items()}
+with keras.distribution.DataParallel(auto_shard_dataset=False).scope():
+    model = ACRegNet(2, filters=(4, 8), dropout=0.0, losses={"ncc": 1, "soft_dice": 1})
+    model.compile(keras.optimizers.SGD(0.05))
+    model.fit(KerasPairs(Part()), steps_per_epoch=2, epochs=1, shuffle=False, verbose=0)
+    if number == 0:
+        np.savez(result, *map(keras.ops.convert_to_numpy, model.weights))
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_find_what_one_finds(tmp_path: Path) -> None:
+    """On JAX, as docs/devices.md has it."""
+    if importlib.util.find_spec("jax") is None:
+        pytest.skip("jax is not installed")
+    environment = {**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    environment.pop("XLA_FLAGS", None)
+    with socket.socket() as free, socket.socket() as other:
+        free.bind(("localhost", 0))
+        other.bind(("localhost", 0))
+        addresses = ",".join(f"localhost:{s.getsockname()[1]}" for s in (free, other))
+    for count in (1, 2):
+        result = str(tmp_path / f"{count}.npz")
+        programs = [[sys.executable, "-c", PROCESS, str(i), str(count), addresses, result] for i in range(count)]
+        running = [subprocess.Popen(program, env=environment) for program in programs]
+        assert [process.wait() for process in running] == [0] * count
+    one, two = np.load(tmp_path / "1.npz"), np.load(tmp_path / "2.npz")
+    for name in one.files:
+        np.testing.assert_allclose(two[name], one[name], rtol=1e-4, atol=1e-6)
 
 
 def test_batches_must_divide_into_equal_parts(
