@@ -22,6 +22,8 @@ NAMES = [
     "autoencoder-jsrt",
     "autoencoder-montgomery",
     "ddmr-hippocampus",
+    "svfnet-hearts",
+    "svfnet-hippocampus",
 ]
 
 
