@@ -168,10 +168,10 @@ def _linear(border: str, fill_value: float) -> Callable[[Tensor, Tensor], Tensor
     def image_gradient(image: Tensor, displacement: Tensor, upstream: Tensor) -> Tensor:
         corners = _Corners(spatial_shape(image), displacement, border)
         channels = image.shape[-1]
-        total = 0.0
+        total: Any = 0.0
         for corner in itertools.product((0, 1), repeat=corners.rank):
             place, known = corners.place(corner)
-            share = 1.0
+            share: Any = 1.0
             for high, weight in zip(corner, corners.weight, strict=True):
                 share = share * (weight if high else 1.0 - weight)
             if known is not None:
@@ -180,15 +180,15 @@ def _linear(border: str, fill_value: float) -> Callable[[Tensor, Tensor], Tensor
             total = total + ops.segment_sum(parts, ops.reshape(place, (-1,)), num_segments=corners.count)
         return ops.cast(ops.reshape(total, ops.shape(image)), image.dtype)
 
-    sample, displacement_gradient, image_gradient = map(compiled, (sample, displacement_gradient, image_gradient))
+    forward, along_displacement, along_image = (compiled(f) for f in (sample, displacement_gradient, image_gradient))
 
     @ops.custom_gradient
     def linear(image: Tensor, displacement: Tensor) -> tuple[Tensor, Callable[..., tuple[Tensor, Tensor]]]:
         def gradient(*arguments: Tensor, upstream: Tensor | None = None) -> tuple[Tensor, Tensor]:
             given = arguments[0] if upstream is None else upstream
-            return image_gradient(image, displacement, given), displacement_gradient(image, displacement, given)
+            return along_image(image, displacement, given), along_displacement(image, displacement, given)
 
-        return sample(image, displacement), gradient
+        return forward(image, displacement), gradient
 
     return linear
 
