@@ -85,7 +85,8 @@ class DataSection(_Section):
         deformed: the same for 2-D pairs of an image and its copy, turned, shifted and deformed until the labels hardly
             overlap, with the true displacement; limits see `acreg.data.deformed_pairs.RandomDeformation`.
         velocities: the folder of reference velocities (see `acreg data velocities`), whose pairs are trained on;
-            relative to the dataset's. They are of the images as they are stored, so `shape` is theirs. null for none.
+            relative to the dataset's. They are of the images as they are stored: `shape` is theirs, and the spacing is
+            taken from them. null for none.
         max_shift: voxels by axis by which a pair with its velocity is moved in training, at most; null for none.
     """
 

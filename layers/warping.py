@@ -91,7 +91,8 @@ class _Corners:
             # a position that is not a number has an arbitrary index
             index = ops.cast(ops.floor(ops.clip(position, 0, end - 1) + 0.5), "int32")
             self.index.append([ops.clip(index, 0, last)])
-            self.known.append([ops.logical_and(position >= -0.5, position < end - 0.5)])
+            if self.constant:
+                self.known.append([ops.logical_and(position >= -0.5, position < end - 0.5)])
             return
         low, high = (-1.0, end) if self.constant else (0.0, end - 1)
         inside = ops.clip(position, low, high)
@@ -100,7 +101,8 @@ class _Corners:
         self.weight.append(inside - start)
         self.moves.append(ops.logical_and(position >= low, position <= high))
         self.index.append([ops.clip(index, 0, last), ops.clip(index + 1, 0, last)])
-        self.known.append([ops.logical_and(i >= 0, i <= last) for i in (index, index + 1)])
+        if self.constant:
+            self.known.append([ops.logical_and(i >= 0, i <= last) for i in (index, index + 1)])
 
     def place(self, corner: Sequence[int]) -> tuple[Tensor, Tensor | None]:
         """Of one corner, a 0 or 1 for each axis, the positions in the flattened image and whether it has them."""
