@@ -44,7 +44,7 @@ def label_box(labels: Image) -> tuple[np.ndarray, np.ndarray]:
     found = np.argwhere(labels.array > 0)
     if not len(found):
         raise AcregError(
-            f"Subjects are aligned by their labels. Received: {labels.name} without a voxel of a label (after "
+            f"Subjects are compared by their labels. Received: {labels.name} without a voxel of a label (after "
             "merging). Correct the file, or leave the subject out."
         )
     return found.min(axis=0), found.max(axis=0) + 1

@@ -19,6 +19,7 @@ from acreg.data.manifest import Dataset
 from acreg.data.pair_files import Pair
 from acreg.data.resuming import check_least, run_tasks
 from acreg.data.rigid_alignment import medoid
+from acreg.data.rigid_alignment import thinned as thinned_labels
 from acreg.data.velocities import read_settings, read_velocity, velocity_path, write_velocity
 from acreg.errors import AcregError, UsageError
 from acreg.geometry import Grid, Transform, Velocity, folding
@@ -106,7 +107,7 @@ def make_velocities(
     subjects = sorted({subject for pair in pairs for subject in pair} | ({template} if template else set()))
     settings = _filled(settings, dataset, subjects)
     maps = _read_labels(dataset, subjects, progress)
-    template = template or medoid(maps)
+    template = template or medoid({subject: thinned_labels(labels) for subject, labels in maps.items()})
     surfaces = _surfaces(maps[template], settings)
     _claim(out, {"dataset": dataset.name, "template": template, **json.loads(json.dumps(asdict(settings)))})
     target = _shape_path(out, template)

@@ -52,8 +52,10 @@ def surfaces(
     folder.mkdir(parents=True, exist_ok=True)
     surfaces, deviations = [each.surface for each in fused], [each.deviation for each in fused]
     write_vtk(surfaces, files[0], {"standard_deviation_mm": deviations})
-    draw_surfaces(surfaces, deviations, f"standard deviation over {len(subjects)} templates, {dataset.unit}", files[1])
-    for region, each in zip(regions, fused, strict=True):
-        names, mean = " + ".join(dataset.label_names[value] for value in region), each.deviation.mean()
-        out(f"{names}: {len(each.deviation)} points, mean standard deviation {mean:.2f} {dataset.unit}")
+    names = [" + ".join(dataset.label_names[value] for value in region) for region in regions]
+    title = f"standard deviation over {len(subjects)} templates, {dataset.unit}"
+    draw_surfaces(surfaces, names, deviations, title, files[1])
+    for name, each in zip(names, fused, strict=True):
+        mean = each.deviation.mean()
+        out(f"{name}: {len(each.deviation)} points, mean standard deviation {mean:.2f} {dataset.unit}")
     note(f"Written: {', '.join(map(str, files))}")

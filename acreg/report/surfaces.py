@@ -15,11 +15,14 @@ VIEWS = ((20, -60), (20, 120))
 """Height and side in degrees from which a surface is seen."""
 
 
-def draw_surfaces(surfaces: Sequence[Surface], values: Sequence[np.ndarray], title: str, path: Path) -> None:
+def draw_surfaces(
+    surfaces: Sequence[Surface], names: Sequence[str], values: Sequence[np.ndarray], title: str, path: Path
+) -> None:
     """Write a PNG of surfaces in colours from small to large values; those in 3-D from two sides.
 
     Args:
         surfaces: of one rank; drawn side by side.
+        names: of the surfaces, above them.
         values: for each surface a value for each point.
         title: what the values are.
         path: the file.
@@ -33,7 +36,7 @@ def draw_surfaces(surfaces: Sequence[Surface], values: Sequence[np.ndarray], tit
     rank = surfaces[0].rank
     views = VIEWS if rank == 3 else VIEWS[:1]
     norm = colors.Normalize(0, max(float(np.concatenate(list(values)).max()), 1e-9))
-    figure = Figure(figsize=(4.0 * len(surfaces) + 1.0, 4.0 * len(views)), dpi=100)
+    figure = Figure(figsize=(4.0 * len(surfaces) + 1.0, 3.5 * len(views)), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
     for row, (height, side) in enumerate(views):
         for column, (surface, value) in enumerate(zip(surfaces, values, strict=True)):
@@ -45,7 +48,7 @@ def draw_surfaces(surfaces: Sequence[Surface], values: Sequence[np.ndarray], tit
                 axes = figure.add_subplot(*at, projection="3d")
                 axes.add_collection3d(Poly3DCollection(corners, facecolors=colour, edgecolors=(0, 0, 0, 0.15), lw=0.3))
                 axes.set_zlim(low[2], high[2])
-                axes.set_box_aspect(np.maximum(high - low, 1e-6))
+                axes.set_box_aspect(np.maximum(high - low, 1e-6), zoom=1.1)
                 axes.view_init(height, side)
             else:
                 axes = figure.add_subplot(*at)
@@ -54,6 +57,8 @@ def draw_surfaces(surfaces: Sequence[Surface], values: Sequence[np.ndarray], tit
             axes.set_xlim(low[0], high[0])
             axes.set_ylim(*((low[1], high[1]) if rank == 3 else (high[1], low[1])))
             axes.set_axis_off()
+            if row == 0:
+                axes.set_title(names[column])
     figure.colorbar(cm.ScalarMappable(norm, "viridis"), ax=figure.axes, label=title, shrink=0.6)
     with atomic_path(path) as temporary:
         temporary.write_bytes(to_png(figure))

@@ -97,7 +97,7 @@ def test_a_picture_shows_large_values_in_other_colours(rank: int, tmp_path: Path
     surface = region_surface(Image(labels, Grid(labels.shape), "labels"), [1], 1.0)
     pictures = []
     for name, values in (("flat", 0 * surface.points[:, 0]), ("steep", surface.points[:, 0])):
-        draw_surfaces([surface], [values], "mm", tmp_path / f"{name}.png")
+        draw_surfaces([surface], ["ball"], [values], "mm", tmp_path / f"{name}.png")
         pictures.append(imread(tmp_path / f"{name}.png")[..., :3])
     yellow = [((p[..., 0] > 0.7) & (p[..., 1] > 0.7) & (p[..., 2] < 0.4)).mean() for p in pictures]
     assert yellow[1] > 1.2 * yellow[0]

@@ -10,7 +10,7 @@ import pytest
 
 from acreg.cli.main import main
 from acreg.data.manifest import Dataset
-from acreg.data.phantom_common import write_phantoms
+from acreg.data.phantom_common import Phantom, write_phantoms
 from acreg.data.phantoms import LABEL_NAMES, chest_phantom, make_dataset
 from acreg.data.velocities import load_velocities, read_velocity, velocity_path, write_velocity
 from acreg.errors import AcregError, UsageError
@@ -97,6 +97,19 @@ def test_impossible_settings_leave_nothing_behind(
         main(["--quiet", "data", "velocities", str(folder), "--pairs", "2", option, value, "--out", str(out)]) == code
     )
     assert message in " ".join(capsys.readouterr().err.split())
+    assert not out.exists()
+
+
+def test_a_label_map_without_labels_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def draw(number: int) -> Phantom:
+        phantom = chest_phantom((0, number), (32, 32))
+        return phantom._replace(labels=np.zeros_like(phantom.labels)) if number == 1 else phantom
+
+    write_phantoms(tmp_path / "some", "some", draw, 10, Grid((32, 32)), ".mha", LABEL_NAMES, "for a test")
+    out = tmp_path / "out"
+    assert main(["--quiet", "data", "velocities", str(tmp_path / "some"), "--out", str(out)]) == 1
+    error = " ".join(capsys.readouterr().err.split())
+    assert "phantom001" in error and "without a voxel of a label" in error
     assert not out.exists()
 
 
