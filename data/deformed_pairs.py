@@ -214,7 +214,7 @@ class RandomDeformation(BaseModel):
         Raises:
             AcregError: no foreground, or labels that are not 2-D.
         """
-        _check_mask(labels, "the label map")
+        check_mask(labels, "the label map")
         drawn = []
         for _ in range(self.draws):
             deformation = self._draw_any((labels.shape[0], labels.shape[1]), rng)
@@ -278,7 +278,7 @@ class DeformedPairSampler:
                 f"Received: images.shape={images.shape}."
             )
         for index, mask in enumerate(labels):
-            _check_mask(mask, f"the labels of subject {index} (from 0)")
+            check_mask(mask, f"the labels of subject {index} (from 0)")
         self.images = np.ascontiguousarray(images, np.float32)
         self.labels = np.ascontiguousarray(labels, np.int32)
         self.batch_size = batch_size
@@ -316,7 +316,12 @@ def _either_sign(rng: np.random.Generator, limits: tuple[float, float], size: tu
     return rng.uniform(*limits, size) * rng.choice((-1.0, 1.0), size)
 
 
-def _check_mask(labels: NDArray, name: str) -> None:
+def check_mask(labels: NDArray, name: str) -> None:
+    """Refuse labels that are not `(rows, columns, 1)` with some foreground; `name` says in the message whose they are.
+
+    Raises:
+        AcregError: they are not.
+    """
     if labels.ndim != 3 or labels.shape[-1] != 1 or not (labels > 0).any():
         raise AcregError(
             "How far an image is deformed is judged by the overlap of its labels, (rows, columns, 1) with some "

@@ -17,7 +17,7 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-from acreg.data.deformed_pairs import RandomDeformation
+from acreg.data.deformed_pairs import RandomDeformation, check_mask
 from acreg.data.manifest import Dataset, Progress
 from acreg.data.pair_files import PAIRS_NAME, write_pairs
 from acreg.data.records import DatasetInfo, Record, read_info, write_info
@@ -239,6 +239,13 @@ def _by_deformation(
             f"{pair.source.subject} with {image.grid.rank} axes and {'no ' if labels is None else ''}labels. Make "
             "pairs by splines (without --deformed) of others."
         )
+    if labels.array.shape != image.array.shape:
+        raise AcregError(
+            "An image that is deformed and its labels have one shape. Received: "
+            f"{pair.source.subject} with an image of {image.array.shape} and labels of {labels.array.shape}. Resample "
+            "the labels to the image's grid."
+        )
+    check_mask(labels.array[..., None], f"the labels of {pair.source.subject}")
     deformation = random.draw(labels.array[..., None], np.random.default_rng(pair.seed))
     moved = Image(deformation.apply_labels(labels.array[..., None])[..., 0], image.grid, "labels")
     made = {"fixed": image.array, "moving": deformation.apply(image.array[..., None])[..., 0]}

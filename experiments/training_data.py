@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from acreg.data.augmentation import Augmentation
-from acreg.data.deformed_pairs import DeformedPairSampler, RandomDeformation
+from acreg.data.deformed_pairs import DeformedPairSampler, RandomDeformation, check_mask
 from acreg.data.manifest import Arrays, Dataset, Progress, Record, dataset_folder
 from acreg.data.pairs import Batch, ImageSampler, PairSampler, VelocitySampler, fixed_pairs
 from acreg.data.pipeline import Sampler
@@ -126,6 +126,8 @@ def _deforming(arrays: Arrays, random: RandomDeformation, batch_size: int, seed:
             "How far data.deformed deforms an image is judged by its labels. Received: a dataset without labels. Fill "
             "the column labels of its manifest, or use data.synthetic."
         )
+    for subject, labels in zip(arrays.subjects, arrays.labels, strict=True):
+        check_mask(labels, f"the labels of {subject}")
     return DeformedPairSampler(arrays.images, arrays.labels, batch_size, seed, random)
 
 

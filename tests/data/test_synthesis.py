@@ -187,3 +187,11 @@ def test_deformed_pairs_need_labels_and_two_axes(source, tmp_path):
     bare = pictures(tmp_path / "bare", labelled=False)
     with pytest.raises(AcregError, match="Received: p0 with 2 axes and no labels"):
         synthesis.synthesize(bare, tmp_path / "b", deformed=RandomDeformation())
+    for name, array, message in (
+        ("void", np.zeros((40, 48), int), "the labels of p0 .* 0 voxels of foreground"),
+        ("cut", np.ones((30, 48), int), r"Received: p0 with an image of \(40, 48\) and labels of \(30, 48\)"),
+    ):
+        wrong = pictures(tmp_path / name)
+        write_image(Image(array, Grid(array.shape), "labels"), wrong.records[0].labels)
+        with pytest.raises(AcregError, match=message):
+            synthesis.synthesize(wrong, tmp_path / f"from_{name}", deformed=RandomDeformation())
