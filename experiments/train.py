@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -117,11 +116,8 @@ class _Run:
         self.say = say
         self.stop = stop
         self.profile = profile
-
-    @cached_property
-    def validation(self) -> keras.utils.PyDataset | None:
-        """The network's validation pairs."""
-        return build_validation(self.recipe, self.data)
+        self.sampler = build_sampler(recipe, data)
+        self.validation = build_validation(recipe, data)
 
     def check(self) -> None:
         """Refuse what the models refuse before anything is written and an autoencoder is trained for nothing."""
@@ -187,7 +183,6 @@ class _Run:
             model.transfer_from(self.recipe.start.source)
             self.say(f"network: starts from {self.recipe.start.source}")
         optimizer = self.recipe.optimizer
-        sampler = build_sampler(self.recipe, self.data)
         for begin, end, frozen in _phases(self.recipe):
             if state.epoch >= end:
                 continue
@@ -195,7 +190,7 @@ class _Run:
             self._fit(
                 "network",
                 model,
-                sampler,
+                self.sampler,
                 self.validation,
                 state,
                 arrays,

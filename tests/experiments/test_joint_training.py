@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from acreg.experiments.recipe import load_recipe
 from acreg.experiments.train import run_recipe
 from acreg.experiments.training_data import build_sampler, build_validation, load_data
 from acreg.geometry import warp_array
+from acreg.io import Image, write_image
 from acreg.models import JRSNet
 from tests.experiments.runs import arrays_of, metrics_of
 
@@ -85,6 +87,21 @@ def test_labels_and_two_axes_are_needed(recipe_file: Path) -> None:
     object.__setattr__(data.train, "labels", None)
     with pytest.raises(AcregError, match="judged by its labels. Received: a dataset without labels"):
         build_sampler(recipe, data)
+
+
+def test_a_subject_without_foreground_is_named_and_no_run_begins(
+    discs: Path, recipe_file: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(discs, tmp_path / "discs")
+    dataset = Dataset.load(tmp_path / "discs")
+    record = dataset.split("train")[1]
+    labels = dataset.read_labels(record)
+    assert record.labels is not None
+    write_image(Image(np.zeros_like(labels.array), labels.grid, "labels"), record.labels)
+    recipe = load_recipe(recipe_file, [*JOINT, f"data.dataset={tmp_path / 'discs'}"])
+    with pytest.raises(AcregError, match=f"the labels of {record.subject} .* 0 voxels of foreground"):
+        run_recipe(recipe, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_picture_has_a_row_a_pair_and_a_column_an_image() -> None:
