@@ -66,9 +66,8 @@ def sample_cubic(array: np.ndarray, grid: Grid, onto: Grid) -> np.ndarray:
     sigma = np.sqrt(np.maximum((steps**2).sum(axis=1) - 1, 0)) / FWHM
     sigma[sigma < ROUNDING] = 0  # of a turn alone
     smoothed = ndimage.gaussian_filter(image, sigma, mode="nearest") if sigma.any() else image
-    matrix = np.diag(steps) if _parallel(steps) else steps
     sampled = ndimage.affine_transform(
-        smoothed, matrix, start, output_shape=onto.shape, output=np.float32, order=3, mode="nearest"
+        smoothed, steps, start, output_shape=onto.shape, output=np.float32, order=3, mode="nearest"
     )
     return np.clip(sampled, low, high, out=sampled)
 
