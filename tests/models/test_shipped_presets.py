@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from acreg.applications.evaluation import choose_pairs
+from acreg.data.deformed_pairs import RandomDeformation
 from acreg.data.manifest import Dataset
 from acreg.data.prepare import prepare
+from acreg.data.synthesis import synthesize
 from acreg.metrics import label_metrics, mean_over_labels
 from acreg.models import LabelAutoencoder, from_preset
 from acreg.models.presets import SHIPPED
@@ -22,6 +24,7 @@ NAMES = [
     "autoencoder-jsrt",
     "autoencoder-montgomery",
     "ddmr-hippocampus",
+    "jrsnet-montgomery",
     "svfnet-hearts",
     "svfnet-hippocampus",
 ]
@@ -66,6 +69,16 @@ def test_montgomery(data_dir: Path, tmp_path: Path) -> None:
     dataset = prepare("montgomery", data_dir / "chest_montgomery", tmp_path)
     scores = _mean_scores("acregnet-montgomery", dataset, 12)
     assert scores["dsc"] > 0.95 and scores["assd"] < 2.65
+
+    pairs = synthesize(dataset, tmp_path / "pairs", count=8, deformed=RandomDeformation(rotation=(5, 30)))
+    model, found = from_preset("jrsnet-montgomery"), []
+    for fixed, moving in zip(pairs.records[::2], pairs.records[1::2], strict=True):
+        images, labels = ([read(record) for record in (fixed, moving)] for read in (pairs.read_image, pairs.read_labels))
+        warped = model.register(*images).warp_labels(labels[1])
+        masks = (labels[1].array, warped.array, model.segment(*images).array)
+        found.append([label_metrics(mask, labels[0].array, [1])[1]["dsc"] for mask in masks])
+    before, after, shown = np.mean(found, axis=0)
+    assert before < 0.7 and after > 0.85 and shown > 0.9
 
 
 def test_jsrt(jsrt_dir: Path) -> None:
