@@ -73,7 +73,8 @@ def test_montgomery(data_dir: Path, tmp_path: Path) -> None:
     pairs = synthesize(dataset, tmp_path / "pairs", count=8, deformed=RandomDeformation(rotation=(5, 30)))
     model, found = from_preset("jrsnet-montgomery"), []
     for fixed, moving in zip(pairs.records[::2], pairs.records[1::2], strict=True):
-        images, labels = ([read(record) for record in (fixed, moving)] for read in (pairs.read_image, pairs.read_labels))
+        images = [pairs.read_image(record) for record in (fixed, moving)]
+        labels = [pairs.read_labels(record) for record in (fixed, moving)]
         warped = model.register(*images).warp_labels(labels[1])
         masks = (labels[1].array, warped.array, model.segment(*images).array)
         found.append([label_metrics(mask, labels[0].array, [1])[1]["dsc"] for mask in masks])
