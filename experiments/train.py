@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -116,11 +117,19 @@ class _Run:
         self.say = say
         self.stop = stop
         self.profile = profile
-        self.sampler = build_sampler(recipe, data)
-        self.validation = build_validation(recipe, data)
+
+    @cached_property
+    def sampler(self) -> Sampler:
+        """Draws the network's training batches."""
+        return build_sampler(self.recipe, self.data)
+
+    @cached_property
+    def validation(self) -> keras.utils.PyDataset | None:
+        """The network's validation pairs."""
+        return build_validation(self.recipe, self.data)
 
     def check(self) -> None:
-        """Refuse what the models refuse before anything is written and an autoencoder is trained for nothing."""
+        """Refuse what models and pairs refuse before anything is written and an autoencoder is trained for nothing."""
         if self.recipe.training.distribute:
             devices.check_division(self.recipe)
         section = self.recipe.autoencoder
@@ -137,6 +146,7 @@ class _Run:
             model.transfer_from(self.recipe.start.source)
         if self.data.validation is not None:
             _check_monitor(self.recipe.training.monitor, model)
+        _ = self.sampler, self.validation
 
     def autoencoder(self) -> tuple[LabelAutoencoder, State | None]:
         """The trained autoencoder: given by the recipe, finished before in this run, or trained now."""
