@@ -12,6 +12,8 @@ from acreg.experiments.benchmarks.measure import COPY, exponent, quartiles, rati
 from acreg.io import atomic_path
 
 Result = dict[str, Any]
+LEAST_MB = 32.0
+"""Memory below it is what an allocator happens to hold, and tells nothing of growth."""
 HOW = """Each row is a program in a process of its own. Before anything is timed all of them compute the same input, and
 the largest difference from acreg's result is noted, as a share of the largest value; one that differs by more than a
 tolerance is refused. Then they take turns, one call each, round after round, after a first call that does not count.
@@ -119,11 +121,14 @@ def _growth(result: Result) -> list[str]:
 
 
 def growth_exponents(result: Result) -> dict[str, float]:
-    """Of time and of the work's memory, fitted; without those for which there are fewer than two positive values."""
+    """Of time and of the work's memory, fitted; without those that have fewer than two values to go by."""
     found = {}
     value: Callable[[dict[str, Any]], float]
-    for what, value in (("Time", lambda one: quartiles(one["seconds"])[1]), ("Memory", lambda one: one["work_mb"])):
-        points = [(one["size"], value(one)) for one in measured(result).values() if value(one) > 0]
+    for what, value, least in (
+        ("Time", lambda one: quartiles(one["seconds"])[1], 0.0),
+        ("Memory", lambda one: one["work_mb"], LEAST_MB),
+    ):
+        points = [(one["size"], value(one)) for one in measured(result).values() if value(one) > least]
         if len(points) > 1:
             found[what] = exponent(*zip(*points))
     return found
