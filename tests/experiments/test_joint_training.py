@@ -51,10 +51,11 @@ def test_a_resumed_run_goes_on_with_generators_and_discriminators(recipe_file: P
     whole, resumed = metrics_of(tmp_path / "whole"), metrics_of(tmp_path / "run")
     assert {"discriminator", "adversarial", "cycle", "val_mask"} <= set(whole[0])
     assert len(whole) == len(resumed) == 3
-    for one, other in zip(whole, resumed, strict=True):  # threads add in any order: two unbroken runs differ by 1e-7
-        assert {k: float(v) for k, v in one.items()} == pytest.approx({k: float(v) for k, v in other.items()}, rel=1e-5)
+    # threads add in any order: two unbroken runs differ by up to 2e-5; a run that lost its optimizers differs by 8e-2
+    for one, other in zip(whole, resumed, strict=True):
+        assert {k: float(v) for k, v in one.items()} == pytest.approx({k: float(v) for k, v in other.items()}, rel=1e-3)
     for name, value in arrays_of(tmp_path / "whole").items():
-        np.testing.assert_allclose(value, arrays_of(tmp_path / "run")[name], rtol=1e-3, atol=1e-6, err_msg=name)
+        np.testing.assert_allclose(value, arrays_of(tmp_path / "run")[name], rtol=1e-3, atol=1e-5, err_msg=name)
     assert "Validation pairs" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
 
 
