@@ -61,37 +61,65 @@ def test_two_devices_find_what_one_finds_and_go_on(backend: str, recipe_file: Pa
         np.testing.assert_allclose(resumed, value, rtol=1e-4, atol=1e-6, err_msg=name)
 
 
+def train_part(number: int, count: int, result: str) -> None:
+    """Train on one part of `count` of each batch; the first writes the weights."""
+    import keras
+
+    from acreg.data import PairSampler
+    from acreg.data.pipeline import KerasPairs
+    from acreg.models import ACRegNet
+
+    keras.utils.set_random_seed(1)
+    images = np.random.default_rng(0).random((6, 16, 16, 1), "float32")
+    sampler = PairSampler(images, (images > 0.6).astype("int32"), batch_size=4, seed=0)
+
+    class Part:
+        def batch(self, step: int) -> dict[str, np.ndarray]:
+            return {name: value[number::count] for name, value in sampler.batch(step).items()}
+
+    with keras.distribution.DataParallel(auto_shard_dataset=False).scope():
+        model = ACRegNet(2, filters=(4, 8), dropout=0.0, losses={"ncc": 1, "soft_dice": 1})
+        model.compile(keras.optimizers.SGD(0.05))
+        model.fit(KerasPairs(Part()), steps_per_epoch=2, epochs=1, shuffle=False, verbose=0)
+        if number == 0:
+            np.savez(result, *map(keras.ops.convert_to_numpy, model.weights))
+
+
 PROCESS = """
 import sys
 import keras
-import numpy as np
+from tests.experiments.test_devices import train_part
 number, count, addresses, result = int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:]
 if count > 1:
     keras.distribution.initialize(addresses, count, number)
-from acreg.data import PairSampler
-from acreg.data.pipeline import KerasPairs
-from acreg.models import ACRegNet
-keras.utils.set_random_seed(1)
-images = np.random.default_rng(0).random((6, 16, 16, 1), "float32")
-sampler = PairSampler(images, (images > 0.6).astype("int32"), batch_size=4, seed=0)
-class Part:
-    def batch(self, step):
-        return {name: value[number::count] for name, value in sampler.batch(step).items()}
-with keras.distribution.DataParallel(auto_shard_dataset=False).scope():
-    model = ACRegNet(2, filters=(4, 8), dropout=0.0, losses={"ncc": 1, "soft_dice": 1})
-    model.compile(keras.optimizers.SGD(0.05))
-    model.fit(KerasPairs(Part()), steps_per_epoch=2, epochs=1, shuffle=False, verbose=0)
-    if number == 0:
-        np.savez(result, *map(keras.ops.convert_to_numpy, model.weights))
+train_part(number, count, result)
+"""
+
+RAY = """
+import sys
+import ray.train
+from ray.train.v2.jax import JaxConfig, JaxTrainer
+def train(result):
+    from tests.experiments.test_devices import train_part
+    here = ray.train.get_context()
+    train_part(here.get_world_rank(), here.get_world_size(), result)
+ray.init(num_cpus=2, include_dashboard=False)
+storage = ray.train.RunConfig(storage_path=sys.argv[2])
+two = ray.train.ScalingConfig(num_workers=2)
+gpu = JaxConfig(use_gpu=True)  # it joins the processes, on the platform of JAX_PLATFORMS
+JaxTrainer(train, train_loop_config=sys.argv[1], jax_config=gpu, scaling_config=two, run_config=storage).fit()
 """
 
 
 @pytest.mark.slow
-def test_two_processes_find_what_one_finds(tmp_path: Path) -> None:
+@pytest.mark.parametrize("launcher", ["processes", "ray"])
+def test_two_processes_find_what_one_finds(launcher: str, tmp_path: Path) -> None:
     """On JAX, as docs/devices.md has it."""
-    if importlib.util.find_spec("jax") is None:
-        pytest.skip("jax is not installed")
+    for package in ("jax", "ray")[: 1 + (launcher == "ray")]:
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(f"{package} is not installed")
     environment = {**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    environment |= {"JAX_PLATFORMS": "cpu", "RAY_USAGE_STATS_ENABLED": "0"}
     environment.pop("XLA_FLAGS", None)
     with socket.socket() as free, socket.socket() as other:
         free.bind(("localhost", 0))
@@ -100,8 +128,10 @@ def test_two_processes_find_what_one_finds(tmp_path: Path) -> None:
     for count in (1, 2):
         result = str(tmp_path / f"{count}.npz")
         programs = [[sys.executable, "-c", PROCESS, str(i), str(count), addresses, result] for i in range(count)]
+        if count > 1 and launcher == "ray":
+            programs = [[sys.executable, "-c", RAY, result, str(tmp_path)]]
         running = [subprocess.Popen(program, env=environment) for program in programs]
-        assert [process.wait() for process in running] == [0] * count
+        assert [process.wait() for process in running] == [0] * len(programs)
     one, two = np.load(tmp_path / "1.npz"), np.load(tmp_path / "2.npz")
     for name in one.files:
         np.testing.assert_allclose(two[name], one[name], rtol=1e-4, atol=1e-6)
