@@ -13,7 +13,7 @@ from acreg.data.region_table import RegionTable
 from acreg.report import page
 from acreg.report.overview_plots import cost_plots, ranking_plot
 from acreg.report.pictures import PairPictures
-from acreg.report.plots import THEMES, box_plots, label_box_plots, method_colours
+from acreg.report.plots import THEMES, MethodStyle, box_plots, label_box_plots, method_styles
 from acreg.report.ranking import rank_methods
 from acreg.report.regions import region_note, region_table
 from acreg.report.results import MethodResult, PairScores, measured, statistics_of
@@ -85,8 +85,8 @@ def _environment(result: MethodResult) -> dict[str, str]:
     return found if isinstance(found, dict) else {}
 
 
-def _name(result: MethodResult, colours: dict[str, str]) -> str:
-    return f'<span class="dot" style="background:{colours[result.name]}"></span>{escape(result.name)}'
+def _name(result: MethodResult, styles: dict[str, MethodStyle]) -> str:
+    return f'<span class="dot" style="background:{styles[result.name].colour}"></span>{escape(result.name)}'
 
 
 def _tiles(results: Sequence[MethodResult]) -> str:
@@ -110,8 +110,8 @@ def _tiles(results: Sequence[MethodResult]) -> str:
 
 def _summary(results: Sequence[MethodResult]) -> str:
     columns, rows = summary_table(results, bold="<strong>{}</strong>".format)
-    colours = method_colours(results)
-    rows = [[_name(result, colours), *row[1:]] for result, row in zip(results, rows)]
+    styles = method_styles(results)
+    rows = [[_name(result, styles), *row[1:]] for result, row in zip(results, rows)]
     rows = [[re.sub(r" (\([\d.]+\))", r'<span class="sd">\1</span>', cell) for cell in row] for row in rows]
     note = (
         "Mean (population SD) over pairs; a pair counts as the unweighted mean over its foreground labels. The best "
@@ -218,7 +218,7 @@ def _number(value: float, metric: str) -> str:
 def _labels(results: Sequence[MethodResult]) -> str:
     metrics = measured(results)
     columns = ["Label", "Method", *(metric_title(m, results[0].unit) for m in metrics), "Pairs", "Absent"]
-    colours, rows = method_colours(results), []
+    styles, rows = method_styles(results), []
     for label, name in results[0].label_names.items():
         for index, result in enumerate(results):
             cells = []
@@ -226,11 +226,11 @@ def _labels(results: Sequence[MethodResult]) -> str:
                 cells.append(text_of(statistics_of(result.values(metric, label)), metric))
             count = str(statistics_of(result.values("dsc", label))["n"])
             first = f"<b>{escape(name)}</b>" if index == 0 else ""
-            rows.append([first, _name(result, colours), *cells, count, str(result.absent()[label])])
+            rows.append([first, _name(result, styles), *cells, count, str(result.absent()[label])])
     body = page.html_table(columns, rows, text_columns=[1], kind="wide")
     if len(results) > 1:
         names, counts = wins_table(results)
-        won = [[_name(result, colours), *row[1:]] for result, row in zip(results, counts, strict=True)]
+        won = [[_name(result, styles), *row[1:]] for result, row in zip(results, counts, strict=True)]
         note = f'<p class="soft small">{escape(WINS_NOTE)}</p>'
         body = f"<h3>Labels won</h3>{note}{page.html_table(names, won)}<h3>Each label</h3>{body}"
     return page.section("labels", "Labels", body)
@@ -238,9 +238,9 @@ def _labels(results: Sequence[MethodResult]) -> str:
 
 def _regions(results: Sequence[MethodResult], regions: RegionTable) -> str:
     columns, rows = region_table(results, regions, bold="<strong>{}</strong>".format)
-    colours = method_colours(results)
+    styles = method_styles(results)
     for index, row in enumerate(rows):
-        row[0], row[1] = f"<b>{escape(row[0])}</b>", _name(results[index % len(results)], colours)
+        row[0], row[1] = f"<b>{escape(row[0])}</b>", _name(results[index % len(results)], styles)
     note = (
         "Mean (population SD) over pairs; a pair counts as the unweighted mean over the region's labels. The best mean "
         f"of a region and metric is bold. {region_note(results, regions)}"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from acreg.report.plots import INK, LINES, Theme, figure_of, legend, method_colours, to_png
+from acreg.report.plots import INK, LINES, Theme, figure_of, legend, method_styles, to_png
 from acreg.report.ranking import Ranking
 from acreg.report.results import MethodResult
 from acreg.report.tables import metric_title
@@ -16,9 +16,9 @@ def ranking_plot(results: Sequence[MethodResult], ranking: Ranking, theme: Theme
     """A row a method at its mean rank, best first; a bar at the right of methods that do not differ."""
     count = len(ranking.names)
     figure, panels = figure_of(1, 1, width=10.5, height=0.9 + 0.3 * count, theme=theme)
-    axes, colours = panels[0], method_colours(results)
+    axes, styles = panels[0], method_styles(results)
     axes.hlines(range(count), 1, ranking.ranks, color=LINES[theme], linewidth=0.8)
-    axes.scatter(ranking.ranks, range(count), s=42, color=[colours[name] for name in ranking.names], zorder=3)
+    axes.scatter(ranking.ranks, range(count), s=42, color=[styles[name].colour for name in ranking.names], zorder=3)
     for number, (first, last) in enumerate(ranking.groups):
         at = count + 0.25 + 0.12 * number
         axes.plot([at, at], [first - 0.2, last + 0.2], color=INK[theme], linewidth=3, solid_capstyle="round")
@@ -33,7 +33,7 @@ def ranking_plot(results: Sequence[MethodResult], ranking: Ranking, theme: Theme
 def cost_plots(results: Sequence[MethodResult], theme: Theme) -> bytes:
     """Mean Dice against seconds and against folded voxels, a dot a method with the SD over pairs; none is a line."""
     figure, panels = figure_of(1, 2, width=10.5, height=3.6, theme=theme)
-    colours = method_colours(results)
+    styles = method_styles(results)
     for axes, metric in zip(panels, ("seconds", "folded_percent")):
         costs = []
         for result in results:
@@ -41,12 +41,12 @@ def cost_plots(results: Sequence[MethodResult], theme: Theme) -> bytes:
             both = np.isfinite(dice) & np.isfinite(cost)
             if not both.any():
                 continue
-            mean, spread, colour = dice[both].mean(), dice[both].std(), colours[result.name]
+            mean, spread, style = dice[both].mean(), dice[both].std(), styles[result.name]
             if result.is_baseline:
-                axes.axhline(mean, color=colour, linewidth=1.2, linestyle="--")
+                axes.axhline(mean, color=style.colour, linewidth=1.2, linestyle="--")
                 continue
             costs.append(cost[both].mean())
-            axes.errorbar(costs[-1], mean, spread, fmt="o", color=colour, markersize=7)
+            axes.errorbar(costs[-1], mean, spread, fmt=style.marker, color=style.colour, markersize=7)
         if metric == "seconds":
             axes.set_xlim(0.5 * min(costs, default=1), 2 * max(costs, default=1))
             axes.set_xscale("log")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from typing import Any, Literal
+from itertools import cycle
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -22,10 +23,21 @@ COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8
 """Told apart by colour-blind readers (after Okabe and Ito)."""
 
 
-def method_colours(results: Sequence[MethodResult]) -> dict[str, str]:
-    """A colour a method; grey for the unregistered row."""
-    colours = iter(COLOURS[:-1] * (1 + len(results) // (len(COLOURS) - 1)))
-    return {result.name: COLOURS[-1] if result.is_baseline else next(colours) for result in results}
+class MethodStyle(NamedTuple):
+    """How a method is drawn: as a dot, and as a box."""
+
+    colour: str
+    marker: str
+    hatch: str
+
+
+def method_styles(results: Sequence[MethodResult]) -> dict[str, MethodStyle]:
+    """A style a method: where the colours come again, with another marker and hatch; grey for the unregistered row."""
+    forms = cycle(zip("osD^v", ("", "////", "....", "xxxx", "----")))
+    styles = (MethodStyle(colour, *form) for form in forms for colour in COLOURS[:-1])
+    return {
+        result.name: MethodStyle(COLOURS[-1], "o", "") if result.is_baseline else next(styles) for result in results
+    }
 
 
 def box_plots(results: Sequence[MethodResult], theme: Theme) -> bytes:
@@ -33,12 +45,12 @@ def box_plots(results: Sequence[MethodResult], theme: Theme) -> bytes:
     metrics = measured(results)
     lines = -(-len(metrics) // 2)
     figure, panels = figure_of(lines, 2, width=10.5, height=max(2.3, 0.62 * len(results) + 1.1) * lines, theme=theme)
-    colours = method_colours(results)
+    styles = method_styles(results)
     for axes in panels[len(metrics) :]:
         axes.set_visible(False)
     for axes, metric in zip(panels, metrics):
         columns = [_finite(result.values(metric)) for result in results]
-        _boxes(axes, columns, range(len(results)), [colours[r.name] for r in results], theme, 0.55)
+        _boxes(axes, columns, range(len(results)), [styles[r.name] for r in results], theme, 0.55)
         axes.set_yticks(range(len(results)), [_short(r.name) for r in results])
         axes.invert_yaxis()
         axes.set_title(
@@ -52,16 +64,16 @@ def label_box_plots(results: Sequence[MethodResult], metric: str, theme: Theme) 
     names = results[0].label_names
     height = 1.3 + len(names) * max(0.55, 0.2 * len(results))
     figure, panels = figure_of(1, 1, width=10.5, height=height, theme=theme)
-    axes, colours = panels[0], method_colours(results)
+    axes, styles = panels[0], method_styles(results)
     step = 0.8 / len(results)
     for index, result in enumerate(results):
         at = [group + (index - (len(results) - 1) / 2) * step for group in range(len(names))]
         columns = [_finite(result.values(metric, label)) for label in names]
-        _boxes(axes, columns, at, [colours[result.name]] * len(at), theme, 0.8 * step, dots=False)
+        _boxes(axes, columns, at, [styles[result.name]] * len(at), theme, 0.8 * step, dots=False)
     axes.set_yticks(range(len(names)), list(names.values()))
     axes.invert_yaxis()
     axes.set_xlabel(metric_title(metric, results[0].unit), color=INK[theme])
-    legend(figure, results, theme)
+    legend(figure, results, theme, dots=False)
     return to_png(figure)
 
 
@@ -81,7 +93,7 @@ def forest_plots(results: Sequence[MethodResult], comparisons: Sequence[Comparis
         axes.set_visible(False)
     for index, (axes, metric) in enumerate(zip(panels, metrics)):
         found = {(c.first, c.second): c for c in comparisons if c.metric == metric}
-        _forest(axes, [found[couple] for couple in couples], method_colours(results), theme)
+        _forest(axes, [found[couple] for couple in couples], method_styles(results), theme)
         names = [f"{_short(first, 22)} − {_short(second, 22)}" for first, second in couples]
         axes.set_yticks(range(len(couples)), names if index % columns == 0 else [""] * len(couples), fontsize=8)
         axes.set_ylim(len(couples) - 0.4, -0.6)
@@ -92,18 +104,19 @@ def forest_plots(results: Sequence[MethodResult], comparisons: Sequence[Comparis
     return to_png(figure)
 
 
-def _forest(axes: Any, rows: Sequence[Comparison], colours: dict[str, str], theme: Theme) -> None:
+def _forest(axes: Any, rows: Sequence[Comparison], styles: dict[str, MethodStyle], theme: Theme) -> None:
     """The rows of one metric, from above."""
     axes.axvline(0, color=INK[theme], linewidth=1, zorder=1)
     interval = rows[0].test in WITH_INTERVAL
     for at, row in enumerate(rows):
         value = (row.low + row.high) / 2 if interval else row.effect
-        colour = {1: colours[row.first], -1: colours[row.second], 0: "none"}[leader(row)]
+        open_dot = MethodStyle("none", "o", "")
+        colour, marker, _ = {1: styles[row.first], -1: styles[row.second], 0: open_dot}[leader(row)]
         line = INK[theme] if colour == "none" else colour
         start, end = (row.low, row.high) if interval else (0, value)
         axes.plot([start, end], [at, at], color=line, linewidth=1.4 if interval else 0.8, zorder=2)
         ground = GROUND[theme] if colour == "none" else colour
-        axes.plot(value, at, "o", markersize=5, markerfacecolor=ground, markeredgecolor=line, zorder=3)
+        axes.plot(value, at, marker, markersize=5, markerfacecolor=ground, markeredgecolor=line, zorder=3)
     if interval:
         axes.set_xlabel("difference of means, 95% interval", color=INK[theme], fontsize=8)
         axes.locator_params(axis="x", nbins=5)
@@ -112,17 +125,22 @@ def _forest(axes: Any, rows: Sequence[Comparison], colours: dict[str, str], them
         axes.set_xlim(-1.08, 1.08)
 
 
-def legend(figure: Any, results: Sequence[MethodResult], theme: Theme) -> None:
-    """The methods and their colours, above the panels."""
-    colours = method_colours(results)
+def legend(figure: Any, results: Sequence[MethodResult], theme: Theme, dots: bool = True) -> None:
+    """The methods and their dots or boxes, above the panels, for which the figure grows where it takes many lines."""
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    styles, names = method_styles(results), [_short(r.name) for r in results]
+    handles: list[Any] = [
+        Line2D([], [], linestyle="none", marker=style.marker, color=style.colour)
+        if dots
+        else Patch(facecolor=style.colour, hatch=style.hatch, edgecolor=GROUND[theme], alpha=0.75)
+        for style in (styles[r.name] for r in results)
+    ]
+    columns = max(1, min(len(results), int(figure.get_figwidth() / (0.6 + 0.075 * max(map(len, names))))))
+    figure.set_figheight(figure.get_figheight() + 0.19 * max(0, -(-len(results) // columns) - 2))
     figure.legend(
-        [_patch(colours[r.name]) for r in results],
-        [_short(r.name) for r in results],
-        loc="outside upper left",
-        ncols=min(len(results), 6),
-        frameon=False,
-        labelcolor=INK[theme],
-        fontsize=9,
+        handles, names, loc="outside upper left", ncols=columns, frameon=False, labelcolor=INK[theme], fontsize=9
     )
 
 
@@ -156,7 +174,7 @@ def _boxes(
     axes: Any,
     columns: Sequence[np.ndarray],
     positions: Sequence[float] | range,
-    colours: Sequence[str],
+    styles: Sequence[MethodStyle],
     theme: Theme,
     width: float,
     dots: bool = True,
@@ -182,19 +200,13 @@ def _boxes(
             "alpha": 0.5,
         },
     )
-    for box, colour in zip(drawn["boxes"], colours):
-        box.set(facecolor=colour, alpha=0.75, edgecolor=colour)
+    for box, style in zip(drawn["boxes"], styles):
+        box.set(facecolor=style.colour, alpha=0.75, hatch=style.hatch, edgecolor=GROUND[theme])
     if dots:
         rng = np.random.default_rng(0)  # jitter only
         for values, at in zip(columns, positions):
             jitter = rng.uniform(-0.3, 0.3, values.size) * width
             axes.scatter(values, at + jitter, s=6, color=INK[theme], alpha=0.35, linewidths=0, zorder=3)
-
-
-def _patch(colour: str) -> Any:
-    from matplotlib.patches import Patch
-
-    return Patch(facecolor=colour, alpha=0.75)
 
 
 def _finite(values: np.ndarray) -> np.ndarray:

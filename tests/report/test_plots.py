@@ -6,7 +6,7 @@ import PIL.Image
 import pytest
 from matplotlib.figure import Figure
 
-from acreg.report.plots import GROUND, THEMES, _forest, _short, forest_plots, method_colours
+from acreg.report.plots import GROUND, THEMES, _forest, _short, figure_of, forest_plots, legend, method_styles
 from acreg.report.statistics import compare_methods
 
 
@@ -21,11 +21,11 @@ def eight(make):
 
 @pytest.mark.parametrize("test", ["tukey", "welch", "wilcoxon", "mann-whitney"])
 def test_a_row_shows_the_effect_in_the_colour_of_the_better_method(eight, test):
-    colours = method_colours(eight)
+    styles = method_styles(eight)
     for metric, sign in (("dsc", 1), ("hd", -1)):
         rows = compare_methods(eight, [metric], test=test)
         axes = Figure().subplots()
-        _forest(axes, rows, colours, "light")
+        _forest(axes, rows, styles, "light")
         zero, *drawn = axes.lines
         assert list(zero.get_xdata()) == [0, 0] and len(drawn) == 2 * len(rows) == 56
         seen = set()
@@ -36,7 +36,7 @@ def test_a_row_shows_the_effect_in_the_colour_of_the_better_method(eight, test):
                 [row.low, row.high] if test in ("tukey", "welch") else [0, value]
             )
             better = row.first if sign * value > 0 else row.second
-            expected = colours[better] if row.p_corrected < 0.05 else GROUND["light"]
+            expected = styles[better].colour if row.p_corrected < 0.05 else GROUND["light"]
             assert matplotlib.colors.same_color(dot.get_markerfacecolor(), expected)
             seen.add(bool(row.p_corrected < 0.05))
         low, high = axes.get_xlim()
@@ -55,6 +55,19 @@ def test_eight_methods_are_a_readable_picture_and_failed_ones_an_empty_row(eight
         sizes[name] = pictures[0].size
     assert sizes["few"][0] == sizes["many"][0] == 1365
     assert sizes["many"][1] > 2 * 28 * 20, "two lines of panels with 28 rows of at least 20 pixels"
+
+
+@pytest.mark.parametrize("dots", [True, False])
+def test_many_methods_are_told_apart_and_all_are_in_the_legend(make, dots):
+    results = [make(f"a-method-with-a-long-name:{n}", [0.5, 0.6]) for n in range(12)] + [make("unregistered", [0.4])]
+    assert len(set(method_styles(results).values())) == 13
+    figure, _ = figure_of(1, 2, width=10.5, height=3.6, theme="light")
+    legend(figure, results, "light", dots)
+    figure.canvas.draw()
+    assert len(figure.legends[0].get_texts()) == 13
+    for text in figure.legends[0].get_texts():
+        box = text.get_window_extent()
+        assert 0 <= box.x0 < box.x1 <= figure.bbox.x1 and 0 <= box.y0 < box.y1 <= figure.bbox.y1
 
 
 def test_long_names_keep_both_ends():
