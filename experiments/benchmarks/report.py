@@ -14,6 +14,8 @@ from acreg.io import atomic_path
 Result = dict[str, Any]
 LEAST_MB = 32.0
 """Memory below it is what an allocator happens to hold, and tells nothing of growth."""
+READING = "## What the figures say"
+"""The heading of the page's last section, which people write: a new page keeps it."""
 HOW = """Each row is a program in a process of its own. Before anything is timed all of them compute the same input, and
 the largest difference from acreg's result is noted, as a share of the largest value; one that differs by more than a
 tolerance is refused. Then they take turns, one call each, round after round, after a first call that does not count.
@@ -165,8 +167,8 @@ def _machines(results: Sequence[Result]) -> list[str]:
     return [f"- {', '.join(names)}: {text}" for text, names in about.items()]
 
 
-def page(results: Sequence[Result], command: str, pictures: Mapping[str, str]) -> str:
-    """The whole page; `pictures` are paths relative to it by their titles."""
+def page(results: Sequence[Result], command: str, pictures: Mapping[str, str], before: str = "") -> str:
+    """The whole page; `pictures` are paths relative to it by their titles, `before` is the page as it was."""
     minutes = sum(result["took"] for result in results) / 60
     loads = [result["machine"]["load"] for result in results]
     parts = ["# Performance", "", "This page is written by", "", f"    {command}", ""]
@@ -177,11 +179,16 @@ def page(results: Sequence[Result], command: str, pictures: Mapping[str, str]) -
     parts += [f"As each benchmark began the load of the machine was {min(loads):.1f} to {max(loads):.1f}.", ""]
     for title, path in pictures.items():
         parts += [f"![{title}]({path})", ""]
-    return "\n".join([*parts, "\n\n".join(table(result) for result in results), ""])
+    parts += ["\n\n".join(table(result) for result in results), ""]
+    _, heading, reading = before.partition(READING)
+    return "\n".join([*parts, heading + reading] if heading else parts)
 
 
 def write(folder: Path, command: str, target: Path | None = None) -> Path:
-    """Write the page of all results of a folder, into it or to `target`, with the plots in ``images`` beside it."""
+    """Write the page of all results of a folder, into it or to `target`, with the plots in ``images`` beside it.
+
+    What stands in the page from the heading `READING` on stays.
+    """
     from acreg.experiments.benchmarks.plots import draw
 
     results = read_results(folder)
@@ -191,6 +198,7 @@ def write(folder: Path, command: str, target: Path | None = None) -> Path:
         with atomic_path(target.parent / "images" / f"performance-{name}.png") as temporary:
             temporary.write_bytes(png)
         pictures[title] = f"images/performance-{name}.png"
+    before = target.read_text(encoding="utf-8") if target.is_file() else ""
     with atomic_path(target) as temporary:
-        temporary.write_text(page(results, command, pictures), encoding="utf-8")
+        temporary.write_text(page(results, command, pictures, before), encoding="utf-8")
     return target

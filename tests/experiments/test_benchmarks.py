@@ -173,6 +173,10 @@ def test_quick_run_writes_what_it_says(tmp_path: Path, capsys: pytest.CaptureFix
     assert "Some inputs are the small ones of `--quick`" in text and "    make bench" in text
     assert "| medpy on full arrays | " in text
     assert (page.parent / "images" / "performance-ratios.png").read_bytes()[:4] == b"\x89PNG"
+    read = f"{report.READING}\n\nThat it is fast.\n"
+    page.write_text(f"# Older\n\n{read}", encoding="utf-8")
+    assert main([*words, "--page-only"]) == 0
+    assert page.read_text(encoding="utf-8") == f"{text}\n{read}"
 
 
 def test_unknown_names_and_empty_folders_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
