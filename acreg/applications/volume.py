@@ -23,7 +23,7 @@ from acreg.applications.volume_items import Item
 from acreg.errors import AcregError, UsageError
 from acreg.io import atomic_path
 
-FAILURES = "failures.csv"
+FAILURES, RUN = "failures.csv", "run.json"
 AHEAD = 2
 """Groups of images that are read while one is worked on."""
 READERS = 2
@@ -78,7 +78,7 @@ class Outcome:
 
 
 Engine = Callable[[Task, Iterable[Sequence[Item]]], Iterator[list[Outcome]]]
-"""Works on groups of items and yields the outcomes of each, in their order."""
+"""Works on groups of items, which it takes once outcomes are asked for, and yields those of each, in their order."""
 
 
 @dataclass(frozen=True)
@@ -113,25 +113,31 @@ def run(
         UsageError: the folder holds a run with other settings.
         AcregError: it holds other files, or another process writes into it.
     """
+    done: set[str] = set()
+    groups = [items[n : n + group] for n in range(0, len(items), group)]
+    left = (kept for each in groups if (kept := [item for item in each if item.name not in done]))
+    _check_folder(folder, task)
+    found = engine(task, left)  # a model or atlases that cannot be loaded leave no folder behind
     with _opened(folder, task):
-        done = _rows_there(folder / task.table, task.columns)
-        groups = [items[n : n + group] for n in range(0, len(items), group)]
-        left = [kept for each in groups if (kept := [item for item in each if item.name not in done])]
+        done |= _rows_there(folder / task.table, task.columns)
         tried = failed = 0
         _append(folder / FAILURES, [("subject", "reason")], "w")
-        for outcomes in engine(task, left):
+        for outcomes in found:
             _append(folder / FAILURES, [(each.name, each.failure) for each in outcomes if each.row is None])
             _append(folder / task.table, [each.row for each in outcomes if each.row is not None])
             tried += len(outcomes)
             failed += sum(each.row is None for each in outcomes)
             if progress:
                 progress(tried, failed)
-    return Tally(len(items), len(items) - sum(map(len, left)), tried - failed, failed)
+    return Tally(len(items), sum(item.name in done for item in items), tried - failed, failed)
 
 
 def local(task: Task, groups: Iterable[Sequence[Item]]) -> Iterator[list[Outcome]]:
-    """Work in this process, the next images read meanwhile by threads."""
-    worker = task.load()
+    """Work in this process, the next images read meanwhile by threads. What `Task.load` raises is raised at once."""
+    return _outcomes(task.load(), groups)
+
+
+def _outcomes(worker: Worker, groups: Iterable[Sequence[Item]]) -> Iterator[list[Outcome]]:
     with ThreadPoolExecutor(READERS) as pool:
         ahead: deque[tuple[Sequence[Item], list[Future[Any]]]] = deque()
         try:
@@ -180,35 +186,42 @@ def _reason(error: Exception) -> str:
 @contextmanager
 def _opened(folder: Path, task: Task) -> Iterator[None]:
     """The folder made, found to be of this run, and locked against another process as long as this one lives."""
-    path = folder / "run.json"
-    wanted = json.loads(json.dumps({"table": task.table, **task.settings}))
-    if path.is_file():
-        _check_same(path, wanted)
-    elif folder.is_dir() and any(folder.iterdir()):
-        raise AcregError(
-            f"Results go to a folder of their own, which another run of this command may have begun. Received: {folder}"
-            ", which holds other files and no run.json. Choose another --out."
-        )
-    else:
+    path = folder / RUN
+    _check_folder(folder, task)
+    if not path.is_file():
         with atomic_path(path) as temporary:
-            temporary.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
+            temporary.write_text(json.dumps(_recorded(task), indent=2) + "\n", encoding="utf-8")
     with path.open("rb") as stream:
         _lock(stream, folder)
         yield
 
 
-def _check_same(path: Path, wanted: Mapping[str, Any]) -> None:
+def _recorded(task: Task) -> dict[str, Any]:
+    settings: dict[str, Any] = json.loads(json.dumps({"table": task.table, **task.settings}))
+    return settings
+
+
+def _check_folder(folder: Path, task: Task) -> None:
+    """Refuse a folder of another run, or of something else."""
+    path, wanted = folder / RUN, _recorded(task)
+    if not path.is_file():
+        if folder.is_dir() and any(folder.iterdir()):
+            raise AcregError(
+                "Results go to a folder of their own, which another run of this command may have begun. Received: "
+                f"{folder}, which holds other files and no {RUN}. Choose another --out."
+            )
+        return
     try:
         before = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise AcregError(
-            f"run.json holds the settings of a run. Received: {path} ({error}). Choose another --out."
+            f"{RUN} holds the settings of a run. Received: {path} ({error}). Choose another --out."
         ) from error
     keys = [key for key in {**before, **wanted} if before.get(key) != wanted.get(key)]
     if keys:
         differing = "; ".join(f"{key} {before.get(key)!r} there and {wanted.get(key)!r} here" for key in keys)
         raise UsageError(
-            f"A run goes on with the settings that it began with. Received: {path.parent}, with {differing}. Give the "
+            f"A run goes on with the settings that it began with. Received: {folder}, with {differing}. Give the "
             "first settings again, or choose another --out."
         )
 

@@ -126,6 +126,16 @@ def test_another_run_or_other_files_are_refused(tmp_path: Path) -> None:
         run(Squares(), items(2), folder, local)
 
 
+def test_a_model_that_cannot_be_loaded_leaves_no_folder(tmp_path: Path) -> None:
+    class Absent(Squares):
+        def load(self) -> Squares:
+            raise AcregError("no such preset")
+
+    with pytest.raises(AcregError, match="no such preset"):
+        run(Absent(), items(2), tmp_path / "run", local)
+    assert not (tmp_path / "run").exists()
+
+
 def test_another_table_of_that_name_is_refused(tmp_path: Path) -> None:
     run(Squares(), items(2), tmp_path, local)
     (tmp_path / "squares.csv").write_text("a,b\n")
@@ -137,7 +147,7 @@ def test_one_process_at_a_time(tmp_path: Path) -> None:
     def second(task: Any, groups: Any) -> Iterator[list[Outcome]]:
         with pytest.raises(AcregError, match="into which another one writes"):
             run(Squares(), items(2), tmp_path, local)
-        return local(task, groups)
+        yield from local(task, groups)
 
     assert run(Squares(), items(2), tmp_path, second).done == 2
     assert json.loads((tmp_path / "run.json").read_text(encoding="utf-8")) == {"table": "squares.csv", "power": 2}
