@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -52,7 +53,10 @@ class Registering:
         """
         prepared = self._pairs(pairs)
         batch = {role: np.concatenate([pair.batch[role] for pair in prepared]) for role in ("fixed", "moving")}
-        found = self.predict_on_batch(batch)  # type: ignore[attr-defined]
+        kept = self.__dict__  # for Keras not a part of the model
+        if "_field" not in kept:
+            kept["_field"] = _Field(self)
+        found = kept["_field"].predict_on_batch(batch)
         return [
             pair.transform(self, {name: value[n : n + 1] for name, value in found.items()})
             for n, pair in enumerate(prepared)
@@ -149,6 +153,18 @@ class Registering:
         return known[shape]
 
 
+class _Field(keras.Model):
+    """`predict_field` of a model, compiled as Keras compiles `predict`."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__(name="field")
+        self.model = model
+        self.built = True
+
+    def call(self, inputs: Mapping[str, Any], training: bool = False) -> dict[str, Any]:
+        return self.model.predict_field(inputs, training)
+
+
 class _Input:
     """An image's grid, where the network's grid lies in it, and the network's input."""
 
@@ -175,7 +191,7 @@ class _Pair:
     def transform(self, model: Any, found: Mapping[str, Any]) -> Transform:
         """What a model found on its grid, as a transform of physical space over all of the fixed image's extent."""
         grid = self.grids[0]
-        name = "velocity" if model.integration_steps else "deformation" if "affine" in found else "displacement"
+        name = "velocity" if model.integration_steps else "deformation" if "deformation" in found else "displacement"
         field = np.asarray(ops.convert_to_numpy(found[name])[0], np.float32)
         part: Displacement | Velocity
         if name != "velocity":

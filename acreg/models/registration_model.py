@@ -177,18 +177,33 @@ class RegistrationModel(Registering, FineTuning, Preset, keras.Model):
         made = {}
         if "image" in inputs:
             inputs = made["pairs"] = self._make_pairs(inputs)
-        moving = inputs["moving"]
+        sizes = functional.spatial_shape(inputs["fixed"])
+        outputs = self.predict_field(inputs, training)
+        if "velocity" in outputs:
+            integrated = functional.integrate(outputs["velocity"], self.integration_steps)
+            displacement = self._to_image_grid(integrated, sizes)
+        else:
+            displacement = outputs.pop("displacement")
+        if "affine" in outputs:
+            outputs["deformation"] = displacement
+            displacement = functional.affine_displacement(outputs["affine"], sizes, displacement)
+        warped = functional.warp(inputs["moving"], displacement)
+        return {"warped": warped, "displacement": displacement, **outputs, **made}
+
+    def predict_field(self, inputs: Mapping[str, Any], training: bool = False) -> dict[str, Any]:
+        """What the network finds for pairs: the part of `call` before anything is integrated, composed or warped.
+
+        Returns:
+            ``"velocity"``, on the network's grid, of a model that integrates, or ``"displacement"``, on the images' grid
+            and without the affine map, which is there as ``"affine"`` where the network finds one; and its further
+            outputs.
+        """
         sizes = functional.spatial_shape(inputs["fixed"])
         outputs = self._run_network(self._network_inputs(inputs, training), sizes, training)
         field = outputs.pop("field")
         if self.integration_steps:
-            outputs["velocity"] = field
-            field = functional.integrate(field, self.integration_steps)
-        displacement = self._to_image_grid(field, sizes)
-        if "affine" in outputs:
-            outputs["deformation"] = displacement
-            displacement = functional.affine_displacement(outputs["affine"], sizes, displacement)
-        return {"warped": functional.warp(moving, displacement), "displacement": displacement, **outputs, **made}
+            return {"velocity": field, **outputs}
+        return {"displacement": self._to_image_grid(field, sizes), **outputs}
 
     def _make_pairs(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         if self.augmentation is None:

@@ -71,7 +71,7 @@ class Benchmark:
         within: the target: seconds that the first may take.
         note: what else a reader must know.
         size_name: what the sizes count.
-        calls: of the function in one timing, whose results are awaited together.
+        calls: of the function in one timing at least, whose results are awaited together.
         device: "cpu", whose threads are limited, or "gpu".
         environment: variables of the processes.
     """

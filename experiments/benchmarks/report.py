@@ -16,13 +16,14 @@ LEAST_MB = 32.0
 """Memory below it is what an allocator happens to hold, and tells nothing of growth."""
 READING = "## What the figures say"
 """The heading of the page's last section, which people write: a new page keeps it."""
-HOW = """Each row is a program in a process of its own. Before anything is timed all of them compute the same input, and
-the largest difference from acreg's result is noted, as a share of the largest value; one that differs by more than a
-tolerance is refused. Then they take turns, one call each, round after round, after a first call that does not count.
-Times are medians over the rounds, in brackets the quartiles. Ratios are formed within a round: 2 is twice acreg's time.
-CPU is the time of all threads together. Memory is the peak of the process, and behind it how far the timed calls went
-above what frameworks and input take between them; of commands both are the command's own peak. "Not compiled" is the
-same code as Keras leaves it on a CPU, without XLA."""
+HOW = """Each row is a program in a process of its own. Before anything is timed all of them compute the same input,
+and the largest difference from acreg's result is noted, as a share of the largest value; one that differs by more
+than a tolerance is refused. Then they take turns, round after round, after a first call that does not count; a turn
+is one call, or as many as take 0.1 seconds together. Times of a call are medians over the rounds, in brackets the
+quartiles. Ratios are formed within a round: 2 is twice acreg's time. CPU is the time of all threads together. Memory
+is the peak of the process, and behind it how far the timed calls went above what frameworks and input take between
+them; of commands both are the command's own peak. "Not compiled" is the same code as Keras leaves it on a CPU, where
+XLA compiles only what acreg compiles itself."""
 
 
 def read_results(folder: Path) -> list[Result]:
