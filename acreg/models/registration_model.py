@@ -194,8 +194,8 @@ class RegistrationModel(Registering, FineTuning, Preset, keras.Model):
         """What the network finds for pairs: the part of `call` before anything is integrated, composed or warped.
 
         Returns:
-            ``"velocity"``, on the network's grid, of a model that integrates, or ``"displacement"``, on the images' grid
-            and without the affine map, which is there as ``"affine"`` where the network finds one; and its further
+            ``"velocity"``, on the network's grid, of a model that integrates, or ``"displacement"``, on the images'
+            grid and without the affine map, which is there as ``"affine"`` where the network finds one; and its further
             outputs.
         """
         sizes = functional.spatial_shape(inputs["fixed"])
