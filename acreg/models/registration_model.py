@@ -179,7 +179,7 @@ class RegistrationModel(Registering, FineTuning, Preset, keras.Model):
             inputs = made["pairs"] = self._make_pairs(inputs)
         sizes = functional.spatial_shape(inputs["fixed"])
         outputs = self.predict_field(inputs, training)
-        if "velocity" in outputs:
+        if self.integration_steps:
             integrated = functional.integrate(outputs["velocity"], self.integration_steps)
             displacement = self._to_image_grid(integrated, sizes)
         else:
