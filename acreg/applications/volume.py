@@ -116,9 +116,10 @@ def run(
     done: set[str] = set()
     groups = [items[n : n + group] for n in range(0, len(items), group)]
     left = (kept for each in groups if (kept := [item for item in each if item.name not in done]))
-    _check_folder(folder, task)
+    settings = json.loads(json.dumps({"table": task.table, **task.settings}))
+    _check_folder(folder, settings)
     found = engine(task, left)  # a model or atlases that cannot be loaded leave no folder behind
-    with _opened(folder, task):
+    with _opened(folder, settings):
         done |= _rows_there(folder / task.table, task.columns)
         tried = failed = 0
         _append(folder / FAILURES, [("subject", "reason")], "w")
@@ -184,26 +185,21 @@ def _reason(error: Exception) -> str:
 
 
 @contextmanager
-def _opened(folder: Path, task: Task) -> Iterator[None]:
+def _opened(folder: Path, settings: Mapping[str, Any]) -> Iterator[None]:
     """The folder made, found to be of this run, and locked against another process as long as this one lives."""
     path = folder / RUN
-    _check_folder(folder, task)
+    _check_folder(folder, settings)
     if not path.is_file():
         with atomic_path(path) as temporary:
-            temporary.write_text(json.dumps(_recorded(task), indent=2) + "\n", encoding="utf-8")
+            temporary.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
     with path.open("rb") as stream:
         _lock(stream, folder)
         yield
 
 
-def _recorded(task: Task) -> dict[str, Any]:
-    settings: dict[str, Any] = json.loads(json.dumps({"table": task.table, **task.settings}))
-    return settings
-
-
-def _check_folder(folder: Path, task: Task) -> None:
-    """Refuse a folder of another run, or of something else."""
-    path, wanted = folder / RUN, _recorded(task)
+def _check_folder(folder: Path, wanted: Mapping[str, Any]) -> None:
+    """Refuse a folder of a run with other settings, or of something else."""
+    path = folder / RUN
     if not path.is_file():
         if folder.is_dir() and any(folder.iterdir()):
             raise AcregError(
