@@ -13,7 +13,7 @@ SIZES = {2: (64, 96, 128, 192, 256), 3: (32, 48, 64, 96, 128, 160)}
 CLASSES = (2, 4, 8, 16, 32)
 WORK: dict[str, tuple[str, Callable[..., Any]]] = {
     "warp": ("warp", warp.acreg),
-    "integration": ("velocity integration", fields.integrate),
+    "integration": ("velocity integration", lambda shape: fields.integrate(shape, xla=False)),
     "local-ncc": ("local NCC with gradient", lambda shape: losses.acreg("local_ncc", shape, 0)),
     "unet": ("VoxelMorph's U-Net, forward", networks.forward),
     "step": ("VoxelMorph's U-Net, training step", lambda shape: networks.step(shape, before=0)),

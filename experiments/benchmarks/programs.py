@@ -157,7 +157,7 @@ def benchmarks(quick: bool) -> list[Benchmark]:
     made = []
     preset = {2: "acregnet-jsrt", 3: "affine-deformable-brain"}
     remark = {2: "", 3: "The network was trained on brains: on these hearts its time is meant, not its result. "}
-    for shape in ((64, 64), (16, 32, 32)) if quick else ((256, 256), (96, 96, 96)):
+    for shape in ((64, 64), (16, 32, 32)) if quick else ((256, 256), (64, 64, 64)):
         rank = len(shape)
         contenders = {f"acreg {preset[rank]}": Contender(partial(Registration, shape, ("--model", preset[rank])))}
         for name, (method, needs) in CLASSICAL.items():
