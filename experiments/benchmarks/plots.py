@@ -56,21 +56,21 @@ def _growth(results: Sequence[Result]) -> bytes:
     from matplotlib.figure import Figure
 
     figure = Figure((9, 4), layout="constrained")
-    for axes, what, unit in zip(figure.subplots(1, 2), ("Time", "Memory"), ("s", "MB above that between calls")):
+    for axes, what, unit in zip(figure.subplots(1, 2), ("Time", "Memory"), ("s", "MB, peak of the process")):
         for colour, result in zip(COLOURS, results):
             points = [
-                (one["size"], quartiles(one["seconds"])[1] if what == "Time" else one["work_mb"])
+                (one["size"], quartiles(one["seconds"])[1] if what == "Time" else one["memory_mb"])
                 for one in measured(result).values()
             ]
-            points = [point for point in points if point[1] > 0]
             power = growth_exponents(result).get(what)
             title = result["title"].split(": ", 1)[1]
             label = title if power is None else f"{title}: {power:.2f}"
-            if points:
-                axes.plot(*zip(*points), "o-", color=colour, markersize=4, label=label)
+            axes.plot(*zip(*points), "o-", color=colour, markersize=4, label=label)
         axes.set_xscale("log")
         axes.set_yscale("log")
-        axes.set_xlabel(results[0]["size_name"])
+        sizes = {one["size"]: name.removeprefix("acreg ") for r in results for name, one in measured(r).items()}
+        axes.set_xticks(list(sizes), list(sizes.values()), fontsize=8)
+        axes.set_xticks([], minor=True)
         axes.set_ylabel(f"{what.lower()}, {unit}")
         axes.grid(alpha=0.3, which="both")
         axes.legend(title="fitted exponent", fontsize=8, title_fontsize=8, frameon=False)

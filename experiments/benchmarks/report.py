@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,8 @@ from acreg.experiments.benchmarks.measure import COPY, exponent, quartiles, rati
 from acreg.io import atomic_path
 
 Result = dict[str, Any]
-LEAST_MB = 32.0
-"""Memory below it is what an allocator happens to hold, and tells nothing of growth."""
+LEAST_MB = 100.0
+"""Above the smallest size's, less memory than that is what an allocator happens to hold; it tells nothing of growth."""
 READING = "## What the figures say"
 """The heading of the page's last section, which people write: a new page keeps it."""
 HOW = """Each row is a program in a process of its own. Before anything is timed all of them compute the same input,
@@ -22,7 +22,8 @@ than a tolerance is refused. Then they take turns, round after round, after a fi
 is one call, or as many as take 0.1 seconds together. Times of a call are medians over the rounds, in brackets the
 quartiles. Ratios are formed within a round: 2 is twice acreg's time. CPU is the time of all threads together. Memory
 is the peak of the process, and behind it how far the timed calls went above what frameworks and input take between
-them; of commands both are the command's own peak. "Not compiled" is the same code as Keras leaves it on a CPU, where
+them; of commands both are the command's own peak. Its growth is that of the peak above the smallest size's, as far as
+that is more than 100 MB. "Not compiled" is the same code as Keras leaves it on a CPU, where
 XLA compiles only what acreg compiles itself."""
 
 
@@ -124,17 +125,21 @@ def _growth(result: Result) -> list[str]:
 
 
 def growth_exponents(result: Result) -> dict[str, float]:
-    """Of time and of the work's memory, fitted; without those that have fewer than two values to go by."""
-    found = {}
-    value: Callable[[dict[str, Any]], float]
-    for what, value, least in (
-        ("Time", lambda one: quartiles(one["seconds"])[1], 0.0),
-        ("Memory", lambda one: one["work_mb"], LEAST_MB),
-    ):
-        points = [(one["size"], value(one)) for one in measured(result).values() if value(one) > least]
-        if len(points) > 1:
-            found[what] = exponent(*zip(*points))
-    return found
+    """Of time, and of what the peak of memory lies above the smallest size's against what the size does; fitted.
+
+    Without those that have fewer than two values to go by.
+    """
+    ones = sorted(measured(result).values(), key=lambda one: one["size"])
+    least = ones[0]
+    points = {
+        "Time": [(one["size"], quartiles(one["seconds"])[1]) for one in ones],
+        "Memory": [
+            (one["size"] - least["size"], above)
+            for one in ones
+            if (above := one["memory_mb"] - least["memory_mb"]) > LEAST_MB
+        ],
+    }
+    return {what: exponent(*zip(*each)) for what, each in points.items() if len(each) > 1}
 
 
 def table(result: Result) -> str:

@@ -147,11 +147,11 @@ def test_what_needs_a_gpu_is_named_where_there_is_none() -> None:
 
 
 def test_growth_is_shown_with_its_exponents() -> None:
-    contenders = {f"acreg {n}": times([n**2 / 1e3] * 3, size=n, work_mb=40.0 * n) for n in (2, 4, 8)}
-    contenders["acreg 1"] = times([1e-3] * 3, size=1, work_mb=9.0)
+    contenders = {f"acreg {n}": times([n**2 / 1e3] * 3, size=n, memory_mb=700 + 200.0 * n) for n in (2, 4, 8)}
+    contenders["acreg 1"] = times([1e-3] * 3, size=1, memory_mb=900.0)
     text = report.table(result(contenders, size_name="labels"))
     assert "Time grows as labels^2.00. Memory grows as labels^1.00." in text
-    assert "| 4 | 16 ms (16 ms to 16 ms) | 10, 160 |" in text
+    assert "| 4 | 16 ms (16 ms to 16 ms) | 1500, 1 |" in text
 
 
 def test_a_share_of_the_bandwidth_is_shown() -> None:
