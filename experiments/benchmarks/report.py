@@ -23,8 +23,8 @@ is one call, or as many as take 0.1 seconds together. Times of a call are median
 quartiles. Ratios are formed within a round: 2 is twice acreg's time. CPU is the time of all threads together. Memory
 is the peak of the process, and behind it how far the timed calls went above what frameworks and input take between
 them; of commands both are the command's own peak. Its growth is that of the peak above the smallest size's, as far as
-that is more than 100 MB. "Not compiled" is the same code as Keras leaves it on a CPU, where
-XLA compiles only what acreg compiles itself."""
+that is more than 100 MB. "Not compiled" is the same code as Keras leaves it on a CPU, where XLA compiles only what
+acreg compiles itself."""
 
 
 def read_results(folder: Path) -> list[Result]:
