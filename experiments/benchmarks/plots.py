@@ -55,7 +55,7 @@ def _growth(results: Sequence[Result]) -> bytes:
     """Time and memory, a line a benchmark, with the fitted exponents in the legends."""
     from matplotlib.figure import Figure
 
-    figure = Figure((9, 4), layout="constrained")
+    figure = Figure((9, 5), layout="constrained")
     for axes, what, unit in zip(figure.subplots(1, 2), ("Time", "Memory"), ("s", "MB, peak of the process")):
         for colour, result in zip(COLOURS, results):
             points = [
@@ -73,7 +73,8 @@ def _growth(results: Sequence[Result]) -> bytes:
         axes.set_xticks([], minor=True)
         axes.set_ylabel(f"{what.lower()}, {unit}")
         axes.grid(alpha=0.3, which="both")
-        axes.legend(title="fitted exponent", fontsize=8, title_fontsize=8, frameon=False)
+        style = {"fontsize": 8, "title_fontsize": 8, "frameon": False}
+        axes.legend(title="fitted exponent", loc="lower center", bbox_to_anchor=(0.5, 1.0), **style)
     return _png(figure)
 
 
