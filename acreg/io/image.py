@@ -317,9 +317,11 @@ def _as_labels(array: np.ndarray, name: str) -> np.ndarray:
                 f"Labels are whole numbers. Received: {name or 'array'} with the value {example}. Give a label map, "
                 "not an image or a label map that was resized with interpolation."
             )
-    if integers.size and (integers.min() < limits.min or integers.max() > limits.max):
+    # As Python's numbers: NumPy would round the limit to the array's float32, and 2**31 would pass.
+    low, high = (integers.min().item(), integers.max().item()) if integers.size else (0, 0)
+    if low < limits.min or high > limits.max:
         raise AcregError(
-            f"Labels fit into 32 bits. Received: {name or 'array'} with {integers.min()}..{integers.max()}."
+            f"Labels fit into 32 bits. Received: {name or 'array'} with {low}..{high}. Give the labels smaller numbers."
         )
     return np.ascontiguousarray(integers, dtype=np.int32)
 
