@@ -263,7 +263,7 @@ def _load(path: Path, spacing: Sequence[float] | None, series: str | None, label
     if path.is_dir():
         array, grid = load_series(path, labels, series)
     elif suffix(path) in PICTURES:
-        array = load_picture(path, labels)
+        array = load_picture(path, labels, needs_spacing=spacing is None)
         grid = Grid(array.shape)
     elif suffix(path) in NIFTI + MGH:
         array, grid = load_nifti(path, labels, needs_spacing=spacing is None)

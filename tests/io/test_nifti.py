@@ -11,6 +11,7 @@ from acreg.errors import AcregError
 from acreg.geometry import Grid
 from acreg.io import Image, read_displacement, read_image, read_labels, write_displacement, write_image
 from acreg.io.transforms import read_transform
+from tests.io.awkward import flipped, nifti_bytes
 
 SPACING = (0.7, 1.2, 3.0)  # x, y, z
 ROTATION = Rotation.from_euler("xyz", (0.3, -0.5, 0.2)).as_matrix()
@@ -173,24 +174,11 @@ def test_an_image_outlives_its_file(tmp_path, volume):
 # --- what a header says beside numbers of voxels ----------------------------------------------------------------------
 
 
-def nifti(volume, affine, **fields):
-    """The bytes of a NIfTI-1 file with both forms coded, and with fields set as nibabel would not."""
-    image = nibabel.Nifti1Image(volume, None)
-    image.set_sform(affine, code=1)
-    image.set_qform(affine, code=1)
-    content = bytearray(image.to_bytes())
-    fields_at = image.header.template_dtype.fields
-    for name, values in fields.items():
-        dtype, at = fields_at[name]
-        content[at : at + dtype.itemsize] = np.asarray(values, dtype.base).tobytes()
-    return bytes(content)
-
-
 @pytest.mark.parametrize("form", ["sform", "qform", "neither"])
 @pytest.mark.parametrize(("unit", "mm"), [(0, 1), (1, 1000), (2, 1), (3, 0.001), (2 + 8, 1), (3 + 16, 0.001)])
 def test_lengths_become_mm(tmp_path, volume, unit, mm, form):
     codes = {"sform_code": form == "sform", "qform_code": form == "qform"}
-    (tmp_path / "a.nii").write_bytes(nifti(volume, affine_of(ROTATION), xyzt_units=unit, **codes))
+    (tmp_path / "a.nii").write_bytes(nifti_bytes(volume, affine_of(ROTATION), xyzt_units=unit, **codes))
     theirs = sitk.ReadImage(str(tmp_path / "a.nii"))
     assert theirs.GetSpacing() == pytest.approx(np.multiply(SPACING, mm))
     np.testing.assert_allclose(read_image(tmp_path / "a.nii").grid.matrix, Grid.from_itk(theirs).matrix, rtol=1e-5)
@@ -198,14 +186,14 @@ def test_lengths_become_mm(tmp_path, volume, unit, mm, form):
 
 @pytest.mark.parametrize("fields", [{"xyzt_units": 4}, {"sform_code": 6}, {"qform_code": -1}, {"sform_code": 256}])
 def test_codes_that_do_not_exist(tmp_path, volume, fields):
-    (tmp_path / "a.nii").write_bytes(nifti(volume, affine_of(ROTATION), **fields))
+    (tmp_path / "a.nii").write_bytes(nifti_bytes(volume, affine_of(ROTATION), **fields))
     with pytest.raises(AcregError, match=r"0 to 5 as its form codes.*a\.nii with sform_code"):
         read_image(tmp_path / "a.nii")
 
 
 @pytest.mark.parametrize("offset", [0, 16, 348])
 def test_voxels_that_would_begin_in_the_header(tmp_path, volume, offset):
-    (tmp_path / "a.nii").write_bytes(nifti(volume, np.eye(4), vox_offset=offset))
+    (tmp_path / "a.nii").write_bytes(nifti_bytes(volume, np.eye(4), vox_offset=offset))
     with pytest.raises(AcregError, match=r"a\.nii.*vox.offset"):
         read_image(tmp_path / "a.nii")
 
@@ -221,7 +209,7 @@ def test_voxels_behind_an_extension(tmp_path, volume):
 def test_scaled_labels(tmp_path, slope, intercept):
     """A factor that float32 holds inexactly, as SPM writes for masks, leaves whole numbers whole."""
     stored = np.array([0, 10, 255, 2550], np.int16).reshape(4, 1, 1) * np.ones((4, 3, 2), np.int16)
-    (tmp_path / "a.nii").write_bytes(nifti(stored, np.eye(4), scl_slope=slope, scl_inter=intercept))
+    (tmp_path / "a.nii").write_bytes(nifti_bytes(stored, np.eye(4), scl_slope=slope, scl_inter=intercept))
     applied = (slope, intercept) if slope and np.isfinite(slope) else (1, 0)
     right = stored.T * applied[0] + applied[1]
     np.testing.assert_allclose(read_image(tmp_path / "a.nii").array, right, rtol=1e-6, atol=1e-6)
@@ -265,16 +253,14 @@ def test_every_flipped_bit_of_a_compressed_file_is_noticed(tmp_path, volume, nam
     read(path)
     rng = np.random.default_rng(0)
     for at in [*rng.integers(20 + len(name), len(whole), 40), *range(len(whole) - 8, len(whole))]:
-        changed = bytearray(whole)
-        changed[at] ^= 1 << int(rng.integers(8))
-        path.write_bytes(changed)
+        path.write_bytes(flipped(whole, at, int(rng.integers(8))))
         with pytest.raises(AcregError, match=r"whole .*get the file again"):
             read(path)
             pytest.fail(f"byte {at} of {len(whole)}")
 
 
 def test_members_and_what_follows_a_compressed_file(tmp_path, volume):
-    content = nifti(volume, np.eye(4))
+    content = nifti_bytes(volume, np.eye(4))
     path = tmp_path / "a.nii.gz"
     path.write_bytes(gzip.compress(content[:700]) + gzip.compress(content[700:]) + bytes(512))
     np.testing.assert_array_equal(read_image(path).array, volume.T)
