@@ -18,6 +18,8 @@ from acreg.io.files import check_rank, check_size, decoding
 
 HEAP = b"GCOL\x01"
 """How a heap of texts begins in an HDF5 file."""
+PLACE = ("spacing", "origin", "direction", "plane")
+"""The arguments of `Grid` that are attributes of a dataset."""
 CHUNK = 64
 """Voxels an axis of a chunk that is written, at most."""
 
@@ -25,8 +27,8 @@ CHUNK = 64
 def load_hdf5(path: Path) -> tuple[np.ndarray, Grid]:
     """The array `(*spatial)`, as stored, and the grid of the dataset `image`, or of the only dataset in the file.
 
-    The attributes `spacing`, `origin` and `direction` of the dataset are those of `Grid`, in array-axis order; what is
-    absent takes `Grid`'s default.
+    The attributes `spacing`, `origin`, `direction` and `plane` of the dataset are those of `Grid`, in array-axis order;
+    what is absent takes `Grid`'s default.
     """
     import h5py
 
@@ -44,7 +46,7 @@ def load_hdf5(path: Path) -> tuple[np.ndarray, Grid]:
                 "files. Copy the values into one file, for example by h5repack."
             )
         check_size(path, dataset.shape, dataset.dtype.itemsize, dataset.id.get_storage_size())
-        known = {name: dataset.attrs[name] for name in ("spacing", "origin", "direction") if name in dataset.attrs}
+        known = {name: dataset.attrs[name] for name in PLACE if name in dataset.attrs}
         return np.asarray(dataset[()]), Grid(dataset.shape, **known)
 
 
@@ -57,8 +59,9 @@ def save_hdf5(array: np.ndarray, grid: Grid, path: Path) -> None:
     with new_hdf5(path) as file:
         chunks = tuple(min(n, CHUNK) for n in stored.shape)
         dataset = file.create_dataset("image", data=stored, chunks=chunks, compression="gzip", shuffle=True)
-        for name in ("spacing", "origin", "direction"):
-            dataset.attrs[name] = getattr(grid, name)
+        for name in PLACE:
+            if np.size(getattr(grid, name)):
+                dataset.attrs[name] = getattr(grid, name)
 
 
 @contextmanager

@@ -25,9 +25,13 @@ def load_itk(path: Path, labels: bool, decoder: str = "") -> tuple[np.ndarray, G
     """The array `(*spatial)` and the grid of a file, by the decoder of its suffix or by the one that is named."""
     with decoding(path):
         image = read_itk(path, decoder or DECODERS[suffix(path)])
+        grid = None
         while image.GetDimension() > 2 and image.GetSize()[-1] == 1:
+            placed = image.GetDimension() == 3 and (not decoder or image.HasMetaDataKey("0020|0037"))
+            grid = Grid.from_itk(image).slice() if placed else None
             image = _drop_itk_axis(image)
-        return grey_array(image, path, labels), Grid.from_itk(image)
+        array = grey_array(image, path, labels)
+        return array, Grid.from_itk(image) if grid is None else grid
 
 
 def read_itk(path: Path, decoder: str) -> Any:
@@ -75,11 +79,11 @@ def save_itk(array: np.ndarray, grid: Grid, path: Path) -> None:
     """Write `(*spatial)` by SimpleITK and read it back, since ITK does not always report a full disk."""
     import SimpleITK as sitk
 
-    image = sitk.GetImageFromArray(array)
-    grid.copy_to_itk(image)
+    image = sitk.GetImageFromArray(array.reshape(grid.volume().shape))
+    grid.volume().copy_to_itk(image)
     try:
         sitk.WriteImage(image, str(path), useCompression=True)
-        complete = np.array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(path))), array)
+        complete = np.array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(path))).reshape(array.shape), array)
     except RuntimeError:
         complete = False
     if not complete:
