@@ -41,7 +41,7 @@ def inspect_image(path: Path) -> dict[str, Any]:
     image = read_image(path)
     formats = {**dict.fromkeys(MGH, "MGH"), **dict.fromkeys(HDF5, "HDF5")}
     facts = {"kind": _kind(image.array), "format": formats.get(suffix(path), "DICOM")}
-    return {**facts, **_shape(image.grid.shape), **_place(image.grid), **_values(image.array)}
+    return {**facts, **_shape(image.grid.shape), **_place(image.grid.volume()), **_values(image.array)}
 
 
 def _picture(path: Path) -> dict[str, Any]:
@@ -112,7 +112,7 @@ def _nifti(path: Path) -> dict[str, Any]:
         array, grid = load_nifti(path, labels=False)
     except AcregError as error:
         return {"kind": "image that acreg refuses", **facts, "shape_as_stored": list(shape), **forms, "why": str(error)}
-    return {"kind": _kind(array), **facts, **_shape(array.shape), **_place(grid), **forms, **_values(array)}
+    return {"kind": _kind(array), **facts, **_shape(array.shape), **_place(grid.volume()), **forms, **_values(array)}
 
 
 def _itk(path: Path) -> dict[str, Any]:
@@ -139,7 +139,7 @@ def _itk(path: Path) -> dict[str, Any]:
             **_lengths(sitk.GetArrayFromImage(vectors), "mm"),
         }
     array, grid = load_itk(path, labels=False)
-    return {"kind": _kind(array), **facts, **_shape(array.shape), **_place(grid), **_values(array)}
+    return {"kind": _kind(array), **facts, **_shape(array.shape), **_place(grid.volume()), **_values(array)}
 
 
 def _shape(shape: tuple[int, ...]) -> dict[str, Any]:

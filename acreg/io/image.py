@@ -97,8 +97,9 @@ def read_image(
     of a slice keeps its place in the patient as its `plane`. An image has at most 4 GiB of voxels, a picture 89 million
     pixels (Pillow's `MAX_IMAGE_PIXELS`), in 16-bit colour half as many.
 
-    Damage is noticed where a format has a checksum: in compressed NIfTI, MGH, NRRD, MetaImage and HDF5, PNG, and TIFF
-    packed by deflate. Uncompressed files, JPEG, GIF, BMP and TIFF packed otherwise have none: only a missing part shows.
+    Damage is noticed where a format has a checksum: in compressed NIfTI, MGH, NRRD, MetaImage and HDF5, in PNG, and in
+    TIFF packed by deflate. Uncompressed files, JPEG, GIF, BMP and TIFF packed otherwise have none: there only a missing
+    part is noticed.
 
     Args:
         path: the file, or the folder of a DICOM series.
