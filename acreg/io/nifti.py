@@ -14,7 +14,7 @@ import numpy as np
 
 from acreg.errors import AcregError
 from acreg.geometry.grid import Grid
-from acreg.io.files import DEFLATE, check_colour_rank, check_rank, check_size, decoding, to_grey
+from acreg.io.files import CONVERTED, DEFLATE, check_colour_rank, check_rank, check_size, decoding, to_grey
 
 
 def load_nifti(path: Path, labels: bool, needs_spacing: bool = True) -> tuple[np.ndarray, Grid]:
@@ -73,7 +73,11 @@ def open_nifti(path: Path) -> Any:
             "volume as .nii.gz."
         )
     packed = path.suffix.lower() in (".gz", ".mgz")
-    check_size(path, image.shape, image.get_data_dtype().itemsize, path.stat().st_size, DEFLATE if packed else 1)
+    scaled = (image.dataobj.slope, image.dataobj.inter) != (1, 0)
+    # Scaling makes float64 of the values, fields become mm in float64.
+    converted = 24 if len(image.shape) > 3 else CONVERTED + 8 * scaled
+    itemsize, stored = image.get_data_dtype().itemsize, path.stat().st_size
+    check_size(path, image.shape, itemsize, stored, DEFLATE if packed else 1, converted)
     return image
 
 

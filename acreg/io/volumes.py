@@ -49,10 +49,14 @@ class Volume:
 def load_itk(path: Path, labels: bool, decoder: str = "") -> tuple[np.ndarray, Grid]:
     """The array `(*spatial)` and the grid of a file, by the decoder of its suffix or by the one that is named."""
     with decoding(path):
-        volume = read_volume(path, decoder)
-        while len(volume.size) > 2 and volume.size[-1] == 1:
-            volume = _drop_last_axis(volume)
-        return grey_array(volume, path, labels), volume.grid
+        return image_of(read_volume(path, decoder), path, labels)
+
+
+def image_of(volume: Volume, path: Path, labels: bool) -> tuple[np.ndarray, Grid]:
+    """The array `(*spatial)` and the grid of a volume, without trailing axes of size 1."""
+    while len(volume.size) > 2 and volume.size[-1] == 1:
+        volume = _drop_last_axis(volume)
+    return grey_array(volume, path, labels), volume.grid
 
 
 def read_volume(path: Path, decoder: str = "") -> Volume:
