@@ -27,6 +27,9 @@ from acreg.io import decoder
 SECONDS = 60
 """For an answer, beside those for its bytes: more than the decoder's own limit of computing time, since disks wait."""
 
+ALONE = {"ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": "1", "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
+"""One thread: each takes address space, which is limited, and no decoder needs more."""
+
 
 def decode(task: str, path: Path, size: int = 0, **arguments: Any) -> tuple[dict[str, Any], list[np.ndarray]]:
     """The facts and arrays that a task of `acreg.io.decoder` answers for a file.
@@ -54,9 +57,8 @@ class _Child:
 
     def __init__(self) -> None:
         command = [sys.executable, str(Path(decoder.__file__)), json.dumps([p for p in sys.path if p])]
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0
-        )
+        pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "bufsize": 0}
+        self._process = subprocess.Popen(command, env={**os.environ, **ALONE}, **pipes)
         self._requests: Any = self._process.stdin
         self._answers: Any = self._process.stdout
         self._deadline = time.monotonic() + SECONDS

@@ -58,7 +58,6 @@ LINEAR = {
         "IdentityTransform": 0,
         "TranslationTransform": 2,
         "ScaleTransform": 2,
-        "ScaleLogarithmicTransform": 2,
         "AffineTransform": 6,
         "MatrixOffsetTransformBase": 6,
         "CenteredAffineTransform": 8,
