@@ -19,7 +19,7 @@ import numpy as np
 
 from acreg.errors import AcregError
 from acreg.geometry.grid import Grid
-from acreg.io.files import DEFLATE, check_colour_rank, check_rank, check_size, decoding, to_grey
+from acreg.io.files import CONVERTED, DEFLATE, check_colour_rank, check_rank, check_size, decoding, to_grey
 
 MM_PER_UNIT = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 """By NIfTI's code: unknown (mm, as all programs have it), metre, mm, micrometre."""
@@ -92,7 +92,11 @@ def open_nifti(path: Path) -> Any:
             f"An image is a NIfTI-1, NIfTI-2 or MGH file. Received: {path}, a {type(image).__name__}. Export its "
             "volume as .nii.gz."
         )
-    check_size(path, image.shape, image.get_data_dtype().itemsize, path.stat().st_size, DEFLATE if packed else 1)
+    scaled = (image.dataobj.slope, image.dataobj.inter) != (1, 0)
+    # Scaling makes float64 of the values, fields become mm in float64.
+    converted = 24 if len(image.shape) > 3 else CONVERTED + 8 * scaled
+    itemsize, stored = image.get_data_dtype().itemsize, path.stat().st_size
+    check_size(path, image.shape, itemsize, stored, DEFLATE if packed else 1, converted)
     if isinstance(image, nibabel.Nifti1Image) and image.dataobj.offset < image.header.single_vox_offset:
         raise AcregError(
             f"The voxels of a NIfTI file lie behind its header. Received: {path} with vox_offset "
