@@ -128,10 +128,10 @@ def grey_array(volume: Volume, path: Path, labels: bool) -> np.ndarray:
     array = volume.array
     if volume.channels > 1:
         check_colour_rank(path, len(volume.size))
-        if volume.channels > 4:
+        if volume.channels not in (3, 4) or array.dtype not in (np.uint8, np.uint16):
             raise AcregError(
-                f"A pixel holds one value or a colour. Received: {path} with {volume.channels} values a pixel. "
-                "Save one channel."
+                "A pixel holds one value or a colour, three or four unsigned integers of 8 or 16 bits. Received: "
+                f"{path} with {volume.channels} values of {array.dtype} a pixel. Save one channel."
             )
         array = to_grey(array, path, labels)
     check_rank(path, volume.size)
