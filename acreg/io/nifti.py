@@ -37,7 +37,7 @@ def load_nifti(path: Path, labels: bool, needs_spacing: bool = True) -> tuple[np
     with decoding(path):
         image = open_nifti(path)
         affine = nifti_affine(image, path, needs_spacing)
-        array = nifti_values(image)
+        array = nifti_values(image, path)
         if labels and array.dtype != image.get_data_dtype():
             array = _whole_where_scaled(array, image.dataobj.inter)
         if array.dtype.fields:  # RGB24 and RGBA32
@@ -54,7 +54,7 @@ def load_nifti_raw(path: Path) -> tuple[np.ndarray, str]:
     """The array of a NIfTI file as stored, (x, y, z, ...), and its description."""
     with decoding(path):
         image = open_nifti(path)
-        return nifti_values(image), bytes(image.header["descrip"]).decode("latin-1").rstrip("\0")
+        return nifti_values(image, path), bytes(image.header["descrip"]).decode("latin-1").rstrip("\0")
 
 
 def save_nifti(array: np.ndarray, grid: Grid, path: Path, *, description: str = "acreg", intent: str = "none") -> None:
@@ -122,13 +122,26 @@ def _quiet() -> Iterator[None]:
         logger.disabled = before
 
 
-def nifti_values(image: Any) -> np.ndarray:
-    """The values of an image of `open_nifti`, `(x, y, ...)`; a compressed file is read to its end and its checksum."""
+def nifti_values(image: Any, path: Path) -> np.ndarray:
+    """The values of an image of `open_nifti`, `(x, y, ...)`; a compressed file is read to its end and its checksum.
+
+    Raises:
+        AcregError: more than zeros follow the voxels that the header announces.
+    """
+    from nibabel import MGHImage  # its voxels are followed by tags
+
     array = np.asanyarray(image.dataobj)
     stream = image.dataobj.file_like
-    if isinstance(stream, gzip.GzipFile):
-        while stream.read(2**20):
-            pass
+    with contextlib.ExitStack() as stack:
+        if not isinstance(stream, gzip.GzipFile):
+            stream = stack.enter_context(path.open("rb"))
+            stream.seek(int(image.dataobj.offset) + image.get_data_dtype().itemsize * array.size)
+        while rest := stream.read(2**20):
+            if rest.strip(b"\0") and not isinstance(image, MGHImage):
+                raise AcregError(
+                    f"A NIfTI file holds the voxels that its header announces. Received: {path}, where more follow the "
+                    f"{'x'.join(map(str, image.shape))} that it announces. The header is damaged; get the file again."
+                )
     return array
 
 
