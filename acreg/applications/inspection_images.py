@@ -11,14 +11,13 @@ from acreg.errors import AcregError
 from acreg.geometry import Grid
 from acreg.io.files import HDF5, ITK, MGH, NIFTI, PICTURES, check_file, decoding, suffix
 from acreg.io.image import DISPLACEMENT_MARK, read_image
+from acreg.io.label_values import has_regions
 from acreg.io.nifti import load_nifti, load_nifti_raw, open_nifti
 from acreg.io.pictures import load_picture
 from acreg.io.volumes import load_itk
 
 FEW = 1000
 """Distinct values that a label map has at most."""
-SHARED = 0.35
-"""Neighbours that are equal: 0.43 to 0.88 of them in label maps (lungs to cortex at 2 mm), 0.02 to 0.24 in images."""
 LISTED = 20
 VECTORS = (1006, 1007)
 OPPOSITE = str.maketrans("RLAPSI", "LRPAIS")
@@ -187,19 +186,11 @@ def _whole_values(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _kind(array: np.ndarray) -> str:
-    """A guess: labels are few whole numbers that neighbours share, also where the most frequent of them is not."""
-    values, counts = _whole_values(array)
+    """A guess: labels are few whole numbers whose voxels form regions, as `acreg.io.read_labels` asks."""
+    values, _ = _whole_values(array)
     if not 0 < len(values) <= FEW:
         return "image"
-    background = values[np.argmax(counts)]
-    counted = same = 0
-    for axis in range(array.ndim):
-        one, other = (np.delete(array, drop, axis) for drop in (0, -1))
-        seen = (one != background) | (other != background)
-        counted += int(np.count_nonzero(seen))
-        same += int(np.count_nonzero((one == other) & seen))
-    shared = same > SHARED * counted or len(values) <= 2
-    return "labels (a guess by their values)" if shared else "image (a guess by its values)"
+    return "labels (a guess by their values)" if has_regions(array) else "image (a guess by its values)"
 
 
 def _lengths(vectors: np.ndarray, unit: str) -> dict[str, Any]:

@@ -16,7 +16,8 @@ from acreg.geometry.grid import Grid
 from acreg.geometry.resize import sample_image, sample_labels
 from acreg.io.atomic import atomic_path
 from acreg.io.histogram import LANDMARKS, mean_landmarks, standardise
-from acreg.io.image import Image, check_label_values
+from acreg.io.image import Image
+from acreg.io.label_values import check_label_values
 
 Intensity = Literal["minmax", "percentiles", "histogram", "divide_by_255"]
 Centre = Literal["extent", "mass"]
