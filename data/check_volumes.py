@@ -99,7 +99,7 @@ def check_label_sets(summaries: Sequence[Summary], info: DatasetInfo | None, fin
             for value in rarest
         ]
         what = f"the labels lack {some(absent)}"
-        findings.add("warning", subjects, what, "Check them; a label that one map of a pair lacks has Dice 0 and no distances")
+        findings.add("warning", subjects, what, "Check them; a label that one map lacks has Dice 0")
 
 
 def _with_spacing(grid: Grid, spacing: Sequence[float] | None) -> Grid:

@@ -85,7 +85,9 @@ def place_labels(labels: Image, grid: Grid, of: str = "the moving image", bare: 
             raise _refusal(labels, grid, of, what, "Give the labels drawn on that image, or a file with a header")
         return dataclasses.replace(labels, grid=grid)
     if grid.shape in (own.shape, turned.grid.shape) or _says_nothing(own) or _says_nothing(grid):
-        far = f"they lie elsewhere, by up to {_mm(own, grid):.3g} mm" if own.shape == grid.shape else "they lie elsewhere"
+        far = (
+            f"they lie elsewhere, by up to {_mm(own, grid):.3g} mm" if own.shape == grid.shape else "they lie elsewhere"
+        )
         remedy = (
             "If they were drawn on this image, a header was lost: give them the image's header; else resample them "
             "onto its grid"

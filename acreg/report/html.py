@@ -116,9 +116,9 @@ def _summary(results: Sequence[MethodResult]) -> str:
     rows = [[re.sub(r" (\([\d.]+\))", r'<span class="sd">\1</span>', cell) for cell in row] for row in rows]
     note = (
         "Mean (population SD) over pairs; a pair counts as the unweighted mean over its foreground labels. The best "
-        "mean of a column is bold. Failed registrations have no scores and are counted, not averaged. Absent: label "
-        "values, over all pairs, that one of the two maps lacks: their Dice is 0, and they are left out of the means of "
-        "distances, which have no value there; what both maps lack has no Dice either."
+        "mean of a column is bold. Failed registrations have no scores and are counted, not averaged. Absent: "
+        "labels, over all pairs, that one of the two maps lacks: their Dice is 0, and they have no distances, whose "
+        "means leave them out; what both maps lack has no Dice either."
     )
     return page.section("summary", "Summary", page.html_table(columns, rows, kind="wide"), note)
 

@@ -18,9 +18,7 @@ SHAPE, SPACING, ORIGIN = (20, 24, 22), (3.0, 2.0, 2.0), (-30.0, 20.0, 35.0)
 RAS = np.diag([1.0, -1.0, -1.0])
 LAS = np.diag([1.0, -1.0, 1.0])
 GRID = Grid(SHAPE, SPACING, ORIGIN, RAS)
-GRID_SAID = (
-    "20 x 24 x 22 voxels, spacing (3, 2, 2), origin (-30, 20, 35), direction (1, 0, 0)(0, -1, 0)(0, 0, -1)"
-)
+GRID_SAID = "20 x 24 x 22 voxels, spacing (3, 2, 2), origin (-30, 20, 35), direction (1, 0, 0)(0, -1, 0)(0, 0, -1)"
 
 
 def body(rng, symmetric=False):

@@ -139,7 +139,8 @@ def test_a_label_that_is_asked_for_twice():
     assert label_metrics(labels, labels, [1, 1])[1]["dsc"] == 1
     with pytest.raises(AcregError, match="distinct"):
         centroids(labels, [1, 1])
-    assert over_labels(ndimage.sum_labels, np.ones((4, 4)), labels, [1, 0, 2]) == {1: 4, 0: 12, 2: pytest.approx(np.nan, nan_ok=True)}
+    sums = over_labels(ndimage.sum_labels, np.ones((4, 4)), labels, [1, 0, 2])
+    assert sums[1] == 4 and sums[0] == 12 and np.isnan(sums[2])
 
 
 def test_mean_without_any_value_is_nan():
