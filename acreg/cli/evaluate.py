@@ -79,6 +79,7 @@ def evaluate(
     from acreg.applications.registration import Method, PresetMethod, Unregistered, named_method
     from acreg.data.manifest import Dataset, dataset_folder
     from acreg.data.pair_files import PAIRS_NAME
+    from acreg.data.records import some
     from acreg.report.tables import order_methods, summary_table
 
     dataset = Dataset.load(dataset_folder(data))
@@ -152,9 +153,10 @@ def evaluate(
                 f"{result.name} failed on {len(result.failures)} pairs, "
                 f"first {first.fixed} <- {first.moving}: {first.failure}"
             )
-        for label, count in result.absent().items():
-            if count:
-                note(
-                    f"{result.name}: {result.label_names[label]} is absent in {count} pairs and left out of their means"
-                )
+        absent = [f"{result.label_names[label]} in {count}" for label, count in result.absent().items() if count]
+        if absent:
+            note(
+                f"{result.name}: absent in one of the maps, so with Dice 0 and no distances, or in both, so without "
+                f"scores: {some(absent)} of {len(result.pairs)} pairs"
+            )
     out(f"Results: {folder}. Next: acreg compare {folder}")

@@ -15,6 +15,7 @@ from scipy.spatial.transform import Rotation
 
 from acreg.errors import AcregError
 from acreg.geometry import Grid, Transform
+from acreg.geometry.label_grid import labels_on
 from acreg.io import Image, read_image, read_labels, write_image
 from tests.io.awkward import nifti_bytes
 
@@ -318,6 +319,20 @@ def test_slices_of_different_planes_are_not_registered(fixed, moving):
     else:
         with pytest.raises(AcregError, match="about one plane.*90 degrees apart"):
             Transform(grid(fixed), grid(moving))
+
+
+@pytest.mark.parametrize("away", [0.0, 0.3, 1.0, -4.0])
+def test_labels_of_another_slice_are_refused(tmp_path, away):
+    affine = Draw(3).affine()
+    image = Image(np.zeros((5, 4)), Grid.from_affine(affine, (5, 4)), name="image.nii")
+    affine[:3, 3] += away * affine[:3, 2]
+    drawn = np.pad(np.ones((2, 2)), ((1, 2), (1, 1)))
+    labels = Image(drawn, Grid.from_affine(affine, (5, 4)), "labels", "labels.nii")
+    if abs(away) < 0.5:
+        np.testing.assert_array_equal(labels_on(labels, image).array, drawn)
+    else:
+        with pytest.raises(AcregError, match=rf"another plane of the patient, by up to {abs(away):g} slices"):
+            labels_on(labels, image)
 
 
 def test_an_image_without_a_place_has_none(tmp_path):
