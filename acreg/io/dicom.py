@@ -70,6 +70,12 @@ def is_segmentation(header: Any) -> bool:
     return object_class(header) in SEGMENTATIONS
 
 
+def is_segmentation_file(path: Path) -> bool:
+    """Whether a DICOM file is a segmentation. Raises `AcregError` for one that cannot be read."""
+    with decoding(path):
+        return is_segmentation(read_header(path))
+
+
 def dicom_files(folder: Path) -> list[Path]:
     """The files in a folder that are DICOM by name or by their mark, without a disc's directory."""
     files = sorted(f for f in folder.iterdir() if f.is_file() and not f.name.startswith("."))

@@ -20,9 +20,8 @@ from acreg.io.dicom_header import (
     object_class,
     text,
     title,
-    whole_number,
 )
-from acreg.io.dicom_pixels import number_of_frames
+from acreg.io.dicom_pixels import frame_shape
 
 UNEVEN = 0.1
 """Slice distances by which a slice may lie off its place in an even stack."""
@@ -78,8 +77,7 @@ def read_frames(path: Path, header: Any, needs_spacing: bool = True) -> list[Fra
         AcregError: an element that places frames or scales values is no number, contradicts another, or says what is
             not read; there is no spacing although it is needed.
     """
-    count = number_of_frames(header, path)
-    size = (whole_number(header, "Rows", path), whole_number(header, "Columns", path))
+    count, *size = frame_shape(header, path)
     shared = Groups.shared(path, header)
     own = items(header, "PerFrameFunctionalGroupsSequence")
     if own and len(own) != count:
@@ -106,7 +104,7 @@ def read_frames(path: Path, header: Any, needs_spacing: bool = True) -> list[Fra
             Frame(
                 path,
                 index,
-                size,
+                (size[0], size[1]),
                 _spacing(group, needs_spacing),
                 position,
                 directions,

@@ -5,6 +5,7 @@ Whatever pydicom raises becomes one message in `acreg.io.dicom`, from where all 
 
 from __future__ import annotations
 
+import mmap
 import zlib
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ HEADER = (
 ).split() + PIXEL_MODULE
 LARGEST = 1e9
 """Millimetres, and other numbers of a header, at most."""
+UNDEFINED = 0xFFFFFFFF
 DEFLATED, LARGEST_DEFLATED = b"1.2.840.10008.1.2.1.99", 2**28
 
 DIRECTORY = "1.2.840.10008.1.3.10"
@@ -44,14 +46,46 @@ NOT_CALLED_IMAGES = (DOSE, PARAMETRIC_MAP, *SEGMENTATIONS)
 """Classes of objects with pixels whose names do not say "Image Storage"."""
 
 
-def read_dataset(path: Path, keywords: tuple[str, ...] | list[str], pixels: bool = False) -> Any:
-    """The elements with these keywords as a `pydicom.Dataset`; a file without DICOM's mark may be one, too."""
-    import pydicom
-    from pydicom.datadict import tag_for_keyword
+def read_dataset(path: Path, keywords: list[str], pixels: bool = False) -> Any:
+    """The elements with these keywords as a `pydicom.Dataset`; a file without DICOM's mark may be one, too.
 
-    tags = [tag_for_keyword(keyword) for keyword in keywords]
-    _check_deflated(path)
-    return pydicom.dcmread(path, force=True, stop_before_pixels=not pixels, specific_tags=tags)
+    Raises:
+        AcregError: an element claims more bytes than are left; one is there twice, which programs read differently;
+            sequences nest without end.
+    """
+    from pydicom.datadict import tag_for_keyword
+    from pydicom.filereader import read_partial
+
+    wanted: dict[int, str] = {tag_for_keyword(keyword) or 0: keyword for keyword in keywords}
+    found: list[int] = []
+    deflated = _check_deflated(path)
+
+    def stop(tag: int, representation: str | None, length: int) -> bool:
+        left = len(content) - content.tell()
+        if not deflated and left < length != UNDEFINED:
+            raise AcregError(
+                f"The file must be a whole DICOM image. Received: {path}, whose element ({tag >> 16:04x},"
+                f"{tag & 0xFFFF:04x}) claims {length} bytes, where {left} are left. It is cut off or damaged; get the "
+                "file again."
+            )
+        if tag in found[1:]:  # pydicom may ask twice about the first
+            raise AcregError(
+                f"An element is in a DICOM header once. Received: {path} with two of {title(wanted[tag])}. The header "
+                "is damaged; get the file again."
+            )
+        if tag in wanted:
+            found.append(tag)
+        return not pixels and tag in (0x7FE00008, 0x7FE00009, 0x7FE00010)
+
+    # A map of the file gives what is there, however many bytes an element of a sequence claims.
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        try:
+            return read_partial(content, stop, force=True, specific_tags=list(wanted))  # type: ignore[arg-type]
+        except RecursionError:
+            raise AcregError(
+                f"The sequences of a DICOM header nest a few times. Received: {path}, where they nest hundreds of "
+                "times. The file is damaged; get it again."
+            ) from None
 
 
 def read_header(path: Path) -> Any:
@@ -152,14 +186,14 @@ def numbers(data: Any, keyword: str, count: int, path: Path, above: float = -np.
     return values
 
 
-def whole_number(data: Any, keyword: str, path: Path, default: int | None = None) -> int:
-    """The whole number, 0 or more, of an element; `default` where it is absent. Raises `AcregError` for others."""
+def whole_number(data: Any, keyword: str, path: Path, default: int | None = None, least: int = 0) -> int:
+    """The whole number of an element, `default` where it is absent; raises `AcregError` for others or below `least`."""
     values = numbers(data, keyword, 1, path)
     if values is None and default is not None:
         return default
-    if values is None or values[0] != int(values[0]) or values[0] < 0:
+    if values is None or values[0] != int(values[0]) or values[0] < least:
         raise AcregError(
-            f"{title(keyword)} of a DICOM image is a whole number. Received: {path} "
+            f"{title(keyword)} of a DICOM image is a whole number, {least} or more. Received: {path} "
             f"{'without it' if values is None else f'with {values[0]:g}'}. The header is damaged; get the file again."
         )
     return int(values[0])
@@ -175,12 +209,12 @@ def _media_class(header: Any) -> str:
     return text(getattr(header, "file_meta", {}), "MediaStorageSOPClassUID")
 
 
-def _check_deflated(path: Path) -> None:
-    """Raise `AcregError` for a compressed dataset that would unpack to very much; it is unpacked as a whole."""
+def _check_deflated(path: Path) -> bool:
+    """Whether the dataset is compressed as a whole; raises `AcregError` if it would unpack to very much."""
     with path.open("rb") as file:
         head = file.read(2**12)
         if DEFLATED not in head or not has_dicom_mark(path):
-            return
+            return False
         file.seek(144 + int.from_bytes(head[140:144], "little"))
         inflate, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
         while (part := inflate.unconsumed_tail or file.read(2**16)) and size <= LARGEST_DEFLATED:
@@ -190,3 +224,4 @@ def _check_deflated(path: Path) -> None:
             f"A deflated DICOM file unpacks to at most {LARGEST_DEFLATED // 2**20} MiB. Received: {path}. Save it "
             "uncompressed."
         )
+    return True

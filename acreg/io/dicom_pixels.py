@@ -26,14 +26,10 @@ COMPRESSED = 2**12
 PRECISION = {"PixelData": (1, 8, 16, 32), "FloatPixelData": (32,), "DoubleFloatPixelData": (64,)}
 
 
-def number_of_frames(header: Any, path: Path) -> int:
-    """Frames of a file, 1 or more; raises `AcregError` where the header says none."""
-    count = whole_number(header, "NumberOfFrames", path, default=1)
-    if count == 0:
-        raise AcregError(
-            f"{title('NumberOfFrames')} is 1 or more. Received: {path} with 0. It holds no image; get the file again."
-        )
-    return count
+def frame_shape(header: Any, path: Path) -> tuple[int, int, int]:
+    """Frames, rows, columns."""
+    rows, columns = (whole_number(header, name, path, least=1) for name in ("Rows", "Columns"))
+    return whole_number(header, "NumberOfFrames", path, default=1, least=1), rows, columns
 
 
 def stored_pixels(path: Path, header: Any, labels: bool) -> np.ndarray:
@@ -51,8 +47,7 @@ def stored_pixels(path: Path, header: Any, labels: bool) -> np.ndarray:
             f"{title(PIXELS[0])}. It is cut off, damaged, or holds no image; get the file again."
         )
     shape = (
-        number_of_frames(header, path),
-        *(whole_number(header, name, path) for name in ("Rows", "Columns")),
+        *frame_shape(header, path),
         whole_number(header, "SamplesPerPixel", path, default=1),
     )
     stored, signed = _precision(header, path, names[0])
@@ -146,6 +141,7 @@ def _by_pydicom(data: Any, shape: tuple[int, ...], photometric: str) -> np.ndarr
     pixels = pixel_array(data, raw=photometric in (*GREY, COLOURS[-1]), decoding_plugin="pydicom")
     if photometric == "PALETTE COLOR":
         pixels = apply_color_lut(pixels, data)
+        pixels = pixels >> 8 if pixels.dtype == np.uint16 else pixels  # colours of a screen, 8 bit as ITK has them
         return pixels.reshape(*shape[:3], pixels.shape[-1])
     return pixels.reshape(shape if shape[-1] > 1 else shape[:-1])
 
@@ -199,7 +195,8 @@ def _check_streams(path: Path, data: Any, shape: tuple[int, ...]) -> None:
 
 def _stream_size(stream: bytes) -> tuple[int, ...] | None:
     """Rows, columns and samples of a JPEG, JPEG-LS or JPEG 2000 stream."""
-    if (at := stream.find(b"\xff\x4f\xff\x51", 0, 2**10)) >= 0 and len(stream) >= at + 42:
+    boxed = stream[4:8] == b"jP  "  # a JP2 file around the stream, which GDCM reads
+    if (at := stream.find(b"\xff\x4f\xff\x51", 0, None if boxed else 4)) >= 0 and len(stream) >= at + 42:
         right, bottom, left, top = struct.unpack_from(">4I", stream, at + 8)
         return bottom - top, right - left, struct.unpack_from(">H", stream, at + 40)[0]
     at = 2
