@@ -14,6 +14,7 @@ from acreg.geometry.grid import Grid
 from acreg.io.dicom_header import (
     DOSE,
     PARAMETRIC_MAP,
+    SMALLEST,
     class_name,
     items,
     numbers,
@@ -184,7 +185,8 @@ def check_alike(frames: Sequence[Frame], where: str) -> None:
             f"{where}, where {_name(bare)} lacks them. Name a file of one slice to read it as a 2-D image; of several "
             "frames in a file save one, or convert the volume to NIfTI with another program."
         )
-    sizes, spacings = sorted({one.size[::-1] for one in frames}), np.array([one.spacing or (1, 1) for one in frames])
+    sizes = sorted({one.size[::-1] for one in frames})
+    spacings = np.array([(one.spacing or (1, 1))[::-1] for one in frames])
     if len(sizes) > 1 or (np.ptp(spacings, axis=0) > ALIKE * spacings.min(axis=0)).any():
         raise AcregError(
             f"The slices of a series have one size and one spacing. Received: {where} with sizes {sizes} "
@@ -242,14 +244,14 @@ def _spacing(group: Groups, needed: bool) -> tuple[float, float] | None:
     """Pixel Spacing is calibrated or measured in the patient; that of an X-ray's detector shows things magnified."""
     why = f"without {title('PixelSpacing')}"
     try:
-        pixels = group.numbers("PixelMeasuresSequence", "PixelSpacing", 2, above=0)
+        pixels = group.numbers("PixelMeasuresSequence", "PixelSpacing", 2, above=SMALLEST)
         if pixels is None:
-            pixels = group.numbers("", "ImagerPixelSpacing", 2, above=0)
+            pixels = group.numbers("", "ImagerPixelSpacing", 2, above=SMALLEST)
             magnification = group.numbers("", "EstimatedRadiographicMagnificationFactor", 1, above=0)
             if pixels is not None and magnification is not None:
                 pixels = pixels / magnification
         if pixels is None:
-            pixels = group.numbers("", "NominalScannedPixelSpacing", 2, above=0)
+            pixels = group.numbers("", "NominalScannedPixelSpacing", 2, above=SMALLEST)
         if pixels is not None:
             return float(pixels[0]), float(pixels[1])
     except AcregError as error:

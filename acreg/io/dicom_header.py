@@ -34,6 +34,8 @@ HEADER = (
 ).split() + PIXEL_MODULE
 LARGEST = 1e9
 """Millimetres, and other numbers of a header, at most."""
+SMALLEST = 1e-7
+"""Millimetres, which a distance of pixels or slices is above."""
 UNDEFINED = 0xFFFFFFFF
 DEFLATED, LARGEST_DEFLATED = b"1.2.840.10008.1.2.1.99", 2**28
 
@@ -112,9 +114,9 @@ def class_name(header: Any) -> str:
 
 
 def may_be_image(header: Any) -> bool:
-    """Whether the class is one of images, or unknown; not so plans, structure sets, reports, presentation states."""
+    """Whether the class is one of images, or a private one with rows: no plan, structure set, report or the like."""
     known, name = object_class(header), class_name(header)
-    return "Image Storage" in name or known in NOT_CALLED_IMAGES or name == known
+    return "Image Storage" in name or known in NOT_CALLED_IMAGES or (name == known and "Rows" in header)
 
 
 def check_image(header: Any, path: Path) -> None:
