@@ -164,7 +164,7 @@ def numbers(data: Any, keyword: str, count: int, path: Path, above: float = -np.
         keyword: DICOM's keyword.
         count: how many there are to be; 0 for any number.
         path: named in messages.
-        above: what each must be larger than.
+        above: what each must be larger than, 0 or about it.
 
     Raises:
         AcregError: something else: words, NaN, infinite or huge numbers, or another count.
@@ -179,11 +179,12 @@ def numbers(data: Any, keyword: str, count: int, path: Path, above: float = -np.
     except Exception:
         value, values = data.get_item(keyword).value, np.array([np.nan])
     if (count and values.shape != (count,)) or not (np.abs(values) <= LARGEST).all() or not (values > above).all():
-        wanted = "a number" if count == 1 else f"{count} numbers" if count else "numbers"
+        kind = "" if np.isinf(above) else "positive "
+        wanted = f"a {kind}number" if count == 1 else f"{count or ''} {kind}numbers".strip()
         shown = " ".join((value.decode("latin-1") if isinstance(value, bytes) else str(value)).split())[:100]
         raise AcregError(
-            f"{title(keyword)} is {wanted}{'' if np.isinf(above) else f' above {above:g}'}. Received: {path} with "
-            f"{shown!r}. The header is damaged or wrong; get the file again, or correct it."
+            f"{title(keyword)} is {wanted}. Received: {path} with {shown!r}. The header is damaged or wrong; get the "
+            "file again, or correct it."
         )
     return values
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from acreg.errors import AcregError
 from acreg.geometry.grid import Grid
-from acreg.io.dicom_frames import ALIKE, UNEVEN, Frame, Groups, check_alike, plane_grid, read_frames, volume_grid
+from acreg.io.dicom_frames import UNEVEN, Frame, check_alike, plane_grid, read_frames, volume_grid
+from acreg.io.dicom_groups import ALIKE, Groups
 from acreg.io.dicom_header import SMALLEST, items, text, title, whole_number
 from acreg.io.dicom_pixels import stored_pixels
 from acreg.io.files import LARGEST, check_size

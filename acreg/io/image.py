@@ -86,9 +86,10 @@ def read_image(
     - PNG, JPEG, TIFF, BMP and GIF of 8 or 16 bit. Colour becomes luminance (0.299 R + 0.587 G + 0.114 B) and
       transparency is ignored.
     - NIfTI, FreeSurfer's MGH and MGZ, NRRD, MetaImage.
-    - DICOM: a file, or a folder with the slices of one series, which their positions put in order. X-rays stored
-      inverted (MONOCHROME1) are turned within the range of their bits, so that bone is bright. The display window is
-      not applied: clip to the range that is wanted in the preprocessing.
+    - DICOM: a file of one slice or of several frames, or a folder with the slices of one series, which their positions
+      put in order; objects without an image are passed over in the folder. X-rays without any spacing need `spacing`;
+      those stored inverted (MONOCHROME1) are turned within the range of their bits, so that bone is bright. The
+      display window is not applied: clip to the range that is wanted in the preprocessing.
     - HDF5: the dataset `image`, or the only dataset, with `Grid`'s spacing, origin and direction as its attributes.
 
     Values are kept as they are (16 bit stays 0..65535); NIfTI's and DICOM's rescaling is applied (CT is in Hounsfield
@@ -123,7 +124,8 @@ def read_labels(
     """Read a label map, from the same formats as `read_image`.
 
     Colour files are accepted when their channels are equal. A palette file gives its grey levels when its colours are
-    grey, and otherwise its indices; a 1-bit file gives 0 and 1.
+    grey, and otherwise its indices; a 1-bit file gives 0 and 1. A DICOM segmentation gives the numbers of its segments,
+    where its planes lie; one whose segments overlap is refused.
 
     Args:
         path: the file, or the folder of a DICOM series.

@@ -100,7 +100,7 @@ def several(keyword, sequence, values=(1, 1, 2, 2, 2)):
         ({"SharedFunctionalGroupsSequence": None}, "spacing of a DICOM image must be known"),
         (
             {"SharedFunctionalGroupsSequence": shared_groups(PixelMeasuresSequence=item(PixelSpacing=b"0\\1"))},
-            "above 1e-07",
+            "is 2 positive numbers",
         ),
     ],
 )
@@ -224,12 +224,12 @@ AWKWARD = [b"0\\1", b"0\\0", b"inf\\1", b"1\\words", b"nan\\nan", b"1,2\\0,7", b
 @pytest.mark.parametrize("value", [*AWKWARD, None, b""])
 def test_a_spacing_that_is_no_spacing_is_asked_for(tmp_path, volume, value):
     made = image(volume[0], PixelSpacing=value)
-    refused(made, tmp_path, r"spacing of a DICOM image must be known.*Pixel Spacing \(0028,0030\).*Give the spacing")
+    refused(made, tmp_path, r"Pixel Spacing \(0028,0030\).*Give the spacing")
     found = read(made, tmp_path, spacing=(3, 2))
     assert found.grid.spacing == (3, 2)
     np.testing.assert_array_equal(found.array, volume[0])
     save_series(tmp_path / "series", volume, PixelSpacing=value)
-    with pytest.raises(AcregError, match="must be known"):
+    with pytest.raises(AcregError, match="Give the spacing"):
         read_image(tmp_path / "series")
     assert read_image(tmp_path / "series", spacing=(3, 2, 1)).grid.spacing == (3, 2, 1)
 
@@ -260,7 +260,7 @@ def test_the_spacing_of_x_rays(tmp_path, volume, elements, expected, sop):
 
 def test_a_spacing_at_the_detector_with_odd_magnification_is_refused(tmp_path, volume):
     made = image(volume[0], PixelSpacing=None, ImagerPixelSpacing=[1, 1], EstimatedRadiographicMagnificationFactor=0)
-    refused(made, tmp_path, "Estimated Radiographic Magnification Factor .* above 0")
+    refused(made, tmp_path, "Estimated Radiographic Magnification Factor .* is a positive number")
 
 
 @pytest.mark.parametrize(
