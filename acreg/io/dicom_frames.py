@@ -11,7 +11,7 @@ import numpy as np
 
 from acreg.errors import AcregError
 from acreg.geometry.grid import Grid
-from acreg.io.dicom_groups import ALIKE, Groups, pixel_spacing, plane_directions, value_scaling
+from acreg.io.dicom_groups import ALIKE, Groups, pixel_spacing, plane_directions, slice_thickness, value_scaling
 from acreg.io.dicom_header import DOSE, class_name, items, numbers, object_class, title
 from acreg.io.dicom_pixels import frame_shape
 
@@ -49,6 +49,7 @@ class Frame:
         scaling: slope and intercept that make values of what is stored.
         shared: what must be the same in all frames of a volume.
         segment: the number of its segment, 0 in images.
+        thickness: mm to the next slice, or of this one, as far as the file says; else 1.
     """
 
     path: Path
@@ -60,6 +61,7 @@ class Frame:
     scaling: tuple[float, float] = (1.0, 0.0)
     shared: tuple[str, ...] = ()
     segment: int = 0
+    thickness: float = 1.0
 
 
 def read_frames(path: Path, header: Any, needs_spacing: bool = True) -> list[Frame]:
@@ -108,6 +110,7 @@ def read_frames(path: Path, header: Any, needs_spacing: bool = True) -> list[Fra
                 value_scaling(group),
                 tuple(group.text(*names) for names in SHARED),
                 0 if segment is None else int(segment[0]),
+                slice_thickness(group),
             )
         )
     return frames
@@ -160,12 +163,10 @@ def volume_grid(first: Frame, count: int, step: np.ndarray) -> Grid:
 
 
 def plane_grid(frame: Frame) -> Grid:
-    """The grid of a single frame, 2-D: directions that lean out of the x-y plane become the identity."""
-    origin = (0.0, 0.0) if frame.position is None else tuple(frame.position[1::-1])
-    direction = np.eye(2) if frame.directions is None else frame.directions[:, :2].T[::-1, ::-1]
-    if np.abs(np.linalg.norm(direction, axis=0) - 1).max() > ALIKE:
-        direction = np.eye(2)
-    return Grid(frame.size, frame.spacing or (1.0, 1.0), origin, direction)  # type: ignore[arg-type]
+    """The grid of a single frame, 2-D, with its plane in the patient if the file says where it lies."""
+    if frame.position is None or frame.directions is None:
+        return Grid(frame.size, frame.spacing or (1.0, 1.0))
+    return volume_grid(frame, 1, np.cross(*frame.directions) * frame.thickness).slice()
 
 
 def _name(frame: Frame) -> str:

@@ -99,6 +99,15 @@ def pixel_spacing(group: Groups, needed: bool) -> tuple[float, float] | None:
     return None if pixels is None else (float(pixels[0]), float(pixels[1]))
 
 
+def slice_thickness(group: Groups) -> float:
+    """Mm to the next slice or, where that is not said, of the slice; 1 if neither is."""
+    for keyword in ("SpacingBetweenSlices", "SliceThickness"):
+        found = group.numbers("PixelMeasuresSequence", keyword, 1)
+        if found is not None and found[0] > SMALLEST:
+            return float(found[0])
+    return 1.0
+
+
 def plane_directions(group: Groups) -> np.ndarray | None:
     """`(2, 3)`, unit vectors along a row and along a column, LPS; None if the file does not say."""
     numbers_ = group.numbers("PlaneOrientationSequence", "ImageOrientationPatient", 6)

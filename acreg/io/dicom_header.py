@@ -27,10 +27,10 @@ PIXEL_MODULE = (
 HEADER = (
     "SOPClassUID Modality SeriesDescription SeriesInstanceUID FrameOfReferenceUID TemporalPositionIdentifier "
     "EchoNumbers DiffusionBValue Units RescaleType ImagerPixelSpacing EstimatedRadiographicMagnificationFactor "
-    "NominalScannedPixelSpacing PixelSpacing ImagePositionPatient ImageOrientationPatient RescaleSlope "
-    "RescaleIntercept ModalityLUTSequence RealWorldValueMappingSequence SharedFunctionalGroupsSequence "
-    "PerFrameFunctionalGroupsSequence SegmentSequence SegmentationType MaximumFractionalValue DoseGridScaling "
-    "GridFrameOffsetVector"
+    "NominalScannedPixelSpacing PixelSpacing SpacingBetweenSlices SliceThickness ImagePositionPatient "
+    "ImageOrientationPatient RescaleSlope RescaleIntercept ModalityLUTSequence RealWorldValueMappingSequence "
+    "SharedFunctionalGroupsSequence PerFrameFunctionalGroupsSequence SegmentSequence SegmentationType "
+    "MaximumFractionalValue DoseGridScaling GridFrameOffsetVector"
 ).split() + PIXEL_MODULE
 LARGEST = 1e9
 """Millimetres, and other numbers of a header, at most."""

@@ -17,7 +17,6 @@ from typing import Any
 import h5py
 import nibabel
 import numpy as np
-import scipy.io
 import SimpleITK as sitk
 
 from acreg.errors import AcregError, UsageError
@@ -27,10 +26,10 @@ from acreg.geometry.maps import Affine, Displacement
 from acreg.geometry.transform import Transform
 from acreg.io.atomic import atomic_path, require_space
 from acreg.io.files import NIFTI, check_file, decoding, suffix
-from acreg.io.hdf5 import check_transform
 from acreg.io.image import DISPLACEMENT_MARK, Image, read_displacement
-from acreg.io.itk import affine_to_itk, from_itk, image_to_itk, to_itk, whole_field
-from acreg.io.nifti import load_nifti_raw, nifti_affine, open_nifti
+from acreg.io.itk import affine_to_itk, image_to_itk, to_itk, whole_field
+from acreg.io.nifti import load_nifti_raw, nifti_affine, nifti_values, open_nifti
+from acreg.io.transform_files import read_parts
 
 COMPOSITE = (".h5", ".tfm")
 AFFINE = (".mat",)
@@ -114,13 +113,14 @@ def read_transform(path: str | os.PathLike[str], fixed: Grid, moving: Grid) -> T
         fixed, moving: the grids of the two images.
 
     Raises:
-        AcregError: the file is missing or damaged, of another number of axes, or of a kind that is neither linear nor a
-            displacement field.
+        AcregError: the file is missing or damaged, of another number of axes, of a kind that is neither linear nor a
+            displacement field, or it holds several transforms that are not one composite.
+        UsageError: another suffix.
     """
     path = Path(path)
     check_file(path)
     with decoding(path, "transform"):
-        maps = (_read_field(path),) if suffix(path) in NIFTI else tuple(from_itk(_read_itk(path), path))
+        maps = (_read_field(path),) if suffix(path) in NIFTI else tuple(part.map for part in read_parts(path))
     rank = next((part.rank for part in maps), fixed.rank)
     if rank != fixed.rank:
         raise AcregError(
@@ -237,7 +237,12 @@ def _read_field(path: Path) -> Displacement:
             f"{path} with intent {intent}. Is it an image? A field of Learn2Reg "
             "is read by acreg.io.transforms.read_learn2reg and made into one of these by write_transform."
         )
-    stored = np.asanyarray(image.dataobj)
+    if int(image.header["xyzt_units"]) % 8 in (1, 3):
+        raise AcregError(
+            f"A displacement field in NIfTI is in mm. Received: {path}, whose header has metres or micrometres as its "
+            "unit: ITK takes them for the grid and not for the vectors. Write grid and vectors in mm."
+        )
+    stored = nifti_values(image)
     rank = stored.shape[-1]
     if stored.ndim != 5 or rank not in (2, 3) or stored.shape[rank:4] != (1,) * (4 - rank):
         raise AcregError(
@@ -250,14 +255,6 @@ def _read_field(path: Path) -> Displacement:
     grid = Grid.from_affine(nifti_affine(image, path), mm.shape[:rank][::-1])
     mm = mm.transpose(*reversed(range(rank)), rank)[..., ::-1]
     return Displacement(mm @ np.linalg.inv(grid.matrix[:-1, :-1]).T, grid)
-
-
-def _read_itk(path: Path) -> sitk.Transform:
-    if suffix(path) == ".h5":
-        check_transform(path)
-    if suffix(path) == ".mat":
-        scipy.io.loadmat(path)  # ITK takes the sizes in the file for granted
-    return sitk.ReadTransform(str(path))
 
 
 def _difference(transform: Transform, back: sitk.Transform, image: Image) -> tuple[float, int]:

@@ -218,6 +218,25 @@ def test_a_mapping_beside_the_rescaling_leaves_it(tmp_path, volume):
 
 # --- geometry ---------------------------------------------------------------------------------------------------------
 
+
+@pytest.mark.parametrize(
+    ("elements", "thickness"),
+    [
+        ({}, 1),
+        ({"SliceThickness": 2}, 2),
+        ({"SliceThickness": 2, "SpacingBetweenSlices": 3}, 3),
+        ({"SliceThickness": 0}, 1),
+    ],
+)
+def test_a_slice_keeps_its_place_in_the_patient(tmp_path, volume, elements, thickness):
+    made = image(volume[0], ImagePositionPatient=[7, 8, 9], ImageOrientationPatient=OBLIQUE, **elements)
+    found = read(made, tmp_path).grid.volume()
+    theirs = Grid.from_itk(sitk.ReadImage(str(tmp_path / "a.dcm")))
+    ends = np.array([[0, 0, 0], [0, 23, 0], [0, 0, 19]])
+    np.testing.assert_allclose(found.to_world(ends), theirs.to_world(ends), atol=1e-9)
+    np.testing.assert_allclose(found.to_world(np.array([1, 0, 0])), [9, 8, 7] + NORMAL[::-1] * thickness)
+
+
 AWKWARD = [b"0\\1", b"0\\0", b"inf\\1", b"1\\words", b"nan\\nan", b"1,2\\0,7", b"-1\\1", b"1", b"1\\1\\1", b"1e-310\\1"]
 
 
