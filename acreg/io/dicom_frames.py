@@ -12,7 +12,7 @@ import numpy as np
 from acreg.errors import AcregError
 from acreg.geometry.grid import Grid
 from acreg.io.dicom_groups import ALIKE, Groups, pixel_spacing, plane_directions, slice_thickness, value_scaling
-from acreg.io.dicom_header import DOSE, class_name, items, numbers, object_class, title
+from acreg.io.dicom_header import DOSE, NUCLEAR, class_name, items, numbers, object_class, text, title
 from acreg.io.dicom_pixels import frame_shape
 
 UNEVEN = 0.1
@@ -84,19 +84,19 @@ def read_frames(path: Path, header: Any, needs_spacing: bool = True) -> list[Fra
             f"A volume has at most {MOST} frames. Received: {path} with {count}. They are of several volumes: convert "
             "these to NIfTI one by one with another program."
         )
-    if count > 1 and not own and object_class(header) != DOSE:
+    offsets = _plane_offsets(path, header, count)
+    if count > 1 and not own and offsets is None:
         raise AcregError(
             "The frames of a file make a volume if each says where it lies. Received: "
             f"{path}, {class_name(header)}, with {count} frames without places (of a film, perhaps). Save one frame "
             "as a file, or convert the volume to NIfTI with another program."
         )
-    offsets = _dose_offsets(path, header, count)
     groups = [shared.of_frame(item) for item in own] or [shared] * count
     frames = []
     for index, group in enumerate(groups):
         position = group.numbers("PlanePositionSequence", "ImagePositionPatient", 3)
         directions = plane_directions(group)
-        if offsets[index] and position is not None and directions is not None:
+        if offsets is not None and position is not None and directions is not None:
             position = position + offsets[index] * np.cross(*directions)
         segment = group.numbers("SegmentIdentificationSequence", "ReferencedSegmentNumber", 1)
         frames.append(
@@ -206,10 +206,24 @@ def check_alike(frames: Sequence[Frame], where: str) -> None:
             )
 
 
+def _plane_offsets(path: Path, header: Any, count: int) -> np.ndarray | None:
+    """Distances of the planes from the first, mm along the normal, in the objects that give these; else None."""
+    if count > 1 and object_class(header) == DOSE:
+        return _dose_offsets(path, header, count)
+    if count > 1 and object_class(header) == NUCLEAR and "RECON TOMO" in text(header, "ImageType"):
+        between = numbers(header, "SpacingBetweenSlices", 1, path)
+        places = numbers(header, "SliceVector", count, path)
+        if between is None or places is None:
+            raise AcregError(
+                f"The slices of a tomogram of nuclear medicine lie where {title('SliceVector')} and "
+                f"{title('SpacingBetweenSlices')} say. Received: {path}, which lacks one of them. Convert it to NIfTI "
+                "with another program."
+            )
+        return (places - 1) * between  # negative: against the normal
+    return None
+
+
 def _dose_offsets(path: Path, header: Any, count: int) -> np.ndarray:
-    """Distances of the planes of a dose from its first, mm along the normal."""
-    if object_class(header) != DOSE or count == 1:
-        return np.zeros(count)
     offsets = numbers(header, "GridFrameOffsetVector", count, path)
     if offsets is None:
         raise AcregError(

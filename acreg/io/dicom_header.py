@@ -30,7 +30,7 @@ HEADER = (
     "NominalScannedPixelSpacing PixelSpacing SpacingBetweenSlices SliceThickness ImagePositionPatient "
     "ImageOrientationPatient RescaleSlope RescaleIntercept ModalityLUTSequence RealWorldValueMappingSequence "
     "SharedFunctionalGroupsSequence PerFrameFunctionalGroupsSequence SegmentSequence SegmentationType "
-    "MaximumFractionalValue DoseGridScaling GridFrameOffsetVector"
+    "MaximumFractionalValue DoseGridScaling GridFrameOffsetVector ImageType DetectorInformationSequence SliceVector"
 ).split() + PIXEL_MODULE
 LARGEST = 1e9
 """Millimetres, and other numbers of a header, at most."""
@@ -40,6 +40,7 @@ UNDEFINED = 0xFFFFFFFF
 DEFLATED, LARGEST_DEFLATED = b"1.2.840.10008.1.2.1.99", 2**28
 
 DIRECTORY = "1.2.840.10008.1.3.10"
+NUCLEAR = "1.2.840.10008.5.1.4.1.1.20"
 DOSE = "1.2.840.10008.5.1.4.1.1.481.2"
 STRUCTURES = "1.2.840.10008.5.1.4.1.1.481.3"
 PARAMETRIC_MAP = "1.2.840.10008.5.1.4.1.1.30"
@@ -151,7 +152,8 @@ def text(data: Any, keyword: str) -> str:
     """The value of an element in one line; empty if it is absent or cannot be decoded."""
     try:
         value = data.get(keyword)
-        return " ".join(str("" if value is None else value).strip("\0").split())
+        words = " ".join(str("" if value is None else value).strip("\0").split())
+        return "".join(letter if letter.isprintable() else "?" for letter in words)
     except Exception:  # pydicom raises what a value happens to trip over
         return ""
 

@@ -7,7 +7,18 @@ import SimpleITK as sitk
 from acreg.errors import AcregError
 from acreg.geometry import Grid
 from acreg.io import read_image
-from tests.io.dicom_samples import AXIAL, CLASSES, enhanced, frame_group, image, item, save, save_series, shared_groups
+from tests.io.dicom_samples import (
+    AXIAL,
+    CLASSES,
+    changed,
+    enhanced,
+    frame_group,
+    image,
+    item,
+    save,
+    save_series,
+    shared_groups,
+)
 
 OBLIQUE = [0.8, 0.6, 0, -0.36, 0.48, 0.8]
 NORMAL = np.array([0.48, -0.64, 0.6])
@@ -173,6 +184,39 @@ def test_offsets_of_a_dose_go_along_the_normal(tmp_path, volume):
 )
 def test_doses_without_places_or_scaling_are_refused(tmp_path, volume, change, message):
     refused(dose(volume, **change), tmp_path, message)
+
+
+def tomogram(volume, **elements):
+    made = image(volume, "NuclearMedicineImageStorage", "NM", ImagePositionPatient=None, ImageOrientationPatient=None)
+    made.DetectorInformationSequence = item(ImagePositionPatient=[1, 2, 3], ImageOrientationPatient=AXIAL)
+    made.ImageType, made.SpacingBetweenSlices = ["ORIGINAL", "PRIMARY", "RECON TOMO", "EMISSION"], 4
+    made.SliceVector = [1, 2, 3, 4, 5]
+    return changed(made, **elements)
+
+
+@pytest.mark.parametrize(("between", "order"), [(4, slice(None)), (-4, slice(None, None, -1))])
+def test_tomograms_of_nuclear_medicine(tmp_path, volume, between, order):
+    found = read(tomogram(volume, SpacingBetweenSlices=between), tmp_path)
+    np.testing.assert_array_equal(found.array, volume[order])
+    assert found.grid == Grid((5, 24, 20), (4, 1.2, 0.7), (min(3, 3 + 4 * between), 2, 1))
+    if between > 0:
+        theirs = sitk.ReadImage(str(tmp_path / "a.dcm"))
+        assert found.grid == Grid.from_itk(theirs)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "DYNAMIC", "EMISSION"]}, "5 frames without places"),
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "RECON GATED TOMO", "EMISSION"]}, "5 frames without places"),
+        ({"SliceVector": [1, 2, 1, 2, 1]}, "lie at one"),
+        ({"SliceVector": None}, "lacks one of them"),
+        ({"SpacingBetweenSlices": None}, "lacks one of them"),
+        ({"DetectorInformationSequence": None}, "lacks them"),
+    ],
+)
+def test_frames_of_nuclear_medicine_without_places_are_refused(tmp_path, volume, change, message):
+    refused(tomogram(volume, **change), tmp_path, message)
 
 
 def mapped(**mapping):
