@@ -11,8 +11,9 @@ import numpy as np
 
 from acreg.errors import AcregError
 from acreg.geometry import Grid
+from acreg.io.dicom import is_segmentation_file
 from acreg.io.files import HDF5, ITK, MGH, NIFTI, PICTURES, check_file, decoding, suffix
-from acreg.io.image import DISPLACEMENT_MARK, read_image
+from acreg.io.image import DISPLACEMENT_MARK, read_image, read_labels
 from acreg.io.label_values import has_regions
 from acreg.io.nifti import load_nifti, load_nifti_raw, nifti_affine, open_nifti
 from acreg.io.pictures import FORMATS, load_picture
@@ -41,9 +42,13 @@ def inspect_image(path: Path) -> dict[str, Any]:
         return _nifti(path)
     if suffix(path) in ITK:
         return _itk(path)
-    image = read_image(path)
     formats = {**dict.fromkeys(MGH, "MGH"), **dict.fromkeys(HDF5, "HDF5")}
-    kind, values = _kind_and_values(image.array)
+    if suffix(path) not in formats and is_segmentation_file(path):
+        image = read_labels(path)
+        kind, values = "labels", _values(image.array)
+    else:
+        image = read_image(path)
+        kind, values = _kind_and_values(image.array)
     facts = {"kind": kind, "format": formats.get(suffix(path), "DICOM")}
     return {**facts, **_shape(image.grid.shape), **_place(image.grid.volume()), **values}
 
