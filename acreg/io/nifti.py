@@ -19,10 +19,12 @@ import numpy as np
 
 from acreg.errors import AcregError
 from acreg.geometry.grid import Grid
-from acreg.io.files import CONVERTED, DEFLATE, check_colour_rank, check_rank, check_size, decoding, to_grey
+from acreg.io.files import CONVERTED, DEFLATE, check_colour_rank, check_rank, check_size, decoding, kind, to_grey
 
 MM_PER_UNIT = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 """By NIfTI's code: unknown (mm, as all programs have it), metre, mm, micrometre."""
+PADDING = 2**24
+"""Bytes that may follow the voxels: zeros, or the tags of MGH."""
 SAME_PLACE = 0.01
 """Voxels by which the sform and the qform that are written may differ."""
 SCALED_PRECISION = 2.0**-21
@@ -126,7 +128,7 @@ def nifti_values(image: Any, path: Path) -> np.ndarray:
     """The values of an image of `open_nifti`, `(x, y, ...)`; a compressed file is read to its end and its checksum.
 
     Raises:
-        AcregError: more than zeros follow the voxels that the header announces.
+        AcregError: more than some zeros follow the voxels that the header announces.
     """
     from nibabel import MGHImage  # its voxels are followed by tags
 
@@ -136,11 +138,14 @@ def nifti_values(image: Any, path: Path) -> np.ndarray:
         if not isinstance(stream, gzip.GzipFile):
             stream = stack.enter_context(path.open("rb"))
             stream.seek(int(image.dataobj.offset) + image.get_data_dtype().itemsize * array.size)
+        followed = 0
         while rest := stream.read(2**20):
-            if rest.strip(b"\0") and not isinstance(image, MGHImage):
+            followed += len(rest)
+            if followed > PADDING or (rest.strip(b"\0") and not isinstance(image, MGHImage)):
                 raise AcregError(
-                    f"A NIfTI file holds the voxels that its header announces. Received: {path}, where more follow the "
-                    f"{'x'.join(map(str, image.shape))} that it announces. The header is damaged; get the file again."
+                    f"The file must be a whole {kind(path)}, of the voxels that its header announces. Received: "
+                    f"{path}, where more follow the {'x'.join(map(str, image.shape))}. The header is damaged; get the "
+                    "file again."
                 )
     return array
 
