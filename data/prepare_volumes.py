@@ -223,7 +223,7 @@ def _prepare_one(task: _Task) -> _Written:
     labels = None if record.labels is None else _labels(task, record.labels, image)
     transform = None
     if task.reference is not None and labels is not None:
-        rigid = rigid_map(task.reference.labels, thinned(labels))
+        rigid = rigid_map(fixed=task.reference.labels, moving=thinned(labels))
         transform = Transform(task.reference.grid, image.grid, (rigid,))
         image, labels = (aligned(one, task.reference.grid, rigid) for one in (image, labels))
         write_transform(transform, transform_path(task.out, record.subject))

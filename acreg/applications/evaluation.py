@@ -142,7 +142,12 @@ def evaluate(
                 grids = subjects[fixed][0].grid, subjects[moving][0].grid
                 truth = read_transform(truths[fixed, moving], *grids)
             scores, registration = score_pair(
-                method, (fixed, moving), subjects[fixed], subjects[moving], dataset.label_values, truth
+                method,
+                (fixed, moving),
+                fixed=subjects[fixed],
+                moving=subjects[moving],
+                label_values=dataset.label_values,
+                truth=truth,
             )
             result.pairs.append(scores)
             if registration is None:
@@ -151,7 +156,13 @@ def evaluate(
             if save:
                 (fixed_image, fixed_labels), (moving_image, moving_labels) = subjects[fixed], subjects[moving]
                 save_registration(
-                    target, registration, fixed_image, moving_image, moving_labels, fixed_labels, what=save
+                    target,
+                    registration,
+                    fixed=fixed_image,
+                    moving=moving_image,
+                    moving_labels=moving_labels,
+                    fixed_labels=fixed_labels,
+                    what=save,
                 )
             if not isinstance(method, Unregistered) and "displacement" not in save:
                 registration.warped_labels = None
@@ -160,7 +171,7 @@ def evaluate(
                 (heapq.heappush if len(worst) < KEPT_WORST else heapq.heappushpop)(worst, item)
         for _, done, (target, registration) in worst:
             fixed_image, moving_image = subjects[pairs[done][0]][0], subjects[pairs[done][1]][0]
-            save_registration(target, registration, fixed_image, moving_image, what=["displacement"])
+            save_registration(target, registration, fixed=fixed_image, moving=moving_image, what=["displacement"])
         result.summary = {
             "registers": not isinstance(method, Unregistered),
             "preset": str(getattr(method, "preset", "")),
@@ -185,7 +196,7 @@ def _warm_up(method: Method, subjects: Subjects, pair: Pair) -> None:
     """Compilation and first-use costs are not the registration's; a failure shows in the timed call again."""
     (fixed, _), (moving, _) = subjects[pair[0]], subjects[pair[1]]
     try:
-        method.register(fixed, moving)
+        method.register(fixed=fixed, moving=moving)
     except Exception:
         return
 

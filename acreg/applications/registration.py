@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from acreg.baselines import baseline
-from acreg.errors import AcregError
+from acreg.errors import AcregError, images_by_name
 from acreg.geometry import Transform
 from acreg.io import Image, write_displacement, write_image
 from acreg.io.files import PICTURES
@@ -39,7 +39,7 @@ class Method(Protocol):
 
     name: str
 
-    def register(self, fixed: Image, moving: Image) -> Transform:
+    def register(self, *, fixed: Image, moving: Image) -> Transform:
         """The transform that pulls `moving` onto the grid of `fixed`."""
         ...
 
@@ -49,9 +49,10 @@ class Unregistered:
 
     name = "unregistered"
 
-    def register(self, fixed: Image, moving: Image) -> Transform:
+    @images_by_name
+    def register(self, *, fixed: Image, moving: Image) -> Transform:
         """The identity, the two extents laid over each other."""
-        return unregistered(fixed, moving)
+        return unregistered(fixed=fixed, moving=moving)
 
 
 class PresetMethod:
@@ -87,21 +88,24 @@ class PresetMethod:
         part._model, part.refine, part.name = self._model.affine_part(), 0, f"{self.name}-affine"
         return part
 
-    def register(self, fixed: Image, moving: Image) -> Transform:
+    @images_by_name
+    def register(self, *, fixed: Image, moving: Image) -> Transform:
         """Register with the model."""
         if self.refine:
-            return self._model.refine(fixed, moving, self.refine)
-        return self._model.register(fixed, moving)
+            return self._model.refine(fixed=fixed, moving=moving, steps=self.refine)
+        return self._model.register(fixed=fixed, moving=moving)
 
-    def register_many(self, pairs: Sequence[tuple[Image, Image]]) -> list[Transform]:
-        """Register pairs (fixed, moving) by one batch through the network; one by one where they are refined."""
+    @images_by_name
+    def register_many(self, *, fixed: Sequence[Image], moving: Sequence[Image]) -> list[Transform]:
+        """Register pairs by one batch through the network; one by one where they are refined."""
         if self.refine:
-            return [self.register(fixed, moving) for fixed, moving in pairs]
-        return self._model.register_many(pairs)
+            return [self.register(fixed=one, moving=other) for one, other in zip(fixed, moving, strict=True)]
+        return self._model.register_many(fixed=fixed, moving=moving)
 
-    def segment(self, fixed: Image, moving: Image) -> Image | None:
+    @images_by_name
+    def segment(self, *, fixed: Image, moving: Image) -> Image | None:
         """The model's mask of the fixed image, None of a model that makes none."""
-        return self._model.segment(fixed, moving) if hasattr(self._model, "segment") else None
+        return self._model.segment(fixed=fixed, moving=moving) if hasattr(self._model, "segment") else None
 
 
 def named_method(name: str, threads: int, seed: int) -> Method:
@@ -123,8 +127,9 @@ def register_many(method: Method, pairs: Sequence[tuple[Image, Image]], at_once:
     """Register pairs (fixed, moving), so many at once as the method can; a classical one takes them one by one."""
     many = getattr(method, "register_many", None)
     if many is None:
-        return [method.register(fixed, moving) for fixed, moving in pairs]
-    return [found for n in range(0, len(pairs), at_once) for found in many(pairs[n : n + at_once])]
+        return [method.register(fixed=fixed, moving=moving) for fixed, moving in pairs]
+    parts = [pairs[n : n + at_once] for n in range(0, len(pairs), at_once)]
+    return [found for part in parts for found in many(fixed=[f for f, _ in part], moving=[m for _, m in part])]
 
 
 @dataclass
@@ -142,14 +147,15 @@ class Registration:
     mask: Image | None = None
 
 
-def register_pair(method: Method, fixed: Image, moving: Image, moving_labels: Image | None = None) -> Registration:
+@images_by_name
+def register_pair(method: Method, *, fixed: Image, moving: Image, moving_labels: Image | None = None) -> Registration:
     """Register and warp; `seconds` is the time of the registration alone.
 
     Raises:
         AcregError: the method's result is not on the fixed grid, or what the method raises.
     """
     start = time.perf_counter()
-    transform = method.register(fixed, moving)
+    transform = method.register(fixed=fixed, moving=moving)
     seconds = time.perf_counter() - start
     if transform.fixed != fixed.grid:
         raise AcregError(
@@ -159,7 +165,7 @@ def register_pair(method: Method, fixed: Image, moving: Image, moving_labels: Im
     sampled = transform.sampled()
     labels = None if moving_labels is None else sampled.warp_labels(moving_labels)
     segment = getattr(method, "segment", None)  # which few methods have
-    mask = None if segment is None else segment(fixed, moving)
+    mask = None if segment is None else segment(fixed=fixed, moving=moving)
     return Registration(transform, sampled, sampled.warp_image(moving), labels, seconds, mask)
 
 
@@ -168,9 +174,11 @@ def result_name(stem: str, source: str, rank: int) -> str:
     return stem + (".png" if rank == 2 and Path(source).suffix.lower() in PICTURES else ".nii.gz")
 
 
+@images_by_name
 def save_registration(
     folder: Path,
     result: Registration,
+    *,
     fixed: Image,
     moving: Image,
     moving_labels: Image | None = None,
@@ -202,6 +210,8 @@ def save_registration(
         write_image(result.mask, path(result_name("mask", fixed.name, rank)))
     if "images" in what:
         write_image(result.warped, path(result_name("warped", moving.name, rank)))
-        view = view_pair(fixed, moving, result.sampled, fixed_labels, moving_labels)
+        view = view_pair(
+            result.sampled, fixed=fixed, moving=moving, fixed_labels=fixed_labels, moving_labels=moving_labels
+        )
         write_preview(view, path("preview.png"))
     return written

@@ -106,9 +106,11 @@ def register(
         chosen = Unregistered()
     else:
         chosen = PresetMethod(model, refine=refine)
-    result = register_pair(chosen, fixed_image, moving_image, moving_map)
-    written = save_registration(folder, result, fixed_image, moving_image, moving_map, fixed_map)
-    before = Unregistered().register(fixed_image, moving_image)
+    result = register_pair(chosen, fixed=fixed_image, moving=moving_image, moving_labels=moving_map)
+    written = save_registration(
+        folder, result, fixed=fixed_image, moving=moving_image, moving_labels=moving_map, fixed_labels=fixed_map
+    )
+    before = Unregistered().register(fixed=fixed_image, moving=moving_image)
     folding = result.sampled.folding()
     ncc = [
         normalized_cross_correlation(fixed_image.array, image.array)

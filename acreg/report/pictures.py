@@ -50,11 +50,13 @@ class PairPictures:
             source = str(result.summary.get("dataset", {}).get("folder", ""))
             fixed, fixed_labels = self._read(source, pair.fixed)
             moving, moving_labels = self._read(source, pair.moving)
-            transform = unregistered(fixed, moving)
+            transform = unregistered(fixed=fixed, moving=moving)
             if not pair.failure and not result.is_baseline:
                 displacement = read_displacement(folder / "displacement.nii.gz")
                 transform = Transform(fixed.grid, moving.grid, (Displacement(displacement, fixed.grid),))
-            view = view_pair(fixed, moving, transform, fixed_labels, moving_labels)
+            view = view_pair(
+                transform, fixed=fixed, moving=moving, fixed_labels=fixed_labels, moving_labels=moving_labels
+            )
         except (AcregError, OSError) as error:
             preview = folder / "preview.png"
             if preview.is_file():

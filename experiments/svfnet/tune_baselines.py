@@ -77,7 +77,8 @@ def measure(method: Baseline, dataset: Dataset, split: str, pairs: Sequence[Pair
     for fixed, moving in pairs:
         records = dataset.record(fixed), dataset.record(moving)
         first, second = ((dataset.read_image(record), dataset.read_labels(record)) for record in records)
-        result.pairs.append(score_pair(method, (fixed, moving), first, second, dataset.label_values)[0])
+        scores, _ = score_pair(method, (fixed, moving), fixed=first, moving=second, label_values=dataset.label_values)
+        result.pairs.append(scores)
     write_method(result, folder)
     return result
 

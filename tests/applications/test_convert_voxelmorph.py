@@ -80,7 +80,7 @@ def test_register_uses_the_grid_and_intensities_of_training(original: Path, tmp_
     scaled = {"fixed": fixed, "moving": moving}
     scaled = {role: (image - image.min()) / np.ptp(image) for role, image in scaled.items()}
     expected = model(pair(scaled))["displacement"][0]
-    np.testing.assert_allclose(model.register(100 * fixed, moving - 3).displacement, expected, atol=1e-3)
+    np.testing.assert_allclose(model.register(fixed=100 * fixed, moving=moving - 3).displacement, expected, atol=1e-3)
 
 
 # What is no file of theirs. Files are written here, so these need no reference.

@@ -124,7 +124,9 @@ def test_a_registration_that_raises_is_recorded_and_the_others_go_on(phantoms, s
 
 def test_a_field_that_is_not_finite_or_on_another_grid_is_a_failure(phantoms, subjects, shift, tmp_path):
     swapped = shift("swapped")
-    swapped.register = lambda fixed, moving: Unregistered().register(Image.from_array(fixed.array[:-1]), moving)
+    swapped.register = lambda fixed, moving: Unregistered().register(
+        fixed=Image.from_array(fixed.array[:-1]), moving=moving
+    )
     pairs = choose_pairs("2", subjects, 0)
     results = evaluate([shift("nan", (np.nan, 0)), swapped], phantoms, "test", pairs, tmp_path)
     assert all("finite" in pair.failure for pair in results[0].pairs)

@@ -40,9 +40,9 @@ def test_images_of_different_sizes_and_a_volume_are_saved_and_drawn(tmp_path):
         fixed = Image.from_array(rng.random(shape) * 200, spacing=[2.0] * len(shape))
         moving = Image.from_array(rng.random(other) * 200)
         labels = Image.from_array(rng.integers(0, 3, other), kind="labels")
-        result = register_pair(Unregistered(), fixed, moving, labels)
+        result = register_pair(Unregistered(), fixed=fixed, moving=moving, moving_labels=labels)
         folder = tmp_path / str(len(shape))
-        written = save_registration(folder, result, fixed, moving, labels)
+        written = save_registration(folder, result, fixed=fixed, moving=moving, moving_labels=labels)
         assert sorted(written) == sorted(folder.iterdir()) and len(written) == 6
         assert read_image(folder / "warped.nii.gz").array.shape == shape
         assert read_image(folder / "warped.nii.gz").grid.spacing == (2.0,) * len(shape)
@@ -63,12 +63,20 @@ def test_a_model_that_segments_has_its_mask_saved_and_scored(tmp_path):
     image = Image.from_array(50 + 100.0 * disc, spacing=(2.0, 2.0), name="a.png")
     labels = Image.from_array(disc.astype(int), spacing=(2.0, 2.0), kind="labels")
     method = PresetMethod(str(tmp_path / "jrsnet"))
-    scores, result = score_pair(method, ("a", "b"), (image, labels), (image, labels), [0, 1])
-    mask = method.segment(image, image)
+    scores, result = score_pair(method, ("a", "b"), fixed=(image, labels), moving=(image, labels), label_values=[0, 1])
+    mask = method.segment(fixed=image, moving=image)
     np.testing.assert_array_equal(result.mask.array, mask.array)
     expected = 2 * (mask.array * disc).sum() / (mask.array.sum() + disc.sum())
     assert 0 < scores.value("mask_dsc") == pytest.approx(expected)
-    save_registration(tmp_path / "out", result, image, image, labels, labels, what=["labels"])
+    save_registration(
+        tmp_path / "out", result, fixed=image, moving=image, moving_labels=labels, fixed_labels=labels, what=["labels"]
+    )
     np.testing.assert_array_equal(read_labels(tmp_path / "out" / "mask.png").array, mask.array)
-    other, _ = score_pair(PresetMethod(str(tmp_path / "regnet")), ("a", "b"), (image, labels), (image, labels), [0, 1])
+    other, _ = score_pair(
+        PresetMethod(str(tmp_path / "regnet")),
+        ("a", "b"),
+        fixed=(image, labels),
+        moving=(image, labels),
+        label_values=[0, 1],
+    )
     assert np.isnan(other.value("mask_dsc"))

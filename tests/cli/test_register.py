@@ -61,7 +61,7 @@ def test_a_preset_is_used_and_found_in_the_result(files, tmp_path):
     model.build({"moving": (None, 32, 32, 1), "fixed": (None, 32, 32, 1)})
     model.save_preset(tmp_path / "preset")
     assert register(files, model=tmp_path / "preset") == 0
-    field = model.register(read_image(files / "a.png"), read_image(files / "b.png")).displacement
+    field = model.register(fixed=read_image(files / "a.png"), moving=read_image(files / "b.png")).displacement
     assert field.any()
     np.testing.assert_allclose(read_displacement(files / "out" / "displacement.nii.gz"), field, atol=1e-5)
 
