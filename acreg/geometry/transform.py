@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 from scipy import ndimage
@@ -21,6 +21,16 @@ if TYPE_CHECKING:
     from acreg.io.image import Image
 
 TIE = 1e-6
+Border = Literal["constant", "edge"]
+"""What lies outside of an image: one value, or its edge values."""
+
+
+def check_border(border: str, fill: float) -> None:
+    """Raise `UsageError` for another word than `Border` has, or a fill that is not a finite float32."""
+    if border not in get_args(Border):
+        raise UsageError(f"The border of an image is 'constant' or 'edge'. Received: border={border!r}.")
+    if not abs(fill) <= np.finfo(np.float32).max:
+        raise UsageError(f"What lies outside of an image is a finite number. Received: fill={fill}.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,16 +70,28 @@ class Transform:
         maps: tuple[Map, ...] = () if displacement is None else (Displacement(displacement, fixed),)
         return cls(fixed, moving, (*maps, Affine.between_extents(fixed, moving)))
 
-    def warp_image(self, image: Image) -> Image:
+    def warp_image(self, image: Image, border: Border = "constant", fill: float = 0.0) -> Image:
         """Resample an image that lies in the moving space on the fixed grid, once and linearly.
 
-        Outside of it the edge value counts.
+        Args:
+            image: intensities.
+            border: what lies outside of the image's extent (see `Grid.contains`): "constant" (default), as in ITK,
+                ANTs and 3D Slicer, the value `fill`; "edge" the nearest edge value.
+            fill: 0, or the value of air in the image, such as -1000 for CT. "edge" has no use for it.
+
+        Raises:
+            AcregError: the image has another number of axes.
+            UsageError: `border` is another word, or `fill` is not finite.
         """
         self._check(image)
+        check_border(border, fill)
         warped = np.empty(self.fixed.shape, np.float32)
         for part in slabs(self.fixed.shape):
             points = self._positions(part, image.grid)
-            warped[part] = ndimage.map_coordinates(image.array, points, order=1, mode="nearest")
+            found = ndimage.map_coordinates(image.array, points, order=1, mode="nearest")
+            if border == "constant":
+                found[~image.grid.contains(np.moveaxis(points, 0, -1))] = fill
+            warped[part] = found
         return dataclasses.replace(image, array=warped, grid=self.fixed)
 
     def warp_labels(self, image: Image, interpolation: Literal["linear", "nearest"] = "linear") -> Image:

@@ -1,9 +1,9 @@
 """Transforms in files that other programs open.
 
 ITK's composite transforms (`.h5`, `.tfm`), affine transforms (`.mat`) and displacement fields (`.nii.gz` with vector
-intent, mm, LPS) for 3D Slicer, ITK-SNAP and ANTs, which reads all of them, and the fields of the Learn2Reg challenges
-(voxels). ITK's transforms take a point of the fixed image to the moving one, as acreg's do; its axes and vectors are
-acreg's in reverse order.
+intent, mm, LPS) for 3D Slicer and ANTs, which reads all of them, and the fields of the Learn2Reg challenges (voxels).
+ITK-SNAP reads affine transforms alone. ITK's transforms take a point of the fixed image to the moving one, as acreg's
+do; its axes and vectors are acreg's in reverse order.
 """
 
 from __future__ import annotations
@@ -24,25 +24,28 @@ from acreg.errors import AcregError, UsageError
 from acreg.geometry.displacement import voxel_indices
 from acreg.geometry.grid import Grid
 from acreg.geometry.maps import Affine, Displacement
-from acreg.geometry.transform import Transform
+from acreg.geometry.transform import Border, Transform
 from acreg.io.atomic import atomic_path, require_space
 from acreg.io.files import NIFTI, check_file, decoding, suffix
 from acreg.io.hdf5 import check_transform
 from acreg.io.image import DISPLACEMENT_MARK, Image, read_displacement
-from acreg.io.itk import affine_to_itk, from_itk, image_to_itk, to_itk, whole_field
+from acreg.io.itk import affine_to_itk, from_itk, to_itk, whole_field
 from acreg.io.nifti import load_nifti_raw, nifti_affine, open_nifti
+from acreg.io.transform_check import TOLERANCE, TOLERANCE_VOXELS, compare_with_itk
 
 COMPOSITE = (".h5", ".tfm")
 AFFINE = (".mat",)
-TOLERANCE = 1e-3
-"""Largest difference, relative to the intensity range, between our warped image and SimpleITK's that a write passes."""
-TOLERANCE_VOXELS = 0.01
-"""Largest distance, in voxels of the moving grid, between where we take a point and where SimpleITK does."""
 DISPLACEMENT, VECTOR = 1006, 1007
 """NIfTI's codes of intent for displacement fields."""
 
 
-def write_transform(transform: Transform, path: str | os.PathLike[str], image: Image | None = None) -> float:
+def write_transform(
+    transform: Transform,
+    path: str | os.PathLike[str],
+    image: Image | None = None,
+    border: Border = "constant",
+    fill: float = 0.0,
+) -> float:
     """Write a transform, read it back with SimpleITK, and compare what it does to an image with what ours does.
 
     `.h5` and `.tfm` hold the maps one by one (a velocity as its displacement); `.mat` holds affine maps alone, as one;
@@ -55,9 +58,11 @@ def write_transform(transform: Transform, path: str | os.PathLike[str], image: I
         transform: what to write.
         path: where.
         image: a moving image to compare on; a smooth pattern on the moving grid if left out.
+        border, fill: what lies outside of it, see `Transform.warp_image`.
 
     Returns:
-        The largest difference of the two warped images, relative to the image's intensity range.
+        The largest difference of the two warped images over all voxels that SimpleITK has a rule for, relative to the
+        image's intensity range: see `acreg.io.transform_check.compare_with_itk`.
 
     Raises:
         AcregError: the difference exceeds 1e-3, or the distance of mapped points 0.01 voxels (the file is removed); the
@@ -71,7 +76,6 @@ def write_transform(transform: Transform, path: str | os.PathLike[str], image: I
         raise UsageError(
             f"Transforms are written as {', '.join(COMPOSITE + AFFINE + NIFTI)}. Received: {path}. Choose one of them."
         )
-    image = _pattern(transform.moving) if image is None else image
     with atomic_path(path) as temporary:
         if kind in NIFTI:
             _check_nifti(transform, path)
@@ -80,22 +84,16 @@ def write_transform(transform: Transform, path: str | os.PathLike[str], image: I
         else:
             _write_itk(transform, temporary, path)
             back = sitk.ReadTransform(str(temporary))
-        difference, voxels = _difference(transform, back, image)
-        distance = _distance(transform, back)
+        check = compare_with_itk(transform, back, image, border, fill)
+        difference, distance = check["largest_difference"], check["largest_distance_voxels"]
         if not (difference <= TOLERANCE and distance <= TOLERANCE_VOXELS):
             raise AcregError(
                 "A transform that is written does in SimpleITK what it does here. Received: "
                 f"{path}, with which the warped image differs by {difference:.2g} of its intensity range and points by "
                 f"{distance:.2g} voxels. The file was not kept. NIfTI holds no sheared grid: write .h5. Where the "
-                "extent of a field ends at centres of fixed voxels, ITK leaves the last out: write .nii.gz."
+                "extent of a field ends at centres of fixed voxels, rounding decides in ITK about the last: write "
+                ".nii.gz."
             )
-    check = {
-        "program": f"SimpleITK {sitk.Version_VersionString()}",
-        "image": image.name or "pattern",
-        "voxels": voxels,
-        "largest_difference": difference,
-        "largest_distance_voxels": distance,
-    }
     with atomic_path(path.with_name(path.name + ".check.json")) as temporary:
         temporary.write_text(json.dumps(check, indent=2) + "\n", encoding="utf-8")
     return difference
@@ -258,39 +256,3 @@ def _read_itk(path: Path) -> sitk.Transform:
     if suffix(path) == ".mat":
         scipy.io.loadmat(path)  # ITK takes the sizes in the file for granted
     return sitk.ReadTransform(str(path))
-
-
-def _difference(transform: Transform, back: sitk.Transform, image: Image) -> tuple[float, int]:
-    """Largest difference between our warped image and SimpleITK's, relative to the image's range, and over how many
-    voxels: those that look inside of the image, because outside of it the two programs follow different rules."""
-    resample = sitk.ResampleImageFilter()
-    resample.SetSize(transform.fixed.shape[::-1])
-    resample.SetOutputSpacing(transform.fixed.spacing[::-1])
-    resample.SetOutputOrigin(transform.fixed.origin[::-1])
-    resample.SetOutputDirection(np.asarray(transform.fixed.direction)[::-1, ::-1].ravel().tolist())
-    resample.SetTransform(back)
-    resample.SetOutputPixelType(sitk.sitkFloat64)
-    resample.SetDefaultPixelValue(float("nan"))
-    theirs = sitk.GetArrayFromImage(resample.Execute(image_to_itk(image)))
-    inside = np.isfinite(theirs)
-    apart = np.abs(transform.warp_image(image).array - theirs)[inside]
-    return float(apart.max(initial=0.0) / (float(np.ptp(image.array)) or 1.0)), int(inside.sum())
-
-
-def _distance(transform: Transform, back: sitk.Transform, points: int = 1000) -> float:
-    """Largest distance along an axis, in voxels of the moving grid, between where the two take fixed voxels.
-
-    Unlike the images' difference it says something where the images do not overlap, or are flat.
-    """
-    fixed, moving = transform.fixed, transform.moving
-    some = np.linspace(0, np.prod(fixed.shape) - 1, points).astype(int)
-    start = fixed.to_world(np.stack(np.unravel_index(some, fixed.shape), axis=1))
-    theirs = np.array([back.TransformPoint(point[::-1].tolist())[::-1] for point in start])
-    ours = transform.warp_points(start, to="moving")
-    return float(np.abs(moving.to_index(theirs) - moving.to_index(ours)).max())
-
-
-def _pattern(grid: Grid) -> Image:
-    """Waves of about ten voxels along every axis."""
-    indices = np.indices(grid.shape)
-    return Image(sum(np.sin(0.6 * along + axis) for axis, along in enumerate(indices)), grid)

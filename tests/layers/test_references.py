@@ -27,6 +27,7 @@ def test_warp_is_dense_image_warp_of_the_negated_flow(tfa, names):
 
 
 @pytest.mark.parametrize("name", ["2d_o2", "2d_o2_reg", "2d_o3", "3d_o1", "3d_o1_reg", "3d_o2"])
+@pytest.mark.filterwarnings("ignore:`regularization` smooths")
 def test_spline_is_interpolate_spline(tfa, name):
     points, values, queries, expected, meta = (
         tfa[f"spline{name}_{part}"] for part in ("train_points", "train_values", "query_points", "out", "meta")
