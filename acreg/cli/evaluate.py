@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from acreg.cli.console import note, out, progress, table
+from acreg.cli.console import hold, note, out, progress, table
 from acreg.cli.register import METHODS
 from acreg.errors import UsageError
 
@@ -81,6 +81,7 @@ def evaluate(
     from acreg.data.pair_files import PAIRS_NAME
     from acreg.report.tables import order_methods, summary_table
 
+    hold(folder)
     dataset = Dataset.load(dataset_folder(data))
     records = dataset.split(split)
     if not records:
