@@ -68,6 +68,7 @@ class PresetMethod:
 
     def __init__(self, model: str, name: str = "", refine: int = 0) -> None:
         from acreg.models import from_preset
+        from acreg.models.presets import preset_digest
 
         self._model: Any = from_preset(model)
         self.preset = model
@@ -78,6 +79,7 @@ class PresetMethod:
                 f"A model that registers is needed. Received: {model}, a {type(self._model).__name__}. "
                 "Give the preset of a registration network."
             )
+        self.sha256 = preset_digest(model)
 
     def affine_part(self) -> PresetMethod | None:
         """The model's affine part alone, as a method of the same name followed by "-affine"; None if it has none."""

@@ -66,7 +66,8 @@ def evaluate(
     Registers the same pairs with every method and measures Dice, Hausdorff distances (also the 95th percentile) and
     mean surface distance of each label on the images' own grid, folding of the field, and time. Where the pairs have
     true transforms, as those of `acreg data synthesize`, also the distance to where these send the labels' voxels.
-    Writes pairs.csv and summary.json per method.
+    Writes pairs.csv and summary.json per method, when it is complete. The same command goes on where an evaluation was
+    interrupted: complete methods are kept, if weights, data, pairs and settings are the same.
 
     \b
     Examples:
@@ -144,6 +145,7 @@ def evaluate(
             settings={"pairs": which, "seed": seed, "refine": refine},
             overwrite=overwrite,
             progress=show,
+            say=note,
         )
     table(f"{dataset.name}, {split}, {len(chosen)} pairs: mean (SD)", *summary_table(order_methods(results)))
     for result in results:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -128,6 +129,12 @@ def preset_folder(name_or_folder: str | os.PathLike[str]) -> Path:
         f"A preset is a folder, or the name of one that ships with acreg. Received: '{name_or_folder}', which is "
         f"neither.{hint} These ship: {', '.join(shipped) or 'none'}."
     )
+
+
+def preset_digest(name_or_folder: str | os.PathLike[str]) -> str:
+    """Another one where the weights, the configuration or the preprocessing are others. Errors: `preset_folder`."""
+    files = sorted(p for p in preset_folder(name_or_folder).iterdir() if p.suffix in (".json", ".h5"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16]
 
 
 def shipped_presets() -> list[str]:
