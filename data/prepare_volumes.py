@@ -36,7 +36,17 @@ from acreg.data.rigid_alignment import AUTO, medoid, rigid_map, thinned
 from acreg.data.volume_steps import Steps
 from acreg.errors import AcregError, UsageError
 from acreg.geometry import Grid, Transform, respaced, sample_cubic, sample_nearest
-from acreg.io import Image, Points, atomic_path, read_image, read_labels, read_points, write_image, write_points
+from acreg.io import (
+    Image,
+    Points,
+    atomic_path,
+    read_image,
+    read_labels,
+    read_points,
+    write_image,
+    write_points,
+    writes_into,
+)
 from acreg.io.files import LARGEST
 from acreg.io.point_files import check_points_format
 from acreg.io.transforms import write_transform
@@ -62,6 +72,7 @@ class _Written:
     spacing: tuple[float, ...]
 
 
+@writes_into("out")
 def prepare_volumes(
     source: Path | str,
     out: Path | str,
@@ -94,7 +105,7 @@ def prepare_volumes(
     Raises:
         UsageError: impossible seed or number of jobs.
         AcregError: unreadable files, image and labels on different grids, a label that the table lacks, no voxel of
-            the label to crop around, labels or subjects to align by missing, an ``out`` in use.
+            the label to crop around, labels or subjects to align by missing, an ``out`` in use (see `prepare`).
         OSError: files cannot be written (disk full, permission); the subjects finished so far are kept.
     """
     source, out = Path(source), Path(out)

@@ -7,7 +7,7 @@ import hashlib
 import heapq
 import platform
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
@@ -24,8 +24,20 @@ from acreg.data.manifest import Dataset
 from acreg.data.pair_files import Pair, read_pairs, write_pairs
 from acreg.data.pairs import fixed_pairs
 from acreg.errors import AcregError, UsageError
+from acreg.io import all_or_none, writes_into
 from acreg.io.transforms import read_transform
-from acreg.report.results import MethodResult, pair_folder, safe_name, write_method
+from acreg.report.results import (
+    METHODS_NAME,
+    MethodResult,
+    has_results,
+    identity,
+    listed_methods,
+    pair_folder,
+    read_method,
+    safe_name,
+    write_json,
+    write_method,
+)
 
 KEPT_WORST = 6
 """The displacements of so many worst pairs are always saved: the report draws them."""
@@ -76,6 +88,7 @@ def true_transforms(request: str, subjects: Sequence[str]) -> dict[Pair, Path]:
     return {pair: file for pair, file in read_pairs(request, subjects).items() if file is not None}
 
 
+@writes_into("out")
 def evaluate(
     methods: Sequence[Method],
     dataset: Dataset,
@@ -88,12 +101,18 @@ def evaluate(
     settings: dict[str, Any] | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> list[MethodResult]:
     """Register all pairs with all methods, measure, and write `out/<method>/` (see `acreg.report.results`).
 
     Labels are compared on the fixed image's native grid, in the dataset's unit. A registration that raises is recorded
     with its reason and the others go on; so is a label that one of the maps lacks. Each model registers the first pair
     once before the clock runs.
+
+    The files of a method appear when it is complete, all together. An evaluation that was interrupted is continued by
+    the same call: methods whose results are there, made by the same version of acreg of the same weights, dataset,
+    pairs and settings, are kept, and the others are made from their first pair. A caller's own method, whose settings
+    are not known, is not kept but refused, as other results are. `evaluation.json` lists the methods, complete or not.
 
     Args:
         methods: each with `name` and `register(fixed, moving) -> Transform`; names differ.
@@ -107,10 +126,12 @@ def evaluate(
             classical method under "baseline".
         overwrite: replace results that are there.
         progress: called with (text, done, total).
+        say: gets messages.
 
     Raises:
         UsageError: unknown `save`, names that do not differ.
-        AcregError: results are there already, data or a true transform cannot be read.
+        AcregError: results of other settings are there already, another process writes into the folder, data or a true
+            transform cannot be read.
     """
     unknown = sorted(set(save) - set(SAVED))
     if unknown:
@@ -119,24 +140,60 @@ def evaluate(
     if len({str(folder).lower() for folder in folders}) < len(folders):
         names = ", ".join(method.name for method in methods)
         raise UsageError(f"Methods need different names. Received: {names}. Name them, as in --model NAME=PRESET.")
-    _refuse_other_results(folders, methods, out, pairs, overwrite)
+    origins = [_origin(method, dataset, split, pairs, save, settings or {}) for method in methods]
+    kept = [
+        folder
+        for method, folder, origin in zip(methods, folders, origins)
+        if not overwrite and _is_known(method) and has_results(folder, identity(origin))
+    ]
+    _refuse_other_results([f for f in folders if f not in kept], methods, out, pairs, overwrite)
     if not _foreground(dataset):
         raise AcregError(
             f"An evaluation needs labels besides the background. Received: {dataset.name} with {dataset.label_values}. "
             "Give the dataset labels (the column labels of its manifest)."
         )
     subjects, truths = Subjects(dataset), truths or {}
+    listed = {folder.name: identity(origin) for folder, origin in zip(folders, origins)}
+    write_json(out / METHODS_NAME, {"methods": {**listed_methods(out), **listed}})
     write_pairs(out / "pairs_used.csv", {pair: truths.get(pair) for pair in pairs})
     results: list[MethodResult] = []
-    for method, folder in zip(methods, folders):
-        _clear(folder)
+    for method, folder, origin in zip(methods, folders, origins):
+        if folder in kept:
+            results.append(read_method(folder))
+            if say:
+                say(f"{method.name}: complete before, kept")
+            continue
+
+        def show(text: str, done: int) -> None:
+            if progress:
+                progress(text, len(results) * len(pairs) + done, len(methods) * len(pairs))
+
+        results.append(_measure(method, origin, folder, dataset, subjects, pairs, truths, save, show))
+    if progress:
+        progress("", len(methods) * len(pairs), len(methods) * len(pairs))
+    return results
+
+
+def _measure(
+    method: Method,
+    origin: dict[str, Any],
+    final: Path,
+    dataset: Dataset,
+    subjects: Subjects,
+    pairs: Sequence[Pair],
+    truths: Mapping[Pair, Path],
+    save: Collection[str],
+    progress: Callable[[str, int], None],
+) -> MethodResult:
+    """Register and score all pairs with a method, and write its folder `final`; see `evaluate`."""
+    with all_or_none(final.parent, replaced=_earlier(final)) as staged:
+        folder = staged / final.name
         result, started = MethodResult(method.name, _foreground(dataset), []), datetime.now(timezone.utc)
         worst: list[tuple[float, int, Any]] = []
         if not isinstance(method, Baseline):  # nothing in them is compiled, and a registration may take minutes
             _warm_up(method, subjects, pairs[0])
         for done, (fixed, moving) in enumerate(pairs):
-            if progress:
-                progress(method.name, len(results) * len(pairs) + done, len(methods) * len(pairs))
+            progress(method.name, done)
             truth = None
             if (fixed, moving) in truths:
                 grids = subjects[fixed][0].grid, subjects[moving][0].grid
@@ -172,24 +229,38 @@ def evaluate(
         for _, done, (target, registration) in worst:
             fixed_image, moving_image = subjects[pairs[done][0]][0], subjects[pairs[done][1]][0]
             save_registration(target, registration, fixed=fixed_image, moving=moving_image, what=["displacement"])
-        result.summary = {
-            "registers": not isinstance(method, Unregistered),
-            "preset": str(getattr(method, "preset", "")),
-            "dataset": _describe(dataset, split),
-            "settings": {
-                **(settings or {}),
-                **({"baseline": method.settings} if isinstance(method, Baseline) else {}),
-                "pairs_sha256": _digest(pairs),
-                "saved": sorted(save),
-            },
-            "environment": environment(),
-            "started": started.isoformat(timespec="seconds"),
-        }
+        result.summary = {**origin, "environment": environment(), "started": started.isoformat(timespec="seconds")}
         write_method(result, folder)
-        results.append(result)
-    if progress:
-        progress("", len(methods) * len(pairs), len(methods) * len(pairs))
-    return results
+    result.folder = final
+    return result
+
+
+def _origin(
+    method: Method, dataset: Dataset, split: str, pairs: Sequence[Pair], save: Collection[str], settings: dict[str, Any]
+) -> dict[str, Any]:
+    """What a method's results are made from, as `summary.json` records it."""
+    files = [dataset.folder / name for name in ("manifest.csv", "dataset.json")]
+    data = b"".join(path.read_bytes() for path in files if path.is_file())
+    return {
+        "method": method.name,
+        "registers": not isinstance(method, Unregistered),
+        "preset": str(getattr(method, "preset", "")),
+        "dataset": _describe(dataset, split),
+        "settings": {
+            **settings,
+            **({"baseline": method.settings} if isinstance(method, Baseline) else {}),
+            "preset_sha256": getattr(method, "sha256", ""),
+            "data_sha256": hashlib.sha256(data).hexdigest(),
+            "pairs_sha256": _digest(pairs),
+            "saved": sorted(save),
+            "acreg": acreg.__version__,
+        },
+    }
+
+
+def _is_known(method: Method) -> bool:
+    """Whether its name and settings say all that its results depend on: of a caller's own object they do not."""
+    return isinstance(method, (Baseline, Unregistered)) or hasattr(method, "sha256")
 
 
 def _warm_up(method: Method, subjects: Subjects, pair: Pair) -> None:
@@ -206,11 +277,12 @@ def _refuse_other_results(
 ) -> None:
     if overwrite:
         return
-    for folder, method in zip(folders, methods):
-        if (folder / "summary.json").exists() and not isinstance(method, Unregistered):
+    registering = {out / safe_name(method.name) for method in methods if not isinstance(method, Unregistered)}
+    for folder in folders:
+        if (folder / "summary.json").exists() and folder in registering:
             raise AcregError(
-                f"Results are not replaced unasked. Received: {folder}, which holds some. "
-                "Choose another --out, or give --overwrite."
+                f"Results are not replaced unasked. Received: {folder}, which holds some of other weights, data, pairs "
+                "or settings, or of another version. Choose another --out, or give --overwrite."
             )
     used = out / "pairs_used.csv"
     if used.is_file():
@@ -223,13 +295,11 @@ def _refuse_other_results(
             )
 
 
-def _clear(folder: Path) -> None:
-    """Remove an earlier evaluation's files alone: a picture of the old field beside new scores would mislead."""
-    for name in ("summary.json", "pairs.csv"):
-        (folder / name).unlink(missing_ok=True)
+def _earlier(folder: Path) -> Iterator[Path]:
+    """An earlier evaluation's files alone: a picture of the old field beside new scores would mislead."""
+    yield from (folder / name for name in ("summary.json", "pairs.csv"))
     for name in RESULT_NAMES:
-        for path in folder.glob(f"*__*/{name}"):
-            path.unlink()
+        yield from folder.glob(f"*__*/{name}")
 
 
 def _digest(pairs: Sequence[Pair]) -> str:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from acreg.baselines import baseline
 from acreg.errors import AcregError, images_by_name
 from acreg.geometry import Transform
-from acreg.io import Image, write_displacement, write_image
+from acreg.io import Image, all_or_none, write_displacement, write_image
 from acreg.io.files import PICTURES
 from acreg.io.transforms import write_transform
 from acreg.report.drawing import unregistered, view_pair
@@ -69,6 +69,7 @@ class PresetMethod:
 
     def __init__(self, model: str, name: str = "", refine: int = 0) -> None:
         from acreg.models import from_preset
+        from acreg.models.presets import preset_digest
 
         self._model: Any = from_preset(model)
         self.preset = model
@@ -79,6 +80,7 @@ class PresetMethod:
                 f"A model that registers is needed. Received: {model}, a {type(self._model).__name__}. "
                 "Give the preset of a registration network."
             )
+        self.sha256 = preset_digest(model)
 
     def affine_part(self) -> PresetMethod | None:
         """The model's affine part alone, as a method of the same name followed by "-affine"; None if it has none."""
@@ -184,25 +186,43 @@ def save_registration(
     moving_labels: Image | None = None,
     fixed_labels: Image | None = None,
     what: Collection[str] = SAVED,
+    overwrite: bool = False,
 ) -> list[Path]:
     """Write warped.*, preview.png (`images`), warped_labels.*, mask.* (`labels`), displacement.nii.gz, transform.h5.
 
     The transform is what other programs open (`acreg.io.transforms`), with the record of its check beside it. Pictures
-    are written as the kind of file that the moving image (the labels) came from; see `result_name`. Each file appears
-    whole or not at all.
+    are written as the kind of file that the moving image (the labels) came from; see `result_name`. The files appear
+    all together, see `acreg.io.all_or_none`; with `overwrite` those of an earlier registration go at that moment, also
+    where the new one has none of their names.
     """
+    old = [folder / name for name in RESULT_NAMES if overwrite]
+    with all_or_none(folder, replaced=old) as staged:
+        names = _write(staged, result, fixed, moving, moving_labels, fixed_labels, what)
+    return [folder / name for name in names]
+
+
+def _write(
+    folder: Path,
+    result: Registration,
+    fixed: Image,
+    moving: Image,
+    moving_labels: Image | None,
+    fixed_labels: Image | None,
+    what: Collection[str],
+) -> list[str]:
+    """The names of the files that were written, see `save_registration`."""
     written = []
 
     def path(name: str) -> Path:
-        written.append(folder / name)
-        return written[-1]
+        written.append(name)
+        return folder / name
 
     rank = fixed.grid.rank
     if "displacement" in what:
         write_displacement(result.sampled.displacement, fixed.grid, path("displacement.nii.gz"))
     if "transform" in what:
         write_transform(result.transform, path("transform.h5"), moving)
-        written.append(folder / "transform.h5.check.json")
+        written.append("transform.h5.check.json")
     if "labels" in what and result.warped_labels is not None:
         source = moving_labels.name if moving_labels is not None else ""
         write_image(result.warped_labels, path(result_name("warped_labels", source, rank)))

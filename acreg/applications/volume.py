@@ -14,14 +14,14 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from acreg.applications.volume_items import Item
 from acreg.errors import AcregError, UsageError
-from acreg.io import atomic_path
+from acreg.io import atomic_path, sole_writer
+from acreg.io.folders import contents
 
 FAILURES, RUN = "failures.csv", "run.json"
 AHEAD = 2
@@ -119,7 +119,8 @@ def run(
     settings = json.loads(json.dumps({"table": task.table, **task.settings}))
     _check_folder(folder, settings)
     found = engine(task, left)  # a model or atlases that cannot be loaded leave no folder behind
-    with _opened(folder, settings):
+    with sole_writer(folder):
+        _claim(folder, settings)
         done |= _rows_there(folder / task.table, task.columns)
         tried = failed = 0
         _append(folder / FAILURES, [("subject", "reason")], "w")
@@ -184,24 +185,20 @@ def _reason(error: Exception) -> str:
     return " ".join(text.split())
 
 
-@contextmanager
-def _opened(folder: Path, settings: Mapping[str, Any]) -> Iterator[None]:
-    """The folder made, found to be of this run, and locked against another process as long as this one lives."""
+def _claim(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Find the folder to be of this run, or make it one."""
     path = folder / RUN
     _check_folder(folder, settings)
     if not path.is_file():
         with atomic_path(path) as temporary:
             temporary.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-    with path.open("rb") as stream:
-        _lock(stream, folder)
-        yield
 
 
 def _check_folder(folder: Path, wanted: Mapping[str, Any]) -> None:
     """Refuse a folder of a run with other settings, or of something else."""
     path = folder / RUN
     if not path.is_file():
-        if folder.is_dir() and any(folder.iterdir()):
+        if contents(folder):
             raise AcregError(
                 "Results go to a folder of their own, which another run of this command may have begun. Received: "
                 f"{folder}, which holds other files and no {RUN}. Choose another --out."
@@ -220,20 +217,6 @@ def _check_folder(folder: Path, wanted: Mapping[str, Any]) -> None:
             f"A run goes on with the settings that it began with. Received: {folder}, with {differing}. Give the "
             "first settings again, or choose another --out."
         )
-
-
-def _lock(stream: io.BufferedReader, folder: Path) -> None:
-    try:
-        import fcntl
-    except ImportError:  # not on Windows
-        return
-    try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        raise AcregError(
-            f"One process at a time writes into a folder. Received: {folder}, into which another one writes. Wait for "
-            "it, or choose another --out."
-        ) from error
 
 
 def _rows_there(path: Path, columns: Sequence[str]) -> set[str]:

@@ -114,6 +114,17 @@ def bars() -> Iterator[Callable[[str, int, int], None]]:
         yield update
 
 
+def hold(folder: Path) -> None:
+    """Let no other process write into a folder until the command ends; see `acreg.io.sole_writer`."""
+    import click
+
+    from acreg.io import sole_writer
+
+    context = click.get_current_context(silent=True)
+    if context is not None:  # else the command's function is called by other code, which has to do this itself
+        context.with_resource(sole_writer(folder))
+
+
 def check_free(folder: Path, names: Iterable[str], overwrite: bool) -> None:
     """Raise `AcregError` if a folder holds results of these names that were not asked to be replaced."""
     there = [name for name in names if (folder / name).exists()]

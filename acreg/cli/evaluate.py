@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from acreg.cli.console import note, out, progress, table
+from acreg.cli.console import hold, note, out, progress, table
 from acreg.cli.register import METHODS
 from acreg.errors import UsageError
 
@@ -66,7 +66,8 @@ def evaluate(
     Registers the same pairs with every method and measures Dice, Hausdorff distances (also the 95th percentile) and
     mean surface distance of each label on the images' own grid, folding of the field, and time. Where the pairs have
     true transforms, as those of `acreg data synthesize`, also the distance to where these send the labels' voxels.
-    Writes pairs.csv and summary.json per method.
+    Writes pairs.csv and summary.json per method, when it is complete. The same command goes on where an evaluation was
+    interrupted: complete methods are kept, if weights, data, pairs and settings are the same.
 
     \b
     Examples:
@@ -81,6 +82,7 @@ def evaluate(
     from acreg.data.pair_files import PAIRS_NAME
     from acreg.report.tables import order_methods, summary_table
 
+    hold(folder)
     dataset = Dataset.load(dataset_folder(data))
     records = dataset.split(split)
     if not records:
@@ -143,6 +145,7 @@ def evaluate(
             settings={"pairs": which, "seed": seed, "refine": refine},
             overwrite=overwrite,
             progress=show,
+            say=note,
         )
     table(f"{dataset.name}, {split}, {len(chosen)} pairs: mean (SD)", *summary_table(order_methods(results)))
     for result in results:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from acreg.cli.console import check_free, out
+from acreg.cli.console import check_free, hold, out
 from acreg.errors import AcregError, UsageError
 
 METHODS = (
@@ -81,6 +81,7 @@ def register(
         raise UsageError(
             "Dice needs the labels of both images. Received: --fixed-labels without --labels. Add --labels."
         )
+    hold(folder)
     check_free(folder, RESULT_NAMES, overwrite)
     fixed_image, moving_image = read_image(fixed), read_image(moving)
     moving_map = None if labels is None else read_labels(labels)
@@ -108,7 +109,13 @@ def register(
         chosen = PresetMethod(model, refine=refine)
     result = register_pair(chosen, fixed=fixed_image, moving=moving_image, moving_labels=moving_map)
     written = save_registration(
-        folder, result, fixed=fixed_image, moving=moving_image, moving_labels=moving_map, fixed_labels=fixed_map
+        folder,
+        result,
+        fixed=fixed_image,
+        moving=moving_image,
+        moving_labels=moving_map,
+        fixed_labels=fixed_map,
+        overwrite=overwrite,
     )
     before = Unregistered().register(fixed=fixed_image, moving=moving_image)
     folding = result.sampled.folding()

@@ -5,12 +5,16 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from acreg.errors import AcregError
+
+TEMPORARY = re.compile(r"\.[0-9a-f]{12}\.tmp.*")
+"""The names of temporary files and folders: a kill leaves them behind."""
 
 
 @contextlib.contextmanager
@@ -37,7 +41,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise AcregError(
             f"A file cannot be written where a folder is. Received: {path}. Give the name of a file in it."
         )
-    made = _make_folder(path.parent)
+    made = make_folder(path.parent)
     temporary = path.parent / f".{secrets.token_hex(6)}.tmp{''.join(path.suffixes)}"
     try:
         yield temporary
@@ -69,7 +73,7 @@ def require_space(path: str | os.PathLike[str], size: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
 
-def _make_folder(folder: Path) -> list[Path]:
+def make_folder(folder: Path) -> list[Path]:
     """Make `folder` and return the folders that had to be made, innermost first."""
     made = []
     candidate = folder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -15,7 +16,8 @@ from keras import ops
 
 import acreg
 from acreg.errors import AcregError, UsageError
-from acreg.io import Preprocessing, atomic_path, require_space
+from acreg.io import Preprocessing, all_or_none, require_space
+from acreg.io.hdf5 import new_hdf5
 
 FORMAT = 1
 SHIPPED = Path(__file__).resolve().parent.parent / "presets"
@@ -36,7 +38,7 @@ class Preset:
         """Writes ``config.json``, ``model.weights.h5``, ``preprocessing.json`` and ``model_card.md``.
 
         Args:
-            folder: made if absent; files of the same names are replaced, each at once.
+            folder: made if absent; files of the same names are replaced, all at once.
             card: Markdown text of the model card (data, licence, recipe, seed, scores, limits).
 
         Raises:
@@ -52,17 +54,16 @@ class Preset:
         config = plain.get_config()
         size = sum(weight.nbytes for weight in plain.get_weights())
         require_space(folder / "model.weights.h5", 2 * size + 2**20)
-        with atomic_path(folder / "model.weights.h5") as path:
-            plain.save_weights(path)
-            _compress(path)
-        self.preprocessing.to_json(folder / "preprocessing.json")
         for name in ("preprocessing", "augmentation", "name", "trainable", "dtype"):  # the rest is of training
             config.pop(name, None)
         content = {"format": FORMAT, "acreg": acreg.__version__, "class": type(self).__name__, "config": config}
-        with atomic_path(folder / "model_card.md") as path:
-            path.write_text(card or f"# {folder.name}\n\nThis preset has no model card.\n", encoding="utf-8")
-        with atomic_path(folder / "config.json") as path:
-            path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        card = card or f"# {folder.name}\n\nThis preset has no model card.\n"
+        with all_or_none(folder) as staged:
+            plain.save_weights(staged / "model.weights.h5")
+            _compress(staged / "model.weights.h5")
+            self.preprocessing.to_json(staged / "preprocessing.json")
+            (staged / "model_card.md").write_text(card, encoding="utf-8")
+            (staged / "config.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         return folder
 
 
@@ -130,6 +131,12 @@ def preset_folder(name_or_folder: str | os.PathLike[str]) -> Path:
     )
 
 
+def preset_digest(name_or_folder: str | os.PathLike[str]) -> str:
+    """Another one where the weights, the configuration or the preprocessing are others. Errors: `preset_folder`."""
+    files = sorted(p for p in preset_folder(name_or_folder).iterdir() if p.suffix in (".json", ".h5"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16]
+
+
 def shipped_presets() -> list[str]:
     """Names of the presets that ship with acreg."""
     return sorted(p.parent.name for p in SHIPPED.glob("*/config.json"))
@@ -164,7 +171,7 @@ def _compress(path: Path) -> None:
     """Packs a HDF5 file losslessly: Keras writes each variable as it is, among wide groups."""
     packed = path.with_name(f"{path.name}.packed")
     try:
-        with h5py.File(path, "r") as source, h5py.File(packed, "w", libver="latest") as target:
+        with h5py.File(path, "r") as source, new_hdf5(packed, libver="latest") as target:
 
             def copy(name: str, item: h5py.Group | h5py.Dataset) -> None:
                 if isinstance(item, h5py.Dataset):

@@ -23,7 +23,6 @@ def write_classification(
     Returns:
         The rows of the printed table: features, accuracy, its interval, area under the curve, its interval.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     truth = next(iter(found.values())).truth
     with atomic_path(folder / "scores.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)

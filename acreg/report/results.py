@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import csv
 import fnmatch
+import hashlib
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,8 @@ FIELD_VALUES = ("folded_percent", "sd_log_j", "seconds")
 """Of the field; where nothing is registered they say nothing."""
 PAIR_VALUES = (*IMAGE_VALUES, *FIELD_VALUES)
 NAN = float("nan")
+METHODS_NAME = "evaluation.json"
+"""In an evaluation's folder: the `identity` of each method that it consists of, complete or not, by its folder."""
 
 
 @dataclass
@@ -206,17 +209,59 @@ def read_method(folder: Path) -> MethodResult:
         ) from error
 
 
+def identity(summary: Mapping[str, Any]) -> str:
+    """A digest of what a method's results are made from: its name, weights, data, pairs and settings."""
+    parts = {key: summary.get(key) for key in ("method", "registers", "preset", "dataset", "settings")}
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def has_results(folder: Path, made_from: str) -> bool:
+    """Whether a method's folder has complete results of this `identity`."""
+    try:
+        return identity(json.loads((folder / "summary.json").read_text(encoding="utf-8"))) == made_from
+    except (OSError, ValueError, AttributeError):  # absent or damaged
+        return False
+
+
+def listed_methods(folder: Path) -> dict[str, str]:
+    """The methods of an evaluation: folder and `identity`; none where an older version made it.
+
+    Raises:
+        AcregError: the list is damaged.
+    """
+    path = folder / METHODS_NAME
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8"))["methods"]) if path.is_file() else {}
+    except (ValueError, KeyError, TypeError) as error:
+        raise AcregError(
+            f"{METHODS_NAME} lists the methods of an evaluation. Received: {path} ({error}). Remove the file, or run "
+            "the evaluation again, with --overwrite."
+        ) from error
+
+
+def check_complete(folder: Path) -> None:
+    """Raise `AcregError` where an evaluation's folder lacks results of a method, such as after a kill."""
+    lacking = [name for name, made_from in listed_methods(folder).items() if not has_results(folder / name, made_from)]
+    if lacking:
+        raise AcregError(
+            f"An evaluation is compared when all of its methods are complete. Received: {folder}, without the results "
+            f"of {', '.join(lacking)}: it was interrupted, or still runs. Give the same `acreg evaluate` again, which "
+            "goes on, or name the folders of the methods that are to be compared."
+        )
+
+
 def load_results(folders: Sequence[Path]) -> list[MethodResult]:
     """Read method folders, or evaluation folders that hold several; equal names are told apart by their folder.
 
     Raises:
-        AcregError: a folder holds no results.
+        AcregError: a folder holds no results, or not those of all methods of its evaluation.
     """
     found: list[Path] = []
     for folder in folders:
         if (folder / "summary.json").is_file() or (folder / "pairs.csv").is_file():
             inside = [folder]
         else:
+            check_complete(folder)
             inside = sorted(path.parent for path in folder.glob("*/summary.json"))
         if not inside:
             raise AcregError(
