@@ -58,6 +58,14 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise
 
 
+def not_whole(path: Path) -> AcregError:
+    """The error of a file that cannot be read after it was written."""
+    return AcregError(
+        f"A file must be written whole. Received: an incomplete {path.suffix} file in {path.parent}. Check "
+        "that the disk is not full and that the folder may be written to, then run the command again."
+    )
+
+
 def require_space(path: str | os.PathLike[str], size: int) -> None:
     """Raise the error of a full disk now if `size` bytes would not fit where `path` is to be written.
 
