@@ -21,8 +21,8 @@ import typer
 from typer.core import TyperGroup
 
 from acreg import __version__
-from acreg.cli import _logs, console
-from acreg.errors import AcregError, Requeue
+from acreg.cli import _logs, _streams, console
+from acreg.errors import AcregError, Requeue, UsageError
 
 COMMANDS = (
     "demo",
@@ -141,6 +141,16 @@ def _report(message: str) -> None:
     print(paragraph, file=sys.stderr, flush=True)
 
 
+def _check_words(arguments: Sequence[str]) -> None:
+    """Refuse an empty word, as of a shell's variable that is not set: as a path it would be the current folder."""
+    for before, word in zip(["", *arguments], arguments):
+        if not word or (word.startswith("--") and word.endswith("=")):
+            raise UsageError(
+                f"What is given on the command line is not empty. Received: {word or f'an empty word after {before}'}. "
+                "Give a value, or leave the option out."
+            )
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command.
 
@@ -155,6 +165,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = arguments[: next((i for i, word in enumerate(arguments) if not word.startswith("-")), len(arguments))]
     debug = "--debug" in options
     try:
+        _check_words(arguments)
         app(args=arguments, prog_name="acreg")
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
@@ -173,6 +184,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run() -> None:
     """The console script."""
+    _streams.mend()
     sys.exit(main())
 
 

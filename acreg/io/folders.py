@@ -14,7 +14,6 @@ import functools
 import inspect
 import json
 import os
-import re
 import secrets
 import shutil
 import socket
@@ -27,6 +26,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from acreg.errors import AcregError, UsageError
 from acreg.io.atomic import TEMPORARY, make_folder
+from acreg.io.files import check_name
 
 Arguments = ParamSpec("Arguments")
 Returned = TypeVar("Returned")
@@ -48,10 +48,11 @@ def sole_writer(folder: str | os.PathLike[str]) -> Iterator[None]:
 
     Raises:
         UsageError: `folder` is a file.
-        AcregError: another process, or another thread of this one, writes into it.
+        AcregError: another process, or another thread of this one, writes into it, or its name is not in UTF-8.
         OSError: the folder or the lock file cannot be made (disk full, permission).
     """
     folder = Path(folder)
+    check_name(folder)
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"Results go into a folder. Received: {folder}, a file. Choose another name.")
     key = folder.resolve()

@@ -24,6 +24,7 @@ from acreg.io.files import (
     PICTURES_WRITTEN,
     READ,
     check_file,
+    check_name,
     check_writable,
     is_readable_format,
     suffix,
@@ -256,6 +257,7 @@ def read_displacement(path: str | os.PathLike[str]) -> np.ndarray:
 
 def _load(path: Path, spacing: Sequence[float] | None, series: str | None, labels: bool) -> tuple[np.ndarray, Grid]:
     """Array and grid of a file by its format, with the caller's spacing where there is one."""
+    check_name(path)
     if series is not None and not path.is_dir():
         raise UsageError(f"A series is chosen in a folder. Received: series={series!r} with {path}. Name the folder.")
     if not path.is_dir() and (not path.is_file() or is_readable_format(path)):

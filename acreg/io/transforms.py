@@ -12,7 +12,6 @@ import functools
 import json
 import os
 from pathlib import Path
-from typing import Any
 
 import h5py
 import nibabel
@@ -25,9 +24,9 @@ from acreg.geometry.displacement import voxel_indices
 from acreg.geometry.grid import Grid
 from acreg.geometry.maps import Affine, Displacement
 from acreg.geometry.transform import Border, Transform
-from acreg.io.atomic import atomic_path, require_space
+from acreg.io.atomic import atomic_path, not_whole
 from acreg.io.files import NIFTI, check_file, decoding, suffix
-from acreg.io.hdf5 import check_transform
+from acreg.io.hdf5 import check_transform, new_hdf5
 from acreg.io.image import DISPLACEMENT_MARK, Image, read_displacement
 from acreg.io.itk import affine_to_itk, from_itk, to_itk, whole_field
 from acreg.io.nifti import load_nifti_raw, nifti_affine, open_nifti
@@ -79,12 +78,11 @@ def write_transform(
     with atomic_path(path) as temporary:
         if kind in NIFTI:
             _check_nifti(transform, path)
-            sitk.WriteImage(whole_field(transform), str(temporary))
-            back = sitk.DisplacementFieldTransform(sitk.ReadImage(str(temporary), sitk.sitkVectorFloat64))
-        else:
-            _write_itk(transform, temporary, path)
-            back = sitk.ReadTransform(str(temporary))
-        check = compare_with_itk(transform, back, image, border, fill)
+        try:
+            back = _written(transform, temporary, path)
+            check = compare_with_itk(transform, back, image, border, fill)
+        except RuntimeError as error:  # ITK's; it does not always report a full disk, and then cannot use the file
+            raise not_whole(path) from error
         difference, distance = check["largest_difference"], check["largest_distance_voxels"]
         if not (difference <= TOLERANCE and distance <= TOLERANCE_VOXELS):
             raise AcregError(
@@ -183,8 +181,11 @@ def _check_nifti(transform: Transform, path: Path) -> None:
         )
 
 
-def _write_itk(transform: Transform, temporary: Path, path: Path) -> None:
-    """Write `.h5`, `.tfm` or `.mat` at `temporary`, on the way to `path`."""
+def _written(transform: Transform, temporary: Path, path: Path) -> sitk.Transform:
+    """What SimpleITK reads after the transform was written at `temporary`, on the way to `path`."""
+    if suffix(path) in NIFTI:
+        sitk.WriteImage(whole_field(transform), str(temporary))
+        return sitk.DisplacementFieldTransform(sitk.ReadImage(str(temporary), sitk.sitkVectorFloat64))
     fields = sum(part.vectors.size for part in transform.maps if not isinstance(part, Affine))
     if suffix(path) in AFFINE:
         if fields:
@@ -196,30 +197,35 @@ def _write_itk(transform: Transform, temporary: Path, path: Path) -> None:
         whole = functools.reduce(lambda first, then: then @ first, matrices, np.eye(transform.fixed.rank + 1))
         sitk.WriteTransform(affine_to_itk(Affine(whole)), str(temporary))
     elif suffix(path) == ".h5":
-        require_space(temporary, 12 * fields)
-        sitk.WriteTransform(to_itk(transform), str(temporary))
-        _store_fields_as_float32(temporary)
+        _write_hdf5(to_itk(transform), temporary)
     else:
         sitk.WriteTransform(to_itk(transform), str(temporary))
+    return sitk.ReadTransform(str(temporary))
 
 
-def _store_fields_as_float32(path: Path) -> None:
-    """Write an `.h5` transform anew, with vectors in float32: SimpleITK writes float64 only, and ITK reads both.
+def _write_hdf5(composite: sitk.CompositeTransform, path: Path) -> None:
+    """Write an `.h5` as ITK does, but vectors in float32, which ITK reads, too.
 
-    What places a field (its fixed parameters) and affine maps stay float64.
+    ITK's own writer stops the process on a full disk. What places a field (its fixed parameters) and affine maps are
+    float64.
     """
-    with atomic_path(path) as half, h5py.File(path) as source, h5py.File(half, "w") as target:
-
-        def copy(name: str, item: Any) -> None:
-            if not isinstance(item, h5py.Dataset):
-                return
-            kind = item.parent.get("TransformType")
-            if name.endswith("/TransformParameters") and kind[0].startswith(b"DisplacementField"):
-                target.create_dataset(name, data=item.astype(np.float32)[...])
+    rank, text = composite.GetDimension(), h5py.string_dtype("ascii")
+    with new_hdf5(path) as file:
+        versions = {"ITKVersion": sitk.Version.ITKVersionString(), "HDFVersion": h5py.version.hdf5_version}
+        for name, value in versions.items():
+            file.create_dataset(name, data=[value], dtype=text)
+        parts = [composite.GetNthTransform(n).Downcast() for n in range(composite.GetNumberOfTransforms())]
+        for number, part in enumerate([composite, *parts]):
+            group = file.create_group(f"TransformGroup/{number}")
+            group.create_dataset("TransformType", data=[f"{part.GetName()}_double_{rank}_{rank}"], dtype=text)
+            if number == 0:  # the composite: its parts follow
+                continue
+            group["TransformFixedParameters"] = np.array(part.GetFixedParameters())
+            if isinstance(part, sitk.DisplacementFieldTransform):
+                vectors = sitk.GetArrayViewFromImage(part.GetDisplacementField())
+                group["TransformParameters"] = vectors.reshape(-1).astype(np.float32)
             else:
-                source.copy(name, target, name=name)
-
-        source.visititems(copy)
+                group["TransformParameters"] = np.array(part.GetParameters())
 
 
 def _read_field(path: Path) -> Displacement:

@@ -1,6 +1,5 @@
 """Who may write into a folder, and what a killed process leaves in it."""
 
-import json
 import multiprocessing
 import os
 import signal
@@ -11,7 +10,7 @@ import threading
 import pytest
 
 from acreg.errors import AcregError, UsageError
-from acreg.io.folders import LOCK, READY, REPLACED, all_or_none, contents, sole_writer, writes_into
+from acreg.io.folders import LOCK, READY, all_or_none, contents, sole_writer, writes_into
 
 HOLD = """
 import sys, time
@@ -112,12 +111,14 @@ def test_a_fork_does_not_keep_the_lock_of_a_dead_parent(tmp_path, holder):
     body = """
     import os
     if not os.fork():
+        with open(os.path.join(sys.argv[1], "child"), "w") as stream:
+            stream.write(str(os.getpid()))
         time.sleep(60)
         os._exit(0)
+    while not os.path.exists(os.path.join(sys.argv[1], "child")):
+        time.sleep(0.01)
     """.strip()
-    first = holder(tmp_path, body.replace("time.sleep(60)", "open(sys.argv[1] + '/child', 'w').write(str(os.getpid()));time.sleep(60)"))
-    while not (tmp_path / "child").exists() or not (tmp_path / "child").read_text():
-        pass
+    first = holder(tmp_path, body)
     child = int((tmp_path / "child").read_text())
     try:
         first.kill()
@@ -221,4 +222,3 @@ def test_a_kill_while_results_are_put_in_place_loses_none(tmp_path, moved):
         pass
     assert names(tmp_path) == ["a.txt", "b.txt"]
     assert (tmp_path / "a.txt").read_text() == (tmp_path / "b.txt").read_text() == "new"
-    assert not (tmp_path / READY / REPLACED).exists() and json.dumps(names(tmp_path))
