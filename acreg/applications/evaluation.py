@@ -24,6 +24,7 @@ from acreg.data.manifest import Dataset
 from acreg.data.pair_files import Pair, read_pairs, write_pairs
 from acreg.data.pairs import fixed_pairs
 from acreg.errors import AcregError, UsageError
+from acreg.geometry.transform import Border
 from acreg.io.transforms import read_transform
 from acreg.report.results import MethodResult, pair_folder, safe_name, write_method
 
@@ -86,6 +87,8 @@ def evaluate(
     truths: Mapping[Pair, Path] | None = None,
     save: Collection[str] = (),
     settings: dict[str, Any] | None = None,
+    border: Border = "constant",
+    fill: float = 0.0,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> list[MethodResult]:
@@ -105,6 +108,7 @@ def evaluate(
         save: any of `SAVED` (see `save_registration`): written to `out/<method>/<fixed>__<moving>/`.
         settings: recorded in `summary.json` under "settings" (the seed, the request for pairs), with those of a
             classical method under "baseline".
+        border, fill: of the images that are saved, outside of the moving image. Scores are of edge values there.
         overwrite: replace results that are there.
         progress: called with (text, done, total).
 
@@ -151,7 +155,7 @@ def evaluate(
             if save:
                 (fixed_image, fixed_labels), (moving_image, moving_labels) = subjects[fixed], subjects[moving]
                 save_registration(
-                    target, registration, fixed_image, moving_image, moving_labels, fixed_labels, what=save
+                    target, registration, fixed_image, moving_image, moving_labels, fixed_labels, save, border, fill
                 )
             if not isinstance(method, Unregistered) and "displacement" not in save:
                 registration.warped_labels = None
@@ -170,6 +174,7 @@ def evaluate(
                 **({"baseline": method.settings} if isinstance(method, Baseline) else {}),
                 "pairs_sha256": _digest(pairs),
                 "saved": sorted(save),
+                **({"border": border, "fill": fill} if "images" in save else {}),
             },
             "environment": environment(),
             "started": started.isoformat(timespec="seconds"),

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from acreg.baselines import baseline
 from acreg.errors import AcregError
 from acreg.geometry import Transform
+from acreg.geometry.transform import Border
 from acreg.io import Image, write_displacement, write_image
 from acreg.io.files import PICTURES
 from acreg.io.transforms import write_transform
@@ -131,6 +132,7 @@ def register_many(method: Method, pairs: Sequence[tuple[Image, Image]], at_once:
 class Registration:
     """A registered pair, everything on the fixed grid; `sampled` is the transform as it was evaluated there, once.
 
+    `warped` is what is measured: it has edge values outside of the moving image, which a background would not resemble.
     `mask` is what the method itself makes the fixed image's foreground to be, where it segments.
     """
 
@@ -160,7 +162,7 @@ def register_pair(method: Method, fixed: Image, moving: Image, moving_labels: Im
     labels = None if moving_labels is None else sampled.warp_labels(moving_labels)
     segment = getattr(method, "segment", None)  # which few methods have
     mask = None if segment is None else segment(fixed, moving)
-    return Registration(transform, sampled, sampled.warp_image(moving), labels, seconds, mask)
+    return Registration(transform, sampled, sampled.warp_image(moving, border="edge"), labels, seconds, mask)
 
 
 def result_name(stem: str, source: str, rank: int) -> str:
@@ -176,12 +178,14 @@ def save_registration(
     moving_labels: Image | None = None,
     fixed_labels: Image | None = None,
     what: Collection[str] = SAVED,
+    border: Border = "constant",
+    fill: float = 0.0,
 ) -> list[Path]:
     """Write warped.*, preview.png (`images`), warped_labels.*, mask.* (`labels`), displacement.nii.gz, transform.h5.
 
     The transform is what other programs open (`acreg.io.transforms`), with the record of its check beside it. Pictures
-    are written as the kind of file that the moving image (the labels) came from; see `result_name`. Each file appears
-    whole or not at all.
+    are written as the kind of file that the moving image (the labels) came from; see `result_name`. Outside of the
+    moving image they have `border` and `fill`, see `Transform.warp_image`. Each file appears whole or not at all.
     """
     written = []
 
@@ -193,7 +197,7 @@ def save_registration(
     if "displacement" in what:
         write_displacement(result.sampled.displacement, fixed.grid, path("displacement.nii.gz"))
     if "transform" in what:
-        write_transform(result.transform, path("transform.h5"), moving)
+        write_transform(result.transform, path("transform.h5"), moving, border, fill)
         written.append(folder / "transform.h5.check.json")
     if "labels" in what and result.warped_labels is not None:
         source = moving_labels.name if moving_labels is not None else ""
@@ -201,7 +205,8 @@ def save_registration(
     if "labels" in what and result.mask is not None:
         write_image(result.mask, path(result_name("mask", fixed.name, rank)))
     if "images" in what:
-        write_image(result.warped, path(result_name("warped", moving.name, rank)))
-        view = view_pair(fixed, moving, result.sampled, fixed_labels, moving_labels)
+        warped = result.sampled.warp_image(moving, border, fill)
+        write_image(warped, path(result_name("warped", moving.name, rank)))
+        view = view_pair(fixed, moving, result.sampled, fixed_labels, moving_labels, border, fill)
         write_preview(view, path("preview.png"))
     return written
