@@ -24,6 +24,7 @@ from acreg.data.manifest import Dataset
 from acreg.data.pair_files import Pair, read_pairs, write_pairs
 from acreg.data.pairs import fixed_pairs
 from acreg.errors import AcregError, UsageError
+from acreg.geometry.transform import Border
 from acreg.io import all_or_none, writes_into
 from acreg.io.transforms import read_transform
 from acreg.report.results import (
@@ -99,6 +100,8 @@ def evaluate(
     truths: Mapping[Pair, Path] | None = None,
     save: Collection[str] = (),
     settings: dict[str, Any] | None = None,
+    border: Border = "constant",
+    fill: float = 0.0,
     overwrite: bool = False,
     progress: Progress | None = None,
     say: Callable[[str], None] | None = None,
@@ -124,6 +127,7 @@ def evaluate(
         save: any of `SAVED` (see `save_registration`): written to `out/<method>/<fixed>__<moving>/`.
         settings: recorded in `summary.json` under "settings" (the seed, the request for pairs), with those of a
             classical method under "baseline".
+        border, fill: of the images that are saved, outside of the moving image. Scores are of edge values there.
         overwrite: replace results that are there.
         progress: called with (text, done, total).
         say: gets messages.
@@ -140,7 +144,8 @@ def evaluate(
     if len({str(folder).lower() for folder in folders}) < len(folders):
         names = ", ".join(method.name for method in methods)
         raise UsageError(f"Methods need different names. Received: {names}. Name them, as in --model NAME=PRESET.")
-    origins = [_origin(method, dataset, split, pairs, save, settings or {}) for method in methods]
+    settings = {**(settings or {}), **({"border": border, "fill": fill} if "images" in save else {})}
+    origins = [_origin(method, dataset, split, pairs, save, settings) for method in methods]
     kept = [
         folder
         for method, folder, origin in zip(methods, folders, origins)
@@ -168,7 +173,7 @@ def evaluate(
             if progress:
                 progress(text, len(results) * len(pairs) + done, len(methods) * len(pairs))
 
-        results.append(_measure(method, origin, folder, dataset, subjects, pairs, truths, save, show))
+        results.append(_measure(method, origin, folder, dataset, subjects, pairs, truths, save, border, fill, show))
     if progress:
         progress("", len(methods) * len(pairs), len(methods) * len(pairs))
     return results
@@ -183,6 +188,8 @@ def _measure(
     pairs: Sequence[Pair],
     truths: Mapping[Pair, Path],
     save: Collection[str],
+    border: Border,
+    fill: float,
     progress: Callable[[str, int], None],
 ) -> MethodResult:
     """Register and score all pairs with a method, and write its folder `final`; see `evaluate`."""
@@ -220,6 +227,8 @@ def _measure(
                     moving_labels=moving_labels,
                     fixed_labels=fixed_labels,
                     what=save,
+                    border=border,
+                    fill=fill,
                 )
             if not isinstance(method, Unregistered) and "displacement" not in save:
                 registration.warped_labels = None

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from acreg.baselines import baseline
 from acreg.errors import AcregError, images_by_name
 from acreg.geometry import Transform
+from acreg.geometry.transform import Border
 from acreg.io import Image, all_or_none, write_displacement, write_image
 from acreg.io.files import PICTURES
 from acreg.io.transforms import write_transform
@@ -138,6 +139,7 @@ def register_many(method: Method, pairs: Sequence[tuple[Image, Image]], at_once:
 class Registration:
     """A registered pair, everything on the fixed grid; `sampled` is the transform as it was evaluated there, once.
 
+    `warped` is what is measured: it has edge values outside of the moving image, which a background would not resemble.
     `mask` is what the method itself makes the fixed image's foreground to be, where it segments.
     """
 
@@ -168,7 +170,7 @@ def register_pair(method: Method, *, fixed: Image, moving: Image, moving_labels:
     labels = None if moving_labels is None else sampled.warp_labels(moving_labels)
     segment = getattr(method, "segment", None)  # which few methods have
     mask = None if segment is None else segment(fixed=fixed, moving=moving)
-    return Registration(transform, sampled, sampled.warp_image(moving), labels, seconds, mask)
+    return Registration(transform, sampled, sampled.warp_image(moving, border="edge"), labels, seconds, mask)
 
 
 def result_name(stem: str, source: str, rank: int) -> str:
@@ -186,18 +188,21 @@ def save_registration(
     moving_labels: Image | None = None,
     fixed_labels: Image | None = None,
     what: Collection[str] = SAVED,
+    border: Border = "constant",
+    fill: float = 0.0,
     overwrite: bool = False,
 ) -> list[Path]:
     """Write warped.*, preview.png (`images`), warped_labels.*, mask.* (`labels`), displacement.nii.gz, transform.h5.
 
     The transform is what other programs open (`acreg.io.transforms`), with the record of its check beside it. Pictures
-    are written as the kind of file that the moving image (the labels) came from; see `result_name`. The files appear
-    all together, see `acreg.io.all_or_none`; with `overwrite` those of an earlier registration go at that moment, also
-    where the new one has none of their names.
+    are written as the kind of file that the moving image (the labels) came from; see `result_name`. Outside of the
+    moving image they have `border` and `fill`, see `Transform.warp_image`. The files appear all together, see
+    `acreg.io.all_or_none`; with `overwrite` those of an earlier registration go at that moment, also where the new one
+    has none of their names.
     """
     old = [folder / name for name in RESULT_NAMES if overwrite]
     with all_or_none(folder, replaced=old) as staged:
-        names = _write(staged, result, fixed, moving, moving_labels, fixed_labels, what)
+        names = _write(staged, result, fixed, moving, moving_labels, fixed_labels, what, border, fill)
     return [folder / name for name in names]
 
 
@@ -209,6 +214,8 @@ def _write(
     moving_labels: Image | None,
     fixed_labels: Image | None,
     what: Collection[str],
+    border: Border,
+    fill: float,
 ) -> list[str]:
     """The names of the files that were written, see `save_registration`."""
     written = []
@@ -221,7 +228,7 @@ def _write(
     if "displacement" in what:
         write_displacement(result.sampled.displacement, fixed.grid, path("displacement.nii.gz"))
     if "transform" in what:
-        write_transform(result.transform, path("transform.h5"), moving)
+        write_transform(result.transform, path("transform.h5"), moving, border, fill)
         written.append("transform.h5.check.json")
     if "labels" in what and result.warped_labels is not None:
         source = moving_labels.name if moving_labels is not None else ""
@@ -229,9 +236,16 @@ def _write(
     if "labels" in what and result.mask is not None:
         write_image(result.mask, path(result_name("mask", fixed.name, rank)))
     if "images" in what:
-        write_image(result.warped, path(result_name("warped", moving.name, rank)))
+        warped = result.sampled.warp_image(moving, border, fill)
+        write_image(warped, path(result_name("warped", moving.name, rank)))
         view = view_pair(
-            result.sampled, fixed=fixed, moving=moving, fixed_labels=fixed_labels, moving_labels=moving_labels
+            result.sampled,
+            fixed=fixed,
+            moving=moving,
+            fixed_labels=fixed_labels,
+            moving_labels=moving_labels,
+            border=border,
+            fill=fill,
         )
         write_preview(view, path("preview.png"))
     return written

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from acreg.cli._border import BorderOption, FillOption, border_and_fill
 from acreg.cli.console import hold, note, out, progress, table
 from acreg.cli.register import METHODS
 from acreg.errors import UsageError
@@ -59,6 +60,8 @@ def evaluate(
     unregistered: Annotated[
         bool, typer.Option("--unregistered/--no-unregistered", help="Add a row for no registration.")
     ] = True,
+    border: BorderOption = None,
+    fill: FillOption = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that are there.")] = False,
 ) -> None:
     """Score presets and classical methods on pairs of a labelled dataset.
@@ -82,6 +85,7 @@ def evaluate(
     from acreg.data.pair_files import PAIRS_NAME
     from acreg.report.tables import order_methods, summary_table
 
+    outside = border_and_fill(border, fill)
     hold(folder)
     dataset = Dataset.load(dataset_folder(data))
     records = dataset.split(split)
@@ -143,6 +147,8 @@ def evaluate(
             truths=truths,
             save=wanted,
             settings={"pairs": which, "seed": seed, "refine": refine},
+            border=outside[0],
+            fill=outside[1],
             overwrite=overwrite,
             progress=show,
             say=note,

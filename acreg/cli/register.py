@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from acreg.cli._border import BorderOption, FillOption, border_and_fill, note_background
 from acreg.cli.console import check_free, hold, out
 from acreg.errors import AcregError, UsageError
 
@@ -40,6 +41,8 @@ def register(
     refine: Annotated[
         int, typer.Option(min=0, help="Steps of refinement for this pair, at most; 0 is none.", metavar="STEPS")
     ] = 0,
+    border: BorderOption = None,
+    fill: FillOption = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that are there.")] = False,
 ) -> None:
     """Register a moving image onto a fixed image.
@@ -66,8 +69,10 @@ def register(
         Unregistered,
         named_method,
         register_pair,
+        result_name,
         save_registration,
     )
+    from acreg.applications.warping import share_inside
     from acreg.data.records import some
     from acreg.io import read_image, read_labels
     from acreg.metrics import label_metrics, mean_over_labels, normalized_cross_correlation
@@ -81,6 +86,7 @@ def register(
         raise UsageError(
             "Dice needs the labels of both images. Received: --fixed-labels without --labels. Add --labels."
         )
+    outside = border_and_fill(border, fill, Path(result_name("warped", str(moving), 2)))
     hold(folder)
     check_free(folder, RESULT_NAMES, overwrite)
     fixed_image, moving_image = read_image(fixed), read_image(moving)
@@ -115,13 +121,16 @@ def register(
         moving=moving_image,
         moving_labels=moving_map,
         fixed_labels=fixed_map,
+        border=outside[0],
+        fill=outside[1],
         overwrite=overwrite,
     )
+    note_background(moving_image, outside[0], fill, lambda: share_inside(result.sampled, moving_image))
     before = Unregistered().register(fixed=fixed_image, moving=moving_image)
     folding = result.sampled.folding()
     ncc = [
         normalized_cross_correlation(fixed_image.array, image.array)
-        for image in (before.warp_image(moving_image), result.warped)
+        for image in (before.warp_image(moving_image, border="edge"), result.warped)
     ]
     out(
         f"{chosen.name}: {result.seconds:.2f} s (first call), "

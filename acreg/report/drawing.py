@@ -11,6 +11,7 @@ import numpy as np
 
 from acreg.errors import images_by_name
 from acreg.geometry import Affine, Transform, jacobian_determinant, sample_image, sample_labels
+from acreg.geometry.transform import Border
 from acreg.io import Image
 
 FIXED_COLOUR = "#3ddc84"
@@ -56,8 +57,10 @@ def view_pair(
     moving: Image,
     fixed_labels: Image | None = None,
     moving_labels: Image | None = None,
+    border: Border = "constant",
+    fill: float = 0.0,
 ) -> PairView:
-    """Warp what there is and cut the slice to show.
+    """Warp what there is and cut the slice to show; outside of the moving image lies what `Transform.warp_image` says.
 
     In a volume that is an axial one, as radiologists look at it (the patient's left at the right), with most fixed
     labels, else the middle one.
@@ -67,8 +70,8 @@ def view_pair(
         fixed_labels = None if fixed_labels is None else _upright(fixed_labels)
         moving_labels = None if moving_labels is None else _upright(moving_labels)
         transform = dataclasses.replace(transform, fixed=fixed.grid, moving=moving.grid)
-    before = unregistered(fixed=fixed, moving=moving).warp_image(moving).array
-    warped = transform.warp_image(moving).array
+    before = unregistered(fixed=fixed, moving=moving).warp_image(moving, border, fill).array
+    warped = transform.warp_image(moving, border, fill).array
     warped_labels = None if moving_labels is None else transform.warp_labels(moving_labels).array
     deformation = dataclasses.replace(transform, maps=tuple(m for m in transform.maps if not isinstance(m, Affine)))
     displacement = deformation.displacement

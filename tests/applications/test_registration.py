@@ -1,6 +1,9 @@
+import json
+
 import numpy as np
 import PIL.Image
 import pytest
+import SimpleITK as sitk
 
 from acreg.applications.registration import (
     PresetMethod,
@@ -11,7 +14,9 @@ from acreg.applications.registration import (
     save_registration,
 )
 from acreg.applications.scoring import score_pair
+from acreg.geometry import Displacement, Transform
 from acreg.io import Image, Preprocessing, read_displacement, read_image, read_labels
+from acreg.io.itk import image_to_itk
 from acreg.models import JRSNet, RegNet
 
 
@@ -50,6 +55,44 @@ def test_images_of_different_sizes_and_a_volume_are_saved_and_drawn(tmp_path):
         assert read_displacement(folder / "displacement.nii.gz").shape == (*shape, len(shape))
         with PIL.Image.open(folder / "preview.png") as picture:
             assert min(picture.size) > 300
+
+
+class Shift:
+    """Looks 7 voxels further along every axis, half of which shows nothing of the moving image."""
+
+    name = "shift"
+
+    def register(self, fixed, moving):
+        field = np.full((*fixed.grid.shape, fixed.grid.rank), 7.0)
+        return Transform(fixed.grid, moving.grid, (Displacement(field, fixed.grid),))
+
+
+@pytest.mark.parametrize(
+    ("shape", "outside"),
+    [((20, 18), {}), ((12, 14, 16), {"fill": -1000.0}), ((12, 14, 16), {"border": "edge"})],
+    ids=["2-D", "CT", "edge"],
+)
+def test_what_is_written_has_a_background_and_what_is_measured_edge_values(shape, outside, tmp_path):
+    rng = np.random.default_rng(0)
+    fixed, moving = (Image.from_array(rng.normal(size=shape) * 300) for _ in range(2))
+    result = register_pair(Shift(), fixed, moving)
+    save_registration(tmp_path, result, fixed, moving, what=["images", "transform"], **outside)
+    found = sitk.ReadTransform(str(tmp_path / "transform.h5"))
+    fixed_itk, moving_itk = image_to_itk(fixed), image_to_itk(moving)
+    theirs = sitk.GetArrayFromImage(sitk.Resample(moving_itk, fixed_itk, found, sitk.sitkLinear, float("nan")))
+    inside = np.isfinite(theirs)
+    edge = result.transform.warp_image(moving, border="edge").array
+    np.testing.assert_array_equal(result.warped.array, edge)
+    theirs[~inside] = edge[~inside] if "border" in outside else outside.get("fill", 0.0)
+    np.testing.assert_allclose(read_image(tmp_path / "warped.nii.gz").array, theirs, rtol=0, atol=1e-3)
+    check = json.loads((tmp_path / "transform.h5.check.json").read_text(encoding="utf-8"))
+    assert check["voxels_inside"] == inside.sum() < inside.size
+    assert check["voxels"] == (inside.sum() if "border" in outside else inside.size)
+    assert check["voxels"] + check["voxels_not_compared"] == inside.size and check["largest_difference"] < 1e-6
+    assert {name: check.get(name) for name in ("border", "fill")} == {
+        "border": outside.get("border", "constant"),
+        "fill": None if "border" in outside else outside.get("fill", 0.0),
+    }
 
 
 def test_a_model_that_segments_has_its_mask_saved_and_scored(tmp_path):

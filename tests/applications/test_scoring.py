@@ -56,7 +56,7 @@ def test_a_pair_is_scored_against_its_truth_where_there_is_one(labels):
     rng = np.random.default_rng(3)
     image = Image(rng.random(GRID.shape), GRID)
     truth = Transform(GRID, GRID, (Displacement(np.full((*GRID.shape, 3), (0, 2, 0)), GRID),))
-    fixed = truth.warp_image(image), truth.warp_labels(labels)
+    fixed = truth.warp_image(image, border="edge"), truth.warp_labels(labels)  # what scores are of
 
     class Oracle:
         name = "oracle"

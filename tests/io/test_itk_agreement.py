@@ -1,4 +1,4 @@
-"""A transform does in SimpleITK what it does here, in all voxels: on grids that are awkward on purpose, and on real heads.
+"""A transform does in SimpleITK what it does here, in all voxels: on grids awkward on purpose, and on real heads.
 
 A voxel that looks at the very border of the moving image may look inside in the one program and outside in the other.
 """
