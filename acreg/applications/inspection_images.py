@@ -11,7 +11,7 @@ from acreg.errors import AcregError
 from acreg.geometry import Grid
 from acreg.io.files import HDF5, ITK, MGH, NIFTI, PICTURES, check_file, decoding, suffix
 from acreg.io.image import DISPLACEMENT_MARK, read_image
-from acreg.io.nifti import load_nifti, load_nifti_raw, open_nifti
+from acreg.io.nifti import load_nifti, load_nifti_raw, nifti_affine, open_nifti
 from acreg.io.pictures import load_picture
 from acreg.io.volumes import load_itk
 
@@ -21,6 +21,7 @@ SHARED = 0.35
 """Neighbours that are equal: 0.43 to 0.88 of them in label maps (lungs to cortex at 2 mm), 0.02 to 0.24 in images."""
 LISTED = 20
 VECTORS = (1006, 1007)
+UNITS = {0: "unknown", 1: "meter", 2: "mm", 3: "micron"}
 OPPOSITE = str.maketrans("RLAPSI", "LRPAIS")
 
 
@@ -68,7 +69,7 @@ def _nifti(path: Path) -> dict[str, Any]:
         if described:
             facts["description"] = described
         forms: dict[str, Any] = {
-            "unit_in_header": header.get_xyzt_units()[0],
+            "unit_in_header": UNITS.get(int(header["xyzt_units"]) % 8, "none of the format's"),
             "sform_code": int(header["sform_code"]),
             "qform_code": int(header["qform_code"]),
         }
@@ -77,7 +78,7 @@ def _nifti(path: Path) -> dict[str, Any]:
         shape = tuple(image.shape)
         intent = int(header["intent_code"])
     if len(shape) == 5 and (intent in VECTORS or described.startswith(DISPLACEMENT_MARK)):
-        grid = Grid.from_affine(image.affine, shape[: shape[-1]][::-1])
+        grid = Grid.from_affine(nifti_affine(image, path), shape[: shape[-1]][::-1])
         if described.startswith(DISPLACEMENT_MARK):
             unit, what = "voxels", {"kind": "displacement field of acreg", "vectors": "voxels, array-axis order"}
         else:
@@ -91,7 +92,7 @@ def _nifti(path: Path) -> dict[str, Any]:
             **_lengths(load_nifti_raw(path)[0], unit),
         }
     if len(shape) == 4 and shape[-1] == 3:
-        grid = Grid.from_affine(image.affine, shape[:3][::-1])
+        grid = Grid.from_affine(nifti_affine(image, path), shape[:3][::-1])
         what = {
             "kind": "perhaps a field of Learn2Reg",
             "vectors": "voxels, (x, y, z), if it is; the file does not say",

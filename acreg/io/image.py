@@ -265,7 +265,7 @@ def _load(path: Path, spacing: Sequence[float] | None, series: str | None, label
     if path.is_dir():
         array, grid = load_series(path, labels, series)
     elif suffix(path) in PICTURES:
-        array = load_picture(path, labels)
+        array = load_picture(path, labels, needs_spacing=spacing is None)
         grid = Grid(array.shape)
     elif suffix(path) in NIFTI + MGH:
         array, grid = load_nifti(path, labels, needs_spacing=spacing is None)
@@ -319,9 +319,11 @@ def _as_labels(array: np.ndarray, name: str) -> np.ndarray:
                 f"Labels are whole numbers. Received: {name or 'array'} with the value {example}. Give a label map, "
                 "not an image or a label map that was resized with interpolation."
             )
-    if integers.size and (integers.min() < limits.min or integers.max() > limits.max):
+    # As Python's numbers: NumPy would round the limit to the array's float32, and 2**31 would pass.
+    low, high = (integers.min().item(), integers.max().item()) if integers.size else (0, 0)
+    if low < limits.min or high > limits.max:
         raise AcregError(
-            f"Labels fit into 32 bits. Received: {name or 'array'} with {integers.min()}..{integers.max()}."
+            f"Labels fit into 32 bits. Received: {name or 'array'} with {low}..{high}. Give the labels smaller numbers."
         )
     return np.ascontiguousarray(integers, dtype=np.int32)
 

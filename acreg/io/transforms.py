@@ -29,7 +29,7 @@ from acreg.io.files import NIFTI, check_file, decoding, suffix
 from acreg.io.hdf5 import check_transform, new_hdf5
 from acreg.io.image import DISPLACEMENT_MARK, Image, read_displacement
 from acreg.io.itk import affine_to_itk, from_itk, to_itk, whole_field
-from acreg.io.nifti import load_nifti_raw, nifti_affine, open_nifti
+from acreg.io.nifti import load_nifti_raw, nifti_affine, nifti_values, open_nifti
 from acreg.io.transform_check import TOLERANCE, TOLERANCE_VOXELS, compare_with_itk
 
 COMPOSITE = (".h5", ".tfm")
@@ -241,7 +241,12 @@ def _read_field(path: Path) -> Displacement:
             f"{path} with intent {intent}. Is it an image? A field of Learn2Reg "
             "is read by acreg.io.transforms.read_learn2reg and made into one of these by write_transform."
         )
-    stored = np.asanyarray(image.dataobj)
+    if int(image.header["xyzt_units"]) % 8 in (1, 3):
+        raise AcregError(
+            f"A displacement field in NIfTI is in mm. Received: {path}, whose header has metres or micrometres as its "
+            "unit: ITK takes them for the grid and not for the vectors. Write grid and vectors in mm."
+        )
+    stored = nifti_values(image)
     rank = stored.shape[-1]
     if stored.ndim != 5 or rank not in (2, 3) or stored.shape[rank:4] != (1,) * (4 - rank):
         raise AcregError(
