@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import re
+import math
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,33 +13,79 @@ from acreg.errors import AcregError
 from acreg.geometry.grid import Grid
 from acreg.io.atomic import not_whole
 from acreg.io.files import check_colour_rank, check_rank, check_size, decoding, suffix, to_grey
+from acreg.io.isolation import decode
+from acreg.io.metaimage import metaimage_layout
+from acreg.io.nrrd import nrrd_layout
+from acreg.io.voxel_files import read_voxels
 
 DECODERS = {".nrrd": "NrrdImageIO", ".nhdr": "NrrdImageIO", ".mha": "MetaImageIO", ".mhd": "MetaImageIO"}
-GEOMETRY = re.compile(
-    rb"^[ \t]*(ndims|dimsize|transformmatrix|rotation|orientation|offset|position|origin|elementspacing|elementsize"
-    rb"|dimension|sizes|spacings|space directions|space origin)[ \t]*[=:](.*)$",
-    re.MULTILINE | re.IGNORECASE,
-)
-DATA_FILE = re.compile(rb"^(?:ElementDataFile\s*=|data ?file:)[ \t]*(.+?)\s*$", re.MULTILINE | re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Volume:
+    """What a file holds, of any number of axes.
+
+    Args:
+        array: `(*reversed size)`, or `(*reversed size, channels)` where there are several.
+        size: voxels by axis, ITK's x first, as are the others.
+        channels: values a voxel.
+        spacing, origin: mm, LPS.
+        direction: `(rank, rank)`; its columns are the directions of the axes.
+    """
+
+    array: np.ndarray
+    size: tuple[int, ...]
+    channels: int
+    spacing: tuple[float, ...]
+    origin: tuple[float, ...]
+    direction: np.ndarray
+
+    @property
+    def grid(self) -> Grid:
+        """The grid. Raises `AcregError` for other than 2 or 3 axes."""
+        direction: Any = self.direction[::-1, ::-1]
+        return Grid(self.size[::-1], self.spacing[::-1], self.origin[::-1], direction)
 
 
 def load_itk(path: Path, labels: bool, decoder: str = "") -> tuple[np.ndarray, Grid]:
     """The array `(*spatial)` and the grid of a file, by the decoder of its suffix or by the one that is named."""
     with decoding(path):
-        image = read_itk(path, decoder or DECODERS[suffix(path)])
-        while image.GetDimension() > 2 and image.GetSize()[-1] == 1:
-            image = _drop_itk_axis(image)
-        return grey_array(image, path, labels), Grid.from_itk(image)
+        volume = read_volume(path, decoder)
+        while len(volume.size) > 2 and volume.size[-1] == 1:
+            volume = _drop_last_axis(volume)
+        return grey_array(volume, path, labels), volume.grid
 
 
-def read_itk(path: Path, decoder: str) -> Any:
-    """The SimpleITK image of a file, after a look at what its header announces."""
+def read_volume(path: Path, decoder: str = "") -> Volume:
+    """What a file holds, by the decoder of its suffix or by the one of ITK that is named.
+
+    Raises:
+        AcregError: the header is damaged, or the file holds other than what its header announces.
+    """
+    if decoder:
+        return _read_by_itk(path, decoder)
+    decoder = DECODERS[suffix(path)]
+    layout, axis = nrrd_layout(path) if decoder == "NrrdImageIO" else metaimage_layout(path)
+    channels = 1 if axis is None else layout.sizes[axis]
+    size = tuple(n for k, n in enumerate(layout.sizes) if k != axis)
+    header = _header(path, decoder)
+    if (header.GetSize(), header.GetNumberOfComponents()) != (size, channels):
+        raise AcregError(
+            f"The header of an image says one thing. Received: {path}, whose sizes {layout.sizes} ITK takes for "
+            f"{header.GetSize()} with {header.GetNumberOfComponents()} channels. Convert it with another program."
+        )
+    array = read_voxels(path, layout)
+    if axis is not None:
+        array = np.moveaxis(array, -1 - axis, -1)
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
+    return _volume(header, array if channels > 1 else array.reshape(size[::-1]))
+
+
+def _header(path: Path, decoder: str) -> Any:
+    """SimpleITK's reader of a file, with the header read; only the decoder of the format, not any by content."""
     import SimpleITK as sitk
 
-    stored = _stored(path)
-    if suffix(path) in DECODERS:
-        _check_text(path)
-    # Only the decoder of the format: by content, any of ITK's would be tried.
     reader = sitk.ImageFileReader()
     reader.SetImageIO(decoder)
     reader.SetFileName(str(path))
@@ -46,29 +93,43 @@ def read_itk(path: Path, decoder: str) -> Any:
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
     try:
         reader.ReadImageInformation()
-        channels = reader.GetNumberOfComponents()
-        itemsize = sitk.GetArrayViewFromImage(sitk.Image([1, 1], reader.GetPixelID(), channels)).itemsize
-        check_size(path, (*reader.GetSize(), channels), itemsize, stored)
-        return reader.Execute()
     finally:
         sitk.ProcessObject.SetGlobalWarningDisplay(previous)
+    return reader
 
 
-def grey_array(image: Any, path: Path, labels: bool) -> np.ndarray:
-    """The array `(*spatial)` of a SimpleITK image of 2 or 3 axes; a 2-D colour image becomes grey."""
-    import SimpleITK as sitk
+def _read_by_itk(path: Path, decoder: str) -> Volume:
+    """What a decoder of ITK reads, in a process of its own, after a look at what the header announces."""
+    header, _ = decode("itk_header", path, decoder=decoder)
+    values = (*header["size"], header["channels"])
+    check_size(path, values, header["itemsize"], path.stat().st_size)
+    facts, (array,) = decode("itk_voxels", path, math.prod(values) * header["itemsize"], decoder=decoder)
+    size, spacing, origin = (tuple(facts[name]) for name in ("size", "spacing", "origin"))
+    return Volume(
+        array, size, facts["channels"], spacing, origin, np.reshape(facts["direction"], (len(size), len(size)))
+    )
 
-    array = sitk.GetArrayFromImage(image)
-    channels = image.GetNumberOfComponentsPerPixel()
-    if channels > 1:
-        check_colour_rank(path, image.GetDimension())
-        if channels > 4:
+
+def _volume(header: Any, array: np.ndarray) -> Volume:
+    rank = header.GetDimension()
+    direction = np.reshape(header.GetDirection(), (rank, rank))
+    return Volume(
+        array, header.GetSize(), header.GetNumberOfComponents(), header.GetSpacing(), header.GetOrigin(), direction
+    )
+
+
+def grey_array(volume: Volume, path: Path, labels: bool) -> np.ndarray:
+    """The array `(*spatial)` of a volume of 2 or 3 axes; a 2-D colour image becomes grey."""
+    array = volume.array
+    if volume.channels > 1:
+        check_colour_rank(path, len(volume.size))
+        if volume.channels > 4:
             raise AcregError(
-                f"A pixel holds one value or a colour. Received: {path} with {channels} values a pixel. "
+                f"A pixel holds one value or a colour. Received: {path} with {volume.channels} values a pixel. "
                 "Save one channel."
             )
         array = to_grey(array, path, labels)
-    check_rank(path, image.GetSize())
+    check_rank(path, volume.size)
     return array
 
 
@@ -87,57 +148,17 @@ def save_itk(array: np.ndarray, grid: Grid, path: Path) -> None:
         raise not_whole(path)
 
 
-def _head(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(2**16)
-
-
-def _check_text(path: Path) -> None:
-    """Raise `AcregError` for numbers in a text header on which ITK hangs or crashes: odd ranks, huge coordinates."""
-    for name, text in GEOMETRY.findall(_head(path)):
-        low, high = (1, 10) if name.lower() in (b"ndims", b"dimension") else (-1e12, 1e12)
-        for word in re.findall(rb"[^\s(),]+", text):
-            try:
-                number = float(word)
-            except ValueError:  # "none" is a word that NRRD has here
-                continue
-            if number < low or number > high:
-                raise AcregError(
-                    f"The sizes and coordinates in a header are those of an image. Received: {path} with "
-                    f"{word.decode()} as {name.decode()}. It is damaged; get the file again."
-                )
-
-
-def _stored(path: Path) -> int:
-    """Bytes of the file that holds the voxels: the file itself, or the one that a .mhd or .nhdr names."""
-    if suffix(path) not in DECODERS:
-        return path.stat().st_size
-    named = DATA_FILE.search(_head(path))
-    name = named[1].decode("utf-8", "replace") if named else "LOCAL"
-    if name.upper().startswith("LOCAL"):
-        return path.stat().st_size
-    if name.upper().startswith("LIST") or "%" in name:  # a file a slice
-        return sum(file.stat().st_size for file in path.parent.iterdir() if file.is_file())
-    data = path.parent / name
-    if not data.is_file():
-        raise AcregError(
-            f"The file of the voxels must lie where the header says. Received: {path}, which names {name}; there is "
-            f"no file {data}. Put it there, or correct the name in the header."
-        )
-    return data.stat().st_size
-
-
-def _drop_itk_axis(image: Any) -> Any:
-    """An ITK image without its last axis, of size 1; directions that lean out of the plane become the identity."""
-    import SimpleITK as sitk
-
-    rank = image.GetDimension() - 1
-    direction = np.reshape(image.GetDirection(), (rank + 1, rank + 1))[:rank, :rank]
+def _drop_last_axis(volume: Volume) -> Volume:
+    """A volume without its last axis, of size 1; directions that lean out of the plane become the identity."""
+    rank = len(volume.size) - 1
+    direction = volume.direction[:rank, :rank]
     if np.abs(np.linalg.norm(direction, axis=0) - 1).max() > 1e-3:
         direction = np.eye(rank)
-    array = sitk.GetArrayFromImage(image)[0]
-    result = sitk.GetImageFromArray(array, isVector=image.GetNumberOfComponentsPerPixel() > 1)
-    result.SetSpacing(image.GetSpacing()[:rank])
-    result.SetOrigin(image.GetOrigin()[:rank])
-    result.SetDirection(direction.ravel().tolist())
-    return result
+    return replace(
+        volume,
+        array=volume.array[0],
+        size=volume.size[:rank],
+        spacing=volume.spacing[:rank],
+        origin=volume.origin[:rank],
+        direction=direction,
+    )

@@ -54,10 +54,10 @@ def test_voxels_in_a_file_a_slice(tmp_path, volume):
     [
         ("a.nrrd", b"sizes: 7 6 5", b"sizes: 1000000000 1000000000 1", "announces .* bytes are stored"),
         ("a.mha", b"DimSize = 7 6 5", b"DimSize = 100000 100000 1000", "announces .* bytes are stored"),
-        ("a.mha", b"NDims = 3", b"NDims = 1000000000", "1000000000 as NDims"),  # ITK counts for 20 seconds
-        ("a.mha", b"NDims = 3", b"NDims = -1", "-1 as NDims"),  # ITK crashes
-        ("a.mha", b"1 0 0 0 1 0 0 0 1", b"1 0 0 0 1 0 0 1e308 1", "1e308 as TransformMatrix"),  # ITK hangs
-        ("a.nrrd", b"(0,0,0)", b"(0,inf,0)", "inf as space origin"),
+        ("a.mha", b"NDims = 3", b"NDims = 1000000000", "1000000000 as NDims"),
+        ("a.mha", b"NDims = 3", b"NDims = -1", "-1 as NDims"),
+        ("a.mha", b"1 0 0 0 1 0 0 0 1", b"1 0 0 0 1 0 0 1e308 1", "transformmatrix = .*1e308"),
+        ("a.nrrd", b"(0,0,0)", b"(0,inf,0)", "spaceorigin = .*inf"),
     ],
 )
 def test_headers_on_which_itk_fails_are_refused_before(tmp_path, volume, name, old, new, message):

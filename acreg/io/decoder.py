@@ -1,0 +1,132 @@
+"""The process in which files are decoded by C and C++ code, and what it decodes; see `acreg.io.isolation`.
+
+Run as a script, it answers requests on its standard input, each a length and JSON, by a length, JSON and the bytes of
+arrays on its standard output. It imports nothing of acreg, so that it starts in 0.1 s.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import struct
+import sys
+from collections.abc import Callable
+from typing import Any
+
+Answer = tuple[dict[str, Any], list[Any]]
+"""Facts, which JSON can hold, and arrays."""
+HEAD = struct.Struct("<I")
+ROOM = 2**30
+"""Bytes that a decoder may use beyond those of the values that it returns."""
+BYTES_A_SECOND = 10 * 2**20
+"""Decoded bytes for which a second of computing time is given."""
+SECONDS = 4
+
+
+def itk_header(path: str, decoder: str) -> Answer:
+    """What a decoder of ITK says of a file before it reads the voxels."""
+    import SimpleITK as sitk
+
+    reader = _reader(path, decoder)
+    pixel, channels = reader.GetPixelID(), reader.GetNumberOfComponents()
+    facts = {
+        "size": list(reader.GetSize()),
+        "channels": channels,
+        "itemsize": sitk.GetArrayViewFromImage(sitk.Image([1, 1], pixel, channels)).itemsize,
+    }
+    return facts, []
+
+
+def itk_voxels(path: str, decoder: str) -> Answer:
+    """What a decoder of ITK makes of a file, as `acreg.io.volumes.Volume` keeps it."""
+    import SimpleITK as sitk
+
+    image = _reader(path, decoder).Execute()
+    facts = {
+        "size": list(image.GetSize()),
+        "channels": image.GetNumberOfComponentsPerPixel(),
+        "spacing": list(image.GetSpacing()),
+        "origin": list(image.GetOrigin()),
+        "direction": list(image.GetDirection()),
+    }
+    return facts, [sitk.GetArrayFromImage(image)]
+
+
+def _reader(path: str, decoder: str) -> Any:
+    import SimpleITK as sitk
+
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    reader = sitk.ImageFileReader()
+    reader.SetImageIO(decoder)  # only the decoder of the format: by content, any of ITK's would be tried
+    reader.SetFileName(path)
+    reader.ReadImageInformation()
+    return reader
+
+
+TASKS: dict[str, Callable[..., Answer]] = {"itk_header": itk_header, "itk_voxels": itk_voxels}
+
+
+def receive(read: Callable[[int], bytes]) -> dict[str, Any] | None:
+    """The next message; None at the end."""
+    head = read(HEAD.size)
+    if len(head) < HEAD.size:
+        return None
+    body = read(HEAD.unpack(head)[0])
+    message: dict[str, Any] = json.loads(body)
+    return message
+
+
+def pack(message: dict[str, Any]) -> bytes:
+    """A message as bytes."""
+    body = json.dumps(message).encode("ascii")
+    return HEAD.pack(len(body)) + body
+
+
+def _limit(size: int) -> None:
+    """Limit the memory and the computing time of the next task, which returns `size` bytes."""
+    import resource
+
+    with contextlib.suppress(OSError, ValueError):  # not every system has these limits
+        with open("/proc/self/statm", encoding="ascii") as file:
+            used = int(file.read().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (used + ROOM + 4 * size, resource.RLIM_INFINITY))
+    with contextlib.suppress(OSError, ValueError):
+        spent = resource.getrusage(resource.RUSAGE_SELF)
+        seconds = int(spent.ru_utime + spent.ru_stime) + SECONDS + size // BYTES_A_SECOND
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, resource.RLIM_INFINITY))
+
+
+def main() -> None:
+    """Answer requests until the standard input ends."""
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that asks decides when to stop
+    sys.path[:] = json.loads(sys.argv[1])
+    import numpy as np
+
+    requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    silent = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):  # libraries print what they like
+        os.dup2(silent, stream)
+    answers.write(pack({"ready": True}))
+    answers.flush()
+    while (request := receive(requests.read)) is not None:
+        arrays: list[Any] = []
+        try:
+            _limit(request.pop("bytes"))
+            facts, arrays = TASKS[request.pop("task")](**request)
+            arrays = [np.ascontiguousarray(array) for array in arrays]
+            answer = {"facts": facts, "arrays": [[array.dtype.str, array.shape] for array in arrays]}
+        except MemoryError:
+            answer = {"error": "it asks for more memory than an image of its size"}
+        except Exception as error:  # decoders raise many types
+            answer = {"error": " ".join(str(error).split()) or type(error).__name__}
+        answers.write(pack(answer))
+        for array in arrays if "facts" in answer else ():
+            answers.write(memoryview(array.reshape(-1).view(np.uint8)))
+        answers.flush()
+
+
+if __name__ == "__main__":
+    main()
