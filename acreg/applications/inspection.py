@@ -11,6 +11,9 @@ from typing import Any
 from acreg.applications.inspection_images import inspect_image
 from acreg.applications.inspection_transforms import inspect_transform
 from acreg.errors import AcregError, UsageError
+from acreg.io.dicom import Headers, by_series, read_headers
+from acreg.io.dicom_frames import read_frames
+from acreg.io.dicom_header import check_image, class_name, text
 from acreg.io.files import HDF5, check_file, decoding, is_readable_format, suffix
 from acreg.io.point_files import FORMATS as POINTS
 from acreg.io.points import read_points
@@ -167,29 +170,22 @@ def _preset(folder: Path) -> dict[str, Any]:
 
 def _dicom(folder: Path) -> dict[str, Any] | None:
     """The series in a folder, if there are DICOM files in it. No patient's data are read."""
-    import SimpleITK as sitk
-
-    if not any(_is_dicom(file) for file in sorted(folder.iterdir()) if file.is_file()):
+    headers = read_headers(folder)
+    if not headers:
         return None
-    series = []
-    for identity in sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder)):
-        files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), identity)
-        reader = sitk.ImageFileReader()
-        reader.SetFileName(files[0])
-        reader.ReadImageInformation()
-        tags = {"modality": "0008|0060", "description": "0008|103e"}
-        series.append(
-            {
-                **{name: reader.GetMetaData(tag).strip() for name, tag in tags.items() if reader.HasMetaDataKey(tag)},
-                "files": len(files),
-                "size_xy": list(reader.GetSize()[:2]),
-                "spacing_xy_mm": list(reader.GetSpacing()[:2]),
-                "series": identity,
-            }
-        )
-    return {"kind": "folder of DICOM files", "series": series}
+    return {"kind": "folder of DICOM files", "series": [_series(*found) for found in by_series(headers).items()]}
 
 
-def _is_dicom(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
+def _series(identity: str, headers: Headers) -> dict[str, Any]:
+    path, header = next(iter(headers.items()))
+    facts: dict[str, Any] = {"modality": text(header, "Modality"), "description": text(header, "SeriesDescription")}
+    facts = {name: value for name, value in facts.items() if value} | {"files": len(headers)}
+    try:
+        with decoding(path):
+            check_image(header, path)
+            frame = read_frames(path, header, needs_spacing=False)[0]
+        facts["size_xy"] = list(frame.size[::-1])
+        facts["spacing_xy_mm"] = None if frame.spacing is None else list(frame.spacing[::-1])
+    except AcregError as error:
+        facts |= {"class": class_name(header), "why_not_read": str(error)}
+    return facts | {"series": identity}

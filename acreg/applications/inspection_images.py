@@ -9,8 +9,9 @@ import numpy as np
 
 from acreg.errors import AcregError
 from acreg.geometry import Grid
+from acreg.io.dicom import is_segmentation_file
 from acreg.io.files import HDF5, ITK, MGH, NIFTI, PICTURES, check_file, decoding, suffix
-from acreg.io.image import DISPLACEMENT_MARK, read_image
+from acreg.io.image import DISPLACEMENT_MARK, read_image, read_labels
 from acreg.io.nifti import load_nifti, load_nifti_raw, nifti_affine, open_nifti
 from acreg.io.pictures import load_picture
 from acreg.io.volumes import load_itk
@@ -38,9 +39,13 @@ def inspect_image(path: Path) -> dict[str, Any]:
         return _nifti(path)
     if suffix(path) in ITK:
         return _itk(path)
-    image = read_image(path)
     formats = {**dict.fromkeys(MGH, "MGH"), **dict.fromkeys(HDF5, "HDF5")}
-    facts = {"kind": _kind(image.array), "format": formats.get(suffix(path), "DICOM")}
+    if suffix(path) not in formats and is_segmentation_file(path):
+        image, kind = read_labels(path), "labels"
+    else:
+        image = read_image(path)
+        kind = _kind(image.array)
+    facts = {"kind": kind, "format": formats.get(suffix(path), "DICOM")}
     return {**facts, **_shape(image.grid.shape), **_place(image.grid), **_values(image.array)}
 
 

@@ -263,7 +263,7 @@ def _load(path: Path, spacing: Sequence[float] | None, series: str | None, label
     if not path.is_dir() and (not path.is_file() or is_readable_format(path)):
         check_file(path)
     if path.is_dir():
-        array, grid = load_series(path, labels, series)
+        array, grid = load_series(path, labels, series, needs_spacing=spacing is None)
     elif suffix(path) in PICTURES:
         array = load_picture(path, labels, needs_spacing=spacing is None)
         grid = Grid(array.shape)
@@ -274,7 +274,7 @@ def _load(path: Path, spacing: Sequence[float] | None, series: str | None, label
     elif suffix(path) in HDF5:
         array, grid = load_hdf5(path)
     elif is_readable_format(path):
-        array, grid = load_dicom(path, labels)
+        array, grid = load_dicom(path, labels, needs_spacing=spacing is None)
     else:
         raise UsageError(f"Images are read from {', '.join(READ)}. Received: {path}. Convert it to one of these.")
     return array, grid if spacing is None else _with_spacing(grid, spacing)
