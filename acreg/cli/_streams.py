@@ -16,7 +16,7 @@ class _Output(io.FileIO):
 
     failed = False
 
-    def write(self, data: Any) -> int | None:
+    def write(self, data: Any) -> int:
         if self.failed:
             return len(data)
         try:

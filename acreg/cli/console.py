@@ -10,6 +10,7 @@ from pathlib import Path
 from acreg.errors import AcregError
 
 _quiet = False
+_held: ExitStack | None = None
 
 
 def set_quiet(quiet: bool) -> None:
@@ -114,15 +115,23 @@ def bars() -> Iterator[Callable[[str, int, int], None]]:
         yield update
 
 
+@contextmanager
+def holding() -> Iterator[None]:
+    """The time of a command, at whose end the folders that it holds are let go."""
+    global _held
+    try:
+        with ExitStack() as _held:
+            yield
+    finally:
+        _held = None
+
+
 def hold(folder: Path) -> None:
     """Let no other process write into a folder until the command ends; see `acreg.io.sole_writer`."""
-    import click
-
     from acreg.io import sole_writer
 
-    context = click.get_current_context(silent=True)
-    if context is not None:  # else the command's function is called by other code, which has to do this itself
-        context.with_resource(sole_writer(folder))
+    if _held is not None:  # else its function was called by other code
+        _held.enter_context(sole_writer(folder))
 
 
 def check_free(folder: Path, names: Iterable[str], overwrite: bool) -> None:

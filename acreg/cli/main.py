@@ -166,7 +166,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = "--debug" in options
     try:
         _check_words(arguments)
-        app(args=arguments, prog_name="acreg")
+        with console.holding():
+            app(args=arguments, prog_name="acreg")
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except Requeue as stopped:
