@@ -136,6 +136,7 @@ def evaluate(
         _clear(folder)
         result, started = MethodResult(method.name, _foreground(dataset), []), datetime.now(timezone.utc)
         worst: list[tuple[float, int, Any]] = []
+        no_inverse: list[str] = []
         if not isinstance(method, Baseline):  # nothing in them is compiled, and a registration may take minutes
             _warm_up(method, subjects, pairs[0])
         for done, (fixed, moving) in enumerate(pairs):
@@ -157,6 +158,7 @@ def evaluate(
                 save_registration(
                     target, registration, fixed_image, moving_image, moving_labels, fixed_labels, save, border, fill
                 )
+                no_inverse += [registration.no_inverse] if registration.no_inverse else []
             if not isinstance(method, Unregistered) and "displacement" not in save:
                 registration.warped_labels = None
                 dsc = scores.value("dsc")
@@ -176,6 +178,7 @@ def evaluate(
                 "saved": sorted(save),
                 **({"border": border, "fill": fill} if "images" in save else {}),
             },
+            **({"no_inverse": {"pairs": len(no_inverse), "first": no_inverse[0]}} if no_inverse else {}),
             "environment": environment(),
             "started": started.isoformat(timespec="seconds"),
         }

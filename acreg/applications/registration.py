@@ -15,7 +15,7 @@ from acreg.geometry import Transform
 from acreg.geometry.transform import Border
 from acreg.io import Image, write_displacement, write_image
 from acreg.io.files import PICTURES
-from acreg.io.transforms import write_transform
+from acreg.io.transforms import write_inverse, write_transform
 from acreg.report.drawing import unregistered, view_pair
 from acreg.report.preview import write_preview
 
@@ -29,8 +29,11 @@ RESULT_NAMES = (
     "displacement.nii.gz",
     "transform.h5",
     "transform.h5.check.json",
+    "inverse_transform.h5",
+    "inverse_transform.h5.check.json",
     "preview.png",
 )
+INVERSE_NAMES = ("inverse_transform.h5", "inverse_transform.h5.check.json")
 SAVED = ("labels", "displacement", "transform", "images")
 """What can be saved of a registered pair."""
 
@@ -133,7 +136,8 @@ class Registration:
     """A registered pair, everything on the fixed grid; `sampled` is the transform as it was evaluated there, once.
 
     `warped` is what is measured: it has edge values outside of the moving image, which a background would not resemble.
-    `mask` is what the method itself makes the fixed image's foreground to be, where it segments.
+    `mask` is what the method itself makes the fixed image's foreground to be, where it segments. `no_inverse` says why
+    none was saved with the transform.
     """
 
     transform: Transform
@@ -142,6 +146,7 @@ class Registration:
     warped_labels: Image | None
     seconds: float
     mask: Image | None = None
+    no_inverse: str = ""
 
 
 def register_pair(method: Method, fixed: Image, moving: Image, moving_labels: Image | None = None) -> Registration:
@@ -183,9 +188,11 @@ def save_registration(
 ) -> list[Path]:
     """Write warped.*, preview.png (`images`), warped_labels.*, mask.* (`labels`), displacement.nii.gz, transform.h5.
 
-    The transform is what other programs open (`acreg.io.transforms`), with the record of its check beside it. Pictures
-    are written as the kind of file that the moving image (the labels) came from; see `result_name`. Outside of the
-    moving image they have `border` and `fill`, see `Transform.warp_image`. Each file appears whole or not at all.
+    The transform is what other programs open (`acreg.io.transforms`), with the record of its check and its inverse
+    (`inverse_transform.h5`) beside it. Where it has no inverse, the other files are written and `result.no_inverse`
+    says why. Pictures are written as the kind of file that the moving image (the labels) came from; see `result_name`.
+    Outside of the moving image they have `border` and `fill`, see `Transform.warp_image`. Each file appears whole or
+    not at all.
     """
     written = []
 
@@ -197,8 +204,15 @@ def save_registration(
     if "displacement" in what:
         write_displacement(result.sampled.displacement, fixed.grid, path("displacement.nii.gz"))
     if "transform" in what:
+        for name in INVERSE_NAMES:  # that of an earlier transform
+            (folder / name).unlink(missing_ok=True)
         write_transform(result.transform, path("transform.h5"), moving, border, fill)
         written.append(folder / "transform.h5.check.json")
+        try:
+            write_inverse(result.transform, folder / INVERSE_NAMES[0], fixed, border, fill)
+            written += [folder / name for name in INVERSE_NAMES]
+        except AcregError as error:
+            result.no_inverse = str(error)
     if "labels" in what and result.warped_labels is not None:
         source = moving_labels.name if moving_labels is not None else ""
         write_image(result.warped_labels, path(result_name("warped_labels", source, rank)))
