@@ -50,7 +50,7 @@ def register(
     Writes warped.png (or .nii.gz, as the moving file is), warped_labels.*, preview.png, transform.h5 (an ITK transform,
     in mm, which 3D Slicer, ANTs and SimpleITK open; what it does in SimpleITK is checked and recorded beside it),
     inverse_transform.h5, which takes the fixed image onto the moving grid, unless the transform folds, and
-    displacement.nii.gz (voxels of the fixed grid, components in array-axis order); mask.* of models that segment.
+    displacement.nii.gz (voxels of the fixed grid, components along z, y, x); mask.* of models that segment.
 
     Where the moving image does not reach, warped.* has 0, as in SimpleITK, ANTs and 3D Slicer: of CT give --fill -1000.
 
