@@ -197,6 +197,7 @@ def _measure(
         folder = staged / final.name
         result, started = MethodResult(method.name, _foreground(dataset), []), datetime.now(timezone.utc)
         worst: list[tuple[float, int, Any]] = []
+        no_inverse: list[str] = []
         if not isinstance(method, Baseline):  # nothing in them is compiled, and a registration may take minutes
             _warm_up(method, subjects, pairs[0])
         for done, (fixed, moving) in enumerate(pairs):
@@ -230,6 +231,7 @@ def _measure(
                     border=border,
                     fill=fill,
                 )
+                no_inverse += [registration.no_inverse] if registration.no_inverse else []
             if not isinstance(method, Unregistered) and "displacement" not in save:
                 registration.warped_labels = None
                 dsc = scores.value("dsc")
@@ -238,7 +240,12 @@ def _measure(
         for _, done, (target, registration) in worst:
             fixed_image, moving_image = subjects[pairs[done][0]][0], subjects[pairs[done][1]][0]
             save_registration(target, registration, fixed=fixed_image, moving=moving_image, what=["displacement"])
-        result.summary = {**origin, "environment": environment(), "started": started.isoformat(timespec="seconds")}
+        result.summary = {
+            **origin,
+            **({"no_inverse": {"pairs": len(no_inverse), "first": no_inverse[0]}} if no_inverse else {}),
+            "environment": environment(),
+            "started": started.isoformat(timespec="seconds"),
+        }
         write_method(result, folder)
     result.folder = final
     return result

@@ -15,7 +15,7 @@ from acreg.geometry import Transform
 from acreg.geometry.transform import Border
 from acreg.io import Image, all_or_none, write_displacement, write_image
 from acreg.io.files import PICTURES
-from acreg.io.transforms import write_transform
+from acreg.io.transforms import write_inverse, write_transform
 from acreg.report.drawing import unregistered, view_pair
 from acreg.report.preview import write_preview
 
@@ -29,8 +29,11 @@ RESULT_NAMES = (
     "displacement.nii.gz",
     "transform.h5",
     "transform.h5.check.json",
+    "inverse_transform.h5",
+    "inverse_transform.h5.check.json",
     "preview.png",
 )
+INVERSE_NAMES = ("inverse_transform.h5", "inverse_transform.h5.check.json")
 SAVED = ("labels", "displacement", "transform", "images")
 """What can be saved of a registered pair."""
 
@@ -140,7 +143,8 @@ class Registration:
     """A registered pair, everything on the fixed grid; `sampled` is the transform as it was evaluated there, once.
 
     `warped` is what is measured: it has edge values outside of the moving image, which a background would not resemble.
-    `mask` is what the method itself makes the fixed image's foreground to be, where it segments.
+    `mask` is what the method itself makes the fixed image's foreground to be, where it segments. `no_inverse` says why
+    none was saved with the transform.
     """
 
     transform: Transform
@@ -149,6 +153,7 @@ class Registration:
     warped_labels: Image | None
     seconds: float
     mask: Image | None = None
+    no_inverse: str = ""
 
 
 @images_by_name
@@ -194,11 +199,12 @@ def save_registration(
 ) -> list[Path]:
     """Write warped.*, preview.png (`images`), warped_labels.*, mask.* (`labels`), displacement.nii.gz, transform.h5.
 
-    The transform is what other programs open (`acreg.io.transforms`), with the record of its check beside it. Pictures
-    are written as the kind of file that the moving image (the labels) came from; see `result_name`. Outside of the
-    moving image they have `border` and `fill`, see `Transform.warp_image`. The files appear all together, see
-    `acreg.io.all_or_none`; with `overwrite` those of an earlier registration go at that moment, also where the new one
-    has none of their names.
+    The transform is what other programs open (`acreg.io.transforms`), with the record of its check and its inverse
+    (`inverse_transform.h5`) beside it. Where it has no inverse, the other files are written and `result.no_inverse`
+    says why. Pictures are written as the kind of file that the moving image (the labels) came from; see `result_name`.
+    Outside of the moving image they have `border` and `fill`, see `Transform.warp_image`. The files appear all
+    together, see `acreg.io.all_or_none`; with `overwrite` those of an earlier registration go at that moment, also
+    where the new one has none of their names.
     """
     old = [folder / name for name in RESULT_NAMES if overwrite]
     with all_or_none(folder, replaced=old) as staged:
@@ -230,6 +236,11 @@ def _write(
     if "transform" in what:
         write_transform(result.transform, path("transform.h5"), moving, border, fill)
         written.append("transform.h5.check.json")
+        try:
+            write_inverse(result.transform, folder / INVERSE_NAMES[0], fixed, border, fill)
+            written += INVERSE_NAMES
+        except AcregError as error:
+            result.no_inverse = str(error)
     if "labels" in what and result.warped_labels is not None:
         source = moving_labels.name if moving_labels is not None else ""
         write_image(result.warped_labels, path(result_name("warped_labels", source, rank)))

@@ -55,7 +55,11 @@ def evaluate(
         bool, typer.Option("--affine-part", help="Add a row for the affine part of each model that has one.")
     ] = False,
     save: Annotated[
-        str, typer.Option(help="What to save of every pair, any of labels,displacement,transform,images.")
+        str,
+        typer.Option(
+            help="What to save of every pair, any of labels,displacement,transform,images; a transform with its "
+            "inverse, unless it folds."
+        ),
     ] = "",
     unregistered: Annotated[
         bool, typer.Option("--unregistered/--no-unregistered", help="Add a row for no registration.")
@@ -161,6 +165,9 @@ def evaluate(
                 f"{result.name} failed on {len(result.failures)} pairs, "
                 f"first {first.fixed} <- {first.moving}: {first.failure}"
             )
+        if "no_inverse" in result.summary:
+            lacking = result.summary["no_inverse"]
+            note(f"{result.name}: no inverse was written for {lacking['pairs']} pairs. {lacking['first']}")
         for label, count in result.absent().items():
             if count:
                 note(

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from acreg.cli._border import BorderOption, FillOption, border_and_fill, note_background
-from acreg.cli.console import check_free, hold, out
+from acreg.cli.console import check_free, hold, note, out
 from acreg.errors import AcregError, UsageError
 
 METHODS = (
@@ -48,8 +48,11 @@ def register(
     """Register a moving image onto a fixed image.
 
     Writes warped.png (or .nii.gz, as the moving file is), warped_labels.*, preview.png, transform.h5 (an ITK transform,
-    in mm, which 3D Slicer, ITK-SNAP and ANTs open; what it does in SimpleITK is checked and recorded beside it) and
-    displacement.nii.gz (voxels of the fixed grid, components in array-axis order); mask.* of models that segment.
+    in mm, which 3D Slicer, ANTs and SimpleITK open; what it does in SimpleITK is checked and recorded beside it),
+    inverse_transform.h5, which takes the fixed image onto the moving grid, unless the transform folds, and
+    displacement.nii.gz (voxels of the fixed grid, components along z, y, x); mask.* of models that segment.
+
+    Where the moving image does not reach, warped.* has 0, as in SimpleITK, ANTs and 3D Slicer: of CT give --fill -1000.
 
     Refinement optimises the predicted field for this pair by the similarity of the images. That can make labels fit
     worse: the model's page says what it did to them.
@@ -125,6 +128,8 @@ def register(
         fill=outside[1],
         overwrite=overwrite,
     )
+    if result.no_inverse:
+        note(f"No inverse was written. {result.no_inverse}")
     note_background(moving_image, outside[0], fill, lambda: share_inside(result.sampled, moving_image))
     before = Unregistered().register(fixed=fixed_image, moving=moving_image)
     folding = result.sampled.folding()

@@ -115,7 +115,7 @@ def warp(
 
     source = read_image(path) if labels is None else read_labels(path)
     if inverse:
-        transform = read_transforms(transforms, source.grid, grid).inverse()
+        transform = read_transforms(transforms, source.grid, grid).sampled_inverse()
         note(f"The inverse misses by {transform.residual:.2g} voxels at most.")
     else:
         transform = read_transforms(transforms, grid, source.grid)

@@ -194,8 +194,9 @@ def write_displacement(displacement: np.ndarray, grid: Grid, path: str | os.Path
     """Write a displacement as a NIfTI vector image.
 
     The file has five axes, (x, y, z, 1, rank), with z of size 1 in 2-D, and the fixed grid's geometry. Its vectors keep
-    acreg's convention: voxels of the fixed grid, component `d` along array axis `d`, (rows, columns) or (z, y, x). The
-    header's `descrip` says so; the field is not in mm, so other tools must not apply it as it is.
+    acreg's convention: voxels of the fixed grid, components in the order of acreg's axes, (rows, columns) or (z, y, x),
+    which is that of the file's axes reversed. The header's `descrip` says so; the field is not in mm, so other tools
+    must not apply it as it is.
 
     Args:
         displacement: `(*spatial, rank)`, voxels.

@@ -8,6 +8,7 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
+from acreg.geometry.displacement import slabs, voxel_indices
 from acreg.geometry.grid import Grid
 from acreg.geometry.transform import Border, Transform
 from acreg.io.image import Image
@@ -60,6 +61,19 @@ def compare_with_itk(
         "largest_difference": float(apart.max() / extent),
         "largest_distance_voxels": _distance(transform, back),
     }
+
+
+def round_trip(transform: Transform, inverse: Transform) -> dict[str, float]:
+    """How far, in mm, the fixed voxels that look into the moving image end from where they started."""
+    fixed, moving = transform.fixed, transform.moving
+    count, total, largest = 0, 0.0, 0.0
+    for part in slabs(fixed.shape):
+        start = fixed.to_world(voxel_indices(fixed.shape, part)).reshape(-1, fixed.rank)
+        there = transform.warp_points(start, to="moving")
+        inside = moving.contains(moving.to_index(there))
+        apart = np.linalg.norm(inverse.warp_points(there[inside], to="moving") - start[inside], axis=1)
+        count, total, largest = count + apart.size, total + apart.sum(), max(largest, apart.max(initial=0.0))
+    return {"mean_round_trip_mm": float(total / max(count, 1)), "largest_round_trip_mm": float(largest)}
 
 
 def _warped_by_itk(fixed: Grid, back: sitk.Transform, image: Image) -> np.ndarray:

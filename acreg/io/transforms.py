@@ -8,7 +8,7 @@ do; its axes and vectors are acreg's in reverse order.
 
 from __future__ import annotations
 
-import functools
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -30,10 +30,12 @@ from acreg.io.hdf5 import check_transform, new_hdf5
 from acreg.io.image import DISPLACEMENT_MARK, Image, read_displacement
 from acreg.io.itk import affine_to_itk, from_itk, to_itk, whole_field
 from acreg.io.nifti import load_nifti_raw, nifti_affine, nifti_values, open_nifti
-from acreg.io.transform_check import TOLERANCE, TOLERANCE_VOXELS, compare_with_itk
+from acreg.io.transform_check import TOLERANCE, TOLERANCE_VOXELS, compare_with_itk, round_trip
 
 COMPOSITE = (".h5", ".tfm")
 AFFINE = (".mat",)
+LARGEST_RESIDUAL = 0.05
+"""Voxels by which an inverse that is written misses its transform at most where it was solved for."""
 DISPLACEMENT, VECTOR = 1006, 1007
 """NIfTI's codes of intent for displacement fields."""
 
@@ -44,6 +46,7 @@ def write_transform(
     image: Image | None = None,
     border: Border = "constant",
     fill: float = 0.0,
+    inverse_of: Transform | None = None,
 ) -> float:
     """Write a transform, read it back with SimpleITK, and compare what it does to an image with what ours does.
 
@@ -58,6 +61,7 @@ def write_transform(
         path: where.
         image: a moving image to compare on; a smooth pattern on the moving grid if left out.
         border, fill: what lies outside of it, see `Transform.warp_image`.
+        inverse_of: the transform that this one undoes; how well is recorded, too.
 
     Returns:
         The largest difference of the two warped images over all voxels that SimpleITK has a rule for, relative to the
@@ -92,9 +96,49 @@ def write_transform(
                 "extent of a field ends at centres of fixed voxels, rounding decides in ITK about the last: write "
                 ".nii.gz."
             )
+    if inverse_of is not None:
+        check |= {"residual_voxels": transform.residual, **round_trip(inverse_of, transform)}
     with atomic_path(path.with_name(path.name + ".check.json")) as temporary:
         temporary.write_text(json.dumps(check, indent=2) + "\n", encoding="utf-8")
     return difference
+
+
+def write_inverse(
+    transform: Transform,
+    path: str | os.PathLike[str],
+    image: Image | None = None,
+    border: Border = "constant",
+    fill: float = 0.0,
+) -> None:
+    """Write the transform that pulls fixed images onto the moving grid, as `write_transform` does.
+
+    It is `Transform.sampled_inverse`, with the errors of the inversion in its check file: `residual_voxels`, and the
+    mean and largest distance in mm between a fixed voxel and where it comes back to.
+
+    Args:
+        transform: whose inverse is written.
+        path, border, fill: as in `write_transform`.
+        image: a fixed image to compare on.
+
+    Raises:
+        AcregError: the transform has no inverse, because it folds or tears; else as `write_transform`.
+        OSError: as `write_transform`.
+    """
+    if not all(isinstance(part, Affine) for part in transform.maps):
+        back = transform.affine_part.inverse()  # so that one that mirrors does not count as folded
+        folded = dataclasses.replace(transform, maps=(*transform.maps, back)).folding()["folded_percent"]
+        if folded > 0:
+            raise AcregError(
+                f"A transform that folds has no inverse. Received: one that folds in {folded:.2g} % of the fixed "
+                "voxels. For an inverse take a diffeomorphic model or method."
+            )
+    inverse = transform.sampled_inverse()
+    if not inverse.residual <= LARGEST_RESIDUAL:
+        raise AcregError(
+            "An inverse is found by iteration, which needs a field that is not torn. Received: a transform whose "
+            f"inverse would miss by {inverse.residual:.2g} voxels. For an inverse take a diffeomorphic model or method."
+        )
+    write_transform(inverse, path, image, border, fill, inverse_of=transform)
 
 
 def read_transform(path: str | os.PathLike[str], fixed: Grid, moving: Grid) -> Transform:
@@ -193,9 +237,7 @@ def _written(transform: Transform, temporary: Path, path: Path) -> sitk.Transfor
                 f"A .mat file holds affine maps alone. Received: {path} for a transform with a displacement. Write .h5 "
                 "or .nii.gz."
             )
-        matrices = [part.matrix for part in transform.maps if isinstance(part, Affine)]
-        whole = functools.reduce(lambda first, then: then @ first, matrices, np.eye(transform.fixed.rank + 1))
-        sitk.WriteTransform(affine_to_itk(Affine(whole)), str(temporary))
+        sitk.WriteTransform(affine_to_itk(transform.affine_part), str(temporary))
     elif suffix(path) == ".h5":
         _write_hdf5(to_itk(transform), temporary)
     else:

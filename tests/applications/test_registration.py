@@ -48,7 +48,7 @@ def test_images_of_different_sizes_and_a_volume_are_saved_and_drawn(tmp_path):
         result = register_pair(Unregistered(), fixed=fixed, moving=moving, moving_labels=labels)
         folder = tmp_path / str(len(shape))
         written = save_registration(folder, result, fixed=fixed, moving=moving, moving_labels=labels)
-        assert sorted(written) == sorted(folder.iterdir()) and len(written) == 6
+        assert sorted(written) == sorted(folder.iterdir()) and len(written) == 8
         assert read_image(folder / "warped.nii.gz").array.shape == shape
         assert read_image(folder / "warped.nii.gz").grid.spacing == (2.0,) * len(shape)
         assert set(np.unique(read_labels(folder / "warped_labels.nii.gz").array)) <= {0, 1, 2}
@@ -89,10 +89,29 @@ def test_what_is_written_has_a_background_and_what_is_measured_edge_values(shape
     assert check["voxels_inside"] == inside.sum() < inside.size
     assert check["voxels"] == (inside.sum() if "border" in outside else inside.size)
     assert check["voxels"] + check["voxels_not_compared"] == inside.size and check["largest_difference"] < 1e-6
+    assert (tmp_path / "inverse_transform.h5").is_file()
     assert {name: check.get(name) for name in ("border", "fill")} == {
         "border": outside.get("border", "constant"),
         "fill": None if "border" in outside else outside.get("fill", 0.0),
     }
+
+
+class Fold(Shift):
+    """Looks back by three voxels from the middle on."""
+
+    def register(self, fixed, moving):
+        field = np.zeros((*fixed.grid.shape, fixed.grid.rank))
+        field[field.shape[0] // 2 :, ..., 0] = -3.0
+        return Transform(fixed.grid, moving.grid, (Displacement(field, fixed.grid),))
+
+
+def test_a_fold_leaves_no_inverse_also_not_that_of_an_earlier_transform(tmp_path):
+    fixed, moving = (Image.from_array(np.random.default_rng(n).random((20, 18))) for n in range(2))
+    for method, reason in ((Shift(), ""), (Fold(), "A transform that folds has no inverse. Received: one that folds")):
+        result = register_pair(method, fixed, moving)
+        written = save_registration(tmp_path, result, fixed, moving)
+        assert sorted(written) == sorted(tmp_path.iterdir()) and result.no_inverse.startswith(reason)
+        assert len(written) == (5 if reason else 7) and bool(reason) == bool(result.no_inverse)
 
 
 def test_a_model_that_segments_has_its_mask_saved_and_scored(tmp_path):

@@ -105,6 +105,8 @@ def test_evaluate_then_compare(data, capsys):
         "displacement.nii.gz",
         "transform.h5",
         "transform.h5.check.json",
+        "inverse_transform.h5",
+        "inverse_transform.h5.check.json",
         "preview.png",
     }
 
@@ -123,6 +125,20 @@ def test_saved_images_have_the_background_that_is_asked_for(data):
             scores[out] += tuple(row["ncc"] for row in csv.DictReader(stream))
     assert scores["zero"][:2] == ("constant", 0.0) and scores["nine"][:2] == ("constant", 9.0)
     assert scores["zero"][2:] == scores["nine"][2:] == scores["edge"][2:]
+
+
+def test_a_pair_without_an_inverse_is_counted(data, capsys, monkeypatch):
+    def fold(self, fixed, moving):
+        field = np.zeros((*fixed.grid.shape, 2), np.float32)
+        field[fixed.grid.shape[0] // 2 :, :, 0] = -3.0
+        return Transform.between_extents(fixed.grid, moving.grid, field)
+
+    monkeypatch.setattr(Stub, "register", fold)
+    assert evaluate(data, "--model", "fold1", "--pairs", "2", "--save", "transform") == 0
+    assert "fold1: no inverse was written for 2 pairs. A transform that folds" in capsys.readouterr().err
+    summary = json.loads((data / "out" / "fold1" / "summary.json").read_text(encoding="utf-8"))
+    assert summary["no_inverse"]["pairs"] == 2
+    assert not list((data / "out" / "fold1").glob("*/inverse*"))
 
 
 def test_compare_refuses_other_pairs_and_names_one(data, capsys):

@@ -8,10 +8,12 @@ import PIL.Image
 import pytest
 import SimpleITK as sitk
 
+from acreg.applications import registration
 from acreg.baselines import NAMES
 from acreg.cli.main import main
 from acreg.cli.register import METHODS
 from acreg.data.phantoms import chest_phantom
+from acreg.geometry import Transform
 from acreg.io import Image, read_displacement, read_image, read_labels, write_image
 
 
@@ -40,6 +42,8 @@ def test_register_writes_its_files_and_says_what_came_of_it(files, capsys):
         "displacement.nii.gz",
         "transform.h5",
         "transform.h5.check.json",
+        "inverse_transform.h5",
+        "inverse_transform.h5.check.json",
         "preview.png",
     }
     assert read_image(files / "out" / "warped.png").array.shape == (48, 40)
@@ -96,7 +100,25 @@ def test_results_are_replaced_only_when_asked(files, capsys):
     before = (files / "out" / "preview.png").stat().st_mtime_ns
     assert register(files) == 1
     assert "--overwrite" in capsys.readouterr().err and (files / "out" / "preview.png").stat().st_mtime_ns == before
+    labels = ["--labels", str(files / "b_labels.png")]
+    assert register(files, *labels, "--overwrite") == 0 and (files / "out" / "warped_labels.png").is_file()
     assert register(files, "--overwrite") == 0
+    assert not (files / "out" / "warped_labels.png").exists(), "labels that another transform moved"
+
+
+def test_a_transform_that_folds_is_written_and_its_lack_of_an_inverse_said(files, capsys, monkeypatch):
+    def fold(fixed, moving):
+        field = np.zeros((*fixed.grid.shape, 2))
+        field[20:, :, 0] = -3.0
+        return Transform.between_extents(fixed.grid, moving.grid, field)
+
+    assert register(files) == 0
+    monkeypatch.setattr(registration.Unregistered, "register", lambda self, fixed, moving: fold(fixed, moving))
+    assert register(files, "--overwrite") == 0
+    names = {path.name for path in (files / "out").iterdir()}
+    assert {"transform.h5", "warped.png", "preview.png"} <= names
+    assert not {"inverse_transform.h5", "inverse_transform.h5.check.json"} & names
+    assert "No inverse was written. A transform that folds has no inverse. Received:" in capsys.readouterr().err
 
 
 def test_bad_input_is_one_paragraph_and_leaves_no_folder(files, capsys):

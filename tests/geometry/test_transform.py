@@ -330,6 +330,39 @@ def test_inverse_and_composition(fixed, moving):
     np.testing.assert_allclose(found, one_by_one)
 
 
+@pytest.mark.parametrize("kind", [Displacement, Velocity])
+@pytest.mark.parametrize(("fixed", "moving"), LANDMARK_GRIDS.values(), ids=LANDMARK_GRIDS)
+def test_the_sampled_inverse_brings_every_voxel_back(fixed, moving, kind):
+    """Also those that the field takes beyond the extent of its grid, here by 4 voxels."""
+    shifted = kind(smooth_field(fixed, 1.5).vectors + 4.0, fixed)
+    there = Transform(fixed, moving, (shifted, world_affine(fixed, moving)))
+    back = there.sampled_inverse()
+    assert (back.fixed, back.moving) == (moving, fixed) and back.residual < 1e-3
+    start = fixed.to_world(np.stack(np.indices(fixed.shape), -1).reshape(-1, fixed.rank))
+    middle = there.warp_points(start, to="moving")
+    ends = fixed.to_index(back.warp_points(middle, to="moving"))
+    places = moving.to_index(middle)
+    inner = np.all((places > 0) & (places < np.array(moving.shape) - 1), axis=1)
+    apart = np.abs(ends - fixed.to_index(start))[inner]
+    assert inner.sum() > 800 and apart.mean() < 0.02 and apart.max() < 0.3
+    # and at voxel centres of the moving grid, where nothing is interpolated
+    voxels = moving.to_world(np.stack(np.indices(moving.shape), -1).reshape(-1, moving.rank))
+    origins = back.warp_points(voxels, to="moving")
+    seen = np.all((indices := fixed.to_index(origins)) > -0.5, axis=1) & np.all(
+        indices < np.array(fixed.shape) - 0.5, 1
+    )
+    again = there.warp_points(origins[seen], to="moving")
+    assert seen.sum() > 500 and np.abs(moving.to_index(again) - moving.to_index(voxels[seen])).max() < 1e-2
+
+
+def test_the_sampled_inverse_of_affine_maps_is_affine():
+    fixed, moving = AWKWARD["3-D, oblique"]
+    parts = world_affine(fixed, moving), Affine(np.diag([1.0, -1.0, 1.0, 1.0]))
+    back = Transform(fixed, moving, parts).sampled_inverse()
+    (only,) = back.maps
+    np.testing.assert_allclose(only.matrix @ parts[1].matrix @ parts[0].matrix, np.eye(4), atol=1e-9)
+
+
 def test_a_transform_is_sampled_on_another_grid():
     fixed, moving = AWKWARD["3-D, oblique"]
     transform = Transform(fixed, moving, (smooth_field(fixed, 1.0), world_affine(fixed, moving)))
