@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -127,7 +127,7 @@ def check_label_sets(summaries: Sequence[Summary], info: DatasetInfo | None, fin
 def _with_spacing(grid: Grid, spacing: Sequence[float] | None) -> Grid:
     if spacing is None or len(spacing) != grid.rank:
         return grid
-    return Grid(grid.shape, tuple(spacing), grid.origin, grid.direction)
+    return replace(grid, spacing=tuple(spacing))
 
 
 def _centres(labels: Image, grid: Grid) -> dict[int, np.ndarray]:

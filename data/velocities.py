@@ -13,8 +13,8 @@ from acreg.data.pair_files import Pair
 from acreg.errors import AcregError
 from acreg.geometry import Grid
 from acreg.io import atomic_path
-from acreg.io.files import check_file, check_size, decoding
-from acreg.io.hdf5 import new_hdf5
+from acreg.io.files import check_file, decoding
+from acreg.io.hdf5 import new_hdf5, read_datasets, read_values
 
 FOLDER = "velocities"
 """Where a dataset's velocities are, in its folder, unless another place is named."""
@@ -40,17 +40,13 @@ def read_velocity(path: Path) -> tuple[np.ndarray, dict[str, float]]:
     Raises:
         AcregError: no whole file of that kind.
     """
-    import h5py
-
     check_file(path)
-    with decoding(path, "velocity"), h5py.File(path, "r") as file:
-        dataset = file.get("velocity")
-        if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind != "f" or dataset.ndim not in (3, 4):
+    with decoding(path, "velocity"):
+        dataset = read_datasets(path).get("velocity")
+        if dataset is None or not dataset.dtype[1:].startswith("f") or len(dataset.shape or ()) not in (3, 4):
             raise AcregError(f"A velocity's file has a dataset velocity (*spatial, rank). Received: {path} without it.")
-        if dataset.is_virtual or dataset.external:
-            raise AcregError(f"A velocity lies in the file itself. Received: {path}, which points to other files.")
-        check_size(path, dataset.shape, dataset.dtype.itemsize, dataset.id.get_storage_size())
-        return np.asarray(dataset[()]), {name: float(value) for name, value in dataset.attrs.items()}
+        (velocity,) = read_values(path, [dataset])
+        return velocity, {name: float(value) for name, value in dataset.attributes.items()}
 
 
 def read_settings(folder: Path) -> dict[str, Any]:

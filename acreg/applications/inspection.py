@@ -15,11 +15,12 @@ from acreg.io.dicom import Headers, by_series, read_headers
 from acreg.io.dicom_frames import read_frames
 from acreg.io.dicom_header import check_image, class_name, text
 from acreg.io.files import HDF5, check_file, decoding, is_readable_format, suffix
+from acreg.io.hdf5 import read_datasets
 from acreg.io.point_files import FORMATS as POINTS
 from acreg.io.points import read_points
 from acreg.io.preprocessing import Preprocessing
 
-TRANSFORMS = (".h5", ".hdf5", ".tfm", ".txt", ".mat", ".xfm")
+TRANSFORMS = (".h5", ".hdf5", ".tfm", ".txt", ".mat")
 RECIPES = (".yaml", ".yml")
 
 
@@ -61,12 +62,10 @@ def _file(path: Path) -> dict[str, Any] | None:
 
 def _holds_images(path: Path) -> bool:
     """Whether an .h5 is HDF5 with arrays, and not a transform of ITK."""
-    import h5py
-
-    if suffix(path) not in HDF5 or not path.is_file():
+    if suffix(path) not in HDF5 or not path.is_file() or path.stat().st_size == 0:
         return False
-    with decoding(path), h5py.File(path) as file:
-        return "TransformGroup" not in file
+    with decoding(path, "HDF5 file"):
+        return not any(name.startswith("TransformGroup/") for name in read_datasets(path))
 
 
 def _folder(path: Path) -> dict[str, Any] | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +15,18 @@ from acreg.io.dicom import is_segmentation_file
 from acreg.io.files import HDF5, ITK, MGH, NIFTI, PICTURES, check_file, decoding, suffix
 from acreg.io.image import DISPLACEMENT_MARK, read_image, read_labels
 from acreg.io.nifti import load_nifti, load_nifti_raw, nifti_affine, open_nifti
-from acreg.io.pictures import load_picture
-from acreg.io.volumes import load_itk
+from acreg.io.pictures import FORMATS, load_picture
+from acreg.io.volumes import DECODERS, image_of, read_volume
 
 FEW = 1000
 """Distinct values that a label map has at most."""
 SHARED = 0.35
 """Neighbours that are equal: 0.43 to 0.88 of them in label maps (lungs to cortex at 2 mm), 0.02 to 0.24 in images."""
 LISTED = 20
+SLAB = 2**20
+"""Voxels that are looked at together."""
+SAMPLE = 2**24
+"""Voxels whose neighbours along an axis are compared, about."""
 VECTORS = (1006, 1007)
 UNITS = {0: "unknown", 1: "meter", 2: "mm", 3: "micron"}
 OPPOSITE = str.maketrans("RLAPSI", "LRPAIS")
@@ -40,22 +46,21 @@ def inspect_image(path: Path) -> dict[str, Any]:
     if suffix(path) in ITK:
         return _itk(path)
     formats = {**dict.fromkeys(MGH, "MGH"), **dict.fromkeys(HDF5, "HDF5")}
-    if suffix(path) not in formats and is_segmentation_file(path):
-        image, kind = read_labels(path), "labels"
-    else:
-        image = read_image(path)
-        kind = _kind(image.array)
-    facts = {"kind": kind, "format": formats.get(suffix(path), "DICOM")}
-    return {**facts, **_shape(image.grid.shape), **_place(image.grid), **_values(image.array)}
+    segmentation = suffix(path) not in formats and is_segmentation_file(path)
+    image = read_labels(path) if segmentation else read_image(path)
+    kind, values = _kind_and_values(image.array)
+    facts = {"kind": "labels" if segmentation else kind, "format": formats.get(suffix(path), "DICOM")}
+    return {**facts, **_shape(image.grid.shape), **_place(image.grid.volume()), **values}
 
 
 def _picture(path: Path) -> dict[str, Any]:
     import PIL.Image
 
-    with decoding(path), PIL.Image.open(path) as picture:
+    with decoding(path), PIL.Image.open(path, formats=FORMATS) as picture:
         facts = {"format": str(picture.format), "stored_as": f"mode {picture.mode}"}
     array = load_picture(path, labels=False)
-    return {"kind": _kind(array), **facts, **_shape(array.shape), "spacing": None, **_values(array)}
+    kind, values = _kind_and_values(array)
+    return {"kind": kind, **facts, **_shape(array.shape), "spacing": None, **values}
 
 
 def _nifti(path: Path) -> dict[str, Any]:
@@ -117,34 +122,26 @@ def _nifti(path: Path) -> dict[str, Any]:
         array, grid = load_nifti(path, labels=False)
     except AcregError as error:
         return {"kind": "image that acreg refuses", **facts, "shape_as_stored": list(shape), **forms, "why": str(error)}
-    return {"kind": _kind(array), **facts, **_shape(array.shape), **_place(grid), **forms, **_values(array)}
+    kind, values = _kind_and_values(array)
+    return {"kind": kind, **facts, **_shape(array.shape), **_place(grid.volume()), **forms, **values}
 
 
 def _itk(path: Path) -> dict[str, Any]:
-    import SimpleITK as sitk
-
     with decoding(path):
-        reader = sitk.ImageFileReader()
-        reader.SetFileName(str(path))
-        reader.ReadImageInformation()
-        facts = {
-            "format": sitk.ImageFileReader.GetImageIOFromFileName(str(path)).removesuffix("ImageIO"),
-            "stored_as": sitk.GetPixelIDValueAsString(reader.GetPixelID()),
-        }
-        rank, channels = reader.GetDimension(), reader.GetNumberOfComponents()
-        vectors = sitk.ReadImage(str(path)) if channels == rank > 1 and "float" in facts["stored_as"] else None
-    if vectors is not None:
-        grid = Grid.from_itk(vectors)
-        what = {"kind": "perhaps a displacement field", "vectors": "mm, LPS (x, y, z), if it is one of ITK"}
-        return {
-            **what,
-            **facts,
-            **_shape(grid.shape),
-            **_place(grid),
-            **_lengths(sitk.GetArrayFromImage(vectors), "mm"),
-        }
-    array, grid = load_itk(path, labels=False)
-    return {"kind": _kind(array), **facts, **_shape(array.shape), **_place(grid), **_values(array)}
+        volume = read_volume(path)
+        stored_as = f"{'vectors of ' if volume.channels > 1 else ''}{volume.array.dtype}"
+        facts = {"format": DECODERS[suffix(path)].removesuffix("ImageIO"), "stored_as": stored_as}
+        rank = len(volume.size)
+        if volume.channels == rank and rank in (2, 3) and volume.array.dtype.kind == "f":
+            what = {"kind": "perhaps a displacement field", "vectors": "mm, LPS (x, y, z), if it is one of ITK"}
+            shown = {**_shape(volume.grid.shape), **_place(volume.grid)}
+            return {**what, **facts, **shown, **_lengths(volume.array, "mm")}
+        if len([n for n in volume.size if n > 1]) > 3:
+            stored = {"shape_as_stored": list(volume.size)}
+            return {"kind": "series of images", **facts, **stored, **_values(volume.array)}
+        array, grid = image_of(volume, path, labels=False)
+    kind, values = _kind_and_values(array)
+    return {"kind": kind, **facts, **_shape(array.shape), **_place(grid.volume()), **values}
 
 
 def _shape(shape: tuple[int, ...]) -> dict[str, Any]:
@@ -171,39 +168,76 @@ def _place(grid: Grid) -> dict[str, Any]:
     return facts
 
 
+@dataclass
+class _Values:
+    """The values of an image, looked at slab by slab, since an image may fill the memory."""
+
+    low: float | int | None = None
+    high: float | int | None = None
+    not_finite: int = 0
+    counts: Counter[int] = field(default_factory=Counter)
+    """How often each value is there; empty where they are not whole numbers or more than `FEW`."""
+
+    @classmethod
+    def of(cls, array: np.ndarray) -> _Values:
+        found, few = cls(), True
+        flat = array.reshape(-1)
+        for start in range(0, flat.size, SLAB):
+            slab = flat[start : start + SLAB]
+            finite = slab[np.isfinite(slab)] if slab.dtype.kind == "f" else slab
+            found.not_finite += slab.size - finite.size
+            if finite.size:
+                low, high = finite.min().item(), finite.max().item()
+                found.low = low if found.low is None else min(found.low, low)
+                found.high = high if found.high is None else max(found.high, high)
+            few = few and finite.size == slab.size and _is_whole(slab)
+            if few:
+                values, counts = np.unique(slab, return_counts=True)
+                found.counts.update(dict(zip(map(int, values), counts.tolist(), strict=True)))
+                few = len(found.counts) <= FEW
+        if not few:
+            found.counts.clear()
+        return found
+
+    def facts(self) -> dict[str, Any]:
+        """Range, what is not finite, and the labels if the values are whole numbers and few."""
+        facts: dict[str, Any] = {"not_finite": self.not_finite} if self.not_finite else {}
+        if self.low is not None:
+            facts["range"] = [self.low, self.high]
+        if self.counts:
+            facts["distinct_values"] = len(self.counts)
+        if 0 < len(self.counts) <= LISTED:
+            facts["values"] = sorted(self.counts)
+        return facts
+
+
+def _is_whole(slab: np.ndarray) -> bool:
+    return slab.dtype.kind != "f" or np.array_equal(slab, np.rint(slab))
+
+
 def _values(array: np.ndarray) -> dict[str, Any]:
-    """Range, what is not finite, and the labels if the values are whole numbers and few."""
-    finite = array[np.isfinite(array)] if array.dtype.kind == "f" else array
-    facts: dict[str, Any] = {"not_finite": int(array.size - finite.size)} if finite.size < array.size else {}
-    if finite.size:
-        facts["range"] = [finite.min().item(), finite.max().item()]
-    values, _ = _whole_values(array)
-    if 0 < len(values) <= FEW:
-        facts["distinct_values"] = len(values)
-    if 0 < len(values) <= LISTED:
-        facts["values"] = [int(value) for value in values]
-    return facts
+    return _Values.of(array).facts()
 
 
-def _whole_values(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The distinct values and how often each is there; none if they are not whole numbers."""
-    if array.dtype.kind == "f" and not (np.isfinite(array).all() and np.array_equal(array, np.rint(array))):
-        array = array[:0]
-    return np.unique(array, return_counts=True)
+def _kind_and_values(array: np.ndarray) -> tuple[str, dict[str, Any]]:
+    values = _Values.of(array)
+    return _kind(array, values.counts), values.facts()
 
 
-def _kind(array: np.ndarray) -> str:
+def _kind(array: np.ndarray, values: Counter[int]) -> str:
     """A guess: labels are few whole numbers that neighbours share, also where the most frequent of them is not."""
-    values, counts = _whole_values(array)
-    if not 0 < len(values) <= FEW:
+    if not values:
         return "image"
-    background = values[np.argmax(counts)]
+    (background, _), *_ = values.most_common(1)
     counted = same = 0
     for axis in range(array.ndim):
-        one, other = (np.delete(array, drop, axis) for drop in (0, -1))
-        seen = (one != background) | (other != background)
-        counted += int(np.count_nonzero(seen))
-        same += int(np.count_nonzero((one == other) & seen))
+        along = np.moveaxis(array, axis, 0)
+        step = -(-array.size // SAMPLE)  # of a large image some slices are enough for a guess
+        for k in range(0, len(along) - 1, step):
+            one, other = along[k], along[k + 1]
+            seen = (one != background) | (other != background)
+            counted += int(np.count_nonzero(seen))
+            same += int(np.count_nonzero((one == other) & seen))
     shared = same > SHARED * counted or len(values) <= 2
     return "labels (a guess by their values)" if shared else "image (a guess by its values)"
 

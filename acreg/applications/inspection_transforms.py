@@ -6,56 +6,44 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
 from scipy.linalg import polar
 from scipy.spatial.transform import Rotation
 
 from acreg.io.files import check_file
-from acreg.io.itk import from_itk
+from acreg.io.transform_files import FIELDS, FIRST_LINE, LINEAR, Part, read_parts
 
 
 def inspect_transform(path: Path) -> dict[str, Any] | None:
-    """Kind, rank and parts of an ITK transform; None if the file is no such.
+    """Kind, rank and parts of an ITK transform; None for a text file that is no such.
 
     Raises:
-        AcregError: the file is missing or empty.
+        AcregError: the file is missing, empty or damaged.
     """
     check_file(path)
-    try:
-        found = sitk.ReadTransform(str(path))
-    except RuntimeError:
-        return None
-    rank = found.GetDimension()
-    parts = [_part(part, path) for part in _flat(found)]
-    return {"kind": "transform", "rank": rank, "parts": parts}
+    if path.suffix.lower() == ".txt":
+        with path.open("rb") as file:
+            if not file.read(len(FIRST_LINE)) == FIRST_LINE:
+                return None
+    parts = read_parts(path)
+    return {"kind": "transform", "rank": parts[0].rank if parts else 0, "parts": [_part(part) for part in parts]}
 
 
-def _flat(found: Any) -> list[Any]:
-    """The parts of a transform in the order in which a point of the fixed image goes through them."""
-    found = found.Downcast()
-    if not isinstance(found, sitk.CompositeTransform):
-        return [found]
-    parts = [found.GetNthTransform(i) for i in reversed(range(found.GetNumberOfTransforms()))]
-    return [part for nested in parts for part in _flat(nested)]
-
-
-def _part(found: Any, path: Path) -> dict[str, Any]:
-    name = {"type": found.GetName()}
-    if isinstance(found, sitk.DisplacementFieldTransform):
-        field = found.GetDisplacementField()
-        lengths = np.linalg.norm(sitk.GetArrayFromImage(field), axis=-1)
-        axes = "xyz"[: found.GetDimension()]
+def _part(part: Part) -> dict[str, Any]:
+    name = {"type": part.kind}
+    if part.kind in FIELDS:
+        grid = part.grid()
+        lengths = np.linalg.norm(part.parameters.reshape(-1, part.rank).astype(float), axis=-1)
+        axes = "xyz"[: part.rank]
         return {
             **name,
-            f"shape_{axes}": list(field.GetSize()),
-            f"spacing_{axes}_mm": list(field.GetSpacing()),
+            f"shape_{axes}": list(grid.shape[::-1]),
+            f"spacing_{axes}_mm": list(grid.spacing[::-1]),
             "mean_length_mm": float(lengths.mean()),
             "largest_length_mm": float(lengths.max()),
         }
-    if not found.IsLinear():
-        return {**name, "parameters": found.GetNumberOfParameters(), "note": "acreg cannot apply this kind"}
-    (part,) = from_itk(found, path)
-    return {**name, **_linear(part.matrix)}  # type: ignore[union-attr]
+    if part.kind not in LINEAR[part.rank]:
+        return {**name, "parameters": len(part.parameters), "note": "acreg cannot apply this kind"}
+    return {**name, **_linear(part.linear().matrix)}
 
 
 def _linear(matrix: np.ndarray) -> dict[str, Any]:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 Border = Literal["constant", "edge"]
 """What lies outside of an image: one value, or its edge values."""
+SAME_VIEW = 45.0
+"""Degrees by which the axes of two slices may point apart in the patient."""
 
 
 def check_border(border: str, fill: float) -> None:
@@ -42,7 +44,7 @@ class Transform:
         residual: by how many voxels, at most, a map in `maps` misses the inverse that it stands for; see `inverse`.
 
     Raises:
-        AcregError: the grids and maps differ in rank.
+        AcregError: the grids and maps differ in rank, or the grids are slices of different planes.
     """
 
     fixed: Grid
@@ -56,6 +58,13 @@ class Transform:
             raise AcregError(
                 "A transform's grids and maps have one number of axes. Received: "
                 f"fixed {self.fixed.shape}, moving {self.moving.shape}, maps of rank {[m.rank for m in self.maps]}."
+            )
+        turned = self.fixed.turned_from(self.moving)
+        if turned > SAME_VIEW:
+            raise AcregError(
+                "Two slices that are registered show the patient in about one plane. Received: a fixed and a moving "
+                f"slice whose axes point {turned:.0f} degrees apart by their headers. Give slices of one plane, or "
+                "correct the header that is wrong; pictures (PNG) have no place and are taken as they are."
             )
 
     @classmethod

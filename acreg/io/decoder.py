@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import struct
 import sys
@@ -21,7 +22,10 @@ ROOM = 2**30
 """Bytes that a decoder may use beyond those of the values that it returns."""
 BYTES_A_SECOND = 10 * 2**20
 """Decoded bytes for which a second of computing time is given."""
-SECONDS = 4
+SECONDS = 3
+DATASETS = 10_000
+ATTRIBUTES = 64
+"""Attributes of a dataset, and values of one, that are looked at."""
 
 
 def itk_header(path: str, decoder: str) -> Answer:
@@ -64,7 +68,62 @@ def _reader(path: str, decoder: str) -> Any:
     return reader
 
 
-TASKS: dict[str, Callable[..., Answer]] = {"itk_header": itk_header, "itk_voxels": itk_voxels}
+def hdf5_datasets(path: str) -> Answer:
+    """The datasets of an HDF5 file, by name, as `acreg.io.hdf5.Stored` keeps them; links are not followed."""
+    import h5py
+
+    found: list[dict[str, Any]] = []
+
+    def look(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset):
+            if len(found) >= DATASETS:
+                raise ValueError(f"it holds more than {DATASETS} datasets")
+            found.append(_dataset(name, item, h5py))
+
+    with h5py.File(path, "r") as file:
+        file.visititems(look)
+    return {"datasets": found}, []
+
+
+def _dataset(name: str, item: Any, h5py: Any) -> dict[str, Any]:
+    numbers = item.dtype.kind in "biuf"
+    elsewhere = bool(item.is_virtual or item.external)
+    facts: dict[str, Any] = {
+        "name": name,
+        "shape": None if item.shape is None else list(item.shape),
+        "dtype": item.dtype.str if numbers else "",
+        "described": str(item.dtype),
+        "stored": 0 if elsewhere else item.id.get_storage_size(),
+        "chunks": list(item.chunks or ()),
+        "elsewhere": elsewhere,
+    }
+    if not numbers and not elsewhere and h5py.check_string_dtype(item.dtype) and item.size == 1:
+        text = item[()] if item.shape == () else item[(0,) * len(item.shape)]
+        facts["text"] = text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
+    facts["attributes"] = {}
+    for key in item.attrs if len(item.attrs) <= ATTRIBUTES else ():
+        kept = item.attrs.get_id(key)
+        if kept.dtype.kind in "biuf" and kept.shape is not None and math.prod(kept.shape) <= ATTRIBUTES:
+            facts["attributes"][key] = item.attrs[key].tolist()
+        else:
+            facts["attributes"][key] = str(kept.dtype)
+    return facts
+
+
+def hdf5_values(path: str, names: list[str]) -> Answer:
+    """The values of datasets of numbers."""
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        return {}, [file[name][()] for name in names]
+
+
+TASKS: dict[str, Callable[..., Answer]] = {
+    "itk_header": itk_header,
+    "itk_voxels": itk_voxels,
+    "hdf5_datasets": hdf5_datasets,
+    "hdf5_values": hdf5_values,
+}
 
 
 def receive(read: Callable[[int], bytes]) -> dict[str, Any] | None:
@@ -114,8 +173,10 @@ def main() -> None:
     while (request := receive(requests.read)) is not None:
         arrays: list[Any] = []
         try:
-            _limit(request.pop("bytes"))
-            facts, arrays = TASKS[request.pop("task")](**request)
+            size, task = request.pop("bytes"), request.pop("task")
+            __import__("h5py" if task.startswith("hdf5") else "SimpleITK")  # takes time of its own
+            _limit(size)
+            facts, arrays = TASKS[task](**request)
             arrays = [np.ascontiguousarray(array) for array in arrays]
             answer = {"facts": facts, "arrays": [[array.dtype.str, array.shape] for array in arrays]}
         except MemoryError:

@@ -27,6 +27,12 @@ LARGEST = 2**32
 """Bytes of voxels that are read at most, 4 GiB (1024 x 1024 x 1024 voxels of 4 bytes): a header can claim any size."""
 DEFLATE = 1032
 """Bytes that a byte of a file compressed by gzip or zlib stands for at most."""
+FREE = 5 * 2**28
+"""Bytes of memory that any image may take, however small its file: a mask of 512x512x1000 in 8 bit takes 1.2 GiB."""
+EXPANSION = 1000
+"""Bytes of memory that a stored byte may become where these are more than `FREE`."""
+CONVERTED = 4
+"""Bytes that a value takes in memory as float32 or int32, beside those that were read."""
 
 
 def suffix(path: Path) -> str:
@@ -47,12 +53,14 @@ def check_name(path: Path) -> None:
 
 
 def check_file(path: Path) -> None:
-    """Raise `AcregError` unless `path` is a file with something in it that may be read."""
+    """Raise `AcregError` unless `path` is a regular file with something in it that may be read."""
     check_name(path)
     if not path.exists():
         raise AcregError(f"The file must exist. Received: {path}. Check its name and folder.")
-    if not path.is_file():
+    if path.is_dir():
         raise AcregError(f"A single file is needed. Received: {path}, a folder. Name one file in it.")
+    if not path.is_file():  # reading a pipe or a device might never end
+        raise AcregError(f"A regular file is needed. Received: {path}, a pipe, device or socket. Copy it to a file.")
     if path.stat().st_size == 0:
         raise AcregError(
             f"The file must hold an image. Received: {path}, which is empty (0 bytes). Get the file again."
@@ -81,7 +89,9 @@ def has_dicom_mark(path: Path) -> bool:
         return file.read(132)[128:] == b"DICM"
 
 
-def check_size(path: Path, shape: Sequence[int], itemsize: int, stored: int, ratio: int = DEFLATE) -> None:
+def check_size(
+    path: Path, shape: Sequence[int], itemsize: int, stored: int, ratio: int = DEFLATE, converted: int = CONVERTED
+) -> None:
     """Raise `AcregError`, before memory is taken, if a header announces more voxels than there can be.
 
     Args:
@@ -90,18 +100,27 @@ def check_size(path: Path, shape: Sequence[int], itemsize: int, stored: int, rat
         itemsize: bytes a value.
         stored: bytes that hold the values: the size of the file, or of the file of voxels that belongs to it.
         ratio: bytes of values that a stored byte stands for at most; 1 where nothing is compressed.
+        converted: bytes a value that reading takes beside those that are stored.
     """
-    announced = math.prod(int(n) for n in shape) * itemsize
+    count = math.prod(int(n) for n in shape)
+    announced = count * itemsize
     sizes = "x".join(str(int(n)) for n in shape)
     if announced > stored * ratio:
         raise AcregError(
             f"The file must be a whole {kind(path)}. Received: {path}, whose header announces {sizes} values "
             f"of {itemsize} bytes, where {stored} bytes are stored. It is cut off or damaged; get the file again."
         )
-    if announced > LARGEST:
+    if count * max(itemsize, CONVERTED) > LARGEST:
         raise AcregError(
-            f"An image has at most {LARGEST // 2**30} GiB of voxels. Received: {path} with {sizes} values of "
-            f"{itemsize} bytes. Crop it, or resample it to larger voxels."
+            f"An image has at most {LARGEST // 2**30} GiB of voxels, of 4 bytes or more each. Received: {path} with "
+            f"{sizes} values of {itemsize} bytes. Crop it, or resample it to larger voxels."
+        )
+    needed = count * (itemsize + converted)
+    if needed > max(FREE, stored * EXPANSION):
+        raise AcregError(
+            f"A file of {stored} bytes becomes at most {max(FREE, stored * EXPANSION) / 2**30:.1f} GiB in memory, "
+            f"since small files can unpack to any size. Received: {path} with {sizes} values, which take "
+            f"{needed / 2**30:.1f} GiB. If it is what it should be, store it uncompressed (gunzip, h5repack)."
         )
 
 

@@ -1,12 +1,12 @@
-"""HDF5: one dataset of voxels, with its grid in attributes."""
+"""HDF5: one dataset of voxels, with its grid in attributes; and the datasets of any HDF5 file, read with care."""
 
 from __future__ import annotations
 
 import io
-import mmap
-import struct
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,38 +14,101 @@ import numpy as np
 
 from acreg.errors import AcregError
 from acreg.geometry.grid import Grid
-from acreg.io.files import check_rank, check_size, decoding
+from acreg.io.files import CONVERTED, check_rank, check_size, decoding
+from acreg.io.isolation import decode
 
-HEAP = b"GCOL\x01"
-"""How a heap of texts begins in an HDF5 file."""
+PLACE = ("spacing", "origin", "direction", "plane")
+"""The arguments of `Grid` that are attributes of a dataset."""
 CHUNK = 64
 """Voxels an axis of a chunk that is written, at most."""
+LARGEST_CHUNK = 2**28
+"""Bytes of a chunk that is read at most: HDF5 unpacks a chunk whole, and several times over."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What an HDF5 file says of a dataset.
+
+    Args:
+        name: its path, without the first slash.
+        shape: empty for a single value, None for none.
+        dtype: of numbers, else "".
+        described: its type in words.
+        stored: bytes of the file that hold its values.
+        chunks: the shape of a chunk, empty where it lies in one piece.
+        elsewhere: whether values lie in other files.
+        attributes: numbers by name, and the type in words of other attributes.
+        text: of a single text.
+    """
+
+    name: str
+    shape: tuple[int, ...] | None
+    dtype: str
+    described: str
+    stored: int
+    chunks: tuple[int, ...]
+    elsewhere: bool
+    attributes: Mapping[str, Any]
+    text: str = ""
+
+
+def read_datasets(path: Path) -> dict[str, Stored]:
+    """The datasets of a file by name. Links are not followed, so that all of them lie in the file or say otherwise."""
+    facts, _ = decode("hdf5_datasets", path)
+    return {
+        found["name"]: Stored(
+            **{
+                **found,
+                "shape": None if found["shape"] is None else tuple(found["shape"]),
+                "chunks": tuple(found["chunks"]),
+            }
+        )
+        for found in facts["datasets"]
+    }
+
+
+def read_values(path: Path, datasets: Sequence[Stored], converted: int = CONVERTED) -> list[np.ndarray]:
+    """The values of datasets of numbers, after a look at what they take in memory.
+
+    Raises:
+        AcregError: values lie in another file, are no numbers, or are fewer or more than a file of this size holds.
+    """
+    for dataset in datasets:
+        if dataset.elsewhere:
+            raise AcregError(
+                f"What is read from an HDF5 file lies in the file itself. Received: {path}, where {dataset.name} "
+                "points to other files. Copy the values into one file, for example by h5repack."
+            )
+        if not dataset.dtype or dataset.shape is None:
+            raise AcregError(
+                f"A dataset of numbers is needed. Received: {path} with {dataset.described} in {dataset.name}. Store "
+                "integers or floats."
+            )
+        itemsize = np.dtype(dataset.dtype).itemsize
+        stored = min(dataset.stored, path.stat().st_size)  # chunks may lie over each other
+        check_size(path, dataset.shape, itemsize, stored, converted=converted)
+        if math.prod(dataset.chunks) * itemsize > LARGEST_CHUNK:
+            raise AcregError(
+                f"A chunk of an HDF5 dataset has at most {LARGEST_CHUNK // 2**20} MiB. Received: {path} with chunks of "
+                f"{dataset.chunks} in {dataset.name}. Store it in smaller chunks, for example by h5repack."
+            )
+    size = sum(math.prod(dataset.shape or ()) * np.dtype(dataset.dtype).itemsize for dataset in datasets)
+    return decode("hdf5_values", path, size, names=[dataset.name for dataset in datasets])[1]
 
 
 def load_hdf5(path: Path) -> tuple[np.ndarray, Grid]:
     """The array `(*spatial)`, as stored, and the grid of the dataset `image`, or of the only dataset in the file.
 
-    The attributes `spacing`, `origin` and `direction` of the dataset are those of `Grid`, in array-axis order; what is
-    absent takes `Grid`'s default.
+    The attributes `spacing`, `origin`, `direction` and `plane` of the dataset are those of `Grid`, in array-axis order;
+    what is absent takes `Grid`'s default.
     """
-    import h5py
-
-    with decoding(path), h5py.File(path, "r") as file:
-        dataset = _dataset(file, path)
-        if dataset.dtype.kind not in "biuf":
-            raise AcregError(
-                f"An image in HDF5 is a dataset of numbers. Received: {path} with {dataset.dtype} in {dataset.name}. "
-                "Store integers or floats."
-            )
-        check_rank(path, dataset.shape or ())
-        if dataset.is_virtual or dataset.external:
-            raise AcregError(
-                f"An image in HDF5 lies in the file itself. Received: {path}, where {dataset.name} points to other "
-                "files. Copy the values into one file, for example by h5repack."
-            )
-        check_size(path, dataset.shape, dataset.dtype.itemsize, dataset.id.get_storage_size())
-        known = {name: dataset.attrs[name] for name in ("spacing", "origin", "direction") if name in dataset.attrs}
-        return np.asarray(dataset[()]), Grid(dataset.shape, **known)
+    with decoding(path):
+        dataset = _image(path)
+        if dataset.dtype:
+            check_rank(path, dataset.shape or ())
+        (array,) = read_values(path, [dataset])
+        known = {name: dataset.attributes[name] for name in PLACE if name in dataset.attributes}
+        return array, Grid(array.shape, **known)
 
 
 def save_hdf5(array: np.ndarray, grid: Grid, path: Path) -> None:
@@ -57,8 +120,9 @@ def save_hdf5(array: np.ndarray, grid: Grid, path: Path) -> None:
     with new_hdf5(path) as file:
         chunks = tuple(min(n, CHUNK) for n in stored.shape)
         dataset = file.create_dataset("image", data=stored, chunks=chunks, compression="gzip", shuffle=True)
-        for name in ("spacing", "origin", "direction"):
-            dataset.attrs[name] = getattr(grid, name)
+        for name in PLACE:
+            if np.size(getattr(grid, name)):
+                dataset.attrs[name] = getattr(grid, name)
 
 
 @contextmanager
@@ -80,65 +144,16 @@ def _smallest(array: np.ndarray) -> np.ndarray:
     return array.astype(np.min_scalar_type(int(widest)))
 
 
-def check_transform(path: Path) -> None:
-    """Raise `AcregError` for a damaged HDF5 transform, on which ITK or HDF5 itself crash, hang or take any memory."""
-    import h5py
-
-    def check(name: str, item: Any) -> None:
-        if not isinstance(item, h5py.Dataset):
-            return
-        check_size(path, item.shape or (), item.dtype.itemsize, item.id.get_storage_size())
-        if name.endswith("/TransformType") and not (_text_is_whole(content, item) and all(item[()])):
-            raise AcregError(f"Each part of a transform has a type. Received: {path} without one in {name}.")
-
-    with (
-        decoding(path, "transform"),
-        path.open("rb") as file,
-        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
-    ):
-        _check_heaps(content, path)
-        with h5py.File(path, "r") as opened:
-            opened.visititems(check)
-
-
-def _text_is_whole(content: mmap.mmap, item: Any) -> bool:
-    """Whether a dataset of one text of variable length says a plausible length, and a heap where it lies."""
-    start = item.id.get_offset()
-    if start is None or start + 16 > len(content):
-        return False
-    length, heap = struct.unpack_from("<IQ", content, start)
-    return 0 < length < 2**12 and content[heap : heap + len(HEAP)] == HEAP
-
-
-def _check_heaps(content: mmap.mmap, path: Path) -> None:
-    """Raise `AcregError` for a damaged heap of texts: HDF5 follows the sizes in it, for ever where one is 0."""
-    start = content.find(HEAP)
-    while start >= 0:
-        at, end = start + 16, start + int.from_bytes(content[start + 8 : start + 16], "little")
-        while at + 16 <= min(end, len(content)):
-            index, size = struct.unpack_from("<HxxxxxxQ", content, at)
-            at += 16 + -(-size // 8) * 8 if index else max(size, 1)  # index 0 is the free rest, with its own head
-            if at > end or (index == 0 and at != end):
-                break
-        if not end - 16 < at <= end <= len(content):
-            raise AcregError(f"The file must be a whole transform. Received: {path}, whose texts are damaged.")
-        start = content.find(HEAP, start + 1)
-
-
-def _dataset(file: Any, path: Path) -> Any:
-    import h5py
-
-    if "TransformGroup" in file:
+def _image(path: Path) -> Stored:
+    found = read_datasets(path)
+    if any(name.split("/")[0] == "TransformGroup" for name in found):
         raise AcregError(
             f"An image is needed. Received: {path}, which is a transform (ITK's TransformGroup is in it). Name the "
             "image that it belongs to."
         )
-    found: list[h5py.Dataset] = []
-    # Links to other files are not followed.
-    file.visititems(lambda name, item: found.append(item) if isinstance(item, h5py.Dataset) else None)
-    chosen = [dataset for dataset in found if dataset.name == "/image"] or found
+    chosen = [found["image"]] if "image" in found else list(found.values())
     if len(chosen) != 1:
-        names = ", ".join(f"{d.name.lstrip('/')} {d.shape}" for d in chosen[:10]) or "none"
+        names = ", ".join(f"{d.name} {d.shape}" for d in chosen[:10]) or "none"
         raise AcregError(
             f"An HDF5 file has a dataset named image, or a single dataset. Received: {path} with {len(chosen)}: "
             f"{names}{', ...' if len(chosen) > 10 else ''}. Name the one that is the image `image`."

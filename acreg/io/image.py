@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -84,18 +84,23 @@ def read_image(
 ) -> Image:
     """Read a grey image.
 
-    - PNG, JPEG, TIFF, BMP and GIF of 8 or 16 bit. Colour becomes luminance (0.299 R + 0.587 G + 0.114 B) and
-      transparency is ignored.
-    - NIfTI, FreeSurfer's MGH and MGZ, NRRD, MetaImage.
+    - PNG, JPEG, TIFF, BMP and GIF of 8 or 16 bit, and TIFF of signed integers or 32-bit floats. Colour becomes
+      luminance (0.299 R + 0.587 G + 0.114 B) and transparency is ignored. Where TIFF stores white as 0, values are
+      turned. Resolutions for printers are no spacing.
+    - NIfTI (lengths in metres or micrometres become mm), FreeSurfer's MGH and MGZ, NRRD, MetaImage.
     - DICOM: a file, or a folder with the slices of one series, which their positions put in order. X-rays stored
       inverted (MONOCHROME1) are turned within the range of their bits, so that bone is bright. The display window is
       not applied: clip to the range that is wanted in the preprocessing.
     - HDF5: the dataset `image`, or the only dataset, with `Grid`'s spacing, origin and direction as its attributes.
 
     Values are kept as they are (16 bit stays 0..65535); NIfTI's and DICOM's rescaling is applied (CT is in Hounsfield
-    units). Trailing axes of size 1 (a slice stored as a volume, a series of one) are dropped, except of HDF5. An image
-    has at most 4 GiB of voxels, a picture 89 million pixels (Pillow's `MAX_IMAGE_PIXELS`), in
-    16-bit colour half as many.
+    units). Trailing axes of size 1 (a slice stored as a volume, a series of one) are dropped, except of HDF5; the grid
+    of a slice keeps its place in the patient as its `plane`. An image has at most 4 GiB of voxels, a picture 89 million
+    pixels (Pillow's `MAX_IMAGE_PIXELS`), in 16-bit colour half as many.
+
+    Damage is noticed where a format has a checksum: in compressed NIfTI, MGH, NRRD, MetaImage and HDF5, in PNG, and in
+    TIFF packed by deflate. Uncompressed files, JPEG, GIF, BMP and TIFF packed otherwise have none: there only a missing
+    part is noticed.
 
     Args:
         path: the file, or the folder of a DICOM series.
@@ -108,7 +113,8 @@ def read_image(
     Raises:
         AcregError: the file is missing, empty, cut off or not of its kind; it holds colour volumes, several frames,
             NaN, infinite or complex values; its grid is contradictory (NIfTI's sform and qform over half a voxel
-            apart, no voxel sizes, a DICOM series with gaps).
+            apart, no voxel sizes, a DICOM series with gaps); its header says what programs understand differently (a
+            camera's rotation mark, pixels that are not square without `spacing`).
         UsageError: the format is not supported, `spacing` does not fit, or the series has to be chosen.
     """
     array, grid = _load(Path(path), spacing, series, labels=False)
@@ -124,7 +130,7 @@ def read_labels(
     """Read a label map, from the same formats as `read_image`.
 
     Colour files are accepted when their channels are equal. A palette file gives its grey levels when its colours are
-    grey, and otherwise its indices; a 1-bit file gives 0 and 1.
+    grey, and otherwise its indices; a 1-bit file gives 0 and 1. A TIFF of more bits that stores white as 0 is refused.
 
     Args:
         path: the file, or the folder of a DICOM series.
@@ -286,7 +292,7 @@ def _with_spacing(grid: Grid, spacing: Sequence[float]) -> Grid:
         raise UsageError(
             f"The spacing of this image is {grid.rank} positive numbers, mm by array axis. Received: {tuple(spacing)}."
         )
-    return Grid(grid.shape, tuple(spacing), grid.origin, grid.direction)
+    return replace(grid, spacing=tuple(spacing))
 
 
 def _check_numbers(array: np.ndarray, name: str) -> None:

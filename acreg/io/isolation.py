@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import selectors
+import signal
 import subprocess
 import sys
 import threading
@@ -25,6 +26,9 @@ from acreg.io import decoder
 
 SECONDS = 60
 """For an answer, beside those for its bytes: more than the decoder's own limit of computing time, since disks wait."""
+
+ALONE = {"ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": "1", "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
+"""One thread: each takes address space, which is limited, and no decoder needs more."""
 
 
 def decode(task: str, path: Path, size: int = 0, **arguments: Any) -> tuple[dict[str, Any], list[np.ndarray]]:
@@ -53,9 +57,10 @@ class _Child:
 
     def __init__(self) -> None:
         command = [sys.executable, str(Path(decoder.__file__)), json.dumps([p for p in sys.path if p])]
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0
-        )
+        pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "bufsize": 0}
+        self._process = subprocess.Popen(command, env={**os.environ, **ALONE}, **pipes)
+        self._requests: Any = self._process.stdin
+        self._answers: Any = self._process.stdout
         self._deadline = time.monotonic() + SECONDS
         try:
             if decoder.receive(self._read) is None:
@@ -65,10 +70,9 @@ class _Child:
             raise
 
     def ask(self, request: dict[str, Any], size: int) -> tuple[dict[str, Any], list[np.ndarray]]:
-        assert self._process.stdin is not None
         self._deadline = time.monotonic() + SECONDS + size / decoder.BYTES_A_SECOND
         try:
-            self._process.stdin.write(decoder.pack(request))
+            self._requests.write(decoder.pack(request))
             answer = decoder.receive(self._read)
             if answer is None:
                 raise EOFError
@@ -79,7 +83,8 @@ class _Child:
                 self._read_into(memoryview(array.reshape(-1).view(np.uint8)))  # type: ignore[arg-type]
         except (EOFError, OSError, TimeoutError) as error:
             self.close()
-            reason = "took too long" if isinstance(error, TimeoutError) else f"crashed, {self._process.returncode}"
+            code = -signal.SIGXCPU if isinstance(error, TimeoutError) else self._process.returncode
+            reason = "takes too long" if code == -signal.SIGXCPU else f"crashes with signal {-code}"
             raise RuntimeError(f"its decoder {reason}") from None
         except RuntimeError:
             raise
@@ -98,9 +103,8 @@ class _Child:
 
     def close_pipes(self) -> None:
         """Close this side of the pipes; the process ends by itself when no one holds the other side."""
-        for pipe in (self._process.stdin, self._process.stdout):
+        for pipe in (self._requests, self._answers):
             with contextlib.suppress(OSError):
-                assert pipe is not None
                 pipe.close()
 
     def _read(self, count: int) -> bytes:
@@ -109,14 +113,13 @@ class _Child:
         return bytes(content)
 
     def _read_into(self, view: memoryview) -> None:
-        assert self._process.stdout is not None
         got = 0
         with selectors.DefaultSelector() as selector:
-            selector.register(self._process.stdout, selectors.EVENT_READ)
+            selector.register(self._answers, selectors.EVENT_READ)
             while got < len(view):
                 if not selector.select(max(0.0, self._deadline - time.monotonic())):
                     raise TimeoutError
-                count = os.readv(self._process.stdout.fileno(), [view[got:]])
+                count = os.readv(self._answers.fileno(), [view[got:]])
                 if not count:
                     raise EOFError
                 got += count

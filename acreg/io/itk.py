@@ -6,16 +6,12 @@ to it last.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-
 import numpy as np
 import SimpleITK as sitk
 
-from acreg.errors import AcregError
 from acreg.geometry.displacement import slabs, voxel_indices
 from acreg.geometry.grid import Grid
-from acreg.geometry.maps import Affine, Displacement, Map, Velocity
+from acreg.geometry.maps import Affine, Displacement, Velocity
 from acreg.geometry.transform import Transform
 from acreg.io.image import Image
 
@@ -86,29 +82,3 @@ def field_from_itk(field: sitk.Image) -> Displacement:
     grid = Grid.from_itk(field)
     mm = sitk.GetArrayFromImage(field)[..., ::-1]
     return Displacement(mm @ np.linalg.inv(grid.matrix[:-1, :-1]).T, grid)
-
-
-def from_itk(found: sitk.Transform, path: Path) -> Sequence[Map]:
-    """The maps of a transform that was read from `path`, the first to be applied first.
-
-    Raises:
-        AcregError: one is neither linear nor a displacement field, or the field is empty.
-    """
-    found = found.Downcast()
-    if isinstance(found, sitk.CompositeTransform):
-        parts = [found.GetNthTransform(i) for i in reversed(range(found.GetNumberOfTransforms()))]
-        return [part for nested in parts for part in from_itk(nested, path)]
-    if isinstance(found, sitk.DisplacementFieldTransform):
-        field = found.GetDisplacementField()
-        if 0 in field.GetSize():  # what ITK makes of a text file that ends before the field's grid
-            raise AcregError(
-                f"The file must be a whole transform. Received: {path}, with a displacement field of size "
-                f"{field.GetSize()}. Get the file again."
-            )
-        return [field_from_itk(field)]
-    if found.IsLinear():
-        return [affine_from_itk(found)]
-    raise AcregError(
-        f"A transform is linear, a displacement field, or made of these. Received: {path} with a {found.GetName()}. "
-        "Convert it to a displacement field, for example with SimpleITK's TransformToDisplacementField."
-    )

@@ -6,9 +6,12 @@ look at is looked at here: the unit of length, the checksum that ends a compress
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import itertools
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,7 @@ import numpy as np
 
 from acreg.errors import AcregError
 from acreg.geometry.grid import Grid
-from acreg.io.files import DEFLATE, check_colour_rank, check_rank, check_size, decoding, to_grey
+from acreg.io.files import CONVERTED, DEFLATE, check_colour_rank, check_rank, check_size, decoding, to_grey
 
 MM_PER_UNIT = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 """By NIfTI's code: unknown (mm, as all programs have it), metre, mm, micrometre."""
@@ -43,7 +46,8 @@ def load_nifti(path: Path, labels: bool, needs_spacing: bool = True) -> tuple[np
             array = to_grey(np.moveaxis(array, 0, -1), path, labels)
         array = _drop_trailing(array, keep=2)
         check_rank(path, array.shape)
-        return array.T, Grid.from_affine(affine, array.shape[::-1])
+        grid = Grid.from_affine(affine, array.shape[::-1])
+        return array.T, grid if _has_place(image) else replace(grid, plane=())
 
 
 def load_nifti_raw(path: Path) -> tuple[np.ndarray, str]:
@@ -61,6 +65,8 @@ def save_nifti(array: np.ndarray, grid: Grid, path: Path, *, description: str = 
     import nibabel
 
     affine = grid.affine()
+    if grid.plane and array.ndim == 2:
+        array = array[..., None]
     image = nibabel.Nifti1Image(np.ascontiguousarray(array), affine, dtype=array.dtype)
     image.header.set_zooms(grid.spacing[::-1] + (1.0,) * (array.ndim - grid.rank))
     image.header.set_xyzt_units("mm")
@@ -76,10 +82,9 @@ def save_nifti(array: np.ndarray, grid: Grid, path: Path, *, description: str = 
 def open_nifti(path: Path) -> Any:
     """nibabel's image, of a size that the file can hold; `nifti_values` reads its voxels."""
     import nibabel
-    from nibabel.imageglobals import LoggingOutputSuppressor
 
     packed = path.suffix.lower() in (".gz", ".mgz")
-    with LoggingOutputSuppressor():
+    with _quiet():
         # Without mmap: a file that changes later must not change an image that was read.
         image: Any = nibabel.load(path, mmap=False)
     if not isinstance(image, (nibabel.Nifti1Image, nibabel.MGHImage)):  # Nifti2Image is a Nifti1Image
@@ -87,7 +92,11 @@ def open_nifti(path: Path) -> Any:
             f"An image is a NIfTI-1, NIfTI-2 or MGH file. Received: {path}, a {type(image).__name__}. Export its "
             "volume as .nii.gz."
         )
-    check_size(path, image.shape, image.get_data_dtype().itemsize, path.stat().st_size, DEFLATE if packed else 1)
+    scaled = (image.dataobj.slope, image.dataobj.inter) != (1, 0)
+    # Scaling makes float64 of the values, fields become mm in float64.
+    converted = 24 if len(image.shape) > 3 else CONVERTED + 8 * scaled
+    itemsize, stored = image.get_data_dtype().itemsize, path.stat().st_size
+    check_size(path, image.shape, itemsize, stored, DEFLATE if packed else 1, converted)
     if isinstance(image, nibabel.Nifti1Image) and image.dataobj.offset < image.header.single_vox_offset:
         raise AcregError(
             f"The voxels of a NIfTI file lie behind its header. Received: {path} with vox_offset "
@@ -96,9 +105,21 @@ def open_nifti(path: Path) -> Any:
         )
     if packed:  # Python's gzip compares checksums, at the end of the file; what nibabel would take may not
         stream = gzip.GzipFile(fileobj=io.BytesIO(path.read_bytes()))
-        with LoggingOutputSuppressor():
+        with _quiet():
             image = type(image).from_file_map(type(image).make_file_map({"image": stream}))
     return image
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without nibabel's log of what it replaces in a header: what matters is refused here."""
+    from nibabel.imageglobals import logger
+
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
 
 
 def nifti_values(image: Any) -> np.ndarray:
@@ -145,6 +166,12 @@ def nifti_affine(image: Any, path: Path, needs_spacing: bool = True) -> np.ndarr
         affine = np.diag([-sizes[0], -sizes[1], sizes[2], 1.0])
     affine[:3] *= MM_PER_UNIT[unit]
     return affine
+
+
+def _has_place(image: Any) -> bool:
+    """Whether the header says where the image lies; MGH always does."""
+    header = image.header
+    return "sform_code" not in header.keys() or bool(header["sform_code"] > 0 or header["qform_code"] > 0)
 
 
 def _apart(image: Any) -> float:

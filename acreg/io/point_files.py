@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import csv
 import io
+import itertools
 import json
 import re
 from collections.abc import Sequence
@@ -22,6 +23,8 @@ from acreg.errors import AcregError, UsageError
 
 FORMATS = (".csv", ".fcsv", ".mrk.json")
 FROM_RAS = {"LPS": np.ones(3), "RAS": np.array([-1.0, -1.0, 1.0])}
+ROWS = 10**6
+"""Lines of a table that are read at most."""
 MOVED_BY_THEIR_POINTS = ("Fiducial", "Line", "Angle", "Curve", "ClosedCurve")
 SLICER_SCHEMA = (
     "https://raw.githubusercontent.com/slicer/slicer/master/Modules/Loadable/Markups/Resources/Schema/"
@@ -56,7 +59,9 @@ class Table:
     @classmethod
     def parse(cls, text: str, path: Path, format_: str) -> Table:
         """The content of a file. Raises `AcregError` for what is wrong with it."""
-        rows = list(csv.reader(io.StringIO(text, newline="")))
+        rows = list(itertools.islice(csv.reader(io.StringIO(text, newline="")), ROWS + 1))
+        if len(rows) > ROWS:
+            raise AcregError(f"A points file has at most {ROWS} lines. Received: {path}, which has more. Split it.")
         filled = [place for place, row in enumerate(rows) if any(cell.strip() for cell in row)]
         system = "LPS"
         if format_ == ".csv":
@@ -67,6 +72,9 @@ class Table:
             header = (_entry(comments, "columns") or "").split(",")
             places = [place for place in filled if not rows[place][0].startswith("#")]
         columns = {name.strip().lower(): index for index, name in reversed(list(enumerate(header)))}
+        twice = [name for name in "xyz" if [cell.strip().lower() for cell in header].count(name) > 1]
+        if twice:
+            raise AcregError(f"A points file has one column of each name. Received: {path} with {twice[0]} twice.")
         missing = [name for name in ("x", "y") if name not in columns]
         if missing:
             hint = " Separate the columns with commas, not semicolons." if ";" in "".join(header) else ""
@@ -81,7 +89,7 @@ class Table:
             if len(rows[place]) <= width:
                 raise AcregError(
                     f"Each line of a points file has a cell for each coordinate. Received: {path}, line {place + 1}: "
-                    f"{','.join(rows[place])}. Complete or remove it."
+                    f"{','.join(rows[place])[:60]}. Complete or remove it."
                 )
         return cls(format_, rows, places, columns, system)
 
@@ -139,7 +147,10 @@ class Markups:
             if markup.get("coordinateUnits", "mm") not in ("mm", ["mm", "UCUM", "millimeter"]):
                 raise AcregError(f"Points are in mm. Received: {path} in {markup['coordinateUnits']}.")
             system = _system(markup.get("coordinateSystem"), path)
-            for point in markup.get("controlPoints", []):
+            points = markup.get("controlPoints", [])
+            if not isinstance(points, list) or not all(isinstance(point, dict) for point in points):
+                raise AcregError(f"The `controlPoints` of a markup are a list. Received: {path} with other content.")
+            for point in points:
                 position = point.get("position")
                 placed = isinstance(position, list) and len(position) == 3
                 if not placed or point.get("positionStatus", "defined") != "defined":

@@ -6,8 +6,6 @@ their labels, ids, colours and further columns.
 
 from __future__ import annotations
 
-import csv
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +15,11 @@ import numpy as np
 
 from acreg.errors import AcregError
 from acreg.io.atomic import atomic_path
-from acreg.io.files import check_file
+from acreg.io.files import check_file, decoding
 from acreg.io.point_files import Markups, Table, blank, check_points_format
+
+LARGEST = {".csv": 2**26, ".fcsv": 2**26, ".mrk.json": 2**25}
+"""Bytes of a file that is read: parsed, it takes up to 40 times as much memory."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,14 +73,17 @@ def read_points(path: str | os.PathLike[str], rank: int | None = None) -> Points
     if path.is_file() and path.stat().st_size == 0:
         raise AcregError(f"A points file holds at least one point. Received: {path}, which is empty (0 bytes).")
     check_file(path)
-    try:
+    with decoding(path, f"{format_} in UTF-8"):
+        if path.stat().st_size > LARGEST[format_]:
+            raise AcregError(
+                f"A {format_} of points has at most {LARGEST[format_] // 2**20} MiB. Received: {path} with "
+                f"{path.stat().st_size / 2**20:.0f} MiB. Split it."
+            )
         text = path.read_text(encoding="utf-8-sig")
+        if "\0" in text:
+            raise AcregError(f"A file of points is text. Received: {path}, which holds bytes of 0. Get the file again.")
         source = Markups.parse(text, path) if format_ == ".mrk.json" else Table.parse(text, path, format_)
-    except (UnicodeDecodeError, csv.Error, json.JSONDecodeError) as error:
-        raise AcregError(
-            f"The file must be a whole {format_} in UTF-8. Received: {path} ({error}). Get the file again."
-        ) from error
-    xyz = _numbers(source.cells(), path) * source.signs()
+        xyz = _numbers(source.cells(), path) * source.signs()
     if rank == 2 and xyz.shape[1] == 3:
         if xyz[:, 2].any():
             raise AcregError(
@@ -126,12 +130,12 @@ def _numbers(cells: list[list[Any]], path: Path) -> np.ndarray:
     for number, row in enumerate(cells, 1):
         for axis, cell in zip("xyz", row):
             try:
-                value = float(cell)
-            except (TypeError, ValueError):
+                value = float("nan" if isinstance(cell, bool) or "_" in str(cell) else cell)
+            except (TypeError, ValueError, OverflowError):
                 value = float("nan")
             if not np.isfinite(value):
                 raise AcregError(
                     f"The coordinates of points are finite numbers. Received: {path}, point {number}, {axis} = "
-                    f"{cell!r}. Correct or remove the point."
+                    f"{repr(cell)[:60]}. Correct or remove the point."
                 )
     return np.array(cells, dtype=float)

@@ -16,7 +16,6 @@ from pathlib import Path
 import h5py
 import nibabel
 import numpy as np
-import scipy.io
 import SimpleITK as sitk
 
 from acreg.errors import AcregError, UsageError
@@ -26,11 +25,12 @@ from acreg.geometry.maps import Affine, Displacement
 from acreg.geometry.transform import Border, Transform
 from acreg.io.atomic import atomic_path, not_whole
 from acreg.io.files import NIFTI, check_file, decoding, suffix
-from acreg.io.hdf5 import check_transform, new_hdf5
+from acreg.io.hdf5 import new_hdf5
 from acreg.io.image import DISPLACEMENT_MARK, Image, read_displacement
-from acreg.io.itk import affine_to_itk, from_itk, to_itk, whole_field
+from acreg.io.itk import affine_to_itk, to_itk, whole_field
 from acreg.io.nifti import load_nifti_raw, nifti_affine, nifti_values, open_nifti
 from acreg.io.transform_check import TOLERANCE, TOLERANCE_VOXELS, compare_with_itk, round_trip
+from acreg.io.transform_files import read_parts
 
 COMPOSITE = (".h5", ".tfm")
 AFFINE = (".mat",)
@@ -154,13 +154,14 @@ def read_transform(path: str | os.PathLike[str], fixed: Grid, moving: Grid) -> T
         fixed, moving: the grids of the two images.
 
     Raises:
-        AcregError: the file is missing or damaged, of another number of axes, or of a kind that is neither linear nor a
-            displacement field.
+        AcregError: the file is missing or damaged, of another number of axes, of a kind that is neither linear nor a
+            displacement field, or it holds several transforms that are not one composite.
+        UsageError: another suffix.
     """
     path = Path(path)
     check_file(path)
     with decoding(path, "transform"):
-        maps = (_read_field(path),) if suffix(path) in NIFTI else tuple(from_itk(_read_itk(path), path))
+        maps = (_read_field(path),) if suffix(path) in NIFTI else tuple(part.map for part in read_parts(path))
     rank = next((part.rank for part in maps), fixed.rank)
     if rank != fixed.rank:
         raise AcregError(
@@ -303,9 +304,3 @@ def _read_field(path: Path) -> Displacement:
     return Displacement(mm @ np.linalg.inv(grid.matrix[:-1, :-1]).T, grid)
 
 
-def _read_itk(path: Path) -> sitk.Transform:
-    if suffix(path) == ".h5":
-        check_transform(path)
-    if suffix(path) == ".mat":
-        scipy.io.loadmat(path)  # ITK takes the sizes in the file for granted
-    return sitk.ReadTransform(str(path))

@@ -12,6 +12,7 @@ import gzip
 import io
 import os
 import re
+import warnings
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -32,7 +33,7 @@ HUGE = 1e12
 """Coordinates beyond which ITK hangs."""
 PACKED = {"raw": 1, "ascii": 1, "hex": 1, "zlib": DEFLATE, "gzip": DEFLATE, "bzip2": 10**6}
 """Bytes of voxels that a stored byte stands for at most, by encoding; the shortest text of a value is one byte."""
-UNITS = re.compile(r"(?:[^m]?m|[^m]*met[er][re]s?|microns?|in(?:ch(?:es)?)?|f(?:oo|ee)?t|angstroms?)", re.IGNORECASE)
+UNITS = re.compile(r"(?:.?m|.*met(?:er|re)s?|microns?|in(?:ch(?:es)?)?|f(?:oo|ee)?t|angstroms?)", re.IGNORECASE)
 """Units of length."""
 MM = ("mm", "millimeter", "millimeters", "millimetre", "millimetres")
 
@@ -96,7 +97,7 @@ def choice(path: Path, name: str, text: str, known: Mapping[str, Any]) -> Any:
 
 def check_unit(path: Path, unit: str) -> None:
     """Raise `AcregError` for a unit of length other than mm, which ITK would take for mm."""
-    unit = unit.strip().lower()
+    unit = unit.encode("latin-1", "replace").decode("utf-8", "replace").strip().lower()  # for the sign of micrometres
     if unit not in MM and UNITS.fullmatch(unit):
         raise AcregError(
             f"Lengths in NRRD and MetaImage files are in mm. Received: {path} with the unit {unit!r}, which most "
@@ -248,10 +249,30 @@ class _Zlib(io.RawIOBase):
         return 0
 
 
+def parse_numbers(text: bytes) -> np.ndarray:
+    """The numbers, float64, of a text in which only spaces and line ends separate them.
+
+    Raises:
+        ValueError: a word is no number.
+    """
+    spaces = np.frombuffer(b" " + text, np.uint8) <= ord(" ")
+    words = int(np.count_nonzero(spaces[:-1] & ~spaces[1:]))
+    if re.search(rb"[^0-9+\-.eE\s]", text):
+        raise ValueError("a word is no number")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # NumPy warns where it stops in the middle
+        values = np.fromstring(text.decode("ascii"), sep=" ") if words else np.zeros(0)
+    if len(values) != words:
+        raise ValueError("a word is no number")
+    return values
+
+
 def _from_text(text: bytes, dtype: np.dtype[Any]) -> np.ndarray:
-    if re.search(rb"[^0-9+\-.eE\s]", re.sub(rb"(?i)\bnan\b|\binf\b", b"", text)):
-        raise ValueError("a value is no number")
-    values = np.fromstring(text.decode("ascii"), np.float64 if dtype.kind == "f" else dtype, sep=" ")
+    values = parse_numbers(text)
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        if values.size and (values.min() < limits.min or values.max() > limits.max or (values % 1).any()):
+            raise ValueError(f"a value does not fit into {dtype}")
     return values.astype(dtype)
 
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from acreg.errors import AcregError
 from acreg.io import atomic_path
-from acreg.io.files import check_file, check_size, decoding
-from acreg.io.hdf5 import new_hdf5
+from acreg.io.files import check_file, decoding
+from acreg.io.hdf5 import new_hdf5, read_datasets, read_values
 from acreg.shapes.surfaces import Surface
 
 
@@ -29,20 +27,18 @@ def read_surfaces(path: Path) -> list[Surface]:
     Raises:
         AcregError: no whole file of that kind.
     """
-    import h5py
-
     check_file(path)
     surfaces = []
-    with decoding(path, "surface file"), h5py.File(path, "r") as file:
-        for number in range(len(file)):
-            arrays = []
+    with decoding(path, "surface file"):
+        found = read_datasets(path)
+        for number in range(len({name.split("/")[0] for name in found})):
+            datasets = []
             for name, kind in (("points", "f"), ("cells", "i")):
-                dataset = file.get(f"region{number}/{name}")
-                if not isinstance(dataset, h5py.Dataset) or dataset.ndim != 2 or dataset.dtype.kind != kind:
+                dataset = found.get(f"region{number}/{name}")
+                if dataset is None or len(dataset.shape or ()) != 2 or not dataset.dtype[1:].startswith(kind):
                     raise AcregError(f"Each region of a surface file has {name} (n, rank). Received: {path} without.")
-                check_size(path, dataset.shape, dataset.dtype.itemsize, dataset.id.get_storage_size())
-                arrays.append(np.asarray(dataset[()]))
-            points, cells = arrays
+                datasets.append(dataset)
+            points, cells = read_values(path, datasets)
             if cells.size and not 0 <= cells.min() <= cells.max() < len(points):
                 raise AcregError(f"The cells of a surface are of its points. Received: {path}, where some are not.")
             surfaces.append(Surface(points, cells))

@@ -90,7 +90,7 @@ def test_colour_and_other_formats(facts, tmp_path):
     assert facts(tmp_path / "c.png")["stored_as"] == "mode RGB"
     write_image(Image(np.random.default_rng(0).normal(size=GRID.shape), GRID), tmp_path / "a.mha")
     found = facts(tmp_path / "a.mha")
-    assert (found["format"], found["stored_as"], found["orientation_towards"]) == ("Meta", "32-bit float", "LPS")
+    assert (found["format"], found["stored_as"], found["orientation_towards"]) == ("Meta", "float32", "LPS")
     assert found["origin_xyz_mm"] == [5, 12, -30] and found["oblique_degrees"] == 0
     series = nibabel.Nifti1Image(np.zeros((3, 4, 5, 2), np.float32), np.eye(4))
     nibabel.save(series, tmp_path / "s.nii")

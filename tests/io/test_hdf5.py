@@ -48,7 +48,7 @@ def test_the_only_dataset_and_the_grids_defaults(tmp_path, array):
         ({"TransformGroup__0__TransformType": np.zeros(1)}, {}, "which is a transform"),
         ({"image": np.zeros((1, 2, 3, 4))}, {}, "2 or 3 axes"),
         ({"image": 5.0}, {}, "2 or 3 axes"),
-        ({"image": [[b"a", b"b"]]}, {}, "dataset of numbers.*in /image"),
+        ({"image": [[b"a", b"b"]]}, {}, "dataset of numbers.*in image"),
         ({"image": np.zeros((2, 3))}, {"spacing": (1.0, 2.0, 3.0)}, r"spacing of a grid with 2 axes.*a\.h5"),
         ({"image": np.zeros((2, 3))}, {"direction": np.ones((2, 2))}, "unit vectors"),
         ({"image": np.zeros((2, 3))}, {"spacing": "wide"}, "whole h5 image"),

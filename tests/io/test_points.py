@@ -1,6 +1,7 @@
 import csv
 import dataclasses
 import json
+import os
 
 import numpy as np
 import pytest
@@ -123,12 +124,33 @@ def test_points_are_written_as_another_format(suffix, rank, tmp_path):
         ("a.mrk.json", markups(position=[1.0, None, 2.0]), "point 2, y = None"),
         ("a.mrk.json", markups(positionStatus="undefined"), "'carina', which was not placed"),
         ("a.mrk.json", {"markups": [{"type": "Plane"}]}, "with a Plane"),
+        ("a.csv", "x,y,z\n1,1_0,3\n", "y = '1_0'"),
+        ("a.csv", "x,y,x\n1,2,3\n", "with x twice"),
+        ("a.csv", "x,y,z\n1,2,3\0\n", "bytes of 0"),
+        ("a.csv", "x,y,z\n1,2," + "3" * 200_000, "must be a whole .csv"),
+        ("a.csv", "x,y,z\n" * 1_000_001, "at most 1000000 lines"),
+        ("a.mrk.json", "[" * 200_000, "must be a whole .mrk.json"),
+        ("a.mrk.json", markups(position=[True, 1.0, 2.0]), "x = True"),
+        ("a.mrk.json", markups(position=[10**400, 1.0, 2.0]), "x = 1000"),
+        ("a.mrk.json", {"markups": [{"controlPoints": 5, "coordinateSystem": "LPS"}]}, "are a list"),
+        ("a.mrk.json", {"markups": [{"controlPoints": [5], "coordinateSystem": "LPS"}]}, "are a list"),
+        ("a.mrk.json", {"markups": [{"type": ["Line"]}]}, r"with a \['Line'\]"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_said(name, content, said, tmp_path):
     with pytest.raises(AcregError, match=said) as raised:
         read_points(save(tmp_path / name, content))
     assert str(tmp_path / name) in str(raised.value)
+
+
+def test_a_pipe_a_device_and_a_huge_file_are_refused_unread(tmp_path):
+    os.mkfifo(tmp_path / "pipe.csv")
+    (tmp_path / "zero.csv").symlink_to("/dev/zero")
+    with (tmp_path / "long.csv").open("wb") as file:
+        file.truncate(2**40)
+    for name, said in {"pipe": "a pipe, device or socket", "zero": "a pipe", "long": "at most 64 MiB"}.items():
+        with pytest.raises(AcregError, match=said):
+            read_points(tmp_path / f"{name}.csv")
 
 
 def test_other_formats_and_shapes_are_refused(tmp_path):

@@ -335,9 +335,6 @@ def test_refusals(tmp_path):
     nibabel.save(stack, tmp_path / "stack.nii.gz")
     with pytest.raises(AcregError, match=r"has the shape \(x, y, z, 1, 3\) .*/stack.nii.gz of shape \(4, 5, 6, 3\)"):
         read_transform(tmp_path / "stack.nii.gz", FIXED, MOVING)
-    sitk.WriteTransform(sitk.ComposeScaleSkewVersor3DTransform(), str(tmp_path / "unknown.tfm"))
-    with pytest.raises(AcregError, match="cannot be decoded"):
-        read_transform(tmp_path / "unknown.tfm", FIXED, MOVING)
     sitk.WriteTransform(sitk.BSplineTransform(3, 2), str(tmp_path / "b.tfm"))
     with pytest.raises(AcregError, match="with a BSplineTransform"):
         read_transform(tmp_path / "b.tfm", FIXED, MOVING)
@@ -352,13 +349,14 @@ def test_damaged_files_on_which_itk_fails_are_refused_before(tmp_path):
     while index:  # to the free rest of the heap
         rest, (index, size) = at, struct.unpack_from("<HxxxxxxQ", content, at)
         at += 16 + -(-size // 8) * 8
-    for size in (0, 2**40):  # HDF5 hangs on the first
-        path.write_bytes(content[: rest + 8] + struct.pack("<Q", size) + content[rest + 16 :])
-        with pytest.raises(AcregError, match=r"whole transform.*t\.h5, whose texts are damaged"):
-            read_transform(path, FIXED, MOVING)
+    path.write_bytes(content[: rest + 8] + bytes(8) + content[rest + 16 :])  # HDF5 follows a size of 0 for ever
+    with pytest.raises(
+        AcregError, match=r"whole transform.*t\.h5, which cannot be decoded \(its decoder takes too long"
+    ):
+        read_transform(path, FIXED, MOVING)
     text = content.index(b"CompositeTransform_")
     path.write_bytes(content[:text] + b"\0" + content[text + 1 :])  # ITK crashes
-    with pytest.raises(AcregError, match=r"has a type.*t\.h5 without one in TransformGroup/0/TransformType"):
+    with pytest.raises(AcregError, match=r"has a type.*t\.h5 without one in part 0"):
         read_transform(path, FIXED, MOVING)
     sitk.WriteTransform(sitk.AffineTransform(3), str(tmp_path / "a.mat"))
     content = (tmp_path / "a.mat").read_bytes()

@@ -171,7 +171,10 @@ REFUSED = {
     "bzip2_short.nrrd": (nrrd(encoding="bz2", data=bz2.compress(DATA[:-6])), "holds 42"),
     "bzip2_cut.nrrd": (nrrd(encoding="bz2", data=bz2.compress(DATA)[:-5]), "ended before"),
     "ascii_short.nrrd": (nrrd(encoding="ascii", data=b"1 2 3" + b" " * 99), "holds 6"),
-    "ascii_word.nrrd": (nrrd(encoding="ascii", data=b"1 " * 23 + b"x"), "a value is no number"),
+    "ascii_word.nrrd": (nrrd(encoding="ascii", data=b"1 " * 23 + b"x"), "a word is no number"),
+    "ascii_joined.nrrd": (nrrd(encoding="ascii", data=b"1 " * 22 + b"1-2"), "unmatched data"),
+    "ascii_wide.nrrd": (nrrd(encoding="ascii", data=b"1 " * 23 + b"99999"), "does not fit into int16"),
+    "ascii_empty.nrrd": (nrrd(encoding="ascii", data=b" " * 99), "holds 0"),
     "hex_short.nrrd": (nrrd(encoding="hex", data=b"0102" + b" " * 99), "holds 2"),
     "skip.nrrd": (nrrd("byte skip: 2\n"), "holds 46"),
     "skip_all.nrrd": (nrrd("byte skip: 1000000\n"), "holds 0"),
@@ -216,6 +219,10 @@ def test_headers_that_are_refused(parts, name):
 def test_the_axis_of_the_channels(parts, kinds, shape):
     """Which axis holds colours is told by its kind, as to SimpleITK; more than four make no colour."""
     sizes = {"vector domain domain": "3 2 4", "domain vector domain": "2 3 4", "domain domain list": "2 4 3"}[kinds]
-    (parts / "a.nrrd").write_bytes(nrrd(f"kinds: {kinds}\n").replace(b"sizes: 2 3 4", f"sizes: {sizes}".encode()))
+    content = nrrd(f"kinds: {kinds}\n").replace(b"sizes: 2 3 4", f"sizes: {sizes}".encode())
+    (parts / "a.nrrd").write_bytes(content)
+    with pytest.raises(AcregError, match="3 values of int16 a pixel"):
+        read_image(parts / "a.nrrd")
+    (parts / "a.nrrd").write_bytes(content.replace(b"type: short", b"type: ushort"))
     theirs = sitk.GetArrayFromImage(sitk.ReadImage(str(parts / "a.nrrd"))).astype(float)
     np.testing.assert_allclose(read_image(parts / "a.nrrd").array, theirs @ (0.299, 0.587, 0.114), rtol=1e-6)
