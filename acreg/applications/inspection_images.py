@@ -46,10 +46,13 @@ def inspect_image(path: Path) -> dict[str, Any]:
     if suffix(path) in ITK:
         return _itk(path)
     formats = {**dict.fromkeys(MGH, "MGH"), **dict.fromkeys(HDF5, "HDF5")}
-    segmentation = suffix(path) not in formats and is_segmentation_file(path)
-    image = read_labels(path) if segmentation else read_image(path)
-    kind, values = _kind_and_values(image.array)
-    facts = {"kind": "labels" if segmentation else kind, "format": formats.get(suffix(path), "DICOM")}
+    if suffix(path) not in formats and is_segmentation_file(path):
+        image = read_labels(path)
+        kind, values = "labels", _values(image.array)
+    else:
+        image = read_image(path)
+        kind, values = _kind_and_values(image.array)
+    facts = {"kind": kind, "format": formats.get(suffix(path), "DICOM")}
     return {**facts, **_shape(image.grid.shape), **_place(image.grid.volume()), **values}
 
 

@@ -11,22 +11,14 @@ import numpy as np
 
 from acreg.errors import AcregError
 from acreg.geometry.grid import Grid
-from acreg.io.dicom_header import (
-    DOSE,
-    PARAMETRIC_MAP,
-    class_name,
-    items,
-    numbers,
-    object_class,
-    text,
-    title,
-)
+from acreg.io.dicom_groups import ALIKE, Groups, pixel_spacing, plane_directions, slice_thickness, value_scaling
+from acreg.io.dicom_header import DOSE, class_name, items, numbers, object_class, title
 from acreg.io.dicom_pixels import frame_shape
 
 UNEVEN = 0.1
 """Slice distances by which a slice may lie off its place in an even stack."""
-ALIKE = 1e-3
-"""By which directions may differ from unit vectors at right angles and from each other, and spacings relatively."""
+MOST = 5000
+"""Frames of a file."""
 SHARED = (
     ("", "FrameOfReferenceUID"),
     ("", "TemporalPositionIdentifier"),
@@ -57,6 +49,7 @@ class Frame:
         scaling: slope and intercept that make values of what is stored.
         shared: what must be the same in all frames of a volume.
         segment: the number of its segment, 0 in images.
+        thickness: mm to the next slice, or of this one, as far as the file says; else 1.
     """
 
     path: Path
@@ -68,6 +61,7 @@ class Frame:
     scaling: tuple[float, float] = (1.0, 0.0)
     shared: tuple[str, ...] = ()
     segment: int = 0
+    thickness: float = 1.0
 
 
 def read_frames(path: Path, header: Any, needs_spacing: bool = True) -> list[Frame]:
@@ -85,6 +79,11 @@ def read_frames(path: Path, header: Any, needs_spacing: bool = True) -> list[Fra
             f"Each frame has its item in {title('PerFrameFunctionalGroupsSequence')}. Received: {path} with "
             f"{len(own)} items and {count} frames. The header is damaged; get the file again."
         )
+    if count > MOST:
+        raise AcregError(
+            f"A volume has at most {MOST} frames. Received: {path} with {count}. They are of several volumes: convert "
+            "these to NIfTI one by one with another program."
+        )
     if count > 1 and not own and object_class(header) != DOSE:
         raise AcregError(
             "The frames of a file make a volume if each says where it lies. Received: "
@@ -96,7 +95,7 @@ def read_frames(path: Path, header: Any, needs_spacing: bool = True) -> list[Fra
     frames = []
     for index, group in enumerate(groups):
         position = group.numbers("PlanePositionSequence", "ImagePositionPatient", 3)
-        directions = _directions(group)
+        directions = plane_directions(group)
         if offsets[index] and position is not None and directions is not None:
             position = position + offsets[index] * np.cross(*directions)
         segment = group.numbers("SegmentIdentificationSequence", "ReferencedSegmentNumber", 1)
@@ -105,12 +104,13 @@ def read_frames(path: Path, header: Any, needs_spacing: bool = True) -> list[Fra
                 path,
                 index,
                 (size[0], size[1]),
-                _spacing(group, needs_spacing),
+                pixel_spacing(group, needs_spacing),
                 position,
                 directions,
-                _scaling(group),
+                value_scaling(group),
                 tuple(group.text(*names) for names in SHARED),
                 0 if segment is None else int(segment[0]),
+                slice_thickness(group),
             )
         )
     return frames
@@ -163,12 +163,10 @@ def volume_grid(first: Frame, count: int, step: np.ndarray) -> Grid:
 
 
 def plane_grid(frame: Frame) -> Grid:
-    """The grid of a single frame, 2-D: directions that lean out of the x-y plane become the identity."""
-    origin = (0.0, 0.0) if frame.position is None else tuple(frame.position[1::-1])
-    direction = np.eye(2) if frame.directions is None else frame.directions[:, :2].T[::-1, ::-1]
-    if np.abs(np.linalg.norm(direction, axis=0) - 1).max() > ALIKE:
-        direction = np.eye(2)
-    return Grid(frame.size, frame.spacing or (1.0, 1.0), origin, direction)  # type: ignore[arg-type]
+    """The grid of a single frame, 2-D, with its plane in the patient if the file says where it lies."""
+    if frame.position is None or frame.directions is None:
+        return Grid(frame.size, frame.spacing or (1.0, 1.0))
+    return volume_grid(frame, 1, np.cross(*frame.directions) * frame.thickness).slice()
 
 
 def _name(frame: Frame) -> str:
@@ -184,7 +182,8 @@ def check_alike(frames: Sequence[Frame], where: str) -> None:
             f"{where}, where {_name(bare)} lacks them. Name a file of one slice to read it as a 2-D image; of several "
             "frames in a file save one, or convert the volume to NIfTI with another program."
         )
-    sizes, spacings = sorted({one.size[::-1] for one in frames}), np.array([one.spacing or (1, 1) for one in frames])
+    sizes = sorted({one.size[::-1] for one in frames})
+    spacings = np.array([(one.spacing or (1, 1))[::-1] for one in frames])
     if len(sizes) > 1 or (np.ptp(spacings, axis=0) > ALIKE * spacings.min(axis=0)).any():
         raise AcregError(
             f"The slices of a series have one size and one spacing. Received: {where} with sizes {sizes} "
@@ -205,123 +204,6 @@ def check_alike(frames: Sequence[Frame], where: str) -> None:
                 f"{', '.join(word or 'none' for word in found[:5])}. They belong to several volumes: keep the slices "
                 "of one, or convert the volumes to NIfTI one by one with another program."
             )
-
-
-class Groups:
-    """The elements of a frame: in its own functional groups, in the shared ones, or in the file."""
-
-    def __init__(self, path: Path, header: Any, shared: Any, own: Any) -> None:
-        self.path, self.header = path, header
-        self._levels = (own, shared)
-
-    @classmethod
-    def shared(cls, path: Path, header: Any) -> Groups:
-        """What all frames of a file have in common."""
-        return cls(path, header, (items(header, "SharedFunctionalGroupsSequence") or [{}])[0], {})
-
-    def of_frame(self, own: Any) -> Groups:
-        """What is said of one frame."""
-        return Groups(self.path, self.header, self._levels[1], own)
-
-    def item(self, sequence: str) -> Any:
-        """The item of a functional group; the file itself where there is none."""
-        for level in self._levels:
-            found = items(level, sequence) if sequence else []
-            if found:
-                return found[0]
-        return self.header
-
-    def numbers(self, sequence: str, keyword: str, count: int, above: float = -np.inf) -> np.ndarray | None:
-        return numbers(self.item(sequence), keyword, count, self.path, above)
-
-    def text(self, sequence: str, keyword: str) -> str:
-        return text(self.item(sequence), keyword)
-
-
-def _spacing(group: Groups, needed: bool) -> tuple[float, float] | None:
-    """Pixel Spacing is calibrated or measured in the patient; that of an X-ray's detector shows things magnified."""
-    why = f"without {title('PixelSpacing')}"
-    try:
-        pixels = group.numbers("PixelMeasuresSequence", "PixelSpacing", 2, above=0)
-        if pixels is None:
-            pixels = group.numbers("", "ImagerPixelSpacing", 2, above=0)
-            magnification = group.numbers("", "EstimatedRadiographicMagnificationFactor", 1, above=0)
-            if pixels is not None and magnification is not None:
-                pixels = pixels / magnification
-        if pixels is None:
-            pixels = group.numbers("", "NominalScannedPixelSpacing", 2, above=0)
-        if pixels is not None:
-            return float(pixels[0]), float(pixels[1])
-    except AcregError as error:
-        why = f"where {error}"
-    if needed:
-        raise AcregError(
-            f"The spacing of a DICOM image must be known. Received: {group.path} {why.rstrip('.')}. Give the spacing "
-            "(`spacing` of read_image or of dataset.json), or save an X-ray as PNG, whose pixels count as 1 mm."
-        )
-    return None
-
-
-def _directions(group: Groups) -> np.ndarray | None:
-    numbers_ = group.numbers("PlaneOrientationSequence", "ImageOrientationPatient", 6)
-    if numbers_ is None:
-        return None
-    directions = numbers_.reshape(2, 3)
-    lengths = np.linalg.norm(directions, axis=1)
-    if np.abs(lengths - 1).max() > ALIKE or abs(directions[0] @ directions[1]) > ALIKE:
-        raise AcregError(
-            f"{title('ImageOrientationPatient')} is two unit vectors at right angles. Received: {group.path} with "
-            f"{numbers_.tolist()}. The header is damaged or wrong; get the file again, or correct it."
-        )
-    return directions / lengths[:, None]
-
-
-def _scaling(group: Groups) -> tuple[float, float]:
-    """Slope and intercept: rescaling, dose scaling, or the real values of a parametric map."""
-    path, header = group.path, group.header
-    if object_class(header) == DOSE:
-        slope, intercept = numbers(header, "DoseGridScaling", 1, path), None
-        if slope is None:
-            raise AcregError(f"A dose has {title('DoseGridScaling')}. Received: {path} without it. Get the file again.")
-    else:
-        if items(header, "ModalityLUTSequence"):
-            raise AcregError(
-                f"Values are scaled by a slope and an intercept. Received: {path} with {title('ModalityLUTSequence')}, "
-                "a table of values. Convert it to NIfTI with another program."
-            )
-        slope = group.numbers("PixelValueTransformationSequence", "RescaleSlope", 1)
-        intercept = group.numbers("PixelValueTransformationSequence", "RescaleIntercept", 1)
-        if (slope is None and intercept is None) or object_class(header) == PARAMETRIC_MAP:
-            return _real_world(group)
-    a, b = (default if found is None else float(found[0]) for found, default in ((slope, 1.0), (intercept, 0.0)))
-    if a == 0:
-        raise AcregError(
-            f"The slope that scales values is not 0. Received: {path} with {title('RescaleSlope')} 0, by which all "
-            "values would be the same. The header is damaged; get the file again."
-        )
-    return a, b
-
-
-def _real_world(group: Groups) -> tuple[float, float]:
-    """Slope and intercept of Real World Value Mapping: those of a parametric map; elsewhere they must be 1 and 0."""
-    own = group.item("RealWorldValueMappingSequence")
-    mappings = items(group.header, "RealWorldValueMappingSequence") if own is group.header else [own]
-    found = {
-        tuple(
-            default if (value := numbers(mapping, keyword, 1, group.path)) is None else float(value[0])
-            for keyword, default in (("RealWorldValueSlope", np.nan), ("RealWorldValueIntercept", 0.0))
-        )
-        for mapping in mappings
-    } or {(1.0, 0.0)}
-    slope, intercept = found.pop()
-    known = object_class(group.header) == PARAMETRIC_MAP or (slope, intercept) == (1.0, 0.0)
-    if found or not known or not np.isfinite(slope) or slope == 0:
-        raise AcregError(
-            f"{title('RealWorldValueMappingSequence')} is one slope, not 0, and intercept, and applies to parametric "
-            f"maps. Received: {group.path}, {class_name(group.header)}, with another mapping and no "
-            f"{title('RescaleSlope')}. Convert it to NIfTI with another program."
-        )
-    return slope, intercept
 
 
 def _dose_offsets(path: Path, header: Any, count: int) -> np.ndarray:

@@ -27,13 +27,15 @@ PIXEL_MODULE = (
 HEADER = (
     "SOPClassUID Modality SeriesDescription SeriesInstanceUID FrameOfReferenceUID TemporalPositionIdentifier "
     "EchoNumbers DiffusionBValue Units RescaleType ImagerPixelSpacing EstimatedRadiographicMagnificationFactor "
-    "NominalScannedPixelSpacing PixelSpacing ImagePositionPatient ImageOrientationPatient RescaleSlope "
-    "RescaleIntercept ModalityLUTSequence RealWorldValueMappingSequence SharedFunctionalGroupsSequence "
-    "PerFrameFunctionalGroupsSequence SegmentSequence SegmentationType MaximumFractionalValue DoseGridScaling "
-    "GridFrameOffsetVector"
+    "NominalScannedPixelSpacing PixelSpacing SpacingBetweenSlices SliceThickness ImagePositionPatient "
+    "ImageOrientationPatient RescaleSlope RescaleIntercept ModalityLUTSequence RealWorldValueMappingSequence "
+    "SharedFunctionalGroupsSequence PerFrameFunctionalGroupsSequence SegmentSequence SegmentationType "
+    "MaximumFractionalValue DoseGridScaling GridFrameOffsetVector"
 ).split() + PIXEL_MODULE
 LARGEST = 1e9
 """Millimetres, and other numbers of a header, at most."""
+SMALLEST = 1e-7
+"""Millimetres, which a distance of pixels or slices is above."""
 UNDEFINED = 0xFFFFFFFF
 DEFLATED, LARGEST_DEFLATED = b"1.2.840.10008.1.2.1.99", 2**28
 
@@ -112,9 +114,9 @@ def class_name(header: Any) -> str:
 
 
 def may_be_image(header: Any) -> bool:
-    """Whether the class is one of images, or unknown; not so plans, structure sets, reports, presentation states."""
+    """Whether the class is one of images, or a private one with rows: no plan, structure set, report or the like."""
     known, name = object_class(header), class_name(header)
-    return "Image Storage" in name or known in NOT_CALLED_IMAGES or name == known
+    return "Image Storage" in name or known in NOT_CALLED_IMAGES or (name == known and "Rows" in header)
 
 
 def check_image(header: Any, path: Path) -> None:
@@ -162,7 +164,7 @@ def numbers(data: Any, keyword: str, count: int, path: Path, above: float = -np.
         keyword: DICOM's keyword.
         count: how many there are to be; 0 for any number.
         path: named in messages.
-        above: what each must be larger than.
+        above: what each must be larger than, 0 or about it.
 
     Raises:
         AcregError: something else: words, NaN, infinite or huge numbers, or another count.
@@ -177,11 +179,12 @@ def numbers(data: Any, keyword: str, count: int, path: Path, above: float = -np.
     except Exception:
         value, values = data.get_item(keyword).value, np.array([np.nan])
     if (count and values.shape != (count,)) or not (np.abs(values) <= LARGEST).all() or not (values > above).all():
-        wanted = "a number" if count == 1 else f"{count} numbers" if count else "numbers"
+        kind = "" if np.isinf(above) else "positive "
+        wanted = f"a {kind}number" if count == 1 else f"{count or ''} {kind}numbers".strip()
         shown = " ".join((value.decode("latin-1") if isinstance(value, bytes) else str(value)).split())[:100]
         raise AcregError(
-            f"{title(keyword)} is {wanted}{'' if np.isinf(above) else f' above {above:g}'}. Received: {path} with "
-            f"{shown!r}. The header is damaged or wrong; get the file again, or correct it."
+            f"{title(keyword)} is {wanted}. Received: {path} with {shown!r}. The header is damaged or wrong; get the "
+            "file again, or correct it."
         )
     return values
 

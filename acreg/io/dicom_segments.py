@@ -9,18 +9,20 @@ import numpy as np
 
 from acreg.errors import AcregError
 from acreg.geometry.grid import Grid
-from acreg.io.dicom_frames import ALIKE, UNEVEN, Frame, Groups, check_alike, plane_grid, read_frames, volume_grid
-from acreg.io.dicom_header import items, text, title, whole_number
+from acreg.io.dicom_frames import UNEVEN, Frame, check_alike, plane_grid, read_frames, volume_grid
+from acreg.io.dicom_groups import ALIKE, Groups
+from acreg.io.dicom_header import SMALLEST, items, text, title, whole_number
 from acreg.io.dicom_pixels import stored_pixels
 from acreg.io.files import LARGEST, check_size
 
-LABEL_MAP, FRACTIONAL = "LABELMAP", "FRACTIONAL"
+KINDS = ("BINARY", FRACTIONAL := "FRACTIONAL", LABEL_MAP := "LABELMAP")
 
 
 def load_segmentation(path: Path, header: Any, needs_spacing: bool) -> tuple[np.ndarray, Grid]:
-    """The label map `(z, y, x)` of a segmentation, from its lowest plane to its highest; 2-D if there is but one.
+    """The label map `(z, y, x)` of a segmentation, from its lowest plane to its highest.
 
-    A voxel is the number of its segment. Planes without a segment need not be in the file.
+    A voxel is the number of its segment. Planes without a segment need not be in the file. One plane alone gives 2-D
+    labels, unless the file says how far planes are apart.
 
     Raises:
         AcregError: segments overlap, fractions, planes that do not lie on one even stack, contradictions.
@@ -28,16 +30,22 @@ def load_segmentation(path: Path, header: Any, needs_spacing: bool) -> tuple[np.
     frames = read_frames(path, header, needs_spacing)
     kind = text(header, "SegmentationType")
     known = {whole_number(item, "SegmentNumber", path) for item in items(header, "SegmentSequence")}
-    if kind != LABEL_MAP and not {frame.segment for frame in frames} <= known - {0}:
+    if kind not in KINDS:
         raise AcregError(
-            f"Each frame of a segmentation belongs to a segment in its {title('SegmentSequence')}. Received: {path} "
-            f"with frames of {sorted({f.segment for f in frames})} and segments {sorted(known)}. Get the file again."
+            f"{title('SegmentationType')} is one of {', '.join(KINDS)}. Received: {path} with {kind!r}. Export the "
+            "segmentation as a label map in NIfTI."
         )
     planes, grid = _places(path, header, frames)
     check_size(path, grid.shape, 4, LARGEST)  # planes without a segment are not stored
     masks = stored_pixels(path, header, labels=True)
     if kind == FRACTIONAL:
         masks = _whole(masks, header, path)
+    found = set(np.unique(masks).tolist()) - {0} if kind == LABEL_MAP else {frame.segment for frame in frames}
+    if not found <= known:
+        raise AcregError(
+            f"What a segmentation holds belongs to a segment of {title('SegmentSequence')}. Received: {path} with "
+            f"segments {sorted(known)}, but pixels of {sorted(found - known)[:10]}. Get the file again."
+        )
     labels = np.zeros((int(planes.max()) + 1, *grid.shape[-2:]), np.int32)
     for plane, frame in zip(planes, frames, strict=True):
         mask = masks[frame.index]
@@ -59,12 +67,14 @@ def _places(path: Path, header: Any, frames: list[Frame]) -> tuple[np.ndarray, G
     where = f"the segmentation {path}"
     check_alike(frames, where)
     positions = np.array([frame.position for frame in frames])
-    along = positions @ np.cross(*frames[0].directions)  # type: ignore[misc]
+    normal = np.cross(*frames[0].directions)  # type: ignore[misc]
+    along = positions @ normal
     distances = np.diff(np.sort(along))
     distances = distances[distances > ALIKE]
+    said = Groups.shared(path, header).numbers("PixelMeasuresSequence", "SpacingBetweenSlices", 1, above=SMALLEST)
     if not distances.size:
-        return np.zeros(len(frames), int), plane_grid(frames[0])
-    said = Groups.shared(path, header).numbers("PixelMeasuresSequence", "SpacingBetweenSlices", 1, above=0)
+        alone = plane_grid(frames[0]) if said is None else volume_grid(frames[0], 1, normal * said)
+        return np.zeros(len(frames), int), alone
     step = float(distances.min() if said is None else said[0])
     planes = np.rint((along - along.min()) / step).astype(int)
     first, last = (int(which(planes)) for which in (np.argmin, np.argmax))

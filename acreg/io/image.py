@@ -88,9 +88,10 @@ def read_image(
       luminance (0.299 R + 0.587 G + 0.114 B) and transparency is ignored. Where TIFF stores white as 0, values are
       turned. Resolutions for printers are no spacing.
     - NIfTI (lengths in metres or micrometres become mm), FreeSurfer's MGH and MGZ, NRRD, MetaImage.
-    - DICOM: a file, or a folder with the slices of one series, which their positions put in order. X-rays stored
-      inverted (MONOCHROME1) are turned within the range of their bits, so that bone is bright. The display window is
-      not applied: clip to the range that is wanted in the preprocessing.
+    - DICOM: a file of one slice or of several frames, or a folder with the slices of one series, which their positions
+      put in order; objects without an image are passed over in the folder. X-rays without any spacing need `spacing`;
+      those stored inverted (MONOCHROME1) are turned within the range of their bits, so that bone is bright. The
+      display window is not applied: clip to the range that is wanted in the preprocessing.
     - HDF5: the dataset `image`, or the only dataset, with `Grid`'s spacing, origin and direction as its attributes.
 
     Values are kept as they are (16 bit stays 0..65535); NIfTI's and DICOM's rescaling is applied (CT is in Hounsfield
@@ -131,6 +132,7 @@ def read_labels(
 
     Colour files are accepted when their channels are equal. A palette file gives its grey levels when its colours are
     grey, and otherwise its indices; a 1-bit file gives 0 and 1. A TIFF of more bits that stores white as 0 is refused.
+    A DICOM segmentation gives the numbers of its segments, where its planes lie; it is refused if segments overlap.
 
     Args:
         path: the file, or the folder of a DICOM series.

@@ -16,6 +16,7 @@ from pydicom.tag import Tag
 from pydicom.uid import UID, ExplicitVRLittleEndian, JPEG2000Lossless, JPEGBaseline8Bit, RLELossless, UID_dictionary
 
 CLASSES = {entry[4]: UID(uid) for uid, entry in UID_dictionary.items()}
+CLASSES["LabelMapSegmentationStorage"] = UID("1.2.840.10008.5.1.4.1.1.66.7")  # younger than pydicom 3.0
 """SOP classes by keyword: `CTImageStorage`."""
 AXIAL = [1, 0, 0, 0, 1, 0]
 SPACING = [1.2, 0.7]
