@@ -190,8 +190,11 @@ def _complete(out: Path, info: DatasetInfo) -> bool:
 
 def _make(pair: _Pair, dataset: Dataset, limits: Mapping[str, Any], deformed: RandomDeformation | None) -> str:
     """Write a pair; what is doubtful about it, or nothing."""
-    image = dataset.read_image(pair.source)
-    labels = None if pair.source.labels is None else dataset.read_labels(pair.source)
+    labels = None
+    if pair.source.labels is None:
+        image = dataset.read_image(pair.source)
+    else:
+        image, labels = dataset.read_labelled(pair.source)
     if deformed is None:
         made, truth = _by_spline(image, limits, pair.seed)
         both = None if labels is None else {"fixed": truth.warp_labels(labels), "moving": labels}
@@ -240,12 +243,6 @@ def _by_deformation(
             "Deformed pairs are made of labelled 2-D images. Received: "
             f"{pair.source.subject} with {image.grid.rank} axes and {'no ' if labels is None else ''}labels. Make "
             "pairs by splines (without --deformed) of others."
-        )
-    if labels.array.shape != image.array.shape:
-        raise AcregError(
-            "An image that is deformed and its labels have one shape. Received: "
-            f"{pair.source.subject} with an image of {image.array.shape} and labels of {labels.array.shape}. Resample "
-            "the labels to the image's grid."
         )
     check_mask(labels.array[..., None], f"the labels of {pair.source.subject}")
     deformation = random.draw(labels.array[..., None], np.random.default_rng(pair.seed))

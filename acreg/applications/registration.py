@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from acreg.baselines import baseline
 from acreg.errors import AcregError, images_by_name
-from acreg.geometry import Transform
+from acreg.geometry import Transform, labels_on
 from acreg.geometry.transform import Border
 from acreg.io import Image, all_or_none, write_displacement, write_image
 from acreg.io.files import PICTURES
@@ -161,8 +161,10 @@ def register_pair(method: Method, *, fixed: Image, moving: Image, moving_labels:
     """Register and warp; `seconds` is the time of the registration alone.
 
     Raises:
-        AcregError: the method's result is not on the fixed grid, or what the method raises.
+        AcregError: the method's result is not on the fixed grid, the labels cannot lie on the moving image's (see
+            `acreg.geometry.labels_on`), or what the method raises.
     """
+    moving_labels = None if moving_labels is None else labels_on(moving_labels, moving)
     start = time.perf_counter()
     transform = method.register(fixed=fixed, moving=moving)
     seconds = time.perf_counter() - start

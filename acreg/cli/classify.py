@@ -87,10 +87,10 @@ def classify(
     features: dict[str, list[np.ndarray]] = {"masks": []}
     with progress("Reading labels", len(records)) as advance:
         for record in records:
-            labels = dataset.read_labels(record)
+            image, labels = dataset.read_labelled(record)
             features["masks"].append(mask_vector(labels, values))
             if model is not None:
-                features.setdefault("codes", []).append(label_codes(model, [dataset.read_image(record)], [labels])[0])
+                features.setdefault("codes", []).append(label_codes(model, [image], [labels])[0])
             if heart is not None:
                 ratio = cardiothoracic_ratio(labels, heart, sides)
                 features.setdefault("ratio", []).append(np.array([ratio]))

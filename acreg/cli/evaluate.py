@@ -87,6 +87,7 @@ def evaluate(
     from acreg.applications.registration import Method, PresetMethod, Unregistered, named_method
     from acreg.data.manifest import Dataset, dataset_folder
     from acreg.data.pair_files import PAIRS_NAME
+    from acreg.data.records import some
     from acreg.report.tables import order_methods, summary_table
 
     outside = border_and_fill(border, fill)
@@ -168,9 +169,10 @@ def evaluate(
         if "no_inverse" in result.summary:
             lacking = result.summary["no_inverse"]
             note(f"{result.name}: no inverse was written for {lacking['pairs']} pairs. {lacking['first']}")
-        for label, count in result.absent().items():
-            if count:
-                note(
-                    f"{result.name}: {result.label_names[label]} is absent in {count} pairs and left out of their means"
-                )
+        absent = [f"{result.label_names[label]} in {count}" for label, count in result.absent().items() if count]
+        if absent:
+            note(
+                f"{result.name}: absent in one of the maps, so with Dice 0 and no distances, or in both, so without "
+                f"scores: {some(absent)} of {len(result.pairs)} pairs"
+            )
     out(f"Results: {folder}. Next: acreg compare {folder}")

@@ -77,8 +77,8 @@ def register(
     )
     from acreg.applications.warping import share_inside
     from acreg.data.records import some
-    from acreg.io import read_image, read_labels
-    from acreg.metrics import label_metrics, mean_over_labels, normalized_cross_correlation
+    from acreg.io import Image, read_image, read_labelled
+    from acreg.metrics import is_lost, label_metrics, mean_over_labels, normalized_cross_correlation
 
     if (model is None) == (method is None) or (refine and method):
         raise UsageError(
@@ -92,15 +92,16 @@ def register(
     outside = border_and_fill(border, fill, Path(result_name("warped", str(moving), 2)))
     hold(folder)
     check_free(folder, RESULT_NAMES, overwrite)
-    fixed_image, moving_image = read_image(fixed), read_image(moving)
-    moving_map = None if labels is None else read_labels(labels)
-    fixed_map = None if fixed_labels is None else read_labels(fixed_labels)
-    for image, labels_of in ((moving_image, moving_map), (fixed_image, fixed_map)):
-        if labels_of is not None and labels_of.grid.shape != image.grid.shape:
-            raise AcregError(
-                f"Labels have the size of their image. Received: {labels_of.name} of {labels_of.grid.shape}, "
-                f"{image.name} of {image.grid.shape}. Give the labels drawn on that image."
-            )
+    fixed_map: Image | None = None
+    moving_map: Image | None = None
+    if fixed_labels is None:
+        fixed_image = read_image(fixed)
+    else:
+        fixed_image, fixed_map = read_labelled(fixed, fixed_labels)
+    if labels is None:
+        moving_image = read_image(moving)
+    else:
+        moving_image, moving_map = read_labelled(moving, labels)
     if fixed_map is not None and moving_map is not None:
         sets = [set(np.unique(each.array).tolist()) - {0} for each in (moving_map, fixed_map)]
         if not set.intersection(*sets):
@@ -143,11 +144,19 @@ def register(
     )
     out(f"NCC   before {ncc[0]:.4f}   after {ncc[1]:.4f}")
     if fixed_map is not None and moving_map is not None and result.warped_labels is not None:
-        values = [int(v) for v in np.union1d(moving_map.array, fixed_map.array) if v > 0]
-        dice = [
-            mean_over_labels(label_metrics(image.array, fixed_map.array, values))["dsc"]
+        values = [int(v) for v in np.union1d(moving_map.array, fixed_map.array) if v != 0]
+        found = [
+            label_metrics(image.array, fixed_map.array, values)
             for image in (before.warp_labels(moving_map), result.warped_labels)
         ]
-        out(f"Dice  before {dice[0]:.4f}   after {dice[1]:.4f}")
+        dice = [mean_over_labels(each)["dsc"] for each in found]
+        out(f"Dice  before {dice[0]:.4f}   after {dice[1]:.4f}   (mean over {len(values)} labels)")
+        alone = [f"label {value}" for value, scores in found[1].items() if is_lost(scores)]
+        if alone:
+            out(f"Dice 0, in one of the two maps alone: {some(alone, 20)}")
+    if moving_map is not None and result.warped_labels is not None:
+        lost = np.setdiff1d(moving_map.array, result.warped_labels.array)
+        if lost.size:
+            out(f"Vanished, without a voxel in the warped labels: {some((f'label {v}' for v in lost), 20)}")
     for path in written:
         out(str(path))

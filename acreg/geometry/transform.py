@@ -12,6 +12,7 @@ from scipy import ndimage
 from acreg.errors import AcregError, UsageError
 from acreg.geometry.displacement import jacobian_determinant, slabs, voxel_indices
 from acreg.geometry.grid import Grid
+from acreg.geometry.label_grid import place_labels
 from acreg.geometry.label_sampling import LargestLabel, NearestLabel
 from acreg.geometry.maps import Affine, Displacement, Map, Velocity
 from acreg.geometry.regularity import folding
@@ -102,24 +103,25 @@ class Transform:
         return dataclasses.replace(image, array=warped, grid=self.fixed)
 
     def warp_labels(self, image: Image, interpolation: Literal["linear", "nearest"] = "linear") -> Image:
-        """Resample labels that lie in the moving space on the fixed grid; what lies outside of them is background (0).
+        """Resample labels of the moving image on the fixed grid; what lies outside of them is background (0).
 
         Args:
-            image: labels.
+            image: labels, which their own header places on the moving grid; on one of another sampling of the same
+                region they are resampled from there (see `acreg.geometry.labels_on`).
             interpolation: "linear" (default) warps the indicator of each label linearly and takes the largest, the
                 lower label in a tie; "nearest" takes the value of the nearest voxel.
 
         Raises:
-            AcregError: the image holds no labels, or has another number of axes.
+            AcregError: the image holds no labels, or labels that cannot lie on the moving grid.
             UsageError: `interpolation` is another word.
         """
-        self._check(image)
         if image.kind != "labels":
             raise AcregError(
                 f"Only labels can be warped as labels. Received: kind={image.kind!r}. Use warp_image for it."
             )
         if interpolation not in ("linear", "nearest"):
             raise UsageError(f"Labels are warped 'linear' or 'nearest'. Received: interpolation={interpolation!r}.")
+        image = place_labels(image, self.moving)
         sample = LargestLabel(image.array) if interpolation == "linear" else NearestLabel(image.array)
         warped = np.empty(self.fixed.shape, image.array.dtype)
         for part in slabs(self.fixed.shape):

@@ -2,7 +2,15 @@
 
 from acreg.io.atomic import atomic_path, require_space
 from acreg.io.folders import all_or_none, sole_writer, writes_into
-from acreg.io.image import Image, read_displacement, read_image, read_labels, write_displacement, write_image
+from acreg.io.image import (
+    Image,
+    read_displacement,
+    read_image,
+    read_labelled,
+    read_labels,
+    write_displacement,
+    write_image,
+)
 from acreg.io.points import Points, read_points, write_points
 from acreg.io.preprocessing import Preprocessing
 
@@ -14,6 +22,7 @@ __all__ = [
     "atomic_path",
     "read_displacement",
     "read_image",
+    "read_labelled",
     "read_labels",
     "read_points",
     "require_space",

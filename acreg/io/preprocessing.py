@@ -13,10 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from acreg.errors import AcregError
 from acreg.geometry.grid import Grid
+from acreg.geometry.resample import inside
 from acreg.geometry.resize import sample_image, sample_labels
 from acreg.io.atomic import atomic_path
 from acreg.io.histogram import LANDMARKS, mean_landmarks, standardise
-from acreg.io.image import Image, check_label_values
+from acreg.io.image import Image
+from acreg.io.label_values import check_label_values
 
 Intensity = Literal["minmax", "percentiles", "histogram", "divide_by_255"]
 Centre = Literal["extent", "mass"]
@@ -199,14 +201,15 @@ class Preprocessing(BaseModel):
         """Sample labels on the network's grid and replace each value by its position in `label_values`.
 
         Args:
-            labels: labels of an image.
+            labels: labels of an image, on its grid (`acreg.geometry.labels_on`).
             grid: `grid(image)`: the content of the image, not of the labels, decides where it lies.
 
         Returns:
             int32 `(*shape, 1)`, ids from 0 to `len(label_values) - 1`.
 
         Raises:
-            AcregError: a value is not among `label_values`, or the number of axes differs.
+            AcregError: a value is not among `label_values`, the number of axes differs, or the network's grid holds no
+                labelled voxel of some.
         """
         if labels.grid.rank != grid.rank:
             raise AcregError(
@@ -215,6 +218,13 @@ class Preprocessing(BaseModel):
             )
         check_label_values(labels.array, self.label_values, labels.name or "label image")
         sampled = sample_labels(labels.array, labels.grid, grid)
+        drawn = labels.array != 0
+        if drawn.any() and not sampled.any() and not (inside(grid, labels.grid) & drawn).any():
+            raise AcregError(
+                "Labels lie in their image, and some of them on the network's grid. Received: "
+                f"{labels.name or 'labels'} on {labels.grid}, none of which lies on {grid}. Put them onto their image "
+                "by acreg.geometry.labels_on, or choose a shape or spacing that covers them."
+            )
         return np.searchsorted(self.label_values, sampled).astype(np.int32)[..., None]
 
     def _trimmed(self, image: Image) -> tuple[np.ndarray, Grid]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from acreg.errors import images_by_name
-from acreg.geometry import Affine, Transform, jacobian_determinant, sample_image, sample_labels
+from acreg.geometry import Affine, Transform, jacobian_determinant, labels_on, sample_image, sample_labels
 from acreg.geometry.transform import Border
 from acreg.io import Image
 
@@ -64,7 +64,12 @@ def view_pair(
 
     In a volume that is an axial one, as radiologists look at it (the patient's left at the right), with most fixed
     labels, else the middle one.
+
+    Raises:
+        AcregError: labels that cannot lie on their image, see `acreg.geometry.labels_on`.
     """
+    fixed_labels = None if fixed_labels is None else labels_on(fixed_labels, fixed)
+    moving_labels = None if moving_labels is None else labels_on(moving_labels, moving)
     if fixed.grid.rank == 3:
         fixed, moving = _upright(fixed), _upright(moving)
         fixed_labels = None if fixed_labels is None else _upright(fixed_labels)
@@ -81,7 +86,7 @@ def view_pair(
     if fixed.grid.rank == 3:
         index = fixed.grid.shape[0] // 2
         if fixed_labels is not None and fixed_labels.array.any():
-            index = int(np.argmax((fixed_labels.array > 0).sum(axis=(1, 2))))
+            index = int(np.argmax((fixed_labels.array != 0).sum(axis=(1, 2))))
         moving_index = int((index + 0.5) * moving.grid.shape[0] / fixed.grid.shape[0])
         displacement = displacement[..., 1:]
 

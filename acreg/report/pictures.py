@@ -73,8 +73,9 @@ class PairPictures:
         if key not in self._images:
             dataset = self._datasets[source]
             record = dataset.record(subject)
-            labels = dataset.read_labels(record) if record.labels is not None else None
-            self._images[key] = dataset.read_image(record), labels
+            self._images[key] = (
+                (dataset.read_image(record), None) if record.labels is None else dataset.read_labelled(record)
+            )
         return self._images[key]
 
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from acreg.errors import AcregError, UsageError
 from acreg.io.atomic import atomic_path
-from acreg.metrics import LABEL_METRICS, MAP_METRICS, mean_over_labels
+from acreg.metrics import LABEL_METRICS, MAP_METRICS, is_lost, mean_over_labels
 
 OPTIONAL_METRICS = ("tre_true", "lcc", "label_sd_log_j", "mask_dsc")
 """Label metrics that some results lack: those of pairs without a true transform, of older versions, of no method."""
@@ -94,9 +94,14 @@ class MethodResult:
         return np.array([pair.labels.get(label, {}).get(metric, NAN) for pair in self.pairs], float)
 
     def absent(self) -> dict[int, int]:
-        """In how many registered pairs each label had no value, because one of the two maps lacks it."""
+        """In how many registered pairs each label has no distances, because one of the two maps, or both, lack it."""
         done = [pair for pair in self.pairs if not pair.failure]
-        return {label: sum(not math.isfinite(p.labels[label]["dsc"]) for p in done) for label in self.label_names}
+        return {label: sum(not math.isfinite(p.labels[label]["hd"]) for p in done) for label in self.label_names}
+
+    def lost(self) -> dict[int, int]:
+        """In how many registered pairs one map alone has each label: its Dice is 0 there, and counts."""
+        done = [pair for pair in self.pairs if not pair.failure]
+        return {label: sum(is_lost(p.labels[label]) for p in done) for label in self.label_names}
 
     def worst_first(self) -> list[PairScores]:
         """Pairs by ascending DSC; failed ones come first, then those without any value."""
@@ -144,6 +149,7 @@ def summarise(result: MethodResult) -> dict[str, Any]:
             for label, name in result.label_names.items()
         },
         "absent_labels": {result.label_names[label]: count for label, count in result.absent().items()},
+        "lost_labels": {result.label_names[label]: count for label, count in result.lost().items()},
         "failed": len(result.failures),
         "failures": [{"fixed": p.fixed, "moving": p.moving, "reason": p.failure} for p in result.failures],
     }
@@ -200,6 +206,8 @@ def read_method(folder: Path) -> MethodResult:
             raise ValueError("no rows")
         if any(set(pair.labels) != set(names) for pair in pairs.values() if not pair.failure):
             raise ValueError("a pair lacks a label")
+        if any(_is_uncounted(scores) for pair in pairs.values() for scores in pair.labels.values()):
+            raise ValueError("an older version left lost labels out of the mean Dice, where they count as 0")
         return MethodResult(str(summary["method"]), names, list(pairs.values()), summary, folder)
     except (OSError, KeyError, TypeError, ValueError) as error:
         what = f"no column or key {error}" if isinstance(error, KeyError) else str(error)
@@ -248,6 +256,12 @@ def check_complete(folder: Path) -> None:
             f"of {', '.join(lacking)}: it was interrupted, or still runs. Give the same `acreg evaluate` again, which "
             "goes on, or name the folders of the methods that are to be compared."
         )
+
+
+def _is_uncounted(scores: dict[str, float]) -> bool:
+    """Whether the fixed map has a label without a Dice, as versions had it that took a lost label for none."""
+    of_fixed = (scores.get(metric, NAN) for metric in ("lcc", "label_sd_log_j", "tre_true"))
+    return not math.isfinite(scores["dsc"]) and any(map(math.isfinite, of_fixed))
 
 
 def load_results(folders: Sequence[Path]) -> list[MethodResult]:

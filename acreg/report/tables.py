@@ -146,7 +146,7 @@ def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def write_summary_csv(results: Sequence[MethodResult], path: Path) -> None:
-    """A row a method with unrounded numbers: mean, SD, median and n of each metric, pairs, failed, absent labels.
+    """A row a method with unrounded numbers: mean, SD, median and n of each metric, pairs, failed, absent, lost labels.
 
     Where methods compete, also the labels that each wins (`wins`).
     """
@@ -158,8 +158,9 @@ def write_summary_csv(results: Sequence[MethodResult], path: Path) -> None:
         for metric in metrics:
             numbers = statistics_of(result.values(metric))
             row += ["nan" if numbers[part] is None else numbers[part] for part in ("mean", "sd", "median", "n")]
-        rows.append(row + [len(result.pairs), len(result.failures), sum(result.absent().values())])
-    columns += ["pairs", "failed", "absent_labels"]
+        counts = (sum(found.values()) for found in (result.absent(), result.lost()))
+        rows.append(row + [len(result.pairs), len(result.failures), *counts])
+    columns += ["pairs", "failed", "absent_labels", "lost_labels"]
     if len(results) > 1:
         won = wins(results)
         columns += [f"{metric}_wins" for metric in measured(results)]

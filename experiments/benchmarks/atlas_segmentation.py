@@ -51,7 +51,7 @@ def main(data: str, preset: str) -> None:
     true, best, mean = [], [], []
     records = dataset.split("test")
     for seed, record in enumerate(records):
-        image, truth = dataset.read_image(record), dataset.read_labels(record)
+        image, truth = dataset.read_labelled(record)
         for k, fusion in fused:
             (found,) = segment_by_atlases([image], atlases, method, k, fusion=fusion)
             fused[k, fusion].append(float(np.nanmean(label_dice(found.labels.array, truth.array, values))))

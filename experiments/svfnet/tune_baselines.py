@@ -76,7 +76,7 @@ def measure(method: Baseline, dataset: Dataset, split: str, pairs: Sequence[Pair
     result = MethodResult(method.name, names, [], {"registers": True, "dataset": about, "settings": settings})
     for fixed, moving in pairs:
         records = dataset.record(fixed), dataset.record(moving)
-        first, second = ((dataset.read_image(record), dataset.read_labels(record)) for record in records)
+        first, second = (dataset.read_labelled(record) for record in records)
         scores, _ = score_pair(method, (fixed, moving), fixed=first, moving=second, label_values=dataset.label_values)
         result.pairs.append(scores)
     write_method(result, folder)

@@ -3,11 +3,13 @@ import json
 
 import numpy as np
 import pytest
+from medpy.metric import binary
 
 from acreg.applications.evaluation import KEPT_WORST, choose_pairs, evaluate
 from acreg.applications.registration import Unregistered
-from acreg.data.manifest import Dataset
+from acreg.data.manifest import Dataset, Record
 from acreg.errors import AcregError, UsageError
+from acreg.geometry import Grid
 from acreg.io import Image, read_displacement, read_image, read_labels, write_image
 from acreg.metrics import label_metrics, structural_similarity
 from acreg.report import load_results, read_method
@@ -134,7 +136,7 @@ def test_a_field_that_is_not_finite_or_on_another_grid_is_a_failure(phantoms, su
     assert json.loads((tmp_path / "nan" / "summary.json").read_text(encoding="utf-8"))["metrics"]["dsc"]["mean"] is None
 
 
-def test_an_absent_label_is_counted_and_left_out(phantoms, subjects, tmp_path):
+def test_a_label_of_one_map_alone_counts_with_dice_0(phantoms, subjects, tmp_path):
     record = phantoms.record(subjects[0])
     labels = phantoms.read_labels(record)
     path = tmp_path / "no_heart.png"
@@ -144,16 +146,48 @@ def test_an_absent_label_is_counted_and_left_out(phantoms, subjects, tmp_path):
     pairs = [(subjects[0], subjects[1]), (subjects[1], subjects[0]), (subjects[1], subjects[2])]
     (result,) = evaluate([Unregistered()], dataset, "test", pairs, tmp_path / "out")
     assert result.absent() == {1: 0, 2: 0, 3: 2}
-    assert np.isfinite(result.values("dsc")).all()
-    assert result.values("dsc")[0] == pytest.approx(np.mean([result.pairs[0].labels[k]["dsc"] for k in (1, 2)]))
+    assert result.lost() == {1: 0, 2: 0, 3: 2}
+    assert result.values("dsc", 3)[:2].tolist() == [0, 0] and result.values("dsc", 3)[2] > 0
+    of_pair = [result.pairs[0].labels[k]["dsc"] for k in (1, 2, 3)]
+    assert result.values("dsc")[0] == pytest.approx(np.mean(of_pair))
+    assert result.values("hd")[0] == pytest.approx(np.mean([result.pairs[0].labels[k]["hd"] for k in (1, 2)]))
+    assert result.worst_first()[-1].moving == subjects[2], "pairs with a lost label come first"
     summary = json.loads((tmp_path / "out" / "unregistered" / "summary.json").read_text(encoding="utf-8"))
-    assert summary["absent_labels"]["heart"] == 2 and summary["per_label"]["heart"]["dsc"]["n"] == 1
+    assert summary["absent_labels"]["heart"] == summary["lost_labels"]["heart"] == 2
+    of_heart = summary["per_label"]["heart"]
+    assert of_heart["dsc"]["n"] == 3 and of_heart["hd"]["n"] == 1
+
+
+@pytest.mark.parametrize("axes", [(0, 1), (1, 0)])
+@pytest.mark.parametrize("flips", [(1, 1), (-1, 1), (-1, -1)])
+def test_labels_stored_otherwise_than_their_images_score_alike(phantoms, subjects, tmp_path, axes, flips):
+    """Their headers are true: NIfTI labels, turned and mirrored in their files, of NIfTI images."""
+    records = []
+    for name in subjects[:2]:
+        image, labels = phantoms.read_labelled(phantoms.record(name))
+        grid = Grid(image.grid.shape, (1.5, 0.5), (3.0, -7.0), ((0.8, -0.6), (0.6, 0.8)))
+        array = labels.array.transpose(axes)[:: flips[0], :: flips[1]]
+        first = [0, 0]
+        for axis, flip, size in zip(axes, flips, array.shape, strict=True):
+            first[axis] = 0 if flip > 0 else size - 1
+        direction = np.asarray(grid.direction)[:, axes] * flips
+        turned = Grid(array.shape, tuple(np.take(grid.spacing, axes)), tuple(grid.to_world(first)), direction)
+        paths = tmp_path / f"{name}.nii", tmp_path / f"{name}_labels.nii"
+        write_image(Image(image.array, grid), paths[0])
+        write_image(Image(array, turned, "labels"), paths[1])
+        records.append(Record(name, *paths, "test"))
+    dataset = Dataset(tmp_path, "x", records, phantoms.label_names, spacing_stated=False)
+    pair = subjects[0], subjects[1]
+    (found,) = evaluate([Unregistered()], dataset, "test", [pair], tmp_path / "out")
+    fixed, moving = (phantoms.read_labels(phantoms.record(name)).array for name in pair)
+    expected = [binary.dc(fixed == value, moving == value) for value in (1, 2, 3)]
+    assert found.values("dsc") == pytest.approx(np.mean(expected)) and found.values("dsc") > 0.5
 
 
 def test_each_file_is_read_once(phantoms, subjects, shift, tmp_path, monkeypatch):
     read = []
-    original = Dataset.read_image
-    monkeypatch.setattr(Dataset, "read_image", lambda self, record: read.append(record) or original(self, record))
+    original = Dataset.read_labelled
+    monkeypatch.setattr(Dataset, "read_labelled", lambda self, record: read.append(record) or original(self, record))
     evaluate([shift("a"), shift("b")], phantoms, "test", choose_pairs("12", subjects, 0), tmp_path)
     assert len(read) == len(subjects)
 

@@ -122,7 +122,7 @@ def test_atlases_whose_labels_disagree(phantoms: Dataset, tmp_path: Path) -> Non
         Atlases(changed(np.where(labels == 3, 0, labels)))
     with pytest.raises(AcregError, match=r"labels.png.*9"):
         Atlases(changed(np.where(labels == 3, 9, labels)))
-    with pytest.raises(AcregError, match=r"one size. Received: .* with \(48, 40\) and \(47, 40\)"):
+    with pytest.raises(AcregError, match=r"labels.png on 47 x 40 voxels.* on 48 x 40 voxels.*shapes differ"):
         Atlases(changed(labels[1:]))
 
 

@@ -3,10 +3,13 @@ from __future__ import annotations
 import errno
 import json
 
+import nibabel
 import numpy as np
 import PIL.Image
 import pytest
 import SimpleITK as sitk
+from medpy.metric import binary
+from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
 from acreg.applications import registration
 from acreg.baselines import NAMES
@@ -15,6 +18,8 @@ from acreg.cli.register import METHODS
 from acreg.data.phantoms import chest_phantom
 from acreg.geometry import Transform
 from acreg.io import Image, read_displacement, read_image, read_labels, write_image
+
+STRAIGHT = np.diag([-1.0, 1.0, 1.0, 1.0])
 
 
 @pytest.fixture
@@ -49,6 +54,70 @@ def test_register_writes_its_files_and_says_what_came_of_it(files, capsys):
     assert read_image(files / "out" / "warped.png").array.shape == (48, 40)
     text = capsys.readouterr().out
     assert "folded 0.000 %" in text and "NCC" in text and "Dice" in text and str(files / "out" / "warped.png") in text
+
+
+def blob(name, centre, folder, affine=STRAIGHT, labels=None, shape=(22, 30, 24)):
+    """A volume of a bright ball and its label, as NIfTI."""
+    distance = np.sqrt(sum((x - c) ** 2 for x, c in zip(np.indices(shape), centre, strict=True)))
+    noise = np.random.default_rng(0).normal(size=shape)
+    nibabel.save(
+        nibabel.Nifti1Image((100 * np.exp(-((distance / 8) ** 2)) + noise).astype("f4"), affine), folder / f"{name}.nii"
+    )
+    array = (distance < 6).astype(np.uint8) if labels is None else labels
+    nibabel.save(nibabel.Nifti1Image(array, affine), folder / f"{name}_labels.nii")
+    return array
+
+
+def of_volumes(folder, *more, out="out"):
+    files = {"--fixed": "f.nii", "--moving": "m.nii", "--labels": "m_labels.nii"}
+    arguments = [part for option, name in files.items() for part in (option, str(folder / name))]
+    return main(["register", "--method", "identity", *arguments, "--out", str(folder / out), *more])
+
+
+def test_labels_lie_where_their_header_says_or_are_refused(tmp_path, capsys):
+    """Of an image stored from front to back: its own labels, the same stored otherwise, and with a lost header."""
+    affine = np.array([[-1.0, 0, 0, 90], [0, 0, 1, -60], [0, 1, 0, -40], [0, 0, 0, 1]])
+    fixed = blob("f", (11, 20, 8), tmp_path, affine)
+    moving = blob("m", (13, 22, 10), tmp_path, affine)
+    dice = f"Dice  before {binary.dc(fixed, moving):.4f}"
+    kept = nibabel.load(tmp_path / "m_labels.nii"), nibabel.load(tmp_path / "f_labels.nii")
+    for fixed_to, moving_to in (("LAS", "LAS"), ("PIR", "SLA")):
+        for image, to, name in ((kept[1], fixed_to, "f"), (kept[0], moving_to, "m")):
+            turned = image.as_reoriented(ornt_transform(io_orientation(image.affine), axcodes2ornt(to)))
+            nibabel.save(turned, tmp_path / f"{name}_{to}.nii")
+        more = ["--labels", str(tmp_path / f"m_{moving_to}.nii"), "--fixed-labels", str(tmp_path / f"f_{fixed_to}.nii")]
+        assert of_volumes(tmp_path, *more, out=fixed_to) == 0 and dice in capsys.readouterr().out
+        assert read_labels(tmp_path / fixed_to / "warped_labels.nii.gz").array.sum() == moving.sum()
+    nibabel.save(nibabel.Nifti1Image(moving, np.eye(4)), tmp_path / "m_labels.nii")
+    assert of_volumes(tmp_path, out="lost") == 1
+    said = capsys.readouterr().err
+    assert "m_labels.nii on" in said and "a header was lost" in said and not (tmp_path / "lost").exists()
+
+
+def test_an_image_is_not_taken_for_labels(tmp_path, capsys):
+    for name in "fm":
+        blob(name, (11, 15, 12), tmp_path)
+    scan = (nibabel.load(tmp_path / "m.nii").get_fdata() * 2).astype(np.int16)
+    nibabel.save(nibabel.Nifti1Image(scan, STRAIGHT), tmp_path / "m_labels.nii")
+    assert of_volumes(tmp_path) == 1
+    assert "form regions" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_labels_that_one_map_lacks_count_with_dice_0_and_are_named(tmp_path, capsys):
+    """Large and negative numbers, too; a label smaller than the fixed image's voxels vanishes."""
+    fixed, moving = (np.zeros((22, 30, 24), np.int32) for _ in range(2))
+    fixed[4:9, 4:9, 4:9], moving[5:10, 4:9, 4:9] = 614_454_277, 614_454_277
+    fixed[12:15, 12:15, 12:15] = -3
+    moving[0, 0, 0] = 8
+    for name, labels in (("f", fixed), ("m", moving)):
+        blob(name, (11, 15, 12), tmp_path, labels=labels)
+    assert of_volumes(tmp_path, "--fixed-labels", str(tmp_path / "f_labels.nii")) == 0
+    text = capsys.readouterr().out
+    assert "before 0.2667   after 0.2667   (mean over 3 labels)" in text
+    assert "Dice 0, in one of the two maps alone: label -3, label 8" in text and "Vanished" not in text
+    blob("f", (5, 7, 6), tmp_path, np.diag([-2.0, 2, 2, 1]), shape=(11, 15, 12))
+    assert of_volumes(tmp_path, out="coarse") == 0
+    assert "Vanished, without a voxel in the warped labels: label 8\n" in capsys.readouterr().out
 
 
 def test_without_labels_none_are_written(files, capsys):

@@ -6,6 +6,7 @@ import pytest
 from acreg.errors import AcregError, UsageError
 from acreg.report import check_same_pairs, keep_pairs, load_results, pair_folder, read_method, write_method
 from acreg.report.results import measured, statistics_of, summarise
+from acreg.report.tables import write_summary_csv
 
 
 def test_written_results_are_read_back(make, tmp_path):
@@ -72,6 +73,24 @@ def test_a_method_that_always_fails_has_null_means_in_valid_json(make, tmp_path)
 def test_worst_pairs_first_and_failed_ones_before_all(make):
     result = make("a", [0.9, 0.2, 0.5, 0.7], failed=[3])
     assert [pair.fixed for pair in result.worst_first()] == ["s3", "s1", "s2", "s0"]
+
+
+def test_lost_labels_are_counted_and_results_that_left_them_out_are_refused(make, tmp_path):
+    """Older versions gave a label of one map alone no Dice: their means are higher than they should be."""
+    result = make("x", [0.5, 0.6])
+    nothing = dict.fromkeys(("hd", "hd95", "assd", "tre"), float("nan"))
+    result.pairs[0].labels[2] = {**nothing, "dsc": 0.0, "lcc": 0.4}
+    result.pairs[1].labels[2] = {**nothing, "dsc": float("nan"), "lcc": float("nan")}
+    write_method(result, tmp_path / "x")
+    again = read_method(tmp_path / "x")
+    assert again.lost() == {1: 0, 2: 1} and again.absent() == {1: 0, 2: 2}
+    assert again.values("dsc").tolist() == [0.25, 0.6]
+    write_summary_csv([again], tmp_path / "summary.csv")
+    assert (tmp_path / "summary.csv").read_text(encoding="utf-8").splitlines()[1].endswith(",2,0,2,1")
+    result.pairs[0].labels[2]["dsc"] = float("nan")
+    write_method(result, tmp_path / "old")
+    with pytest.raises(AcregError, match="older version left lost labels out.*Run the evaluation again"):
+        read_method(tmp_path / "old")
 
 
 def test_evaluation_folders_and_method_folders_are_found_once(make, tmp_path):
