@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from acreg.errors import AcregError
 from acreg.io.atomic import atomic_path
+from acreg.io.documents import read_json
 
 SPLITS = ("train", "validation", "test")
 SPLIT_ALIASES = {"val": "validation"}
@@ -237,18 +238,15 @@ def read_info(path: Path | str) -> DatasetInfo:
     """
     path = Path(path)
     try:
-        return DatasetInfo.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        return DatasetInfo.model_validate(read_json(path, "dataset's description"))
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise AcregError(
             f"dataset.json must hold name, labels, spacing and unit. Received: {path} with {faults}. Correct the file, "
             "or delete it to have labels and spacing read from the files."
         ) from error
-    except ValueError as error:
-        raise AcregError(
-            f"dataset.json must be JSON. Received: {path} ({error}). Correct the file, or delete it to have labels and "
-            "spacing read from the files."
-        ) from error
+    except AcregError as error:
+        raise AcregError(f"{error} Without the file, labels and spacing are read from the label files.") from error
 
 
 def write_info(folder: Path | str, info: DatasetInfo) -> None:

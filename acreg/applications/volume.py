@@ -22,6 +22,7 @@ from typing import Any, Protocol
 from acreg.applications.volume_items import Item
 from acreg.errors import AcregError, UsageError
 from acreg.io import atomic_path
+from acreg.io.documents import read_json
 
 FAILURES, RUN = "failures.csv", "run.json"
 AHEAD = 2
@@ -207,12 +208,9 @@ def _check_folder(folder: Path, wanted: Mapping[str, Any]) -> None:
                 f"{folder}, which holds other files and no {RUN}. Choose another --out."
             )
         return
-    try:
-        before = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise AcregError(
-            f"{RUN} holds the settings of a run. Received: {path} ({error}). Choose another --out."
-        ) from error
+    before = read_json(path, "file of a run's settings")
+    if not isinstance(before, dict):
+        raise AcregError(f"{RUN} holds the settings of a run. Received: {path}, no object. Choose another --out.")
     keys = [key for key in {**before, **wanted} if before.get(key) != wanted.get(key)]
     if keys:
         differing = "; ".join(f"{key} {before.get(key)!r} there and {wanted.get(key)!r} here" for key in keys)

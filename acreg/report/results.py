@@ -20,6 +20,7 @@ import numpy as np
 
 from acreg.errors import AcregError, UsageError
 from acreg.io.atomic import atomic_path
+from acreg.io.documents import read_json
 from acreg.metrics import LABEL_METRICS, MAP_METRICS, mean_over_labels
 
 OPTIONAL_METRICS = ("tre_true", "lcc", "label_sd_log_j", "mask_dsc")
@@ -178,7 +179,7 @@ def read_method(folder: Path) -> MethodResult:
         AcregError: a file is missing, is cut off, or lacks a column.
     """
     try:
-        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+        summary = read_json(folder / "summary.json", "summary")
         with (folder / "pairs.csv").open(newline="", encoding="utf-8") as stream:
             rows = list(csv.DictReader(stream))
         pairs: dict[tuple[str, str], PairScores] = {}
