@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import heapq
+import io
 import platform
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -24,8 +24,11 @@ from acreg.data.manifest import Dataset
 from acreg.data.pair_files import Pair, read_pairs, write_pairs
 from acreg.data.pairs import fixed_pairs
 from acreg.errors import AcregError, UsageError
+from acreg.io.csv_tables import read_dicts
+from acreg.io.documents import read_text
+from acreg.io.names import folded, pair_folder, safe_name
 from acreg.io.transforms import read_transform
-from acreg.report.results import MethodResult, pair_folder, safe_name, write_method
+from acreg.report.results import MethodResult, write_method
 
 KEPT_WORST = 6
 """The displacements of so many worst pairs are always saved: the report draws them."""
@@ -116,7 +119,7 @@ def evaluate(
     if unknown:
         raise UsageError(f"What can be saved is {', '.join(SAVED)}. Received: {', '.join(unknown)}. Correct --save.")
     folders = [out / safe_name(method.name) for method in methods]
-    if len({str(folder).lower() for folder in folders}) < len(folders):
+    if len({folded(str(folder)) for folder in folders}) < len(folders):
         names = ", ".join(method.name for method in methods)
         raise UsageError(f"Methods need different names. Received: {names}. Name them, as in --model NAME=PRESET.")
     _refuse_other_results(folders, methods, out, pairs, overwrite)
@@ -203,8 +206,8 @@ def _refuse_other_results(
             )
     used = out / "pairs_used.csv"
     if used.is_file():
-        with used.open(newline="", encoding="utf-8") as stream:
-            before = [(row.get("fixed"), row.get("moving")) for row in csv.DictReader(stream)]
+        rows = read_dicts(io.StringIO(read_text(used, "table of pairs"), newline=""))
+        before = [(row.get("fixed"), row.get("moving")) for row in rows]
         if before != list(pairs):
             raise AcregError(
                 f"An evaluation folder holds methods that saw the same pairs. Received: {out}, whose pairs_used.csv "

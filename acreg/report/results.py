@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import csv
 import fnmatch
+import io
 import json
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +20,8 @@ import numpy as np
 
 from acreg.errors import AcregError, UsageError
 from acreg.io.atomic import atomic_path
-from acreg.io.documents import read_json
+from acreg.io.csv_tables import read_dicts, write_rows
+from acreg.io.documents import read_json, read_text
 from acreg.metrics import LABEL_METRICS, MAP_METRICS, mean_over_labels
 
 OPTIONAL_METRICS = ("tre_true", "lcc", "label_sd_log_j", "mask_dsc")
@@ -107,16 +108,6 @@ def measured(results: Sequence[MethodResult]) -> tuple[str, ...]:
     return tuple(metric for metric in LABEL_METRICS if metric in known or metric not in OPTIONAL_METRICS)
 
 
-def pair_folder(fixed: str, moving: str) -> str:
-    """The name of the folder of a pair's files, `<fixed>__<moving>`, without characters that a path cannot hold."""
-    return "__".join(safe_name(name) for name in (fixed, moving))
-
-
-def safe_name(name: str) -> str:
-    """`name` with everything but letters, digits, `.`, `_`, `-` and `+` replaced by `_`."""
-    return re.sub(r"[^\w.+-]", "_", name).lstrip(".") or "_"
-
-
 def statistics_of(values: np.ndarray) -> dict[str, float | int | None]:
     """Mean, population SD, median and count of the finite values."""
     values = values[np.isfinite(values)]
@@ -151,17 +142,17 @@ def write_method(result: MethodResult, folder: Path) -> None:
     """Write `pairs.csv`, then `summary.json` (the numbers of `summarise` and the settings in `result.summary`)."""
     metrics = measured([result])
     with atomic_path(folder / "pairs.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(["fixed", "moving", "label", "label_name", *metrics, *PAIR_VALUES, "failure"])
+        rows: list[list[object]] = [["fixed", "moving", "label", "label_name", *metrics, *PAIR_VALUES, "failure"]]
         for pair in result.pairs:
             for label, name in result.label_names.items():
                 scores = pair.labels.get(label, {})
-                writer.writerow(
+                rows.append(
                     [pair.fixed, pair.moving, label, name]
                     + [repr(float(scores.get(m, NAN))) for m in metrics]
                     + [repr(float(getattr(pair, v))) for v in PAIR_VALUES]
                     + [pair.failure]
                 )
+        write_rows(stream, rows, lineterminator="\r\n")
     write_json(folder / "summary.json", {**summarise(result), **result.summary})
     result.folder = folder
 
@@ -180,8 +171,7 @@ def read_method(folder: Path) -> MethodResult:
     """
     try:
         summary = read_json(folder / "summary.json", "summary")
-        with (folder / "pairs.csv").open(newline="", encoding="utf-8") as stream:
-            rows = list(csv.DictReader(stream))
+        rows = read_dicts(io.StringIO(read_text(folder / "pairs.csv", "table of pairs"), newline=""))
         pairs: dict[tuple[str, str], PairScores] = {}
         names: dict[int, str] = {}
         for row in rows:
@@ -199,7 +189,7 @@ def read_method(folder: Path) -> MethodResult:
         if any(set(pair.labels) != set(names) for pair in pairs.values() if not pair.failure):
             raise ValueError("a pair lacks a label")
         return MethodResult(str(summary["method"]), names, list(pairs.values()), summary, folder)
-    except (OSError, KeyError, TypeError, ValueError) as error:
+    except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
         what = f"no column or key {error}" if isinstance(error, KeyError) else str(error)
         raise AcregError(
             "A result folder holds the summary.json and the pairs.csv that `acreg evaluate` wrote. "
