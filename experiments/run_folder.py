@@ -18,6 +18,7 @@ from acreg.experiments.recipe import changed_keys, load_recipe
 from acreg.experiments.schema import Recipe
 from acreg.experiments.training_data import TrainingData
 from acreg.io import atomic_path
+from acreg.io.documents import read_json
 from acreg.io.folders import contents
 
 _PACKAGES = ("keras", "tensorflow", "jax", "numpy", "scipy", "SimpleITK", "nibabel")
@@ -63,7 +64,12 @@ def describe_run(folder: Path, recipe: Recipe) -> None:
     path = folder / "environment.json"
     now = _environment(recipe)
     if path.is_file():
-        first = json.loads(path.read_text(encoding="utf-8"))
+        first = read_json(path, "run's environment")
+        if not isinstance(first, dict) or not isinstance(first.get("resumed", []), list):
+            raise AcregError(
+                f"A run's environment.json is an object, its key resumed a list. Received: {path}, which is otherwise. "
+                "Delete this file; the run goes on without it."
+            )
         now = {**first, "resumed": [*first.get("resumed", []), now]}
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(now, indent=2) + "\n", encoding="utf-8")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import heapq
+import io
 import platform
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -26,6 +26,9 @@ from acreg.data.pairs import fixed_pairs
 from acreg.errors import AcregError, UsageError
 from acreg.geometry.transform import Border
 from acreg.io import all_or_none, writes_into
+from acreg.io.csv_tables import read_dicts
+from acreg.io.documents import read_text
+from acreg.io.names import folded, pair_folder, safe_name
 from acreg.io.transforms import read_transform
 from acreg.report.results import (
     METHODS_NAME,
@@ -33,9 +36,7 @@ from acreg.report.results import (
     has_results,
     identity,
     listed_methods,
-    pair_folder,
     read_method,
-    safe_name,
     write_json,
     write_method,
 )
@@ -141,7 +142,7 @@ def evaluate(
     if unknown:
         raise UsageError(f"What can be saved is {', '.join(SAVED)}. Received: {', '.join(unknown)}. Correct --save.")
     folders = [out / safe_name(method.name) for method in methods]
-    if len({str(folder).lower() for folder in folders}) < len(folders):
+    if len({folded(str(folder)) for folder in folders}) < len(folders):
         names = ", ".join(method.name for method in methods)
         raise UsageError(f"Methods need different names. Received: {names}. Name them, as in --model NAME=PRESET.")
     settings = {**(settings or {}), **({"border": border, "fill": fill} if "images" in save else {})}
@@ -302,8 +303,8 @@ def _refuse_other_results(
             )
     used = out / "pairs_used.csv"
     if used.is_file():
-        with used.open(newline="", encoding="utf-8") as stream:
-            before = [(row.get("fixed"), row.get("moving")) for row in csv.DictReader(stream)]
+        rows = read_dicts(io.StringIO(read_text(used, "table of pairs"), newline=""))
+        before = [(row.get("fixed"), row.get("moving")) for row in rows]
         if before != list(pairs):
             raise AcregError(
                 f"An evaluation folder holds methods that saw the same pairs. Received: {out}, whose pairs_used.csv "

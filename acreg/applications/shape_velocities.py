@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import itertools
 import json
 import time
@@ -27,6 +26,7 @@ from acreg.geometry.displacement import voxel_indices
 from acreg.geometry.elastic_spline import ElasticBodySpline
 from acreg.geometry.logarithm import logarithm
 from acreg.io import Image, atomic_path, writes_into
+from acreg.io.csv_tables import write_rows
 from acreg.io.folders import contents
 from acreg.metrics import label_metrics, mean_over_labels
 from acreg.shapes import MATCHERS, Surface, matcher, read_surfaces, region_surface, thinned, write_surfaces
@@ -288,9 +288,8 @@ def _claim(out: Path, settings: dict[str, Any]) -> None:
 
 def _write_table(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, ["fixed", "moving", *NUMBERS], extrasaction="ignore")
-        writer.writeheader()
-        writer.writerows(rows)
+        columns = ["fixed", "moving", *NUMBERS]
+        write_rows(file, [columns, *([row.get(column, "") for column in columns] for row in rows)], "\r\n")
 
 
 def _report(progress: Callable[[str, int, int], None] | None, text: str, done: int, total: int) -> None:

@@ -7,7 +7,6 @@ before its row. Rows are in the order of the images.
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import os
@@ -21,6 +20,8 @@ from typing import Any, Protocol
 from acreg.applications.volume_items import Item
 from acreg.errors import AcregError, UsageError
 from acreg.io import atomic_path, sole_writer
+from acreg.io.csv_tables import read_table, write_rows
+from acreg.io.documents import read_json
 from acreg.io.folders import contents
 
 FAILURES, RUN = "failures.csv", "run.json"
@@ -204,12 +205,9 @@ def _check_folder(folder: Path, wanted: Mapping[str, Any]) -> None:
                 f"{folder}, which holds other files and no {RUN}. Choose another --out."
             )
         return
-    try:
-        before = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise AcregError(
-            f"{RUN} holds the settings of a run. Received: {path} ({error}). Choose another --out."
-        ) from error
+    before = read_json(path, "file of a run's settings")
+    if not isinstance(before, dict):
+        raise AcregError(f"{RUN} holds the settings of a run. Received: {path}, no object. Choose another --out.")
     keys = [key for key in {**before, **wanted} if before.get(key) != wanted.get(key)]
     if keys:
         differing = "; ".join(f"{key} {before.get(key)!r} there and {wanted.get(key)!r} here" for key in keys)
@@ -225,7 +223,7 @@ def _rows_there(path: Path, columns: Sequence[str]) -> set[str]:
     complete = content.rfind(b"\n") + 1
     if complete < len(content):
         os.truncate(path, complete)
-    rows = list(csv.reader(io.StringIO(content[:complete].decode("utf-8"))))
+    rows = read_table(io.StringIO(content[:complete].decode("utf-8", "surrogateescape"), newline=""))
     if not rows:
         _append(path, [columns])
     elif rows[0] != list(columns):
@@ -239,8 +237,8 @@ def _rows_there(path: Path, columns: Sequence[str]) -> set[str]:
 def _append(path: Path, rows: Sequence[Sequence[str]], mode: str = "a") -> None:
     """Append rows by one write, on the disk when this returns: a kill leaves whole rows, or a last one cut off."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    with path.open(mode, encoding="utf-8", newline="") as stream:
+    write_rows(text, rows)
+    with path.open(mode, encoding="utf-8", errors="surrogateescape", newline="") as stream:
         stream.write(text.getvalue())
         stream.flush()
         os.fsync(stream.fileno())

@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from acreg.errors import AcregError
+from acreg.io.names import printable
 
 _quiet = False
 _held: ExitStack | None = None
@@ -29,15 +30,20 @@ def shows_progress() -> bool:
     return not _quiet and sys.stderr.isatty()
 
 
+def one_line(text: str) -> str:
+    """A text from data, such as a name, as it is shown: on one line, without control characters."""
+    return printable(" ".join(text.split()))
+
+
 def out(text: str = "") -> None:
     """Print a result to stdout, also with ``--quiet``."""
-    print(text, flush=True)
+    print(printable(text), flush=True)
 
 
 def note(text: str) -> None:
     """Print to stderr what is going on; silent with ``--quiet``."""
     if not _quiet:
-        print(text, file=sys.stderr, flush=True)
+        print(printable(text), file=sys.stderr, flush=True)
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -45,13 +51,14 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
 
     It is drawn with lines on a terminal and is plain text elsewhere, so that a pipe or a log file stays readable.
     """
-    cells = [[str(cell) for cell in row] for row in rows]
+    cells = [[one_line(str(cell)) for cell in row] for row in rows]
+    columns = [one_line(column) for column in columns]
     if sys.stdout.isatty():
         from rich.console import Console
         from rich.table import Table
         from rich.text import Text
 
-        drawn = Table(title=Text(title))
+        drawn = Table(title=Text(one_line(title)))
         for index, column in enumerate(columns):
             drawn.add_column(Text(column), justify="right" if index else "left")
         for row in cells:
@@ -88,10 +95,10 @@ def progress(title: str, total: int | None = None) -> Iterator[Callable[..., Non
         TextColumn("{task.fields[text]}", markup=False),
     )
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(title, total=total, text="")
+        task = bar.add_task(one_line(title), total=total, text="")
 
         def advance(n: int = 1, text: str = "") -> None:
-            bar.update(task, advance=n, text=text)
+            bar.update(task, advance=n, text=one_line(text))
 
         yield advance
 

@@ -134,7 +134,7 @@ def _describe_os_error(error: OSError) -> str:
 
 
 def _report(message: str) -> None:
-    paragraph = "Error: " + " ".join(message.split())
+    paragraph = "Error: " + console.one_line(message)
     if sys.stderr.isatty():
         # Long words are paths: broken they would be useless.
         paragraph = textwrap.fill(paragraph, width=100, break_long_words=False, break_on_hyphens=False)

@@ -11,6 +11,7 @@ from acreg.data.manifest import Dataset
 from acreg.errors import AcregError
 from acreg.geometry import Displacement, Transform
 from acreg.io import Image, read_displacement
+from acreg.io.names import pair_folder
 from acreg.report.drawing import (
     FIXED_COLOUR,
     WARPED_COLOUR,
@@ -24,7 +25,7 @@ from acreg.report.drawing import (
     view_pair,
 )
 from acreg.report.plots import to_png
-from acreg.report.results import MethodResult, PairScores, pair_folder
+from acreg.report.results import MethodResult, PairScores
 
 PIXELS = 340  # of a panel's longer side
 COLOURS = 160  # of a panel's palette: a third of the bytes, no difference to the eye

@@ -9,9 +9,9 @@ from __future__ import annotations
 import csv
 import fnmatch
 import hashlib
+import io
 import json
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,8 @@ import numpy as np
 
 from acreg.errors import AcregError, UsageError
 from acreg.io.atomic import atomic_path
+from acreg.io.csv_tables import read_dicts, write_rows
+from acreg.io.documents import read_json, read_text
 from acreg.metrics import LABEL_METRICS, MAP_METRICS, is_lost, mean_over_labels
 
 OPTIONAL_METRICS = ("tre_true", "lcc", "label_sd_log_j", "mask_dsc")
@@ -114,16 +116,6 @@ def measured(results: Sequence[MethodResult]) -> tuple[str, ...]:
     return tuple(metric for metric in LABEL_METRICS if metric in known or metric not in OPTIONAL_METRICS)
 
 
-def pair_folder(fixed: str, moving: str) -> str:
-    """The name of the folder of a pair's files, `<fixed>__<moving>`, without characters that a path cannot hold."""
-    return "__".join(safe_name(name) for name in (fixed, moving))
-
-
-def safe_name(name: str) -> str:
-    """`name` with everything but letters, digits, `.`, `_`, `-` and `+` replaced by `_`."""
-    return re.sub(r"[^\w.+-]", "_", name).lstrip(".") or "_"
-
-
 def statistics_of(values: np.ndarray) -> dict[str, float | int | None]:
     """Mean, population SD, median and count of the finite values."""
     values = values[np.isfinite(values)]
@@ -159,17 +151,17 @@ def write_method(result: MethodResult, folder: Path) -> None:
     """Write `pairs.csv`, then `summary.json` (the numbers of `summarise` and the settings in `result.summary`)."""
     metrics = measured([result])
     with atomic_path(folder / "pairs.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(["fixed", "moving", "label", "label_name", *metrics, *PAIR_VALUES, "failure"])
+        rows: list[list[object]] = [["fixed", "moving", "label", "label_name", *metrics, *PAIR_VALUES, "failure"]]
         for pair in result.pairs:
             for label, name in result.label_names.items():
                 scores = pair.labels.get(label, {})
-                writer.writerow(
+                rows.append(
                     [pair.fixed, pair.moving, label, name]
                     + [repr(float(scores.get(m, NAN))) for m in metrics]
                     + [repr(float(getattr(pair, v))) for v in PAIR_VALUES]
                     + [pair.failure]
                 )
+        write_rows(stream, rows, lineterminator="\r\n")
     write_json(folder / "summary.json", {**summarise(result), **result.summary})
     result.folder = folder
 
@@ -187,9 +179,8 @@ def read_method(folder: Path) -> MethodResult:
         AcregError: a file is missing, is cut off, or lacks a column.
     """
     try:
-        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-        with (folder / "pairs.csv").open(newline="", encoding="utf-8") as stream:
-            rows = list(csv.DictReader(stream))
+        summary = read_json(folder / "summary.json", "summary")
+        rows = read_dicts(io.StringIO(read_text(folder / "pairs.csv", "table of pairs"), newline=""))
         pairs: dict[tuple[str, str], PairScores] = {}
         names: dict[int, str] = {}
         for row in rows:
@@ -209,7 +200,7 @@ def read_method(folder: Path) -> MethodResult:
         if any(_is_uncounted(scores) for pair in pairs.values() for scores in pair.labels.values()):
             raise ValueError("an older version left lost labels out of the mean Dice, where they count as 0")
         return MethodResult(str(summary["method"]), names, list(pairs.values()), summary, folder)
-    except (OSError, KeyError, TypeError, ValueError) as error:
+    except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
         what = f"no column or key {error}" if isinstance(error, KeyError) else str(error)
         raise AcregError(
             "A result folder holds the summary.json and the pairs.csv that `acreg evaluate` wrote. "

@@ -166,7 +166,7 @@ def _move(file: h5py.File, old: str, new: str) -> None:
         (lambda f: f["flow/flow/bias:0"].write_direct(np.full(2, np.nan, np.float32)), r"1 not finite \(flow/bias\)"),
         (lambda f: f.pop("flow"), "ends with one convolution called flow. Received: .* with 0 among unet_dec"),
         (lambda f: f.attrs.pop("layer_names"), "Models of Keras 3 need no conversion"),
-        (lambda f: f.attrs.update(model_config="{no json"), "that can be read. Received: .*w.h5"),
+        (lambda f: f.attrs.update(model_config="{no json"), "legal JSON.*Received: the model_config of .*w.h5"),
         (
             lambda f: f.attrs.update(model_config='{"config": {"inshape": [16, 16], "unet_half_res": true}}'),
             "with unet_half_res=True",
