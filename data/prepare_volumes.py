@@ -44,6 +44,7 @@ from acreg.io import (
     read_points,
     write_image,
     write_points,
+    writes_into,
 )
 from acreg.io.files import LARGEST
 from acreg.io.point_files import check_points_format
@@ -70,6 +71,7 @@ class _Written:
     spacing: tuple[float, ...]
 
 
+@writes_into("out")
 def prepare_volumes(
     source: Path | str,
     out: Path | str,
@@ -103,7 +105,7 @@ def prepare_volumes(
         UsageError: impossible seed or number of jobs.
         AcregError: unreadable files, labels that cannot lie on their image (see `acreg.geometry.labels_on`), a label
             that the table lacks, no voxel of the label to crop around, labels or subjects to align by missing, an
-            ``out`` in use.
+            ``out`` in use (see `prepare`).
         OSError: files cannot be written (disk full, permission); the subjects finished so far are kept.
     """
     source, out = Path(source), Path(out)
@@ -235,7 +237,7 @@ def _prepare_one(task: _Task) -> _Written:
         image, labels = _labelled(task, record.labels)
     transform = None
     if task.reference is not None and labels is not None:
-        rigid = rigid_map(task.reference.labels, thinned(labels))
+        rigid = rigid_map(fixed=task.reference.labels, moving=thinned(labels))
         transform = Transform(task.reference.grid, image.grid, (rigid,))
         image, labels = (aligned(one, task.reference.grid, rigid) for one in (image, labels))
         write_transform(transform, transform_path(task.out, record.subject))

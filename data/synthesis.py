@@ -24,7 +24,8 @@ from acreg.data.records import DatasetInfo, Record, read_info, write_info
 from acreg.data.resuming import check_least
 from acreg.errors import AcregError, UsageError
 from acreg.geometry import Displacement, Transform
-from acreg.io import Image, write_image
+from acreg.io import Image, write_image, writes_into
+from acreg.io.folders import contents
 from acreg.io.transforms import write_transform
 from acreg.layers import ThinPlateSplineAugmentation
 
@@ -67,6 +68,7 @@ class _Pair:
         return Record(subject, image, labels, source.split, group=source.group or source.subject)
 
 
+@writes_into("out")
 def synthesize(
     dataset: Dataset,
     out: Path | str,
@@ -178,7 +180,7 @@ def _complete(out: Path, info: DatasetInfo) -> bool:
         if old.model_copy(update={"preparation": {**old.preparation, "doubtful": {}}}) == info:
             info.preparation["doubtful"] = doubtful
             return (out / "manifest.csv").is_file()
-    elif not out.exists() or (out.is_dir() and not any(out.iterdir())):
+    elif not contents(out):
         return False
     raise AcregError(
         f"Pairs are made into a folder of their own. Received: {out}, which holds something else or pairs of other "

@@ -9,6 +9,7 @@ from scipy import ndimage
 
 from acreg.applications.registration import Method, Registration, Unregistered, register_pair
 from acreg.data.pair_files import Pair
+from acreg.errors import images_by_name
 from acreg.geometry import Transform, folding, jacobian_determinant, labels_on, log_determinant
 from acreg.geometry.displacement import SLAB_VOXELS
 from acreg.io import Image
@@ -28,9 +29,11 @@ Labelled = tuple[Image, Image]
 """An image and its labels, which lie on it (`acreg.geometry.labels_on`)."""
 
 
+@images_by_name
 def score_pair(
     method: Method,
     names: Pair,
+    *,
     fixed: Labelled,
     moving: Labelled,
     label_values: Sequence[int],
@@ -59,7 +62,7 @@ def score_pair(
     (fixed_image, fixed_labels), (moving_image, moving_labels) = ((i, labels_on(own, i)) for i, own in (fixed, moving))
     scores = PairScores(*names)
     try:
-        registration = register_pair(method, fixed_image, moving_image, moving_labels)
+        registration = register_pair(method, fixed=fixed_image, moving=moving_image, moving_labels=moving_labels)
         displacement = registration.sampled.displacement
         regularity = folding(displacement)
         scores.folded_percent, scores.sd_log_j = regularity["folded_percent"], regularity["sd_log_j"]

@@ -51,10 +51,9 @@ class MethodChoice:
         """What its results depend on."""
         if self.model is None:
             return {"method": self.method, "threads": self.threads, "seed": self.seed}
-        from acreg.models.presets import preset_folder
+        from acreg.models.presets import preset_digest
 
-        files = sorted(p for p in preset_folder(self.model).iterdir() if p.suffix in (".json", ".h5"))
-        return {"model": Path(self.model).name, "model_sha256": _digest(files)}
+        return {"model": Path(self.model).name, "model_sha256": preset_digest(self.model)}
 
 
 @dataclass(frozen=True)

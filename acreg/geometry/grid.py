@@ -13,7 +13,7 @@ from scipy import optimize
 from acreg.errors import AcregError
 
 ROUNDING = 1e-6
-"""Voxels by which a point may lie beyond an extent and still count as on its edge."""
+"""Voxels by which a point may miss a border of an extent and still count as on it."""
 NEAREST = (1.0, 0.9, 0.8)
 """Weights of the world axes (z, y, x) where the one nearest to a normal is looked for: at 45 degrees no two tie."""
 
@@ -104,12 +104,18 @@ class Grid:
         return (np.asarray(points, dtype=float) - self.origin) @ np.linalg.inv(self.matrix[:-1, :-1]).T
 
     def contains(self, indices: np.ndarray) -> np.ndarray:
-        """Whether each of the indices `(..., rank)` lies in the extent: half a voxel beyond the outer centres."""
-        edge = 0.5 + ROUNDING
+        """Whether each of the indices `(..., rank)` lies in the extent: half a voxel beyond the outer centres.
+
+        As in ITK its lower border belongs to the extent, its upper one does not.
+        """
         inside = np.ones(indices.shape[:-1], bool)
-        for axis, n in enumerate(self.shape):  # NumPy's `all` over so short an axis takes five times as long
-            inside &= (indices[..., axis] >= -edge) & (indices[..., axis] <= n - 1 + edge)
+        for axis in range(self.rank):  # NumPy's `all` over so short an axis takes five times as long
+            inside &= self.within(indices[..., axis], axis)
         return inside
+
+    def within(self, indices: np.ndarray, axis: int) -> np.ndarray:
+        """Whether each of the indices along one axis lies in the extent along it: see `contains`."""
+        return (indices >= -0.5 - ROUNDING) & (indices < self.shape[axis] - 0.5 - ROUNDING)
 
     def reoriented(self) -> Grid:
         """The same voxels with the axes in the order and sense nearest to the world's.

@@ -1,6 +1,7 @@
 """Reading and writing of images, labels, displacements and points."""
 
 from acreg.io.atomic import atomic_path, require_space
+from acreg.io.folders import all_or_none, sole_writer, writes_into
 from acreg.io.image import (
     Image,
     read_displacement,
@@ -17,6 +18,7 @@ __all__ = [
     "Image",
     "Points",
     "Preprocessing",
+    "all_or_none",
     "atomic_path",
     "read_displacement",
     "read_image",
@@ -24,7 +26,9 @@ __all__ = [
     "read_labels",
     "read_points",
     "require_space",
+    "sole_writer",
     "write_displacement",
     "write_image",
     "write_points",
+    "writes_into",
 ]

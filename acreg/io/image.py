@@ -25,6 +25,7 @@ from acreg.io.files import (
     PICTURES_WRITTEN,
     READ,
     check_file,
+    check_name,
     check_writable,
     is_readable_format,
     suffix,
@@ -223,8 +224,9 @@ def write_displacement(displacement: np.ndarray, grid: Grid, path: str | os.Path
     """Write a displacement as a NIfTI vector image.
 
     The file has five axes, (x, y, z, 1, rank), with z of size 1 in 2-D, and the fixed grid's geometry. Its vectors keep
-    acreg's convention: voxels of the fixed grid, component `d` along array axis `d`, (rows, columns) or (z, y, x). The
-    header's `descrip` says so; the field is not in mm, so other tools must not apply it as it is.
+    acreg's convention: voxels of the fixed grid, components in the order of acreg's axes, (rows, columns) or (z, y, x),
+    which is that of the file's axes reversed. The header's `descrip` says so; the field is not in mm, so other tools
+    must not apply it as it is.
 
     Args:
         displacement: `(*spatial, rank)`, voxels.
@@ -300,6 +302,7 @@ def _checked(labels: Image, values: Sequence[int] | None) -> Image:
 
 def _load(path: Path, needs_spacing: bool, series: str | None, labels: bool) -> tuple[np.ndarray, Grid]:
     """Array and grid of a file by its format."""
+    check_name(path)
     if series is not None and not path.is_dir():
         raise UsageError(f"A series is chosen in a folder. Received: series={series!r} with {path}. Name the folder.")
     if not path.is_dir() and (not path.is_file() or is_readable_format(path)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,12 +17,14 @@ from acreg.geometry.grid import Grid
 from acreg.geometry.resample import inside
 from acreg.geometry.resize import sample_image, sample_labels
 from acreg.io.atomic import atomic_path
+from acreg.io.documents import read_json
 from acreg.io.histogram import LANDMARKS, mean_landmarks, standardise
 from acreg.io.image import Image
 from acreg.io.label_values import check_label_values
 
 Intensity = Literal["minmax", "percentiles", "histogram", "divide_by_255"]
 Centre = Literal["extent", "mass"]
+MOST_VOXELS = 2**30
 PERCENTILES = (0.5, 99.5)
 SAME = 1e-3
 """Share of the intensity range by which the values of padding may differ: interpolation leaves waves in it."""
@@ -78,8 +81,8 @@ class Preprocessing(BaseModel):
     @field_validator("shape")
     @classmethod
     def _shape_is_a_size(cls, shape: tuple[int, ...]) -> tuple[int, ...]:
-        if len(shape) not in (2, 3) or min(shape) < 1:
-            raise ValueError("shape must be 2 or 3 numbers of at least 1")
+        if len(shape) not in (2, 3) or min(shape) < 1 or math.prod(shape) > MOST_VOXELS:
+            raise ValueError(f"shape must be 2 or 3 numbers of at least 1, of {MOST_VOXELS} voxels at most")
         return shape
 
     @field_validator("window")
@@ -248,12 +251,8 @@ class Preprocessing(BaseModel):
         """
         path = Path(path)
         try:
-            return cls.model_validate_json(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise AcregError(
-                f"The preprocessing settings must be a readable JSON file. Received: {path} ({error}). "
-                "Get the whole preset folder again."
-            ) from error
+            # `strict` of JSON: a list is a tuple, but "64" is no number.
+            return cls.model_validate_json(json.dumps(read_json(path, "file of preprocessing settings")), strict=True)
         except ValidationError as error:
             found = "; ".join(
                 (".".join(str(part) for part in e["loc"]) + ": " if e["loc"] else "") + e["msg"] for e in error.errors()

@@ -11,6 +11,7 @@ import numpy as np
 
 from acreg.errors import AcregError
 from acreg.geometry.grid import Grid
+from acreg.io.atomic import not_whole
 from acreg.io.files import check_colour_rank, check_rank, check_size, decoding, suffix, to_grey
 from acreg.io.isolation import decode
 from acreg.io.metaimage import metaimage_layout
@@ -150,10 +151,7 @@ def save_itk(array: np.ndarray, grid: Grid, path: Path) -> None:
     except RuntimeError:
         complete = False
     if not complete:
-        raise AcregError(
-            f"The image must be written whole. Received: an incomplete {suffix(path)} file in {path.parent}. Check "
-            "that the disk is not full and that the folder may be written to, or write .nii.gz."
-        )
+        raise not_whole(path)
 
 
 def _drop_last_axis(volume: Volume) -> Volume:

@@ -99,7 +99,7 @@ def _draw(rows: list[dict[str, str]], predicted: NDArray[Any], true: NDArray[Any
 
 def _draw_example(axes: Any, row: dict[str, str], predicted: float, true: float, threshold: float) -> None:
     image, labels = read_labelled(row["image"], row["labels"])
-    view = view_pair(image, image, unregistered(image, image), labels)
+    view = view_pair(unregistered(fixed=image, moving=image), fixed=image, moving=image, fixed_labels=labels)
     draw_image(axes, view.fixed, view.aspect)
     draw_contours(axes, view.fixed_labels, WARPED_COLOUR)
     said = f"{predicted:.3f}" + (f" (true {true:.3f})" if np.isfinite(true) else "")

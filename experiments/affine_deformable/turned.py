@@ -80,7 +80,7 @@ def write_turned(dataset: Dataset, out: Path, split: str, seed: int, rotation: f
         turn = Transform(cube, grid, (random_affine(rng, rotation, scale, grid.to_world(middle)),))
         name = record.subject + SUFFIX
         copy = Record(name, out / f"images/{name}.nii.gz", out / f"labels/{name}.nii.gz", record.split)
-        write_image(turn.warp_image(image), copy.image)
+        write_image(turn.warp_image(image, border="edge"), copy.image)
         write_image(turn.warp_labels(labels), out / f"labels/{name}.nii.gz")
         write_transform(turn, out / f"transforms/{name}.tfm")
         written += [record, copy]

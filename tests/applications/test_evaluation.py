@@ -12,7 +12,7 @@ from acreg.errors import AcregError, UsageError
 from acreg.geometry import Grid
 from acreg.io import Image, read_displacement, read_image, read_labels, write_image
 from acreg.metrics import label_metrics, structural_similarity
-from acreg.report import read_method
+from acreg.report import load_results, read_method
 
 
 @pytest.fixture
@@ -126,7 +126,9 @@ def test_a_registration_that_raises_is_recorded_and_the_others_go_on(phantoms, s
 
 def test_a_field_that_is_not_finite_or_on_another_grid_is_a_failure(phantoms, subjects, shift, tmp_path):
     swapped = shift("swapped")
-    swapped.register = lambda fixed, moving: Unregistered().register(Image.from_array(fixed.array[:-1]), moving)
+    swapped.register = lambda fixed, moving: Unregistered().register(
+        fixed=Image.from_array(fixed.array[:-1]), moving=moving
+    )
     pairs = choose_pairs("2", subjects, 0)
     results = evaluate([shift("nan", (np.nan, 0)), swapped], phantoms, "test", pairs, tmp_path)
     assert all("finite" in pair.failure for pair in results[0].pairs)
@@ -234,3 +236,64 @@ def test_wrong_calls_are_named(phantoms, subjects, shift, tmp_path):
     with pytest.raises(AcregError, match="labels besides the background"):
         evaluate([shift()], bare, "test", pairs, tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+class Named:
+    """Moves nothing, under a name and with weights of its own, and counts; dies where it is told to."""
+
+    def __init__(self, name, sha256="1", die_at=None):
+        self.name, self.sha256, self.die_at, self.calls = name, sha256, die_at, 0
+
+    def register(self, fixed, moving):
+        self.calls += 1
+        if self.calls == self.die_at:
+            raise KeyboardInterrupt
+        return Unregistered().register(fixed, moving)
+
+
+def test_an_interrupted_evaluation_goes_on(phantoms, subjects, tmp_path, capsys):
+    pairs = choose_pairs("3", subjects, 0)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate([Named("a"), Named("b", die_at=3), Named("c")], phantoms, "test", pairs, tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "evaluation.json", "pairs_used.csv"]
+    with pytest.raises(AcregError, match=r"all of its methods are complete\. Received: .*the results of b, c: it was"):
+        load_results([tmp_path])
+    assert [result.name for result in load_results([tmp_path / "a"])] == ["a"]
+    first = (tmp_path / "a" / "summary.json").read_bytes()
+    said, methods = [], [Named("a"), Named("b"), Named("c")]
+    results = evaluate(methods, phantoms, "test", pairs, tmp_path, say=said.append)
+    assert [method.calls for method in methods] == [0, 4, 4] and said == ["a: complete before, kept"]
+    assert (tmp_path / "a" / "summary.json").read_bytes() == first
+    assert [r.pairs for r in results] == [r.pairs for r in load_results([tmp_path])]
+    again = evaluate(methods, phantoms, "test", pairs, tmp_path)  # complete: nothing is done
+    assert [method.calls for method in methods] == [0, 4, 4] and [r.name for r in again] == ["a", "b", "c"]
+
+
+def test_only_results_of_the_same_weights_and_settings_are_kept(phantoms, subjects, shift, tmp_path):
+    pairs = choose_pairs("2", subjects, 0)
+
+    def again(method=None, **more):
+        evaluate([method or Named("a")], phantoms, "test", pairs, tmp_path, **{"settings": {"seed": 1}, **more})
+
+    again()
+    again()
+    other = {"settings": {"seed": 2}}, {"save": ["labels"]}, {"method": Named("a", sha256="2")}, {"method": shift("a")}
+    for change in other:
+        with pytest.raises(AcregError, match="not replaced unasked"):
+            again(**change)
+    again(shift("mine"))
+    with pytest.raises(AcregError, match="not replaced unasked"):  # what a caller's own method is made of is not known
+        again(shift("mine"))
+
+
+def test_old_results_stay_until_the_new_ones_are_complete(phantoms, subjects, tmp_path):
+    pairs = choose_pairs("3", subjects, 0)
+    old = evaluate([Named("a"), Named("b")], phantoms, "test", pairs, tmp_path, save=["labels"])
+    with pytest.raises(KeyboardInterrupt):
+        methods = [Named("a", "2"), Named("b", "2", die_at=3)]
+        evaluate(methods, phantoms, "test", pairs, tmp_path, save=["displacement"], overwrite=True)
+    assert read_method(tmp_path / "b").pairs == old[1].pairs
+    assert {path.name for path in (tmp_path / "b").glob("*/*")} == {"warped_labels.png", "displacement.nii.gz"}
+    assert {path.name for path in (tmp_path / "a").glob("*/*")} == {"displacement.nii.gz"}
+    with pytest.raises(AcregError, match="the results of b: it was interrupted"):  # a new one and an old one: mixed
+        load_results([tmp_path])

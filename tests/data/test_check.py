@@ -168,7 +168,7 @@ def test_missing_points(folder):
 
 def test_a_faulty_dataset_json(folder):
     (folder.path / "dataset.json").write_text("{")
-    folder.assert_only("error", "dataset.json", "must be JSON")
+    folder.assert_only("error", "dataset.json", "must be legal JSON")
 
 
 def test_a_spacing_of_another_rank(folder):

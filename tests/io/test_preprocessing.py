@@ -199,7 +199,7 @@ def test_settings_that_do_not_fit_are_one_paragraph(tmp_path, text, message):
 
 
 def test_a_missing_file_and_a_wrong_call(tmp_path):
-    with pytest.raises(AcregError, match="readable JSON file"):
+    with pytest.raises(AcregError, match="must be a file that exists"):
         Preprocessing.from_json(tmp_path / "none.json")
     with pytest.raises(ValidationError, match="2 or 3 numbers"):
         Preprocessing(shape=(4,))

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from acreg.errors import AcregError, UsageError
-from acreg.report import check_same_pairs, keep_pairs, load_results, pair_folder, read_method, write_method
+from acreg.io.names import pair_folder
+from acreg.report import check_same_pairs, keep_pairs, load_results, read_method, write_method
 from acreg.report.results import measured, statistics_of, summarise
 from acreg.report.tables import write_summary_csv
 
@@ -159,7 +160,7 @@ def test_pairs_are_kept_by_the_name_of_their_fixed_subject(make):
 
 
 def test_names_that_a_path_cannot_hold_are_replaced():
-    assert pair_folder("a/b", "../c d") == "a_b___c_d"
+    assert pair_folder("a/b", "../c d").startswith("a_b___c_d-")
     assert pair_folder("JPCLN001", "sub-02_T1") == "JPCLN001__sub-02_T1"
 
 
