@@ -240,19 +240,19 @@ def test_metaimage(tmp_path, seed):
 
 
 @pytest.mark.parametrize("name", ["a.mha", "a.nrrd", "a.nii"])
-@pytest.mark.parametrize("channels", [2, 3, 4])
-@pytest.mark.parametrize("dtype", ["u1", "u2", "i2", "f4"])
+@pytest.mark.parametrize("channels", [2, 3, 4, 5])
+@pytest.mark.parametrize("dtype", ["u1", "u2", "f4"])
 def test_vectors_are_no_colours(tmp_path, dtype, channels, name):
-    """A 2-D image of three or four unsigned integers a pixel is a colour; a field of vectors is no image."""
+    """Three or four values of a 2-D image are a colour, unless one is below 0; a field of vectors is no image."""
     pixels = np.random.default_rng(0).integers(0, 100, (5, 6, channels)).astype(dtype)
-    sitk.WriteImage(sitk.GetImageFromArray(pixels, isVector=True), str(tmp_path / name))
-    if channels > 2 and dtype in ("u1", "u2") and name != "a.nii":
-        np.testing.assert_allclose(
-            read_image(tmp_path / name).array, pixels[..., :3] @ (0.299, 0.587, 0.114), rtol=1e-6
-        )
-    else:
-        with pytest.raises(AcregError, match=rf"one value or a colour|2 or 3 axes.*{name}"):
-            read_image(tmp_path / name)
+    path = tmp_path / name
+    sitk.WriteImage(sitk.GetImageFromArray(pixels, isVector=True), str(path))
+    if channels in (3, 4) and name != "a.nii":
+        np.testing.assert_allclose(read_image(path).array, pixels[..., :3] @ (0.299, 0.587, 0.114), rtol=1e-6)
+        pixels = pixels - pixels.dtype.type(50) if dtype == "f4" else pixels.astype("i2") - 50
+        sitk.WriteImage(sitk.GetImageFromArray(pixels, isVector=True), str(path))
+    with pytest.raises(AcregError, match=rf"(one value or a colour|2 or 3 axes).*{name}"):
+        read_image(path)
 
 
 # --- a slice keeps its place ------------------------------------------------------------------------------------------
