@@ -128,11 +128,16 @@ def nifti_values(image: Any, path: Path) -> np.ndarray:
     """The values of an image of `open_nifti`, `(x, y, ...)`; a compressed file is read to its end and its checksum.
 
     Raises:
-        AcregError: more than some zeros follow the voxels that the header announces.
+        AcregError: more than some zeros follow the voxels that the header announces, or they are complex.
     """
     from nibabel import MGHImage  # its voxels are followed by tags
 
     array = np.asanyarray(image.dataobj)
+    if array.dtype.kind == "c":
+        raise AcregError(
+            f"The values of a NIfTI file are real numbers. Received: {path} of {array.dtype}. Save the magnitude, or "
+            "the real part."
+        )
     stream = image.dataobj.file_like
     with contextlib.ExitStack() as stack:
         if not isinstance(stream, gzip.GzipFile):

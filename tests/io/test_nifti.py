@@ -309,6 +309,14 @@ def test_a_displacement_on_a_sheared_grid(tmp_path, volume):
     np.testing.assert_allclose(field.grid.matrix, TILTED.matrix, atol=1e-5)
 
 
+def test_a_complex_field_is_refused(tmp_path, volume):
+    field = nibabel.Nifti1Image(np.stack([volume * 1j] * 3, -1)[:, :, :, None].astype("c8"), affine_of(ROTATION))
+    field.header.set_intent("vector")
+    nibabel.save(field, tmp_path / "f.nii")
+    with pytest.raises(AcregError, match=r"real numbers.*f\.nii of complex64"):
+        read_transform(tmp_path / "f.nii", TILTED, TILTED)
+
+
 @pytest.mark.parametrize("unit", ["micron", "meter"])
 def test_a_field_in_another_unit_is_refused(tmp_path, volume, unit):
     """ITK takes the unit for the grid and not for the vectors, so that no reading is right for all."""
