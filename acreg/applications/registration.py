@@ -14,6 +14,7 @@ from acreg.errors import AcregError
 from acreg.geometry import Transform
 from acreg.geometry.transform import Border
 from acreg.io import Image, write_displacement, write_image
+from acreg.io.colour import reason_against, warp_channels, write_channels
 from acreg.io.files import PICTURES
 from acreg.io.transforms import write_inverse, write_transform
 from acreg.report.drawing import unregistered, view_pair
@@ -185,14 +186,15 @@ def save_registration(
     what: Collection[str] = SAVED,
     border: Border = "constant",
     fill: float = 0.0,
+    channels: Sequence[Image] = (),
 ) -> list[Path]:
     """Write warped.*, preview.png (`images`), warped_labels.*, mask.* (`labels`), displacement.nii.gz, transform.h5.
 
     The transform is what other programs open (`acreg.io.transforms`), with the record of its check and its inverse
     (`inverse_transform.h5`) beside it. Where it has no inverse, the other files are written and `result.no_inverse`
     says why. Pictures are written as the kind of file that the moving image (the labels) came from; see `result_name`.
-    Outside of the moving image they have `border` and `fill`, see `Transform.warp_image`. Each file appears whole or
-    not at all.
+    Outside of the moving image they have `border` and `fill`, see `Transform.warp_image`. `channels` are those of a
+    moving image in colour, of which `moving` is the luminance. Each file appears whole or not at all.
     """
     written = []
 
@@ -219,8 +221,11 @@ def save_registration(
     if "labels" in what and result.mask is not None:
         write_image(result.mask, path(result_name("mask", fixed.name, rank)))
     if "images" in what:
-        warped = result.sampled.warp_image(moving, border, fill)
-        write_image(warped, path(result_name("warped", moving.name, rank)))
+        target = path(result_name("warped", moving.name, rank))
+        if len(channels) > 1 and not reason_against(channels, target):
+            write_channels(warp_channels(channels, result.sampled, border, fill), target)
+        else:
+            write_image(result.sampled.warp_image(moving, border, fill), target)
         view = view_pair(fixed, moving, result.sampled, fixed_labels, moving_labels, border, fill)
         write_preview(view, path("preview.png"))
     return written

@@ -52,7 +52,8 @@ def register(
     inverse_transform.h5, which takes the fixed image onto the moving grid, unless the transform folds, and
     displacement.nii.gz (voxels of the fixed grid, components along z, y, x); mask.* of models that segment.
 
-    Where the moving image does not reach, warped.* has 0, as in SimpleITK, ANTs and 3D Slicer: of CT give --fill -1000.
+    A moving image in colour is seen as luminance, and warped.* has its colours. Where the moving image does not reach,
+    warped.* has 0, as in SimpleITK, ANTs and 3D Slicer: of CT give --fill -1000.
 
     Refinement optimises the predicted field for this pair by the similarity of the images. That can make labels fit
     worse: the model's page says what it did to them.
@@ -67,6 +68,7 @@ def register(
 
     from acreg.applications.registration import (
         RESULT_NAMES,
+        SAVED,
         Method,
         PresetMethod,
         Unregistered,
@@ -78,6 +80,7 @@ def register(
     from acreg.applications.warping import share_inside
     from acreg.data.records import some
     from acreg.io import read_image, read_labels
+    from acreg.io.colour import read_channels, reason_against
     from acreg.metrics import label_metrics, mean_over_labels, normalized_cross_correlation
 
     if (model is None) == (method is None) or (refine and method):
@@ -91,7 +94,8 @@ def register(
         )
     outside = border_and_fill(border, fill, Path(result_name("warped", str(moving), 2)))
     check_free(folder, RESULT_NAMES, overwrite)
-    fixed_image, moving_image = read_image(fixed), read_image(moving)
+    channels = read_channels(moving)
+    fixed_image, moving_image = read_image(fixed), channels[0] if len(channels) == 1 else read_image(moving)
     moving_map = None if labels is None else read_labels(labels)
     fixed_map = None if fixed_labels is None else read_labels(fixed_labels)
     for image, labels_of in ((moving_image, moving_map), (fixed_image, fixed_map)):
@@ -117,8 +121,11 @@ def register(
         chosen = PresetMethod(model, refine=refine)
     result = register_pair(chosen, fixed_image, moving_image, moving_map)
     written = save_registration(
-        folder, result, fixed_image, moving_image, moving_map, fixed_map, border=outside[0], fill=outside[1]
+        folder, result, fixed_image, moving_image, moving_map, fixed_map, SAVED, *outside, channels
     )
+    target = Path(result_name("warped", str(moving), moving_image.grid.rank))
+    if len(channels) > 1 and (lost := reason_against(channels, target)):
+        note(f"{target} has the luminance of {moving} alone. {lost} acreg warp --out x.nrrd keeps the colours.")
     for name in set(RESULT_NAMES) - {path.name for path in written}:  # of an earlier run, about another transform
         (folder / name).unlink(missing_ok=True)
     if result.no_inverse:

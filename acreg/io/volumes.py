@@ -71,11 +71,14 @@ def grey_array(image: Any, path: Path, labels: bool) -> np.ndarray:
     return array
 
 
-def save_itk(array: np.ndarray, grid: Grid, path: Path) -> None:
-    """Write `(*spatial)` by SimpleITK and read it back, since ITK does not always report a full disk."""
+def save_itk(array: np.ndarray, grid: Grid, path: Path, vectors: bool = False) -> None:
+    """Write `(*spatial)`, or `(*spatial, channels)` of vectors, by SimpleITK and read it back.
+
+    ITK does not always report a full disk.
+    """
     import SimpleITK as sitk
 
-    image = sitk.GetImageFromArray(array)
+    image = sitk.GetImageFromArray(array, isVector=vectors)
     grid.copy_to_itk(image)
     try:
         sitk.WriteImage(image, str(path), useCompression=True)
