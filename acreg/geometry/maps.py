@@ -203,8 +203,10 @@ class Displacement:
         return found, error
 
     def _by_newton(self, x: np.ndarray, targets: np.ndarray, iterations: int = 20) -> np.ndarray:
-        """Better solutions of `x + u(x)` = `targets` by Newton's method, in steps of at most a voxel: for the few points
-        where the map hardly grows along some direction, from places close by."""
+        """Better solutions of `x + u(x)` = `targets` by Newton's method, in steps of at most a voxel.
+
+        For the few points where the map hardly grows along some direction, from places close by.
+        """
         aside = 1e-3 * np.eye(self.rank)
         for _ in range(iterations):
             slopes = [(self._shift(x + d) - self._shift(x - d)) / 2e-3 for d in aside]
