@@ -139,11 +139,15 @@ def grey_array(volume: Volume, path: Path, labels: bool) -> np.ndarray:
     return array
 
 
-def save_itk(array: np.ndarray, grid: Grid, path: Path) -> None:
-    """Write `(*spatial)` by SimpleITK and read it back, since ITK does not always report a full disk."""
+def save_itk(array: np.ndarray, grid: Grid, path: Path, vectors: bool = False) -> None:
+    """Write `(*spatial)`, or `(*spatial, channels)` of vectors, by SimpleITK and read it back.
+
+    ITK does not always report a full disk.
+    """
     import SimpleITK as sitk
 
-    image = sitk.GetImageFromArray(array.reshape(*grid.volume().shape, *array.shape[grid.rank :]))
+    shape = (*grid.volume().shape, *array.shape[grid.rank :])
+    image = sitk.GetImageFromArray(array.reshape(shape), isVector=vectors)
     grid.volume().copy_to_itk(image)
     try:
         sitk.WriteImage(image, str(path), useCompression=True)
