@@ -5,7 +5,7 @@ Whatever pydicom raises becomes one message in `acreg.io.dicom`, from where all 
 
 from __future__ import annotations
 
-import mmap
+import io
 import zlib
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,8 @@ LARGEST = 1e9
 SMALLEST = 1e-7
 """Millimetres, which a distance of pixels or slices is above."""
 UNDEFINED = 0xFFFFFFFF
+FIRST_PIXELS, LAST_PIXELS = 0x7FE00008, 0x7FE00010
+"""The tags of the elements that hold pixels; a header ends before them."""
 DEFLATED, LARGEST_DEFLATED = b"1.2.840.10008.1.2.1.99", 2**28
 
 DIRECTORY = "1.2.840.10008.1.3.10"
@@ -64,7 +66,9 @@ def read_dataset(path: Path, keywords: list[str], pixels: bool = False) -> Any:
     deflated = _check_deflated(path)
 
     def stop(tag: int, representation: str | None, length: int) -> bool:
-        left = len(content) - content.tell()
+        if tag > LAST_PIXELS or (not pixels and tag >= FIRST_PIXELS):
+            return True
+        left = content.end - content.tell()
         if not deflated and left < length != UNDEFINED:
             raise AcregError(
                 f"The file must be a whole DICOM image. Received: {path}, whose element ({tag >> 16:04x},"
@@ -78,10 +82,9 @@ def read_dataset(path: Path, keywords: list[str], pixels: bool = False) -> Any:
             )
         if tag in wanted:
             found.append(tag)
-        return not pixels and tag in (0x7FE00008, 0x7FE00009, 0x7FE00010)
+        return False
 
-    # A map of the file gives what is there, however many bytes an element of a sequence claims.
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+    with _Bounded(path) as content:
         try:
             return read_partial(content, stop, force=True, specific_tags=list(wanted))  # type: ignore[arg-type]
         except RecursionError:
@@ -208,6 +211,18 @@ def items(data: Any, keyword: str) -> list[Any]:
     """The items of a sequence; none if it is absent."""
     found = data.get(keyword)
     return [] if found is None else list(found)
+
+
+class _Bounded(io.BufferedReader):
+    """A file that is asked for no more than it has, whatever an element claims: Python takes the memory first."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path))
+        self.end = path.stat().st_size
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        left = max(self.end - self.tell(), 0)
+        return super().read(left if size is None or size < 0 else min(size, left))
 
 
 def _media_class(header: Any) -> str:

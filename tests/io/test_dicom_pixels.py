@@ -1,5 +1,6 @@
 """The pixels of DICOM: as pydicom and SimpleITK have them, and never more than are stored."""
 
+import os
 import zlib
 
 import numpy as np
@@ -176,6 +177,23 @@ def test_deflated_files(tmp_path):
     path.write_bytes(content[:start] + bomb)
     with pytest.raises(AcregError, match="unpacks to at most 256 MiB"):
         read_image(path)
+
+
+def test_a_file_that_is_far_larger_than_its_image_is_refused_unread(tmp_path):
+    path = save(image(np.zeros((24, 20), np.uint16)), tmp_path / "a.dcm")
+    content = path.read_bytes()
+    at = content.index(b"\xe0\x7f\x10\x00OW") + 8
+    path.write_bytes(content[:at] + (2**32 - 100).to_bytes(4, "little") + content[at + 4 :])
+    os.truncate(path, 2**33)  # zeros that take no place on the disk
+    with pytest.raises(AcregError, match="of 8589934592 bytes, whose header announces 960"):
+        read_image(path)
+
+
+def test_what_follows_the_pixels_is_not_read(tmp_path):
+    stored = np.arange(480, dtype=np.uint16).reshape(24, 20)
+    path = save(image(stored), tmp_path / "a.dcm")
+    path.write_bytes(path.read_bytes() + b"\xfc\xff\xfc\xffOB\0\0\0\0\0\x10rest")
+    np.testing.assert_array_equal(read_image(path).array, stored)
 
 
 def test_an_element_that_is_there_twice_is_refused(tmp_path):
