@@ -30,7 +30,8 @@ HEADER = (
     "NominalScannedPixelSpacing PixelSpacing SpacingBetweenSlices SliceThickness ImagePositionPatient "
     "ImageOrientationPatient RescaleSlope RescaleIntercept ModalityLUTSequence RealWorldValueMappingSequence "
     "SharedFunctionalGroupsSequence PerFrameFunctionalGroupsSequence SegmentSequence SegmentationType "
-    "MaximumFractionalValue DoseGridScaling GridFrameOffsetVector ImageType DetectorInformationSequence SliceVector"
+    "MaximumFractionalValue DoseGridScaling GridFrameOffsetVector ImageType DimensionIndexSequence "
+    "DetectorInformationSequence SliceVector"
 ).split() + PIXEL_MODULE
 LARGEST = 1e9
 """Millimetres, and other numbers of a header, at most."""
@@ -148,6 +149,8 @@ def title(keyword: str) -> str:
     from pydicom.datadict import dictionary_description, tag_for_keyword
 
     tag: Any = tag_for_keyword(keyword)
+    if tag is None:
+        return keyword
     return f"{dictionary_description(tag)} ({tag >> 16:04x},{tag & 0xFFFF:04x})"
 
 
@@ -159,6 +162,14 @@ def text(data: Any, keyword: str) -> str:
         return "".join(letter if letter.isprintable() else "?" for letter in words)
     except Exception:  # pydicom raises what a value happens to trip over
         return ""
+
+
+def pointed_at(item: Any) -> str:
+    """The keyword of the element that an item of the dimensions points at, or its tag if it is private."""
+    from pydicom.datadict import keyword_for_tag
+
+    tag = item.get("DimensionIndexPointer")
+    return (keyword_for_tag(tag) or str(tag)) if isinstance(tag, int) else ""
 
 
 def numbers(data: Any, keyword: str, count: int, path: Path, above: float = -np.inf) -> np.ndarray | None:
