@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from acreg.io.hdf5 import read_datasets
 from acreg.io.point_files import FORMATS as POINTS
 from acreg.io.points import read_points
 from acreg.io.preprocessing import Preprocessing
+from acreg.io.preset_config import check_weights_file, read_preset_config
 
 TRANSFORMS = (".h5", ".hdf5", ".tfm", ".txt", ".mat")
 RECIPES = (".yaml", ".yml")
@@ -146,24 +146,18 @@ def _recipe(path: Path) -> dict[str, Any]:
 
 
 def _preset(folder: Path) -> dict[str, Any]:
-    try:
-        content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        facts = {"class": str(content["class"]), "acreg": str(content["acreg"]), "rank": content["config"].get("rank")}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise AcregError(
-            f"A preset's config.json is JSON with `class`, `acreg` and `config`. Received: {folder / 'config.json'}, "
-            f"which is not ({error}). Get the whole folder again."
-        ) from error
+    content = read_preset_config(folder)
+    facts = {"class": content.class_name, "acreg": content.acreg, "rank": content.config.get("rank")}
     preprocessing = Preprocessing.from_json(folder / "preprocessing.json")
     names = [f"{value} {preprocessing.label_names.get(value, '')}".strip() for value in preprocessing.label_values]
-    weights = folder / "model.weights.h5"
+    weights = check_weights_file(folder, content.weights_sha256)
     return {
         "kind": "preset",
         **{name: fact for name, fact in facts.items() if fact is not None},
         "shape": list(preprocessing.shape),
         "intensity": preprocessing.intensity,
         "labels": names,
-        "weights": f"{weights.stat().st_size / 2**20:.1f} MiB" if weights.is_file() else "missing: model.weights.h5",
+        "weights": f"{weights.stat().st_size / 2**20:.1f} MiB",
     }
 
 

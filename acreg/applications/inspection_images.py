@@ -14,19 +14,16 @@ from acreg.geometry import Grid
 from acreg.io.dicom import is_segmentation_file
 from acreg.io.files import HDF5, ITK, MGH, NIFTI, PICTURES, check_file, decoding, suffix
 from acreg.io.image import DISPLACEMENT_MARK, read_image, read_labels
+from acreg.io.label_values import has_regions
 from acreg.io.nifti import load_nifti, load_nifti_raw, nifti_affine, open_nifti
 from acreg.io.pictures import FORMATS, load_picture
 from acreg.io.volumes import DECODERS, image_of, read_volume
 
 FEW = 1000
 """Distinct values that a label map has at most."""
-SHARED = 0.35
-"""Neighbours that are equal: 0.43 to 0.88 of them in label maps (lungs to cortex at 2 mm), 0.02 to 0.24 in images."""
 LISTED = 20
 SLAB = 2**20
 """Voxels that are looked at together."""
-SAMPLE = 2**24
-"""Voxels whose neighbours along an axis are compared, about."""
 VECTORS = (1006, 1007)
 UNITS = {0: "unknown", 1: "meter", 2: "mm", 3: "micron"}
 OPPOSITE = str.maketrans("RLAPSI", "LRPAIS")
@@ -228,21 +225,10 @@ def _kind_and_values(array: np.ndarray) -> tuple[str, dict[str, Any]]:
 
 
 def _kind(array: np.ndarray, values: Counter[int]) -> str:
-    """A guess: labels are few whole numbers that neighbours share, also where the most frequent of them is not."""
+    """A guess: labels are few whole numbers whose voxels form regions, as `acreg.io.read_labels` asks."""
     if not values:
         return "image"
-    (background, _), *_ = values.most_common(1)
-    counted = same = 0
-    for axis in range(array.ndim):
-        along = np.moveaxis(array, axis, 0)
-        step = -(-array.size // SAMPLE)  # of a large image some slices are enough for a guess
-        for k in range(0, len(along) - 1, step):
-            one, other = along[k], along[k + 1]
-            seen = (one != background) | (other != background)
-            counted += int(np.count_nonzero(seen))
-            same += int(np.count_nonzero((one == other) & seen))
-    shared = same > SHARED * counted or len(values) <= 2
-    return "labels (a guess by their values)" if shared else "image (a guess by its values)"
+    return "labels (a guess by their values)" if has_regions(array) else "image (a guess by its values)"
 
 
 def _lengths(vectors: np.ndarray, unit: str) -> dict[str, Any]:

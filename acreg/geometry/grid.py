@@ -13,7 +13,7 @@ from scipy import optimize
 from acreg.errors import AcregError
 
 ROUNDING = 1e-6
-"""Voxels by which a point may lie beyond an extent and still count as on its edge."""
+"""Voxels by which a point may miss a border of an extent and still count as on it."""
 NEAREST = (1.0, 0.9, 0.8)
 """Weights of the world axes (z, y, x) where the one nearest to a normal is looked for: at 45 degrees no two tie."""
 
@@ -74,8 +74,11 @@ class Grid:
         object.__setattr__(self, "spacing", spacing)
         object.__setattr__(self, "origin", origin)
         plane = np.asarray(self.plane, dtype=float)
-        if plane.size and (rank != 2 or plane.shape != (3, 4) or not np.isfinite(plane).all()):
-            raise AcregError(f"The plane of a 2-D grid is a 3x4 matrix. Received: {self.plane} for shape {shape}.")
+        if plane.size and not (rank == 2 and _is_plane(plane)):
+            raise AcregError(
+                "The plane of a 2-D grid is a 3x4 matrix: a step out of the plane, two unit vectors at right angles in "
+                f"it, and a point. Received: {plane.tolist()} for shape {shape}."
+            )
         object.__setattr__(self, "direction", tuple(tuple(float(x) for x in row) for row in direction))
         object.__setattr__(self, "plane", tuple(tuple(float(x) for x in row) for row in plane))
 
@@ -101,12 +104,18 @@ class Grid:
         return (np.asarray(points, dtype=float) - self.origin) @ np.linalg.inv(self.matrix[:-1, :-1]).T
 
     def contains(self, indices: np.ndarray) -> np.ndarray:
-        """Whether each of the indices `(..., rank)` lies in the extent: half a voxel beyond the outer centres."""
-        edge = 0.5 + ROUNDING
+        """Whether each of the indices `(..., rank)` lies in the extent: half a voxel beyond the outer centres.
+
+        As in ITK its lower border belongs to the extent, its upper one does not.
+        """
         inside = np.ones(indices.shape[:-1], bool)
-        for axis, n in enumerate(self.shape):  # NumPy's `all` over so short an axis takes five times as long
-            inside &= (indices[..., axis] >= -edge) & (indices[..., axis] <= n - 1 + edge)
+        for axis in range(self.rank):  # NumPy's `all` over so short an axis takes five times as long
+            inside &= self.within(indices[..., axis], axis)
         return inside
+
+    def within(self, indices: np.ndarray, axis: int) -> np.ndarray:
+        """Whether each of the indices along one axis lies in the extent along it: see `contains`."""
+        return (indices >= -0.5 - ROUNDING) & (indices < self.shape[axis] - 0.5 - ROUNDING)
 
     def reoriented(self) -> Grid:
         """The same voxels with the axes in the order and sense nearest to the world's.
@@ -228,6 +237,13 @@ class Grid:
         lps[: self.rank, : self.rank] = (np.asarray(self.direction) * self.spacing)[::-1, ::-1]
         lps[: self.rank, 3] = self.origin[::-1]
         return np.diag([-1.0, -1.0, 1.0, 1.0]) @ lps
+
+
+def _is_plane(plane: np.ndarray) -> bool:
+    if plane.shape != (3, 4) or not np.isfinite(plane).all():
+        return False
+    axes, step = plane[:, 1:3], plane[:, 0] / (np.linalg.norm(plane[:, 0]) or 1.0)
+    return np.allclose(axes.T @ axes, np.eye(2), atol=1e-3) and abs(np.cross(*axes.T) @ step) > 1e-3
 
 
 def _numbers(name: str, values: Sequence[float], rank: int, default: float) -> tuple[float, ...]:

@@ -126,12 +126,12 @@ def save_hdf5(array: np.ndarray, grid: Grid, path: Path) -> None:
 
 
 @contextmanager
-def new_hdf5(path: Path) -> Iterator[Any]:
+def new_hdf5(path: Path, libver: str | None = None) -> Iterator[Any]:
     """An open HDF5 file that is written to `path` at the end: on a full disk HDF5 itself would stop the process."""
     import h5py
 
     buffer = io.BytesIO()
-    with h5py.File(buffer, "w") as file:
+    with h5py.File(buffer, "w", libver=libver) as file:
         yield file
     path.write_bytes(buffer.getbuffer())
 

@@ -10,6 +10,7 @@ from typing import IO, Any
 import numpy as np
 
 from acreg.errors import AcregError
+from acreg.io.files import kind
 
 ORIENTATION = 0x0112
 """The tag of EXIF and TIFF that says how a camera was held; 1 is upright."""
@@ -61,12 +62,12 @@ def check_png(path: Path) -> None:
         file.seek(8)
         unpacker = zlib.decompressobj()
         width = height = depth = colour = interlaced = got = 0
-        kind = b""
-        while kind != b"IEND":
-            kind, data = _chunk(file, path)
-            if kind == b"IHDR":
+        name = b""
+        while name != b"IEND":
+            name, data = _chunk(file, path)
+            if name == b"IHDR":
                 width, height, depth, colour, _, _, interlaced = struct.unpack(">IIBBBBB", data)
-            while kind == b"IDAT" and data and not unpacker.eof:  # in pieces: a few bytes may unpack to very many
+            while name == b"IDAT" and data and not unpacker.eof:  # in pieces: a few bytes may unpack to very many
                 got += len(unpacker.decompress(data, 2**20))
                 data = unpacker.unconsumed_tail
     passes = PASSES if interlaced else ((0, 0, 1, 1),)
@@ -79,14 +80,14 @@ def check_png(path: Path) -> None:
 
 def _chunk(file: IO[bytes], path: Path) -> tuple[bytes, bytes]:
     head = file.read(8)
-    size, kind = struct.unpack(">I4s", head) if len(head) == 8 else (0, b"")
+    size, name = struct.unpack(">I4s", head) if len(head) == 8 else (0, b"")
     data = file.read(size)
     stored = file.read(4)
     if len(stored) < 4:
         raise _damaged(path, "which ends before its end mark")
-    if zlib.crc32(kind + data) != int.from_bytes(stored, "big"):
-        raise _damaged(path, f"where the checksum of {kind.decode('latin-1')!r} does not hold")
-    return kind, data
+    if zlib.crc32(name + data) != int.from_bytes(stored, "big"):
+        raise _damaged(path, f"where the checksum of {name.decode('latin-1')!r} does not hold")
+    return name, data
 
 
 def check_tiff(tags: Any, path: Path, labels: bool) -> None:
@@ -98,9 +99,9 @@ def check_tiff(tags: Any, path: Path, labels: bool) -> None:
         labels: whether it is to be read as labels.
     """
     photometric, samples = _first(tags, PHOTOMETRIC, BLACK_IS_ZERO), _first(tags, SAMPLES, 1)
-    bits, kind = _first(tags, BITS, 1), _first(tags, FORMAT, 1)
+    bits, form = _first(tags, BITS, 1), _first(tags, FORMAT, 1)
     alpha = np.ravel(tags.get(EXTRA, 0))[0] in (1, 2)
-    if photometric == WHITE_IS_ZERO and (kind != 1 or samples > 1 or (labels and bits > 1)):
+    if photometric == WHITE_IS_ZERO and (form != 1 or samples > 1 or (labels and bits > 1)):
         what = "as labels" if labels else f"with {samples} values a pixel that are not unsigned integers"
         raise AcregError(
             "Where white is stored as 0 (WhiteIsZero), a TIFF holds an image of one unsigned integer a pixel. "
@@ -113,7 +114,7 @@ def check_tiff(tags: Any, path: Path, labels: bool) -> None:
         )
     deep = samples > 1 and bits > 8
     if samples > 1 and (
-        kind != 1 or bits not in (8, 16) or (deep and (photometric != RGB or tags.get(PLANAR, 1) != 1))
+        form != 1 or bits not in (8, 16) or (deep and (photometric != RGB or tags.get(PLANAR, 1) != 1))
     ):
         raise AcregError(
             f"A colour TIFF has 8 bits, or 16 as RGB pixel by pixel, unsigned. Received: {path} with {bits} bits in "
@@ -159,4 +160,6 @@ def _first(tags: Any, tag: int, default: int) -> int:
 
 
 def _damaged(path: Path, what: str) -> AcregError:
-    return AcregError(f"The file must be a whole picture. Received: {path}, {what}. It is damaged; get the file again.")
+    return AcregError(
+        f"The file must be a whole {kind(path)}. Received: {path}, {what}. It is damaged; get the file again."
+    )

@@ -11,6 +11,7 @@ import numpy as np
 
 from acreg.errors import AcregError
 from acreg.geometry.grid import Grid
+from acreg.io.atomic import not_whole
 from acreg.io.files import check_colour_rank, check_rank, check_size, decoding, suffix, to_grey
 from acreg.io.isolation import decode
 from acreg.io.metaimage import metaimage_layout
@@ -128,10 +129,10 @@ def grey_array(volume: Volume, path: Path, labels: bool) -> np.ndarray:
     array = volume.array
     if volume.channels > 1:
         check_colour_rank(path, len(volume.size))
-        if volume.channels > 4:
+        if volume.channels not in (3, 4) or array.dtype not in (np.uint8, np.uint16):
             raise AcregError(
-                f"A pixel holds one value or a colour. Received: {path} with {volume.channels} values a pixel. "
-                "Save one channel."
+                "A pixel holds one value or a colour, three or four unsigned integers of 8 or 16 bits. Received: "
+                f"{path} with {volume.channels} values of {array.dtype} a pixel. Save one channel."
             )
         array = to_grey(array, path, labels)
     check_rank(path, volume.size)
@@ -150,10 +151,7 @@ def save_itk(array: np.ndarray, grid: Grid, path: Path) -> None:
     except RuntimeError:
         complete = False
     if not complete:
-        raise AcregError(
-            f"The image must be written whole. Received: an incomplete {suffix(path)} file in {path.parent}. Check "
-            "that the disk is not full and that the folder may be written to, or write .nii.gz."
-        )
+        raise not_whole(path)
 
 
 def _drop_last_axis(volume: Volume) -> Volume:

@@ -15,6 +15,7 @@ from scipy.spatial.transform import Rotation
 
 from acreg.errors import AcregError
 from acreg.geometry import Grid, Transform
+from acreg.geometry.label_grid import labels_on
 from acreg.io import Image, read_image, read_labels, write_image
 from tests.io.awkward import nifti_bytes
 
@@ -186,6 +187,22 @@ def test_nrrd(tmp_path, seed):
     check_agreement(by_acreg(found), by_simpleitk(path), found.grid)
 
 
+@pytest.mark.parametrize("unit", ["um", "\N{MICRO SIGN}m", "micrometers", "micron", "m", "cm", "metre", "inches"])
+@pytest.mark.parametrize("field", ["space units", "units"])
+def test_lengths_of_nrrd_are_in_mm(tmp_path, field, unit):
+    """ITK takes all for mm; NRRD says that they are what the unit says."""
+    geometry = "spacings: 1 2 3" if field == "units" else "space: LPS\nspace directions: (1,0,0) (0,2,0) (0,0,3)"
+    lines = ["NRRD0005", "type: uchar", "dimension: 3", "sizes: 2 3 4", "encoding: raw", geometry]
+    path = tmp_path / "a.nrrd"
+    for said in ("mm", unit):
+        units = f"{field}: " + " ".join([f'"{said}"'] * 3)
+        path.write_bytes("\n".join([*lines, units, "", ""]).encode() + bytes(24))
+        if said == "mm":
+            assert read_image(path).grid.spacing == (3, 2, 1)
+    with pytest.raises(AcregError, match=rf"in mm.*a\.nrrd with the unit '{unit}'"):
+        read_image(path)
+
+
 META_TYPES = {"u1": "MET_UCHAR", "i1": "MET_CHAR", "u2": "MET_USHORT", "i2": "MET_SHORT", "i4": "MET_INT"}
 META_TYPES |= {"f4": "MET_FLOAT", "f8": "MET_DOUBLE"}
 
@@ -220,6 +237,22 @@ def test_metaimage(tmp_path, seed):
         path.write_bytes("\n".join([*lines, "ElementDataFile = LOCAL", ""]).encode() + raw)
     found = read_image(path)
     check_agreement(by_acreg(found), by_simpleitk(path), found.grid)
+
+
+@pytest.mark.parametrize("name", ["a.mha", "a.nrrd", "a.nii"])
+@pytest.mark.parametrize("channels", [2, 3, 4])
+@pytest.mark.parametrize("dtype", ["u1", "u2", "i2", "f4"])
+def test_vectors_are_no_colours(tmp_path, dtype, channels, name):
+    """A 2-D image of three or four unsigned integers a pixel is a colour; a field of vectors is no image."""
+    pixels = np.random.default_rng(0).integers(0, 100, (5, 6, channels)).astype(dtype)
+    sitk.WriteImage(sitk.GetImageFromArray(pixels, isVector=True), str(tmp_path / name))
+    if channels > 2 and dtype in ("u1", "u2") and name != "a.nii":
+        np.testing.assert_allclose(
+            read_image(tmp_path / name).array, pixels[..., :3] @ (0.299, 0.587, 0.114), rtol=1e-6
+        )
+    else:
+        with pytest.raises(AcregError, match=rf"one value or a colour|2 or 3 axes.*{name}"):
+            read_image(tmp_path / name)
 
 
 # --- a slice keeps its place ------------------------------------------------------------------------------------------
@@ -286,6 +319,20 @@ def test_slices_of_different_planes_are_not_registered(fixed, moving):
     else:
         with pytest.raises(AcregError, match="about one plane.*90 degrees apart"):
             Transform(grid(fixed), grid(moving))
+
+
+@pytest.mark.parametrize("away", [0.0, 0.3, 1.0, -4.0])
+def test_labels_of_another_slice_are_refused(tmp_path, away):
+    affine = Draw(3).affine()
+    image = Image(np.zeros((5, 4)), Grid.from_affine(affine, (5, 4)), name="image.nii")
+    affine[:3, 3] += away * affine[:3, 2]
+    drawn = np.pad(np.ones((2, 2)), ((1, 2), (1, 1)))
+    labels = Image(drawn, Grid.from_affine(affine, (5, 4)), "labels", "labels.nii")
+    if abs(away) < 0.5:
+        np.testing.assert_array_equal(labels_on(labels, image).array, drawn)
+    else:
+        with pytest.raises(AcregError, match=rf"another plane of the patient, by up to {abs(away):g} slices"):
+            labels_on(labels, image)
 
 
 def test_an_image_without_a_place_has_none(tmp_path):
