@@ -102,7 +102,7 @@ def test_zeros_after_the_pixels_are_padding(tmp_path, excess, message):
 GREY = ["CT_small", "MR_small", "MR_small_bigendian", "MR_small_implicit", "MR_small_RLE", "MR_small_jp2klossless"]
 GREY += ["MR_small_jpeg_ls_lossless", "MR_small_padded", "693_J2KI", "JPGExtended", "examples_overlay"]
 COLOURS = ["SC_rgb_dcmtk_+eb+cr", "SC_rgb_dcmtk_+eb+cy+n1", "SC_ybr_full_422_uncompressed", "SC_rgb_jpeg_gdcm"]
-COLOURS += ["SC_rgb_rle", "SC_rgb_small_odd", "examples_palette", "SC_rgb_jpeg", "GDCMJ2K_TextGBR"]
+COLOURS += ["SC_rgb_rle", "SC_rgb_small_odd", "examples_palette", "GDCMJ2K_TextGBR"]
 
 
 def sample(name):
@@ -172,8 +172,8 @@ def test_deflated_files(tmp_path):
     np.testing.assert_array_equal(read_image(path).array, stored)
     content = path.read_bytes()
     start = 144 + int.from_bytes(content[140:144], "little")
-    packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
-    bomb = packer.compress(bytes(2**29)) + packer.flush()
+    packer = zlib.compressobj(1, zlib.DEFLATED, -zlib.MAX_WBITS)
+    bomb = packer.compress(bytes(2**28 + 2**21)) + packer.flush()
     path.write_bytes(content[:start] + bomb)
     with pytest.raises(AcregError, match="unpacks to at most 256 MiB"):
         read_image(path)
