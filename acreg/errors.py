@@ -6,6 +6,14 @@ traceback and exits with ``exit_code``.
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
 
 class AcregError(ValueError):
     """Something in the data or in a run is not as it must be (exit code 1)."""
@@ -23,3 +31,24 @@ class Requeue(AcregError):
     """The work was stopped from outside and goes on when it is started again (exit code 75, EX_TEMPFAIL)."""
 
     exit_code = 75
+
+
+def images_by_name(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """Decorate a function whose two images, `fixed` and `moving`, are keyword-only, so that its error says why.
+
+    Programs differ in the order of the two, and an exchanged pair registers, the wrong way round.
+    """
+    kinds = (parameter.kind for parameter in inspect.signature(function).parameters.values())
+    allowed = sum(kind is inspect.Parameter.POSITIONAL_OR_KEYWORD for kind in kinds)
+
+    @functools.wraps(function)
+    def called(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        if len(args) > allowed:
+            raise UsageError(
+                "Two images that are registered are given by name, because programs differ in their order. Received: "
+                f"{len(args) - allowed} more positional arguments than {function.__name__} takes. "
+                f"Write {function.__name__}(fixed=..., moving=...): moving is pulled onto fixed."
+            )
+        return function(*args, **kwargs)
+
+    return called

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from acreg.data.check_orientation import check_orientation
-from acreg.data.check_volumes import Summary, check_geometry, check_grids, check_label_sets, summarise
+from acreg.data.check_volumes import Summary, check_geometry, check_label_sets, summarise
 from acreg.data.findings import Finding, Findings
 from acreg.data.manifest import Progress
 from acreg.data.records import (
@@ -26,6 +27,7 @@ from acreg.data.records import (
     split_name,
 )
 from acreg.errors import AcregError
+from acreg.geometry import labels_on
 from acreg.io import Image, read_image, read_labels
 
 
@@ -48,7 +50,7 @@ def check(folder: Path | str, progress: Progress | None = None) -> CheckResult:
     """Check a dataset's folder (or manifest CSV): the manifest, every file by decoding it, and subject against subject.
 
     Errors: empty cells, unknown splits, a subject on several lines or in two splits, missing or unreadable files (NaN
-    and fractional labels among them), sizes or grids of image and labels that differ, label values outside the set,
+    and fractional labels among them), labels that cannot lie on their image, label values outside the set,
     the same image content in two splits, labels for a part of a split only, another number of axes than the others, a
     faulty ``dataset.json``. Warnings: empty labels, a label that a subject lacks or that it alone has, a constant
     image, the same image twice in a split, the same group in two splits, a split without subjects, other axes, spacing
@@ -160,17 +162,25 @@ def _check_files(
             f"the image has {image.array.ndim} axes, the spacing in dataset.json {len(info.spacing)} numbers",
             "Correct the spacing, or write null to use the files' own",
         )
-    if labels is not None and image.array.shape != labels.array.shape:
-        findings.add(
-            "error",
-            where,
-            f"the image is {_size(image)}, its labels {_size(labels)}",
-            "Resample the labels to the image's grid, or correct the path",
-        )
-    elif labels is not None:
-        check_grids(where, image.grid, labels.grid, findings)
+    if labels is not None:
+        labels = _placed(where, labels, image, findings)
     digest = hashlib.sha256(repr(image.array.shape).encode() + image.array.tobytes()).hexdigest()
     return digest, summarise(where, image, labels, info.spacing if info else None)
+
+
+def _placed(where: str, labels: Image, image: Image, findings: Findings) -> Image | None:
+    """The labels on the image's grid; None, and a finding, where they cannot lie there."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            placed = labels_on(labels, image)
+        except AcregError as error:
+            reason, _, remedy = _sentence(error).rpartition(". ")
+            findings.add("error", where, reason, remedy)
+            return None
+    for warning in caught:
+        findings.add("warning", where, str(warning.message).rstrip("."), "Resample the labels to the image's grid")
+    return placed
 
 
 def _check_values(where: str, labels: Image, info: DatasetInfo | None, findings: Findings) -> None:
@@ -216,10 +226,6 @@ def _read(path: Path | None, where: str, reader: Callable[[Path], Image], findin
 
 def _sentence(error: Exception) -> str:
     return str(error).strip().rstrip(".")
-
-
-def _size(image: Image) -> str:
-    return " x ".join(map(str, image.array.shape))
 
 
 def _and(names: Iterable[str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,8 +18,6 @@ THUMBNAIL = 32
 """Voxels per axis that are kept of an image, at most."""
 LABEL_SAMPLES = 64
 """Voxels per axis, at most about, from which the centres of labels are computed."""
-GRID_TOLERANCE = 0.1
-"""Voxels by which the corners of image and labels may lie apart."""
 SPACING_FACTOR = 2.0
 OVERLAP = 0.5
 OBLIQUE = 5.0  # degrees
@@ -56,26 +54,6 @@ def summarise(subject: str, image: Image, labels: Image | None, spacing: Sequenc
         values = frozenset(int(value) for value in np.unique(labels.array)) - {0}
         centres = _centres(labels, _with_spacing(labels.grid, spacing))
     return Summary(subject, grid, (resize_image(image.array, shape), reduced), values, centres)
-
-
-def check_grids(subject: str, image: Grid, labels: Grid, findings: Findings) -> None:
-    """Add an error if image and labels have one shape, but their voxels lie in different places."""
-    if image.shape != labels.shape or (image.rank == 2 and Grid(image.shape) in (image, labels)):
-        return  # another finding; or a picture, which cannot say where it lies
-    corners = _corners(image)
-    apart = float(np.linalg.norm(image.to_world(corners) - labels.to_world(corners), axis=1).max())
-    if apart > GRID_TOLERANCE * min(image.spacing):
-        differ = [
-            name
-            for name in ("spacing", "origin", "direction")
-            if not np.allclose(getattr(image, name), getattr(labels, name), rtol=1e-3, atol=1e-3)
-        ]
-        findings.add(
-            "error",
-            subject,
-            f"image and labels lie up to {apart:.3g} mm apart, on grids of other {' and '.join(differ) or 'position'}",
-            "Resample the labels to the image's grid, or give them its header if they were drawn on it",
-        )
 
 
 def check_geometry(summaries: Sequence[Summary], spacing_is_given: bool, findings: Findings) -> list[Summary]:
@@ -121,13 +99,13 @@ def check_label_sets(summaries: Sequence[Summary], info: DatasetInfo | None, fin
             for value in rarest
         ]
         what = f"the labels lack {some(absent)}"
-        findings.add("warning", subjects, what, "Check them; an absent label gets no scores")
+        findings.add("warning", subjects, what, "Check them; a label that one map lacks has Dice 0")
 
 
 def _with_spacing(grid: Grid, spacing: Sequence[float] | None) -> Grid:
     if spacing is None or len(spacing) != grid.rank:
         return grid
-    return Grid(grid.shape, tuple(spacing), grid.origin, grid.direction)
+    return replace(grid, spacing=tuple(spacing))
 
 
 def _centres(labels: Image, grid: Grid) -> dict[int, np.ndarray]:

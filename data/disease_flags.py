@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from acreg.data.records import some
 from acreg.errors import AcregError, UsageError
+from acreg.io.csv_tables import read_table
+from acreg.io.documents import read_text
 
 YES, NO = ("1", "true", "yes"), ("0", "false", "no")
 NIH = ("Image Index", "Finding Labels")
@@ -47,10 +50,10 @@ def read_flags(path: Path | str, subjects: Sequence[str], finding: str = "") -> 
     """
     path = Path(path)
     try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream)
-            columns, rows = list(reader.fieldnames or []), list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        table = read_table(io.StringIO(read_text(path, "list of the diseased"), newline=""))
+        columns, *cells = table or [[]]
+        rows = [dict(zip(columns, row + [""] * len(columns), strict=False)) for row in cells if row]
+    except (AcregError, csv.Error) as error:
         raise AcregError(
             f"The list of the diseased is a CSV. Received: {path} ({error}). Correct the path or the file."
         ) from error

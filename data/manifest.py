@@ -32,7 +32,7 @@ from acreg.data.records import (
     write_records,
 )
 from acreg.errors import AcregError, UsageError
-from acreg.io import Image, Preprocessing, read_image, read_labels
+from acreg.io import Image, Preprocessing, read_image, read_labelled, read_labels
 
 __all__ = ["COLUMNS", "SPLITS", "Arrays", "Dataset", "Progress", "Record", "dataset_folder", "gather_info"]
 
@@ -182,17 +182,22 @@ class Dataset:
         return read_image(record.image, spacing=self._spacing_to_read())
 
     def read_labels(self, record: Record) -> Image:
-        """A record's labels, native size and values, with the spacing that ``dataset.json`` states, else the file's.
+        """A record's labels on its image's grid; see `read_labelled`."""
+        return self.read_labelled(record)[1]
+
+    def read_labelled(self, record: Record) -> tuple[Image, Image]:
+        """A record's image, as `read_image`, and its labels on the image's grid.
 
         Raises:
-            AcregError: the record has no label file, or the file a value outside the dataset's label set.
+            AcregError: the record has no label file, or the file a value outside the dataset's label set, or labels
+                that cannot lie on the image (see `acreg.geometry.labels_on`).
         """
         if record.labels is None:
             raise AcregError(
                 f"This needs a label file. Received: {record.subject} of {self.name}, whose manifest line has none. "
                 "Fill its column labels."
             )
-        return read_labels(record.labels, values=self.label_values, spacing=self._spacing_to_read())
+        return read_labelled(record.image, record.labels, self.label_values, self._spacing_to_read())
 
     def _spacing_to_read(self) -> tuple[float, ...] | None:
         return self.spacing if self.spacing_stated else None
@@ -217,12 +222,16 @@ class Dataset:
             )
         images, labels, spacings = [], [], []
         for done, record in enumerate(records):
-            image = self.read_image(record)
+            drawn = None
+            if record.labels is None:
+                image = self.read_image(record)
+            else:
+                image, drawn = self.read_labelled(record)
             grid = preprocessing.grid(image)
             images.append(preprocessing.apply(image, grid))
             spacings.append(grid.spacing)
-            if record.labels is not None:
-                labels.append(preprocessing.apply_labels(self.read_labels(record), grid))
+            if drawn is not None:
+                labels.append(preprocessing.apply_labels(drawn, grid))
             if progress:
                 progress(f"Reading {split}", done + 1, len(records))
         return Arrays(

@@ -9,6 +9,7 @@ import numpy as np
 
 from acreg.data.manifest import Dataset, Record
 from acreg.errors import AcregError
+from acreg.io import atomic_path
 
 LABEL_NAMES = {0: "background", 1: "cerebrospinal fluid", 2: "grey matter", 3: "white matter"}
 RESOLUTION_MM = 2
@@ -41,8 +42,8 @@ def make_dataset(folder: Path | str) -> Dataset:
     labels = (1 + np.argmax([1 - grey - white, grey, white], axis=0)) * (brain > 0)
     image, label_file = folder / "images" / "mni152.nii.gz", folder / "labels" / "mni152.nii.gz"
     for path, array in ((image, brain), (label_file, labels.astype(np.uint8))):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        nibabel.Nifti1Image(array, template.affine).to_filename(path)
+        with atomic_path(path) as temporary:
+            nibabel.Nifti1Image(array, template.affine).to_filename(temporary)
     subjects = {"mni152": "train", "mni152-validation": "validation", "mni152-test": "test"}
     dataset = Dataset(
         folder=folder,

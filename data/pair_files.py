@@ -7,12 +7,15 @@ or absolute; an empty cell stands for none.
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from acreg.data.records import some
 from acreg.errors import AcregError
 from acreg.io.atomic import atomic_path
+from acreg.io.csv_tables import read_dicts, write_rows
+from acreg.io.documents import read_text
 
 PAIRS_NAME = "pairs.csv"
 """The file of a dataset's own pairs, in its folder."""
@@ -30,11 +33,12 @@ def read_pairs(path: Path | str, subjects: Sequence[str]) -> dict[Pair, Path | N
     """
     path = Path(path)
     try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            rows = list(csv.DictReader(stream, skipinitialspace=True))
-        listed = [(row["fixed"].strip(), row["moving"].strip()) for row in rows]
-        cells = [(row.get("transform") or "").strip() for row in rows]
-    except (KeyError, AttributeError, UnicodeDecodeError, csv.Error) as error:
+        rows = read_dicts(io.StringIO(read_text(path, "file of pairs"), newline=""), strip=True)
+        listed = [(row["fixed"], row["moving"]) for row in rows]
+        cells = [row.get("transform", "") for row in rows]
+        if not all(name for pair in listed for name in pair):
+            raise ValueError("an empty cell")
+    except (KeyError, ValueError, csv.Error) as error:
         raise AcregError(
             "A file of pairs is a CSV with the columns fixed and moving, filled on every line. "
             f"Received: {path} ({error!r}). Correct the file."
@@ -66,10 +70,9 @@ def write_pairs(path: Path | str, pairs: Mapping[Pair, Path | None]) -> None:
     path = Path(path)
     known = any(pairs.values())
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(["fixed", "moving", *(["transform"] if known else [])])
-        for pair, file in pairs.items():
-            writer.writerow([*pair, *([_cell(path.parent.resolve(), file)] if known else [])])
+        rows = [["fixed", "moving", *(["transform"] if known else [])]]
+        rows += [[*pair, *([_cell(path.parent.resolve(), file)] if known else [])] for pair, file in pairs.items()]
+        write_rows(stream, rows, lineterminator="\r\n")
 
 
 def _cell(folder: Path, file: Path | None) -> str:

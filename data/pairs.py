@@ -26,6 +26,16 @@ def check_arrays(images: NDArray | None, labels: NDArray | None) -> None:
             )
     if labels is not None and labels.dtype.kind not in "iu":
         raise AcregError(f"labels must be integers. Received: labels.dtype={labels.dtype}. Convert them to int32.")
+    if labels is not None and labels.shape[-1] != 1:
+        raise AcregError(
+            "labels must have one channel, (subjects, *spatial, 1). "
+            f"Received: labels.shape={labels.shape}. Give label numbers, not one-hot maps."
+        )
+    if labels is not None and labels.size and (labels.min() < 0 or labels.max() > np.iinfo(np.int32).max):
+        raise AcregError(
+            "labels must be numbers of classes, 0 or more, the background being 0. "
+            f"Received: labels from {labels.min()} to {labels.max()}. Number the labels of the dataset from 1 on."
+        )
     if images is not None and labels is not None and images.shape[:-1] != labels.shape[:-1]:
         raise AcregError(
             "images and labels must have the same subjects and spatial shape. "

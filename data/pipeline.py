@@ -59,7 +59,9 @@ def _tf_batches(sampler: Sampler, start: int, steps: int | None) -> tf.data.Data
     options.autotune.enabled = False
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
     # one batch at a time: a batch costs little, and Python's lock would serialise several anyway
-    return counter.map(load, num_parallel_calls=1, deterministic=True).prefetch(2).with_options(options)
+    dataset = counter.map(load, num_parallel_calls=1, deterministic=True).prefetch(2).with_options(options)
+    dataset.sampler = sampler  # as in KerasPairs: a model looks at its labels before it is fitted
+    return dataset
 
 
 def tf_pairs(sampler: PairSampler | Sampler, start: int = 0, steps: int | None = None) -> tf.data.Dataset:

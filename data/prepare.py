@@ -22,7 +22,7 @@ from acreg.data.records import DatasetInfo, Record, write_info
 from acreg.data.resuming import check_least, finished_dataset, run_tasks
 from acreg.errors import UsageError
 from acreg.geometry import resize_image, resize_labels
-from acreg.io import Image, write_image
+from acreg.io import Image, write_image, writes_into
 
 VERSION = 1
 """Of what is done to the images; another number makes an interrupted run start over."""
@@ -38,6 +38,7 @@ class _Task:
     reference: Item | None
 
 
+@writes_into("out")
 def prepare(
     dataset: str,
     source: Path | str,
@@ -68,7 +69,8 @@ def prepare(
 
     Raises:
         UsageError: unknown dataset, impossible size, seed or number of jobs, unknown reference.
-        AcregError: a source that is not in a known layout, unreadable or unexpected files, or an ``out`` in use.
+        AcregError: a source that is not in a known layout, unreadable or unexpected files, or an ``out`` in use: it
+            holds something else, or another process writes into it.
         OSError: files cannot be written (disk full, permission); the subjects finished so far are kept.
     """
     facts = get_dataset(dataset)

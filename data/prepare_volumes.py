@@ -26,9 +26,7 @@ from acreg.data.aligned_copies import (
     transform_path,
     write_alignment,
 )
-from acreg.data.check_volumes import check_grids
 from acreg.data.datasets.folder import check_source, find_records, split_rule
-from acreg.data.findings import Findings
 from acreg.data.manifest import PICTURE_SUFFIXES, Dataset, Progress
 from acreg.data.records import DatasetInfo, Record, read_info, read_records, some, write_info
 from acreg.data.resuming import check_least, finished_dataset, run_tasks
@@ -36,7 +34,18 @@ from acreg.data.rigid_alignment import AUTO, medoid, rigid_map, thinned
 from acreg.data.volume_steps import Steps
 from acreg.errors import AcregError, UsageError
 from acreg.geometry import Grid, Transform, respaced, sample_cubic, sample_nearest
-from acreg.io import Image, Points, atomic_path, read_image, read_labels, read_points, write_image, write_points
+from acreg.io import (
+    Image,
+    Points,
+    atomic_path,
+    read_image,
+    read_labelled,
+    read_labels,
+    read_points,
+    write_image,
+    write_points,
+    writes_into,
+)
 from acreg.io.files import LARGEST
 from acreg.io.point_files import check_points_format
 from acreg.io.transforms import write_transform
@@ -62,6 +71,7 @@ class _Written:
     spacing: tuple[float, ...]
 
 
+@writes_into("out")
 def prepare_volumes(
     source: Path | str,
     out: Path | str,
@@ -93,8 +103,9 @@ def prepare_volumes(
 
     Raises:
         UsageError: impossible seed or number of jobs.
-        AcregError: unreadable files, image and labels on different grids, a label that the table lacks, no voxel of
-            the label to crop around, labels or subjects to align by missing, an ``out`` in use.
+        AcregError: unreadable files, labels that cannot lie on their image (see `acreg.geometry.labels_on`), a label
+            that the table lacks, no voxel of the label to crop around, labels or subjects to align by missing, an
+            ``out`` in use (see `prepare`).
         OSError: files cannot be written (disk full, permission); the subjects finished so far are kept.
     """
     source, out = Path(source), Path(out)
@@ -219,11 +230,14 @@ def _prepare_one(task: _Task) -> _Written:
         wanted.append(transform_path(task.out, record.subject))
     if all(path.is_file() for path in wanted):
         return _written_before(target)
-    image = read_image(record.image, spacing=task.info.spacing if task.info else None)
-    labels = None if record.labels is None else _labels(task, record.labels, image)
+    labels = None
+    if record.labels is None:
+        image = read_image(record.image, spacing=task.info.spacing if task.info else None)
+    else:
+        image, labels = _labelled(task, record.labels)
     transform = None
     if task.reference is not None and labels is not None:
-        rigid = rigid_map(task.reference.labels, thinned(labels))
+        rigid = rigid_map(fixed=task.reference.labels, moving=thinned(labels))
         transform = Transform(task.reference.grid, image.grid, (rigid,))
         image, labels = (aligned(one, task.reference.grid, rigid) for one in (image, labels))
         write_transform(transform, transform_path(task.out, record.subject))
@@ -267,26 +281,24 @@ def _spacing(grid: Grid) -> tuple[float, ...]:
     return tuple(round(s, 6) for s in grid.spacing)
 
 
-def _labels(task: _Task, path: Path, image: Image | None = None) -> Image:
-    """A subject's merged labels; on the grid of its image, if one is given."""
+def _labels(task: _Task, path: Path) -> Image:
+    """A subject's merged labels, on the grid of its image."""
+    return _labelled(task, path)[1]
+
+
+def _labelled(task: _Task, path: Path) -> tuple[Image, Image]:
+    """A subject's image and its merged labels."""
     table, info = task.steps.merge, task.info
-    labels = read_labels(path, values=list(info.labels) if info else None, spacing=info.spacing if info else None)
-    found = Findings()
-    if image is not None:
-        check_grids(task.record.subject, image.grid, labels.grid, found)
-        if labels.grid.shape != image.grid.shape or found.listed():
-            what = found.listed()[0].what if found.listed() else f"shapes {image.grid.shape} and {labels.grid.shape}"
-            raise AcregError(
-                f"Image and labels lie on one grid. Received: {image.name} and {path}: {what}. Resample the labels to "
-                "the image's grid."
-            )
+    image, labels = read_labelled(
+        task.record.image, path, values=list(info.labels) if info else None, spacing=info.spacing if info else None
+    )
     if table is None and labels.array.min() < 0:
         raise AcregError(
             f"Label values are 0 or more, 0 being the background. Received: {labels.array.min()} in {path}. Check "
             "that it is a label file, or merge this label by a table."
         )
     array = labels.array if table is None else table.apply(labels)
-    return Image(array, labels.grid if image is None else image.grid, "labels", labels.name)
+    return image, Image(array, image.grid, "labels", labels.name)
 
 
 def _grid(image: Image, steps: Steps) -> Grid:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 import os
@@ -16,6 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from acreg.errors import AcregError
 from acreg.io.atomic import atomic_path
+from acreg.io.csv_tables import read_table, write_rows
+from acreg.io.documents import read_json, read_text
+from acreg.io.names import folded, is_file_name
 
 SPLITS = ("train", "validation", "test")
 SPLIT_ALIASES = {"val": "validation"}
@@ -106,10 +110,10 @@ def read_cells(path: Path, what: str, comments: bool = False) -> list[list[str]]
         AcregError: the file, a kind of table called `what`, is no CSV in UTF-8.
     """
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            lines = (line for line in file if not (comments and line.startswith("#")))
-            rows = [[cell.strip() for cell in row] for row in csv.reader(lines, strict=comments)]
-    except (UnicodeDecodeError, csv.Error) as error:
+        text = io.StringIO(read_text(path, what), newline="")
+        lines = (line for line in text if not (comments and line.startswith("#")))
+        rows = read_table(lines, strict=comments, strip=True)
+    except csv.Error as error:
         raise AcregError(
             f"A {what} must be a CSV in UTF-8. Received: {path} ({error}). Save it again as CSV (UTF-8)."
         ) from error
@@ -145,11 +149,6 @@ def read_rows(path: Path | str) -> list[dict[str, str]]:
             f"{'only a header' if header else 'nothing in it'}. Add lines in the form {','.join(COLUMNS)}."
         )
     return rows
-
-
-def is_file_name(subject: str) -> bool:
-    """Whether results may be written under a subject's name."""
-    return not (set(subject) & set("/\\") or subject.startswith(".") or not subject.isprintable())
 
 
 def resolve(folder: Path, cell: str) -> Path | None:
@@ -194,7 +193,8 @@ def read_records(path: Path | str) -> list[Record]:
     unsafe = [row["subject"] for row in rows if not is_file_name(row["subject"])]
     if unsafe:
         raise AcregError(
-            f"A subject's name becomes the name of a folder: no slashes, no leading dot. Received: {some(unsafe)} in "
+            "A subject's name becomes the name of files: at most 100 bytes, no slashes or control characters, none of "
+            f'<>:"|?*, no dot at its ends, no name of a device (con, nul). Received: {some(map(repr, unsafe))} in '
             f"{path}. Rename the subject."
         )
     wrong = sorted({row["split"] for row in rows if split_name(row["split"]) is None})
@@ -203,11 +203,12 @@ def read_records(path: Path | str) -> list[Record]:
             f"The split of a subject is train, validation or test. Received: {some(map(repr, wrong))} in {path}. "
             "Correct the column split."
         )
-    double = [name for name, count in Counter(row["subject"] for row in rows).items() if count > 1]
+    double = [name for name, count in Counter(folded(row["subject"]) for row in rows).items() if count > 1]
     if double:
         raise AcregError(
-            f"A manifest has one line per subject. Received: {path} with {some(double)} on several lines. Delete the "
-            "surplus lines, or give distinct subject names and the same group."
+            f"A manifest has one line per subject, whose names differ in more than case and the form of accents. "
+            f"Received: {path} with {some(double)} on several lines. Delete the surplus lines, or give distinct "
+            "subject names and the same group."
         )
     records = [
         Record(
@@ -237,18 +238,15 @@ def read_info(path: Path | str) -> DatasetInfo:
     """
     path = Path(path)
     try:
-        return DatasetInfo.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        return DatasetInfo.model_validate(read_json(path, "dataset's description"))
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise AcregError(
             f"dataset.json must hold name, labels, spacing and unit. Received: {path} with {faults}. Correct the file, "
             "or delete it to have labels and spacing read from the files."
         ) from error
-    except ValueError as error:
-        raise AcregError(
-            f"dataset.json must be JSON. Received: {path} ({error}). Correct the file, or delete it to have labels and "
-            "spacing read from the files."
-        ) from error
+    except AcregError as error:
+        raise AcregError(f"{error} Without the file, labels and spacing are read from the label files.") from error
 
 
 def write_info(folder: Path | str, info: DatasetInfo) -> None:
@@ -274,9 +272,9 @@ def write_records(folder: Path | str, records: Sequence[Record]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     extra = [c for c in OPTIONAL_COLUMNS if any(getattr(record, c) for record in records)]
     with atomic_path(folder / "manifest.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([*COLUMNS, *extra])
+        rows = [[*COLUMNS, *extra]]
         for r in records:
             cells = {"points": _cell(folder, r.points), "group": r.group}
             row = [r.subject, _cell(folder, r.image), _cell(folder, r.labels), r.split]
-            writer.writerow([*row, *(cells[c] for c in extra)])
+            rows.append([*row, *(cells[c] for c in extra)])
+        write_rows(file, rows)

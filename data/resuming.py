@@ -7,6 +7,8 @@ with a manifest is complete; one without is the rest of an interrupted run.
 from __future__ import annotations
 
 import multiprocessing
+import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
@@ -66,12 +68,16 @@ def finished_dataset(out: Path, info: DatasetInfo, force: bool) -> Dataset | Non
 
 
 def run_tasks(work: Callable[[Task], Result], tasks: Sequence[Task], jobs: int) -> Iterator[Result]:
-    """What ``work`` returns for each task, as they are finished; ``work`` is a function of a module."""
+    """What ``work`` returns for each task, as they are finished; ``work`` is a function of a module.
+
+    The processes end with this one, also when it is killed.
+    """
     if jobs == 1:
         yield from map(work, tasks)
         return
     # "spawn": a forked child would inherit SimpleITK's and NumPy's threads in an unknown state.
-    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_end_with_parent) as pool:
         futures = [pool.submit(work, task) for task in tasks]
         try:
             for future in as_completed(futures):
@@ -79,6 +85,18 @@ def run_tasks(work: Callable[[Task], Result], tasks: Sequence[Task], jobs: int) 
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
+
+
+def _end_with_parent() -> None:
+    """End this process as soon as the one that started it is gone: a pool's idle processes would wait for ever."""
+
+    def wait() -> None:
+        parent = multiprocessing.parent_process()
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _settings(info: DatasetInfo) -> tuple[str, dict[str, Any]]:

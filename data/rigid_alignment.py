@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import ndimage, optimize
 
-from acreg.errors import AcregError
+from acreg.errors import AcregError, images_by_name
 from acreg.geometry import Affine, Grid
 from acreg.io import Image
 
@@ -92,7 +92,8 @@ def medoid(subjects: dict[str, Image]) -> str:
     return list(subjects)[int(np.argmax(dice.sum(axis=1)))]
 
 
-def rigid_map(fixed: Image, moving: Image) -> Affine:
+@images_by_name
+def rigid_map(*, fixed: Image, moving: Image) -> Affine:
     """The rotation and shift that takes points of one label map to where they lie in another, mm in world axes.
 
     Args:

@@ -13,6 +13,7 @@ import numpy as np
 
 from acreg.data.records import some
 from acreg.errors import AcregError
+from acreg.io.documents import read_text
 
 VALIDATION_SHARE = 0.25
 """Of a published training list: about 60/20/20 of the whole, as the paper words it."""
@@ -25,10 +26,7 @@ def read_list(path: Path | str) -> list[str]:
         AcregError: the list is empty, is no text, or names a subject twice.
     """
     path = Path(path)
-    try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
-    except UnicodeDecodeError as error:
-        raise AcregError(f"A list of subjects is a text file. Received: {path} ({error}). Get it again.") from error
+    lines = [line.strip() for line in read_text(path, "list of subjects").splitlines()]
     names = [PurePosixPath(line.replace("\\", "/")).stem for line in lines if line]
     double = sorted({name for name in names if names.count(name) > 1})
     if not names or double:

@@ -24,7 +24,8 @@ from acreg.data.records import DatasetInfo, Record, read_info, write_info
 from acreg.data.resuming import check_least
 from acreg.errors import AcregError, UsageError
 from acreg.geometry import Displacement, Transform
-from acreg.io import Image, write_image
+from acreg.io import Image, write_image, writes_into
+from acreg.io.folders import contents
 from acreg.io.transforms import write_transform
 from acreg.layers import ThinPlateSplineAugmentation
 
@@ -67,6 +68,7 @@ class _Pair:
         return Record(subject, image, labels, source.split, group=source.group or source.subject)
 
 
+@writes_into("out")
 def synthesize(
     dataset: Dataset,
     out: Path | str,
@@ -178,7 +180,7 @@ def _complete(out: Path, info: DatasetInfo) -> bool:
         if old.model_copy(update={"preparation": {**old.preparation, "doubtful": {}}}) == info:
             info.preparation["doubtful"] = doubtful
             return (out / "manifest.csv").is_file()
-    elif not out.exists() or (out.is_dir() and not any(out.iterdir())):
+    elif not contents(out):
         return False
     raise AcregError(
         f"Pairs are made into a folder of their own. Received: {out}, which holds something else or pairs of other "
@@ -188,8 +190,11 @@ def _complete(out: Path, info: DatasetInfo) -> bool:
 
 def _make(pair: _Pair, dataset: Dataset, limits: Mapping[str, Any], deformed: RandomDeformation | None) -> str:
     """Write a pair; what is doubtful about it, or nothing."""
-    image = dataset.read_image(pair.source)
-    labels = None if pair.source.labels is None else dataset.read_labels(pair.source)
+    labels = None
+    if pair.source.labels is None:
+        image = dataset.read_image(pair.source)
+    else:
+        image, labels = dataset.read_labelled(pair.source)
     if deformed is None:
         made, truth = _by_spline(image, limits, pair.seed)
         both = None if labels is None else {"fixed": truth.warp_labels(labels), "moving": labels}
@@ -238,12 +243,6 @@ def _by_deformation(
             "Deformed pairs are made of labelled 2-D images. Received: "
             f"{pair.source.subject} with {image.grid.rank} axes and {'no ' if labels is None else ''}labels. Make "
             "pairs by splines (without --deformed) of others."
-        )
-    if labels.array.shape != image.array.shape:
-        raise AcregError(
-            "An image that is deformed and its labels have one shape. Received: "
-            f"{pair.source.subject} with an image of {image.array.shape} and labels of {labels.array.shape}. Resample "
-            "the labels to the image's grid."
         )
     check_mask(labels.array[..., None], f"the labels of {pair.source.subject}")
     deformation = random.draw(labels.array[..., None], np.random.default_rng(pair.seed))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from acreg.data.pair_files import Pair
 from acreg.errors import AcregError
 from acreg.geometry import Grid
 from acreg.io import atomic_path
+from acreg.io.documents import read_json
 from acreg.io.files import check_file, decoding
 from acreg.io.hdf5 import new_hdf5, read_datasets, read_values
 
@@ -57,8 +57,8 @@ def read_settings(folder: Path) -> dict[str, Any]:
     """
     path = folder / "settings.json"
     try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        settings = read_json(path, "velocities' settings file")
+    except AcregError as error:
         raise AcregError(
             f"A folder of velocities has a settings.json. Received: {folder}, without a readable one. Make them by "
             "`acreg data velocities`, or name the folder where they are."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from acreg.errors import AcregError, UsageError
 from acreg.experiments import devices
 from acreg.experiments.schema import AutoencoderSection, OptimizerSection, Recipe
 from acreg.experiments.training_data import TrainingData
+from acreg.models.arguments import check_memory, constructor_types
 
 FILLED_IN = {
     "rank",
@@ -37,22 +37,6 @@ def model_classes() -> dict[str, type]:
     public = {name: getattr(models, name) for name in models.__all__}
     base = models.RegistrationModel
     return {n: c for n, c in public.items() if isinstance(c, type) and issubclass(c, base) and c is not base}
-
-
-def constructor_arguments(model: type) -> set[str]:
-    """The arguments of a model's constructor, with those that it passes on to the models it derives from."""
-    known: set[str] = set()
-    for parent in model.__mro__:
-        constructor = vars(parent).get("__init__")
-        if constructor is None:
-            continue
-        parameters = list(inspect.signature(constructor).parameters.values())[1:]
-        if parent is models.RegistrationModel:  # what comes before its options is made by the model itself
-            return known | {p.name for p in parameters if p.kind is p.KEYWORD_ONLY} - {"multiple"}
-        known |= {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
-        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
-            break
-    return known
 
 
 def need_labels(data: TrainingData) -> np.ndarray:
@@ -105,7 +89,7 @@ def build_network(recipe: Recipe, data: TrainingData, autoencoder: models.LabelA
         "num_classes": data.num_classes,
         "preprocessing": data.preprocessing,
     }
-    known = constructor_arguments(model_class)
+    known = constructor_types(model_class)
     if recipe.data.synthetic is not None:
         filled["augmentation"] = {**recipe.data.synthetic.layer_arguments(), "seed": recipe.seed}
     if "autoencoder" in known:
@@ -118,6 +102,7 @@ def build_network(recipe: Recipe, data: TrainingData, autoencoder: models.LabelA
     if recipe.training.mixed_precision:
         filled["dtype"] = recipe.training.mixed_precision
     with _explicit_seed(recipe.seed, "network"), _as_usage_error("model"):
+        check_memory(model_class, {**recipe.model.arguments, **filled}, copies=4)
         model = model_class(**recipe.model.arguments, **filled)
     if recipe.training.distribute:
         devices.synchronise(model)
@@ -196,7 +181,7 @@ def _as_usage_error(section: str) -> Iterator[None]:
         yield
     except AcregError:
         raise
-    except (ValueError, TypeError) as error:
+    except Exception as error:  # what constructors and Keras raise for odd values has many types
         raise UsageError(
             f"The recipe's section {section} must be accepted by the model. The model says: "
             f"{' '.join(str(error).split())} Correct that key of the recipe."

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
-from acreg.errors import UsageError
+from acreg.errors import AcregError, UsageError
 from acreg.experiments.schema import Recipe
+from acreg.io.documents import DEPTH, parse_yaml, read_yaml
 
 _EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
 _BRANCH = re.compile(r"str|.*AutoencoderSection.*")  # what pydantic calls the branches of a union
@@ -75,7 +75,8 @@ def check_model_arguments(recipe: Recipe) -> None:
     Raises:
         UsageError: with the nearest name.
     """
-    from acreg.experiments.build import FILLED_IN, constructor_arguments, model_classes
+    from acreg.experiments.build import FILLED_IN, model_classes
+    from acreg.models.arguments import check_arguments, constructor_types
 
     classes = model_classes()
     name = recipe.model.class_name
@@ -83,17 +84,23 @@ def check_model_arguments(recipe: Recipe) -> None:
         raise UsageError(
             f"model.class must be a model of acreg. Received: model.class={name}. {_nearest(name, classes)}"
         )
-    known = constructor_arguments(classes[name])
+    known = constructor_types(classes[name])
     for key in recipe.model.arguments:
         if key in FILLED_IN:
             raise UsageError(
                 f"model.arguments.{key} follows from the recipe's other sections (data, autoencoder, seed) and cannot "
                 f"be set. Received: {key}={recipe.model.arguments[key]}. Leave it out."
             )
-        if known is not None and key not in known:
+        if key not in known:
             raise UsageError(
                 f"model.arguments holds arguments of {name}. Received: {key}. {_nearest(key, set(known) - FILLED_IN)}"
             )
+    try:
+        check_arguments(classes[name], recipe.model.arguments)
+    except ValueError as error:
+        raise UsageError(
+            f"model.arguments holds arguments of {name}, each of its kind and size. Received: {error}. Correct it."
+        ) from error
 
 
 def changed_keys(one: Mapping[str, Any], other: Mapping[str, Any], prefix: str = "") -> list[str]:
@@ -112,12 +119,7 @@ def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     """The values of a file laid over those of the files that it extends."""
     if path.resolve() in seen:
         raise UsageError(f"A recipe must not extend itself. Received: {path}. Remove one `extends`.")
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(
-            f"A recipe must be legal YAML. Received: {path}: {' '.join(str(error).split())}. Correct the file."
-        ) from error
+    values = _parsed(read_yaml, path, "recipe")
     if not isinstance(values, dict):
         raise UsageError(
             f"A recipe must hold keys and values. Received: {path} with {type(values).__name__} at its top. "
@@ -164,14 +166,21 @@ def _parse_override(text: str) -> dict[str, Any]:
     parts = key.split(".")
     if not equals or not all(parts):
         raise UsageError(f"An override has the form key=value, such as training.steps=1000. Received: {text}.")
-    try:
-        parsed = _numbers(yaml.safe_load(value))
-    except yaml.YAMLError as error:
-        raise UsageError(f"The value of an override must be legal YAML. Received: {text}. Quote it.") from error
+    if len(parts) > DEPTH:
+        raise UsageError(f"A recipe is at most {DEPTH} sections deep. Received: a key of {len(parts)} parts.")
+    parsed = _numbers(_parsed(parse_yaml, value, f"value of {key[:100]}"))
     for part in reversed(parts):
         parsed = {part: parsed}
     _check_keys(parsed, Recipe, "on the command line")
     return parsed
+
+
+def _parsed(parse: Callable[[Any, str], Any], *arguments: Any) -> Any:
+    """What is wrong with a recipe is wrong use."""
+    try:
+        return parse(*arguments)
+    except AcregError as error:
+        raise UsageError(str(error)) from error
 
 
 def _numbers(value: Any) -> Any:

@@ -18,6 +18,8 @@ from acreg.experiments.recipe import changed_keys, load_recipe
 from acreg.experiments.schema import Recipe
 from acreg.experiments.training_data import TrainingData
 from acreg.io import atomic_path
+from acreg.io.documents import read_json
+from acreg.io.folders import contents
 
 _PACKAGES = ("keras", "tensorflow", "jax", "numpy", "scipy", "SimpleITK", "nibabel")
 
@@ -28,11 +30,8 @@ def check_run_folder(folder: Path, recipe: Recipe, resume: bool) -> None:
     Raises:
         UsageError: the folder is not empty and `resume` is off; or `resume` is on and the recipe is another one.
     """
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"A run is a folder. Received: {folder}, a file. Choose another name.")
     stored = folder / "recipe.yaml"
-    # Such files are what a kill in the middle of writing recipe.yaml leaves behind (see `atomic_path`).
-    if folder.is_dir() and not all(path.match(".*.tmp*") for path in folder.iterdir()):
+    if contents(folder):
         if not resume:
             raise UsageError(
                 f"A training starts in a new or empty folder. Received: {folder}, which has files in it. Choose "
@@ -65,7 +64,12 @@ def describe_run(folder: Path, recipe: Recipe) -> None:
     path = folder / "environment.json"
     now = _environment(recipe)
     if path.is_file():
-        first = json.loads(path.read_text(encoding="utf-8"))
+        first = read_json(path, "run's environment")
+        if not isinstance(first, dict) or not isinstance(first.get("resumed", []), list):
+            raise AcregError(
+                f"A run's environment.json is an object, its key resumed a list. Received: {path}, which is otherwise. "
+                "Delete this file; the run goes on without it."
+            )
         now = {**first, "resumed": [*first.get("resumed", []), now]}
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(now, indent=2) + "\n", encoding="utf-8")

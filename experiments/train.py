@@ -37,11 +37,13 @@ from acreg.experiments.training_data import (
     load_data,
     or_none,
 )
+from acreg.io import writes_into
 from acreg.models import LabelAutoencoder, from_preset
 
 Say = Callable[[str], None]
 
 
+@writes_into("run_folder")
 def run_recipe(
     recipe: Recipe,
     run_folder: str | Path,
@@ -71,7 +73,8 @@ def run_recipe(
 
     Raises:
         UsageError: the folder is in use, the recipe changed since the run began, or the model refuses a value.
-        AcregError: data that do not fit, a loss that is not finite, or a checkpoint that cannot be written or read.
+        AcregError: another process writes into the folder, data do not fit, a loss is not finite, or a checkpoint
+            cannot be written or read.
         Requeue: `stop` said yes; the run goes on with `resume`.
     """
     folder = Path(run_folder)

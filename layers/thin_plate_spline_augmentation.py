@@ -9,10 +9,9 @@ from typing import Any
 import keras
 import numpy as np
 from keras import ops
-from numpy.typing import NDArray
 
 from acreg.layers import functional
-from acreg.layers.thin_plate_spline import spline_displacement
+from acreg.layers.thin_plate_spline import known_values, spline_displacement
 
 Tensor = Any
 
@@ -170,7 +169,7 @@ class ThinPlateSplineAugmentation(keras.layers.Layer):
         image = ops.convert_to_tensor(inputs["image"])
         rank = len(image.shape) - 2
         spacing = self._spacing(inputs)
-        finite = _known(ops.all(ops.isfinite(image)))
+        finite = known_values(ops.all(ops.isfinite(image)))
         if finite is not None and not finite:
             raise ValueError(
                 "`image` must have finite voxels only. Received: NaN or infinity in a batch of shape "
@@ -234,7 +233,7 @@ class ThinPlateSplineAugmentation(keras.layers.Layer):
     def _spacing(self, inputs: Mapping[str, Tensor]) -> Tensor:
         rank = len(inputs["image"].shape) - 2
         spacing = inputs.get("spacing", np.broadcast_to(np.array(self.spacing, "float32"), (1, rank)))
-        sides = _known(spacing)
+        sides = known_values(spacing)
         if sides is not None and not (np.isfinite(sides) & (sides > 0)).all():
             raise ValueError(f"`spacing` must be positive millimetres. Received: spacing={sides.tolist()}")
         return spacing
@@ -280,7 +279,7 @@ class ThinPlateSplineAugmentation(keras.layers.Layer):
             )
 
     def _warn_of_folds(self, sizes: Sequence[int | None], spacing: Tensor) -> None:
-        sides = _known(spacing)
+        sides = known_values(spacing)
         if sides is None or None in sizes or not self.max_deformation:
             return
         cell = (sides * np.array(sizes)).min() / (self.control_points - 1)
@@ -291,14 +290,6 @@ class ThinPlateSplineAugmentation(keras.layers.Layer):
                 "`control_points`, or give the true `spacing`.",
                 stacklevel=3,
             )
-
-
-def _known(x: Tensor) -> NDArray | None:
-    """The values of a tensor; None in a function that is being compiled, where it has none yet."""
-    try:
-        return np.asarray(ops.convert_to_numpy(x))
-    except (NotImplementedError, TypeError):  # of TensorFlow and of JAX
-        return None
 
 
 def _check_parameters(parameters: Mapping[str, Tensor], batch: int | None, rank: int) -> None:

@@ -10,11 +10,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from scipy import ndimage
 
 from acreg.cli.main import main
 from acreg.data.phantoms import make_dataset
-from acreg.io import read_image, read_labels
+from acreg.geometry import Displacement, Grid, Transform
+from acreg.io import Image, read_image, read_labels, write_displacement
 
 FEWER_STEPS = ["training.steps=2", "training.steps_per_epoch=2", "training.batch_size=2", "optimizer.warmup_steps=0"]
 FEWER_STEPS += ["autoencoder.steps=2", "autoencoder.steps_per_epoch=2", "autoencoder.batch_size=2"]
@@ -22,6 +25,10 @@ FEWER_STEPS += ["autoencoder.steps=2", "autoencoder.steps_per_epoch=2", "autoenc
 
 def _text(repository: Path) -> str:
     return (repository / "README.md").read_text(encoding="utf-8")
+
+
+def _programs(repository: Path) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```$", _text(repository), re.M | re.S)
 
 
 @pytest.fixture
@@ -74,7 +81,7 @@ def test_commands(repository: Path, user_folder: Path, capsys: pytest.CaptureFix
 
 @pytest.mark.slow
 def test_programs(repository: Path, user_folder: Path) -> None:
-    programs = re.findall(r"^```python\n(.*?)^```$", _text(repository), re.M | re.S)
+    programs = [program for program in _programs(repository) if "nibabel" not in program]
     assert len(programs) == 2
     arrays = "import numpy as np\nimages = np.random.default_rng(0).random((4, 64, 64, 1), 'float32')\n"
     arrays += "labels = np.random.default_rng(1).integers(0, 4, (4, 64, 64, 1))\n"
@@ -87,3 +94,23 @@ def test_programs(repository: Path, user_folder: Path) -> None:
             [sys.executable, "-c", arrays + fewer], env=environment, capture_output=True, encoding="utf-8"
         )
         assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("shape", [(20, 24), (10, 12, 14)], ids=["2-D", "3-D"])
+def test_displacement_by_nibabel(repository: Path, tmp_path: Path, shape: tuple[int, ...]) -> None:
+    """What the README's lines give looks, in nibabel's order of axes, where the transform does."""
+    rng = np.random.default_rng(0)
+    grid = Grid(shape, tuple(np.linspace(0.5, 2, len(shape))))
+    field = ndimage.gaussian_filter(rng.normal(size=(*shape, len(shape))), (2,) * len(shape) + (0,)) * 20
+    image = Image(1000 * ndimage.gaussian_filter(rng.random(shape), 1), grid)
+    (tmp_path / "result").mkdir()
+    write_displacement(field, grid, tmp_path / "result" / "displacement.nii.gz")
+    (program,) = (program for program in _programs(repository) if "nibabel" in program)
+    save = "import numpy\nnumpy.save('u.npy', u)\n"
+    done = subprocess.run([sys.executable, "-c", program + save], cwd=tmp_path, capture_output=True, encoding="utf-8")
+    assert done.returncode == 0, done.stderr
+    u = np.load(tmp_path / "u.npy").reshape(*shape[::-1], len(shape))
+    places = np.indices(shape[::-1]) + np.moveaxis(u, -1, 0)
+    looked_up = ndimage.map_coordinates(image.array.T, places, order=1, mode="nearest")
+    warped = Transform(grid, grid, (Displacement(field, grid),)).warp_image(image, border="edge").array
+    assert np.abs(warped - image.array).mean() > 10 and np.abs(looked_up.T - warped).mean() < 0.01

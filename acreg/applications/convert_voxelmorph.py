@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,8 @@ import numpy as np
 from acreg.applications.conversion import Converted, assign, some
 from acreg.errors import AcregError, UsageError
 from acreg.io import Preprocessing
+from acreg.io.documents import parse_json
+from acreg.io.stored_weights import open_weights
 from acreg.models import DDMR
 
 Program = Literal["voxelmorph", "ddmr"]
@@ -109,20 +110,11 @@ def read_model(file: str | os.PathLike[str]) -> StoredModel:
                 raise AcregError(f"A layer must have one {variable}. Received: {path} with two in {layer}. {ADVICE}")
             variables[f"{layer}/{variable}"] = np.asarray(item, np.float32)
 
-    try:
-        with h5py.File(path, "r") as stored:
-            group = stored.get("model_weights", stored)
-            layers = [_text(name) for name in group.attrs.get("layer_names", ())]
-            config = json.loads(_text(stored.attrs.get("model_config", "{}")))
-            group.visititems(read)
-    except AcregError:
-        raise
-    except (OSError, ValueError, TypeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise AcregError(
-            f"The file must be a HDF5 file of weights, or of a model, that can be read. Received: {path} ({reason}). "
-            "Check the path, or get the file again."
-        ) from error
+    with open_weights(path, "HDF5 file of weights, or of a model,") as stored:
+        group = stored.get("model_weights", stored)
+        layers = [_text(name) for name in group.attrs.get("layer_names", ())]
+        config = parse_json(_text(stored.attrs.get("model_config", "{}")), f"model_config of {path}")
+        group.visititems(read)
     if not layers:
         raise AcregError(
             f"A HDF5 file that Keras 2 wrote lists its layers (the attribute layer_names). Received: {path}, which "

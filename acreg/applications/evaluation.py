@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import heapq
+import io
 import platform
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
@@ -24,8 +24,22 @@ from acreg.data.manifest import Dataset
 from acreg.data.pair_files import Pair, read_pairs, write_pairs
 from acreg.data.pairs import fixed_pairs
 from acreg.errors import AcregError, UsageError
+from acreg.geometry.transform import Border
+from acreg.io import all_or_none, writes_into
+from acreg.io.csv_tables import read_dicts
+from acreg.io.documents import read_text
+from acreg.io.names import folded, pair_folder, safe_name
 from acreg.io.transforms import read_transform
-from acreg.report.results import MethodResult, pair_folder, safe_name, write_method
+from acreg.report.results import (
+    METHODS_NAME,
+    MethodResult,
+    has_results,
+    identity,
+    listed_methods,
+    read_method,
+    write_json,
+    write_method,
+)
 
 KEPT_WORST = 6
 """The displacements of so many worst pairs are always saved: the report draws them."""
@@ -76,6 +90,7 @@ def true_transforms(request: str, subjects: Sequence[str]) -> dict[Pair, Path]:
     return {pair: file for pair, file in read_pairs(request, subjects).items() if file is not None}
 
 
+@writes_into("out")
 def evaluate(
     methods: Sequence[Method],
     dataset: Dataset,
@@ -86,14 +101,22 @@ def evaluate(
     truths: Mapping[Pair, Path] | None = None,
     save: Collection[str] = (),
     settings: dict[str, Any] | None = None,
+    border: Border = "constant",
+    fill: float = 0.0,
     overwrite: bool = False,
     progress: Progress | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> list[MethodResult]:
     """Register all pairs with all methods, measure, and write `out/<method>/` (see `acreg.report.results`).
 
     Labels are compared on the fixed image's native grid, in the dataset's unit. A registration that raises is recorded
     with its reason and the others go on; so is a label that one of the maps lacks. Each model registers the first pair
     once before the clock runs.
+
+    The files of a method appear when it is complete, all together. An evaluation that was interrupted is continued by
+    the same call: methods whose results are there, made by the same version of acreg of the same weights, dataset,
+    pairs and settings, are kept, and the others are made from their first pair. A caller's own method, whose settings
+    are not known, is not kept but refused, as other results are. `evaluation.json` lists the methods, complete or not.
 
     Args:
         methods: each with `name` and `register(fixed, moving) -> Transform`; names differ.
@@ -105,44 +128,92 @@ def evaluate(
         save: any of `SAVED` (see `save_registration`): written to `out/<method>/<fixed>__<moving>/`.
         settings: recorded in `summary.json` under "settings" (the seed, the request for pairs), with those of a
             classical method under "baseline".
+        border, fill: of the images that are saved, outside of the moving image. Scores are of edge values there.
         overwrite: replace results that are there.
         progress: called with (text, done, total).
+        say: gets messages.
 
     Raises:
         UsageError: unknown `save`, names that do not differ.
-        AcregError: results are there already, data or a true transform cannot be read.
+        AcregError: results of other settings are there already, another process writes into the folder, data or a true
+            transform cannot be read.
     """
     unknown = sorted(set(save) - set(SAVED))
     if unknown:
         raise UsageError(f"What can be saved is {', '.join(SAVED)}. Received: {', '.join(unknown)}. Correct --save.")
     folders = [out / safe_name(method.name) for method in methods]
-    if len({str(folder).lower() for folder in folders}) < len(folders):
+    if len({folded(str(folder)) for folder in folders}) < len(folders):
         names = ", ".join(method.name for method in methods)
         raise UsageError(f"Methods need different names. Received: {names}. Name them, as in --model NAME=PRESET.")
-    _refuse_other_results(folders, methods, out, pairs, overwrite)
+    settings = {**(settings or {}), **({"border": border, "fill": fill} if "images" in save else {})}
+    origins = [_origin(method, dataset, split, pairs, save, settings) for method in methods]
+    kept = [
+        folder
+        for method, folder, origin in zip(methods, folders, origins)
+        if not overwrite and _is_known(method) and has_results(folder, identity(origin))
+    ]
+    _refuse_other_results([f for f in folders if f not in kept], methods, out, pairs, overwrite)
     if not _foreground(dataset):
         raise AcregError(
             f"An evaluation needs labels besides the background. Received: {dataset.name} with {dataset.label_values}. "
             "Give the dataset labels (the column labels of its manifest)."
         )
     subjects, truths = Subjects(dataset), truths or {}
+    listed = {folder.name: identity(origin) for folder, origin in zip(folders, origins)}
+    write_json(out / METHODS_NAME, {"methods": {**listed_methods(out), **listed}})
     write_pairs(out / "pairs_used.csv", {pair: truths.get(pair) for pair in pairs})
     results: list[MethodResult] = []
-    for method, folder in zip(methods, folders):
-        _clear(folder)
+    for method, folder, origin in zip(methods, folders, origins):
+        if folder in kept:
+            results.append(read_method(folder))
+            if say:
+                say(f"{method.name}: complete before, kept")
+            continue
+
+        def show(text: str, done: int) -> None:
+            if progress:
+                progress(text, len(results) * len(pairs) + done, len(methods) * len(pairs))
+
+        results.append(_measure(method, origin, folder, dataset, subjects, pairs, truths, save, border, fill, show))
+    if progress:
+        progress("", len(methods) * len(pairs), len(methods) * len(pairs))
+    return results
+
+
+def _measure(
+    method: Method,
+    origin: dict[str, Any],
+    final: Path,
+    dataset: Dataset,
+    subjects: Subjects,
+    pairs: Sequence[Pair],
+    truths: Mapping[Pair, Path],
+    save: Collection[str],
+    border: Border,
+    fill: float,
+    progress: Callable[[str, int], None],
+) -> MethodResult:
+    """Register and score all pairs with a method, and write its folder `final`; see `evaluate`."""
+    with all_or_none(final.parent, replaced=_earlier(final)) as staged:
+        folder = staged / final.name
         result, started = MethodResult(method.name, _foreground(dataset), []), datetime.now(timezone.utc)
         worst: list[tuple[float, int, Any]] = []
+        no_inverse: list[str] = []
         if not isinstance(method, Baseline):  # nothing in them is compiled, and a registration may take minutes
             _warm_up(method, subjects, pairs[0])
         for done, (fixed, moving) in enumerate(pairs):
-            if progress:
-                progress(method.name, len(results) * len(pairs) + done, len(methods) * len(pairs))
+            progress(method.name, done)
             truth = None
             if (fixed, moving) in truths:
                 grids = subjects[fixed][0].grid, subjects[moving][0].grid
                 truth = read_transform(truths[fixed, moving], *grids)
             scores, registration = score_pair(
-                method, (fixed, moving), subjects[fixed], subjects[moving], dataset.label_values, truth
+                method,
+                (fixed, moving),
+                fixed=subjects[fixed],
+                moving=subjects[moving],
+                label_values=dataset.label_values,
+                truth=truth,
             )
             result.pairs.append(scores)
             if registration is None:
@@ -151,8 +222,17 @@ def evaluate(
             if save:
                 (fixed_image, fixed_labels), (moving_image, moving_labels) = subjects[fixed], subjects[moving]
                 save_registration(
-                    target, registration, fixed_image, moving_image, moving_labels, fixed_labels, what=save
+                    target,
+                    registration,
+                    fixed=fixed_image,
+                    moving=moving_image,
+                    moving_labels=moving_labels,
+                    fixed_labels=fixed_labels,
+                    what=save,
+                    border=border,
+                    fill=fill,
                 )
+                no_inverse += [registration.no_inverse] if registration.no_inverse else []
             if not isinstance(method, Unregistered) and "displacement" not in save:
                 registration.warped_labels = None
                 dsc = scores.value("dsc")
@@ -160,32 +240,51 @@ def evaluate(
                 (heapq.heappush if len(worst) < KEPT_WORST else heapq.heappushpop)(worst, item)
         for _, done, (target, registration) in worst:
             fixed_image, moving_image = subjects[pairs[done][0]][0], subjects[pairs[done][1]][0]
-            save_registration(target, registration, fixed_image, moving_image, what=["displacement"])
+            save_registration(target, registration, fixed=fixed_image, moving=moving_image, what=["displacement"])
         result.summary = {
-            "registers": not isinstance(method, Unregistered),
-            "preset": str(getattr(method, "preset", "")),
-            "dataset": _describe(dataset, split),
-            "settings": {
-                **(settings or {}),
-                **({"baseline": method.settings} if isinstance(method, Baseline) else {}),
-                "pairs_sha256": _digest(pairs),
-                "saved": sorted(save),
-            },
+            **origin,
+            **({"no_inverse": {"pairs": len(no_inverse), "first": no_inverse[0]}} if no_inverse else {}),
             "environment": environment(),
             "started": started.isoformat(timespec="seconds"),
         }
         write_method(result, folder)
-        results.append(result)
-    if progress:
-        progress("", len(methods) * len(pairs), len(methods) * len(pairs))
-    return results
+    result.folder = final
+    return result
+
+
+def _origin(
+    method: Method, dataset: Dataset, split: str, pairs: Sequence[Pair], save: Collection[str], settings: dict[str, Any]
+) -> dict[str, Any]:
+    """What a method's results are made from, as `summary.json` records it."""
+    files = [dataset.folder / name for name in ("manifest.csv", "dataset.json")]
+    data = b"".join(path.read_bytes() for path in files if path.is_file())
+    return {
+        "method": method.name,
+        "registers": not isinstance(method, Unregistered),
+        "preset": str(getattr(method, "preset", "")),
+        "dataset": _describe(dataset, split),
+        "settings": {
+            **settings,
+            **({"baseline": method.settings} if isinstance(method, Baseline) else {}),
+            "preset_sha256": getattr(method, "sha256", ""),
+            "data_sha256": hashlib.sha256(data).hexdigest(),
+            "pairs_sha256": _digest(pairs),
+            "saved": sorted(save),
+            "acreg": acreg.__version__,
+        },
+    }
+
+
+def _is_known(method: Method) -> bool:
+    """Whether its name and settings say all that its results depend on: of a caller's own object they do not."""
+    return isinstance(method, (Baseline, Unregistered)) or hasattr(method, "sha256")
 
 
 def _warm_up(method: Method, subjects: Subjects, pair: Pair) -> None:
     """Compilation and first-use costs are not the registration's; a failure shows in the timed call again."""
     (fixed, _), (moving, _) = subjects[pair[0]], subjects[pair[1]]
     try:
-        method.register(fixed, moving)
+        method.register(fixed=fixed, moving=moving)
     except Exception:
         return
 
@@ -195,16 +294,17 @@ def _refuse_other_results(
 ) -> None:
     if overwrite:
         return
-    for folder, method in zip(folders, methods):
-        if (folder / "summary.json").exists() and not isinstance(method, Unregistered):
+    registering = {out / safe_name(method.name) for method in methods if not isinstance(method, Unregistered)}
+    for folder in folders:
+        if (folder / "summary.json").exists() and folder in registering:
             raise AcregError(
-                f"Results are not replaced unasked. Received: {folder}, which holds some. "
-                "Choose another --out, or give --overwrite."
+                f"Results are not replaced unasked. Received: {folder}, which holds some of other weights, data, pairs "
+                "or settings, or of another version. Choose another --out, or give --overwrite."
             )
     used = out / "pairs_used.csv"
     if used.is_file():
-        with used.open(newline="", encoding="utf-8") as stream:
-            before = [(row.get("fixed"), row.get("moving")) for row in csv.DictReader(stream)]
+        rows = read_dicts(io.StringIO(read_text(used, "table of pairs"), newline=""))
+        before = [(row.get("fixed"), row.get("moving")) for row in rows]
         if before != list(pairs):
             raise AcregError(
                 f"An evaluation folder holds methods that saw the same pairs. Received: {out}, whose pairs_used.csv "
@@ -212,13 +312,11 @@ def _refuse_other_results(
             )
 
 
-def _clear(folder: Path) -> None:
-    """Remove an earlier evaluation's files alone: a picture of the old field beside new scores would mislead."""
-    for name in ("summary.json", "pairs.csv"):
-        (folder / name).unlink(missing_ok=True)
+def _earlier(folder: Path) -> Iterator[Path]:
+    """An earlier evaluation's files alone: a picture of the old field beside new scores would mislead."""
+    yield from (folder / name for name in ("summary.json", "pairs.csv"))
     for name in RESULT_NAMES:
-        for path in folder.glob(f"*__*/{name}"):
-            path.unlink()
+        yield from folder.glob(f"*__*/{name}")
 
 
 def _digest(pairs: Sequence[Pair]) -> str:

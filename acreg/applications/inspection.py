@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,15 @@ from typing import Any
 from acreg.applications.inspection_images import inspect_image
 from acreg.applications.inspection_transforms import inspect_transform
 from acreg.errors import AcregError, UsageError
+from acreg.io.dicom import Headers, by_series, read_headers
+from acreg.io.dicom_frames import read_frames
+from acreg.io.dicom_header import check_image, class_name, text
 from acreg.io.files import HDF5, check_file, decoding, is_readable_format, suffix
 from acreg.io.hdf5 import read_datasets
 from acreg.io.point_files import FORMATS as POINTS
 from acreg.io.points import read_points
 from acreg.io.preprocessing import Preprocessing
+from acreg.io.preset_config import check_weights_file, read_preset_config
 
 TRANSFORMS = (".h5", ".hdf5", ".tfm", ".txt", ".mat")
 RECIPES = (".yaml", ".yml")
@@ -143,52 +146,39 @@ def _recipe(path: Path) -> dict[str, Any]:
 
 
 def _preset(folder: Path) -> dict[str, Any]:
-    try:
-        content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        facts = {"class": str(content["class"]), "acreg": str(content["acreg"]), "rank": content["config"].get("rank")}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise AcregError(
-            f"A preset's config.json is JSON with `class`, `acreg` and `config`. Received: {folder / 'config.json'}, "
-            f"which is not ({error}). Get the whole folder again."
-        ) from error
+    content = read_preset_config(folder)
+    facts = {"class": content.class_name, "acreg": content.acreg, "rank": content.config.get("rank")}
     preprocessing = Preprocessing.from_json(folder / "preprocessing.json")
     names = [f"{value} {preprocessing.label_names.get(value, '')}".strip() for value in preprocessing.label_values]
-    weights = folder / "model.weights.h5"
+    weights = check_weights_file(folder, content.weights_sha256)
     return {
         "kind": "preset",
         **{name: fact for name, fact in facts.items() if fact is not None},
         "shape": list(preprocessing.shape),
         "intensity": preprocessing.intensity,
         "labels": names,
-        "weights": f"{weights.stat().st_size / 2**20:.1f} MiB" if weights.is_file() else "missing: model.weights.h5",
+        "weights": f"{weights.stat().st_size / 2**20:.1f} MiB",
     }
 
 
 def _dicom(folder: Path) -> dict[str, Any] | None:
     """The series in a folder, if there are DICOM files in it. No patient's data are read."""
-    import SimpleITK as sitk
-
-    if not any(_is_dicom(file) for file in sorted(folder.iterdir()) if file.is_file()):
+    headers = read_headers(folder)
+    if not headers:
         return None
-    series = []
-    for identity in sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder)):
-        files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), identity)
-        reader = sitk.ImageFileReader()
-        reader.SetFileName(files[0])
-        reader.ReadImageInformation()
-        tags = {"modality": "0008|0060", "description": "0008|103e"}
-        series.append(
-            {
-                **{name: reader.GetMetaData(tag).strip() for name, tag in tags.items() if reader.HasMetaDataKey(tag)},
-                "files": len(files),
-                "size_xy": list(reader.GetSize()[:2]),
-                "spacing_xy_mm": list(reader.GetSpacing()[:2]),
-                "series": identity,
-            }
-        )
-    return {"kind": "folder of DICOM files", "series": series}
+    return {"kind": "folder of DICOM files", "series": [_series(*found) for found in by_series(headers).items()]}
 
 
-def _is_dicom(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
+def _series(identity: str, headers: Headers) -> dict[str, Any]:
+    path, header = next(iter(headers.items()))
+    facts: dict[str, Any] = {"modality": text(header, "Modality"), "description": text(header, "SeriesDescription")}
+    facts = {name: value for name, value in facts.items() if value} | {"files": len(headers)}
+    try:
+        with decoding(path):
+            check_image(header, path)
+            frame = read_frames(path, header, needs_spacing=False)[0]
+        facts["size_xy"] = list(frame.size[::-1])
+        facts["spacing_xy_mm"] = None if frame.spacing is None else list(frame.spacing[::-1])
+    except AcregError as error:
+        facts |= {"class": class_name(header), "why_not_read": str(error)}
+    return facts | {"series": identity}

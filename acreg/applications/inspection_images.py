@@ -11,22 +11,21 @@ import numpy as np
 
 from acreg.errors import AcregError
 from acreg.geometry import Grid
+from acreg.io.dicom import is_segmentation_file
 from acreg.io.files import HDF5, ITK, MGH, NIFTI, PICTURES, check_file, decoding, suffix
-from acreg.io.image import DISPLACEMENT_MARK, read_image
-from acreg.io.nifti import load_nifti, load_nifti_raw, open_nifti
+from acreg.io.image import DISPLACEMENT_MARK, read_image, read_labels
+from acreg.io.label_values import has_regions
+from acreg.io.nifti import load_nifti, load_nifti_raw, nifti_affine, open_nifti
 from acreg.io.pictures import FORMATS, load_picture
 from acreg.io.volumes import DECODERS, image_of, read_volume
 
 FEW = 1000
 """Distinct values that a label map has at most."""
-SHARED = 0.35
-"""Neighbours that are equal: 0.43 to 0.88 of them in label maps (lungs to cortex at 2 mm), 0.02 to 0.24 in images."""
 LISTED = 20
 SLAB = 2**20
 """Voxels that are looked at together."""
-SAMPLE = 2**24
-"""Voxels whose neighbours along an axis are compared, about."""
 VECTORS = (1006, 1007)
+UNITS = {0: "unknown", 1: "meter", 2: "mm", 3: "micron"}
 OPPOSITE = str.maketrans("RLAPSI", "LRPAIS")
 
 
@@ -43,11 +42,15 @@ def inspect_image(path: Path) -> dict[str, Any]:
         return _nifti(path)
     if suffix(path) in ITK:
         return _itk(path)
-    image = read_image(path)
     formats = {**dict.fromkeys(MGH, "MGH"), **dict.fromkeys(HDF5, "HDF5")}
-    kind, values = _kind_and_values(image.array)
+    if suffix(path) not in formats and is_segmentation_file(path):
+        image = read_labels(path)
+        kind, values = "labels", _values(image.array)
+    else:
+        image = read_image(path)
+        kind, values = _kind_and_values(image.array)
     facts = {"kind": kind, "format": formats.get(suffix(path), "DICOM")}
-    return {**facts, **_shape(image.grid.shape), **_place(image.grid), **values}
+    return {**facts, **_shape(image.grid.shape), **_place(image.grid.volume()), **values}
 
 
 def _picture(path: Path) -> dict[str, Any]:
@@ -76,7 +79,7 @@ def _nifti(path: Path) -> dict[str, Any]:
         if described:
             facts["description"] = described
         forms: dict[str, Any] = {
-            "unit_in_header": header.get_xyzt_units()[0],
+            "unit_in_header": UNITS.get(int(header["xyzt_units"]) % 8, "none of the format's"),
             "sform_code": int(header["sform_code"]),
             "qform_code": int(header["qform_code"]),
         }
@@ -85,7 +88,7 @@ def _nifti(path: Path) -> dict[str, Any]:
         shape = tuple(image.shape)
         intent = int(header["intent_code"])
     if len(shape) == 5 and (intent in VECTORS or described.startswith(DISPLACEMENT_MARK)):
-        grid = Grid.from_affine(image.affine, shape[: shape[-1]][::-1])
+        grid = Grid.from_affine(nifti_affine(image, path), shape[: shape[-1]][::-1])
         if described.startswith(DISPLACEMENT_MARK):
             unit, what = "voxels", {"kind": "displacement field of acreg", "vectors": "voxels, array-axis order"}
         else:
@@ -99,7 +102,7 @@ def _nifti(path: Path) -> dict[str, Any]:
             **_lengths(load_nifti_raw(path)[0], unit),
         }
     if len(shape) == 4 and shape[-1] == 3:
-        grid = Grid.from_affine(image.affine, shape[:3][::-1])
+        grid = Grid.from_affine(nifti_affine(image, path), shape[:3][::-1])
         what = {
             "kind": "perhaps a field of Learn2Reg",
             "vectors": "voxels, (x, y, z), if it is; the file does not say",
@@ -120,7 +123,7 @@ def _nifti(path: Path) -> dict[str, Any]:
     except AcregError as error:
         return {"kind": "image that acreg refuses", **facts, "shape_as_stored": list(shape), **forms, "why": str(error)}
     kind, values = _kind_and_values(array)
-    return {"kind": kind, **facts, **_shape(array.shape), **_place(grid), **forms, **values}
+    return {"kind": kind, **facts, **_shape(array.shape), **_place(grid.volume()), **forms, **values}
 
 
 def _itk(path: Path) -> dict[str, Any]:
@@ -138,7 +141,7 @@ def _itk(path: Path) -> dict[str, Any]:
             return {"kind": "series of images", **facts, **stored, **_values(volume.array)}
         array, grid = image_of(volume, path, labels=False)
     kind, values = _kind_and_values(array)
-    return {"kind": kind, **facts, **_shape(array.shape), **_place(grid), **values}
+    return {"kind": kind, **facts, **_shape(array.shape), **_place(grid.volume()), **values}
 
 
 def _shape(shape: tuple[int, ...]) -> dict[str, Any]:
@@ -222,21 +225,10 @@ def _kind_and_values(array: np.ndarray) -> tuple[str, dict[str, Any]]:
 
 
 def _kind(array: np.ndarray, values: Counter[int]) -> str:
-    """A guess: labels are few whole numbers that neighbours share, also where the most frequent of them is not."""
+    """A guess: labels are few whole numbers whose voxels form regions, as `acreg.io.read_labels` asks."""
     if not values:
         return "image"
-    (background, _), *_ = values.most_common(1)
-    counted = same = 0
-    for axis in range(array.ndim):
-        along = np.moveaxis(array, axis, 0)
-        step = -(-array.size // SAMPLE)  # of a large image some slices are enough for a guess
-        for k in range(0, len(along) - 1, step):
-            one, other = along[k], along[k + 1]
-            seen = (one != background) | (other != background)
-            counted += int(np.count_nonzero(seen))
-            same += int(np.count_nonzero((one == other) & seen))
-    shared = same > SHARED * counted or len(values) <= 2
-    return "labels (a guess by their values)" if shared else "image (a guess by its values)"
+    return "labels (a guess by their values)" if has_regions(array) else "image (a guess by its values)"
 
 
 def _lengths(vectors: np.ndarray, unit: str) -> dict[str, Any]:

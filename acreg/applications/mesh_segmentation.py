@@ -76,7 +76,7 @@ def segment_by_meshes(
     surfaces: list[Surface] = []
     for done, subject in enumerate(templates, 1):
         surfaces = read_surfaces(shapes / "shapes" / f"{subject}.h5")
-        transform = method.register(dataset.read_image(dataset.record(subject)), image)
+        transform = method.register(fixed=dataset.read_image(dataset.record(subject)), moving=image)
         moved.append([transform.warp_points(surface.points, to="moving") for surface in surfaces])
         if [len(points) for points in moved[-1]] != [len(points) for points in moved[0]]:
             raise AcregError(

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from acreg.baselines import baseline
-from acreg.errors import AcregError
-from acreg.geometry import Transform
-from acreg.io import Image, write_displacement, write_image
+from acreg.errors import AcregError, images_by_name
+from acreg.geometry import Transform, labels_on
+from acreg.geometry.transform import Border
+from acreg.io import Image, all_or_none, write_displacement, write_image
 from acreg.io.files import PICTURES
-from acreg.io.transforms import write_transform
+from acreg.io.transforms import write_inverse, write_transform
 from acreg.report.drawing import unregistered, view_pair
 from acreg.report.preview import write_preview
 
@@ -28,8 +29,11 @@ RESULT_NAMES = (
     "displacement.nii.gz",
     "transform.h5",
     "transform.h5.check.json",
+    "inverse_transform.h5",
+    "inverse_transform.h5.check.json",
     "preview.png",
 )
+INVERSE_NAMES = ("inverse_transform.h5", "inverse_transform.h5.check.json")
 SAVED = ("labels", "displacement", "transform", "images")
 """What can be saved of a registered pair."""
 
@@ -39,7 +43,7 @@ class Method(Protocol):
 
     name: str
 
-    def register(self, fixed: Image, moving: Image) -> Transform:
+    def register(self, *, fixed: Image, moving: Image) -> Transform:
         """The transform that pulls `moving` onto the grid of `fixed`."""
         ...
 
@@ -49,9 +53,10 @@ class Unregistered:
 
     name = "unregistered"
 
-    def register(self, fixed: Image, moving: Image) -> Transform:
+    @images_by_name
+    def register(self, *, fixed: Image, moving: Image) -> Transform:
         """The identity, the two extents laid over each other."""
-        return unregistered(fixed, moving)
+        return unregistered(fixed=fixed, moving=moving)
 
 
 class PresetMethod:
@@ -68,6 +73,7 @@ class PresetMethod:
 
     def __init__(self, model: str, name: str = "", refine: int = 0) -> None:
         from acreg.models import from_preset
+        from acreg.models.presets import preset_digest
 
         self._model: Any = from_preset(model)
         self.preset = model
@@ -78,6 +84,7 @@ class PresetMethod:
                 f"A model that registers is needed. Received: {model}, a {type(self._model).__name__}. "
                 "Give the preset of a registration network."
             )
+        self.sha256 = preset_digest(model)
 
     def affine_part(self) -> PresetMethod | None:
         """The model's affine part alone, as a method of the same name followed by "-affine"; None if it has none."""
@@ -87,21 +94,24 @@ class PresetMethod:
         part._model, part.refine, part.name = self._model.affine_part(), 0, f"{self.name}-affine"
         return part
 
-    def register(self, fixed: Image, moving: Image) -> Transform:
+    @images_by_name
+    def register(self, *, fixed: Image, moving: Image) -> Transform:
         """Register with the model."""
         if self.refine:
-            return self._model.refine(fixed, moving, self.refine)
-        return self._model.register(fixed, moving)
+            return self._model.refine(fixed=fixed, moving=moving, steps=self.refine)
+        return self._model.register(fixed=fixed, moving=moving)
 
-    def register_many(self, pairs: Sequence[tuple[Image, Image]]) -> list[Transform]:
-        """Register pairs (fixed, moving) by one batch through the network; one by one where they are refined."""
+    @images_by_name
+    def register_many(self, *, fixed: Sequence[Image], moving: Sequence[Image]) -> list[Transform]:
+        """Register pairs by one batch through the network; one by one where they are refined."""
         if self.refine:
-            return [self.register(fixed, moving) for fixed, moving in pairs]
-        return self._model.register_many(pairs)
+            return [self.register(fixed=one, moving=other) for one, other in zip(fixed, moving, strict=True)]
+        return self._model.register_many(fixed=fixed, moving=moving)
 
-    def segment(self, fixed: Image, moving: Image) -> Image | None:
+    @images_by_name
+    def segment(self, *, fixed: Image, moving: Image) -> Image | None:
         """The model's mask of the fixed image, None of a model that makes none."""
-        return self._model.segment(fixed, moving) if hasattr(self._model, "segment") else None
+        return self._model.segment(fixed=fixed, moving=moving) if hasattr(self._model, "segment") else None
 
 
 def named_method(name: str, threads: int, seed: int) -> Method:
@@ -123,15 +133,18 @@ def register_many(method: Method, pairs: Sequence[tuple[Image, Image]], at_once:
     """Register pairs (fixed, moving), so many at once as the method can; a classical one takes them one by one."""
     many = getattr(method, "register_many", None)
     if many is None:
-        return [method.register(fixed, moving) for fixed, moving in pairs]
-    return [found for n in range(0, len(pairs), at_once) for found in many(pairs[n : n + at_once])]
+        return [method.register(fixed=fixed, moving=moving) for fixed, moving in pairs]
+    parts = [pairs[n : n + at_once] for n in range(0, len(pairs), at_once)]
+    return [found for part in parts for found in many(fixed=[f for f, _ in part], moving=[m for _, m in part])]
 
 
 @dataclass
 class Registration:
     """A registered pair, everything on the fixed grid; `sampled` is the transform as it was evaluated there, once.
 
-    `mask` is what the method itself makes the fixed image's foreground to be, where it segments.
+    `warped` is what is measured: it has edge values outside of the moving image, which a background would not resemble.
+    `mask` is what the method itself makes the fixed image's foreground to be, where it segments. `no_inverse` says why
+    none was saved with the transform.
     """
 
     transform: Transform
@@ -140,16 +153,20 @@ class Registration:
     warped_labels: Image | None
     seconds: float
     mask: Image | None = None
+    no_inverse: str = ""
 
 
-def register_pair(method: Method, fixed: Image, moving: Image, moving_labels: Image | None = None) -> Registration:
+@images_by_name
+def register_pair(method: Method, *, fixed: Image, moving: Image, moving_labels: Image | None = None) -> Registration:
     """Register and warp; `seconds` is the time of the registration alone.
 
     Raises:
-        AcregError: the method's result is not on the fixed grid, or what the method raises.
+        AcregError: the method's result is not on the fixed grid, the labels cannot lie on the moving image's (see
+            `acreg.geometry.labels_on`), or what the method raises.
     """
+    moving_labels = None if moving_labels is None else labels_on(moving_labels, moving)
     start = time.perf_counter()
-    transform = method.register(fixed, moving)
+    transform = method.register(fixed=fixed, moving=moving)
     seconds = time.perf_counter() - start
     if transform.fixed != fixed.grid:
         raise AcregError(
@@ -159,8 +176,8 @@ def register_pair(method: Method, fixed: Image, moving: Image, moving_labels: Im
     sampled = transform.sampled()
     labels = None if moving_labels is None else sampled.warp_labels(moving_labels)
     segment = getattr(method, "segment", None)  # which few methods have
-    mask = None if segment is None else segment(fixed, moving)
-    return Registration(transform, sampled, sampled.warp_image(moving), labels, seconds, mask)
+    mask = None if segment is None else segment(fixed=fixed, moving=moving)
+    return Registration(transform, sampled, sampled.warp_image(moving, border="edge"), labels, seconds, mask)
 
 
 def result_name(stem: str, source: str, rank: int) -> str:
@@ -168,40 +185,80 @@ def result_name(stem: str, source: str, rank: int) -> str:
     return stem + (".png" if rank == 2 and Path(source).suffix.lower() in PICTURES else ".nii.gz")
 
 
+@images_by_name
 def save_registration(
     folder: Path,
     result: Registration,
+    *,
     fixed: Image,
     moving: Image,
     moving_labels: Image | None = None,
     fixed_labels: Image | None = None,
     what: Collection[str] = SAVED,
+    border: Border = "constant",
+    fill: float = 0.0,
+    overwrite: bool = False,
 ) -> list[Path]:
     """Write warped.*, preview.png (`images`), warped_labels.*, mask.* (`labels`), displacement.nii.gz, transform.h5.
 
-    The transform is what other programs open (`acreg.io.transforms`), with the record of its check beside it. Pictures
-    are written as the kind of file that the moving image (the labels) came from; see `result_name`. Each file appears
-    whole or not at all.
+    The transform is what other programs open (`acreg.io.transforms`), with the record of its check and its inverse
+    (`inverse_transform.h5`) beside it. Where it has no inverse, the other files are written and `result.no_inverse`
+    says why. Pictures are written as the kind of file that the moving image (the labels) came from; see `result_name`.
+    Outside of the moving image they have `border` and `fill`, see `Transform.warp_image`. The files appear all
+    together, see `acreg.io.all_or_none`; with `overwrite` those of an earlier registration go at that moment, also
+    where the new one has none of their names.
     """
+    old = [folder / name for name in RESULT_NAMES if overwrite]
+    with all_or_none(folder, replaced=old) as staged:
+        names = _write(staged, result, fixed, moving, moving_labels, fixed_labels, what, border, fill)
+    return [folder / name for name in names]
+
+
+def _write(
+    folder: Path,
+    result: Registration,
+    fixed: Image,
+    moving: Image,
+    moving_labels: Image | None,
+    fixed_labels: Image | None,
+    what: Collection[str],
+    border: Border,
+    fill: float,
+) -> list[str]:
+    """The names of the files that were written, see `save_registration`."""
     written = []
 
     def path(name: str) -> Path:
-        written.append(folder / name)
-        return written[-1]
+        written.append(name)
+        return folder / name
 
     rank = fixed.grid.rank
     if "displacement" in what:
         write_displacement(result.sampled.displacement, fixed.grid, path("displacement.nii.gz"))
     if "transform" in what:
-        write_transform(result.transform, path("transform.h5"), moving)
-        written.append(folder / "transform.h5.check.json")
+        write_transform(result.transform, path("transform.h5"), moving, border, fill)
+        written.append("transform.h5.check.json")
+        try:
+            write_inverse(result.transform, folder / INVERSE_NAMES[0], fixed, border, fill)
+            written += INVERSE_NAMES
+        except AcregError as error:
+            result.no_inverse = str(error)
     if "labels" in what and result.warped_labels is not None:
         source = moving_labels.name if moving_labels is not None else ""
         write_image(result.warped_labels, path(result_name("warped_labels", source, rank)))
     if "labels" in what and result.mask is not None:
         write_image(result.mask, path(result_name("mask", fixed.name, rank)))
     if "images" in what:
-        write_image(result.warped, path(result_name("warped", moving.name, rank)))
-        view = view_pair(fixed, moving, result.sampled, fixed_labels, moving_labels)
+        warped = result.sampled.warp_image(moving, border, fill)
+        write_image(warped, path(result_name("warped", moving.name, rank)))
+        view = view_pair(
+            result.sampled,
+            fixed=fixed,
+            moving=moving,
+            fixed_labels=fixed_labels,
+            moving_labels=moving_labels,
+            border=border,
+            fill=fill,
+        )
         write_preview(view, path("preview.png"))
     return written

@@ -9,7 +9,8 @@ from scipy import ndimage
 
 from acreg.applications.registration import Method, Registration, Unregistered, register_pair
 from acreg.data.pair_files import Pair
-from acreg.geometry import Transform, folding, jacobian_determinant, log_determinant
+from acreg.errors import images_by_name
+from acreg.geometry import Transform, folding, jacobian_determinant, labels_on, log_determinant
 from acreg.geometry.displacement import SLAB_VOXELS
 from acreg.io import Image
 from acreg.metrics import (
@@ -25,12 +26,14 @@ from acreg.metrics import (
 from acreg.report.results import PairScores
 
 Labelled = tuple[Image, Image]
-"""An image and its labels, on one grid."""
+"""An image and its labels, which lie on it (`acreg.geometry.labels_on`)."""
 
 
+@images_by_name
 def score_pair(
     method: Method,
     names: Pair,
+    *,
     fixed: Labelled,
     moving: Labelled,
     label_values: Sequence[int],
@@ -56,10 +59,10 @@ def score_pair(
     Raises:
         AcregError: labels or a truth that do not fit the images.
     """
-    (fixed_image, fixed_labels), (moving_image, moving_labels) = fixed, moving
+    (fixed_image, fixed_labels), (moving_image, moving_labels) = ((i, labels_on(own, i)) for i, own in (fixed, moving))
     scores = PairScores(*names)
     try:
-        registration = register_pair(method, fixed_image, moving_image, moving_labels)
+        registration = register_pair(method, fixed=fixed_image, moving=moving_image, moving_labels=moving_labels)
         displacement = registration.sampled.displacement
         regularity = folding(displacement)
         scores.folded_percent, scores.sd_log_j = regularity["folded_percent"], regularity["sd_log_j"]

@@ -19,7 +19,7 @@ from acreg.applications.multi_atlas import Atlases, Similarity
 from acreg.applications.registration import Method, register_many
 from acreg.data.augmentation import smooth_noise
 from acreg.errors import AcregError, UsageError
-from acreg.geometry import warp_array
+from acreg.geometry import labels_on, warp_array
 from acreg.io import Image
 
 THRESHOLD = 0.92
@@ -73,7 +73,7 @@ def predict_quality(
     """Predict the Dice of segmentations by how well each segments reference images.
 
     Args:
-        cases: what was segmented, and its labels, on its grid.
+        cases: what was segmented, and its labels, which lie on it (`acreg.geometry.labels_on`).
         references: subjects whose truth is known.
         method: what registers; a case's image is the moving one.
         count: references used for each, the most similar ones.
@@ -83,12 +83,13 @@ def predict_quality(
 
     Raises:
         UsageError: as `Atlases.nearest`.
-        AcregError: a segmentation lies on another grid than its image, has no foreground, or a label that the
+        AcregError: a segmentation cannot lie on its image, has no foreground, or a label that the
             references lack; and as reading and registering.
     """
     values = tuple(value for value in references.dataset.label_values if value)
-    for image, segmentation in cases:
-        _check(image, segmentation, values, references.dataset.name)
+    cases = [(image, labels_on(segmentation, image)) for image, segmentation in cases]
+    for _, segmentation in cases:
+        _check(segmentation, values, references.dataset.name)
     left_out = list(without) or [""] * len(cases)
     chosen = [references.nearest(image, count, measure, name) for (image, _), name in zip(cases, left_out, strict=True)]
     pairs = [(references[subject][0], image) for (image, _), found in zip(cases, chosen) for subject, _ in found]
@@ -128,19 +129,17 @@ def spoiled(labels: Image, strength: float, seed: int) -> Image:
     return Image(warp_array(labels.array, displacement, order=0), labels.grid, kind="labels")
 
 
-def _check(image: Image, segmentation: Image, values: Sequence[int], name: str) -> None:
-    """Raise `AcregError` unless a segmentation lies on its image's grid and has some of these labels, and no others."""
+def _check(segmentation: Image, values: Sequence[int], name: str) -> None:
+    """Raise `AcregError` unless a segmentation has some of these labels, and no others."""
     found = set(np.unique(segmentation.array).tolist()) - {0}
     problem = ""
-    if segmentation.array.shape != image.array.shape:
-        problem = f"of shape {segmentation.array.shape} for an image of shape {image.array.shape}"
-    elif not found:
+    if not found:
         problem = "without foreground"
     elif not found <= set(values):
         problem = f"with labels {sorted(found - set(values))}, and {name} has {list(values)}"
     if problem:
         raise AcregError(
-            "A segmentation to be judged lies on its image's grid and has labels of the references, one at least. "
+            "A segmentation to be judged has labels of the references, one at least. "
             f"Received: a segmentation {problem}. Correct the file, or choose other references."
         )
 

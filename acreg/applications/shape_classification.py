@@ -20,7 +20,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from acreg.errors import AcregError, UsageError
-from acreg.geometry import resize_labels
+from acreg.geometry import labels_on, resize_labels
 from acreg.io import Image
 from acreg.models import LabelAutoencoder
 
@@ -42,12 +42,14 @@ def label_codes(model: LabelAutoencoder, images: Sequence[Image], labels: Sequen
     """The autoencoder's codes ``(n, code_size)`` of label maps; their images say where its grid lies.
 
     Raises:
-        AcregError: a label that the autoencoder does not know, another number of axes, or no ``preprocessing``.
+        AcregError: a label that the autoencoder does not know, labels that cannot lie on their image (see
+            `acreg.geometry.labels_on`), or no ``preprocessing``.
     """
     settings = model.preprocessing
     if settings is None:
         raise AcregError("Codes need a preset, which knows its grid. Received: an autoencoder without `preprocessing`.")
-    ids = [settings.apply_labels(one, settings.grid(image)) for image, one in zip(images, labels, strict=True)]
+    pairs = zip(images, labels, strict=True)
+    ids = [settings.apply_labels(labels_on(one, image), settings.grid(image)) for image, one in pairs]
     return np.asarray(ops.convert_to_numpy(model.encode(np.stack(ids))), np.float32)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import itertools
 import json
 import time
@@ -26,7 +25,9 @@ from acreg.geometry import Grid, Transform, Velocity, folding
 from acreg.geometry.displacement import voxel_indices
 from acreg.geometry.elastic_spline import ElasticBodySpline
 from acreg.geometry.logarithm import logarithm
-from acreg.io import Image, atomic_path
+from acreg.io import Image, atomic_path, writes_into
+from acreg.io.csv_tables import write_rows
+from acreg.io.folders import contents
 from acreg.metrics import label_metrics, mean_over_labels
 from acreg.shapes import MATCHERS, Surface, matcher, read_surfaces, region_surface, thinned, write_surfaces
 
@@ -66,6 +67,7 @@ class ShapeSettings:
             )
 
 
+@writes_into("out")
 def make_velocities(
     dataset: Dataset,
     out: Path,
@@ -276,20 +278,18 @@ def _claim(out: Path, settings: dict[str, Any]) -> None:
                 "the first values again, or another --out."
             )
         return
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if contents(out):
         raise UsageError(
             f"Velocities are made into a folder of their own. Received: {out}, which holds something else."
         )
-    out.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
 
 def _write_table(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, ["fixed", "moving", *NUMBERS], extrasaction="ignore")
-        writer.writeheader()
-        writer.writerows(rows)
+        columns = ["fixed", "moving", *NUMBERS]
+        write_rows(file, [columns, *([row.get(column, "") for column in columns] for row in rows)], "\r\n")
 
 
 def _report(progress: Callable[[str, int, int], None] | None, text: str, done: int, total: int) -> None:

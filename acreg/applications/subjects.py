@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import OrderedDict
 
 from acreg.data.manifest import Dataset
-from acreg.errors import AcregError
 from acreg.io import Image
 
 KEPT = 2**31
@@ -29,17 +28,10 @@ class Subjects:
         """A subject's image and labels.
 
         Raises:
-            AcregError: they differ in size, or cannot be read; see `Dataset.read_labels`.
+            AcregError: they cannot be read, or the labels do not lie on the image; see `Dataset.read_labelled`.
         """
         if subject not in self._kept:
-            record = self.dataset.record(subject)
-            image, labels = self.dataset.read_image(record), self.dataset.read_labels(record)
-            if image.grid.shape != labels.grid.shape:
-                raise AcregError(
-                    "An image and its labels have one size. "
-                    f"Received: {subject} with {image.grid.shape} and {labels.grid.shape}. "
-                    "See `acreg data check` for all that is wrong in the dataset."
-                )
+            image, labels = self.dataset.read_labelled(self.dataset.record(subject))
             self._kept[subject] = image, labels
             self._bytes += image.array.nbytes + labels.array.nbytes
             while len(self._kept) > 1 and self._bytes > self.limit:

@@ -7,21 +7,22 @@ before its row. Rows are in the order of the images.
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from acreg.applications.volume_items import Item
 from acreg.errors import AcregError, UsageError
-from acreg.io import atomic_path
+from acreg.io import atomic_path, sole_writer
+from acreg.io.csv_tables import read_table, write_rows
+from acreg.io.documents import read_json
+from acreg.io.folders import contents
 
 FAILURES, RUN = "failures.csv", "run.json"
 AHEAD = 2
@@ -119,7 +120,8 @@ def run(
     settings = json.loads(json.dumps({"table": task.table, **task.settings}))
     _check_folder(folder, settings)
     found = engine(task, left)  # a model or atlases that cannot be loaded leave no folder behind
-    with _opened(folder, settings):
+    with sole_writer(folder):
+        _claim(folder, settings)
         done |= _rows_there(folder / task.table, task.columns)
         tried = failed = 0
         _append(folder / FAILURES, [("subject", "reason")], "w")
@@ -184,35 +186,28 @@ def _reason(error: Exception) -> str:
     return " ".join(text.split())
 
 
-@contextmanager
-def _opened(folder: Path, settings: Mapping[str, Any]) -> Iterator[None]:
-    """The folder made, found to be of this run, and locked against another process as long as this one lives."""
+def _claim(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Find the folder to be of this run, or make it one."""
     path = folder / RUN
     _check_folder(folder, settings)
     if not path.is_file():
         with atomic_path(path) as temporary:
             temporary.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-    with path.open("rb") as stream:
-        _lock(stream, folder)
-        yield
 
 
 def _check_folder(folder: Path, wanted: Mapping[str, Any]) -> None:
     """Refuse a folder of a run with other settings, or of something else."""
     path = folder / RUN
     if not path.is_file():
-        if folder.is_dir() and any(folder.iterdir()):
+        if contents(folder):
             raise AcregError(
                 "Results go to a folder of their own, which another run of this command may have begun. Received: "
                 f"{folder}, which holds other files and no {RUN}. Choose another --out."
             )
         return
-    try:
-        before = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise AcregError(
-            f"{RUN} holds the settings of a run. Received: {path} ({error}). Choose another --out."
-        ) from error
+    before = read_json(path, "file of a run's settings")
+    if not isinstance(before, dict):
+        raise AcregError(f"{RUN} holds the settings of a run. Received: {path}, no object. Choose another --out.")
     keys = [key for key in {**before, **wanted} if before.get(key) != wanted.get(key)]
     if keys:
         differing = "; ".join(f"{key} {before.get(key)!r} there and {wanted.get(key)!r} here" for key in keys)
@@ -222,27 +217,13 @@ def _check_folder(folder: Path, wanted: Mapping[str, Any]) -> None:
         )
 
 
-def _lock(stream: io.BufferedReader, folder: Path) -> None:
-    try:
-        import fcntl
-    except ImportError:  # not on Windows
-        return
-    try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        raise AcregError(
-            f"One process at a time writes into a folder. Received: {folder}, into which another one writes. Wait for "
-            "it, or choose another --out."
-        ) from error
-
-
 def _rows_there(path: Path, columns: Sequence[str]) -> set[str]:
     """The names of a table's rows, the table begun; a row that was cut off, when its writer was killed, is removed."""
     content = path.read_bytes() if path.is_file() else b""
     complete = content.rfind(b"\n") + 1
     if complete < len(content):
         os.truncate(path, complete)
-    rows = list(csv.reader(io.StringIO(content[:complete].decode("utf-8"))))
+    rows = read_table(io.StringIO(content[:complete].decode("utf-8", "surrogateescape"), newline=""))
     if not rows:
         _append(path, [columns])
     elif rows[0] != list(columns):
@@ -256,8 +237,8 @@ def _rows_there(path: Path, columns: Sequence[str]) -> set[str]:
 def _append(path: Path, rows: Sequence[Sequence[str]], mode: str = "a") -> None:
     """Append rows by one write, on the disk when this returns: a kill leaves whole rows, or a last one cut off."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    with path.open(mode, encoding="utf-8", newline="") as stream:
+    write_rows(text, rows)
+    with path.open(mode, encoding="utf-8", errors="surrogateescape", newline="") as stream:
         stream.write(text.getvalue())
         stream.flush()
         os.fsync(stream.fileno())

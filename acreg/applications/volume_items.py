@@ -10,6 +10,7 @@ from pathlib import Path
 from acreg.data.records import is_file_name, read_cells, resolve, some
 from acreg.errors import AcregError, UsageError
 from acreg.io.files import is_readable_format, suffix
+from acreg.io.names import folded
 
 OPTIONAL = ("subject", "labels", "truth")
 
@@ -52,7 +53,7 @@ def find_items(source: Path, leave_out: Path | None = None) -> list[Item]:
         raise UsageError(f"--images is an image, a folder or a CSV. Received: {source}, which does not exist.")
     if not items:
         raise UsageError(f"There must be an image to work on. Received: {source}, in which none is. Name another.")
-    double = [name for name, count in Counter(item.name.lower() for item in items).items() if count > 1]
+    double = [name for name, count in Counter(folded(item.name) for item in items).items() if count > 1]
     if double:
         raise AcregError(
             f"Results are named by their images, whose names without suffix differ. Received: {source} with "

@@ -19,7 +19,7 @@ from acreg.applications.volume_items import Item
 from acreg.data.manifest import Dataset, manifest_path
 from acreg.errors import AcregError
 from acreg.geometry import Grid
-from acreg.io import Image, read_image, read_labels, write_image
+from acreg.io import Image, read_image, read_labelled, write_image
 from acreg.io.files import PICTURES, suffix
 
 SEGMENTATIONS = "segmentations.csv"
@@ -51,10 +51,9 @@ class MethodChoice:
         """What its results depend on."""
         if self.model is None:
             return {"method": self.method, "threads": self.threads, "seed": self.seed}
-        from acreg.models.presets import preset_folder
+        from acreg.models.presets import preset_digest
 
-        files = sorted(p for p in preset_folder(self.model).iterdir() if p.suffix in (".json", ".h5"))
-        return {"model": Path(self.model).name, "model_sha256": _digest(files)}
+        return {"model": Path(self.model).name, "model_sha256": preset_digest(self.model)}
 
 
 @dataclass(frozen=True)
@@ -239,14 +238,12 @@ class QualityWorker(_AtlasWorker):
                 "A segmentation is judged. Received: an image without one. Fill the column labels of the list of "
                 "images."
             )
-        image, labels = self.sized(read_image(item.image)), self.sized(read_labels(item.labels))
-        truth = None if item.truth is None else read_labels(item.truth, values=(0, *self.task.labels))
-        if truth is not None and truth.grid.shape != image.grid.shape:
-            raise AcregError(
-                f"A truth lies on its image's grid. Received: one of {truth.grid.shape} for an image of "
-                f"{image.grid.shape}. Correct the list of images."
-            )
-        return image, labels, truth
+        image, labels = read_labelled(item.image, item.labels)
+        truth = None
+        if item.truth is not None:
+            truth = read_labelled(item.image, item.truth, values=(0, *self.task.labels))[1]
+        image = self.sized(image)
+        return image, replace(labels, grid=image.grid), truth
 
     def compute(
         self, items: Sequence[Item], contents: Sequence[tuple[Image, Image, Image | None]]

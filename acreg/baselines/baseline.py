@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from acreg.baselines import ants, elastix, greedy, simpleitk
 from acreg.baselines.capture import captured
 from acreg.baselines.options import Options, read_options, split_name
-from acreg.errors import AcregError, UsageError
+from acreg.errors import AcregError, UsageError, images_by_name
 from acreg.geometry import Transform
 from acreg.geometry.maps import Map
 from acreg.io import Image
@@ -71,10 +71,12 @@ class Baseline:
             "seed": seed,
         }
 
-    def register(self, fixed: Image, moving: Image) -> Transform:
+    @images_by_name
+    def register(self, *, fixed: Image, moving: Image) -> Transform:
         """The transform that pulls `moving` onto the grid of `fixed`.
 
         Raises:
+            UsageError: the images are not given by name.
             AcregError: the images differ in rank, or the tool fails.
         """
         if fixed.grid.rank != moving.grid.rank:

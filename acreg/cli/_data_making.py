@@ -41,17 +41,19 @@ def phantoms(
       acreg data phantoms heart --out datasets/hearts --subjects 100
     """
     from acreg.data.heart_phantoms import make_heart_dataset
+    from acreg.data.manifest import Dataset
     from acreg.data.phantoms import make_dataset
+    from acreg.io.folders import all_or_none, contents
 
-    if out_folder.is_file() or (out_folder.is_dir() and any(out_folder.iterdir())):
+    if contents(out_folder):
         raise AcregError(
             f"Phantoms are written into a folder of their own. Received: {out_folder}, which is there and not empty. "
             "Name another folder."
         )
     make = make_heart_dataset if organ == "heart" else make_dataset
-    with bars() as update:
-        made = make(out_folder, subjects, seed=seed, progress=update)
-    describe(made)
+    with bars() as update, all_or_none(out_folder) as staged:
+        make(staged, subjects, seed=seed, progress=update)
+    describe(Dataset.load(out_folder))
 
 
 def synthesize(

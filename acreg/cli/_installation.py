@@ -20,6 +20,7 @@ REQUIRED = (
     "scipy",
     "SimpleITK",
     "nibabel",
+    "pydicom",
     "scikit-image",
     "scikit-learn",
     "medpy",

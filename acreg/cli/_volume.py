@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from acreg.cli.console import note, out, progress
+from acreg.cli.console import hold, note, out, progress
 from acreg.cli.register import METHODS
 from acreg.errors import AcregError, UsageError
 
@@ -83,6 +83,7 @@ def run_task(
     if engine == "local" and address is not None:
         raise UsageError("--address is that of a Ray cluster. Received: --engine local. Add --engine ray, or leave it.")
     folder = task.folder
+    hold(folder)
     items = find_items(images.absolute(), leave_out=folder)
     note(f"{len(items)} images")
     chosen: Engine = local

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from acreg.cli.console import check_free, note, out, progress, table
+from acreg.cli.console import check_free, hold, note, out, progress, table
 from acreg.errors import UsageError
 
 
@@ -54,6 +54,7 @@ def classify(
     )
     from acreg.data.disease_flags import flags_by_name, read_flags
     from acreg.data.manifest import Dataset, dataset_folder
+    from acreg.io import all_or_none
     from acreg.models import LabelAutoencoder, from_preset
     from acreg.report.classification import write_classification
 
@@ -62,6 +63,7 @@ def classify(
             "Who has the disease is said by --diseased, a pattern of names, or by --flags, a CSV. Received: "
             f"{'neither' if diseased is None else 'both'}. Give one of them."
         )
+    hold(folder)
     check_free(folder, ("scores.csv", "summary.json", "roc.png"), overwrite)
     try:
         sides = tuple(int(word) for word in lungs.split(","))
@@ -85,10 +87,10 @@ def classify(
     features: dict[str, list[np.ndarray]] = {"masks": []}
     with progress("Reading labels", len(records)) as advance:
         for record in records:
-            labels = dataset.read_labels(record)
+            image, labels = dataset.read_labelled(record)
             features["masks"].append(mask_vector(labels, values))
             if model is not None:
-                features.setdefault("codes", []).append(label_codes(model, [dataset.read_image(record)], [labels])[0])
+                features.setdefault("codes", []).append(label_codes(model, [image], [labels])[0])
             if heart is not None:
                 ratio = cardiothoracic_ratio(labels, heart, sides)
                 features.setdefault("ratio", []).append(np.array([ratio]))
@@ -103,7 +105,8 @@ def classify(
         "seed": seed,
     }
     subjects = [record.subject for record in records]
-    rows = write_classification(found, subjects, folder, settings)
+    with all_or_none(folder) as staged:
+        rows = write_classification(found, subjects, staged, settings)
     columns = ("Features", "Accuracy", "95 %", "AUC", "95 %")
     table(f"{dataset.name}: {sum(truth)} with and {len(truth) - sum(truth)} without, {folds} folds", columns, rows)
     out(f"\nROC curves: {folder / 'roc.png'}")

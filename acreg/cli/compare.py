@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from acreg.cli.console import out, progress, table
+from acreg.cli.console import hold, out, progress, table
 
 
 def compare(
@@ -64,7 +64,7 @@ def compare(
       acreg compare results/montgomery --fixed 'MCUCXR_*_1' --out results/montgomery/diseased
     """
     from acreg.data.region_table import read_region_table
-    from acreg.io import atomic_path
+    from acreg.io import all_or_none
     from acreg.report import check_same_pairs, keep_pairs, load_results
     from acreg.report.html import build_report
     from acreg.report.regions import check_regions, region_note, region_table, write_regions_csv
@@ -81,6 +81,8 @@ def compare(
         write_summary_csv,
     )
 
+    target = folder or folders[0]
+    hold(target)
     grouped = read_region_table(regions) if regions else None
     results = order_methods(load_results(folders))
     check_same_pairs(results)
@@ -90,7 +92,6 @@ def compare(
         check_regions(results, grouped)
     comparisons = compare_methods(results, test=test)
     by_label = compare_methods(results, test=test, labels=list(results[0].label_names)) if label_tests else []
-    target = folder or folders[0]
     dataset = results[0].summary.get("dataset", {})
     title = f"{dataset.get('name')}, {dataset.get('split')}, {len(results[0].pairs)} pairs: mean (SD)"
     tables = [(title, *summary_table(results), "")]
@@ -103,18 +104,18 @@ def compare(
         report = build_report(
             results, comparisons, worst, lambda text, done, total: advance(1, text), grouped, by_label
         )
-    with atomic_path(target / "table.md") as path:
+    files = ("table.md", "table.csv", "statistics.csv", "label_statistics.csv", "regions.csv", "report.html")
+    with all_or_none(target, replaced=[target / name for name in files]) as staged:
         first, *more = tables
         parts = [markdown(*first[1:3]), *(f"{name}. {note}\n\n{markdown(c, r)}" for name, c, r, note in more)]
-        path.write_text("\n".join(parts), encoding="utf-8")
-    write_summary_csv(results, target / "table.csv")
-    write_statistics_csv(comparisons, target / "statistics.csv")
-    if by_label:
-        write_statistics_csv(by_label, target / "label_statistics.csv")
-    if grouped:
-        write_regions_csv(results, grouped, target / "regions.csv")
-    with atomic_path(target / "report.html") as path:
-        path.write_text(report, encoding="utf-8")
+        (staged / "table.md").write_text("\n".join(parts), encoding="utf-8")
+        write_summary_csv(results, staged / "table.csv")
+        write_statistics_csv(comparisons, staged / "statistics.csv")
+        if by_label:
+            write_statistics_csv(by_label, staged / "label_statistics.csv")
+        if grouped:
+            write_regions_csv(results, grouped, staged / "regions.csv")
+        (staged / "report.html").write_text(report, encoding="utf-8")
 
     for number, (name, columns, rows, note) in enumerate(tables):
         if number:

@@ -8,8 +8,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from acreg.errors import AcregError
+from acreg.io.names import printable
 
 _quiet = False
+_held: ExitStack | None = None
 
 
 def set_quiet(quiet: bool) -> None:
@@ -28,15 +30,20 @@ def shows_progress() -> bool:
     return not _quiet and sys.stderr.isatty()
 
 
+def one_line(text: str) -> str:
+    """A text from data, such as a name, as it is shown: on one line, without control characters."""
+    return printable(" ".join(text.split()))
+
+
 def out(text: str = "") -> None:
     """Print a result to stdout, also with ``--quiet``."""
-    print(text, flush=True)
+    print(printable(text), flush=True)
 
 
 def note(text: str) -> None:
     """Print to stderr what is going on; silent with ``--quiet``."""
     if not _quiet:
-        print(text, file=sys.stderr, flush=True)
+        print(printable(text), file=sys.stderr, flush=True)
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -44,13 +51,14 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
 
     It is drawn with lines on a terminal and is plain text elsewhere, so that a pipe or a log file stays readable.
     """
-    cells = [[str(cell) for cell in row] for row in rows]
+    cells = [[one_line(str(cell)) for cell in row] for row in rows]
+    columns = [one_line(column) for column in columns]
     if sys.stdout.isatty():
         from rich.console import Console
         from rich.table import Table
         from rich.text import Text
 
-        drawn = Table(title=Text(title))
+        drawn = Table(title=Text(one_line(title)))
         for index, column in enumerate(columns):
             drawn.add_column(Text(column), justify="right" if index else "left")
         for row in cells:
@@ -87,10 +95,10 @@ def progress(title: str, total: int | None = None) -> Iterator[Callable[..., Non
         TextColumn("{task.fields[text]}", markup=False),
     )
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(title, total=total, text="")
+        task = bar.add_task(one_line(title), total=total, text="")
 
         def advance(n: int = 1, text: str = "") -> None:
-            bar.update(task, advance=n, text=text)
+            bar.update(task, advance=n, text=one_line(text))
 
         yield advance
 
@@ -112,6 +120,25 @@ def bars() -> Iterator[Callable[[str, int, int], None]]:
             shown[0] = advance, done
 
         yield update
+
+
+@contextmanager
+def holding() -> Iterator[None]:
+    """The time of a command, at whose end the folders that it holds are let go."""
+    global _held
+    try:
+        with ExitStack() as _held:
+            yield
+    finally:
+        _held = None
+
+
+def hold(folder: Path) -> None:
+    """Let no other process write into a folder until the command ends; see `acreg.io.sole_writer`."""
+    from acreg.io import sole_writer
+
+    if _held is not None:  # else its function was called by other code
+        _held.enter_context(sole_writer(folder))
 
 
 def check_free(folder: Path, names: Iterable[str], overwrite: bool) -> None:

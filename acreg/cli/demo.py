@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from acreg.cli.console import out
+from acreg.cli.console import hold, out
 from acreg.errors import UsageError
 
 MARK = ".acreg-demo"
@@ -34,6 +34,7 @@ def demo(
     Example:
       acreg demo --out runs/demo
     """
+    hold(folder)
     _clear(folder)
     started = time.perf_counter()
     phantoms, run, pair, results = (folder / name for name in ("phantoms", "training", "registered", "results"))
@@ -87,12 +88,16 @@ def _step(number: int, command: str) -> None:
 
 def _clear(folder: Path) -> None:
     """Make the folder, empty; one with anything but an earlier demo in it is refused."""
-    if folder.exists() and any(folder.iterdir()):
+    from acreg.io.folders import contents
+
+    there = contents(folder)
+    if there:
         if not (folder / MARK).is_file():
             raise UsageError(
                 "The demo writes into a new or empty folder, or over an earlier demo. "
                 f"Received: --out {folder}, which holds something else. Choose another folder."
             )
-        shutil.rmtree(folder)
+        for path in there:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MARK).touch()

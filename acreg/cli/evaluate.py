@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from acreg.cli.console import note, out, progress, table
+from acreg.cli._border import BorderOption, FillOption, border_and_fill
+from acreg.cli.console import hold, note, out, progress, table
 from acreg.cli.register import METHODS
 from acreg.errors import UsageError
 
@@ -54,11 +55,17 @@ def evaluate(
         bool, typer.Option("--affine-part", help="Add a row for the affine part of each model that has one.")
     ] = False,
     save: Annotated[
-        str, typer.Option(help="What to save of every pair, any of labels,displacement,transform,images.")
+        str,
+        typer.Option(
+            help="What to save of every pair, any of labels,displacement,transform,images; a transform with its "
+            "inverse, unless it folds."
+        ),
     ] = "",
     unregistered: Annotated[
         bool, typer.Option("--unregistered/--no-unregistered", help="Add a row for no registration.")
     ] = True,
+    border: BorderOption = None,
+    fill: FillOption = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that are there.")] = False,
 ) -> None:
     """Score presets and classical methods on pairs of a labelled dataset.
@@ -66,7 +73,8 @@ def evaluate(
     Registers the same pairs with every method and measures Dice, Hausdorff distances (also the 95th percentile) and
     mean surface distance of each label on the images' own grid, folding of the field, and time. Where the pairs have
     true transforms, as those of `acreg data synthesize`, also the distance to where these send the labels' voxels.
-    Writes pairs.csv and summary.json per method.
+    Writes pairs.csv and summary.json per method, when it is complete. The same command goes on where an evaluation was
+    interrupted: complete methods are kept, if weights, data, pairs and settings are the same.
 
     \b
     Examples:
@@ -79,8 +87,11 @@ def evaluate(
     from acreg.applications.registration import Method, PresetMethod, Unregistered, named_method
     from acreg.data.manifest import Dataset, dataset_folder
     from acreg.data.pair_files import PAIRS_NAME
+    from acreg.data.records import some
     from acreg.report.tables import order_methods, summary_table
 
+    outside = border_and_fill(border, fill)
+    hold(folder)
     dataset = Dataset.load(dataset_folder(data))
     records = dataset.split(split)
     if not records:
@@ -141,8 +152,11 @@ def evaluate(
             truths=truths,
             save=wanted,
             settings={"pairs": which, "seed": seed, "refine": refine},
+            border=outside[0],
+            fill=outside[1],
             overwrite=overwrite,
             progress=show,
+            say=note,
         )
     table(f"{dataset.name}, {split}, {len(chosen)} pairs: mean (SD)", *summary_table(order_methods(results)))
     for result in results:
@@ -152,9 +166,13 @@ def evaluate(
                 f"{result.name} failed on {len(result.failures)} pairs, "
                 f"first {first.fixed} <- {first.moving}: {first.failure}"
             )
-        for label, count in result.absent().items():
-            if count:
-                note(
-                    f"{result.name}: {result.label_names[label]} is absent in {count} pairs and left out of their means"
-                )
+        if "no_inverse" in result.summary:
+            lacking = result.summary["no_inverse"]
+            note(f"{result.name}: no inverse was written for {lacking['pairs']} pairs. {lacking['first']}")
+        absent = [f"{result.label_names[label]} in {count}" for label, count in result.absent().items() if count]
+        if absent:
+            note(
+                f"{result.name}: absent in one of the maps, so with Dice 0 and no distances, or in both, so without "
+                f"scores: {some(absent)} of {len(result.pairs)} pairs"
+            )
     out(f"Results: {folder}. Next: acreg compare {folder}")

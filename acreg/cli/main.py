@@ -21,8 +21,8 @@ import typer
 from typer.core import TyperGroup
 
 from acreg import __version__
-from acreg.cli import _logs, console
-from acreg.errors import AcregError, Requeue
+from acreg.cli import _logs, _streams, console
+from acreg.errors import AcregError, Requeue, UsageError
 
 COMMANDS = (
     "demo",
@@ -134,11 +134,21 @@ def _describe_os_error(error: OSError) -> str:
 
 
 def _report(message: str) -> None:
-    paragraph = "Error: " + " ".join(message.split())
+    paragraph = "Error: " + console.one_line(message)
     if sys.stderr.isatty():
         # Long words are paths: broken they would be useless.
         paragraph = textwrap.fill(paragraph, width=100, break_long_words=False, break_on_hyphens=False)
     print(paragraph, file=sys.stderr, flush=True)
+
+
+def _check_words(arguments: Sequence[str]) -> None:
+    """Refuse an empty word, as of a shell's variable that is not set: as a path it would be the current folder."""
+    for before, word in zip(["", *arguments], arguments):
+        if not word or (word.startswith("--") and word.endswith("=")):
+            raise UsageError(
+                f"What is given on the command line is not empty. Received: {word or f'an empty word after {before}'}. "
+                "Give a value, or leave the option out."
+            )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -155,7 +165,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = arguments[: next((i for i, word in enumerate(arguments) if not word.startswith("-")), len(arguments))]
     debug = "--debug" in options
     try:
-        app(args=arguments, prog_name="acreg")
+        _check_words(arguments)
+        with console.holding():
+            app(args=arguments, prog_name="acreg")
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except Requeue as stopped:
@@ -173,6 +185,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run() -> None:
     """The console script."""
+    _streams.mend()
     sys.exit(main())
 
 

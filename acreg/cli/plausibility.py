@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from acreg.cli.console import note, out, progress, table
+from acreg.cli.console import hold, note, out, progress, table
 from acreg.errors import UsageError
 
 
@@ -37,8 +37,10 @@ def plausibility(
     from acreg.data.manifest import Dataset, dataset_folder
     from acreg.experiments.acregnet.plausibility import run
     from acreg.experiments.acregnet.plausibility_results import COLUMNS, table_rows, write_results
+    from acreg.io import all_or_none
     from acreg.models import LabelAutoencoder, from_preset
 
+    hold(folder)
     autoencoder = from_preset(model)
     if not isinstance(autoencoder, LabelAutoencoder):
         raise UsageError(
@@ -58,6 +60,7 @@ def plausibility(
         "seed": seed,
         "grid": list(autoencoder.shape),
     }
-    write_results(outcome, folder, settings)
+    with all_or_none(folder) as staged:
+        write_results(outcome, staged, settings)
     table(f"{dataset.name}, {masks} masks, {pixels} pixels changed", COLUMNS, table_rows(outcome))
     out(f"\nFigure: {folder / 'figure.png'}")

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from acreg.cli.console import check_free, out
+from acreg.cli._border import BorderOption, FillOption, border_and_fill, note_background
+from acreg.cli.console import check_free, hold, note, out
 from acreg.errors import AcregError, UsageError
 
 METHODS = (
@@ -40,13 +41,18 @@ def register(
     refine: Annotated[
         int, typer.Option(min=0, help="Steps of refinement for this pair, at most; 0 is none.", metavar="STEPS")
     ] = 0,
+    border: BorderOption = None,
+    fill: FillOption = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that are there.")] = False,
 ) -> None:
     """Register a moving image onto a fixed image.
 
     Writes warped.png (or .nii.gz, as the moving file is), warped_labels.*, preview.png, transform.h5 (an ITK transform,
-    in mm, which 3D Slicer, ITK-SNAP and ANTs open; what it does in SimpleITK is checked and recorded beside it) and
-    displacement.nii.gz (voxels of the fixed grid, components in array-axis order); mask.* of models that segment.
+    in mm, which 3D Slicer, ANTs and SimpleITK open; what it does in SimpleITK is checked and recorded beside it),
+    inverse_transform.h5, which takes the fixed image onto the moving grid, unless the transform folds, and
+    displacement.nii.gz (voxels of the fixed grid, components along z, y, x); mask.* of models that segment.
+
+    Where the moving image does not reach, warped.* has 0, as in SimpleITK, ANTs and 3D Slicer: of CT give --fill -1000.
 
     Refinement optimises the predicted field for this pair by the similarity of the images. That can make labels fit
     worse: the model's page says what it did to them.
@@ -66,11 +72,13 @@ def register(
         Unregistered,
         named_method,
         register_pair,
+        result_name,
         save_registration,
     )
+    from acreg.applications.warping import share_inside
     from acreg.data.records import some
-    from acreg.io import read_image, read_labels
-    from acreg.metrics import label_metrics, mean_over_labels, normalized_cross_correlation
+    from acreg.io import Image, read_image, read_labelled
+    from acreg.metrics import is_lost, label_metrics, mean_over_labels, normalized_cross_correlation
 
     if (model is None) == (method is None) or (refine and method):
         raise UsageError(
@@ -81,16 +89,19 @@ def register(
         raise UsageError(
             "Dice needs the labels of both images. Received: --fixed-labels without --labels. Add --labels."
         )
+    outside = border_and_fill(border, fill, Path(result_name("warped", str(moving), 2)))
+    hold(folder)
     check_free(folder, RESULT_NAMES, overwrite)
-    fixed_image, moving_image = read_image(fixed), read_image(moving)
-    moving_map = None if labels is None else read_labels(labels)
-    fixed_map = None if fixed_labels is None else read_labels(fixed_labels)
-    for image, labels_of in ((moving_image, moving_map), (fixed_image, fixed_map)):
-        if labels_of is not None and labels_of.grid.shape != image.grid.shape:
-            raise AcregError(
-                f"Labels have the size of their image. Received: {labels_of.name} of {labels_of.grid.shape}, "
-                f"{image.name} of {image.grid.shape}. Give the labels drawn on that image."
-            )
+    fixed_map: Image | None = None
+    moving_map: Image | None = None
+    if fixed_labels is None:
+        fixed_image = read_image(fixed)
+    else:
+        fixed_image, fixed_map = read_labelled(fixed, fixed_labels)
+    if labels is None:
+        moving_image = read_image(moving)
+    else:
+        moving_image, moving_map = read_labelled(moving, labels)
     if fixed_map is not None and moving_map is not None:
         sets = [set(np.unique(each.array).tolist()) - {0} for each in (moving_map, fixed_map)]
         if not set.intersection(*sets):
@@ -106,13 +117,26 @@ def register(
         chosen = Unregistered()
     else:
         chosen = PresetMethod(model, refine=refine)
-    result = register_pair(chosen, fixed_image, moving_image, moving_map)
-    written = save_registration(folder, result, fixed_image, moving_image, moving_map, fixed_map)
-    before = Unregistered().register(fixed_image, moving_image)
+    result = register_pair(chosen, fixed=fixed_image, moving=moving_image, moving_labels=moving_map)
+    written = save_registration(
+        folder,
+        result,
+        fixed=fixed_image,
+        moving=moving_image,
+        moving_labels=moving_map,
+        fixed_labels=fixed_map,
+        border=outside[0],
+        fill=outside[1],
+        overwrite=overwrite,
+    )
+    if result.no_inverse:
+        note(f"No inverse was written. {result.no_inverse}")
+    note_background(moving_image, outside[0], fill, lambda: share_inside(result.sampled, moving_image))
+    before = Unregistered().register(fixed=fixed_image, moving=moving_image)
     folding = result.sampled.folding()
     ncc = [
         normalized_cross_correlation(fixed_image.array, image.array)
-        for image in (before.warp_image(moving_image), result.warped)
+        for image in (before.warp_image(moving_image, border="edge"), result.warped)
     ]
     out(
         f"{chosen.name}: {result.seconds:.2f} s (first call), "
@@ -120,11 +144,19 @@ def register(
     )
     out(f"NCC   before {ncc[0]:.4f}   after {ncc[1]:.4f}")
     if fixed_map is not None and moving_map is not None and result.warped_labels is not None:
-        values = [int(v) for v in np.union1d(moving_map.array, fixed_map.array) if v > 0]
-        dice = [
-            mean_over_labels(label_metrics(image.array, fixed_map.array, values))["dsc"]
+        values = [int(v) for v in np.union1d(moving_map.array, fixed_map.array) if v != 0]
+        found = [
+            label_metrics(image.array, fixed_map.array, values)
             for image in (before.warp_labels(moving_map), result.warped_labels)
         ]
-        out(f"Dice  before {dice[0]:.4f}   after {dice[1]:.4f}")
+        dice = [mean_over_labels(each)["dsc"] for each in found]
+        out(f"Dice  before {dice[0]:.4f}   after {dice[1]:.4f}   (mean over {len(values)} labels)")
+        alone = [f"label {value}" for value, scores in found[1].items() if is_lost(scores)]
+        if alone:
+            out(f"Dice 0, in one of the two maps alone: {some(alone, 20)}")
+    if moving_map is not None and result.warped_labels is not None:
+        lost = np.setdiff1d(moving_map.array, result.warped_labels.array)
+        if lost.size:
+            out(f"Vanished, without a voxel in the warped labels: {some((f'label {v}' for v in lost), 20)}")
     for path in written:
         out(str(path))

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from acreg.cli.console import bars, check_free, note, out
+from acreg.cli.console import bars, check_free, hold, note, out
 
 
 def surfaces(
@@ -36,11 +36,12 @@ def surfaces(
     from acreg.applications.registration import PresetMethod
     from acreg.data.manifest import Dataset, dataset_folder
     from acreg.data.velocities import FOLDER, read_settings
-    from acreg.io import read_image
+    from acreg.io import all_or_none, read_image
     from acreg.report.surfaces import draw_surfaces
     from acreg.shapes.vtk import write_vtk
 
     files = [folder / name for name in ("surfaces.vtk", "surfaces.png")]
+    hold(folder)
     check_free(folder, [path.name for path in files], overwrite)
     dataset = Dataset.load(dataset_folder(data))
     place = shapes or dataset.folder / FOLDER
@@ -49,12 +50,12 @@ def surfaces(
     target = read_image(image)
     with bars() as update:
         fused = segment_by_meshes(target, PresetMethod(model), dataset, place, subjects, progress=update)
-    folder.mkdir(parents=True, exist_ok=True)
     surfaces, deviations = [each.surface for each in fused], [each.deviation for each in fused]
-    write_vtk(surfaces, files[0], {"standard_deviation_mm": deviations})
     names = [" + ".join(dataset.label_names[value] for value in region) for region in regions]
     title = f"standard deviation over {len(subjects)} templates, {dataset.unit}"
-    draw_surfaces(surfaces, names, deviations, title, files[1])
+    with all_or_none(folder) as staged:
+        write_vtk(surfaces, staged / files[0].name, {"standard_deviation_mm": deviations})
+        draw_surfaces(surfaces, names, deviations, title, staged / files[1].name)
     for name, each in zip(names, fused, strict=True):
         mean = each.deviation.mean()
         out(f"{name}: {len(each.deviation)} points, mean standard deviation {mean:.2f} {dataset.unit}")

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from acreg.cli.console import note, out, progress, shows_progress
+from acreg.cli.console import hold, note, out, progress, shows_progress
 
 
 def train(
@@ -78,6 +78,7 @@ def train(
         changes.append(f"start.freeze={json.dumps(freeze)}")
     loaded = load_recipe(recipe, changes)
     run = folder if folder is not None else Path("runs") / loaded.name
+    hold(run)
 
     with _sigterm() as stop, _bars() as show:
         import keras

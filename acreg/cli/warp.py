@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from acreg.cli._border import BorderOption, FillOption, border_and_fill, note_background
 from acreg.cli.console import note, out
 from acreg.errors import UsageError
 
@@ -38,6 +39,8 @@ def warp(
         bool,
         typer.Option("--inverse", help="Invert the transform: the reference is then the moving image."),
     ] = False,
+    border: BorderOption = None,
+    fill: FillOption = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
 ) -> None:
     """Apply a transform to an image, to labels or to points.
@@ -46,11 +49,13 @@ def warp(
     acreg's displacement.nii.gz. Several are given in the order in which a point of the fixed image goes through them,
     which is the order of antsApplyTransforms: the deformation, then the affine. The image is resampled once, linearly.
 
-    Images are warped from the moving space onto the reference. Points have a direction: --to moving takes points of the
-    fixed image to the moving one, --to fixed takes points of the moving image to where the warped image shows them.
+    Images are warped from the moving space onto the reference. Where the moving image does not reach, images have 0, as
+    in SimpleITK, ANTs and 3D Slicer: of CT give --fill -1000. Labels have the background 0 there.
 
-    Points are in mm. A CSV has the columns x,y,z (x,y in 2-D) in LPS, as in ITK and ANTs; further columns are kept. The
-    markups of 3D Slicer say themselves whether they are LPS or RAS.
+    Points have a direction: --to moving takes points of the fixed image to the moving one, --to fixed takes points of
+    the moving image to where the warped image shows them. They are in mm. A CSV has the columns x,y,z (x,y in 2-D) in
+    LPS, as in ITK and ANTs; further columns are kept. The markups of 3D Slicer say themselves whether they are LPS or
+    RAS.
 
     \b
     Examples:
@@ -58,6 +63,7 @@ def warp(
       acreg warp --transform 1Warp.nii.gz --transform 0GenericAffine.mat --reference fixed.nii.gz \\
         --labels moving_labels.nii.gz --out warped_labels.nii.gz
       acreg warp --transform t.h5 --reference fixed.nii.gz --points moving.mrk.json --to fixed --out warped.mrk.json
+      acreg warp --transform t.h5 --reference fixed.nii.gz --image ct.nii.gz --fill -1000 --out warped.nii.gz
       acreg warp --transform t.h5 --inverse --reference moving.nii.gz --image fixed.nii.gz --out back.nii.gz
     """
     from acreg.applications.warping import check_new, read_transforms, share_inside
@@ -87,6 +93,12 @@ def warp(
             f"Interpolation is chosen for labels; images are warped linearly. Received: {option} with "
             f"--interpolation {interpolation}. Leave it out, or give --labels."
         )
+    if (border, fill) != (None, None) and image is None:
+        raise UsageError(
+            f"What lies outside is chosen for images; labels have the background 0 there. Received: {option} with "
+            f"{'--border' if border else '--fill'}. Leave it out, or give --image."
+        )
+    outside = border_and_fill(border, fill, target)
     if points is not None:
         check_points_format(target)
     else:
@@ -103,17 +115,20 @@ def warp(
 
     source = read_image(path) if labels is None else read_labels(path)
     if inverse:
-        transform = read_transforms(transforms, source.grid, grid).inverse()
+        transform = read_transforms(transforms, source.grid, grid).sampled_inverse()
         note(f"The inverse misses by {transform.residual:.2g} voxels at most.")
     else:
         transform = read_transforms(transforms, grid, source.grid)
-    warped = (
-        transform.warp_image(source) if labels is None else transform.warp_labels(source, interpolation or "linear")
-    )
+    if labels is None:
+        warped = transform.warp_image(source, *outside)
+    else:
+        warped = transform.warp_labels(source, interpolation or "linear")
     write_image(warped, target)
     shape = " x ".join(map(str, warped.grid.shape[::-1]))
-    inside = 100 * share_inside(transform, source)
-    out(f"{target}: {shape} voxels, {inside:.1f} % of which look inside of {source.name}")
+    inside = share_inside(transform, source)
+    out(f"{target}: {shape} voxels, {100 * inside:.1f} % of which look inside of {source.name}")
+    if labels is None:
+        note_background(source, outside[0], fill, lambda: inside)
     if inside == 0:
         note("Nothing of it is seen: do the transform and its direction belong to these two images?")
 

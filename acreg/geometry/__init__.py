@@ -2,6 +2,7 @@
 
 from acreg.geometry.displacement import jacobian_determinant, warp_array
 from acreg.geometry.grid import Grid
+from acreg.geometry.label_grid import labels_on
 from acreg.geometry.maps import Affine, Displacement, Velocity
 from acreg.geometry.regularity import folding, log_determinant
 from acreg.geometry.resample import inside, respaced, sample_cubic, sample_nearest
@@ -17,6 +18,7 @@ __all__ = [
     "folding",
     "inside",
     "jacobian_determinant",
+    "labels_on",
     "log_determinant",
     "resize_displacement",
     "resize_image",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,9 @@ from scipy import optimize
 from acreg.errors import AcregError
 
 ROUNDING = 1e-6
-"""Voxels by which a point may lie beyond an extent and still count as on its edge."""
+"""Voxels by which a point may miss a border of an extent and still count as on it."""
+NEAREST = (1.0, 0.9, 0.8)
+"""Weights of the world axes (z, y, x) where the one nearest to a normal is looked for: at 45 degrees no two tie."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,9 @@ class Grid:
         spacing: distance of neighbouring voxel centres per axis, mm (ones if left out).
         origin: world position of the centre of voxel 0, mm (zeros if left out).
         direction: `(rank, rank)`, column `d` is the unit vector of array axis `d` (identity if left out).
+        plane: of a 2-D grid that is a slice of a volume, `(3, 4)`: the point `p` of this grid's world lies at
+            `plane @ (0, *p, 1)` in the volume's, and at `plane @ (1, *p, 1)` in the next slice. Left out where a slice
+            has no known place. Two grids are equal whatever their planes.
 
     Raises:
         AcregError: the arguments contradict each other, a spacing is not positive, or a direction is not of unit
@@ -39,6 +44,7 @@ class Grid:
     spacing: tuple[float, ...] = ()
     origin: tuple[float, ...] = ()
     direction: tuple[tuple[float, ...], ...] = ()
+    plane: tuple[tuple[float, ...], ...] = field(default=(), compare=False, repr=False)
 
     def __post_init__(self) -> None:
         shape = tuple(int(n) for n in self.shape)
@@ -67,7 +73,11 @@ class Grid:
         object.__setattr__(self, "shape", shape)
         object.__setattr__(self, "spacing", spacing)
         object.__setattr__(self, "origin", origin)
+        plane = np.asarray(self.plane, dtype=float)
+        if plane.size and (rank != 2 or plane.shape != (3, 4) or not np.isfinite(plane).all()):
+            raise AcregError(f"The plane of a 2-D grid is a 3x4 matrix. Received: {self.plane} for shape {shape}.")
         object.__setattr__(self, "direction", tuple(tuple(float(x) for x in row) for row in direction))
+        object.__setattr__(self, "plane", tuple(tuple(float(x) for x in row) for row in plane))
 
     @property
     def rank(self) -> int:
@@ -91,12 +101,18 @@ class Grid:
         return (np.asarray(points, dtype=float) - self.origin) @ np.linalg.inv(self.matrix[:-1, :-1]).T
 
     def contains(self, indices: np.ndarray) -> np.ndarray:
-        """Whether each of the indices `(..., rank)` lies in the extent: half a voxel beyond the outer centres."""
-        edge = 0.5 + ROUNDING
+        """Whether each of the indices `(..., rank)` lies in the extent: half a voxel beyond the outer centres.
+
+        As in ITK its lower border belongs to the extent, its upper one does not.
+        """
         inside = np.ones(indices.shape[:-1], bool)
-        for axis, n in enumerate(self.shape):  # NumPy's `all` over so short an axis takes five times as long
-            inside &= (indices[..., axis] >= -edge) & (indices[..., axis] <= n - 1 + edge)
+        for axis in range(self.rank):  # NumPy's `all` over so short an axis takes five times as long
+            inside &= self.within(indices[..., axis], axis)
         return inside
+
+    def within(self, indices: np.ndarray, axis: int) -> np.ndarray:
+        """Whether each of the indices along one axis lies in the extent along it: see `contains`."""
+        return (indices >= -0.5 - ROUNDING) & (indices < self.shape[axis] - 0.5 - ROUNDING)
 
     def reoriented(self) -> Grid:
         """The same voxels with the axes in the order and sense nearest to the world's.
@@ -114,18 +130,70 @@ class Grid:
             tuple(np.take(self.spacing, axes)),
             tuple(self.to_world(corner)),
             direction[:, axes] * signs,  # type: ignore[arg-type]
+            self.plane,
         )
 
     def part(self, start: ArrayLike, shape: Sequence[int]) -> Grid:
         """The grid of the voxels from `start` on, `shape` of them an axis; `start` may lie outside."""
-        return Grid(tuple(shape), self.spacing, tuple(self.to_world(np.asarray(start))), self.direction)
+        return replace(self, shape=tuple(shape), origin=tuple(self.to_world(np.asarray(start))))
 
     def centred(self, centre: ArrayLike, shape: Sequence[int], spacing: Sequence[float]) -> Grid:
         """A grid with the same axes, of any shape and spacing, whose middle lies at the index `centre` of this one."""
         direction = np.asarray(self.direction)
         middle = (np.asarray(shape) - 1) / 2 * np.asarray(spacing)
         origin = self.to_world(np.asarray(centre)) - direction @ middle
-        return Grid(tuple(shape), tuple(spacing), tuple(origin), self.direction)
+        return Grid(tuple(shape), tuple(spacing), tuple(origin), self.direction, self.plane)
+
+    def slice(self) -> Grid:
+        """The 2-D grid of a 3-D grid with one voxel along its first axis, with its plane.
+
+        The world of the 2-D grid is the plane itself: its axes are those two of the volume's world that lie nearest to
+        the plane, laid into it, and its 0 is the point nearest to the volume's. So slices of one plane share their
+        world, however they are stored, and that of an axial slice is (posterior, left).
+        """
+        direction = np.asarray(self.direction)
+        normal = np.cross(direction[:, 1], direction[:, 2])
+        normal /= np.linalg.norm(normal)
+        first, second = np.delete(np.eye(3), np.argmax(np.abs(normal) * NEAREST), axis=0)
+        second = second - (second @ normal) * normal
+        second /= np.linalg.norm(second)
+        first = first - (first @ normal) * normal
+        first -= (first @ second) * second
+        axes = np.stack([first / np.linalg.norm(first), second], axis=1)
+        origin = np.asarray(self.origin) @ axes
+        plane = np.column_stack([direction[:, 0] * self.spacing[0], axes, self.origin - axes @ origin])
+        return Grid(self.shape[1:], self.spacing[1:], tuple(origin), axes.T @ direction[:, 1:], plane)  # type: ignore[arg-type]
+
+    def volume(self) -> Grid:
+        """The 3-D grid, one voxel thick, of a 2-D grid with a plane; the grid itself where there is none."""
+        if not self.plane:
+            return self
+        plane = np.asarray(self.plane)
+        step, axes = plane[:, 0], plane[:, 1:3]
+        thickness = float(np.linalg.norm(step))
+        return Grid(
+            (1, *self.shape),
+            (thickness, *self.spacing),
+            tuple(axes @ self.origin + plane[:, 3]),
+            np.column_stack([step / thickness, axes @ np.asarray(self.direction)]),  # type: ignore[arg-type]
+        )
+
+    def turned_from(self, other: Grid) -> float:
+        """By how many degrees, at most, the axes of two slices' worlds are apart; 0 if one has no plane."""
+        if not (self.plane and other.plane):
+            return 0.0
+        cosines = np.sum(np.asarray(self.plane)[:, 1:3] * np.asarray(other.plane)[:, 1:3], axis=0)
+        return float(np.degrees(np.arccos(np.clip(cosines.min(), -1, 1))))
+
+    def off_plane(self, other: Grid) -> float:
+        """The largest distance, in slices of the other, of this slice's corners from its plane; 0 if one has none."""
+        if not (self.plane and other.plane):
+            return 0.0
+        ends = [(0, y, x) for y in (0, self.shape[0] - 1) for x in (0, self.shape[1] - 1)]
+        corners = self.volume().to_world(np.array(ends))
+        plane = np.asarray(other.plane)
+        normal = np.cross(plane[:, 1], plane[:, 2])
+        return float(np.abs((corners - plane[:, 3]) @ normal).max() / abs(plane[:, 0] @ normal))
 
     @classmethod
     def from_itk(cls, image: Any) -> Grid:
@@ -144,25 +212,24 @@ class Grid:
     def from_affine(cls, affine: np.ndarray, shape: Sequence[int]) -> Grid:
         """The grid of a NIfTI image: `affine` `(4, 4)` takes (x, y, z) indices to RAS mm; `shape` in array-axis order.
 
-        Of an image with 2 axes the first two rows and columns are used; a slice that lies across them (its in-plane
-        directions do not span x and y) gets the identity as its direction.
+        An image with 2 axes is a slice of the patient, and keeps its plane.
         """
-        rank = len(shape)
         lps = np.diag([-1.0, -1.0, 1.0]) @ np.asarray(affine, dtype=float)[:3]
-        spacing = np.linalg.norm(lps[:, :rank], axis=0)
+        spacing = np.linalg.norm(lps[:, :3], axis=0)
         spacing[spacing == 0] = 1.0
-        direction = lps[:rank, :rank] / spacing
-        if rank == 2 and np.abs(np.linalg.norm(direction, axis=0) - 1).max() > 1e-3:
-            direction = np.eye(2)
-        return cls(
-            tuple(shape),
-            tuple(spacing[::-1]),
-            tuple(lps[:rank, 3][::-1]),
-            direction[::-1, ::-1],  # type: ignore[arg-type]
-        )
+        direction = lps[:, :3] / spacing
+        if len(shape) == 2 and abs(np.linalg.det(direction)) < 1e-3:  # a slice may have no thickness: 1 mm
+            normal = np.cross(direction[:, 0], direction[:, 1])
+            direction[:, 2] = normal / (np.linalg.norm(normal) or 1.0)
+            spacing[2] = 1.0
+        whole = (1,) * (3 - len(shape)) + tuple(shape)
+        grid = cls(whole, tuple(spacing[::-1]), tuple(lps[:, 3][::-1]), direction[::-1, ::-1])  # type: ignore[arg-type]
+        return grid if len(shape) == 3 else grid.slice()
 
     def affine(self) -> np.ndarray:
-        """`(4, 4)` matrix from NIfTI's (x, y, z) indices to RAS mm; the third axis of a 2-D grid has spacing 1."""
+        """`(4, 4)` matrix from NIfTI's (x, y, z) indices to RAS mm; a slice without a plane is axial, at 0."""
+        if self.plane:
+            return self.volume().affine()
         lps = np.eye(4)
         lps[: self.rank, : self.rank] = (np.asarray(self.direction) * self.spacing)[::-1, ::-1]
         lps[: self.rank, 3] = self.origin[::-1]

@@ -135,6 +135,15 @@ class Displacement:
         moved = inside | (self.grid.contains(found) & ~missed)
         return np.where(moved[:, None], self.grid.to_world(found), points)
 
+    def continued_inverse(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The points `(n, rank)` that this map would take to `points` if the field went on by its edge values.
+
+        Returns:
+            They, and how far off each is, `(n,)` in voxels.
+        """
+        found, error = self._solve(self.grid.to_index(points))
+        return self.grid.to_world(found), error
+
     def inverse(self) -> tuple[Displacement, float]:
         """The inverse on the same grid, and its residual.
 
@@ -173,11 +182,14 @@ class Displacement:
         left = np.arange(len(targets))
         for weight in (1.0, 0.5, 0.2, 0.05):
             x, goal = targets[left].copy(), targets[left]
+            going = np.arange(len(goal))
             for _ in range(iterations):
-                step = goal - x - self._shift(x)
-                if np.abs(step).max(initial=0.0) <= tolerance:
+                step = goal[going] - x[going] - self._shift(x[going])
+                wide = np.abs(step).max(axis=1) > tolerance
+                going = going[wide]
+                if going.size == 0:
                     break
-                x = x + weight * step
+                x[going] += weight * step[wide]
             miss = np.linalg.norm(goal - x - self._shift(x), axis=1)
             better = miss < error[left]
             found[left[better]], error[left[better]] = x[better], miss[better]

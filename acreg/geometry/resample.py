@@ -88,7 +88,7 @@ def sample_nearest(labels: np.ndarray, grid: Grid, onto: Grid) -> np.ndarray:
 
 
 def inside(grid: Grid, onto: Grid) -> np.ndarray:
-    """Which voxels of `onto` have their centre in the extent of `grid`: boolean `(*onto.shape)`.
+    """Which voxels of `onto` have their centre in the extent of `grid` (see `Grid.contains`): boolean `(*onto.shape)`.
 
     Raises:
         AcregError: the grids differ in their number of axes.
@@ -96,9 +96,8 @@ def inside(grid: Grid, onto: Grid) -> np.ndarray:
     start, steps = _samples(grid, onto)
     result = np.ones(onto.shape, bool)
     numbers = np.ogrid[tuple(slice(n) for n in onto.shape)]
-    for first, row, size in zip(start, steps, grid.shape):
-        place = first + sum(step * number for step, number in zip(row, numbers))
-        result &= (place >= -0.5 - ROUNDING) & (place <= size - 0.5 + ROUNDING)
+    for axis, (first, row) in enumerate(zip(start, steps, strict=True)):
+        result &= grid.within(first + sum(step * number for step, number in zip(row, numbers)), axis)
     return result
 
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
-import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 from scipy import ndimage
@@ -14,13 +12,26 @@ from scipy import ndimage
 from acreg.errors import AcregError, UsageError
 from acreg.geometry.displacement import jacobian_determinant, slabs, voxel_indices
 from acreg.geometry.grid import Grid
-from acreg.geometry.maps import Affine, Displacement, Map
+from acreg.geometry.label_grid import place_labels
+from acreg.geometry.label_sampling import LargestLabel, NearestLabel
+from acreg.geometry.maps import Affine, Displacement, Map, Velocity
 from acreg.geometry.regularity import folding
 
 if TYPE_CHECKING:
     from acreg.io.image import Image
 
-TIE = 1e-6
+Border = Literal["constant", "edge"]
+"""What lies outside of an image: one value, or its edge values."""
+SAME_VIEW = 45.0
+"""Degrees by which the axes of two slices may point apart in the patient."""
+
+
+def check_border(border: str, fill: float) -> None:
+    """Raise `UsageError` for another word than `Border` has, or a fill that is not a finite float32."""
+    if border not in get_args(Border):
+        raise UsageError(f"The border of an image is 'constant' or 'edge'. Received: border={border!r}.")
+    if not abs(fill) <= np.finfo(np.float32).max:
+        raise UsageError(f"What lies outside of an image is a finite number. Received: fill={fill}.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +45,7 @@ class Transform:
         residual: by how many voxels, at most, a map in `maps` misses the inverse that it stands for; see `inverse`.
 
     Raises:
-        AcregError: the grids and maps differ in rank.
+        AcregError: the grids and maps differ in rank, or the grids are slices of different planes.
     """
 
     fixed: Grid
@@ -49,6 +60,13 @@ class Transform:
                 "A transform's grids and maps have one number of axes. Received: "
                 f"fixed {self.fixed.shape}, moving {self.moving.shape}, maps of rank {[m.rank for m in self.maps]}."
             )
+        turned = self.fixed.turned_from(self.moving)
+        if turned > SAME_VIEW:
+            raise AcregError(
+                "Two slices that are registered show the patient in about one plane. Received: a fixed and a moving "
+                f"slice whose axes point {turned:.0f} degrees apart by their headers. Give slices of one plane, or "
+                "correct the header that is wrong; pictures (PNG) have no place and are taken as they are."
+            )
 
     @classmethod
     def between_extents(cls, fixed: Grid, moving: Grid, displacement: np.ndarray | None = None) -> Transform:
@@ -60,38 +78,51 @@ class Transform:
         maps: tuple[Map, ...] = () if displacement is None else (Displacement(displacement, fixed),)
         return cls(fixed, moving, (*maps, Affine.between_extents(fixed, moving)))
 
-    def warp_image(self, image: Image) -> Image:
+    def warp_image(self, image: Image, border: Border = "constant", fill: float = 0.0) -> Image:
         """Resample an image that lies in the moving space on the fixed grid, once and linearly.
 
-        Outside of it the edge value counts.
+        Args:
+            image: intensities.
+            border: what lies outside of the image's extent (see `Grid.contains`): "constant" (default), as in ITK,
+                ANTs and 3D Slicer, the value `fill`; "edge" the nearest edge value.
+            fill: 0, or the value of air in the image, such as -1000 for CT. "edge" has no use for it.
+
+        Raises:
+            AcregError: the image has another number of axes.
+            UsageError: `border` is another word, or `fill` is not finite.
         """
         self._check(image)
+        check_border(border, fill)
         warped = np.empty(self.fixed.shape, np.float32)
         for part in slabs(self.fixed.shape):
             points = self._positions(part, image.grid)
-            warped[part] = ndimage.map_coordinates(image.array, points, order=1, mode="nearest")
+            found = ndimage.map_coordinates(image.array, points, order=1, mode="nearest")
+            if border == "constant":
+                found[~image.grid.contains(np.moveaxis(points, 0, -1))] = fill
+            warped[part] = found
         return dataclasses.replace(image, array=warped, grid=self.fixed)
 
     def warp_labels(self, image: Image, interpolation: Literal["linear", "nearest"] = "linear") -> Image:
-        """Resample labels that lie in the moving space on the fixed grid; what lies outside of them is background (0).
+        """Resample labels of the moving image on the fixed grid; what lies outside of them is background (0).
 
         Args:
-            image: labels.
+            image: labels, which their own header places on the moving grid; on one of another sampling of the same
+                region they are resampled from there (see `acreg.geometry.labels_on`).
             interpolation: "linear" (default) warps the indicator of each label linearly and takes the largest, the
                 lower label in a tie; "nearest" takes the value of the nearest voxel.
 
         Raises:
-            AcregError: the image holds no labels, or has another number of axes.
+            AcregError: the image holds no labels, or labels that cannot lie on the moving grid.
             UsageError: `interpolation` is another word.
         """
-        self._check(image)
         if image.kind != "labels":
             raise AcregError(
                 f"Only labels can be warped as labels. Received: kind={image.kind!r}. Use warp_image for it."
             )
         if interpolation not in ("linear", "nearest"):
             raise UsageError(f"Labels are warped 'linear' or 'nearest'. Received: interpolation={interpolation!r}.")
-        sample = _LargestLabel(image.array) if interpolation == "linear" else _NearestLabel(image.array)
+        image = place_labels(image, self.moving)
+        sample = LargestLabel(image.array) if interpolation == "linear" else NearestLabel(image.array)
         warped = np.empty(self.fixed.shape, image.array.dtype)
         for part in slabs(self.fixed.shape):
             points = self._positions(part, image.grid)
@@ -141,6 +172,35 @@ class Transform:
                 maps.append(part.inverse())
         return Transform(self.moving, self.fixed, tuple(maps), residual)
 
+    def sampled_inverse(self) -> Transform:
+        """The inverse as it is at the voxels of the moving grid: one displacement there, then the inverse affine part.
+
+        It pulls fixed images onto the moving grid more exactly than `inverse`, whose maps are interpolated on the grids
+        of this transform's maps, and also where these do not reach: fields are continued by their edge values. Where
+        this transform folds, one of several points is taken. Beyond the moving grid the affine part alone is inverted.
+        `residual` is how far off, in voxels of a map, the moving voxels are at most that look into the fixed image.
+        """
+        affine = self.affine_part
+        if all(isinstance(part, Affine) for part in self.maps):
+            return Transform(self.moving, self.fixed, (affine.inverse(),))
+        vectors = np.empty((*self.moving.shape, self.moving.rank), np.float32)
+        residual = 0.0
+        for part in slabs(self.moving.shape):
+            voxels = voxel_indices(self.moving.shape, part)
+            points = self.moving.to_world(voxels.reshape(-1, self.moving.rank))
+            largest = np.zeros(len(points))
+            for each in reversed(self.maps):
+                if isinstance(each, Affine):
+                    points = each.invert_points(points)
+                else:
+                    field = each.displacement if isinstance(each, Velocity) else each
+                    points, error = field.continued_inverse(points)
+                    np.maximum(largest, error, out=largest)
+            seen = self.fixed.contains(self.fixed.to_index(points))
+            residual = max(residual, float(largest[seen].max(initial=0.0)))
+            vectors[part] = self.moving.to_index(affine(points)).reshape(voxels.shape) - voxels
+        return Transform(self.moving, self.fixed, (Displacement(vectors, self.moving), affine.inverse()), residual)
+
     def compose(self, then: Transform) -> Transform:
         """This transform followed by `then`: points go from this fixed image through this moving one to `then`'s.
 
@@ -160,6 +220,14 @@ class Transform:
         if all(isinstance(part, Affine) for part in self.maps):
             return self
         return dataclasses.replace(self, maps=(Displacement(self.displacement, self.fixed),))
+
+    @property
+    def affine_part(self) -> Affine:
+        """The composition of the affine maps alone."""
+        matrix = np.eye(self.fixed.rank + 1)
+        for part in self.maps:
+            matrix = part.matrix @ matrix if isinstance(part, Affine) else matrix
+        return Affine(matrix)
 
     @property
     def displacement(self) -> np.ndarray:
@@ -213,60 +281,6 @@ class Transform:
                 f"{image.name or 'image'} of shape {image.grid.shape} with the spacing, origin and direction of the "
                 f"moving grid {self.moving.shape}. Give the moving image, or labels drawn on it."
             )
-
-
-class _NearestLabel:
-    """The label of the voxel whose centre is nearest to each of some points `(rank, n)`."""
-
-    def __init__(self, labels: np.ndarray) -> None:
-        self.labels = labels
-
-    def __call__(self, points: np.ndarray) -> np.ndarray:
-        return ndimage.map_coordinates(self.labels, points, order=0, mode="nearest")
-
-
-class _LargestLabel:
-    """The label with the largest linear weight among the corners around each of some points `(rank, n)`.
-
-    Most points have the same label at every corner, which a table of the label map's cells tells; only the rest is
-    weighed, a label at a time.
-    """
-
-    def __init__(self, labels: np.ndarray) -> None:
-        self.labels = labels
-        padded = np.pad(labels, [(0, 1)] * labels.ndim, mode="edge")
-        self.differs = np.zeros(labels.shape, bool)
-        for corner in itertools.product((0, 1), repeat=labels.ndim):
-            moved = tuple(slice(up, up + n) for up, n in zip(corner, labels.shape, strict=True))
-            self.differs |= padded[moved] != labels
-
-    def __call__(self, points: np.ndarray) -> np.ndarray:
-        clipped = [np.clip(p, 0, n - 1) for p, n in zip(points, self.labels.shape, strict=True)]
-        low = tuple(p.astype(np.intp) for p in clipped)
-        result = self.labels[low]
-        border = np.flatnonzero(self.differs[low])
-        if border.size:
-            fractions = [p[border] - q[border] for p, q in zip(clipped, low, strict=True)]
-            result[border] = self._weighed([q[border] for q in low], fractions)
-        return result
-
-    def _weighed(self, low: list[np.ndarray], fractions: list[np.ndarray]) -> np.ndarray:
-        """The label with the largest sum of weights, the lower one in a tie."""
-        around = []
-        for corner in itertools.product((0, 1), repeat=len(low)):
-            index = (np.minimum(q + up, n - 1) for q, up, n in zip(low, corner, self.labels.shape, strict=True))
-            weights = (f if up else 1.0 - f for f, up in zip(fractions, corner, strict=True))
-            around.append((self.labels[tuple(index)], math.prod(weights)))
-        best = np.full(low[0].size, -1.0)
-        winner = np.empty(low[0].size, self.labels.dtype)
-        for value in np.unique(np.stack([found for found, _ in around])):
-            score = np.zeros(best.size)
-            for found, weight in around:
-                score += np.where(found == value, weight, 0.0)
-            wins = score > best + TIE
-            winner[wins] = value
-            best[wins] = score[wins]
-        return winner
 
 
 def _apply(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:

@@ -1,7 +1,16 @@
 """Reading and writing of images, labels, displacements and points."""
 
 from acreg.io.atomic import atomic_path, require_space
-from acreg.io.image import Image, read_displacement, read_image, read_labels, write_displacement, write_image
+from acreg.io.folders import all_or_none, sole_writer, writes_into
+from acreg.io.image import (
+    Image,
+    read_displacement,
+    read_image,
+    read_labelled,
+    read_labels,
+    write_displacement,
+    write_image,
+)
 from acreg.io.points import Points, read_points, write_points
 from acreg.io.preprocessing import Preprocessing
 
@@ -9,13 +18,17 @@ __all__ = [
     "Image",
     "Points",
     "Preprocessing",
+    "all_or_none",
     "atomic_path",
     "read_displacement",
     "read_image",
+    "read_labelled",
     "read_labels",
     "read_points",
     "require_space",
+    "sole_writer",
     "write_displacement",
     "write_image",
     "write_points",
+    "writes_into",
 ]

@@ -5,12 +5,17 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from acreg.errors import AcregError
+from acreg.io.files import check_name
+
+TEMPORARY = re.compile(r"\.[0-9a-f]{12}\.tmp.*")
+"""The names of temporary files and folders: a kill leaves them behind."""
 
 
 @contextlib.contextmanager
@@ -25,7 +30,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         path: the file to be written.
 
     Raises:
-        AcregError: `path` is an existing folder, or the block ended without writing anything.
+        AcregError: `path` is an existing folder or not in UTF-8, or the block ended without writing anything.
         OSError: the folder cannot be made, or the writing in the block failed (disk full, permission).
 
     Example:
@@ -33,11 +38,12 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         ...     temporary.write_text("step,loss\\n")
     """
     path = Path(path)
+    check_name(path)
     if path.is_dir():
         raise AcregError(
             f"A file cannot be written where a folder is. Received: {path}. Give the name of a file in it."
         )
-    made = _make_folder(path.parent)
+    made = make_folder(path.parent)
     temporary = path.parent / f".{secrets.token_hex(6)}.tmp{''.join(path.suffixes)}"
     try:
         yield temporary
@@ -52,6 +58,14 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
             with contextlib.suppress(OSError):
                 folder.rmdir()
         raise
+
+
+def not_whole(path: Path) -> AcregError:
+    """The error of a file that cannot be read after it was written."""
+    return AcregError(
+        f"A file must be written whole. Received: an incomplete {path.suffix} file in {path.parent}. Check "
+        "that the disk is not full and that the folder may be written to, then run the command again."
+    )
 
 
 def require_space(path: str | os.PathLike[str], size: int) -> None:
@@ -69,7 +83,7 @@ def require_space(path: str | os.PathLike[str], size: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
 
-def _make_folder(folder: Path) -> list[Path]:
+def make_folder(folder: Path) -> list[Path]:
     """Make `folder` and return the folders that had to be made, innermost first."""
     made = []
     candidate = folder

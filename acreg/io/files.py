@@ -41,8 +41,20 @@ def suffix(path: Path) -> str:
     return ".nii.gz" if name.endswith(".nii.gz") else Path(name).suffix
 
 
+def check_name(path: Path) -> None:
+    """Raise `AcregError` where a path is no UTF-8: ITK would end the process."""
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise AcregError(
+            f"The name of a file is text in UTF-8. Received: {str(path)!a}. Rename the file or its folder; where the "
+            "console is set to another encoding, set it to UTF-8, as by LC_ALL=C.UTF-8."
+        ) from error
+
+
 def check_file(path: Path) -> None:
     """Raise `AcregError` unless `path` is a regular file with something in it that may be read."""
+    check_name(path)
     if not path.exists():
         raise AcregError(f"The file must exist. Received: {path}. Check its name and folder.")
     if path.is_dir():

@@ -17,6 +17,8 @@ from acreg.geometry.grid import Grid
 from acreg.io.files import CONVERTED, check_rank, check_size, decoding
 from acreg.io.isolation import decode
 
+PLACE = ("spacing", "origin", "direction", "plane")
+"""The arguments of `Grid` that are attributes of a dataset."""
 CHUNK = 64
 """Voxels an axis of a chunk that is written, at most."""
 LARGEST_CHUNK = 2**28
@@ -97,17 +99,15 @@ def read_values(path: Path, datasets: Sequence[Stored], converted: int = CONVERT
 def load_hdf5(path: Path) -> tuple[np.ndarray, Grid]:
     """The array `(*spatial)`, as stored, and the grid of the dataset `image`, or of the only dataset in the file.
 
-    The attributes `spacing`, `origin` and `direction` of the dataset are those of `Grid`, in array-axis order; what is
-    absent takes `Grid`'s default.
+    The attributes `spacing`, `origin`, `direction` and `plane` of the dataset are those of `Grid`, in array-axis order;
+    what is absent takes `Grid`'s default.
     """
     with decoding(path):
         dataset = _image(path)
         if dataset.dtype:
             check_rank(path, dataset.shape or ())
         (array,) = read_values(path, [dataset])
-        known = {
-            name: dataset.attributes[name] for name in ("spacing", "origin", "direction") if name in dataset.attributes
-        }
+        known = {name: dataset.attributes[name] for name in PLACE if name in dataset.attributes}
         return array, Grid(array.shape, **known)
 
 
@@ -120,17 +120,18 @@ def save_hdf5(array: np.ndarray, grid: Grid, path: Path) -> None:
     with new_hdf5(path) as file:
         chunks = tuple(min(n, CHUNK) for n in stored.shape)
         dataset = file.create_dataset("image", data=stored, chunks=chunks, compression="gzip", shuffle=True)
-        for name in ("spacing", "origin", "direction"):
-            dataset.attrs[name] = getattr(grid, name)
+        for name in PLACE:
+            if np.size(getattr(grid, name)):
+                dataset.attrs[name] = getattr(grid, name)
 
 
 @contextmanager
-def new_hdf5(path: Path) -> Iterator[Any]:
+def new_hdf5(path: Path, libver: str | None = None) -> Iterator[Any]:
     """An open HDF5 file that is written to `path` at the end: on a full disk HDF5 itself would stop the process."""
     import h5py
 
     buffer = io.BytesIO()
-    with h5py.File(buffer, "w") as file:
+    with h5py.File(buffer, "w", libver=libver) as file:
         yield file
     path.write_bytes(buffer.getbuffer())
 

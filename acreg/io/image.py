@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +13,7 @@ import numpy as np
 from acreg.errors import AcregError, UsageError
 from acreg.geometry.displacement import check_displacement
 from acreg.geometry.grid import Grid
+from acreg.geometry.label_grid import labels_on
 from acreg.io.atomic import atomic_path
 from acreg.io.dicom import load_dicom, load_series
 from acreg.io.files import (
@@ -24,11 +25,13 @@ from acreg.io.files import (
     PICTURES_WRITTEN,
     READ,
     check_file,
+    check_name,
     check_writable,
     is_readable_format,
     suffix,
 )
 from acreg.io.hdf5 import load_hdf5, save_hdf5
+from acreg.io.label_values import check_label_regions, check_label_values
 from acreg.io.nifti import load_nifti, load_nifti_raw, save_nifti
 from acreg.io.pictures import load_picture, save_picture
 from acreg.io.volumes import load_itk, save_itk
@@ -69,6 +72,13 @@ class Image:
         converted = _as_labels(array, self.name) if self.kind == "labels" else _as_intensity(array, self.name)
         object.__setattr__(self, "array", converted)
 
+    @property
+    def has_place(self) -> bool:
+        """Whether it says where it lies: its file has a header for that, or its grid an origin or a direction."""
+        grid = self.grid
+        moved = any(grid.origin) or not np.array_equal(grid.direction, np.eye(grid.rank))
+        return moved or suffix(Path(self.name)) in NIFTI + MGH + ITK
+
     @classmethod
     def from_array(
         cls, array: np.ndarray, spacing: Sequence[float] | None = None, kind: Kind = "intensity", name: str = ""
@@ -83,18 +93,24 @@ def read_image(
 ) -> Image:
     """Read a grey image.
 
-    - PNG, JPEG, TIFF, BMP and GIF of 8 or 16 bit. Colour becomes luminance (0.299 R + 0.587 G + 0.114 B) and
-      transparency is ignored.
-    - NIfTI, FreeSurfer's MGH and MGZ, NRRD, MetaImage.
-    - DICOM: a file, or a folder with the slices of one series, which their positions put in order. X-rays stored
-      inverted (MONOCHROME1) are turned within the range of their bits, so that bone is bright. The display window is
-      not applied: clip to the range that is wanted in the preprocessing.
+    - PNG, JPEG, TIFF, BMP and GIF of 8 or 16 bit, and TIFF of signed integers or 32-bit floats. Colour becomes
+      luminance (0.299 R + 0.587 G + 0.114 B) and transparency is ignored. Where TIFF stores white as 0, values are
+      turned. Resolutions for printers are no spacing.
+    - NIfTI (lengths in metres or micrometres become mm), FreeSurfer's MGH and MGZ, NRRD, MetaImage.
+    - DICOM: a file of one slice or of several frames, or a folder with the slices of one series, which their positions
+      put in order; objects without an image are passed over in the folder. X-rays without any spacing need `spacing`;
+      those stored inverted (MONOCHROME1) are turned within the range of their bits, so that bone is bright. The
+      display window is not applied: clip to the range that is wanted in the preprocessing.
     - HDF5: the dataset `image`, or the only dataset, with `Grid`'s spacing, origin and direction as its attributes.
 
     Values are kept as they are (16 bit stays 0..65535); NIfTI's and DICOM's rescaling is applied (CT is in Hounsfield
-    units). Trailing axes of size 1 (a slice stored as a volume, a series of one) are dropped, except of HDF5. An image
-    has at most 4 GiB of voxels, a picture 89 million pixels (Pillow's `MAX_IMAGE_PIXELS`), in
-    16-bit colour half as many.
+    units). Trailing axes of size 1 (a slice stored as a volume, a series of one) are dropped, except of HDF5; the grid
+    of a slice keeps its place in the patient as its `plane`. An image has at most 4 GiB of voxels, a picture 89 million
+    pixels (Pillow's `MAX_IMAGE_PIXELS`), in 16-bit colour half as many.
+
+    Damage is noticed where a format has a checksum: in compressed NIfTI, MGH, NRRD, MetaImage and HDF5, in PNG, and in
+    TIFF packed by deflate. Uncompressed files, JPEG, GIF, BMP and TIFF packed otherwise have none: there only a missing
+    part is noticed.
 
     Args:
         path: the file, or the folder of a DICOM series.
@@ -107,11 +123,12 @@ def read_image(
     Raises:
         AcregError: the file is missing, empty, cut off or not of its kind; it holds colour volumes, several frames,
             NaN, infinite or complex values; its grid is contradictory (NIfTI's sform and qform over half a voxel
-            apart, no voxel sizes, a DICOM series with gaps).
+            apart, no voxel sizes, a DICOM series with gaps); its header says what programs understand differently (a
+            camera's rotation mark, pixels that are not square without `spacing`).
         UsageError: the format is not supported, `spacing` does not fit, or the series has to be chosen.
     """
-    array, grid = _load(Path(path), spacing, series, labels=False)
-    return Image(array, grid, "intensity", str(path))
+    image = _read(path, "intensity", spacing is None, series)
+    return image if spacing is None else replace(image, grid=_with_spacing(image.grid, spacing))
 
 
 def read_labels(
@@ -123,37 +140,51 @@ def read_labels(
     """Read a label map, from the same formats as `read_image`.
 
     Colour files are accepted when their channels are equal. A palette file gives its grey levels when its colours are
-    grey, and otherwise its indices; a 1-bit file gives 0 and 1.
+    grey, and otherwise its indices; a 1-bit file gives 0 and 1. A TIFF of more bits that stores white as 0 is refused.
+    A DICOM segmentation gives the numbers of its segments, where its planes lie; it is refused if segments overlap.
 
     Args:
         path: the file, or the folder of a DICOM series.
-        values: the labels that may occur; others are refused. None accepts all.
+        values: the labels that may occur; others are refused. None accepts all that form regions, as grey levels do not
+            (`acreg.io.label_values.has_regions`).
         spacing, series: as in `read_image`.
 
     Returns:
         An `Image` of kind "labels" with an int32 array.
 
     Raises:
-        AcregError: as `read_image`; also fractional values, values outside `values`, unequal colour channels.
+        AcregError: as `read_image`; also fractional values, values outside `values`, grey levels of an image, unequal
+            colour channels.
         UsageError: as `read_image`.
     """
-    array, grid = _load(Path(path), spacing, series, labels=True)
-    image = Image(array, grid, "labels", str(path))
-    if values is not None:
-        check_label_values(image.array, values, str(path))
-    return image
+    labels = _checked(_read(path, "labels", spacing is None, series), values)
+    return labels if spacing is None else replace(labels, grid=_with_spacing(labels.grid, spacing))
 
 
-def check_label_values(array: np.ndarray, values: Iterable[int], name: str) -> None:
-    """Raise an `AcregError` that lists the values of `array` that are not among `values`."""
-    allowed = sorted({int(v) for v in values})
-    unknown = np.setdiff1d(np.unique(array), allowed)
-    if unknown.size:
-        more = f" and {unknown.size - 10} more" if unknown.size > 10 else ""
-        raise AcregError(
-            f"Labels must be among {allowed}. Received: {name} with {', '.join(str(v) for v in unknown[:10])}{more}. "
-            "Correct the file, or name these values in the dataset's label set."
-        )
+def read_labelled(
+    image: str | os.PathLike[str],
+    labels: str | os.PathLike[str],
+    values: Sequence[int] | None = None,
+    spacing: Sequence[float] | None = None,
+) -> tuple[Image, Image]:
+    """Read an image and its labels, the labels on the image's grid; see `acreg.geometry.labels_on`.
+
+    Args:
+        image, labels: files.
+        values: as in `read_labels`.
+        spacing: of the image, as in `read_image`. The labels are placed by the spacing in their own file, and have this
+            one then, too.
+
+    Raises:
+        AcregError: as `read_image`, `read_labels` and `labels_on`.
+        UsageError: as `read_image`.
+    """
+    drawn_on = _read(image, "intensity", spacing is None)
+    drawn = labels_on(_checked(_read(labels, "labels", spacing is None), values), drawn_on)
+    if spacing is None:
+        return drawn_on, drawn
+    grid = _with_spacing(drawn_on.grid, spacing)
+    return replace(drawn_on, grid=grid), replace(drawn, grid=grid)
 
 
 def write_image(image: Image, path: str | os.PathLike[str]) -> None:
@@ -193,8 +224,9 @@ def write_displacement(displacement: np.ndarray, grid: Grid, path: str | os.Path
     """Write a displacement as a NIfTI vector image.
 
     The file has five axes, (x, y, z, 1, rank), with z of size 1 in 2-D, and the fixed grid's geometry. Its vectors keep
-    acreg's convention: voxels of the fixed grid, component `d` along array axis `d`, (rows, columns) or (z, y, x). The
-    header's `descrip` says so; the field is not in mm, so other tools must not apply it as it is.
+    acreg's convention: voxels of the fixed grid, components in the order of acreg's axes, (rows, columns) or (z, y, x),
+    which is that of the file's axes reversed. The header's `descrip` says so; the field is not in mm, so other tools
+    must not apply it as it is.
 
     Args:
         displacement: `(*spatial, rank)`, voxels.
@@ -254,28 +286,43 @@ def read_displacement(path: str | os.PathLike[str]) -> np.ndarray:
     return np.ascontiguousarray(field, dtype=np.float32)
 
 
-def _load(path: Path, spacing: Sequence[float] | None, series: str | None, labels: bool) -> tuple[np.ndarray, Grid]:
-    """Array and grid of a file by its format, with the caller's spacing where there is one."""
+def _read(path: str | os.PathLike[str], kind: Kind, needs_spacing: bool, series: str | None = None) -> Image:
+    """A file with the grid that it says itself; whether it must say its spacing."""
+    array, grid = _load(Path(path), needs_spacing, series, labels=kind == "labels")
+    return Image(array, grid, kind, str(path))
+
+
+def _checked(labels: Image, values: Sequence[int] | None) -> Image:
+    if values is None:
+        check_label_regions(labels.array, labels.name)
+    else:
+        check_label_values(labels.array, values, labels.name)
+    return labels
+
+
+def _load(path: Path, needs_spacing: bool, series: str | None, labels: bool) -> tuple[np.ndarray, Grid]:
+    """Array and grid of a file by its format."""
+    check_name(path)
     if series is not None and not path.is_dir():
         raise UsageError(f"A series is chosen in a folder. Received: series={series!r} with {path}. Name the folder.")
     if not path.is_dir() and (not path.is_file() or is_readable_format(path)):
         check_file(path)
     if path.is_dir():
-        array, grid = load_series(path, labels, series)
+        array, grid = load_series(path, labels, series, needs_spacing)
     elif suffix(path) in PICTURES:
-        array = load_picture(path, labels)
+        array = load_picture(path, labels, needs_spacing)
         grid = Grid(array.shape)
     elif suffix(path) in NIFTI + MGH:
-        array, grid = load_nifti(path, labels, needs_spacing=spacing is None)
+        array, grid = load_nifti(path, labels, needs_spacing)
     elif suffix(path) in ITK:
         array, grid = load_itk(path, labels)
     elif suffix(path) in HDF5:
         array, grid = load_hdf5(path)
     elif is_readable_format(path):
-        array, grid = load_dicom(path, labels)
+        array, grid = load_dicom(path, labels, needs_spacing)
     else:
         raise UsageError(f"Images are read from {', '.join(READ)}. Received: {path}. Convert it to one of these.")
-    return array, grid if spacing is None else _with_spacing(grid, spacing)
+    return array, grid
 
 
 def _with_spacing(grid: Grid, spacing: Sequence[float]) -> Grid:
@@ -283,7 +330,7 @@ def _with_spacing(grid: Grid, spacing: Sequence[float]) -> Grid:
         raise UsageError(
             f"The spacing of this image is {grid.rank} positive numbers, mm by array axis. Received: {tuple(spacing)}."
         )
-    return Grid(grid.shape, tuple(spacing), grid.origin, grid.direction)
+    return replace(grid, spacing=tuple(spacing))
 
 
 def _check_numbers(array: np.ndarray, name: str) -> None:
@@ -317,9 +364,11 @@ def _as_labels(array: np.ndarray, name: str) -> np.ndarray:
                 f"Labels are whole numbers. Received: {name or 'array'} with the value {example}. Give a label map, "
                 "not an image or a label map that was resized with interpolation."
             )
-    if integers.size and (integers.min() < limits.min or integers.max() > limits.max):
+    # As Python's numbers: NumPy would round the limit to the array's float32, and 2**31 would pass.
+    low, high = (integers.min().item(), integers.max().item()) if integers.size else (0, 0)
+    if low < limits.min or high > limits.max:
         raise AcregError(
-            f"Labels fit into 32 bits. Received: {name or 'array'} with {integers.min()}..{integers.max()}."
+            f"Labels fit into 32 bits. Received: {name or 'array'} with {low}..{high}. Give the labels smaller numbers."
         )
     return np.ascontiguousarray(integers, dtype=np.int32)
 

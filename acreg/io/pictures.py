@@ -9,18 +9,31 @@ import numpy as np
 
 from acreg.errors import AcregError
 from acreg.io.files import channels_agree, decoding, to_grey
+from acreg.io.picture_headers import (
+    BITS,
+    FORMAT,
+    PHOTOMETRIC,
+    WHITE_IS_ZERO,
+    check_colours,
+    check_place,
+    check_png,
+    check_tiff,
+    frames_of_imagej,
+)
 from acreg.io.volumes import load_itk
 
-BITS_PER_SAMPLE = 258  # TIFF tag
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF")  # Pillow has more, some of which run other programs
 DEEP = {"PNG": "PNGImageIO", "TIFF": "TIFFImageIO"}
 
 
-def load_picture(path: Path, labels: bool) -> np.ndarray:
-    """Decode a picture to `(rows, columns)` in its own depth; colour becomes grey, see `acreg.io.read_image`."""
+def load_picture(path: Path, labels: bool, needs_spacing: bool = True) -> np.ndarray:
+    """Decode a picture to `(rows, columns)` in its own depth; colour becomes grey, see `acreg.io.read_image`.
+
+    `needs_spacing` is false where the caller gives the spacing, so that pixels need not be square.
+    """
     import PIL.Image
 
-    with decoding(path), PIL.Image.open(path, formats=FORMATS) as picture:
+    with decoding(path), _opened(path) as picture:
         deep_colour = _is_deep_colour(picture)
         # Pillow itself raises at twice its number.
         largest = (PIL.Image.MAX_IMAGE_PIXELS or 2**62) // (2 if deep_colour else 1)
@@ -31,16 +44,24 @@ def load_picture(path: Path, labels: bool) -> np.ndarray:
                 f"{picture.width}x{picture.height}. Reduce it, or save it as .nii.gz."
             )
         decoder = DEEP.get(picture.format or "", "")
-        frames = getattr(picture, "n_frames", 1)
+        tags = getattr(picture, "tag_v2", {})
+        frames = max(getattr(picture, "n_frames", 1), frames_of_imagej(tags))
         if frames > 1:
             raise AcregError(
                 f"An image file holds one frame. Received: {path} with {frames}. Save one frame, or the "
                 "stack as .nii.gz."
             )
+        if picture.format == "PNG":
+            check_png(path)
+        if picture.format == "TIFF":
+            check_tiff(tags, path, labels)
+        check_place(picture, path, needs_spacing)
+        check_colours(picture, path)
+        swapped = _is_swapped(picture)
         picture.load()
-        if not deep_colour:
+        if not deep_colour and not swapped:
             return _grey_of(picture, path, labels)
-    # Pillow cuts colour of 16 bits to 8; ITK keeps it.
+    # Pillow cuts colour of 16 bits to 8, and takes the bytes of some files in the wrong order; ITK does not.
     return load_itk(path, labels, decoder)[0]
 
 
@@ -51,14 +72,36 @@ def save_picture(pixels: np.ndarray, path: Path) -> None:
     PIL.Image.fromarray(pixels).save(path)
 
 
+def _opened(path: Path) -> Any:
+    """Pillow's picture, of which the header is read."""
+    import PIL.Image
+
+    try:
+        return PIL.Image.open(path, formats=FORMATS)
+    except PIL.UnidentifiedImageError:
+        with path.open("rb") as file:
+            head = file.read(4)
+        if head not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+            raise
+        raise AcregError(
+            "A TIFF holds unsigned integers of 1 to 16 bits, signed integers or 32-bit floats, or RGB of 8 or 16 bits. "
+            f"Received: {path}, which is damaged or of another kind. Save it as one of these, or as .nii.gz."
+        ) from None
+
+
 def _is_deep_colour(picture: Any) -> bool:
     """Whether the file stores several channels of more than 8 bits."""
-    bits = picture.tag_v2.get(BITS_PER_SAMPLE, 8) if hasattr(picture, "tag_v2") else 8
+    bits = picture.tag_v2.get(BITS, 8) if hasattr(picture, "tag_v2") else 8
     if isinstance(bits, tuple) and len(bits) > 1 and max(bits) > 8:
         return True
     raw = picture.tile[0][3] if picture.tile else ""
     raw = raw[0] if isinstance(raw, tuple) and raw else raw
     return isinstance(raw, str) and ";16" in raw and len(picture.getbands()) > 1
+
+
+def _is_swapped(picture: Any) -> bool:
+    """Whether Pillow would swap bytes that libtiff has swapped: a compressed TIFF of big-endian i2, i4 or f4."""
+    return any(name == "libtiff" and "B" in str(args[0]) for name, _, _, args in picture.tile)
 
 
 def _grey_of(picture: Any, path: Path, labels: bool) -> np.ndarray:
@@ -71,8 +114,20 @@ def _grey_of(picture: Any, path: Path, labels: bool) -> np.ndarray:
             return np.asarray(picture.getchannel(0))
         return to_grey(colours, path, labels)
     if mode == "L" or mode == "F" or mode.startswith("I"):
-        array = np.asarray(picture)
-        return array.astype(array.dtype.newbyteorder("="))
+        return _as_stored(np.asarray(picture), getattr(picture, "tag_v2", {}))
     if mode in ("LA", "La"):
         return np.asarray(picture)[..., 0]
     return to_grey(np.asarray(picture.convert("RGB")), path, labels)
+
+
+def _as_stored(array: np.ndarray, tags: Any) -> np.ndarray:
+    """Grey values by what the tags of a TIFF say and Pillow passes over: signs, and that white is 0 in 16 bits."""
+    array = array.astype(array.dtype.newbyteorder("="))
+    bits, kind = tags.get(BITS, (0,))[0], tags.get(FORMAT, (1,))[0]
+    if bits == 8 and kind == 2:
+        return array.view(np.int8)
+    if bits == 32 and kind == 1:
+        return array.view(np.uint32)
+    if bits == 16 and tags.get(PHOTOMETRIC) == WHITE_IS_ZERO:
+        return np.iinfo(np.uint16).max - array
+    return array

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,13 +14,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from acreg.errors import AcregError
 from acreg.geometry.grid import Grid
+from acreg.geometry.resample import inside
 from acreg.geometry.resize import sample_image, sample_labels
 from acreg.io.atomic import atomic_path
+from acreg.io.documents import read_json
 from acreg.io.histogram import LANDMARKS, mean_landmarks, standardise
-from acreg.io.image import Image, check_label_values
+from acreg.io.image import Image
+from acreg.io.label_values import check_label_values
 
 Intensity = Literal["minmax", "percentiles", "histogram", "divide_by_255"]
 Centre = Literal["extent", "mass"]
+MOST_VOXELS = 2**30
 PERCENTILES = (0.5, 99.5)
 SAME = 1e-3
 """Share of the intensity range by which the values of padding may differ: interpolation leaves waves in it."""
@@ -76,8 +81,8 @@ class Preprocessing(BaseModel):
     @field_validator("shape")
     @classmethod
     def _shape_is_a_size(cls, shape: tuple[int, ...]) -> tuple[int, ...]:
-        if len(shape) not in (2, 3) or min(shape) < 1:
-            raise ValueError("shape must be 2 or 3 numbers of at least 1")
+        if len(shape) not in (2, 3) or min(shape) < 1 or math.prod(shape) > MOST_VOXELS:
+            raise ValueError(f"shape must be 2 or 3 numbers of at least 1, of {MOST_VOXELS} voxels at most")
         return shape
 
     @field_validator("window")
@@ -199,14 +204,15 @@ class Preprocessing(BaseModel):
         """Sample labels on the network's grid and replace each value by its position in `label_values`.
 
         Args:
-            labels: labels of an image.
+            labels: labels of an image, on its grid (`acreg.geometry.labels_on`).
             grid: `grid(image)`: the content of the image, not of the labels, decides where it lies.
 
         Returns:
             int32 `(*shape, 1)`, ids from 0 to `len(label_values) - 1`.
 
         Raises:
-            AcregError: a value is not among `label_values`, or the number of axes differs.
+            AcregError: a value is not among `label_values`, the number of axes differs, or the network's grid holds no
+                labelled voxel of some.
         """
         if labels.grid.rank != grid.rank:
             raise AcregError(
@@ -215,6 +221,13 @@ class Preprocessing(BaseModel):
             )
         check_label_values(labels.array, self.label_values, labels.name or "label image")
         sampled = sample_labels(labels.array, labels.grid, grid)
+        drawn = labels.array != 0
+        if drawn.any() and not sampled.any() and not (inside(grid, labels.grid) & drawn).any():
+            raise AcregError(
+                "Labels lie in their image, and some of them on the network's grid. Received: "
+                f"{labels.name or 'labels'} on {labels.grid}, none of which lies on {grid}. Put them onto their image "
+                "by acreg.geometry.labels_on, or choose a shape or spacing that covers them."
+            )
         return np.searchsorted(self.label_values, sampled).astype(np.int32)[..., None]
 
     def _trimmed(self, image: Image) -> tuple[np.ndarray, Grid]:
@@ -238,12 +251,8 @@ class Preprocessing(BaseModel):
         """
         path = Path(path)
         try:
-            return cls.model_validate_json(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise AcregError(
-                f"The preprocessing settings must be a readable JSON file. Received: {path} ({error}). "
-                "Get the whole preset folder again."
-            ) from error
+            # `strict` of JSON: a list is a tuple, but "64" is no number.
+            return cls.model_validate_json(json.dumps(read_json(path, "file of preprocessing settings")), strict=True)
         except ValidationError as error:
             found = "; ".join(
                 (".".join(str(part) for part in e["loc"]) + ": " if e["loc"] else "") + e["msg"] for e in error.errors()

@@ -1,18 +1,17 @@
 """Transforms in files that other programs open.
 
 ITK's composite transforms (`.h5`, `.tfm`), affine transforms (`.mat`) and displacement fields (`.nii.gz` with vector
-intent, mm, LPS) for 3D Slicer, ITK-SNAP and ANTs, which reads all of them, and the fields of the Learn2Reg challenges
-(voxels). ITK's transforms take a point of the fixed image to the moving one, as acreg's do; its axes and vectors are
-acreg's in reverse order.
+intent, mm, LPS) for 3D Slicer and ANTs, which reads all of them, and the fields of the Learn2Reg challenges (voxels).
+ITK-SNAP reads affine transforms alone. ITK's transforms take a point of the fixed image to the moving one, as acreg's
+do; its axes and vectors are acreg's in reverse order.
 """
 
 from __future__ import annotations
 
-import functools
+import dataclasses
 import json
 import os
 from pathlib import Path
-from typing import Any
 
 import h5py
 import nibabel
@@ -23,25 +22,32 @@ from acreg.errors import AcregError, UsageError
 from acreg.geometry.displacement import voxel_indices
 from acreg.geometry.grid import Grid
 from acreg.geometry.maps import Affine, Displacement
-from acreg.geometry.transform import Transform
-from acreg.io.atomic import atomic_path, require_space
+from acreg.geometry.transform import Border, Transform
+from acreg.io.atomic import atomic_path, not_whole
 from acreg.io.files import NIFTI, check_file, decoding, suffix
+from acreg.io.hdf5 import new_hdf5
 from acreg.io.image import DISPLACEMENT_MARK, Image, read_displacement
-from acreg.io.itk import affine_to_itk, image_to_itk, to_itk, whole_field
-from acreg.io.nifti import load_nifti_raw, nifti_affine, open_nifti
+from acreg.io.itk import affine_to_itk, to_itk, whole_field
+from acreg.io.nifti import load_nifti_raw, nifti_affine, nifti_values, open_nifti
+from acreg.io.transform_check import TOLERANCE, TOLERANCE_VOXELS, compare_with_itk, round_trip
 from acreg.io.transform_files import read_parts
 
 COMPOSITE = (".h5", ".tfm")
 AFFINE = (".mat",)
-TOLERANCE = 1e-3
-"""Largest difference, relative to the intensity range, between our warped image and SimpleITK's that a write passes."""
-TOLERANCE_VOXELS = 0.01
-"""Largest distance, in voxels of the moving grid, between where we take a point and where SimpleITK does."""
+LARGEST_RESIDUAL = 0.05
+"""Voxels by which an inverse that is written misses its transform at most where it was solved for."""
 DISPLACEMENT, VECTOR = 1006, 1007
 """NIfTI's codes of intent for displacement fields."""
 
 
-def write_transform(transform: Transform, path: str | os.PathLike[str], image: Image | None = None) -> float:
+def write_transform(
+    transform: Transform,
+    path: str | os.PathLike[str],
+    image: Image | None = None,
+    border: Border = "constant",
+    fill: float = 0.0,
+    inverse_of: Transform | None = None,
+) -> float:
     """Write a transform, read it back with SimpleITK, and compare what it does to an image with what ours does.
 
     `.h5` and `.tfm` hold the maps one by one (a velocity as its displacement); `.mat` holds affine maps alone, as one;
@@ -54,9 +60,12 @@ def write_transform(transform: Transform, path: str | os.PathLike[str], image: I
         transform: what to write.
         path: where.
         image: a moving image to compare on; a smooth pattern on the moving grid if left out.
+        border, fill: what lies outside of it, see `Transform.warp_image`.
+        inverse_of: the transform that this one undoes; how well is recorded, too.
 
     Returns:
-        The largest difference of the two warped images, relative to the image's intensity range.
+        The largest difference of the two warped images over all voxels that SimpleITK has a rule for, relative to the
+        image's intensity range: see `acreg.io.transform_check.compare_with_itk`.
 
     Raises:
         AcregError: the difference exceeds 1e-3, or the distance of mapped points 0.01 voxels (the file is removed); the
@@ -70,34 +79,66 @@ def write_transform(transform: Transform, path: str | os.PathLike[str], image: I
         raise UsageError(
             f"Transforms are written as {', '.join(COMPOSITE + AFFINE + NIFTI)}. Received: {path}. Choose one of them."
         )
-    image = _pattern(transform.moving) if image is None else image
     with atomic_path(path) as temporary:
         if kind in NIFTI:
             _check_nifti(transform, path)
-            sitk.WriteImage(whole_field(transform), str(temporary))
-            back = sitk.DisplacementFieldTransform(sitk.ReadImage(str(temporary), sitk.sitkVectorFloat64))
-        else:
-            _write_itk(transform, temporary, path)
-            back = sitk.ReadTransform(str(temporary))
-        difference, voxels = _difference(transform, back, image)
-        distance = _distance(transform, back)
+        try:
+            back = _written(transform, temporary, path)
+            check = compare_with_itk(transform, back, image, border, fill)
+        except RuntimeError as error:  # ITK's; it does not always report a full disk, and then cannot use the file
+            raise not_whole(path) from error
+        difference, distance = check["largest_difference"], check["largest_distance_voxels"]
         if not (difference <= TOLERANCE and distance <= TOLERANCE_VOXELS):
             raise AcregError(
                 "A transform that is written does in SimpleITK what it does here. Received: "
                 f"{path}, with which the warped image differs by {difference:.2g} of its intensity range and points by "
                 f"{distance:.2g} voxels. The file was not kept. NIfTI holds no sheared grid: write .h5. Where the "
-                "extent of a field ends at centres of fixed voxels, ITK leaves the last out: write .nii.gz."
+                "extent of a field ends at centres of fixed voxels, rounding decides in ITK about the last: write "
+                ".nii.gz."
             )
-    check = {
-        "program": f"SimpleITK {sitk.Version_VersionString()}",
-        "image": image.name or "pattern",
-        "voxels": voxels,
-        "largest_difference": difference,
-        "largest_distance_voxels": distance,
-    }
+    if inverse_of is not None:
+        check |= {"residual_voxels": transform.residual, **round_trip(inverse_of, transform)}
     with atomic_path(path.with_name(path.name + ".check.json")) as temporary:
         temporary.write_text(json.dumps(check, indent=2) + "\n", encoding="utf-8")
     return difference
+
+
+def write_inverse(
+    transform: Transform,
+    path: str | os.PathLike[str],
+    image: Image | None = None,
+    border: Border = "constant",
+    fill: float = 0.0,
+) -> None:
+    """Write the transform that pulls fixed images onto the moving grid, as `write_transform` does.
+
+    It is `Transform.sampled_inverse`, with the errors of the inversion in its check file: `residual_voxels`, and the
+    mean and largest distance in mm between a fixed voxel and where it comes back to.
+
+    Args:
+        transform: whose inverse is written.
+        path, border, fill: as in `write_transform`.
+        image: a fixed image to compare on.
+
+    Raises:
+        AcregError: the transform has no inverse, because it folds or tears; else as `write_transform`.
+        OSError: as `write_transform`.
+    """
+    if not all(isinstance(part, Affine) for part in transform.maps):
+        back = transform.affine_part.inverse()  # so that one that mirrors does not count as folded
+        folded = dataclasses.replace(transform, maps=(*transform.maps, back)).folding()["folded_percent"]
+        if folded > 0:
+            raise AcregError(
+                f"A transform that folds has no inverse. Received: one that folds in {folded:.2g} % of the fixed "
+                "voxels. For an inverse take a diffeomorphic model or method."
+            )
+    inverse = transform.sampled_inverse()
+    if not inverse.residual <= LARGEST_RESIDUAL:
+        raise AcregError(
+            "An inverse is found by iteration, which needs a field that is not torn. Received: a transform whose "
+            f"inverse would miss by {inverse.residual:.2g} voxels. For an inverse take a diffeomorphic model or method."
+        )
+    write_transform(inverse, path, image, border, fill, inverse_of=transform)
 
 
 def read_transform(path: str | os.PathLike[str], fixed: Grid, moving: Grid) -> Transform:
@@ -185,8 +226,11 @@ def _check_nifti(transform: Transform, path: Path) -> None:
         )
 
 
-def _write_itk(transform: Transform, temporary: Path, path: Path) -> None:
-    """Write `.h5`, `.tfm` or `.mat` at `temporary`, on the way to `path`."""
+def _written(transform: Transform, temporary: Path, path: Path) -> sitk.Transform:
+    """What SimpleITK reads after the transform was written at `temporary`, on the way to `path`."""
+    if suffix(path) in NIFTI:
+        sitk.WriteImage(whole_field(transform), str(temporary))
+        return sitk.DisplacementFieldTransform(sitk.ReadImage(str(temporary), sitk.sitkVectorFloat64))
     fields = sum(part.vectors.size for part in transform.maps if not isinstance(part, Affine))
     if suffix(path) in AFFINE:
         if fields:
@@ -194,34 +238,37 @@ def _write_itk(transform: Transform, temporary: Path, path: Path) -> None:
                 f"A .mat file holds affine maps alone. Received: {path} for a transform with a displacement. Write .h5 "
                 "or .nii.gz."
             )
-        matrices = [part.matrix for part in transform.maps if isinstance(part, Affine)]
-        whole = functools.reduce(lambda first, then: then @ first, matrices, np.eye(transform.fixed.rank + 1))
-        sitk.WriteTransform(affine_to_itk(Affine(whole)), str(temporary))
+        sitk.WriteTransform(affine_to_itk(transform.affine_part), str(temporary))
     elif suffix(path) == ".h5":
-        require_space(temporary, 12 * fields)
-        sitk.WriteTransform(to_itk(transform), str(temporary))
-        _store_fields_as_float32(temporary)
+        _write_hdf5(to_itk(transform), temporary)
     else:
         sitk.WriteTransform(to_itk(transform), str(temporary))
+    return sitk.ReadTransform(str(temporary))
 
 
-def _store_fields_as_float32(path: Path) -> None:
-    """Write an `.h5` transform anew, with vectors in float32: SimpleITK writes float64 only, and ITK reads both.
+def _write_hdf5(composite: sitk.CompositeTransform, path: Path) -> None:
+    """Write an `.h5` as ITK does, but vectors in float32, which ITK reads, too.
 
-    What places a field (its fixed parameters) and affine maps stay float64.
+    ITK's own writer stops the process on a full disk. What places a field (its fixed parameters) and affine maps are
+    float64.
     """
-    with atomic_path(path) as half, h5py.File(path) as source, h5py.File(half, "w") as target:
-
-        def copy(name: str, item: Any) -> None:
-            if not isinstance(item, h5py.Dataset):
-                return
-            kind = item.parent.get("TransformType")
-            if name.endswith("/TransformParameters") and kind[0].startswith(b"DisplacementField"):
-                target.create_dataset(name, data=item.astype(np.float32)[...])
+    rank, text = composite.GetDimension(), h5py.string_dtype("ascii")
+    with new_hdf5(path) as file:
+        versions = {"ITKVersion": sitk.Version.ITKVersionString(), "HDFVersion": h5py.version.hdf5_version}
+        for name, value in versions.items():
+            file.create_dataset(name, data=[value], dtype=text)
+        parts = [composite.GetNthTransform(n).Downcast() for n in range(composite.GetNumberOfTransforms())]
+        for number, part in enumerate([composite, *parts]):
+            group = file.create_group(f"TransformGroup/{number}")
+            group.create_dataset("TransformType", data=[f"{part.GetName()}_double_{rank}_{rank}"], dtype=text)
+            if number == 0:  # the composite: its parts follow
+                continue
+            group["TransformFixedParameters"] = np.array(part.GetFixedParameters())
+            if isinstance(part, sitk.DisplacementFieldTransform):
+                vectors = sitk.GetArrayViewFromImage(part.GetDisplacementField())
+                group["TransformParameters"] = vectors.reshape(-1).astype(np.float32)
             else:
-                source.copy(name, target, name=name)
-
-        source.visititems(copy)
+                group["TransformParameters"] = np.array(part.GetParameters())
 
 
 def _read_field(path: Path) -> Displacement:
@@ -237,7 +284,12 @@ def _read_field(path: Path) -> Displacement:
             f"{path} with intent {intent}. Is it an image? A field of Learn2Reg "
             "is read by acreg.io.transforms.read_learn2reg and made into one of these by write_transform."
         )
-    stored = np.asanyarray(image.dataobj)
+    if int(image.header["xyzt_units"]) % 8 in (1, 3):
+        raise AcregError(
+            f"A displacement field in NIfTI is in mm. Received: {path}, whose header has metres or micrometres as its "
+            "unit: ITK takes them for the grid and not for the vectors. Write grid and vectors in mm."
+        )
+    stored = nifti_values(image)
     rank = stored.shape[-1]
     if stored.ndim != 5 or rank not in (2, 3) or stored.shape[rank:4] != (1,) * (4 - rank):
         raise AcregError(
@@ -252,37 +304,3 @@ def _read_field(path: Path) -> Displacement:
     return Displacement(mm @ np.linalg.inv(grid.matrix[:-1, :-1]).T, grid)
 
 
-def _difference(transform: Transform, back: sitk.Transform, image: Image) -> tuple[float, int]:
-    """Largest difference between our warped image and SimpleITK's, relative to the image's range, and over how many
-    voxels: those that look inside of the image, because outside of it the two programs follow different rules."""
-    resample = sitk.ResampleImageFilter()
-    resample.SetSize(transform.fixed.shape[::-1])
-    resample.SetOutputSpacing(transform.fixed.spacing[::-1])
-    resample.SetOutputOrigin(transform.fixed.origin[::-1])
-    resample.SetOutputDirection(np.asarray(transform.fixed.direction)[::-1, ::-1].ravel().tolist())
-    resample.SetTransform(back)
-    resample.SetOutputPixelType(sitk.sitkFloat64)
-    resample.SetDefaultPixelValue(float("nan"))
-    theirs = sitk.GetArrayFromImage(resample.Execute(image_to_itk(image)))
-    inside = np.isfinite(theirs)
-    apart = np.abs(transform.warp_image(image).array - theirs)[inside]
-    return float(apart.max(initial=0.0) / (float(np.ptp(image.array)) or 1.0)), int(inside.sum())
-
-
-def _distance(transform: Transform, back: sitk.Transform, points: int = 1000) -> float:
-    """Largest distance along an axis, in voxels of the moving grid, between where the two take fixed voxels.
-
-    Unlike the images' difference it says something where the images do not overlap, or are flat.
-    """
-    fixed, moving = transform.fixed, transform.moving
-    some = np.linspace(0, np.prod(fixed.shape) - 1, points).astype(int)
-    start = fixed.to_world(np.stack(np.unravel_index(some, fixed.shape), axis=1))
-    theirs = np.array([back.TransformPoint(point[::-1].tolist())[::-1] for point in start])
-    ours = transform.warp_points(start, to="moving")
-    return float(np.abs(moving.to_index(theirs) - moving.to_index(ours)).max())
-
-
-def _pattern(grid: Grid) -> Image:
-    """Waves of about ten voxels along every axis."""
-    indices = np.indices(grid.shape)
-    return Image(sum(np.sin(0.6 * along + axis) for axis, along in enumerate(indices)), grid)

@@ -11,6 +11,7 @@ import numpy as np
 
 from acreg.errors import AcregError
 from acreg.geometry.grid import Grid
+from acreg.io.atomic import not_whole
 from acreg.io.files import check_colour_rank, check_rank, check_size, decoding, suffix, to_grey
 from acreg.io.isolation import decode
 from acreg.io.metaimage import metaimage_layout
@@ -53,10 +54,12 @@ def load_itk(path: Path, labels: bool, decoder: str = "") -> tuple[np.ndarray, G
 
 
 def image_of(volume: Volume, path: Path, labels: bool) -> tuple[np.ndarray, Grid]:
-    """The array `(*spatial)` and the grid of a volume, without trailing axes of size 1."""
+    """The array `(*spatial)` and the grid of a volume, without trailing axes of size 1; a slice keeps its place."""
+    grid = None
     while len(volume.size) > 2 and volume.size[-1] == 1:
+        grid = volume.grid.slice() if len(volume.size) == 3 else None
         volume = _drop_last_axis(volume)
-    return grey_array(volume, path, labels), volume.grid
+    return grey_array(volume, path, labels), grid or volume.grid
 
 
 def read_volume(path: Path, decoder: str = "") -> Volume:
@@ -126,10 +129,10 @@ def grey_array(volume: Volume, path: Path, labels: bool) -> np.ndarray:
     array = volume.array
     if volume.channels > 1:
         check_colour_rank(path, len(volume.size))
-        if volume.channels > 4:
+        if volume.channels not in (3, 4) or array.dtype not in (np.uint8, np.uint16):
             raise AcregError(
-                f"A pixel holds one value or a colour. Received: {path} with {volume.channels} values a pixel. "
-                "Save one channel."
+                "A pixel holds one value or a colour, three or four unsigned integers of 8 or 16 bits. Received: "
+                f"{path} with {volume.channels} values of {array.dtype} a pixel. Save one channel."
             )
         array = to_grey(array, path, labels)
     check_rank(path, volume.size)
@@ -140,18 +143,15 @@ def save_itk(array: np.ndarray, grid: Grid, path: Path) -> None:
     """Write `(*spatial)` by SimpleITK and read it back, since ITK does not always report a full disk."""
     import SimpleITK as sitk
 
-    image = sitk.GetImageFromArray(array)
-    grid.copy_to_itk(image)
+    image = sitk.GetImageFromArray(array.reshape(grid.volume().shape))
+    grid.volume().copy_to_itk(image)
     try:
         sitk.WriteImage(image, str(path), useCompression=True)
-        complete = np.array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(path))), array)
+        complete = np.array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(path))).reshape(array.shape), array)
     except RuntimeError:
         complete = False
     if not complete:
-        raise AcregError(
-            f"The image must be written whole. Received: an incomplete {suffix(path)} file in {path.parent}. Check "
-            "that the disk is not full and that the folder may be written to, or write .nii.gz."
-        )
+        raise not_whole(path)
 
 
 def _drop_last_axis(volume: Volume) -> Volume:

@@ -33,7 +33,7 @@ HUGE = 1e12
 """Coordinates beyond which ITK hangs."""
 PACKED = {"raw": 1, "ascii": 1, "hex": 1, "zlib": DEFLATE, "gzip": DEFLATE, "bzip2": 10**6}
 """Bytes of voxels that a stored byte stands for at most, by encoding; the shortest text of a value is one byte."""
-UNITS = re.compile(r"(?:[^m]?m|[^m]*met[er][re]s?|microns?|in(?:ch(?:es)?)?|f(?:oo|ee)?t|angstroms?)", re.IGNORECASE)
+UNITS = re.compile(r"(?:.?m|.*met(?:er|re)s?|microns?|in(?:ch(?:es)?)?|f(?:oo|ee)?t|angstroms?)", re.IGNORECASE)
 """Units of length."""
 MM = ("mm", "millimeter", "millimeters", "millimetre", "millimetres")
 
@@ -97,7 +97,7 @@ def choice(path: Path, name: str, text: str, known: Mapping[str, Any]) -> Any:
 
 def check_unit(path: Path, unit: str) -> None:
     """Raise `AcregError` for a unit of length other than mm, which ITK would take for mm."""
-    unit = unit.strip().lower()
+    unit = unit.encode("latin-1", "replace").decode("utf-8", "replace").strip().lower()  # for the sign of micrometres
     if unit not in MM and UNITS.fullmatch(unit):
         raise AcregError(
             f"Lengths in NRRD and MetaImage files are in mm. Received: {path} with the unit {unit!r}, which most "

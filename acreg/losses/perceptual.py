@@ -101,7 +101,7 @@ def _load(vgg: keras.Model, path: Path) -> None:
         if len(held) != len(vgg.weights):
             raise ValueError(f"{len(held)} arrays instead of {len(vgg.weights)}")
         vgg.load_weights(path)
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # h5py and Keras raise many types for a damaged file
         reason = " ".join(str(error).split())[:200]
         raise AcregError(
             f"The perceptual loss needs the weights of VGG16's 13 convolutions and no others. Received: {path} "

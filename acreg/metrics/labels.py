@@ -51,7 +51,7 @@ def label_metrics(
 
     Returns:
         `{label: {"dsc", "hd", "hd95", "assd"}}`, those of medpy with face connectivity; distances are in the unit
-        of `spacing`. A label that either map lacks has NaN in all four, because surface distances have no value then.
+        of `spacing`. A label of one map alone has a Dice of 0 and no distances, NaN; one of neither map has NaN in all.
 
     Raises:
         AcregError: shapes differ, or the spacing is not positive or has the wrong length.
@@ -71,15 +71,14 @@ def label_metrics(
             "The spacing is one positive number, or one per array axis. "
             f"Received: spacing={spacing} for labels of shape {fixed_labels.shape}. Correct the spacing."
         )
+    values = [value for value in dict.fromkeys(map(int, label_values)) if value != 0]
     # One pass over each map finds every label's box, so that a volume with many labels is not scanned once per label.
-    boxes = [ndimage.find_objects(labels.astype(np.int64)) for labels in (warped_labels, fixed_labels)]
+    boxes = [ndimage.find_objects(numbered(labels, values), len(values)) for labels in (warped_labels, fixed_labels)]
     results = {}
-    for value in (int(value) for value in label_values):
-        if value == 0:
-            continue
-        found = [objects[value - 1] if 0 < value <= len(objects) else None for objects in boxes]
+    for value, *found in zip(values, *boxes, strict=True):
         if found[0] is None or found[1] is None:
-            results[value] = dict.fromkeys(MAP_METRICS, float("nan"))
+            alone = found[0] is not None or found[1] is not None
+            results[value] = {**dict.fromkeys(MAP_METRICS, float("nan")), "dsc": 0.0 if alone else float("nan")}
             continue
         crop = union_box(found[0], found[1], fixed_labels.shape)
         a, b = warped_labels[crop] == value, fixed_labels[crop] == value
@@ -93,6 +92,31 @@ def label_metrics(
     return results
 
 
+def numbered(labels: np.ndarray, label_values: Sequence[int]) -> np.ndarray:
+    """The position of each voxel's label in `label_values`, from 1 on; 0 for others: int32 `(*spatial)`.
+
+    SciPy's measures of labels make tables as long as the largest number, and ids of atlases are hundreds of millions.
+
+    Args:
+        labels: integers `(*spatial)`.
+        label_values: distinct labels.
+
+    Raises:
+        AcregError: a label is there twice.
+    """
+    result = np.zeros(labels.shape, np.int32)
+    if len(set(label_values)) < len(label_values):
+        raise AcregError(f"Labels to measure are distinct. Received: label_values={list(label_values)}.")
+    if len(label_values):
+        order = np.argsort(label_values)
+        ascending = np.asarray(label_values)[order]
+        voxels = np.arange(labels.size) if 0 in label_values else np.flatnonzero(labels)
+        drawn = labels.ravel()[voxels]
+        at = np.minimum(np.searchsorted(ascending, drawn), len(order) - 1)
+        result.ravel()[voxels] = np.where(ascending[at] == drawn, order[at] + 1, 0)
+    return result
+
+
 def _surface_distances(a: np.ndarray, b: np.ndarray, steps: Sequence[float]) -> np.ndarray:
     """From each surface voxel of either mask to the nearest of the other, as medpy, which would ask for each metric."""
     surfaces = [np.argwhere(mask & ~ndimage.binary_erosion(mask)) * steps for mask in (a, b)]
@@ -100,9 +124,10 @@ def _surface_distances(a: np.ndarray, b: np.ndarray, steps: Sequence[float]) -> 
 
 
 def mean_over_labels(per_label: Mapping[int, Mapping[str, float]]) -> dict[str, float]:
-    """Unweighted mean over labels of each metric, labels without a value left out; `labels` counts those that had one.
+    """Unweighted mean over labels of each metric, labels without a value left out; `labels` counts those with a Dice.
 
-    A pair without any valued label gives NaN and `labels` 0.
+    A label of one map alone counts in Dice, with 0, and has no distances (`is_lost`). A pair without any valued label
+    gives NaN and `labels` 0.
     """
     result: dict[str, float] = {}
     for metric in LABEL_METRICS:
@@ -115,6 +140,11 @@ def mean_over_labels(per_label: Mapping[int, Mapping[str, float]]) -> dict[str, 
     return result
 
 
+def is_lost(scores: Mapping[str, float]) -> bool:
+    """Whether one map alone has the label with these metrics: a Dice, of 0, without distances."""
+    return bool(np.isfinite(scores.get("dsc", np.nan)) and not np.isfinite(scores.get("hd", np.nan)))
+
+
 def over_labels(
     statistic: Callable[..., ArrayLike], values: np.ndarray, labels: np.ndarray, label_values: Sequence[int]
 ) -> dict[int, float]:
@@ -123,18 +153,24 @@ def over_labels(
     Args:
         statistic: of `scipy.ndimage`: `mean`, `standard_deviation` (of the population) and so on.
         values, labels: of one shape.
-        label_values: the labels wanted.
+        label_values: the labels wanted, distinct.
     """
+    numbers = numbered(labels, label_values)
     found = np.full(len(label_values), np.nan)
-    present = np.isin(label_values, labels)
+    present = np.bincount(numbers.ravel(), minlength=len(label_values) + 1)[1:] > 0
     if present.any():
-        with np.errstate(invalid="ignore"):  # SciPy divides for the integers between the labels, too
-            found[present] = statistic(values, labels, np.array(label_values)[present])
+        found[present] = statistic(values, numbers, np.flatnonzero(present) + 1)
     return dict(zip(label_values, found.tolist(), strict=True))
 
 
 def centroids(labels: np.ndarray, label_values: Sequence[int]) -> np.ndarray:
-    """Mean index of the voxels of each label, `(len(label_values), rank)`; NaN for a label that is absent."""
+    """Mean index of the voxels of each label, `(len(label_values), rank)`; NaN for a label that is absent.
+
+    Args:
+        labels: integers `(*spatial)`.
+        label_values: the labels wanted, distinct.
+    """
+    numbers = numbered(labels, label_values)
     with np.errstate(invalid="ignore"):
-        found = ndimage.center_of_mass(np.ones(labels.shape, np.int8), labels, list(label_values))
+        found = ndimage.center_of_mass(np.ones(labels.shape, np.int8), numbers, range(1, len(label_values) + 1))
     return np.array(found, float).reshape(len(label_values), labels.ndim)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import tempfile
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,11 @@ import keras
 import numpy as np
 
 from acreg.errors import AcregError, UsageError
-from acreg.models.presets import from_preset
+from acreg.io.documents import check_regular, parse_json
+from acreg.io.files import DEFLATE
+from acreg.io.preset_config import CONFIG_LIMIT, WEIGHTS_LIMIT
+from acreg.io.stored_weights import open_weights
+from acreg.models.presets import arguments_of, from_preset, load_model
 
 
 class FineTuning:
@@ -99,24 +105,55 @@ class FineTuning:
                 f"Received: {source}, where of its weights and those needed, {found}. Build the model with the "
                 "arguments of the one to start from (in a recipe: model.arguments)."
             )
+        if odd := [name for name in ours if not np.isfinite(np.asarray(theirs[name])).all()]:
+            raise AcregError(
+                f"Weights to start from are finite. Received: {source} with {len(odd)} that are not, such as {odd[0]}. "
+                "Get the file again."
+            )
         for name, variable in ours.items():
             variable.assign(theirs[name])
 
 
 def _load_keras(path: Path) -> Any:
+    """The model of a `.keras` file, which is built by acreg: `keras.models.load_model` makes whatever a file names."""
     _check_file(path)
     try:
-        return keras.models.load_model(path, compile=False)
-    except (ValueError, TypeError, OSError, KeyError) as error:
+        with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory() as folder:
+            content = parse_json(
+                _member(archive, "config.json", CONFIG_LIMIT).decode("utf-8"), f"config.json of {path}"
+            )
+            weights = Path(folder) / "model.weights.h5"
+            weights.write_bytes(_member(archive, weights.name, min(WEIGHTS_LIMIT, path.stat().st_size * DEFLATE)))
+            if not isinstance(content, dict) or not isinstance(content.get("config"), dict):
+                raise ValueError("its config.json has no config")
+            if content.get("registered_name") != f"acreg>{content.get('class_name')}":
+                raise ValueError(f"its class is {str(content.get('registered_name'))[:100]!r}")
+            config = arguments_of(content["config"])
+            if isinstance(config.get("autoencoder"), dict):
+                config["autoencoder"] = arguments_of(config["autoencoder"])
+            return load_model(str(content["class_name"]), config, weights, path)
+    except OSError:
+        raise
+    except Exception as error:  # a damaged archive raises zlib.error, NotImplementedError, RuntimeError and others
         raise AcregError(
             f"A .keras file to start from must hold a model of acreg. Received: {path}, which cannot be loaded "
             f"({' '.join(str(error).split())[:300]}). Give the preset of its training instead."
         ) from error
 
 
+def _member(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
+    """A file in an archive, of at most so many bytes, whatever the archive says of its size."""
+    with archive.open(name) as file:
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise ValueError(f"{name} takes more than {limit} bytes")
+    return content
+
+
 def _check_file(path: Path) -> None:
-    if not path.is_file():
+    if not path.exists():
         raise UsageError(f"The file to start from must exist. Received: {path}. Check the path.")
+    check_regular(path, WEIGHTS_LIMIT, "file to start from")
 
 
 def _stored_weights(path: Path, network: keras.Model) -> dict[str, np.ndarray]:
@@ -138,16 +175,10 @@ def _stored_weights(path: Path, network: keras.Model) -> dict[str, np.ndarray]:
             stored = f"{item.parent.attrs.get('name', name)}/{name.rpartition('/')[2]}"
             found[names.get(stored, stored)] = item[()]
 
-    try:
-        with h5py.File(path, "r") as file:
-            for part in ("layers", "network"):  # Keras takes the one or the other for a model's network
-                if part in file:
-                    file[part].visititems(read)
-    except OSError as error:
-        raise AcregError(
-            f"A .weights.h5 file must be a HDF5 file that can be read. Received: {path}, which cannot be loaded "
-            f"({error}). Get it again."
-        ) from error
+    with open_weights(path, ".weights.h5 file") as file:
+        for part in ("layers", "network"):  # Keras takes the one or the other for a model's network
+            if isinstance(file.get(part), h5py.Group):
+                file[part].visititems(read)
     return found
 
 

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from acreg.errors import images_by_name
 from acreg.geometry import sample_image
 from acreg.io import Image
 from acreg.layers import functional
@@ -223,7 +224,8 @@ class JRSNet(RegistrationModel):
     def _image(self, y_pred: Mapping[str, Any]) -> Any:
         return y_pred["synthesised"] if self.direct else y_pred["warped"]
 
-    def segment(self, fixed: ImageLike, moving: ImageLike) -> Image:
+    @images_by_name
+    def segment(self, *, fixed: ImageLike, moving: ImageLike) -> Image:
         """The mask of the registered image, which is that of the fixed one, as the activations show it.
 
         Returns:

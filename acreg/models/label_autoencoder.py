@@ -11,13 +11,14 @@ from keras import layers, ops
 
 from acreg.io import Preprocessing
 from acreg.models.blocks import RepeatVoxels, batch_norm, convolution, precision
+from acreg.models.label_values import ChecksLabels, unknown_labels
 from acreg.models.presets import Preset
 
 NOISES = ("pair_swap", "border")
 
 
 @keras.saving.register_keras_serializable("acreg")
-class LabelAutoencoder(Preset, keras.Model):
+class LabelAutoencoder(ChecksLabels, Preset, keras.Model):
     """A convolutional denoising autoencoder of label maps with a short code.
 
     Three strided levels down to an eighth of the grid, a dense code without activation, and back. It learns to undo
@@ -104,10 +105,18 @@ class LabelAutoencoder(Preset, keras.Model):
         return keras.Model(code, layers.Activation("linear", dtype="float32", name="logits_float32")(x), name="decoder")
 
     def one_hot(self, labels: Any) -> Any:
-        """Integer labels ``(batch, *shape, 1)`` as float32 one-hot; anything else unchanged."""
-        if "int" in keras.backend.standardize_dtype(labels.dtype):
-            return ops.one_hot(ops.squeeze(labels, -1), self.num_classes, dtype="float32")
-        return labels
+        """Integer labels ``(batch, *shape, 1)`` as float32 one-hot; probabilities of the classes unchanged.
+
+        Raises:
+            ValueError: neither.
+        """
+        kind = keras.backend.standardize_dtype(labels.dtype)
+        if labels.shape[-1] != (1 if "int" in kind else self.num_classes):
+            raise ValueError(
+                f"Labels are integers (batch, *shape, 1) or probabilities (batch, *shape, {self.num_classes}). "
+                f"Received: {kind} of shape {tuple(labels.shape)}"
+            )
+        return ops.one_hot(ops.squeeze(labels, -1), self.num_classes, dtype="float32") if "int" in kind else labels
 
     def encode(self, labels: Any) -> Any:
         """The codes ``(batch, code_size)`` of labels or probabilities, in inference mode."""
@@ -136,8 +145,9 @@ class LabelAutoencoder(Preset, keras.Model):
     ) -> Any:
         """Softmax cross-entropy between the reconstruction and the labels without noise; mean over voxels."""
         clean = self.one_hot(x)
-        self.dice.update_state(hard_dice(ops.argmax(clean, -1), ops.argmax(y_pred, -1), self.num_classes))
-        return ops.mean(keras.losses.categorical_crossentropy(clean, y_pred, from_logits=True))
+        update_dice(self.dice, hard_dice(ops.argmax(clean, -1), ops.argmax(y_pred, -1), self.num_classes))
+        loss = ops.mean(keras.losses.categorical_crossentropy(clean, y_pred, from_logits=True))
+        return loss + unknown_labels(x, self.num_classes) if x is not clean else loss
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -155,12 +165,19 @@ class LabelAutoencoder(Preset, keras.Model):
 def hard_dice(fixed: Any, warped: Any, num_classes: int) -> Any:
     """Dice of two integer maps ``(batch, *spatial)``, mean over the classes but the background, ``(batch,)``.
 
-    A class absent from both counts as agreement.
+    A class of one map alone counts with 0, one of neither does not count; NaN where neither has any.
     """
     axes = tuple(range(1, len(fixed.shape)))
-    total = 0.0
+    total, there = 0.0, 0.0
     for label in range(1, num_classes):
         a, b = ops.cast(fixed == label, "float32"), ops.cast(warped == label, "float32")
         both, size = 2.0 * ops.sum(a * b, axis=axes), ops.sum(a, axis=axes) + ops.sum(b, axis=axes)
-        total = total + ops.where(size > 0, both / ops.maximum(size, 1.0), 1.0)
-    return total / (num_classes - 1)
+        total = total + both / ops.maximum(size, 1.0)
+        there = there + ops.cast(size > 0, "float32")
+    return ops.where(there > 0, total / ops.maximum(there, 1.0), float("nan"))
+
+
+def update_dice(mean: keras.metrics.Mean, dice: Any) -> None:
+    """Counts the samples of `hard_dice` that have a value."""
+    known = ops.logical_not(ops.isnan(dice))
+    mean.update_state(ops.where(known, dice, 0.0), sample_weight=ops.cast(known, "float32"))

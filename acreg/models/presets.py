@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import h5py
-import keras
 import numpy as np
 from keras import ops
 
 import acreg
 from acreg.errors import AcregError, UsageError
-from acreg.io import Preprocessing, atomic_path, require_space
+from acreg.io import Preprocessing, all_or_none, require_space
+from acreg.io.hdf5 import new_hdf5
+from acreg.io.preset_config import AGAIN, FORMAT, check_weights_file, read_preset_config, sha256_of
+from acreg.io.stored_weights import count_values, open_weights
+from acreg.models.arguments import check_arguments, count_weights
 
-FORMAT = 1
 SHIPPED = Path(__file__).resolve().parent.parent / "presets"
+
+
+NOT_STORED = ("preprocessing", "augmentation", "name", "trainable", "dtype")
+"""What a preset's config.json leaves out: these are of training, or have a file of their own."""
+
+
+def arguments_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a model that decide its weights and what it computes, out of its `get_config`."""
+    return {name: value for name, value in config.items() if name not in NOT_STORED}
 
 
 class Preset:
@@ -36,7 +49,7 @@ class Preset:
         """Writes ``config.json``, ``model.weights.h5``, ``preprocessing.json`` and ``model_card.md``.
 
         Args:
-            folder: made if absent; files of the same names are replaced, each at once.
+            folder: made if absent; files of the same names are replaced, all at once.
             card: Markdown text of the model card (data, licence, recipe, seed, scores, limits).
 
         Raises:
@@ -52,17 +65,20 @@ class Preset:
         config = plain.get_config()
         size = sum(weight.nbytes for weight in plain.get_weights())
         require_space(folder / "model.weights.h5", 2 * size + 2**20)
-        with atomic_path(folder / "model.weights.h5") as path:
-            plain.save_weights(path)
-            _compress(path)
-        self.preprocessing.to_json(folder / "preprocessing.json")
-        for name in ("preprocessing", "augmentation", "name", "trainable", "dtype"):  # the rest is of training
-            config.pop(name, None)
-        content = {"format": FORMAT, "acreg": acreg.__version__, "class": type(self).__name__, "config": config}
-        with atomic_path(folder / "model_card.md") as path:
-            path.write_text(card or f"# {folder.name}\n\nThis preset has no model card.\n", encoding="utf-8")
-        with atomic_path(folder / "config.json") as path:
-            path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        card = card or f"# {folder.name}\n\nThis preset has no model card.\n"
+        with all_or_none(folder) as staged:
+            plain.save_weights(staged / "model.weights.h5")
+            _compress(staged / "model.weights.h5")
+            self.preprocessing.to_json(staged / "preprocessing.json")
+            content = {
+                "format": FORMAT,
+                "acreg": acreg.__version__,
+                "class": type(self).__name__,
+                "config": arguments_of(config),
+                "weights_sha256": sha256_of(staged / "model.weights.h5"),
+            }
+            (staged / "model_card.md").write_text(card, encoding="utf-8")
+            (staged / "config.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         return folder
 
 
@@ -82,30 +98,47 @@ def from_preset(name_or_folder: str | os.PathLike[str]) -> Any:
     >>> transform = model.register(fixed="a.png", moving="b.png")
     """
     folder = preset_folder(name_or_folder)
-    content = _read_config(folder / "config.json")
+    content = read_preset_config(folder)
     preprocessing = Preprocessing.from_json(folder / "preprocessing.json")
-    model = _make_model(folder, content)
+    weights = check_weights_file(folder, content.weights_sha256)
+    model = load_model(content.class_name, content.config, weights, folder / "config.json")
     _check_grid(folder, model, preprocessing)
     model.preprocessing = preprocessing
-    weights = folder / "model.weights.h5"
-    if not weights.is_file():
-        raise AcregError(
-            f"A preset folder must hold model.weights.h5. Received: {folder}, which has none. "
-            "Get the whole folder again."
-        )
-    for variable in model.weights:
-        variable.assign(ops.full(variable.shape, np.nan, variable.dtype))
+    return model
+
+
+def load_model(class_name: str, config: Mapping[str, Any], weights: Path, source: Path) -> Any:
+    """A model by the name of its class and its arguments, as JSON has them, with its weights.
+
+    Args:
+        class_name: of `acreg.models`.
+        config: its arguments.
+        weights: a file that `save_weights` wrote.
+        source: where class and arguments come from, for messages.
+
+    Raises:
+        AcregError: an unknown class, arguments that it does not have or refuses, or other weights than the model's,
+            which are checked before memory is taken for the model.
+    """
+    model_class, needed = _check_model(class_name, config, source)
+    with open_weights(weights, "file of weights") as file:
+        stored = count_values(file)
     try:
+        if stored != needed:
+            raise ValueError(f"it holds {stored} numbers, where {needed} are needed")
+        model = model_class.from_config(dict(config))
+        for variable in model.weights:
+            variable.assign(ops.full(variable.shape, np.nan, variable.dtype))
         model.load_weights(weights)
         # Keras may pass over a part that the file lacks; what it did not load is still NaN.
         missing = [v.path for v in model.weights if not np.isfinite(np.asarray(v)).all()]
         if missing:
             raise ValueError(f"{len(missing)} of {len(model.weights)} are absent or not finite, such as {missing[0]}")
-    except (ValueError, OSError, KeyError) as error:
+    except Exception as error:  # h5py and Keras raise many types for a file that another program wrote
         raise AcregError(
             f"The weights of a preset must be those of the model in its config.json. Received: {weights}, which could "
-            f"not be loaded into {content['class']} ({_first_line(error)}). Get the whole folder again; files of two "
-            "presets cannot be mixed."
+            f"not be loaded into {class_name} ({_first_line(error)}). {AGAIN[:-1]}; files of two presets cannot be "
+            "mixed."
         ) from error
     return model
 
@@ -130,41 +163,22 @@ def preset_folder(name_or_folder: str | os.PathLike[str]) -> Path:
     )
 
 
+def preset_digest(name_or_folder: str | os.PathLike[str]) -> str:
+    """Another one where the weights, the configuration or the preprocessing are others. Errors: `preset_folder`."""
+    files = sorted(p for p in preset_folder(name_or_folder).iterdir() if p.suffix in (".json", ".h5"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16]
+
+
 def shipped_presets() -> list[str]:
     """Names of the presets that ship with acreg."""
     return sorted(p.parent.name for p in SHIPPED.glob("*/config.json"))
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise AcregError(
-            f"A preset folder must hold config.json. Received: {path.parent}, which has none. Give the folder that "
-            "`save_preset` or `acreg train` wrote (in a run it is called 'preset')."
-        ) from None
-    except ValueError as error:
-        raise AcregError(
-            f"A preset's config.json must be JSON. Received: {path} ({_first_line(error)}). Get the whole folder again."
-        ) from error
-    if not isinstance(content, dict) or not {"format", "class", "config"} <= set(content):
-        raise AcregError(
-            f"A preset's config.json must have the keys format, class and config. Received: {path}. Get the whole "
-            "folder again."
-        )
-    if content["format"] != FORMAT:
-        raise AcregError(
-            f"This acreg reads presets of format {FORMAT}. Received: {path} of format {content['format']}, written by "
-            f"acreg {content.get('acreg', '?')}. Install that version or a later one."
-        )
-    return content
 
 
 def _compress(path: Path) -> None:
     """Packs a HDF5 file losslessly: Keras writes each variable as it is, among wide groups."""
     packed = path.with_name(f"{path.name}.packed")
     try:
-        with h5py.File(path, "r") as source, h5py.File(packed, "w", libver="latest") as target:
+        with h5py.File(path, "r") as source, new_hdf5(packed, libver="latest") as target:
 
             def copy(name: str, item: h5py.Group | h5py.Dataset) -> None:
                 if isinstance(item, h5py.Dataset):
@@ -180,22 +194,36 @@ def _compress(path: Path) -> None:
         packed.unlink(missing_ok=True)
 
 
-def _make_model(folder: Path, content: dict[str, Any]) -> keras.Model:
+def _check_model(class_name: str, config: Mapping[str, Any], source: Path) -> tuple[Any, int]:
+    """The class of that name, with arguments that it takes.
+
+    Returns:
+        The class, and how many numbers its weights have.
+
+    Raises:
+        AcregError: an unknown class, or arguments that it does not have or refuses, or too large ones.
+    """
     from acreg import models
 
     public = {name: getattr(models, name) for name in models.__all__ if name != "RegistrationModel"}
     classes: dict[str, Any] = {name: c for name, c in public.items() if isinstance(c, type) and issubclass(c, Preset)}
-    if content["class"] not in classes:
+    if class_name not in classes:
         raise AcregError(
-            f"A preset's class must be one of {', '.join(classes)}. Received: {content['class']!r} in {folder}. "
+            f"A preset's class must be one of {', '.join(classes)}. Received: {class_name!r} in {source}. "
             "Install the acreg version that wrote it."
         )
+    model = classes[class_name]
     try:
-        return classes[content["class"]].from_config(dict(content["config"]))
-    except (TypeError, ValueError, KeyError) as error:
+        check_arguments(model, config)
+        if isinstance(config.get("autoencoder"), Mapping):
+            check_arguments(models.LabelAutoencoder, config["autoencoder"])
+        return model, count_weights(model, config)
+    except AcregError:
+        raise
+    except Exception as error:  # what constructors and Keras raise for odd values has many types
         raise AcregError(
-            f"A preset's config must hold the arguments of its class. Received: {folder / 'config.json'}, refused by "
-            f"{content['class']} ({_first_line(error)}). Get the whole folder again."
+            f"A preset's config must hold the arguments of its class. Received: {source}, refused by {class_name} "
+            f"({_first_line(error)}). {AGAIN}"
         ) from error
 
 

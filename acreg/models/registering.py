@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from acreg.errors import AcregError
+from acreg.errors import AcregError, UsageError, images_by_name
 from acreg.geometry import Affine, Displacement, Grid, Transform, Velocity
 from acreg.geometry.grid import ROUNDING
 from acreg.io import Image, Preprocessing, read_image
@@ -25,7 +25,8 @@ class Registering:
     preprocessing: Preprocessing | None
     integration_steps: int
 
-    def register(self, fixed: ImageLike, moving: ImageLike) -> Transform:
+    @images_by_name
+    def register(self, *, fixed: ImageLike, moving: ImageLike) -> Transform:
         """Registers ``moving`` onto ``fixed``.
 
         Args:
@@ -40,18 +41,26 @@ class Registering:
             once.
 
         Raises:
+            UsageError: the images are not given by name.
             AcregError: the model has no ``preprocessing``, an image cannot be read, has another rank or one value
                 everywhere, or the memory at hand is less than `estimate_memory`.
         """
-        return self.register_many([(fixed, moving)])[0]
+        return self.register_many(fixed=[fixed], moving=[moving])[0]
 
-    def register_many(self, pairs: Sequence[tuple[ImageLike, ImageLike]]) -> list[Transform]:
-        """Registers several pairs (fixed, moving) by one batch through the network.
+    @images_by_name
+    def register_many(self, *, fixed: Sequence[ImageLike], moving: Sequence[ImageLike]) -> list[Transform]:
+        """Registers several pairs, the first of ``moving`` onto the first of ``fixed``, by one batch.
 
         An image that is in several pairs as the same object is read and preprocessed once. Returns and errors are as in
-        `register`, for each pair; memory grows with the number of pairs.
+        `register`, for each pair, and `UsageError` where there are not as many of both, or none; memory grows with the
+        number of pairs.
         """
-        prepared = self._pairs(pairs)
+        if len(fixed) != len(moving) or not len(fixed):
+            raise UsageError(
+                "Pairs that are registered have a fixed and a moving image each. "
+                f"Received: {len(fixed)} fixed and {len(moving)} moving images. Give as many of both, one or more."
+            )
+        prepared = self._pairs(list(zip(fixed, moving, strict=True)))
         batch = {role: np.concatenate([pair.batch[role] for pair in prepared]) for role in ("fixed", "moving")}
         kept = self.__dict__  # for Keras not a part of the model
         if "_field" not in kept:
@@ -62,12 +71,13 @@ class Registering:
             for n, pair in enumerate(prepared)
         ]
 
+    @images_by_name
     def refine(
         self,
+        *,
         fixed: ImageLike,
         moving: ImageLike,
         steps: int = 20,
-        *,
         losses: Mapping[str, float] | None = None,
         anchor: float = 0.1,
         learning_rate: float = 0.02,

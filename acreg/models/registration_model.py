@@ -13,7 +13,8 @@ from acreg.io import Preprocessing
 from acreg.layers import ThinPlateSplineAugmentation, UncertaintyWeighting, functional
 from acreg.losses import DISPLACEMENT_LOSSES, FIELD_LOSSES, IMAGE_LOSSES, LABEL_LOSSES
 from acreg.models.fine_tuning import FineTuning
-from acreg.models.label_autoencoder import hard_dice
+from acreg.models.label_autoencoder import hard_dice, update_dice
+from acreg.models.label_values import ChecksLabels, unknown_labels
 from acreg.models.presets import Preset
 from acreg.models.recomputation import Recomputation
 from acreg.models.registering import Registering
@@ -22,7 +23,7 @@ WEIGHTINGS = ("fixed", "uncertainty", "softmax")
 PAIR = ("moving", "fixed", "moving_labels", "fixed_labels")
 
 
-class RegistrationModel(Registering, FineTuning, Preset, keras.Model):
+class RegistrationModel(Registering, FineTuning, ChecksLabels, Preset, keras.Model):
     """Registers a moving image onto a fixed one by a network that predicts a field.
 
     Subclasses make `network`, a model ``{"moving", "fixed"} -> {"field", ...}`` whose field is a displacement, or, with
@@ -286,12 +287,29 @@ class RegistrationModel(Registering, FineTuning, Preset, keras.Model):
             for name, function in wanted.items():
                 terms[name] = ops.mean(function(fixed, warped))
             dice = hard_dice(x["fixed_labels"][..., 0], ops.argmax(warped, axis=-1), num_classes)
-            self.trackers["dice"].update_state(dice)
+            update_dice(self.trackers["dice"], dice)
         return terms
 
     def one_hot(self, labels: Any, num_classes: int | None = None) -> Any:
-        """Integer labels ``(batch, *spatial, 1)`` as float32 ``(batch, *spatial, num_classes)``."""
+        """Integer labels ``(batch, *spatial, 1)`` as float32 ``(batch, *spatial, num_classes)``.
+
+        Raises:
+            ValueError: another type, or more than one channel.
+        """
+        if "int" not in keras.backend.standardize_dtype(labels.dtype) or labels.shape[-1] != 1:
+            raise ValueError(
+                "Labels are integers (batch, *spatial, 1). Received: "
+                f"{keras.backend.standardize_dtype(labels.dtype)} of shape {tuple(labels.shape)}"
+            )
         return ops.one_hot(labels[..., 0], num_classes or self.num_classes, dtype="float32")
+
+    def _unknown_labels(self, x: Mapping[str, Any]) -> Any:
+        """NaN if a label is not one of the model's, else 0; `ValueError` for labels of another shape than images."""
+        for role in ("moving", "fixed"):
+            image, labels = tuple(x[role].shape[1:-1]), tuple(x[f"{role}_labels"].shape[1:-1])
+            if None not in (*image, *labels) and image != labels:
+                raise ValueError(f"Labels have the shape of their image. Received: {role} {image}, its labels {labels}")
+        return sum(unknown_labels(x[f"{role}_labels"], self.num_classes or 0) for role in ("moving", "fixed"))
 
     def _some_labels(self, x: Mapping[str, Any]) -> dict[str, Any]:
         """Labels of some of the classes, drawn at random and numbered from 1; the others are background."""
@@ -312,6 +330,7 @@ class RegistrationModel(Registering, FineTuning, Preset, keras.Model):
                 f"The losses {known} need the true 'displacement' among the inputs of training. Received: inputs with "
                 f"the keys {sorted(x)}"
             )
+        unknown = self._unknown_labels(x) if self.num_classes and "moving_labels" in x else 0.0
         if training and self.labels_per_step and "moving_labels" in x:
             x, num_classes = self._some_labels(x), self.labels_per_step + 1
         terms = self.loss_terms(x, y_pred, num_classes, training)
@@ -319,7 +338,7 @@ class RegistrationModel(Registering, FineTuning, Preset, keras.Model):
             self.trackers[name].update_state(value)
         determinant = functional.jacobian_determinant(y_pred["displacement"])
         self.trackers["folded_percent"].update_state(100.0 * ops.mean(ops.cast(determinant <= 0, "float32")))
-        total = self.total_loss(terms, x, y_pred)
+        total = self.total_loss(terms, x, y_pred) + unknown
         # A strategy of TensorFlow sums the gradients of its devices; ours is that of the mean over the batch.
         strategy = getattr(self, "distribute_strategy", None)
         parts = 1 if strategy is None else strategy.num_replicas_in_sync

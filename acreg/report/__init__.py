@@ -6,7 +6,6 @@ from acreg.report.results import (
     check_same_pairs,
     keep_pairs,
     load_results,
-    pair_folder,
     read_method,
     write_method,
 )
@@ -17,7 +16,6 @@ __all__ = [
     "check_same_pairs",
     "keep_pairs",
     "load_results",
-    "pair_folder",
     "read_method",
     "write_method",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from sklearn.metrics import roc_curve
 
 from acreg.applications.shape_classification import CrossValidation
 from acreg.io.atomic import atomic_path
+from acreg.io.csv_tables import write_rows
 from acreg.report.plots import to_png
 from acreg.report.results import write_json
 
@@ -23,13 +23,12 @@ def write_classification(
     Returns:
         The rows of the printed table: features, accuracy, its interval, area under the curve, its interval.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     truth = next(iter(found.values())).truth
     with atomic_path(folder / "scores.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(["subject", "diseased", *found])
+        rows: list[list[object]] = [["subject", "diseased", *found]]
         for number, subject in enumerate(subjects):
-            writer.writerow([subject, int(truth[number]), *(float(one.scores[number]) for one in found.values())])
+            rows.append([subject, int(truth[number]), *(float(one.scores[number]) for one in found.values())])
+        write_rows(stream, rows, lineterminator="\r\n")
     with atomic_path(folder / "roc.png") as temporary:
         temporary.write_bytes(_roc_curves(found))
     summary = {

@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from acreg.geometry import Affine, Transform, jacobian_determinant, sample_image, sample_labels
+from acreg.errors import images_by_name
+from acreg.geometry import Affine, Transform, jacobian_determinant, labels_on, sample_image, sample_labels
+from acreg.geometry.transform import Border
 from acreg.io import Image
 
 FIXED_COLOUR = "#3ddc84"
@@ -40,31 +42,41 @@ class PairView:
     warped_labels: np.ndarray | None = None
 
 
-def unregistered(fixed: Image, moving: Image) -> Transform:
+@images_by_name
+def unregistered(*, fixed: Image, moving: Image) -> Transform:
     """The transform that moves nothing: extents laid over each other, along the same directions of the body."""
     grids = fixed.grid.reoriented(), moving.grid.reoriented()
     return Transform(fixed.grid, moving.grid, (Affine.between_extents(*grids),))
 
 
+@images_by_name
 def view_pair(
+    transform: Transform,
+    *,
     fixed: Image,
     moving: Image,
-    transform: Transform,
     fixed_labels: Image | None = None,
     moving_labels: Image | None = None,
+    border: Border = "constant",
+    fill: float = 0.0,
 ) -> PairView:
-    """Warp what there is and cut the slice to show.
+    """Warp what there is and cut the slice to show; outside of the moving image lies what `Transform.warp_image` says.
 
     In a volume that is an axial one, as radiologists look at it (the patient's left at the right), with most fixed
     labels, else the middle one.
+
+    Raises:
+        AcregError: labels that cannot lie on their image, see `acreg.geometry.labels_on`.
     """
+    fixed_labels = None if fixed_labels is None else labels_on(fixed_labels, fixed)
+    moving_labels = None if moving_labels is None else labels_on(moving_labels, moving)
     if fixed.grid.rank == 3:
         fixed, moving = _upright(fixed), _upright(moving)
         fixed_labels = None if fixed_labels is None else _upright(fixed_labels)
         moving_labels = None if moving_labels is None else _upright(moving_labels)
         transform = dataclasses.replace(transform, fixed=fixed.grid, moving=moving.grid)
-    before = unregistered(fixed, moving).warp_image(moving).array
-    warped = transform.warp_image(moving).array
+    before = unregistered(fixed=fixed, moving=moving).warp_image(moving, border, fill).array
+    warped = transform.warp_image(moving, border, fill).array
     warped_labels = None if moving_labels is None else transform.warp_labels(moving_labels).array
     deformation = dataclasses.replace(transform, maps=tuple(m for m in transform.maps if not isinstance(m, Affine)))
     displacement = deformation.displacement
@@ -74,7 +86,7 @@ def view_pair(
     if fixed.grid.rank == 3:
         index = fixed.grid.shape[0] // 2
         if fixed_labels is not None and fixed_labels.array.any():
-            index = int(np.argmax((fixed_labels.array > 0).sum(axis=(1, 2))))
+            index = int(np.argmax((fixed_labels.array != 0).sum(axis=(1, 2))))
         moving_index = int((index + 0.5) * moving.grid.shape[0] / fixed.grid.shape[0])
         displacement = displacement[..., 1:]
 

@@ -10,12 +10,13 @@ from html import escape
 import numpy as np
 
 from acreg.data.region_table import RegionTable
+from acreg.metrics import is_lost
 from acreg.report import page
 from acreg.report.overview_plots import cost_plots, ranking_plot
 from acreg.report.pictures import PairPictures
 from acreg.report.plots import THEMES, MethodStyle, box_plots, label_box_plots, method_styles
 from acreg.report.ranking import rank_methods
-from acreg.report.regions import region_note, region_table
+from acreg.report.regions import absent_note, region_note, region_table
 from acreg.report.results import MethodResult, PairScores, measured, statistics_of
 from acreg.report.significance import label_tests, significance
 from acreg.report.statistics import Comparison
@@ -115,8 +116,9 @@ def _summary(results: Sequence[MethodResult]) -> str:
     rows = [[re.sub(r" (\([\d.]+\))", r'<span class="sd">\1</span>', cell) for cell in row] for row in rows]
     note = (
         "Mean (population SD) over pairs; a pair counts as the unweighted mean over its foreground labels. The best "
-        "mean of a column is bold. Failed registrations have no scores and are counted, not averaged. Absent: labels "
-        "that one of the two maps lacks; they have no scores either and are left out of their pair's mean."
+        "mean of a column is bold. Failed registrations have no scores and are counted, not averaged. Absent: "
+        "labels, over all pairs, that one of the two maps lacks: their Dice is 0, and they have no distances, whose "
+        "means leave them out; what both maps lack has no Dice either."
     )
     return page.section("summary", "Summary", page.html_table(columns, rows, kind="wide"), note)
 
@@ -243,7 +245,7 @@ def _regions(results: Sequence[MethodResult], regions: RegionTable) -> str:
         row[0], row[1] = f"<b>{escape(row[0])}</b>", _name(results[index % len(results)], styles)
     note = (
         "Mean (population SD) over pairs; a pair counts as the unweighted mean over the region's labels. The best mean "
-        f"of a region and metric is bold. {region_note(results, regions)}"
+        f"of a region and metric is bold. {region_note(results, regions)}{absent_note(results)}"
     )
     table = page.html_table(columns, rows, text_columns=[1], kind="wide")
     return page.section("regions", f"Regions ({regions.name})", table, note)
@@ -261,11 +263,12 @@ def _failures(results: Sequence[MethodResult]) -> str:
                 escape(result.name),
                 escape(pair.fixed),
                 escape(pair.moving),
-                f"{escape(name)} is absent in one of the maps",
+                f"{escape(name)} is absent in "
+                + ("one of the maps: Dice 0, no distances" if is_lost(pair.labels[label]) else "both maps: no scores"),
             ]
             for pair in result.pairs
             for label, name in result.label_names.items()
-            if not pair.failure and not np.isfinite(pair.labels[label]["dsc"])
+            if not pair.failure and not np.isfinite(pair.labels[label]["hd"])
         ]
     if not rows:
         return page.section("failures", "Failures and absent labels", "<p>None.</p>")

@@ -11,6 +11,7 @@ from acreg.data.manifest import Dataset
 from acreg.errors import AcregError
 from acreg.geometry import Displacement, Transform
 from acreg.io import Image, read_displacement
+from acreg.io.names import pair_folder
 from acreg.report.drawing import (
     FIXED_COLOUR,
     WARPED_COLOUR,
@@ -24,7 +25,7 @@ from acreg.report.drawing import (
     view_pair,
 )
 from acreg.report.plots import to_png
-from acreg.report.results import MethodResult, PairScores, pair_folder
+from acreg.report.results import MethodResult, PairScores
 
 PIXELS = 340  # of a panel's longer side
 COLOURS = 160  # of a panel's palette: a third of the bytes, no difference to the eye
@@ -50,11 +51,13 @@ class PairPictures:
             source = str(result.summary.get("dataset", {}).get("folder", ""))
             fixed, fixed_labels = self._read(source, pair.fixed)
             moving, moving_labels = self._read(source, pair.moving)
-            transform = unregistered(fixed, moving)
+            transform = unregistered(fixed=fixed, moving=moving)
             if not pair.failure and not result.is_baseline:
                 displacement = read_displacement(folder / "displacement.nii.gz")
                 transform = Transform(fixed.grid, moving.grid, (Displacement(displacement, fixed.grid),))
-            view = view_pair(fixed, moving, transform, fixed_labels, moving_labels)
+            view = view_pair(
+                transform, fixed=fixed, moving=moving, fixed_labels=fixed_labels, moving_labels=moving_labels
+            )
         except (AcregError, OSError) as error:
             preview = folder / "preview.png"
             if preview.is_file():
@@ -71,8 +74,9 @@ class PairPictures:
         if key not in self._images:
             dataset = self._datasets[source]
             record = dataset.record(subject)
-            labels = dataset.read_labels(record) if record.labels is not None else None
-            self._images[key] = dataset.read_image(record), labels
+            self._images[key] = (
+                (dataset.read_image(record), None) if record.labels is None else dataset.read_labelled(record)
+            )
         return self._images[key]
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.stats import pearsonr
 
 from acreg.data.records import read_cells
-from acreg.io import read_image, read_labels
+from acreg.io import read_labelled
 from acreg.io.atomic import atomic_path
 from acreg.report.drawing import WARPED_COLOUR, draw_contours, draw_image, unregistered, view_pair
 from acreg.report.plots import COLOURS, to_png
@@ -98,8 +98,8 @@ def _draw(rows: list[dict[str, str]], predicted: NDArray[Any], true: NDArray[Any
 
 
 def _draw_example(axes: Any, row: dict[str, str], predicted: float, true: float, threshold: float) -> None:
-    image, labels = read_image(row["image"]), read_labels(row["labels"])
-    view = view_pair(image, image, unregistered(image, image), labels)
+    image, labels = read_labelled(row["image"], row["labels"])
+    view = view_pair(unregistered(fixed=image, moving=image), fixed=image, moving=image, fixed_labels=labels)
     draw_image(axes, view.fixed, view.aspect)
     draw_contours(axes, view.fixed_labels, WARPED_COLOUR)
     said = f"{predicted:.3f}" + (f" (true {true:.3f})" if np.isfinite(true) else "")

@@ -76,15 +76,25 @@ def region_note(results: Sequence[MethodResult], table: RegionTable) -> str:
     return text + (f" ({', '.join(left_out[:10])}{', ...' if len(left_out) > 10 else ''})." if left_out else ".")
 
 
+def absent_note(results: Sequence[MethodResult]) -> str:
+    """How many label values have no distances, which the means of regions leave out."""
+    absent = [f"{result.name} {count}" for result in results if (count := sum(result.absent().values()))]
+    return f" Label values without distances, because a map lacks the label: {', '.join(absent)}." if absent else ""
+
+
 def write_regions_csv(results: Sequence[MethodResult], table: RegionTable, path: Path) -> None:
-    """A row a method, region and metric with unrounded numbers: mean, SD, median and n."""
+    """A row a method, region and metric with unrounded numbers: mean, SD, median and n.
+
+    `absent` counts the values of its labels, over all pairs, that have no distances.
+    """
     parts = ("mean", "sd", "median", "n")
     rows = []
     for result in results:
         for region, labels in regions_shown(results, table).items():
-            count = sum(label in result.label_names for label in labels)
+            known = [label for label in labels if label in result.label_names]
+            absent = sum(result.absent()[label] for label in known)
             for metric in measured(results):
                 numbers = statistics_of(region_values(result, labels, metric))
                 cells = ["nan" if numbers[part] is None else numbers[part] for part in parts]
-                rows.append([result.name, result.unit, table.name, region, count, metric, *cells])
-    write_csv(["method", "unit", "table", "region", "labels", "metric", *parts], rows, path)
+                rows.append([result.name, result.unit, table.name, region, len(known), metric, *cells, absent])
+    write_csv(["method", "unit", "table", "region", "labels", "metric", *parts, "absent"], rows, path)

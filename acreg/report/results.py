@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import csv
 import fnmatch
+import hashlib
+import io
 import json
 import math
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,9 @@ import numpy as np
 
 from acreg.errors import AcregError, UsageError
 from acreg.io.atomic import atomic_path
-from acreg.metrics import LABEL_METRICS, MAP_METRICS, mean_over_labels
+from acreg.io.csv_tables import read_dicts, write_rows
+from acreg.io.documents import read_json, read_text
+from acreg.metrics import LABEL_METRICS, MAP_METRICS, is_lost, mean_over_labels
 
 OPTIONAL_METRICS = ("tre_true", "lcc", "label_sd_log_j", "mask_dsc")
 """Label metrics that some results lack: those of pairs without a true transform, of older versions, of no method."""
@@ -31,6 +34,8 @@ FIELD_VALUES = ("folded_percent", "sd_log_j", "seconds")
 """Of the field; where nothing is registered they say nothing."""
 PAIR_VALUES = (*IMAGE_VALUES, *FIELD_VALUES)
 NAN = float("nan")
+METHODS_NAME = "evaluation.json"
+"""In an evaluation's folder: the `identity` of each method that it consists of, complete or not, by its folder."""
 
 
 @dataclass
@@ -91,9 +96,14 @@ class MethodResult:
         return np.array([pair.labels.get(label, {}).get(metric, NAN) for pair in self.pairs], float)
 
     def absent(self) -> dict[int, int]:
-        """In how many registered pairs each label had no value, because one of the two maps lacks it."""
+        """In how many registered pairs each label has no distances, because one of the two maps, or both, lack it."""
         done = [pair for pair in self.pairs if not pair.failure]
-        return {label: sum(not math.isfinite(p.labels[label]["dsc"]) for p in done) for label in self.label_names}
+        return {label: sum(not math.isfinite(p.labels[label]["hd"]) for p in done) for label in self.label_names}
+
+    def lost(self) -> dict[int, int]:
+        """In how many registered pairs one map alone has each label: its Dice is 0 there, and counts."""
+        done = [pair for pair in self.pairs if not pair.failure]
+        return {label: sum(is_lost(p.labels[label]) for p in done) for label in self.label_names}
 
     def worst_first(self) -> list[PairScores]:
         """Pairs by ascending DSC; failed ones come first, then those without any value."""
@@ -104,16 +114,6 @@ def measured(results: Sequence[MethodResult]) -> tuple[str, ...]:
     """The label metrics that tables show: each of `OPTIONAL_METRICS` only where one of the results has it."""
     known = {metric for r in results for pair in r.pairs for scores in pair.labels.values() for metric in scores}
     return tuple(metric for metric in LABEL_METRICS if metric in known or metric not in OPTIONAL_METRICS)
-
-
-def pair_folder(fixed: str, moving: str) -> str:
-    """The name of the folder of a pair's files, `<fixed>__<moving>`, without characters that a path cannot hold."""
-    return "__".join(safe_name(name) for name in (fixed, moving))
-
-
-def safe_name(name: str) -> str:
-    """`name` with everything but letters, digits, `.`, `_`, `-` and `+` replaced by `_`."""
-    return re.sub(r"[^\w.+-]", "_", name).lstrip(".") or "_"
 
 
 def statistics_of(values: np.ndarray) -> dict[str, float | int | None]:
@@ -141,6 +141,7 @@ def summarise(result: MethodResult) -> dict[str, Any]:
             for label, name in result.label_names.items()
         },
         "absent_labels": {result.label_names[label]: count for label, count in result.absent().items()},
+        "lost_labels": {result.label_names[label]: count for label, count in result.lost().items()},
         "failed": len(result.failures),
         "failures": [{"fixed": p.fixed, "moving": p.moving, "reason": p.failure} for p in result.failures],
     }
@@ -150,17 +151,17 @@ def write_method(result: MethodResult, folder: Path) -> None:
     """Write `pairs.csv`, then `summary.json` (the numbers of `summarise` and the settings in `result.summary`)."""
     metrics = measured([result])
     with atomic_path(folder / "pairs.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(["fixed", "moving", "label", "label_name", *metrics, *PAIR_VALUES, "failure"])
+        rows: list[list[object]] = [["fixed", "moving", "label", "label_name", *metrics, *PAIR_VALUES, "failure"]]
         for pair in result.pairs:
             for label, name in result.label_names.items():
                 scores = pair.labels.get(label, {})
-                writer.writerow(
+                rows.append(
                     [pair.fixed, pair.moving, label, name]
                     + [repr(float(scores.get(m, NAN))) for m in metrics]
                     + [repr(float(getattr(pair, v))) for v in PAIR_VALUES]
                     + [pair.failure]
                 )
+        write_rows(stream, rows, lineterminator="\r\n")
     write_json(folder / "summary.json", {**summarise(result), **result.summary})
     result.folder = folder
 
@@ -178,9 +179,8 @@ def read_method(folder: Path) -> MethodResult:
         AcregError: a file is missing, is cut off, or lacks a column.
     """
     try:
-        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-        with (folder / "pairs.csv").open(newline="", encoding="utf-8") as stream:
-            rows = list(csv.DictReader(stream))
+        summary = read_json(folder / "summary.json", "summary")
+        rows = read_dicts(io.StringIO(read_text(folder / "pairs.csv", "table of pairs"), newline=""))
         pairs: dict[tuple[str, str], PairScores] = {}
         names: dict[int, str] = {}
         for row in rows:
@@ -197,8 +197,10 @@ def read_method(folder: Path) -> MethodResult:
             raise ValueError("no rows")
         if any(set(pair.labels) != set(names) for pair in pairs.values() if not pair.failure):
             raise ValueError("a pair lacks a label")
+        if any(_is_uncounted(scores) for pair in pairs.values() for scores in pair.labels.values()):
+            raise ValueError("an older version left lost labels out of the mean Dice, where they count as 0")
         return MethodResult(str(summary["method"]), names, list(pairs.values()), summary, folder)
-    except (OSError, KeyError, TypeError, ValueError) as error:
+    except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
         what = f"no column or key {error}" if isinstance(error, KeyError) else str(error)
         raise AcregError(
             "A result folder holds the summary.json and the pairs.csv that `acreg evaluate` wrote. "
@@ -206,17 +208,65 @@ def read_method(folder: Path) -> MethodResult:
         ) from error
 
 
+def identity(summary: Mapping[str, Any]) -> str:
+    """A digest of what a method's results are made from: its name, weights, data, pairs and settings."""
+    parts = {key: summary.get(key) for key in ("method", "registers", "preset", "dataset", "settings")}
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def has_results(folder: Path, made_from: str) -> bool:
+    """Whether a method's folder has complete results of this `identity`."""
+    try:
+        return identity(json.loads((folder / "summary.json").read_text(encoding="utf-8"))) == made_from
+    except (OSError, ValueError, AttributeError):  # absent or damaged
+        return False
+
+
+def listed_methods(folder: Path) -> dict[str, str]:
+    """The methods of an evaluation: folder and `identity`; none where an older version made it.
+
+    Raises:
+        AcregError: the list is damaged.
+    """
+    path = folder / METHODS_NAME
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8"))["methods"]) if path.is_file() else {}
+    except (ValueError, KeyError, TypeError) as error:
+        raise AcregError(
+            f"{METHODS_NAME} lists the methods of an evaluation. Received: {path} ({error}). Remove the file, or run "
+            "the evaluation again, with --overwrite."
+        ) from error
+
+
+def check_complete(folder: Path) -> None:
+    """Raise `AcregError` where an evaluation's folder lacks results of a method, such as after a kill."""
+    lacking = [name for name, made_from in listed_methods(folder).items() if not has_results(folder / name, made_from)]
+    if lacking:
+        raise AcregError(
+            f"An evaluation is compared when all of its methods are complete. Received: {folder}, without the results "
+            f"of {', '.join(lacking)}: it was interrupted, or still runs. Give the same `acreg evaluate` again, which "
+            "goes on, or name the folders of the methods that are to be compared."
+        )
+
+
+def _is_uncounted(scores: dict[str, float]) -> bool:
+    """Whether the fixed map has a label without a Dice, as versions had it that took a lost label for none."""
+    of_fixed = (scores.get(metric, NAN) for metric in ("lcc", "label_sd_log_j", "tre_true"))
+    return not math.isfinite(scores["dsc"]) and any(map(math.isfinite, of_fixed))
+
+
 def load_results(folders: Sequence[Path]) -> list[MethodResult]:
     """Read method folders, or evaluation folders that hold several; equal names are told apart by their folder.
 
     Raises:
-        AcregError: a folder holds no results.
+        AcregError: a folder holds no results, or not those of all methods of its evaluation.
     """
     found: list[Path] = []
     for folder in folders:
         if (folder / "summary.json").is_file() or (folder / "pairs.csv").is_file():
             inside = [folder]
         else:
+            check_complete(folder)
             inside = sorted(path.parent for path in folder.glob("*/summary.json"))
         if not inside:
             raise AcregError(

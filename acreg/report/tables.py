@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from acreg.io.atomic import atomic_path
+from acreg.io.csv_tables import write_rows
 from acreg.metrics import LABEL_METRICS
 from acreg.report.results import (
     FIELD_VALUES,
@@ -142,11 +142,16 @@ def wins_table(results: Sequence[MethodResult]) -> tuple[list[str], list[list[st
 def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table, first column to the left, the others to the right."""
     lines = [columns, ["---", *["---:"] * (len(columns) - 1)], *rows]
-    return "\n".join("| " + " | ".join(str(c).replace("|", "\\|") for c in line) + " |" for line in lines) + "\n"
+    return "\n".join("| " + " | ".join(_markdown_cell(str(c)) for c in line) + " |" for line in lines) + "\n"
+
+
+def _markdown_cell(text: str) -> str:
+    """On one line, without the marks of a column and of HTML."""
+    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
 
 
 def write_summary_csv(results: Sequence[MethodResult], path: Path) -> None:
-    """A row a method with unrounded numbers: mean, SD, median and n of each metric, pairs, failed, absent labels.
+    """A row a method with unrounded numbers: mean, SD, median and n of each metric, pairs, failed, absent, lost labels.
 
     Where methods compete, also the labels that each wins (`wins`).
     """
@@ -158,8 +163,9 @@ def write_summary_csv(results: Sequence[MethodResult], path: Path) -> None:
         for metric in metrics:
             numbers = statistics_of(result.values(metric))
             row += ["nan" if numbers[part] is None else numbers[part] for part in ("mean", "sd", "median", "n")]
-        rows.append(row + [len(result.pairs), len(result.failures), sum(result.absent().values())])
-    columns += ["pairs", "failed", "absent_labels"]
+        counts = (sum(found.values()) for found in (result.absent(), result.lost()))
+        rows.append(row + [len(result.pairs), len(result.failures), *counts])
+    columns += ["pairs", "failed", "absent_labels", "lost_labels"]
     if len(results) > 1:
         won = wins(results)
         columns += [f"{metric}_wins" for metric in measured(results)]
@@ -177,7 +183,7 @@ def write_statistics_csv(comparisons: Sequence[Comparison], path: Path) -> None:
 def write_csv(columns: Sequence[str], rows: Sequence[Sequence[object]], path: Path) -> None:
     """Write a CSV file in one go."""
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
-        csv.writer(stream).writerows([columns, *rows])
+        write_rows(stream, [columns, *rows], lineterminator="\r\n")
 
 
 def format_p(p: float) -> str:

@@ -8,6 +8,7 @@ from acreg.data.manifest import Dataset, Progress, gather_info
 from acreg.data.records import Record, is_file_name, some
 from acreg.data.splits import split_subjects
 from acreg.errors import AcregError
+from acreg.io import sole_writer
 
 SUFFIXES = (
     ".nii.gz .nii .mgz .mgh .nrrd .nhdr .mha .mhd .dcm .dicom .h5 .hdf5 .png .jpg .jpeg .tif .tiff .bmp .gif".split()
@@ -37,17 +38,18 @@ def prepare_folder(
     source = Path(source)
     out = source if out is None else Path(out)
     check_source(source)
-    if (out / "manifest.csv").exists():
-        raise AcregError(
-            f"A folder with a manifest.csv is a dataset already. Received: {out}. Check it with `acreg data check "
-            f"{out}`, or delete its manifest.csv to have it written anew."
-        )
-    records = find_records(source, seed)
-    info = gather_info(records, source.resolve().name, progress)
-    info.preparation["split"] = split_rule(seed)
-    dataset = Dataset.from_info(out, info, records)
-    dataset.save()
-    return dataset
+    with sole_writer(out):
+        if (out / "manifest.csv").exists():
+            raise AcregError(
+                f"A folder with a manifest.csv is a dataset already. Received: {out}. Check it with `acreg data check "
+                f"{out}`, or delete its manifest.csv to have it written anew."
+            )
+        records = find_records(source, seed)
+        info = gather_info(records, source.resolve().name, progress)
+        info.preparation["split"] = split_rule(seed)
+        dataset = Dataset.from_info(out, info, records)
+        dataset.save()
+        return dataset
 
 
 def split_rule(seed: int) -> str:

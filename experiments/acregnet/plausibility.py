@@ -207,8 +207,8 @@ def run(
     chosen: list[tuple[str, Labels]] = []
     for index in rng.permutation(len(records)):
         record = records[index]
-        grid = settings.grid(dataset.read_image(record))
-        labels = settings.apply_labels(dataset.read_labels(record), grid)[..., 0]
+        image, drawn = dataset.read_labelled(record)
+        labels = settings.apply_labels(drawn, settings.grid(image))[..., 0]
         if is_large_enough(labels, list(names), pixels):
             chosen.append((record.subject, labels))
             if progress:

@@ -44,7 +44,7 @@ def write_stripped(dataset: Dataset, out: Path) -> Dataset:
                 f"A head is stripped by its labels. Received: {record.subject} of {dataset.name}, which has none. "
                 "Leave it out of the manifest."
             )
-        image, labels = dataset.read_image(record), dataset.read_labels(record)
+        image, labels = dataset.read_labelled(record)
         copy = replace(record, image=out / f"images/{record.subject}.nii.gz")
         stripped = np.where(brain_mask(labels.array), image.array, 0).astype(np.float32)
         write_image(Image(stripped, image.grid), copy.image)

@@ -18,7 +18,7 @@ from acreg.data.manifest import Dataset, Record, dataset_folder
 from acreg.data.pair_files import PAIRS_NAME, write_pairs
 from acreg.errors import UsageError
 from acreg.geometry import Affine, Grid, Transform
-from acreg.io import read_image, read_labels, write_image
+from acreg.io import read_labelled, write_image
 from acreg.io.transforms import write_transform
 
 SUFFIX = "-turned"
@@ -66,7 +66,7 @@ def write_turned(dataset: Dataset, out: Path, split: str, seed: int, rotation: f
         )
     written: list[Record] = []
     for number, (record, file) in enumerate(records):
-        labels, image = read_labels(file), read_image(record.image)
+        image, labels = read_labelled(record.image, file)
         if labels.grid.rank != 3:
             raise UsageError(
                 f"Turned copies are made of volumes. Received: {file} of {labels.grid.rank} axes. Choose a dataset of "
@@ -80,7 +80,7 @@ def write_turned(dataset: Dataset, out: Path, split: str, seed: int, rotation: f
         turn = Transform(cube, grid, (random_affine(rng, rotation, scale, grid.to_world(middle)),))
         name = record.subject + SUFFIX
         copy = Record(name, out / f"images/{name}.nii.gz", out / f"labels/{name}.nii.gz", record.split)
-        write_image(turn.warp_image(image), copy.image)
+        write_image(turn.warp_image(image, border="edge"), copy.image)
         write_image(turn.warp_labels(labels), out / f"labels/{name}.nii.gz")
         write_transform(turn, out / f"transforms/{name}.tfm")
         written += [record, copy]

@@ -33,11 +33,11 @@ class Remembering:
         self.name = method.name
         self._found: dict[tuple[bytes, bytes], Transform] = {}
 
-    def register(self, fixed: Image, moving: Image) -> Transform:
+    def register(self, *, fixed: Image, moving: Image) -> Transform:
         """The transform, found now or before."""
         key = fixed.array.tobytes(), moving.array.tobytes()
         if key not in self._found:
-            self._found[key] = self._method.register(fixed, moving)
+            self._found[key] = self._method.register(fixed=fixed, moving=moving)
         return self._found[key]
 
 
@@ -51,11 +51,11 @@ def main(data: str, preset: str) -> None:
     true, best, mean = [], [], []
     records = dataset.split("test")
     for seed, record in enumerate(records):
-        image, truth = dataset.read_image(record), dataset.read_labels(record)
+        image, truth = dataset.read_labelled(record)
         for k, fusion in fused:
             (found,) = segment_by_atlases([image], atlases, method, k, fusion=fusion)
             fused[k, fusion].append(float(np.nanmean(label_dice(found.labels.array, truth.array, values))))
-        moved = [method.register(image, atlases[s][0]).warp_labels(atlases[s][1]) for s in found.atlases]
+        moved = [method.register(fixed=image, moving=atlases[s][0]).warp_labels(atlases[s][1]) for s in found.atlases]
         dice = [float(np.nanmean(label_dice(each.array, truth.array, values))) for each in moved]
         for k in COUNTS:
             single[k].append(float(np.mean(dice[:k])))

@@ -92,7 +92,7 @@ def score(model: keras.Model, preprocessing: Preprocessing, dataset: Dataset, sp
     """Dice of the foreground of each subject, on its image's own grid."""
     found = {}
     for record in dataset.split(split):
-        image, labels = dataset.read_image(record), dataset.read_labels(record)
+        image, labels = dataset.read_labelled(record)
         grid = preprocessing.grid(image)
         probability: Any = model.predict_on_batch(preprocessing.apply(image, grid)[None])
         mask = sample_image(np.asarray(probability)[0, ..., 0], grid, image.grid, outside=0.0) > 0.5

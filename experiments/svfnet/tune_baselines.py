@@ -28,7 +28,8 @@ from acreg.baselines.options import Value, with_options
 from acreg.data.manifest import Dataset, dataset_folder
 from acreg.data.pair_files import Pair
 from acreg.errors import AcregError
-from acreg.report.results import MethodResult, read_method, safe_name, statistics_of, write_json, write_method
+from acreg.io.names import safe_name
+from acreg.report.results import MethodResult, read_method, statistics_of, write_json, write_method
 from acreg.report.tables import metrics_shown, write_csv
 
 _DEMONS: dict[str, tuple[Value, ...]] = {
@@ -76,8 +77,9 @@ def measure(method: Baseline, dataset: Dataset, split: str, pairs: Sequence[Pair
     result = MethodResult(method.name, names, [], {"registers": True, "dataset": about, "settings": settings})
     for fixed, moving in pairs:
         records = dataset.record(fixed), dataset.record(moving)
-        first, second = ((dataset.read_image(record), dataset.read_labels(record)) for record in records)
-        result.pairs.append(score_pair(method, (fixed, moving), first, second, dataset.label_values)[0])
+        first, second = (dataset.read_labelled(record) for record in records)
+        scores, _ = score_pair(method, (fixed, moving), fixed=first, moving=second, label_values=dataset.label_values)
+        result.pairs.append(scores)
     write_method(result, folder)
     return result
 

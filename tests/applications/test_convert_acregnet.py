@@ -92,7 +92,7 @@ def test_register_of_a_preset_is_the_originals_field(presets: Path, io64: dict[s
     model = from_preset(presets / "plain")
     assert model.preprocessing.intensity == "divide_by_255"
     assert model.preprocessing.label_names[3] == "heart"
-    transform = model.register(io64["fixed"][0], io64["moving"][0])
+    transform = model.register(fixed=io64["fixed"][0], moving=io64["moving"][0])
     np.testing.assert_allclose(transform.displacement, io64["field"][0], atol=1e-4)
     warped = warp_array(io64["moving"][0].astype(np.float32) / 255, transform.displacement)
     np.testing.assert_allclose(warped, np.squeeze(io64["warped"])[0], atol=5e-5)

@@ -3,14 +3,16 @@ import json
 
 import numpy as np
 import pytest
+from medpy.metric import binary
 
 from acreg.applications.evaluation import KEPT_WORST, choose_pairs, evaluate
 from acreg.applications.registration import Unregistered
-from acreg.data.manifest import Dataset
+from acreg.data.manifest import Dataset, Record
 from acreg.errors import AcregError, UsageError
+from acreg.geometry import Grid
 from acreg.io import Image, read_displacement, read_image, read_labels, write_image
 from acreg.metrics import label_metrics, structural_similarity
-from acreg.report import read_method
+from acreg.report import load_results, read_method
 
 
 @pytest.fixture
@@ -124,7 +126,9 @@ def test_a_registration_that_raises_is_recorded_and_the_others_go_on(phantoms, s
 
 def test_a_field_that_is_not_finite_or_on_another_grid_is_a_failure(phantoms, subjects, shift, tmp_path):
     swapped = shift("swapped")
-    swapped.register = lambda fixed, moving: Unregistered().register(Image.from_array(fixed.array[:-1]), moving)
+    swapped.register = lambda fixed, moving: Unregistered().register(
+        fixed=Image.from_array(fixed.array[:-1]), moving=moving
+    )
     pairs = choose_pairs("2", subjects, 0)
     results = evaluate([shift("nan", (np.nan, 0)), swapped], phantoms, "test", pairs, tmp_path)
     assert all("finite" in pair.failure for pair in results[0].pairs)
@@ -132,7 +136,7 @@ def test_a_field_that_is_not_finite_or_on_another_grid_is_a_failure(phantoms, su
     assert json.loads((tmp_path / "nan" / "summary.json").read_text(encoding="utf-8"))["metrics"]["dsc"]["mean"] is None
 
 
-def test_an_absent_label_is_counted_and_left_out(phantoms, subjects, tmp_path):
+def test_a_label_of_one_map_alone_counts_with_dice_0(phantoms, subjects, tmp_path):
     record = phantoms.record(subjects[0])
     labels = phantoms.read_labels(record)
     path = tmp_path / "no_heart.png"
@@ -142,16 +146,48 @@ def test_an_absent_label_is_counted_and_left_out(phantoms, subjects, tmp_path):
     pairs = [(subjects[0], subjects[1]), (subjects[1], subjects[0]), (subjects[1], subjects[2])]
     (result,) = evaluate([Unregistered()], dataset, "test", pairs, tmp_path / "out")
     assert result.absent() == {1: 0, 2: 0, 3: 2}
-    assert np.isfinite(result.values("dsc")).all()
-    assert result.values("dsc")[0] == pytest.approx(np.mean([result.pairs[0].labels[k]["dsc"] for k in (1, 2)]))
+    assert result.lost() == {1: 0, 2: 0, 3: 2}
+    assert result.values("dsc", 3)[:2].tolist() == [0, 0] and result.values("dsc", 3)[2] > 0
+    of_pair = [result.pairs[0].labels[k]["dsc"] for k in (1, 2, 3)]
+    assert result.values("dsc")[0] == pytest.approx(np.mean(of_pair))
+    assert result.values("hd")[0] == pytest.approx(np.mean([result.pairs[0].labels[k]["hd"] for k in (1, 2)]))
+    assert result.worst_first()[-1].moving == subjects[2], "pairs with a lost label come first"
     summary = json.loads((tmp_path / "out" / "unregistered" / "summary.json").read_text(encoding="utf-8"))
-    assert summary["absent_labels"]["heart"] == 2 and summary["per_label"]["heart"]["dsc"]["n"] == 1
+    assert summary["absent_labels"]["heart"] == summary["lost_labels"]["heart"] == 2
+    of_heart = summary["per_label"]["heart"]
+    assert of_heart["dsc"]["n"] == 3 and of_heart["hd"]["n"] == 1
+
+
+@pytest.mark.parametrize("axes", [(0, 1), (1, 0)])
+@pytest.mark.parametrize("flips", [(1, 1), (-1, 1), (-1, -1)])
+def test_labels_stored_otherwise_than_their_images_score_alike(phantoms, subjects, tmp_path, axes, flips):
+    """Their headers are true: NIfTI labels, turned and mirrored in their files, of NIfTI images."""
+    records = []
+    for name in subjects[:2]:
+        image, labels = phantoms.read_labelled(phantoms.record(name))
+        grid = Grid(image.grid.shape, (1.5, 0.5), (3.0, -7.0), ((0.8, -0.6), (0.6, 0.8)))
+        array = labels.array.transpose(axes)[:: flips[0], :: flips[1]]
+        first = [0, 0]
+        for axis, flip, size in zip(axes, flips, array.shape, strict=True):
+            first[axis] = 0 if flip > 0 else size - 1
+        direction = np.asarray(grid.direction)[:, axes] * flips
+        turned = Grid(array.shape, tuple(np.take(grid.spacing, axes)), tuple(grid.to_world(first)), direction)
+        paths = tmp_path / f"{name}.nii", tmp_path / f"{name}_labels.nii"
+        write_image(Image(image.array, grid), paths[0])
+        write_image(Image(array, turned, "labels"), paths[1])
+        records.append(Record(name, *paths, "test"))
+    dataset = Dataset(tmp_path, "x", records, phantoms.label_names, spacing_stated=False)
+    pair = subjects[0], subjects[1]
+    (found,) = evaluate([Unregistered()], dataset, "test", [pair], tmp_path / "out")
+    fixed, moving = (phantoms.read_labels(phantoms.record(name)).array for name in pair)
+    expected = [binary.dc(fixed == value, moving == value) for value in (1, 2, 3)]
+    assert found.values("dsc") == pytest.approx(np.mean(expected)) and found.values("dsc") > 0.5
 
 
 def test_each_file_is_read_once(phantoms, subjects, shift, tmp_path, monkeypatch):
     read = []
-    original = Dataset.read_image
-    monkeypatch.setattr(Dataset, "read_image", lambda self, record: read.append(record) or original(self, record))
+    original = Dataset.read_labelled
+    monkeypatch.setattr(Dataset, "read_labelled", lambda self, record: read.append(record) or original(self, record))
     evaluate([shift("a"), shift("b")], phantoms, "test", choose_pairs("12", subjects, 0), tmp_path)
     assert len(read) == len(subjects)
 
@@ -200,3 +236,64 @@ def test_wrong_calls_are_named(phantoms, subjects, shift, tmp_path):
     with pytest.raises(AcregError, match="labels besides the background"):
         evaluate([shift()], bare, "test", pairs, tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+class Named:
+    """Moves nothing, under a name and with weights of its own, and counts; dies where it is told to."""
+
+    def __init__(self, name, sha256="1", die_at=None):
+        self.name, self.sha256, self.die_at, self.calls = name, sha256, die_at, 0
+
+    def register(self, fixed, moving):
+        self.calls += 1
+        if self.calls == self.die_at:
+            raise KeyboardInterrupt
+        return Unregistered().register(fixed, moving)
+
+
+def test_an_interrupted_evaluation_goes_on(phantoms, subjects, tmp_path, capsys):
+    pairs = choose_pairs("3", subjects, 0)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate([Named("a"), Named("b", die_at=3), Named("c")], phantoms, "test", pairs, tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "evaluation.json", "pairs_used.csv"]
+    with pytest.raises(AcregError, match=r"all of its methods are complete\. Received: .*the results of b, c: it was"):
+        load_results([tmp_path])
+    assert [result.name for result in load_results([tmp_path / "a"])] == ["a"]
+    first = (tmp_path / "a" / "summary.json").read_bytes()
+    said, methods = [], [Named("a"), Named("b"), Named("c")]
+    results = evaluate(methods, phantoms, "test", pairs, tmp_path, say=said.append)
+    assert [method.calls for method in methods] == [0, 4, 4] and said == ["a: complete before, kept"]
+    assert (tmp_path / "a" / "summary.json").read_bytes() == first
+    assert [r.pairs for r in results] == [r.pairs for r in load_results([tmp_path])]
+    again = evaluate(methods, phantoms, "test", pairs, tmp_path)  # complete: nothing is done
+    assert [method.calls for method in methods] == [0, 4, 4] and [r.name for r in again] == ["a", "b", "c"]
+
+
+def test_only_results_of_the_same_weights_and_settings_are_kept(phantoms, subjects, shift, tmp_path):
+    pairs = choose_pairs("2", subjects, 0)
+
+    def again(method=None, **more):
+        evaluate([method or Named("a")], phantoms, "test", pairs, tmp_path, **{"settings": {"seed": 1}, **more})
+
+    again()
+    again()
+    other = {"settings": {"seed": 2}}, {"save": ["labels"]}, {"method": Named("a", sha256="2")}, {"method": shift("a")}
+    for change in other:
+        with pytest.raises(AcregError, match="not replaced unasked"):
+            again(**change)
+    again(shift("mine"))
+    with pytest.raises(AcregError, match="not replaced unasked"):  # what a caller's own method is made of is not known
+        again(shift("mine"))
+
+
+def test_old_results_stay_until_the_new_ones_are_complete(phantoms, subjects, tmp_path):
+    pairs = choose_pairs("3", subjects, 0)
+    old = evaluate([Named("a"), Named("b")], phantoms, "test", pairs, tmp_path, save=["labels"])
+    with pytest.raises(KeyboardInterrupt):
+        methods = [Named("a", "2"), Named("b", "2", die_at=3)]
+        evaluate(methods, phantoms, "test", pairs, tmp_path, save=["displacement"], overwrite=True)
+    assert read_method(tmp_path / "b").pairs == old[1].pairs
+    assert {path.name for path in (tmp_path / "b").glob("*/*")} == {"warped_labels.png", "displacement.nii.gz"}
+    assert {path.name for path in (tmp_path / "a").glob("*/*")} == {"displacement.nii.gz"}
+    with pytest.raises(AcregError, match="the results of b: it was interrupted"):  # a new one and an old one: mixed
+        load_results([tmp_path])

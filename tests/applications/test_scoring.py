@@ -56,7 +56,7 @@ def test_a_pair_is_scored_against_its_truth_where_there_is_one(labels):
     rng = np.random.default_rng(3)
     image = Image(rng.random(GRID.shape), GRID)
     truth = Transform(GRID, GRID, (Displacement(np.full((*GRID.shape, 3), (0, 2, 0)), GRID),))
-    fixed = truth.warp_image(image), truth.warp_labels(labels)
+    fixed = truth.warp_image(image, border="edge"), truth.warp_labels(labels)  # what scores are of
 
     class Oracle:
         name = "oracle"
@@ -65,11 +65,11 @@ def test_a_pair_is_scored_against_its_truth_where_there_is_one(labels):
             return truth
 
     names, values = ("f", "m"), [0, 1, 3]
-    perfect, _ = score_pair(Oracle(), names, fixed, (image, labels), values, truth)
+    perfect, _ = score_pair(Oracle(), names, fixed=fixed, moving=(image, labels), label_values=values, truth=truth)
     assert perfect.value("tre_true") == 0 and perfect.value("dsc") == 1 and perfect.ncc == pytest.approx(1)
-    none, _ = score_pair(Unregistered(), names, fixed, (image, labels), values, truth)
+    none, _ = score_pair(Unregistered(), names, fixed=fixed, moving=(image, labels), label_values=values, truth=truth)
     assert {label: scores["tre_true"] for label, scores in none.labels.items()} == pytest.approx({1: 1.0, 3: 1.0})
-    unknown, _ = score_pair(Unregistered(), names, fixed, (image, labels), values)
+    unknown, _ = score_pair(Unregistered(), names, fixed=fixed, moving=(image, labels), label_values=values)
     assert np.isnan(unknown.value("tre_true")) and "tre_true" not in unknown.labels[1]
 
 
@@ -104,12 +104,12 @@ def test_regularity_of_a_label_is_that_of_the_determinants_in_it(images, labels)
             return found
 
     pair = (images[0], labels), (images[1], labels)
-    scores, _ = score_pair(Field(), ("f", "m"), *pair, [0, 1, 3])
+    scores, _ = score_pair(Field(), ("f", "m"), fixed=pair[0], moving=pair[1], label_values=[0, 1, 3])
     determinant = np.maximum(found.jacobian_determinant(), 1e-9)
     assert (determinant[labels.array == 3] == 1e-9).all() and (determinant[labels.array == 1] > 0.1).any()
     for value, of in scores.labels.items():
         assert of["label_sd_log_j"] == pytest.approx(np.log(determinant[labels.array == value]).std())
     assert scores.labels[1]["label_sd_log_j"] > 0.1 and scores.labels[3]["label_sd_log_j"] < 1e-9
     assert scores.value("label_sd_log_j") == pytest.approx(scores.labels[1]["label_sd_log_j"] / 2)
-    none, _ = score_pair(Unregistered(), ("f", "m"), *pair, [1, 3])
+    none, _ = score_pair(Unregistered(), ("f", "m"), fixed=pair[0], moving=pair[1], label_values=[1, 3])
     assert "label_sd_log_j" not in none.labels[1] and 0 < none.labels[1]["lcc"] < 1

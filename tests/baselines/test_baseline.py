@@ -85,14 +85,14 @@ def _changed(value):
 def test_a_failure_is_one_message_about_the_pair(capfd):
     blank = Image.from_array(np.zeros((30, 30)), name="blank.png")
     with pytest.raises(AcregError, match="(?s)^A registration ends.*sitk:affine for blank.png and blank.png.*Runtime"):
-        baseline("sitk:affine").register(blank, blank)
+        baseline("sitk:affine").register(fixed=blank, moving=blank)
     assert capfd.readouterr() == ("", "")
 
 
 def test_a_slice_is_not_registered_to_a_volume():
     images = Image.from_array(np.ones((9, 9)), name="slice"), Image.from_array(np.ones((9, 9, 9)), name="volume")
     with pytest.raises(AcregError, match="slice with 2, volume with 3"):
-        baseline("sitk:affine").register(*images)
+        baseline("sitk:affine").register(fixed=images[0], moving=images[1])
 
 
 def test_what_goes_past_python_is_captured_and_afterwards_no_more(capfd):

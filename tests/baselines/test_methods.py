@@ -30,7 +30,7 @@ def method(name, **options):
 @pytest.mark.parametrize("name", AFFINE)
 def test_an_affine_map_is_found(known_pair, name, rank):
     known = known_pair(rank, False)
-    transform = method(name).register(known.fixed, known.moving)
+    transform = method(name).register(fixed=known.fixed, moving=known.moving)
     assert [type(part) for part in transform.maps] == [Affine]
     assert transform.fixed == known.fixed.grid and transform.moving == known.moving.grid
     assert known.before > 2.5
@@ -44,7 +44,7 @@ def test_an_affine_map_is_found(known_pair, name, rank):
 @pytest.mark.parametrize("name, rank", CASES)
 def test_a_deformation_is_found(known_pair, name, rank):
     known = known_pair(rank, True)
-    transform = method(name).register(known.fixed, known.moving)
+    transform = method(name).register(fixed=known.fixed, moving=known.moving)
     assert known.before > 2.5
     assert known.errors(transform).mean() < known.before / 4
     assert transform.folding()["folded_percent"] < 0.1
@@ -55,7 +55,7 @@ def test_a_deformation_is_found(known_pair, name, rank):
 @pytest.mark.parametrize("name", NAMES)
 def test_one_image_stays_in_place(known_pair, name):
     fixed = known_pair(2, True).fixed
-    transform = method(name).register(fixed, fixed)
+    transform = method(name).register(fixed=fixed, moving=fixed)
     # A joint histogram of two thousand voxels has its best place a little off where both images are the same.
     assert np.abs(transform.displacement[8:-8, 8:-8]).mean() < (0.75 if name == "elastix:jrsnet" else 0.25)
 
@@ -65,7 +65,7 @@ def test_beyond_the_fixed_image_the_affine_goes_on(known_pair, name):
     if name in ("ants:SyNOnly", "ants:SyNCC", "elastix:acregnet"):
         pytest.skip("no affine stage, or a slow twin of another")
     known = known_pair(2, True)
-    transform = method(name).register(known.fixed, known.moving)
+    transform = method(name).register(fixed=known.fixed, moving=known.moving)
     assert [type(part) for part in transform.maps] == [Displacement, Affine]
     far = known.fixed.grid.to_world(np.array([[-30.0, -20.0]]))
     np.testing.assert_array_equal(transform.warp_points(far, to="moving"), transform.maps[1](far))
@@ -75,10 +75,10 @@ def test_beyond_the_fixed_image_the_affine_goes_on(known_pair, name):
 def test_without_the_affine_stage_the_images_start_where_they_lie(known_pair, name):
     """Two images on grids of their own in one space: what is found is a deformation alone, and about the right one."""
     known = known_pair(2, True)
-    first = method(name).register(known.fixed, known.moving)
+    first = method(name).register(fixed=known.fixed, moving=known.moving)
     aligned = first.maps[1]
     moved = Transform(known.fixed.grid, known.moving.grid, (aligned,)).warp_image(known.moving)
-    found = method(f"{name}[affine=false]").register(known.fixed, moved)
+    found = method(f"{name}[affine=false]").register(fixed=known.fixed, moving=moved)
     assert [type(part) for part in found.maps] == [Displacement]
     both = Transform(known.fixed.grid, known.moving.grid, (*found.maps, aligned))
     assert known.errors(Transform(known.fixed.grid, known.moving.grid, (aligned,))).mean() > 1
@@ -90,7 +90,7 @@ def test_more_smoothing_gives_smoother_fields_and_fewer_iterations_shorter_ones(
     known = known_pair(2, True)
 
     def found(options):
-        return method(f"{name}[affine=false,{options}]").register(known.fixed, known.moving).folding()
+        return method(f"{name}[affine=false,{options}]").register(fixed=known.fixed, moving=known.moving).folding()
 
     rough, smooth = (found(f"iterations=30x30,smoothing={sigma}")["sd_log_j"] for sigma in (0.8, 4))
     assert smooth < 0.8 * rough
@@ -100,7 +100,7 @@ def test_more_smoothing_gives_smoother_fields_and_fewer_iterations_shorter_ones(
 @pytest.mark.parametrize("name", ["ants:SyN", "sitk:affine", "elastix:affine", "greedy:deformable"])
 def test_one_thread_and_one_seed_give_one_result(known_pair, name):
     known = known_pair(2, True)
-    runs = [method(name, seed=3).register(known.fixed, known.moving).displacement for _ in range(2)]
+    runs = [method(name, seed=3).register(fixed=known.fixed, moving=known.moving).displacement for _ in range(2)]
     np.testing.assert_array_equal(*runs)
 
 
@@ -108,7 +108,7 @@ def test_one_thread_and_one_seed_give_one_result(known_pair, name):
 def test_two_threads_find_a_deformation(known_pair, name):
     """elastix's bending energy brought the process down."""
     known = known_pair(2, True)
-    transform = method(name, threads=2).register(known.fixed, known.moving)
+    transform = method(name, threads=2).register(fixed=known.fixed, moving=known.moving)
     assert known.errors(transform).mean() < known.before / 4
 
 
@@ -123,7 +123,7 @@ def test_the_unit_of_length_does_not_matter(known_pair, name):
         return Image(image.array, Grid(grid.shape, *numbers, grid.direction))
 
     found = [
-        method(name).register(scaled(known.fixed, factor), scaled(known.moving, factor)).displacement
+        method(name).register(fixed=scaled(known.fixed, factor), moving=scaled(known.moving, factor)).displacement
         for factor in (1.0, 0.01)
     ]
     assert np.abs(found[0]).mean() > 1
@@ -140,7 +140,7 @@ def test_nothing_is_printed_and_nothing_left(known_pair, name, tmp_path, monkeyp
     monkeypatch.chdir(tmp_path / "here")
     before = dict(os.environ)
     capfd.readouterr()
-    chosen.register(known.fixed, known.moving)
+    chosen.register(fixed=known.fixed, moving=known.moving)
     assert capfd.readouterr() == ("", "")
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["here", "temporary"]
     assert dict(os.environ) == before
@@ -155,7 +155,7 @@ def test_few_thick_slices_far_away(low):
         index = np.stack(np.indices(grid.shape), -1) - [3, 19 + shift, 19]
         return Image(low + 1000 * np.exp(-np.sum((index / [2, 8, 6]) ** 2, -1)), grid)
 
-    transform = method("sitk:affine").register(draw(grids[0], 0), draw(grids[1], 4))
+    transform = method("sitk:affine").register(fixed=draw(grids[0], 0), moving=draw(grids[1], 4))
     middle = grids[0].to_world(np.array([[3.0, 19.0, 19.0]]))
     found = grids[1].to_index(transform.warp_points(middle, to="moving"))
     np.testing.assert_allclose(found, [[3.0, 23.0, 19.0]], atol=0.3)

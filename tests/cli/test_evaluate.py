@@ -10,7 +10,7 @@ from acreg.applications import registration
 from acreg.cli.main import main
 from acreg.data.phantoms import make_dataset
 from acreg.geometry import Transform
-from acreg.io import read_displacement
+from acreg.io import read_displacement, read_image
 
 
 class Stub:
@@ -105,8 +105,40 @@ def test_evaluate_then_compare(data, capsys):
         "displacement.nii.gz",
         "transform.h5",
         "transform.h5.check.json",
+        "inverse_transform.h5",
+        "inverse_transform.h5.check.json",
         "preview.png",
     }
+
+
+def test_saved_images_have_the_background_that_is_asked_for(data):
+    """What is measured has edge values all the same."""
+    scores = {}
+    for out, more in (("zero", []), ("nine", ["--fill", "9"]), ("edge", ["--border", "edge"])):
+        more = ["--model", "shift4", "--no-unregistered", "--pairs", "2", "--save", "images", *more]
+        assert evaluate(data, *more, out=out) == 0
+        summary = json.loads((data / out / "shift4" / "summary.json").read_text(encoding="utf-8"))
+        scores[out] = summary["settings"]["border"], summary["settings"]["fill"]
+        last = read_image(next((data / out / "shift4").glob("*__*/warped.png"))).array[-4:]
+        assert (last == {"zero": 0, "nine": 9}[out]).all() if out != "edge" else (last == last[0]).all() and last.any()
+        with (data / out / "shift4" / "pairs.csv").open() as stream:
+            scores[out] += tuple(row["ncc"] for row in csv.DictReader(stream))
+    assert scores["zero"][:2] == ("constant", 0.0) and scores["nine"][:2] == ("constant", 9.0)
+    assert scores["zero"][2:] == scores["nine"][2:] == scores["edge"][2:]
+
+
+def test_a_pair_without_an_inverse_is_counted(data, capsys, monkeypatch):
+    def fold(self, fixed, moving):
+        field = np.zeros((*fixed.grid.shape, 2), np.float32)
+        field[fixed.grid.shape[0] // 2 :, :, 0] = -3.0
+        return Transform.between_extents(fixed.grid, moving.grid, field)
+
+    monkeypatch.setattr(Stub, "register", fold)
+    assert evaluate(data, "--model", "fold1", "--pairs", "2", "--save", "transform") == 0
+    assert "fold1: no inverse was written for 2 pairs. A transform that folds" in capsys.readouterr().err
+    summary = json.loads((data / "out" / "fold1" / "summary.json").read_text(encoding="utf-8"))
+    assert summary["no_inverse"]["pairs"] == 2
+    assert not list((data / "out" / "fold1").glob("*/inverse*"))
 
 
 def test_compare_refuses_other_pairs_and_names_one(data, capsys):

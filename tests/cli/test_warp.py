@@ -62,12 +62,30 @@ def resample(files, name, transform, interpolator, outside):
 def test_image_equals_what_simpleitk_makes_of_the_same_files(files, tmp_path, capsys):
     assert warp(files, tmp_path / "w.nii.gz", "--image", "moving.nii.gz") == 0
     warped = read_image(tmp_path / "w.nii.gz")
-    theirs = resample(files, "moving.nii.gz", as_itk(files), sitk.sitkLinear, np.nan)
-    inside = np.isfinite(theirs)
+    theirs = resample(files, "moving.nii.gz", as_itk(files), sitk.sitkLinear, 0.0)
+    inside = np.isfinite(resample(files, "moving.nii.gz", as_itk(files), sitk.sitkLinear, np.nan))
     assert 0.2 < inside.mean() < 0.95
-    np.testing.assert_allclose(warped.array[inside], theirs[inside], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(warped.array, theirs, rtol=0, atol=1e-5)
     np.testing.assert_allclose(warped.grid.matrix, FIXED.matrix, rtol=0, atol=1e-5)
     assert f"20 x 24 x 9 voxels, {100 * inside.mean():.1f} % of which look inside" in capsys.readouterr().out
+
+
+def test_the_background_is_chosen(files, tmp_path, capsys):
+    """A signed image, as CT is, is told when it gets 0."""
+    ct = ["--image", "moving.nii.gz"]
+    theirs = resample(files, "moving.nii.gz", as_itk(files), sitk.sitkLinear, -1000.0)
+    edge = read_transforms([files / "field.nii.gz", files / "rotation.tfm"], FIXED, MOVING).warp_image(
+        read_image(files / "moving.nii.gz"), border="edge"
+    )
+    for more, expected, told in (
+        (["--fill", "-1000"], theirs, False),
+        (["--border", "edge"], edge.array, False),
+        (["--border", "constant"], np.where(theirs == -1000, 0, theirs), True),
+    ):
+        assert warp(files, tmp_path / "w.nii.gz", *ct, *more, "--overwrite") == 0
+        np.testing.assert_allclose(read_image(tmp_path / "w.nii.gz").array, expected, rtol=0, atol=1e-4)
+        assert ("Outside of" in (said := capsys.readouterr().err)) == told
+        assert not told or ("lies 0, where its values go from -" in said and "--fill -1000 for CT" in said)
 
 
 def test_the_order_of_two_transforms_matters_and_is_that_of_the_fixed_points(files, tmp_path):
@@ -113,11 +131,10 @@ def test_the_inverse_takes_the_fixed_image_onto_the_moving_grid(files, tmp_path)
     assert warp(files, tmp_path / "i.nii.gz", *more, transforms=("rotation.tfm",), reference="moving.nii.gz") == 0
     inverse = sitk.ReadTransform(str(files / "rotation.tfm")).GetInverse()
     fixed, moving = (sitk.ReadImage(str(files / name)) for name in ("fixed.nii.gz", "moving.nii.gz"))
-    theirs = sitk.GetArrayFromImage(sitk.Resample(fixed, moving, inverse, sitk.sitkLinear, np.nan))
-    inside = np.isfinite(theirs)
+    theirs = sitk.GetArrayFromImage(sitk.Resample(fixed, moving, inverse, sitk.sitkLinear, 0.0))
     ours = read_image(tmp_path / "i.nii.gz").array
-    assert inside.mean() > 0.1
-    np.testing.assert_allclose(ours[inside], theirs[inside], rtol=0, atol=1e-4)
+    assert 0.1 < (theirs != 0).mean() < 1
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-4)
 
 
 def test_the_inverse_of_a_deformation_shows_each_point_where_it_came_from(files, tmp_path, capsys):
@@ -176,6 +193,11 @@ def test_wrong_use_and_bad_files_are_one_paragraph_and_write_nothing(files, tmp_
         ([*image, "--to", "fixed"], {}, out, 2, "with --to fixed"),
         ([*points, "--to", "fixed", "--inverse"], {}, tmp_path / "out.csv", 2, "Leave out --inverse"),
         ([*image, "--interpolation", "nearest"], {}, out, 2, "images are warped linearly"),
+        ([*image, "--border", "edge", "--fill", "3"], {}, out, 2, "--fill 3 with --border edge"),
+        ([*image, "--fill", "nan"], {}, out, 2, "fill=nan"),
+        ([*image, "--fill", "-1000"], {}, tmp_path / "out.png", 2, "PNG and TIFF hold values from 0"),
+        (["--labels", "labels.nii.gz", "--fill", "3"], {}, out, 2, "--labels with --fill"),
+        ([*points, "--to", "fixed", "--border", "edge"], {}, tmp_path / "out.csv", 2, "--points with --border"),
         ([*points, "--to", "fixed"], {}, out, 2, "Points are kept in"),
         (image, {}, tmp_path / "out.csv", 2, "Images are written as"),
         (image, {"transforms": ("moving.nii.gz",)}, out, 1, "Is it an image?"),

@@ -61,7 +61,7 @@ def test_a_good_dataset_has_no_findings(folder):
 
 def test_sizes_that_differ(folder):
     folder.labels("s1", np.eye(10) + 2 * np.eye(10)[::-1] * (1 - np.eye(10)))
-    folder.assert_only("error", "s1", "the image is 12 x 10, its labels 10 x 10")
+    folder.assert_only("error", "s1", "shapes differ, and a picture or an array does not say where")
 
 
 def test_label_values_outside_the_set(folder):
@@ -168,7 +168,7 @@ def test_missing_points(folder):
 
 def test_a_faulty_dataset_json(folder):
     (folder.path / "dataset.json").write_text("{")
-    folder.assert_only("error", "dataset.json", "must be JSON")
+    folder.assert_only("error", "dataset.json", "must be legal JSON")
 
 
 def test_a_spacing_of_another_rank(folder):

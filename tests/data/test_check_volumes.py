@@ -18,6 +18,7 @@ SHAPE, SPACING, ORIGIN = (20, 24, 22), (3.0, 2.0, 2.0), (-30.0, 20.0, 35.0)
 RAS = np.diag([1.0, -1.0, -1.0])
 LAS = np.diag([1.0, -1.0, 1.0])
 GRID = Grid(SHAPE, SPACING, ORIGIN, RAS)
+GRID_SAID = "20 x 24 x 22 voxels, spacing (3, 2, 2), origin (-30, 20, 35), direction (1, 0, 0)(0, -1, 0)(0, 0, -1)"
 
 
 def body(rng, symmetric=False):
@@ -116,18 +117,26 @@ def test_a_lost_geometry(folder):
 
 
 @pytest.mark.parametrize(
-    ("grid", "what", "apart"),
+    ("grid", "apart"),
     [
-        (Grid(SHAPE, SPACING, (-30.0, 20.0, 39.0), RAS), "origin", 4.0),
-        (Grid(SHAPE, (3.0, 2.0, 2.1), ORIGIN, RAS), "spacing", 2.1),
-        (Grid(SHAPE, SPACING, ORIGIN, LAS), "direction", 84.0),
+        (Grid(SHAPE, SPACING, (-30.0, 20.0, 39.0), RAS), 4.0),
+        (Grid(SHAPE, (3.0, 2.0, 2.1), ORIGIN, RAS), 2.1),
+        (Grid(SHAPE, SPACING, ORIGIN, LAS), 84.0),
     ],
 )
-def test_labels_on_another_grid(folder, grid, what, apart):
+def test_labels_on_another_grid(folder, grid, apart):
     folder.write("s5", labels_grid=grid)
     finding = folder.check().findings[0]
     assert (finding.level, finding.where) == ("error", "s5")
-    assert finding.what == f"image and labels lie up to {apart:.3g} mm apart, on grids of other {what}"
+    assert finding.what.endswith(f"s5.nii on {GRID_SAID}: they lie elsewhere, by up to {apart:.3g} mm")
+
+
+def test_labels_of_another_sampling(folder):
+    """Labels drawn on a part of the image say where it lies: they are used, and the check says so."""
+    _, labels = folder.arrays["s5"]
+    part = GRID.part((2, 1, 1), (16, 20, 20))
+    folder.write("s5", labels=labels[2:18, 1:21, 1:21], labels_grid=part)
+    assert "each voxel of the image takes the nearest label" in folder.only("warning", "s5")
 
 
 def test_labels_whose_grid_differs_by_rounding(folder):

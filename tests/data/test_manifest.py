@@ -181,7 +181,7 @@ def test_no_manifest_and_no_folder(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "must be JSON"),
+        ("{", "must be legal JSON"),
         ('{"labels": {}}', "name: Field required"),
         ('{"name": "x", "labels": {"a": "b"}}', "labels"),
         ('{"name": "x", "labels": {}, "spacing": [0, 1]}', "positive"),

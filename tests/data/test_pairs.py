@@ -22,6 +22,27 @@ def test_batch_has_the_named_arrays(shape):
         assert array.dtype == (np.int32 if name.endswith("labels") else np.float32)
 
 
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda labels: labels - 1, "0 or more.*from -1 to 3"),
+        (lambda labels: labels.astype(np.int64) + 2**31, "from 2147483648 to 2147483652"),
+        (lambda labels: labels.astype(np.float32), "must be integers"),
+        (lambda labels: np.where(labels == 2, np.nan, labels), "must be integers"),
+        (lambda labels: labels == 1, "must be integers"),
+        (lambda labels: np.repeat(labels, 3, axis=-1), "one channel.*not one-hot"),
+        (lambda labels: labels[:, :3], "same subjects and spatial shape"),
+    ],
+)
+def test_arrays_that_are_no_label_numbers(change, reason):
+    images, labels = constant_subjects(5)
+    with pytest.raises(AcregError, match=reason):
+        PairSampler(images, change(labels), batch_size=2, seed=0)
+    if change(labels).shape == labels.shape or change(labels).shape[-1] > 1:
+        with pytest.raises(AcregError, match=reason):
+            LabelSampler(change(labels), batch_size=2, seed=0)
+
+
 def test_labels_are_optional():
     images, _ = constant_subjects(5)
     assert set(PairSampler(images, None, batch_size=3, seed=0).batch(0)) == {"moving", "fixed"}

@@ -66,13 +66,13 @@ def corner_error(grid, found, true):
 def test_a_known_rigid_map_is_found(grid, number, angles, shift):
     true = rigid(grid, angles, shift)
     fixed, moving = (thinned(blobs(grid, map_, number)) for map_ in (rigid(grid, [0], 0), true))
-    found = rigid_map(fixed, moving)
+    found = rigid_map(fixed=fixed, moving=moving)
     turn = found.matrix[:-1, :-1]
     np.testing.assert_allclose(turn @ turn.T, np.eye(grid.rank), atol=1e-9)
     assert np.linalg.det(turn) > 0
     assert corner_error(grid, found, true) < 1
     assert degrees(true) == pytest.approx(degrees(found), abs=1.5)
-    np.testing.assert_array_equal(rigid_map(fixed, moving).matrix, found.matrix)
+    np.testing.assert_array_equal(rigid_map(fixed=fixed, moving=moving).matrix, found.matrix)
 
 
 def test_oblique_and_flipped_headers_do_not_matter():
@@ -88,7 +88,7 @@ def test_oblique_and_flipped_headers_do_not_matter():
         inside, moving.array[tuple(np.where(inside[..., None], index, 0).reshape(-1, 3).T)].reshape(other.shape), 0
     )
     assert (array > 0).sum() > 1000
-    found = rigid_map(thinned(fixed), thinned(Image(array, other, "labels")))
+    found = rigid_map(fixed=thinned(fixed), moving=thinned(Image(array, other, "labels")))
     assert corner_error(STACK, found, true) < 2.5  # drawn in thick slices, then sampled across them
 
 
@@ -96,10 +96,10 @@ def test_a_round_label_keeps_its_turn():
     grid = Grid((80, 80), (1.0, 1.0))
     discs = [np.hypot(*(np.indices((80, 80)) - np.reshape(c, (2, 1, 1)))) < 18 for c in ((38, 40), (42.3, 37.6))]
     first, second = (thinned(Image(disc.astype(int), grid, "labels")) for disc in discs)
-    found = rigid_map(first, second)
+    found = rigid_map(fixed=first, moving=second)
     assert degrees(found) < 5
     np.testing.assert_allclose(found(np.array([[38.0, 40.0]])), [(42.3, 37.6)], atol=0.3)
-    np.testing.assert_array_equal(rigid_map(first, first).matrix, np.eye(3))
+    np.testing.assert_array_equal(rigid_map(fixed=first, moving=first).matrix, np.eye(3))
 
 
 def test_the_middle_subject_is_the_reference():
@@ -130,6 +130,6 @@ def test_labels_that_cannot_be_aligned():
     one, two, deep = (Image(np.full(shape, value), Grid(shape), "labels", name) for shape, value, name in
                       (((4, 4), 1, "a"), ((4, 4), 2, "b"), ((4, 4, 4), 1, "c")))  # fmt: skip
     with pytest.raises(AcregError, match=r"labels that they share. Received: b with \[2\], a with \[1\]"):
-        rigid_map(one, two)
+        rigid_map(fixed=one, moving=two)
     with pytest.raises(AcregError, match="one number of axes. Received: a with 2 and c with 3"):
-        rigid_map(one, deep)
+        rigid_map(fixed=one, moving=deep)

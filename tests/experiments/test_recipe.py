@@ -8,8 +8,9 @@ import pytest
 import yaml
 
 from acreg.errors import UsageError
-from acreg.experiments.build import constructor_arguments, model_classes
+from acreg.experiments.build import model_classes
 from acreg.experiments.recipe import changed_keys, load_recipe, shipped_recipes
+from acreg.models.arguments import constructor_types
 
 MODELS = ("regnet", "ce-regnet", "ae-regnet", "acregnet")
 DATASETS = ("jsrt", "montgomery", "shenzhen", "phantoms")
@@ -170,7 +171,7 @@ def test_refuses_to_be_imported_under_another_name(repository: Path, monkeypatch
 
 
 def test_options_that_all_models_share_may_be_set(tmp_path: Path) -> None:
-    known = constructor_arguments(model_classes()["AffineDeformableNet"])
+    known = set(constructor_types(model_classes()["AffineDeformableNet"]))
     assert {"filters", "losses", "weighting", "labels_per_step", "integration_steps"} <= known
     assert not {"network", "multiple", "kwargs"} & known
-    assert "network" in constructor_arguments(model_classes()["RegNet"])
+    assert "network" in constructor_types(model_classes()["RegNet"])

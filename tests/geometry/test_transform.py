@@ -68,7 +68,8 @@ def test_ties_go_to_the_lower_label():
     grid = Grid((2, 4))
     labels = Image(np.array([[7, 2, 7, 2]] * 2), grid, "labels")
     half = Transform.between_extents(grid, grid, np.broadcast_to([0.0, 0.5], (2, 4, 2)))
-    np.testing.assert_array_equal(half.warp_labels(labels).array, np.full((2, 4), 2))
+    expected = [[2, 2, 2, 0]] * 2  # the last looks at the upper border, which is not of the extent
+    np.testing.assert_array_equal(half.warp_labels(labels).array, expected)
 
 
 @pytest.mark.parametrize("interpolation", ["linear", "nearest"])
@@ -119,8 +120,10 @@ def test_a_displacement_is_in_fixed_voxels_when_sizes_differ():
     array = np.repeat(np.arange(80.0)[:, None], 60, axis=1)
     transform = Transform.between_extents(fixed, moving, np.broadcast_to([3.0, 0.0], (40, 60, 2)))
     p = np.arange(40.0)
-    expected = np.clip((p + 3 + 0.5) * 2 - 0.5, 0, 79)
-    np.testing.assert_allclose(transform.warp_image(Image(array, moving)).array[:, 0], expected, atol=1e-4)
+    expected = (p + 3 + 0.5) * 2 - 0.5
+    for border, outside in (("edge", 79.0), ("constant", -1000.0)):
+        warped = transform.warp_image(Image(array, moving), border, fill=-1000.0).array[:, 0]
+        np.testing.assert_allclose(warped, np.where(expected < 79.5, np.minimum(expected, 79), outside), atol=1e-4)
 
 
 def test_four_labels_at_256_are_fast():
@@ -155,6 +158,10 @@ def test_refusals():
         transform.warp_points(np.zeros((1, 3)), to="moving")
     with pytest.raises(AcregError, match="Only labels"):
         transform.warp_labels(Image(np.zeros((4, 5)), grid))
+    with pytest.raises(UsageError, match="'constant' or 'edge'. Received: border='reflect'"):
+        transform.warp_image(Image(np.zeros((4, 5)), grid), border="reflect")
+    with pytest.raises(UsageError, match="finite number. Received: fill=nan"):
+        transform.warp_image(Image(np.zeros((4, 5)), grid), fill=np.nan)
     with pytest.raises(UsageError, match="'linear' or 'nearest'"):
         transform.warp_labels(Image(np.zeros((4, 5), int), grid, "labels"), "cubic")
 
@@ -228,23 +235,39 @@ def test_warping_is_what_itk_does(fixed, moving):
     resample = sitk.ResampleImageFilter()
     resample.SetReferenceImage(itk_image(np.zeros(fixed.shape, np.float32), fixed))
     resample.SetTransform(in_itk(transform))
-    resample.SetUseNearestNeighborExtrapolator(True)
     expected = sitk.GetArrayFromImage(resample.Execute(itk_image(array, moving)))
-    inside = _inside_moving(transform)
-    assert inside.mean() > 0.2
-    assert np.abs(warped - expected)[inside].max() < 1e-3 * np.ptp(array)
+    assert 0.2 < (expected != 0).mean() < 1
+    assert np.abs(warped - expected).max() < 1e-3 * np.ptp(array), "in all voxels"
+    resample.SetDefaultPixelValue(-1000.0)
+    expected = sitk.GetArrayFromImage(resample.Execute(itk_image(array, moving)))
+    warped = transform.warp_image(Image(array, moving), fill=-1000.0).array
+    assert np.abs(warped - expected).max() < 1e-3 * np.ptp(array)
     labels = Image((array > np.median(array)).astype(np.int32) * 4, moving, "labels")
     resample.SetInterpolator(sitk.sitkNearestNeighbor)
-    resample.SetUseNearestNeighborExtrapolator(False)
+    resample.SetDefaultPixelValue(0.0)
     expected = sitk.GetArrayFromImage(resample.Execute(itk_image(labels.array, moving)))
     assert (transform.warp_labels(labels, "nearest").array == expected).mean() > 0.998
 
 
-def _inside_moving(transform):
-    indices = np.stack(np.indices(transform.fixed.shape), -1).reshape(-1, transform.fixed.rank)
-    found = transform.moving.to_index(transform.warp_points(transform.fixed.to_world(indices), to="moving"))
-    limit = np.array(transform.moving.shape) - 1
-    return np.all((found >= 0) & (found <= limit), axis=1).reshape(transform.fixed.shape)
+@pytest.mark.parametrize("rank", [2, 3])
+@pytest.mark.parametrize("maps", ["affine", "field"])
+def test_the_border_of_an_image_is_itks(rank, maps):
+    """Voxels that look exactly at a border: the lower one belongs to the image, the upper one does not."""
+    fixed, moving = Grid((8, 6, 10)[:rank]), Grid((4, 1, 5)[:rank], (2.0,) * rank)
+    array = np.random.default_rng(0).uniform(5, 9, moving.shape).astype(np.float32)
+    labels = Image(np.ones(moving.shape, int), moving, "labels")
+    for shift in (0.0, 1.0, -1.0, 2.0, -2.5):
+        step = np.eye(rank + 1)
+        step[:-1, -1] = shift
+        field = Displacement(np.full((*fixed.shape, rank), shift), fixed)
+        transform = Transform(fixed, moving, (Affine(step) if maps == "affine" else field,))
+        resample = sitk.ResampleImageFilter()
+        resample.SetReferenceImage(itk_image(np.zeros(fixed.shape, np.float32), fixed))
+        resample.SetTransform(in_itk(transform))
+        expected = sitk.GetArrayFromImage(resample.Execute(itk_image(array, moving)))
+        np.testing.assert_allclose(transform.warp_image(Image(array, moving)).array, expected, rtol=0, atol=1e-5)
+        for interpolation in ("linear", "nearest"):
+            np.testing.assert_array_equal(transform.warp_labels(labels, interpolation).array, expected > 0)
 
 
 LANDMARK_GRIDS = {
@@ -305,6 +328,39 @@ def test_inverse_and_composition(fixed, moving):
     np.testing.assert_allclose(fixed.to_index(found), inner, atol=0.1)
     one_by_one = back.warp_points(there.warp_points(points, to="moving"), to="moving")
     np.testing.assert_allclose(found, one_by_one)
+
+
+@pytest.mark.parametrize("kind", [Displacement, Velocity])
+@pytest.mark.parametrize(("fixed", "moving"), LANDMARK_GRIDS.values(), ids=LANDMARK_GRIDS)
+def test_the_sampled_inverse_brings_every_voxel_back(fixed, moving, kind):
+    """Also those that the field takes beyond the extent of its grid, here by 4 voxels."""
+    shifted = kind(smooth_field(fixed, 1.5).vectors + 4.0, fixed)
+    there = Transform(fixed, moving, (shifted, world_affine(fixed, moving)))
+    back = there.sampled_inverse()
+    assert (back.fixed, back.moving) == (moving, fixed) and back.residual < 1e-3
+    start = fixed.to_world(np.stack(np.indices(fixed.shape), -1).reshape(-1, fixed.rank))
+    middle = there.warp_points(start, to="moving")
+    ends = fixed.to_index(back.warp_points(middle, to="moving"))
+    places = moving.to_index(middle)
+    inner = np.all((places > 0) & (places < np.array(moving.shape) - 1), axis=1)
+    apart = np.abs(ends - fixed.to_index(start))[inner]
+    assert inner.sum() > 800 and apart.mean() < 0.02 and apart.max() < 0.3
+    # and at voxel centres of the moving grid, where nothing is interpolated
+    voxels = moving.to_world(np.stack(np.indices(moving.shape), -1).reshape(-1, moving.rank))
+    origins = back.warp_points(voxels, to="moving")
+    seen = np.all((indices := fixed.to_index(origins)) > -0.5, axis=1) & np.all(
+        indices < np.array(fixed.shape) - 0.5, 1
+    )
+    again = there.warp_points(origins[seen], to="moving")
+    assert seen.sum() > 500 and np.abs(moving.to_index(again) - moving.to_index(voxels[seen])).max() < 1e-2
+
+
+def test_the_sampled_inverse_of_affine_maps_is_affine():
+    fixed, moving = AWKWARD["3-D, oblique"]
+    parts = world_affine(fixed, moving), Affine(np.diag([1.0, -1.0, 1.0, 1.0]))
+    back = Transform(fixed, moving, parts).sampled_inverse()
+    (only,) = back.maps
+    np.testing.assert_allclose(only.matrix @ parts[1].matrix @ parts[0].matrix, np.eye(4), atol=1e-9)
 
 
 def test_a_transform_is_sampled_on_another_grid():

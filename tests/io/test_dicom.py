@@ -96,10 +96,10 @@ def test_several_series_are_listed_and_one_is_chosen(tmp_path, volume):
         (lambda d, v: (d / "2.dcm").unlink(), r"equal distances.* with 6 mm between 1\.dcm and 3\.dcm, where 3 mm"),
         (lambda d, v: (d / "4.dcm").write_bytes(dicom_bytes(v[4], position="0\\0\\14")), "with 5 mm between 3.dcm"),
         (lambda d, v: (d / "5.dcm").write_bytes(dicom_bytes(v[4], position="0\\0\\9")), "different places"),
-        (lambda d, v: (d / "4.dcm").write_bytes(dicom_bytes(v[4, :3], position="0\\0\\12")), "one size"),
+        (lambda d, v: (d / "4.dcm").write_bytes(dicom_bytes(v[4, :3], position="0\\0\\12")), "one size and one"),
         (
             lambda d, v: (d / "4.dcm").write_bytes(dicom_bytes(v[4], position="0\\0\\12", pixel_spacing="1\\1")),
-            r"one size, one frame and one spacing.*\[0.7, 1.0\] to \[1.0, 1.2\]",
+            r"one size and one spacing.*\[0.7, 1.0\] to \[1.0, 1.2\]",
         ),
         (
             lambda d, v: (d / "4.dcm").write_bytes(dicom_bytes(v[4], position="0\\0\\12", orientation=OBLIQUE)),

@@ -1,3 +1,4 @@
+import gzip
 import struct
 
 import nibabel
@@ -8,7 +9,9 @@ from scipy.spatial.transform import Rotation
 
 from acreg.errors import AcregError
 from acreg.geometry import Grid
-from acreg.io import read_image, read_labels
+from acreg.io import Image, read_displacement, read_image, read_labels, write_displacement, write_image
+from acreg.io.transforms import read_transform
+from tests.io.awkward import flipped, nifti_bytes
 
 SPACING = (0.7, 1.2, 3.0)  # x, y, z
 ROTATION = Rotation.from_euler("xyz", (0.3, -0.5, 0.2)).as_matrix()
@@ -105,7 +108,7 @@ def test_sform_and_qform_agree_to_half_a_voxel(tmp_path, volume, voxels, how):
     if voxels < 0.5:
         np.testing.assert_allclose(read_image(tmp_path / "a.nii").grid.affine(), sform, atol=1e-5)
     else:
-        with pytest.raises(AcregError, match=r"differ by 0\.42 mm in a corner.*fslorient") as caught:
+        with pytest.raises(AcregError, match=r"differ by 0\.6 voxels in a corner.*fslorient") as caught:
             read_image(tmp_path / "a.nii", spacing=(1, 1, 1))
         assert str(tmp_path / "a.nii") in str(caught.value)
         image.set_qform(qform, code=0)
@@ -166,3 +169,137 @@ def test_an_image_outlives_its_file(tmp_path, volume):
     with open(tmp_path / "a.nii", "r+b") as file:
         file.truncate(0)
     np.testing.assert_array_equal(image.array, volume.T)
+
+
+# --- what a header says beside numbers of voxels ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", ["sform", "qform", "neither"])
+@pytest.mark.parametrize(("unit", "mm"), [(0, 1), (1, 1000), (2, 1), (3, 0.001), (2 + 8, 1), (3 + 16, 0.001)])
+def test_lengths_become_mm(tmp_path, volume, unit, mm, form):
+    codes = {"sform_code": form == "sform", "qform_code": form == "qform"}
+    (tmp_path / "a.nii").write_bytes(nifti_bytes(volume, affine_of(ROTATION), xyzt_units=unit, **codes))
+    theirs = sitk.ReadImage(str(tmp_path / "a.nii"))
+    assert theirs.GetSpacing() == pytest.approx(np.multiply(SPACING, mm))
+    np.testing.assert_allclose(read_image(tmp_path / "a.nii").grid.matrix, Grid.from_itk(theirs).matrix, rtol=1e-5)
+
+
+@pytest.mark.parametrize("fields", [{"xyzt_units": 4}, {"sform_code": 6}, {"qform_code": -1}, {"sform_code": 256}])
+def test_codes_that_do_not_exist(tmp_path, volume, fields):
+    (tmp_path / "a.nii").write_bytes(nifti_bytes(volume, affine_of(ROTATION), **fields))
+    with pytest.raises(AcregError, match=r"0 to 5 as its form codes.*a\.nii with sform_code"):
+        read_image(tmp_path / "a.nii")
+
+
+@pytest.mark.parametrize("offset", [0, 16, 348])
+def test_voxels_that_would_begin_in_the_header(tmp_path, volume, offset):
+    (tmp_path / "a.nii").write_bytes(nifti_bytes(volume, np.eye(4), vox_offset=offset))
+    with pytest.raises(AcregError, match=r"a\.nii.*vox.offset"):
+        read_image(tmp_path / "a.nii")
+
+
+def test_voxels_behind_an_extension(tmp_path, volume):
+    image = nibabel.Nifti1Image(volume, np.eye(4))
+    image.header.extensions.append(nibabel.nifti1.Nifti1Extension("comment", b"x" * 1000))
+    nibabel.save(image, tmp_path / "a.nii.gz")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.nii.gz").array, volume.T)
+
+
+@pytest.mark.parametrize(("slope", "intercept"), [(0.1, 0), (1 / 255, 0), (0.3, -3), (2, 5), (np.nan, np.nan), (0, 7)])
+def test_scaled_labels(tmp_path, slope, intercept):
+    """A factor that float32 holds inexactly, as SPM writes for masks, leaves whole numbers whole."""
+    stored = np.array([0, 10, 255, 2550], np.int16).reshape(4, 1, 1) * np.ones((4, 3, 2), np.int16)
+    (tmp_path / "a.nii").write_bytes(nifti_bytes(stored, np.eye(4), scl_slope=slope, scl_inter=intercept))
+    applied = (slope, intercept) if slope and np.isfinite(slope) else (1, 0)
+    right = stored.T * applied[0] + applied[1]
+    np.testing.assert_allclose(read_image(tmp_path / "a.nii").array, right, rtol=1e-6, atol=1e-6)
+    if np.abs(right - np.rint(right)).max() < 1e-4:
+        np.testing.assert_array_equal(read_labels(tmp_path / "a.nii").array, np.rint(right))
+    else:
+        with pytest.raises(AcregError, match="whole numbers"):
+            read_labels(tmp_path / "a.nii")
+
+
+@pytest.mark.parametrize("value", [2.0**31, -(2.0**31) - 256, 1e30, np.inf])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_labels_beyond_32_bits_are_refused(tmp_path, value, dtype):
+    nibabel.save(nibabel.Nifti1Image(np.full((3, 4, 5), value, dtype), np.eye(4)), tmp_path / "a.nii")
+    with pytest.raises(AcregError, match=r"fit into 32 bits.*a\.nii"):
+        read_labels(tmp_path / "a.nii")
+
+
+def test_labels_of_64_bits_are_exact(tmp_path):
+    labels = np.array([0, 2**24 + 1, 2**31 - 1, -(2**31)]).reshape(4, 1, 1) * np.ones((4, 3, 2), np.int64)
+    nibabel.save(nibabel.Nifti1Image(labels, np.eye(4), dtype=np.int64), tmp_path / "a.nii")
+    np.testing.assert_array_equal(read_labels(tmp_path / "a.nii").array, labels.T)
+
+
+# --- damage -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["a.nii.gz", "two.nii.gz", "a.mgz", "displacement.nii.gz", "field.nii.gz"])
+def test_every_flipped_bit_of_a_compressed_file_is_noticed(tmp_path, volume, name):
+    path = tmp_path / name
+    if name.startswith("d"):
+        write_displacement(np.zeros((5, 6, 7, 3)) + volume.T[..., None], Grid((5, 6, 7)), path)
+    elif name.startswith("f"):
+        sitk.WriteImage(sitk.GetImageFromArray(np.stack([volume] * 3, -1), isVector=True), str(path))
+    else:
+        kinds = {"two.nii.gz": nibabel.Nifti2Image, "a.mgz": nibabel.MGHImage}
+        nibabel.save(kinds.get(name, nibabel.Nifti1Image)(volume, np.eye(4)), path)
+    readers = {"d": read_displacement, "f": lambda p: read_transform(p, Grid((5, 6, 7)), Grid((5, 6, 7)))}
+    read = readers.get(name[0], read_image)
+    whole = path.read_bytes()
+    read(path)
+    rng = np.random.default_rng(0)
+    for at in [*rng.integers(20 + len(name), len(whole), 40), *range(len(whole) - 8, len(whole))]:
+        path.write_bytes(flipped(whole, at, int(rng.integers(8))))
+        with pytest.raises(AcregError, match=r"whole .*get the file again"):
+            read(path)
+            pytest.fail(f"byte {at} of {len(whole)}")
+
+
+def test_members_and_what_follows_a_compressed_file(tmp_path, volume):
+    content = nifti_bytes(volume, np.eye(4))
+    path = tmp_path / "a.nii.gz"
+    path.write_bytes(gzip.compress(content[:700]) + gzip.compress(content[700:]) + bytes(512))
+    np.testing.assert_array_equal(read_image(path).array, volume.T)
+    path.write_bytes(gzip.compress(content) + b"something else")
+    with pytest.raises(AcregError, match="whole nii.gz"):
+        read_image(path)
+
+
+# --- a sheared grid ---------------------------------------------------------------------------------------------------
+
+TILTED = Grid((5, 6, 7), (3.0, 1.2, 0.7), (7.0, -60.0, 5.0), ((0.9, 0, 0), (np.sqrt(0.19), 1, 0), (0, 0, 1)))
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a.nrrd", "a.mha", "a.h5"])
+def test_a_sheared_grid_is_written_and_read_back(tmp_path, volume, name):
+    write_image(Image(volume.T, TILTED), tmp_path / name)
+    again = read_image(tmp_path / name)
+    np.testing.assert_array_equal(again.array, volume.T)
+    np.testing.assert_allclose(again.grid.matrix, TILTED.matrix, atol=1e-5)
+    if ".nii" in name:
+        header = nibabel.load(tmp_path / name)
+        assert (header.header["sform_code"], header.header["qform_code"]) == (1, 0)
+        np.testing.assert_allclose(header.affine, TILTED.affine(), atol=1e-5)
+
+
+def test_a_displacement_on_a_sheared_grid(tmp_path, volume):
+    vectors = np.stack([volume.T] * 3, -1)
+    write_displacement(vectors, TILTED, tmp_path / "u.nii.gz")
+    (field,) = read_transform(tmp_path / "u.nii.gz", TILTED, TILTED).maps
+    np.testing.assert_array_equal(field.vectors, vectors)
+    np.testing.assert_allclose(field.grid.matrix, TILTED.matrix, atol=1e-5)
+
+
+@pytest.mark.parametrize("unit", ["micron", "meter"])
+def test_a_field_in_another_unit_is_refused(tmp_path, volume, unit):
+    """ITK takes the unit for the grid and not for the vectors, so that no reading is right for all."""
+    field = nibabel.Nifti1Image(np.stack([volume] * 3, -1)[:, :, :, None], affine_of(ROTATION))
+    field.header.set_intent("vector")
+    field.header.set_xyzt_units(unit)
+    nibabel.save(field, tmp_path / "f.nii")
+    with pytest.raises(AcregError, match=r"field in NIfTI is in mm.*f\.nii"):
+        read_transform(tmp_path / "f.nii", TILTED, TILTED)

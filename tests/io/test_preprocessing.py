@@ -28,6 +28,18 @@ def test_a_constant_image_becomes_zeros(value):
     assert Preprocessing(shape=(8, 8)).apply(Image.from_array(stripes)).any()
 
 
+def test_labels_that_the_networks_grid_does_not_see_are_refused():
+    image = Image(np.random.default_rng(0).random((20, 24)), Grid((20, 24), (1, 1), (500.0, 0.0)))
+    labels, settings = (
+        np.pad(np.ones((4, 4), int), ((8, 8), (10, 10))),
+        Preprocessing(shape=(16, 16), label_values=[0, 1]),
+    )
+    drawn = Image(labels, image.grid, "labels")
+    assert settings.apply_labels(drawn, settings.grid(image)).sum() > 0
+    with pytest.raises(AcregError, match="some of them on the network's grid. Received: x.png on .*labels_on"):
+        settings.apply_labels(Image.from_array(labels, kind="labels", name="x.png"), settings.grid(image))
+
+
 def test_division_by_255():
     array = np.random.default_rng(0).integers(20, 200, size=(64, 64))
     preprocessing = Preprocessing(shape=(64, 64), intensity="divide_by_255")
@@ -187,7 +199,7 @@ def test_settings_that_do_not_fit_are_one_paragraph(tmp_path, text, message):
 
 
 def test_a_missing_file_and_a_wrong_call(tmp_path):
-    with pytest.raises(AcregError, match="readable JSON file"):
+    with pytest.raises(AcregError, match="must be a file that exists"):
         Preprocessing.from_json(tmp_path / "none.json")
     with pytest.raises(ValidationError, match="2 or 3 numbers"):
         Preprocessing(shape=(4,))

@@ -11,8 +11,8 @@ from scipy.spatial.transform import Rotation
 from acreg.errors import AcregError, UsageError
 from acreg.geometry import Affine, Displacement, Grid, Transform, Velocity
 from acreg.io import Image, transforms, write_displacement, write_image
-from acreg.io.itk import to_itk
-from acreg.io.transforms import read_learn2reg, read_transform, write_learn2reg, write_transform
+from acreg.io.itk import image_to_itk, to_itk
+from acreg.io.transforms import read_learn2reg, read_transform, write_inverse, write_learn2reg, write_transform
 
 FIXED = Grid((8, 30, 26), (6.0, 1.2, 0.5), (-1e5, 30.0, 4.0), Rotation.from_euler("xyz", (0.3, -0.5, 0.2)).as_matrix())
 MOVING = Grid((26, 24, 20), (1.2, 2.0, 1.0), (-1e5 - 3, 33.0, 8.0), np.eye(3)[[2, 0, 1]] * [1, -1, 1])
@@ -69,20 +69,26 @@ def test_a_write_is_checked_where_the_images_do_not_overlap(tmp_path, monkeypatc
     apart = Transform(FIXED, Grid((20, 20, 20)))
     write_transform(apart, tmp_path / "t.h5")
     check = json.loads((tmp_path / "t.h5.check.json").read_text(encoding="utf-8"))
-    assert check["voxels"] == 0 and check["largest_distance_voxels"] < 1e-6
+    assert check["voxels"] == np.prod(FIXED.shape) and check["voxels_inside"] == 0
+    assert check["largest_distance_voxels"] < 1e-6
     monkeypatch.setattr(transforms, "to_itk", lambda transform: to_itk(_shifted(transform)))
     with pytest.raises(AcregError, match=r"points by 1 voxels"):
         write_transform(apart, tmp_path / "wrong.h5")
 
 
-def test_a_field_that_ends_at_voxel_centres_goes_into_one_on_the_fixed_grid(tmp_path):
-    """Every second voxel: half a coarse voxel beyond the last coarse centre lies the last fine one, for ITK outside."""
-    fine = Grid((20, 16), (0.5, 1.0), (8.0, -4.0))
-    coarse = Grid((10, 8), (1.0, 2.0), fine.origin)
-    transform = Transform(fine, fine, (Displacement(field(coarse), coarse),))
-    with pytest.raises(AcregError, match=r"ends at centres of fixed voxels, .* write .nii.gz"):
-        write_transform(transform, tmp_path / "t.h5")
-    assert write_transform(transform, tmp_path / "t.nii.gz") < 1e-6
+def test_a_field_that_ends_at_voxel_centres(tmp_path):
+    """Every second voxel: half a coarse voxel beyond the last coarse centre lies the last fine one, outside. Where the
+    numbers are rounded ITK says this or that."""
+    for spacing, origin, rounded in (((0.5, 1.0), (8.0, -4.0), False), ((0.7, 0.3), (1000.1, 7.3), True)):
+        fine = Grid((20, 16), spacing, origin)
+        coarse = Grid((10, 8), tuple(2 * s for s in spacing), origin)
+        transform = Transform(fine, fine, (Displacement(1 + field(coarse), coarse),))
+        assert write_transform(transform, tmp_path / "t.nii.gz") < 1e-4
+        if rounded:
+            with pytest.raises(AcregError, match=r"ends at centres of fixed voxels, .* write .nii.gz"):
+                write_transform(transform, tmp_path / "t.h5")
+        else:
+            assert write_transform(transform, tmp_path / "t.h5") < 1e-6
 
 
 def test_a_sheared_grid_goes_into_h5(tmp_path):
@@ -116,6 +122,51 @@ def test_a_field_of_one_slice_is_read_from_nifti(tmp_path):
     found = read_transform(tmp_path / "1Warp.nii.gz", one_slice, MOVING).maps[0]
     np.testing.assert_allclose(found.vectors, vectors, rtol=0, atol=1e-5)
     assert found.grid.shape == (1, 20, 30)
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS.values(), ids=TRANSFORMS)
+def test_an_inverse_takes_the_fixed_image_onto_the_moving_grid_in_simpleitk(transform, tmp_path):
+    fixed, moving = transform.fixed, transform.moving
+    image = Image(np.random.default_rng(0).random(fixed.shape) + 1, fixed, name="fixed.nii.gz")
+    write_inverse(transform, tmp_path / "inverse_transform.h5", image)
+    inverse = sitk.ReadTransform(str(tmp_path / "inverse_transform.h5"))
+    reference = image_to_itk(Image(np.zeros(moving.shape), moving))
+    theirs = sitk.GetArrayFromImage(sitk.Resample(image_to_itk(image), reference, inverse, sitk.sitkLinear, 0.0))
+    ours = transform.sampled_inverse().warp_image(image).array
+    assert 0.05 < (theirs > 0).mean() < 1
+    assert np.mean(np.abs(ours - theirs) > 1e-3) < 1e-3, "but at the border of the fixed image"
+    # A round trip by SimpleITK alone.
+    write_transform(transform, tmp_path / "transform.h5")
+    forward = sitk.ReadTransform(str(tmp_path / "transform.h5"))
+    apart = []
+    for voxel in np.random.default_rng(1).integers(0, fixed.shape, (300, fixed.rank)):
+        start = fixed.to_world(voxel)
+        there = np.array(forward.TransformPoint(start[::-1].tolist()))
+        index = moving.to_index(there[::-1])
+        if np.all((index > 0) & (index < np.array(moving.shape) - 1)):
+            apart.append(np.linalg.norm(np.array(inverse.TransformPoint(there.tolist()))[::-1] - start))
+    check = json.loads((tmp_path / "inverse_transform.h5.check.json").read_text(encoding="utf-8"))
+    assert check["voxels"] == np.prod(moving.shape) and check["image"] == "fixed.nii.gz"
+    assert check["residual_voxels"] < 1e-3 and check["largest_difference"] < 1e-3
+    assert len(apart) > 30 and max(apart) <= check["largest_round_trip_mm"] + 1e-4
+    assert np.mean(apart) < 0.2 and check["mean_round_trip_mm"] < 0.2, "of voxels up to 6 mm long"
+
+
+def test_a_transform_that_folds_or_tears_has_no_inverse(tmp_path, monkeypatch):
+    grid = Grid((30, 20))
+    fold = np.zeros((30, 20, 2))
+    fold[15:, :, 0] = -3.0
+    with pytest.raises(AcregError, match="folds in 6.7 % of the fixed voxels. For an inverse take a diffeomorphic"):
+        write_inverse(Transform(grid, grid, (Displacement(fold, grid),)), tmp_path / "inverse_transform.h5")
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr(transforms, "LARGEST_RESIDUAL", 1e-6)
+    with pytest.raises(AcregError, match="which needs a field that is not torn. Received: .* would miss by"):
+        write_inverse(TRANSFORMS["2-D"], tmp_path / "inverse_transform.h5")
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.undo()
+    mirror = Affine(np.array([[-1.0, 0, 29], [0, 1, 0], [0, 0, 1]]))  # which does not fold
+    write_inverse(Transform(grid, grid, (Displacement(0.1 * field(grid), grid), mirror)), tmp_path / "t.h5")
+    write_inverse(Transform(grid, grid, (mirror,)), tmp_path / "t.tfm")
 
 
 def _shifted(transform):
@@ -155,10 +206,10 @@ def test_learn2reg(tmp_path):
     array = np.random.default_rng(0).random(MOVING.shape).astype(np.float32)
     identity = np.indices(stored.shape[:3])
     theirs = ndimage.map_coordinates(array.T, identity + np.moveaxis(stored, -1, 0), order=1, mode="nearest")
-    ours = transform.warp_image(Image(array, MOVING)).array
+    ours = transform.warp_image(Image(array, MOVING), border="edge").array
     np.testing.assert_allclose(theirs.T, ours, atol=1e-3)
     again = read_learn2reg(path, FIXED, MOVING)
-    np.testing.assert_allclose(again.warp_image(Image(array, MOVING)).array, ours, atol=1e-3)
+    np.testing.assert_allclose(again.warp_image(Image(array, MOVING), border="edge").array, ours, atol=1e-3)
 
 
 def test_ants_affine_with_a_centre(tmp_path):

@@ -1,5 +1,6 @@
 """Against arrays that other programs computed, where their definition is ours."""
 
+import keras
 import numpy as np
 import pytest
 
@@ -26,6 +27,17 @@ def test_warp_is_dense_image_warp_of_the_negated_flow(tfa, names):
     np.testing.assert_allclose(functional.warp(image, -flow), expected, atol=1e-5)
 
 
+def test_map_coordinates_as_the_readme_has_it_is_interpolate_bilinear(tfa, repository):
+    row = 'keras.ops.image.map_coordinates(image, points.T, order=1, fill_mode="nearest")'
+    assert f"| `image.interpolate_bilinear(images, points)` | `{row}`" in (repository / "README.md").read_text("utf-8")
+    for images, points, expected in zip(tfa["warp_image"], tfa["ib_query"], tfa["ib_out_ij"], strict=True):
+        for channel in range(3):
+            image = images[..., channel]
+            found = keras.ops.image.map_coordinates(image, points.T, order=1, fill_mode="nearest")
+            np.testing.assert_allclose(found, expected[:, channel], atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:`regularization` smooths")
 @pytest.mark.parametrize("name", ["2d_o2", "2d_o2_reg", "2d_o3", "3d_o1", "3d_o1_reg", "3d_o2"])
 def test_spline_is_interpolate_spline(tfa, name):
     points, values, queries, expected, meta = (

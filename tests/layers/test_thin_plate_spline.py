@@ -1,5 +1,8 @@
+import warnings
+
 import numpy as np
 import pytest
+from keras import ops
 from scipy.interpolate import RBFInterpolator
 from scipy.spatial.transform import Rotation
 
@@ -38,6 +41,77 @@ def test_interpolate_spline_is_scipys(rank, order, regularization, kernel):
     for b in range(2):
         expected = RBFInterpolator(points[b], values[b], smoothing=regularization, kernel=kernel, degree=1)(queries[b])
         np.testing.assert_allclose(spline[b], expected, atol=1e-3)
+
+
+UNITS = {
+    "pixels": (1.0, 0.0),
+    "metres": (1e-3, 0.0),
+    "micrometres, far away": (1e3, 1e8),
+    "millimetres, far away": (1.0, np.array([1e5, -1e5, 3e4])),
+    "a stack of thin slices": (np.array([1.0, 1.0, 1e-3]), 0.0),
+}
+
+
+@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("rank", [2, 3])
+@pytest.mark.parametrize("kernel", ["linear", "thin_plate_spline", "cubic"])
+def test_interpolate_spline_is_scipys_in_any_unit_and_anywhere(unit, rank, kernel):
+    """Also with smoothing, whose amount has the unit of the kernel."""
+    order = {"linear": 1, "thin_plate_spline": 2, "cubic": 3}[kernel]
+    rng = np.random.default_rng(2)
+    factor, shift = (np.broadcast_to(x, 3)[:rank] for x in UNITS[unit])
+    points, queries = (rng.uniform(0, 512, (n, rank)) * factor + shift for n in (300, 200))
+    values = 5 * np.sin(rng.uniform(0, 512, (300, 2)) / 80)
+    for smoothing in (0.0,) if order == 1 else (0.0, 0.1 * (50 * factor.max()) ** order):
+        spline = interpolate_spline(points[None], values[None], queries[None], order, smoothing)
+        middle = points.mean(axis=0)  # where SciPy, too, has all its digits
+        exact = RBFInterpolator(points - middle, values, smoothing=smoothing, kernel=kernel, degree=1)
+        np.testing.assert_allclose(spline[0], exact(queries - middle), rtol=0, atol=1e-4)
+
+
+def test_an_even_kernel_of_higher_order_keeps_its_unit():
+    """r^4 log(r) is another spline in another unit, because the linear part cannot take up r^4."""
+    rng = np.random.default_rng(1)
+    points, values, queries = rng.uniform(0, 20, (15, 2)), rng.normal(size=(15, 1)), rng.uniform(0, 20, (30, 2))
+
+    def terms(x):
+        r = np.linalg.norm(x[:, None] - points, axis=-1)
+        return np.hstack([r**4 * np.log(np.maximum(r, 1e-12)), x, np.ones((len(x), 1))])
+
+    system = np.vstack([terms(points), np.hstack([terms(points)[:, 15:].T, np.zeros((3, 3))])])
+    system[range(15), range(15)] += 7.0
+    expected = terms(queries) @ np.linalg.solve(system, np.vstack([values, np.zeros((3, 1))]))
+    with pytest.warns(UserWarning, match="order=4"):
+        found = interpolate_spline(points[None], values[None], queries[None], order=4, regularization=7.0)
+    np.testing.assert_allclose(found[0], expected, rtol=0, atol=1e-4)
+
+
+def test_the_spline_of_float32_tensors_misses_no_landmark():
+    rng = np.random.default_rng(2)
+    points = rng.uniform(0, 512, (1, 300, 2)).astype(np.float32)
+    values = (5 * np.sin(points / 80) + rng.normal(0, 0.5, points.shape)).astype(np.float32)
+    tensors = [ops.convert_to_tensor(x) for x in (points, values, points)]
+    np.testing.assert_allclose(interpolate_spline(*tensors), values, rtol=0, atol=1e-4)
+
+
+def test_points_that_fix_no_spline_are_refused_where_their_values_are_known():
+    rng = np.random.default_rng(0)
+    points, values = rng.uniform(1e5, 1e5 + 1, (2, 9, 3)), rng.normal(size=(2, 9, 1))
+    twice, flat = points.copy(), points.copy()
+    twice[1, 7] = twice[1, 2]
+    flat[1] = flat[1] @ np.diag([1.0, 1.0, 0.0]) @ np.linalg.qr(rng.normal(size=(3, 3)))[0]
+    with pytest.raises(ValueError, match="differ from each other. Received: sample 1, where points 2 and 7"):
+        interpolate_spline(twice, values, points)
+    values[1, 2], values[1, 7] = 0.0, 1.0
+    mean = np.asarray(interpolate_spline(twice, values, twice, regularization=1e-6))[1]
+    np.testing.assert_allclose(mean[[2, 7]], 0.5, atol=1e-3)  # with a little smoothing, between the two
+    for regularization in (0.0, 1.0):
+        with pytest.raises(ValueError, match="on one line or plane. Received: sample 1 with 9 points"):
+            interpolate_spline(flat, values, points, regularization=regularization)
+        with pytest.raises(ValueError, match="or that are not finite"):
+            interpolate_spline(points * np.nan, values, points, regularization=regularization)
+    with pytest.raises(ValueError, match="needs more than 3 `train_points`. Received: 3"):
+        interpolate_spline(points[:, :3], values[:, :3], points)
 
 
 @pytest.mark.parametrize("order", [1, 2, 3])
@@ -123,6 +197,16 @@ def test_parts_together_are_the_turned_spline_plus_the_rest(rank):
         np.testing.assert_allclose(together[b], expected, atol=2e-3)
 
 
+@pytest.mark.parametrize(("order", "smooths"), [(1, False), (2, True), (3, True), (4, False)])
+def test_a_warning_says_where_regularization_does_not_smooth(order, smooths):
+    """SciPy turns the sign of the kernel there; tensorflow-addons did not."""
+    rng = np.random.default_rng(0)
+    points, values = rng.uniform(size=(1, 20, 2)), rng.normal(size=(1, 20, 1))
+    with warnings.catch_warnings() if smooths else pytest.warns(UserWarning, match=f"smooth.*order={order}"):
+        warnings.simplefilter("error" if smooths else "always")
+        interpolate_spline(points, values, points, order, 0.1)
+
+
 def test_errors_name_what_does_not_fit():
     points, values, queries = np.zeros((1, 9, 2)), np.zeros((1, 9, 1)), np.zeros((1, 4, 2))
     with pytest.raises(ValueError, match=r"must have the same n.*values.shape=\(1, 8, 1\)"):
@@ -131,7 +215,7 @@ def test_errors_name_what_does_not_fit():
         interpolate_spline(points, values, np.zeros((1, 4, 3)))
     with pytest.raises(ValueError, match="`order` must be a whole number of at least 1. Received: order=0"):
         interpolate_spline(points, values, queries, order=0)
-    with pytest.raises(ValueError, match="`regularization` must be at least 0. Received: regularization=-1"):
+    with pytest.raises(ValueError, match="`regularization` must be a finite number .* Received: regularization=-1"):
         interpolate_spline(points, values, queries, regularization=-1)
     with pytest.raises(ValueError, match=r"the same number of at least 3 points.*values.shape=\(1, 4, 5, 2\)"):
         grid_spline(np.zeros((1, 4, 5, 2)), (8, 8))

@@ -124,7 +124,7 @@ def test_registering_gives_a_chain_that_does_what_the_network_did(steps: int) ->
     grid = Grid(shape, spacing=(1.5, 1.5, 1.5), origin=(10, -20, 30))
     images = pair(shape)
     fixed, moving = (Image(images[name][0, ..., 0], grid) for name in ("fixed", "moving"))
-    transform = model.register(fixed, moving)
+    transform = model.register(fixed=fixed, moving=moving)
     assert [type(part) for part in transform.maps][1:] == [Affine, Affine]
     assert isinstance(transform.maps[0], Velocity) == bool(steps)
     found = model({name: preprocessing.apply(image)[None] for name, image in (("fixed", fixed), ("moving", moving))})
@@ -138,7 +138,7 @@ def test_registering_gives_a_chain_that_does_what_the_network_did(steps: int) ->
         assert (
             np.abs(back - grid.to_world(indices)).max() < 0.6 * 1.5
         )  # mm: the inverse velocity on this small grid, with values cut off at its border
-    refined = model.refine(fixed, moving, steps=3)
+    refined = model.refine(fixed=fixed, moving=moving, steps=3)
     np.testing.assert_array_equal(refined.maps[1].matrix, transform.maps[1].matrix)
     assert len(refined.maps) == 3
 

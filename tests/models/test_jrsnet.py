@@ -140,11 +140,11 @@ def test_a_preset_has_the_generator_alone_and_registers_and_segments_as_the_mode
     assert loaded.reverse is None and loaded.count_params() == model.network.count_params()
     images, _ = discs(2)
     fixed, moving = (Image(image[..., 0], Grid((24, 24), (2.0, 3.0))) for image in images)
-    found, wanted = loaded.register(fixed, moving), model.register(fixed, moving)
+    found, wanted = loaded.register(fixed=fixed, moving=moving), model.register(fixed=fixed, moving=moving)
     np.testing.assert_allclose(found.displacement, wanted.displacement, atol=1e-4)
-    mask = loaded.segment(fixed, moving)
+    mask = loaded.segment(fixed=fixed, moving=moving)
     assert mask.kind == "labels" and mask.grid == fixed.grid and set(np.unique(mask.array)) == {0, 1}
-    np.testing.assert_array_equal(mask.array, model.segment(fixed, moving).array)
+    np.testing.assert_array_equal(mask.array, model.segment(fixed=fixed, moving=moving).array)
 
 
 def test_a_model_goes_through_keras_file_with_its_adversaries(tmp_path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from acreg.models import LabelAutoencoder
-from acreg.models.label_autoencoder import hard_dice
+from acreg.models.label_autoencoder import hard_dice, update_dice
 
 Make = Callable[..., Any]
 
@@ -103,10 +103,14 @@ def test_codes_of_labels_and_of_their_one_hot_are_equal(make_model: Make, make_b
     assert np.abs(codes[0] - codes[1]).max() > 1e-4
 
 
-def test_hard_dice_counts_a_class_absent_from_both_as_agreement() -> None:
-    a = np.array([[[0, 1], [1, 2]], [[0, 0], [1, 1]]])
-    b = np.array([[[0, 1], [0, 2]], [[0, 0], [1, 1]]])
-    np.testing.assert_allclose(hard_dice(a, b, 3), [(2 / 3 + 1) / 2, 1.0])
+def test_hard_dice_counts_a_class_of_one_map_alone_with_0_and_one_of_neither_not() -> None:
+    a = np.array([[[0, 1], [1, 2]], [[0, 1], [1, 1]], [[0, 1], [1, 2]], [[0, 0], [0, 0]]])
+    b = np.array([[[0, 1], [0, 2]], [[0, 1], [0, 1]], [[0, 1], [0, 0]], [[0, 0], [0, 0]]])
+    dice = hard_dice(a, b, 3)
+    np.testing.assert_allclose(dice, [(2 / 3 + 1) / 2, 4 / 5, (2 / 3 + 0) / 2, np.nan], rtol=1e-6)
+    mean = keras.metrics.Mean()
+    update_dice(mean, dice)
+    assert float(mean.result()) == pytest.approx(np.nanmean(dice), rel=1e-6)
 
 
 @pytest.mark.parametrize(

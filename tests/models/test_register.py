@@ -12,7 +12,7 @@ import pytest
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from acreg.errors import AcregError
+from acreg.errors import AcregError, UsageError
 from acreg.geometry import Grid, Transform
 from acreg.io import Image, Preprocessing, write_image
 from acreg.models import RegNet, registering
@@ -44,13 +44,13 @@ def smooth(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
 def test_identity_gives_the_moving_image_on_the_fixed_grid(still: RegNet) -> None:
     fixed = Image(smooth((100, 90)), Grid((100, 90), (0.5, 0.7)))
     moving = Image(smooth((80, 70), 1), Grid((80, 70)))
-    transform = still.register(fixed, moving)
+    transform = still.register(fixed=fixed, moving=moving)
     assert isinstance(transform, Transform)
     assert transform.displacement.shape == (100, 90, 2)
     assert not transform.maps[0].vectors.any()
     assert transform.fixed == fixed.grid
     assert transform.folding()["folded_percent"] == 0
-    warped = transform.warp_image(moving)
+    warped = transform.warp_image(moving, border="edge")
     assert warped.grid == fixed.grid
     # Each image fills the network's 16 x 24 grid along one axis, the other is padded; the middles meet.
     spacing = [max(50 / 16, 63 / 24), max(80 / 16, 70 / 24)]
@@ -65,7 +65,7 @@ def test_identity_gives_the_moving_image_on_the_fixed_grid(still: RegNet) -> Non
 
 
 def test_displacement_is_in_voxels_of_the_fixed_image(shifting: RegNet) -> None:
-    transform = shifting.register(smooth((100, 90)), smooth((100, 90), 1))
+    transform = shifting.register(fixed=smooth((100, 90)), moving=smooth((100, 90), 1))
     # 16 rows cover 100 voxels; the columns have the rows' spacing.
     np.testing.assert_allclose(transform.displacement[..., 0], 1 * 100 / 16, rtol=1e-4)
     np.testing.assert_allclose(transform.displacement[..., 1], -2 * 100 / 16, rtol=1e-4)
@@ -80,7 +80,10 @@ def test_arrays_images_and_paths_are_the_same(tmp_path: Path, shifting: RegNet) 
     network = shifting.network
     for weight in network.weights:
         weight.assign(np.asarray(weight) + 0.05)
-    found = [shifting.register(*pair).displacement for pair in ((a, b), images, paths, map(str, paths))]
+    found = [
+        shifting.register(fixed=pair[0], moving=pair[1]).displacement
+        for pair in ((a, b), images, paths, [*map(str, paths)])
+    ]
     assert found[0].std() > 0
     for other in found[1:]:
         np.testing.assert_array_equal(other, found[0])
@@ -88,7 +91,7 @@ def test_arrays_images_and_paths_are_the_same(tmp_path: Path, shifting: RegNet) 
 
 def test_volumes_are_registered(make_model: Any) -> None:
     model = make_model("pyramid-3d-velocity")
-    transform = model.register(smooth((18, 20, 14)), smooth((12, 22, 16), 1))
+    transform = model.register(fixed=smooth((18, 20, 14)), moving=smooth((12, 22, 16), 1))
     assert transform.displacement.shape == (18, 20, 14, 3)
     assert np.isfinite(transform.displacement).all()
     assert transform.warp_image(Image(smooth((12, 22, 16), 1), Grid((12, 22, 16)))).array.shape == (18, 20, 14)
@@ -138,22 +141,22 @@ def test_orientation_padding_and_sampling_do_not_change_the_answer(make_model: A
     model = calmed(make_model(kind))
     model.preprocessing = Preprocessing(shape=(16, 16, 16), spacing=(4.0, 4.0, 4.0), centre="mass")
     fixed, moving = blob(SHAPE, SPACING, 0), blob(SHAPE, SPACING, 1)
-    expected = model.register(fixed, moving)
+    expected = model.register(fixed=fixed, moving=moving)
     inside = np.argwhere(fixed.array > 1)[::97]
     points = fixed.grid.to_world(inside)
     found = expected.warp_points(points, to="moving")
     assert np.linalg.norm(found - points, axis=1).mean() > 1, "the network should move something"
 
     for change, limit in ((reoriented, 1e-3), (padded, 1e-3)):
-        other = model.register(change(fixed), change(moving))
+        other = model.register(fixed=change(fixed), moving=change(moving))
         assert other.fixed == change(fixed).grid
         apart = np.linalg.norm(other.warp_points(points, to="moving") - found, axis=1)
         assert apart.mean() < limit, change.__name__
     finer = blob((80, 45, 75), (0.8, 1.25, 0.8), 0), blob((64, 70, 50), (1.0, 0.8, 1.2), 1)
-    other = model.register(*finer)
+    other = model.register(fixed=finer[0], moving=finer[1])
     assert np.linalg.norm(other.warp_points(points, to="moving") - found, axis=1).mean() < 0.05
     # Half of it differs: the fixed image alone is re-oriented, the moving one padded.
-    other = model.register(reoriented(fixed), padded(moving))
+    other = model.register(fixed=reoriented(fixed), moving=padded(moving))
     assert np.linalg.norm(other.warp_points(points, to="moving") - found, axis=1).mean() < 1e-3
 
 
@@ -166,8 +169,9 @@ def test_many_pairs_at_once_are_the_pairs_one_by_one(make_model: Any, kind: str)
     for seed, shape in enumerate([(30, 26, 28), (20, 24, 22), (30, 26, 28)]):
         images.append(Image(smooth(shape[: model.rank], seed), Grid(shape[: model.rank])))
     pairs = [(images[0], images[1]), (images[0], images[2]), (images[2], images[0])]
-    for (fixed, moving), found in zip(pairs, model.register_many(pairs), strict=True):
-        alone = model.register(fixed, moving)
+    together = model.register_many(fixed=[pair[0] for pair in pairs], moving=[pair[1] for pair in pairs])
+    for (fixed, moving), found in zip(pairs, together, strict=True):
+        alone = model.register(fixed=fixed, moving=moving)
         assert (found.fixed, found.moving) == (fixed.grid, moving.grid)
         assert np.abs(alone.displacement).max() > 0.1
         np.testing.assert_allclose(found.displacement, alone.displacement, atol=1e-4)
@@ -180,7 +184,7 @@ def test_what_the_network_found_is_what_the_transform_does(make_model: Any, kind
     shape = (30, 26, 28)[: model.rank]
     model.preprocessing = Preprocessing(shape=(18, 14, 16)[: model.rank], spacing=(1.5,) * model.rank)
     fixed, moving = (Image(smooth(shape, seed), Grid(shape)) for seed in (0, 1))
-    transform = model.register(fixed, moving)
+    transform = model.register(fixed=fixed, moving=moving)
     grid = model.preprocessing.grid(fixed)
     batch = {"fixed": model.preprocessing.apply(fixed)[None], "moving": model.preprocessing.apply(moving)[None]}
     expected = np.asarray(model.predict_on_batch(batch)["displacement"][0])
@@ -200,28 +204,30 @@ def test_refinement_lowers_the_loss_and_stops_at_folding(make_model: Any, kind: 
     model = make_model(kind)
     shape = (20, 24, 18)[: model.rank]
     fixed, moving = (Image(smooth(shape, seed), Grid(shape)) for seed in (0, 1))
-    predicted = model.register(fixed, moving)
+    predicted = model.register(fixed=fixed, moving=moving)
 
     def unlike(transform: Transform) -> float:
         return float(np.mean((transform.warp_image(moving).array - fixed.array) ** 2))
 
     settings: dict[str, Any] = {"losses": {"mean_squared_error": 1.0}, "learning_rate": 0.05}
-    none = model.refine(fixed, moving, steps=0, **settings)
+    none = model.refine(fixed=fixed, moving=moving, steps=0, **settings)
     np.testing.assert_allclose(none.displacement, predicted.displacement, atol=1e-4)
-    free = model.refine(fixed, moving, steps=15, anchor=0.0, folding_limit=100.0, **settings)
-    held = model.refine(fixed, moving, steps=15, anchor=0.3, folding_limit=100.0, **settings)
+    free = model.refine(fixed=fixed, moving=moving, steps=15, anchor=0.0, folding_limit=100.0, **settings)
+    held = model.refine(fixed=fixed, moving=moving, steps=15, anchor=0.3, folding_limit=100.0, **settings)
     assert unlike(free) < unlike(predicted)
     moved = [float(np.abs(t.displacement - predicted.displacement).mean()) for t in (free, held)]
     assert 0 < moved[1] < 0.5 * moved[0]
-    strict = model.refine(fixed, moving, steps=15, anchor=0.0, folding_limit=0.0, **settings)
+    strict = model.refine(fixed=fixed, moving=moving, steps=15, anchor=0.0, folding_limit=0.0, **settings)
     assert strict.folding()["folded_percent"] <= predicted.folding()["folded_percent"] + 1.5
-    assert np.asarray(model.register(fixed, moving).displacement == predicted.displacement).all(), "weights changed"
+    assert np.asarray(model.register(fixed=fixed, moving=moving).displacement == predicted.displacement).all(), (
+        "weights changed"
+    )
 
 
 def test_refinement_takes_losses_on_images_and_fields(make_model: Any) -> None:
     model = make_model("pyramid")
     with pytest.raises(ValueError, match=r"of images and fields.*Received: \['soft_dice'\]"):
-        model.refine(smooth((16, 16)), smooth((16, 16), 1), losses={"soft_dice": 1})
+        model.refine(fixed=smooth((16, 16)), moving=smooth((16, 16), 1), losses={"soft_dice": 1})
 
 
 def test_memory_of_a_network_is_that_of_the_tensors_alive_at_once() -> None:
@@ -242,18 +248,28 @@ def test_a_registration_that_cannot_fit_is_refused_before_it_starts(
     assert shifting.estimate_memory((64, 96)) == pytest.approx(16 * shifting.estimate_memory((16, 24)))
     monkeypatch.setattr(registering, "available_bytes", lambda: 1000)
     with pytest.raises(AcregError, match=r"grid of \(16, 24\), which takes about 0.0 GB.*smaller grid"):
-        shifting.register(smooth((100, 90)), smooth((80, 70), 1))
+        shifting.register(fixed=smooth((100, 90)), moving=smooth((80, 70), 1))
+
+
+def test_images_are_given_by_name_in_equal_numbers(shifting: RegNet) -> None:
+    a, b = smooth((20, 18)), smooth((20, 18), 1)
+    for function, images in ((shifting.register, (a, b)), (shifting.refine, (a, b, 5)), (shifting.register_many, [[a]])):
+        with pytest.raises(UsageError, match=rf"given by name.*{function.__name__}\(fixed=..., moving=...\)"):
+            function(*images)
+    for fixed, moving in (([a, b], [a]), ([], [])):
+        with pytest.raises(UsageError, match=f"Received: {len(fixed)} fixed and {len(moving)} moving"):
+            shifting.register_many(fixed=fixed, moving=moving)
 
 
 def test_what_cannot_be_registered(tmp_path: Path, shifting: RegNet) -> None:
     with pytest.raises(AcregError, match="2 axes. Received: fixed of shape"):
-        shifting.register(smooth((8, 8, 8)), smooth((8, 8)))
+        shifting.register(fixed=smooth((8, 8, 8)), moving=smooth((8, 8)))
     with pytest.raises(AcregError, match=r"must exist. Received: .*none.png"):
-        shifting.register(tmp_path / "none.png", smooth((8, 8)))
+        shifting.register(fixed=tmp_path / "none.png", moving=smooth((8, 8)))
     shown, empty = np.eye(20, 16), np.full((20, 16), 7.0)
     for pair, role in (((empty, shown), "fixed"), ((shown, empty), "moving")):
         with pytest.raises(AcregError, match=f"show something. Received: a {role} image with intensities from 7 to 7"):
-            shifting.register(*pair)
+            shifting.register(fixed=pair[0], moving=pair[1])
     shifting.preprocessing = None
     with pytest.raises(AcregError, match="`preprocessing` is None. Load a preset"):
-        shifting.register(smooth((8, 8)), smooth((8, 8)))
+        shifting.register(fixed=smooth((8, 8)), moving=smooth((8, 8)))

@@ -58,7 +58,7 @@ def _mean_scores(name: str, dataset: Dataset, pairs: int) -> dict[str, float]:
     scores = []
     for fixed, moving in choose_pairs(str(pairs), [record.subject for record in dataset.split("test")], seed=0):
         a, b = dataset.record(fixed), dataset.record(moving)
-        transform = model.register(dataset.read_image(a), dataset.read_image(b))
+        transform = model.register(fixed=dataset.read_image(a), moving=dataset.read_image(b))
         warped, truth = transform.warp_labels(dataset.read_labels(b)), dataset.read_labels(a)
         per_label = label_metrics(warped.array, truth.array, dataset.label_values[1:], truth.grid.spacing)
         scores.append({**mean_over_labels(per_label), **transform.folding()})
@@ -75,8 +75,8 @@ def test_montgomery(data_dir: Path, tmp_path: Path) -> None:
     for fixed, moving in zip(pairs.records[::2], pairs.records[1::2], strict=True):
         images = [pairs.read_image(record) for record in (fixed, moving)]
         labels = [pairs.read_labels(record) for record in (fixed, moving)]
-        warped = model.register(*images).warp_labels(labels[1])
-        masks = (labels[1].array, warped.array, model.segment(*images).array)
+        warped = model.register(fixed=images[0], moving=images[1]).warp_labels(labels[1])
+        masks = (labels[1].array, warped.array, model.segment(fixed=images[0], moving=images[1]).array)
         found.append([label_metrics(mask, labels[0].array, [1])[1]["dsc"] for mask in masks])
     before, after, shown = np.mean(found, axis=0)
     assert before < 0.7 and after > 0.85 and shown > 0.9

@@ -24,10 +24,10 @@ def test_a_volume_is_shown_at_the_slice_with_most_fixed_labels():
     field = np.zeros((6, 5, 4, 3), np.float32)
     field[4] = (9, 1, 2)
     view = view_pair(
-        fixed,
-        moving,
         Transform.between_extents(fixed.grid, moving.grid, field),
-        Image.from_array(labels, kind="labels"),
+        fixed=fixed,
+        moving=moving,
+        fixed_labels=Image.from_array(labels, kind="labels"),
     )
     np.testing.assert_array_equal(view.fixed, array[4])
     np.testing.assert_array_equal(view.displacement, np.broadcast_to([1.0, 2.0], (5, 4, 2)))
@@ -36,7 +36,7 @@ def test_a_volume_is_shown_at_the_slice_with_most_fixed_labels():
 
 def test_before_is_the_moving_image_laid_over_the_fixed_extent():
     fixed, moving = Image.from_array(np.zeros((4, 4))), Image.from_array(np.repeat([[0.0, 100.0]], 2, 0))
-    view = view_pair(fixed, moving, unregistered(fixed, moving))
+    view = view_pair(unregistered(fixed=fixed, moving=moving), fixed=fixed, moving=moving)
     np.testing.assert_array_equal(view.before[0], [0, 25, 75, 100])
     np.testing.assert_array_equal(view.determinant, 1)
 
@@ -93,8 +93,8 @@ def test_a_volume_is_shown_upright_however_its_file_stores_it():
         )
         return Image(image.array.transpose(2, 0, 1)[:, ::-1], grid)
 
-    expected = view_pair(fixed, moving, unregistered(fixed, moving))
+    expected = view_pair(unregistered(fixed=fixed, moving=moving), fixed=fixed, moving=moving)
     for pair in ((turned(fixed), moving), (fixed, turned(moving)), (turned(fixed), turned(moving))):
-        view = view_pair(*pair, unregistered(*pair))
+        view = view_pair(unregistered(fixed=pair[0], moving=pair[1]), fixed=pair[0], moving=pair[1])
         for name in ("fixed", "moving", "before", "warped"):
             np.testing.assert_allclose(getattr(view, name), getattr(expected, name), atol=1e-5, err_msg=name)

@@ -146,9 +146,11 @@ def test_significance_marks_the_better_method(two):
 def test_a_method_without_any_score_and_absent_labels_do_not_break_the_report(make):
     none = make("none", [0.5, 0.5], failed=[0, 1])
     other = make("other", [0.5, 0.6])
-    other.pairs[0].labels[2] = dict.fromkeys(("dsc", "hd", "hd95", "assd"), float("nan"))
+    other.pairs[0].labels[1] = dict.fromkeys(("dsc", "hd", "hd95", "assd"), float("nan"))
+    other.pairs[0].labels[2] = {**other.pairs[0].labels[1], "dsc": 0.0}
     text = Reader(report([none, other])).text
-    assert "heart is absent in one of the maps" in text and "nan" not in text
+    assert "heart is absent in one of the maps: Dice 0, no distances" in text and "nan" not in text
+    assert "left lung is absent in both maps: no scores" in text
 
 
 def test_many_pairs_are_listed_up_to_a_bound():

@@ -7,7 +7,14 @@ from acreg.data.region_table import RegionTable
 from acreg.errors import AcregError
 from acreg.report import MethodResult, PairScores, read_method, write_method
 from acreg.report.html import build_report
-from acreg.report.regions import check_regions, region_note, region_table, region_values, write_regions_csv
+from acreg.report.regions import (
+    absent_note,
+    check_regions,
+    region_note,
+    region_table,
+    region_values,
+    write_regions_csv,
+)
 from acreg.report.tables import wins, wins_table, write_summary_csv
 
 METRICS = ("dsc", "hd", "hd95", "assd", "tre")
@@ -75,6 +82,17 @@ def test_labels_of_no_region_are_counted_and_named(results):
     check_regions(results, REGIONS)
     with pytest.raises(AcregError, match="other, which has none of 1, 2, 3, 9 in a region. Choose"):
         check_regions(results, RegionTable("other", {"x": (1001, 1002)}))
+
+
+def test_label_values_without_distances_are_counted(results, tmp_path):
+    for scores in (pair.labels[1] for pair in results[0].pairs):
+        scores |= {"dsc": 0.0, "hd": np.nan, "hd95": np.nan, "assd": np.nan}
+    counted = {result.name: sum(result.absent().values()) for result in results}
+    assert f"because a map lacks the label: A {counted['A']}, B {counted['B']}." in absent_note(results)
+    write_regions_csv(results, REGIONS, tmp_path / "regions.csv")
+    with (tmp_path / "regions.csv").open() as stream:
+        absent = {(row["method"], row["region"]): row["absent"] for row in csv.DictReader(stream)}
+    assert absent["A", "front"] == str(len(results[0].pairs)) and absent["B", "front"] == "0"
 
 
 def test_wins_count_labels_and_ties_count_for_each(results):

@@ -1,0 +1,182 @@
+"""Where labels lie: the one rule by which labels are put onto the grid of their image, or refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from acreg.errors import AcregError
+from acreg.geometry.grid import Grid
+from acreg.geometry.resample import inside, sample_nearest
+
+if TYPE_CHECKING:
+    from acreg.io.image import Image
+
+SAME_PLACE = 0.1
+"""Voxels by which the corners of one box may lie apart in two headers: their rounding."""
+OUTSIDE = 0.02
+"""Share of the labelled voxels that may lie outside of the image: coarse labels reach beyond its border."""
+NAMED = 10
+
+
+def labels_on(labels: Image, image: Image) -> Image:
+    """Labels on the grid of their image, every voxel where the header of the labels says that it lies.
+
+    - Labels that have the box of the image lie on its grid. Stored with other axes (permuted, flipped), they are
+      reordered, which changes no value.
+    - Labels without a place of their own (`Image.has_place`: pictures, arrays) lie on the image's grid if they have its
+      shape. So do 2-D labels of an image that has no place itself.
+    - Labels of another sampling of the same region (a crop, another spacing) are resampled: each voxel takes the
+      nearest label, and is background outside of them. A warning says so.
+
+    Args:
+        labels: of kind "labels".
+        image: what they were drawn on.
+
+    Returns:
+        The labels, on `image.grid` itself.
+
+    Raises:
+        AcregError: the labels cannot lie there: another number of axes; another shape and no place of their own; the
+            image's shape at another place, or another shape from the same first voxel on (a lost or stale header); more
+            than 2 % of the labelled voxels, or all of a label, outside of the image.
+    """
+    placed = place_labels(labels, image.grid, image.name or "its image", bare=not image.has_place)
+    if placed.grid == image.grid:
+        return placed
+    there = inside(placed.grid, image.grid)
+    array = np.where(there, sample_nearest(placed.array, placed.grid, image.grid), 0)
+    lost = np.setdiff1d(placed.array, array)
+    warnings.warn(
+        f"{_name(labels)} has another grid than {image.name or 'its image'} ({_said(labels.grid)} for "
+        f"{_said(image.grid)}): each voxel of the image takes the nearest label"
+        + (f"; lost, too small for the image's voxels: {_some(lost)}." if lost.size else "."),
+        stacklevel=2,
+    )
+    return dataclasses.replace(placed, array=array, grid=image.grid)
+
+
+def place_labels(labels: Image, grid: Grid, of: str = "the moving image", bare: bool = False) -> Image:
+    """Labels with the grid that they lie on: `grid` where they have its box, else their own; see `labels_on`.
+
+    Args:
+        labels: of kind "labels".
+        grid: of their image.
+        of: what messages call that image.
+        bare: whether the image has no place of its own.
+
+    Raises:
+        AcregError: as `labels_on`.
+    """
+    if labels.grid == grid:
+        return labels
+    if labels.grid.rank != grid.rank:
+        raise _refusal(labels, grid, of, "they have another number of axes", "Give the labels drawn on that image")
+    own = labels.grid
+    turned = _turned(labels, grid) if labels.has_place else labels
+    if turned.grid.shape == grid.shape and _apart(turned.grid, grid) <= SAME_PLACE:
+        return dataclasses.replace(turned, grid=grid)
+    if not labels.has_place or (bare and grid.rank == 2):
+        if own.shape != grid.shape:
+            what = "shapes differ, and a picture or an array does not say where it lies"
+            raise _refusal(labels, grid, of, what, "Give the labels drawn on that image, or a file with a header")
+        return dataclasses.replace(labels, grid=grid)
+    if grid.shape in (own.shape, turned.grid.shape) or _says_nothing(own) or _says_nothing(grid):
+        far = (
+            f"they lie elsewhere, by up to {_mm(own, grid):.3g} mm" if own.shape == grid.shape else "they lie elsewhere"
+        )
+        remedy = (
+            "If they were drawn on this image, a header was lost: give them the image's header; else resample them "
+            "onto its grid"
+        )
+        raise _refusal(labels, grid, of, far, remedy)
+    if np.allclose(turned.grid.matrix, grid.matrix, rtol=0, atol=SAME_PLACE * min(grid.spacing)):
+        what = "they have its first voxel, but another shape, as labels have that were cut without their header"
+        raise _refusal(labels, grid, of, what, "Give the labels of the whole image")
+    _check_inside(turned, grid, of)
+    return turned
+
+
+def _check_inside(labels: Image, grid: Grid, of: str) -> None:
+    there, drawn = inside(grid, labels.grid), labels.array != 0
+    remedy = "Give the labels drawn on that image, or correct the header that is wrong"
+    if not (there.any() or inside(labels.grid, grid).any()):
+        raise _refusal(labels, grid, of, "they lie outside of it", remedy)
+    count, out = int(np.count_nonzero(drawn)), int(np.count_nonzero(drawn & ~there))
+    if out > OUTSIDE * count:
+        what = f"{100 * out / count:.0f} % of their labelled voxels lie outside of it"
+        raise _refusal(labels, grid, of, what, "Crop them to the image, or correct the header that is wrong")
+    lost = np.setdiff1d(labels.array[drawn & ~there], labels.array[drawn & there])
+    if lost.size:
+        raise _refusal(labels, grid, of, f"label {_some(lost)} lies outside of it", remedy)
+
+
+def _turned(labels: Image, grid: Grid) -> Image:
+    """The same voxels, stored along the axes of a grid as nearly as that goes."""
+    own = labels.grid
+    steps = np.linalg.solve(grid.matrix[:-1, :-1] / grid.spacing, own.matrix[:-1, :-1] / own.spacing)
+    rank = own.rank
+    axes = [int(np.argmax(np.abs(row))) for row in steps]
+    if len(set(axes)) < rank:  # turned by 45 degrees: no order is nearer
+        return labels
+    signs = [1 if steps[d, axis] > 0 else -1 for d, axis in enumerate(axes)]
+    array = labels.array.transpose(axes)[tuple(slice(None, None, sign) for sign in signs)]
+    corner = np.zeros(rank)
+    corner[axes] = [n - 1 if sign < 0 else 0 for n, sign in zip(array.shape, signs, strict=True)]
+    direction = np.asarray(own.direction)[:, axes] * signs
+    spacing = tuple(np.take(own.spacing, axes))
+    moved = Grid(array.shape, spacing, tuple(own.to_world(corner)), direction)  # type: ignore[arg-type]
+    return dataclasses.replace(labels, array=array, grid=moved)
+
+
+def _corners(grid: Grid) -> np.ndarray:
+    """World coordinates `(2**rank, rank)` of the corner voxels' centres."""
+    ends = [(0, n - 1) for n in grid.shape]
+    return grid.to_world(np.stack(np.meshgrid(*ends, indexing="ij"), axis=-1).reshape(-1, grid.rank))
+
+
+def _mm(one: Grid, other: Grid) -> float:
+    """The largest distance between the corners of two grids of one number of axes."""
+    return float(np.linalg.norm(_corners(one) - _corners(other), axis=1).max())
+
+
+def _apart(one: Grid, other: Grid) -> float:
+    """The same, in voxels of the second."""
+    return _mm(one, other) / min(other.spacing)
+
+
+def _says_nothing(grid: Grid) -> bool:
+    """Whether it is that of a header which nobody filled: voxels of 1 mm from 0 on, along the world's axes."""
+    plain = Grid(grid.shape)
+    straight = np.allclose(np.abs(grid.direction), plain.direction, rtol=0, atol=1e-6)
+    return straight and np.allclose([grid.spacing, grid.origin], [plain.spacing, plain.origin], rtol=0, atol=1e-6)
+
+
+def _refusal(labels: Image, grid: Grid, of: str, what: str, remedy: str) -> AcregError:
+    return AcregError(
+        f"Labels lie on the grid of their image. Received: {_name(labels)} on {_said(labels.grid)}, {of} on "
+        f"{_said(grid)}: {what}. {remedy}."
+    )
+
+
+def _name(labels: Image) -> str:
+    return labels.name or "labels"
+
+
+def _said(grid: Grid) -> str:
+    def numbers(values: Any) -> str:
+        return "(" + ", ".join(f"{value:.6g}" for value in values) + ")"
+
+    direction = "".join(numbers(row) for row in np.asarray(grid.direction).round(4) + 0.0)
+    return (
+        f"{' x '.join(map(str, grid.shape))} voxels, spacing {numbers(grid.spacing)}, origin {numbers(grid.origin)}, "
+        f"direction {direction}"
+    )
+
+
+def _some(values: np.ndarray) -> str:
+    more = f" and {values.size - NAMED} more" if values.size > NAMED else ""
+    return ", ".join(map(str, values[:NAMED].tolist())) + more

@@ -1,0 +1,66 @@
+"""Names that come with data, such as those of subjects, labels and methods, in file names and on a terminal."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+
+LONGEST = 100
+"""Bytes of a name in a file name, of which most file systems take 255: a pair has two, and suffixes follow."""
+RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+"""Names of devices under Windows, with any suffix."""
+NOT_IN_FILES = set('/\\<>:"|?*')
+
+
+def is_file_name(name: str) -> bool:
+    """Whether files may be written under a name on every system that acreg runs on."""
+    return (
+        0 < len(name.encode("utf-8", "surrogatepass")) <= LONGEST
+        and name.isprintable()
+        and not set(name) & NOT_IN_FILES
+        and not name.startswith(".")
+        and not name.endswith((".", " "))
+        and not RESERVED.fullmatch(name)
+    )
+
+
+def folded(name: str) -> str:
+    """What two names have in common that are one file on some system: case and the form of accents do not count."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def safe_name(name: str) -> str:
+    """`name` as a file name: all but letters, digits, `.`, `_`, `-` and `+` is `_`; a long one ends in a digest."""
+    kept = re.sub(r"[^\w.+-]", "_", name).lstrip(".").rstrip(".") or "_"
+    if RESERVED.fullmatch(kept):
+        kept = f"_{kept}"
+    if len(kept.encode("utf-8", "replace")) > LONGEST:
+        cut = kept.encode("utf-8", "replace")[: LONGEST - 9].decode("utf-8", "ignore")
+        kept = f"{cut}-{_digest(name)}"
+    return kept
+
+
+def pair_folder(fixed: str, moving: str) -> str:
+    """The name of the folder of a pair's files, `<fixed>__<moving>`, another one for each pair.
+
+    Where that is not the names themselves, or where they could be told apart in two ways, a digest follows.
+    """
+    kept = "__".join(safe_name(name) for name in (fixed, moving))
+    plain = kept == f"{fixed}__{moving}" and kept.count("__") == 1 and not fixed.endswith("_")
+    return kept if plain and not moving.startswith("_") else f"{kept}-{_digest(f'{fixed}/{moving}')}"
+
+
+def printable(text: str) -> str:
+    """`text` for a terminal: a control character, which could move its cursor or recolour it, as an escape."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in "\n\t" or unicodedata.category(c) == "Zs" else _escape(c) for c in text)
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def _digest(name: str) -> str:
+    return hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]

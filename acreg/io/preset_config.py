@@ -1,0 +1,106 @@
+"""The ``config.json`` of a preset: which model it is, its arguments, and the checksum of its weights."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from acreg.errors import AcregError
+from acreg.io.documents import check_regular, read_json
+
+FORMAT = 1
+CONFIG_LIMIT = 2**20
+WEIGHTS_LIMIT = 2**32
+"""Bytes of a file of weights at most, 4 GiB."""
+AGAIN = "Get the whole folder again."
+
+
+class PresetConfig(BaseModel):
+    """Attributes:
+    format: of presets; `FORMAT`.
+    acreg: the version that wrote it.
+    class_name: the model, a class of `acreg.models`.
+    config: its arguments.
+    weights_sha256: of ``model.weights.h5``; None in presets that an acreg before 0.2 wrote.
+    """
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", populate_by_name=True)
+
+    format: int
+    acreg: str = Field("?", max_length=100)
+    class_name: str = Field(alias="class", max_length=100)
+    config: dict[str, Any]
+    weights_sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")
+
+
+def read_preset_config(folder: Path) -> PresetConfig:
+    """The checked ``config.json`` of a preset's folder.
+
+    Raises:
+        AcregError: there is none, or it is not as it must be.
+    """
+    path = folder / "config.json"
+    if not path.exists():
+        raise AcregError(
+            f"A preset folder must hold config.json. Received: {folder}, which has none. Give the folder that "
+            "`save_preset` or `acreg train` wrote (in a run it is called 'preset')."
+        )
+    content = read_json(path, "preset's config.json", CONFIG_LIMIT)
+    if not isinstance(content, dict) or not {"format", "class", "config"} <= set(content):
+        raise AcregError(
+            f"A preset's config.json must have the keys format, class and config. Received: {path}. {AGAIN}"
+        )
+    if content["format"] != FORMAT:
+        raise AcregError(
+            f"This acreg reads presets of format {FORMAT}. Received: {path} of format {str(content['format'])[:20]}, "
+            f"written by acreg {str(content.get('acreg', '?'))[:20]}. Install that version or a later one."
+        )
+    try:
+        return PresetConfig.model_validate(content)
+    except ValidationError as error:
+        raise AcregError(
+            f"A preset's config.json must hold its class by name and the arguments of its class. Received: {path} with "
+            f"{faults(error)}. {AGAIN}"
+        ) from error
+
+
+def faults(error: ValidationError) -> str:
+    """What pydantic found: the key, a value that is short, and what it must be."""
+    found = []
+    for item in error.errors()[:5]:
+        value = repr(item["input"])
+        shown = f"={value}" if len(value) <= 60 and not isinstance(item["input"], dict) else ""
+        found.append(
+            f"{'.'.join(str(part) for part in item['loc'])}{shown}: {item['msg'].removeprefix('Value error, ')}"
+        )
+    return "; ".join(found)
+
+
+def check_weights_file(folder: Path, checksum: str | None) -> Path:
+    """The weights of a preset, whole where the checksum is known.
+
+    Raises:
+        AcregError: no regular file, too large, or another than was saved.
+    """
+    path = folder / "model.weights.h5"
+    if not path.exists():
+        raise AcregError(f"A preset folder must hold model.weights.h5. Received: {folder}, which has none. {AGAIN}")
+    check_regular(path, WEIGHTS_LIMIT, "preset's model.weights.h5")
+    if checksum is not None and sha256_of(path) != checksum:
+        raise AcregError(
+            f"The weights of a preset must be those of its config.json, whose weights_sha256 they have. Received: "
+            f"{path}, which is damaged or of another preset. {AGAIN[:-1]}; files of two presets cannot be mixed."
+        )
+    return path
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,147 @@
+"""The arguments of a model, checked before anything is built: presets and recipes may come from strangers."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import math
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, get_type_hints
+
+import keras
+from pydantic import ConfigDict, Field, ValidationError, create_model
+
+from acreg.errors import AcregError
+from acreg.io.preset_config import faults
+
+LARGEST = {
+    "seed": 2**31,
+    "pretraining_steps": 2**31,
+    "blocks": 256,
+    "levels": 16,
+    "in_plane_levels": 16,
+    "affine_passes": 64,
+    "affine_moments": 8,
+    "integration_steps": 32,
+    "downsize": 1024,
+}
+"""Of whole numbers that say how often something is done; of the others, such as widths, see `WIDTH`."""
+WIDTH = 2**16
+LENGTH = 16
+"""Of a list: levels of a network, each of which halves the grid."""
+TEXT = 4096
+OPTIONS = 100
+"""Of a mapping: losses."""
+
+
+def constructor_types(model: type) -> dict[str, Any]:
+    """The arguments of a model's constructor and their types, with those passed on to what it derives from."""
+    from acreg.models.registration_model import RegistrationModel
+
+    known: dict[str, Any] = {}
+    for parent in model.__mro__:
+        constructor = vars(parent).get("__init__")
+        if constructor is None:
+            continue
+        types = get_type_hints(constructor)
+        parameters = list(inspect.signature(constructor).parameters.values())[1:]
+        last = parent is RegistrationModel  # what comes before its options is made by the model itself
+        kinds = (inspect.Parameter.KEYWORD_ONLY,) if last else NAMED
+        found = {p.name: types[p.name] for p in parameters if p.kind in kinds and p.name in types}
+        known = {**found, **known}
+        if last:
+            known.pop("multiple", None)
+        if last or not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            break
+    return known
+
+
+NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+
+
+def check_arguments(model: type, arguments: Mapping[str, Any]) -> None:
+    """Check names, types and sizes of the arguments of a model, as JSON or YAML has them.
+
+    Raises:
+        ValueError: an argument that the constructor does not have, one of another type, or a number, list or text that
+            is too large. The message says which.
+    """
+    types = constructor_types(model)
+    for name in arguments:
+        if name not in types:
+            close = difflib.get_close_matches(str(name), types, n=1)
+            raise ValueError(
+                f"{model.__name__} has no argument {str(name)[:100]!r}"
+                + (f"; did you mean {close[0]}?" if close else "")
+            )
+    fields: Any = {f"{name}_": (types[name], Field(alias=name)) for name in arguments}  # none may be called `copy`
+    schema = create_model("Arguments", __config__=ConfigDict(strict=True, arbitrary_types_allowed=True), **fields)
+    try:
+        schema.model_validate(dict(arguments))
+    except ValidationError as error:
+        raise ValueError(f"{model.__name__}: {faults(error)}") from error
+    for name, value in arguments.items():
+        _check_size(name, name, value)
+
+
+def _check_size(key: str, place: str, value: Any) -> None:
+    limit = LARGEST.get(key, WIDTH)
+    if isinstance(value, Mapping):
+        _refuse(len(value) > OPTIONS, place, f"{len(value)} entries", f"at most {OPTIONS}")
+        for inner, item in value.items():
+            _check_size(str(inner), f"{place}.{str(inner)[:100]}", item)
+    elif isinstance(value, (list, tuple)):
+        _refuse(len(value) > LENGTH, place, f"{len(value)} entries", f"at most {LENGTH}")
+        for item in value:
+            _check_size(key, place, item)
+    elif isinstance(value, str):
+        _refuse(len(value) > TEXT, place, f"{len(value)} characters", f"at most {TEXT}")
+    elif isinstance(value, int) and not isinstance(value, bool):
+        _refuse(not 0 <= value <= limit, place, str(value)[:40], f"from 0 to {limit}")
+    elif isinstance(value, float):
+        _refuse(not math.isfinite(value), place, str(value), "finite")
+
+
+def _refuse(wrong: bool, place: str, found: str, rule: str) -> None:
+    if wrong:
+        raise ValueError(f"{place} must be {rule}, not {found}")
+
+
+def count_weights(model: type, arguments: Mapping[str, Any]) -> int:
+    """How many numbers the weights of a model have, without memory for them.
+
+    Raises:
+        Exception: whatever the constructor raises.
+    """
+
+    def count() -> int:
+        with keras.StatelessScope(initialize_variables=False):  # variables have shapes and no values
+            made: Any = model(**dict(arguments))
+            return sum(math.prod(variable.shape) for variable in made.weights)
+
+    # Keras keeps a list of such variables, a thread's own, and would give them values later.
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(count).result()
+
+
+def check_memory(model: type, arguments: Mapping[str, Any], copies: int) -> None:
+    """Refuse a model whose weights cannot be held.
+
+    Args:
+        model: its class.
+        arguments: of its constructor.
+        copies: how often the weights are held: 4 in training by Adam.
+
+    Raises:
+        AcregError: memory is known and too small.
+    """
+    from acreg.models.memory import available_bytes
+
+    needed, there = 4 * copies * count_weights(model, arguments), available_bytes()
+    if there is not None and needed > there:
+        raise AcregError(
+            f"The weights of a network must fit into memory, {copies} times. Received: a {model.__name__} that needs "
+            f"{needed / 2**30:.3g} GiB for them, where {there / 2**30:.3g} GiB are available. Make it narrower, with "
+            "fewer levels, or use a larger machine."
+        )

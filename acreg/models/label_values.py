@@ -1,0 +1,81 @@
+"""The labels that a model is trained with are its own: integers from 0 to `num_classes` - 1."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from acreg.errors import AcregError
+
+
+class ChecksLabels:
+    """`fit` and `evaluate` that look at the labels they are given, once; a mix-in for models with `num_classes`.
+
+    All labels of arrays and of acreg's samplers are looked at, the first batch of other datasets, none of a generator;
+    the loss is NaN where a later batch has a label that is not the model's (`unknown_labels`).
+    """
+
+    num_classes: int | None
+
+    def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """As `keras.Model.fit`.
+
+        Raises:
+            AcregError: labels that are not integers from 0 to ``num_classes - 1``.
+        """
+        check_labels(x, self.num_classes)
+        check_labels(kwargs.get("validation_data"), self.num_classes)
+        return super().fit(x, *args, **kwargs)  # type: ignore[misc]
+
+    def evaluate(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """As `keras.Model.evaluate`; errors as `fit`."""
+        check_labels(x, self.num_classes)
+        return super().evaluate(x, *args, **kwargs)  # type: ignore[misc]
+
+
+def check_labels(x: Any, num_classes: int | None) -> None:
+    """Refuse data for training whose labels are not those of a model, see `ChecksLabels`.
+
+    Raises:
+        AcregError: labels that are not integers from 0 to ``num_classes - 1``.
+    """
+    for name, labels in _labels_of(x) if num_classes else ():
+        array = np.asarray(ops.convert_to_numpy(labels))
+        whole = array.dtype.kind in "iu"
+        if array.size and not (whole and array.min() >= 0 and array.max() < num_classes):
+            found = f"{array.min()} to {array.max()}" if whole else f"an array of {array.dtype}"
+            raise AcregError(
+                f"The labels of a model with num_classes={num_classes} are integers from 0 to {num_classes - 1}. "
+                f"Received: {name} with {found}. Number them, for example by np.searchsorted(values, labels) with all "
+                "values of the dataset in ascending order, or correct num_classes."
+            )
+
+
+def unknown_labels(labels: Any, num_classes: int) -> Any:
+    """NaN if one of some integer labels is none of a model's, which would be one-hot of no class; else 0."""
+    return ops.where(ops.any((labels < 0) | (labels >= num_classes)), float("nan"), 0.0)
+
+
+def _labels_of(x: Any) -> Iterator[tuple[str, Any]]:
+    """Label maps by name, of all that `fit` accepts."""
+    sampler = getattr(x, "sampler", None)
+    while sampler is not None:
+        if getattr(sampler, "labels", None) is not None:
+            yield "labels", sampler.labels
+        sampler = getattr(sampler, "pairs", None)
+    if getattr(x, "sampler", None) is not None:
+        return
+    if isinstance(x, keras.utils.PyDataset):
+        x = x[0] if x.num_batches is None or x.num_batches else ()
+    elif hasattr(x, "element_spec") and hasattr(x, "take"):  # a tf.data.Dataset
+        x = next(iter(x.take(1)), ())
+    if isinstance(x, (tuple, list)):
+        x = x[0] if x else None
+    if isinstance(x, Mapping):
+        yield from ((name, value) for name, value in x.items() if name.endswith("labels"))
+    elif hasattr(x, "shape") and hasattr(x, "dtype") and "int" in keras.backend.standardize_dtype(x.dtype):
+        yield "labels", x  # of an autoencoder

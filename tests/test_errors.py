@@ -1,0 +1,34 @@
+import inspect
+
+import pytest
+
+from acreg.applications.registration import PresetMethod, Unregistered, register_pair, save_registration
+from acreg.applications.scoring import score_pair
+from acreg.baselines import Baseline
+from acreg.data.rigid_alignment import rigid_map
+from acreg.errors import UsageError, images_by_name
+from acreg.report.drawing import unregistered, view_pair
+
+
+def test_images_by_position_are_refused_with_the_names_to_write():
+    @images_by_name
+    def register(method, *, fixed, moving=None):
+        """What it does."""
+        return method, fixed, moving
+
+    assert register(1, fixed=2, moving=3) == register(method=1, fixed=2, moving=3) == (1, 2, 3)
+    assert register.__doc__ == "What it does."
+    with pytest.raises(UsageError, match=r"by name.*Received: 2 more.*Write register\(fixed=..., moving=...\)"):
+        register(1, 2, 3)
+    with pytest.raises(TypeError, match="fixed"):
+        register(1)
+
+
+def test_whatever_takes_two_images_takes_them_by_name():
+    methods = [(Unregistered, "register"), (PresetMethod, "register"), (PresetMethod, "register_many")]
+    functions = [getattr(*found) for found in [*methods, (PresetMethod, "segment"), (Baseline, "register")]]
+    for function in (*functions, register_pair, save_registration, score_pair, rigid_map, unregistered, view_pair):
+        parameters = inspect.signature(function).parameters
+        assert {parameters[name].kind for name in ("fixed", "moving")} == {inspect.Parameter.KEYWORD_ONLY}
+        with pytest.raises(UsageError, match=f"by name.*{function.__name__}"):
+            function(*range(9))
