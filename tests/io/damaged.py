@@ -182,13 +182,13 @@ def command_one(arguments: list[str]) -> str:
     """What is wrong with what a command does, "" for nothing."""
     from acreg.cli.main import main as acreg
 
-    errors = io.StringIO()
+    text = io.StringIO()
     try:
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(errors):
+        with contextlib.redirect_stdout(text), contextlib.redirect_stderr(text):
             code = acreg(arguments)
     except BaseException as error:
         return f"acreg {arguments}: {type(error).__name__}: {error}"
-    said = errors.getvalue()
+    said = text.getvalue()
     if code not in (0, 1, 2) or (code and not said.strip()) or "does not foresee" in said or "Traceback" in said:
         return f"acreg {arguments} returned {code}: {said[-500:]}"
     return ""

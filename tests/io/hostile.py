@@ -16,6 +16,7 @@ import numpy as np
 import PIL.Image
 
 from tests.io import test_transform_files, test_voxel_files
+from tests.io.dicom_samples import hostile_dicom
 
 
 def bombs(folder: Path) -> list[Path]:
@@ -184,5 +185,5 @@ def headers(folder: Path) -> list[Path]:
     return sorted(folder.iterdir())
 
 
-GENERATORS = [bombs, traps, headers]
+GENERATORS = [bombs, traps, headers, hostile_dicom]
 """Each makes its files in a folder of its own and returns their paths; a further one is added here."""
