@@ -140,7 +140,8 @@ def read_one(path: Path) -> tuple[str, str]:
         if whole.is_symlink() and not np.array_equal(found[0], read(whole.resolve())[0]):
             return "fault", "read with other values than the whole file's"
     except AcregError as error:
-        if str(path) not in str(error) or ("\n" in str(error) and "\n" not in str(path)):
+        named = str(path) in str(error) or repr(str(path)) in str(error)
+        if not named or ("\n" in str(error) and "\n" not in str(path)):
             return "fault", f"not a paragraph that names the file: {error}"
         return "refused", str(error)
     except Exception as error:
