@@ -12,13 +12,24 @@ import numpy as np
 from acreg.errors import AcregError
 from acreg.geometry.grid import Grid
 from acreg.io.dicom_groups import ALIKE, Groups, pixel_spacing, plane_directions, slice_thickness, value_scaling
-from acreg.io.dicom_header import DOSE, NUCLEAR, class_name, items, numbers, object_class, pointed_at, text, title
+from acreg.io.dicom_header import (
+    DOSE,
+    NUCLEAR,
+    SEGMENTATIONS,
+    class_name,
+    items,
+    numbers,
+    object_class,
+    pointed_at,
+    text,
+    title,
+)
 from acreg.io.dicom_pixels import frame_shape
 
 UNEVEN = 0.1
 """Slice distances by which a slice may lie off its place in an even stack."""
-MOST = 5000
-"""Frames of a file."""
+MOST, MOST_OF_SEGMENTS = 5000, 100_000
+"""Frames of a file: of a volume, and of a segmentation, which has one for each segment in each plane."""
 SHARED = (
     ("", "FrameOfReferenceUID"),
     ("", "TemporalPositionIdentifier"),
@@ -87,9 +98,10 @@ def read_frames(path: Path, header: Any, needs_spacing: bool = True) -> list[Fra
             f"Each frame has its item in {title('PerFrameFunctionalGroupsSequence')}. Received: {path} with "
             f"{len(own)} items and {count} frames. The header is damaged; get the file again."
         )
-    if count > MOST:
+    most = MOST_OF_SEGMENTS if object_class(header) in SEGMENTATIONS else MOST
+    if count > most:
         raise AcregError(
-            f"A volume has at most {MOST} frames. Received: {path} with {count}. They are of several volumes: convert "
+            f"A volume has at most {most} frames. Received: {path} with {count}. They are of several volumes: convert "
             "these to NIfTI one by one with another program."
         )
     offsets = _plane_offsets(path, header, count)

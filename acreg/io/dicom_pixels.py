@@ -50,18 +50,15 @@ def stored_pixels(path: Path, header: Any, labels: bool) -> np.ndarray:
             f"The file must be a whole DICOM image. Received: {path}, which has {'no' if not names else 'several'} "
             f"{title(PIXELS[0])}. It is cut off, damaged, or holds no image; get the file again."
         )
-    shape = (
-        *frame_shape(header, path),
-        whole_number(header, "SamplesPerPixel", path, default=1),
-    )
+    shape = (*frame_shape(header, path), whole_number(header, "SamplesPerPixel", path, default=1))
     stored, signed = _precision(header, path, names[0])
     photometric = _photometric(header, path, shape[-1], GREY if names[0] == "PixelData" else GREY[1:])
     if photometric not in GREY:
         check_colour_rank(path, 2 if shape[0] == 1 else 3)
     content = data[names[0]].value or b""
-    itemsize = max(whole_number(header, "BitsAllocated", path) // 8, 1)
+    allocated = whole_number(header, "BitsAllocated", path)
     syntax = _syntax(data)
-    check_size(path, shape, itemsize, len(content), COMPRESSED if syntax.is_encapsulated else DEFLATE)
+    check_size(path, shape, max(allocated // 8, 1), len(content), COMPRESSED if syntax.is_encapsulated else DEFLATE)
     if not syntax.is_encapsulated:
         _check_length(path, header, shape, content, photometric)
     if not syntax.is_encapsulated or syntax.name.startswith("RLE"):
@@ -71,7 +68,7 @@ def stored_pixels(path: Path, header: Any, labels: bool) -> np.ndarray:
         pixels = _by_gdcm(path, data, shape, photometric, labels)
     if photometric not in GREY:
         return pixels
-    if pixels.dtype.kind in "iu" and stored < pixels.dtype.itemsize * 8:
+    if stored < allocated:
         pixels = _without_unused_bits(pixels, stored, signed)
     if photometric == "MONOCHROME1":
         _check_not_measured(header, path)

@@ -145,6 +145,11 @@ def test_enhanced_files_in_a_folder_make_one_volume(tmp_path, volume):
         read_image(tmp_path)
 
 
+def test_thousands_of_frames_are_no_volume(tmp_path):
+    made = enhanced(np.zeros((5001, 1, 1), np.uint8), [(0, 0, k) for k in range(5001)])
+    refused(made, tmp_path, "at most 5000 frames. Received: .* with 5001")
+
+
 def test_inverted_x_rays_of_several_frames(tmp_path, volume):
     made = enhanced(
         volume, places(), "BreastTomosynthesisImageStorage", Modality="MG", PhotometricInterpretation="MONOCHROME1"
