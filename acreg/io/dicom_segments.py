@@ -15,7 +15,7 @@ from acreg.io.dicom_header import SMALLEST, items, text, title, whole_number
 from acreg.io.dicom_pixels import stored_pixels
 from acreg.io.files import LARGEST, check_size
 
-KINDS = ("BINARY", FRACTIONAL := "FRACTIONAL", LABEL_MAP := "LABELMAP")
+KINDS = BINARY, FRACTIONAL, LABEL_MAP = "BINARY", "FRACTIONAL", "LABELMAP"
 
 
 def load_segmentation(path: Path, header: Any, needs_spacing: bool) -> tuple[np.ndarray, Grid]:
