@@ -22,6 +22,8 @@ from acreg.io.preset_config import check_weights_file, read_preset_config
 
 TRANSFORMS = (".h5", ".hdf5", ".tfm", ".txt", ".mat")
 RECIPES = (".yaml", ".yml")
+LONGEST_LINE = 2**16
+"""Bytes of a table's first line that are looked at."""
 
 
 def inspect(path: Path) -> dict[str, Any]:
@@ -95,8 +97,9 @@ def _table(path: Path) -> dict[str, Any] | None:
     """A CSV: a manifest, or points."""
     check_file(path)
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            header = {cell.strip().lower() for cell in next(csv.reader(file), [])}
+        with path.open("rb") as file:
+            first = file.readline(LONGEST_LINE).decode("utf-8-sig")
+        header = {cell.strip().lower() for cell in next(csv.reader([first]), [])}
     except (UnicodeDecodeError, csv.Error):
         return None
     if {"subject", "image"} <= header:

@@ -24,6 +24,7 @@ BYTES_A_SECOND = 10 * 2**20
 """Decoded bytes for which a second of computing time is given."""
 SECONDS = 3
 DATASETS = 10_000
+GROUPS = 32
 ATTRIBUTES = 64
 """Attributes of a dataset, and values of one, that are looked at."""
 
@@ -75,6 +76,8 @@ def hdf5_datasets(path: str) -> Answer:
     found: list[dict[str, Any]] = []
 
     def look(name: str, item: Any) -> None:
+        if name.count("/") > GROUPS:
+            raise ValueError(f"it holds groups within groups, more than {GROUPS}")
         if isinstance(item, h5py.Dataset):
             if len(found) >= DATASETS:
                 raise ValueError(f"it holds more than {DATASETS} datasets")

@@ -105,8 +105,10 @@ def read_image(
 
     Values are kept as they are (16 bit stays 0..65535); NIfTI's and DICOM's rescaling is applied (CT is in Hounsfield
     units). Trailing axes of size 1 (a slice stored as a volume, a series of one) are dropped, except of HDF5; the grid
-    of a slice keeps its place in the patient as its `plane`. An image has at most 4 GiB of voxels, a picture 89 million
-    pixels (Pillow's `MAX_IMAGE_PIXELS`), in 16-bit colour half as many.
+    of a slice keeps its place in the patient as its `plane`. An image has at most 4 GiB of voxels in memory, a picture
+    89 million pixels (Pillow's `MAX_IMAGE_PIXELS`), in 16-bit colour half as many. What takes more than 1.25 GiB while
+    it is read has a stored byte for each 1000 of it, since a small file can unpack to any size: store it uncompressed.
+    The files of voxels that a header of MetaImage or NRRD names lie in its own folder; HDF5 points to no other file.
 
     Damage is noticed where a format has a checksum: in compressed NIfTI, MGH, NRRD, MetaImage and HDF5, in PNG, and in
     TIFF packed by deflate. Uncompressed files, JPEG, GIF, BMP and TIFF packed otherwise have none: there only a missing
@@ -267,8 +269,8 @@ def read_displacement(path: str | os.PathLike[str]) -> np.ndarray:
         float32 `(*spatial, rank)`, voxels of the fixed grid, component `d` along array axis `d`.
 
     Raises:
-        AcregError: the file is missing, cut off, or was not written as an acreg displacement (fields of other tools are
-            in mm, in other axes).
+        AcregError: the file is missing, cut off, holds vectors that are not finite, or was not written as an acreg
+            displacement (fields of other tools are in mm, in other axes).
     """
     path = Path(path)
     check_file(path)
@@ -283,7 +285,11 @@ def read_displacement(path: str | os.PathLike[str]) -> np.ndarray:
             "Give acreg's displacement.nii.gz."
         )
     field = stored.reshape(stored.shape[:rank] + (rank,)).transpose(*range(rank)[::-1], rank)
-    return np.ascontiguousarray(field, dtype=np.float32)
+    with np.errstate(over="ignore"):
+        field = np.ascontiguousarray(field, dtype=np.float32)
+    if not np.isfinite(field).all():
+        raise AcregError(f"The vectors of a displacement are finite. Received: {path}, where some are not.")
+    return field
 
 
 def _read(path: str | os.PathLike[str], kind: Kind, needs_spacing: bool, series: str | None = None) -> Image:

@@ -44,6 +44,14 @@ TYPES = {
 FLAGS = {"true": True, "false": False, "t": True, "f": False, "1": True, "0": False}
 ORDER = ("elementbyteordermsb", "binarydatabyteordermsb")
 SYNONYMS = (("offset", "position", "origin"), ("transformmatrix", "rotation", "orientation"), ORDER)
+KNOWN = (
+    "ObjectType NDims DimSize ElementType ElementNumberOfChannels HeaderSize CompressedData CompressedDataSize "
+    "BinaryData BinaryDataByteOrderMSB ElementByteOrderMSB ElementToIntensityFunctionSlope "
+    "ElementToIntensityFunctionOffset "
+    "ElementSpacing ElementSize DistanceUnits Offset Position Origin TransformMatrix Rotation Orientation "
+    "CenterOfRotation ElementDataFile"
+).split()
+SPELLED = {name.lower(): name for name in KNOWN}
 LENGTHS = ("offset", "position", "origin", "elementspacing", "elementsize", "centerofrotation")
 
 
@@ -95,17 +103,23 @@ def _fields(path: Path) -> tuple[dict[str, str], list[str], int]:
     with path.open("rb") as file:
         head = file.read(HEADER)
     fields: dict[str, str] = {}
-    at = 0
+    at, loose = 0, ""
     while at < len(head):
         end = head.find(b"\n", at)
         end = len(head) if end < 0 else end
         line, at = head[at:end].decode("latin-1").rstrip("\r"), end + 1
-        if not line.strip() and fields:
-            continue
-        found = re.fullmatch(r"[ \t]*([A-Za-z][\w \t.|:-]*?)[ \t]*=[ \t]*([^\0]*?)[ \t]*", line)
-        if found is None:
+        found = re.fullmatch(r"[ \t]*([^=:\0]*?)[ \t]*[=:][ \t]*([^\0]*?)[ \t]*", line)
+        if "\0" in line or not (found or fields):
             raise refuse(path, f"with the line {line[:60]!r}, where `name = value` belongs")
+        if found is None:  # the second line of a text, which ITK takes as part of the next name
+            loose = line.strip() or loose
+            continue
         name, value = found[1].lower(), found[2]
+        if loose and name in SPELLED:
+            raise refuse(path, f"with the line {loose[:60]!r} before {found[1]}, where `name = value` belongs")
+        if SPELLED.get(name, found[1]) != found[1]:  # ITK does not know it
+            raise refuse(path, f"with {found[1]!r} for {SPELLED[name]}")
+        loose = ""
         if name in fields:
             raise refuse(path, f"which says {name} twice")
         fields[name] = value

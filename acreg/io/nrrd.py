@@ -49,8 +49,9 @@ ORDERS = {"little": "<", "big": ">"}
 DOMAIN = ("domain", "space", "time", "none", "???")
 """Kinds of axes along which an image extends; along the others lie the channels of a voxel."""
 PER_AXIS = ("spacings", "axismins", "axismaxs", "thicknesses")
-PLAIN = (
-    "content number sampleunits spacedimension space min max oldmin oldmax blocksize centers centerings labels kinds "
+FIELDS = (
+    "spacings axismins axismaxs thicknesses content number sampleunits spacedimension space min max oldmin oldmax "
+    "blocksize centers centerings labels kinds "
     "type dimension sizes encoding endian datafile lineskip byteskip spacedirections spaceorigin measurementframe "
     "spaceunits units"
 ).split()
@@ -104,11 +105,11 @@ def _fields(path: Path) -> tuple[dict[str, str], list[str], int]:
         line, at = head[at:end].decode("latin-1").rstrip("\r"), end + 1
         if not line:
             break
-        if line.startswith("#") or re.fullmatch(r"[^\0]*?:=[^\0]*", line):
-            continue
-        found = re.fullmatch(r"([A-Za-z][A-Za-z ]*): *([^\0]*?)\s*", line)
+        found = re.fullmatch(r"([A-Za-z][A-Za-z ]*):(?!=) *([^\0]*?)\s*", line)
         name = found[1].lower().replace(" ", "") if found else ""
-        if found is None or name not in PLAIN + list(PER_AXIS):
+        if line.startswith("#") or (":=" in line and name not in FIELDS and "\0" not in line):
+            continue
+        if found is None or name not in FIELDS:
             raise refuse(path, f"with the line {line[:60]!r}, where a field of the format belongs")
         if name in fields:
             raise refuse(path, f"which says {found[1]} twice")

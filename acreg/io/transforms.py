@@ -302,5 +302,3 @@ def _read_field(path: Path) -> Displacement:
     grid = Grid.from_affine(nifti_affine(image, path), mm.shape[:rank][::-1])
     mm = mm.transpose(*reversed(range(rank)), rank)[..., ::-1]
     return Displacement(mm @ np.linalg.inv(grid.matrix[:-1, :-1]).T, grid)
-
-

@@ -69,7 +69,7 @@ def write_series(folder, volume, *, step=(0, 0, 3), start=(0, 0, 0), order=None,
 
 
 def write_samples(folder: Path, seed: int = 0) -> list[Path]:
-    """Files of every kind in `folder`. Names that begin with transform or displacement are read as such."""
+    """Files of every kind in `folder`; of transforms, displacements, points and surfaces the names begin with that."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
     grey = rng.integers(0, 256, (40, 50)).astype(np.uint8)
@@ -128,8 +128,13 @@ def write_samples(folder: Path, seed: int = 0) -> list[Path]:
         sitk.WriteTransform(affine_map, str(folder / name))
 
     from acreg.geometry import Grid
-    from acreg.io import write_displacement
+    from acreg.io import Points, write_displacement, write_points
+    from acreg.shapes import Surface, write_surfaces
 
     for name in ("displacement.nii", "displacement.nii.gz"):
         write_displacement(rng.normal(size=(*SHAPE, 3)), Grid(SHAPE), folder / name)
+    points = Points(rng.normal(size=(5, 3)), tuple("abcde"))
+    for name in ("points.csv", "points.fcsv", "points.mrk.json"):
+        write_points(points, folder / name)
+    write_surfaces([Surface(points.positions, np.array([[0, 1, 2], [2, 3, 4]]))] * 2, folder / "surfaces.h5")
     return sorted(path for path in folder.iterdir() if path.suffix != ".raw")
