@@ -1,8 +1,8 @@
 """What MetaImage and NRRD share: a text header that is checked, and voxels beside or behind it that are read exactly.
 
 ITK's readers of these formats fill what is missing with memory that was never written, open any file that a header
-names, and crash on odd headers. So the header is parsed and the voxels are decoded here; ITK is asked for the geometry
-of headers that have passed.
+names, and crash on odd headers. So the header is parsed and the voxels are decoded here; ITK is asked, in a
+process of its own, for the geometry of headers that have passed.
 """
 
 from __future__ import annotations
