@@ -20,11 +20,13 @@ Answer = tuple[dict[str, Any], list[Any]]
 HEAD = struct.Struct("<I")
 ROOM = 2**30
 """Bytes that a decoder may use beyond those of the values that it returns."""
-BYTES_A_SECOND = 10 * 2**20
-"""Decoded bytes for which a second of computing time is given."""
 SECONDS = 2
+"""Computing time that a decoder may use, beside that for the values; imports are not counted."""
+BYTES_A_SECOND = 10 * 2**20
+"""Decoded bytes for which a second more is given."""
 DATASETS = 5_000
 GROUPS = 32
+"""Datasets of an HDF5 file, and groups within groups, that are looked at."""
 ATTRIBUTES = 64
 """Attributes of a dataset, and values of one, that are looked at."""
 
