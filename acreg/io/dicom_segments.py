@@ -36,7 +36,7 @@ def load_segmentation(path: Path, header: Any, needs_spacing: bool) -> tuple[np.
             "segmentation as a label map in NIfTI."
         )
     planes, grid = _places(path, header, frames)
-    check_size(path, grid.shape, 4, LARGEST)  # planes without a segment are not stored
+    check_size(path, grid.shape, 4, path.stat().st_size, LARGEST)  # planes without a segment are not stored
     masks = stored_pixels(path, header, labels=True)
     if kind == FRACTIONAL:
         masks = _whole(masks, header, path)

@@ -14,6 +14,7 @@ import numpy as np
 from acreg.errors import AcregError
 from acreg.io.voxel_files import (
     HEADER,
+    SKIPPED,
     Layout,
     check_unit,
     choice,
@@ -22,6 +23,7 @@ from acreg.io.voxel_files import (
     numbered,
     numbers,
     refuse,
+    skip_lines,
     whole_numbers,
 )
 
@@ -83,10 +85,15 @@ def nrrd_layout(path: Path) -> tuple[Layout, int | None]:
     _check_geometry(path, fields, rank, channels)
     (lines,) = whole_numbers(path, "line skip", fields.get("lineskip", "0"), 1)
     (skip,) = whole_numbers(path, "byte skip", fields.get("byteskip", "0"), 1)
-    if lines < 0 or skip < -1 or (skip == -1 and encoding != "raw"):
+    # ITK passes over bytes and lines one by one, in the largest of files.
+    if not 0 <= lines <= SKIPPED or not -1 <= skip <= SKIPPED or (skip == -1 and encoding != "raw"):
         raise refuse(path, f"with line skip {lines} and byte skip {skip} for voxels stored as {encoding}")
     local = "datafile" not in fields
     files = [path] if local else _files(path, fields["datafile"], names, sizes)
+    for file in files if lines else ():
+        with file.open("rb") as opened:
+            opened.seek(start if local else 0)
+            skip_lines(opened, lines, path)
     ends = None if skip == -1 else skip
     return Layout(tuple(sizes), np.dtype(order + dtype), encoding, files, start if local else 0, lines, ends), channels
 

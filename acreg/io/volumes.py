@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -74,11 +75,11 @@ def read_volume(path: Path, decoder: str = "") -> Volume:
     layout, axis = nrrd_layout(path) if decoder == "NrrdImageIO" else metaimage_layout(path)
     channels = 1 if axis is None else layout.sizes[axis]
     size = tuple(n for k, n in enumerate(layout.sizes) if k != axis)
-    header = _header(path, decoder)
-    if (header.GetSize(), header.GetNumberOfComponents()) != (size, channels):
+    header, _ = decode("itk_header", path, decoder=decoder)
+    if (tuple(header["size"]), header["channels"]) != (size, channels):
         raise AcregError(
             f"The header of an image says one thing. Received: {path}, whose sizes {layout.sizes} ITK takes for "
-            f"{header.GetSize()} with {header.GetNumberOfComponents()} channels. Convert it with another program."
+            f"{header['size']} with {header['channels']} channels. Convert it with another program."
         )
     array = read_voxels(path, layout)
     if axis is not None:
@@ -88,39 +89,20 @@ def read_volume(path: Path, decoder: str = "") -> Volume:
     return _volume(header, array if channels > 1 else array.reshape(size[::-1]))
 
 
-def _header(path: Path, decoder: str) -> Any:
-    """SimpleITK's reader of a file, with the header read; only the decoder of the format, not any by content."""
-    import SimpleITK as sitk
-
-    reader = sitk.ImageFileReader()
-    reader.SetImageIO(decoder)
-    reader.SetFileName(str(path))
-    previous = sitk.ProcessObject.GetGlobalWarningDisplay()
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)
-    try:
-        reader.ReadImageInformation()
-    finally:
-        sitk.ProcessObject.SetGlobalWarningDisplay(previous)
-    return reader
-
-
 def _read_by_itk(path: Path, decoder: str) -> Volume:
     """What a decoder of ITK reads, in a process of its own, after a look at what the header announces."""
     header, _ = decode("itk_header", path, decoder=decoder)
     values = (*header["size"], header["channels"])
     check_size(path, values, header["itemsize"], path.stat().st_size)
     facts, (array,) = decode("itk_voxels", path, math.prod(values) * header["itemsize"], decoder=decoder)
+    return _volume(facts, array)
+
+
+def _volume(facts: Mapping[str, Any], array: np.ndarray) -> Volume:
+    """The array with the geometry that ITK says."""
     size, spacing, origin = (tuple(facts[name]) for name in ("size", "spacing", "origin"))
     return Volume(
         array, size, facts["channels"], spacing, origin, np.reshape(facts["direction"], (len(size), len(size)))
-    )
-
-
-def _volume(header: Any, array: np.ndarray) -> Volume:
-    rank = header.GetDimension()
-    direction = np.reshape(header.GetDirection(), (rank, rank))
-    return Volume(
-        array, header.GetSize(), header.GetNumberOfComponents(), header.GetSpacing(), header.GetOrigin(), direction
     )
 
 

@@ -1,8 +1,8 @@
 """What MetaImage and NRRD share: a text header that is checked, and voxels beside or behind it that are read exactly.
 
 ITK's readers of these formats fill what is missing with memory that was never written, open any file that a header
-names, and crash on odd headers. So the header is parsed and the voxels are decoded here; ITK is asked for the geometry
-of headers that have passed.
+names, and crash on odd headers. So the header is parsed and the voxels are decoded here; ITK is asked, in a
+process of its own, for the geometry of headers that have passed.
 """
 
 from __future__ import annotations
@@ -31,8 +31,12 @@ NAMES = 2**16
 """Data files that a header names at most."""
 HUGE = 1e12
 """Coordinates beyond which ITK hangs."""
-PACKED = {"raw": 1, "ascii": 1, "hex": 1, "zlib": DEFLATE, "gzip": DEFLATE, "bzip2": 10**6}
-"""Bytes of voxels that a stored byte stands for at most, by encoding; the shortest text of a value is one byte."""
+PACKED = {"raw": 1, "ascii": 8, "hex": 1, "zlib": DEFLATE, "gzip": DEFLATE, "bzip2": 10**6}
+"""Bytes of voxels that a stored byte stands for at most, by encoding; the shortest text of a value has one."""
+TEXT = {"ascii": 64, "hex": 4}
+"""Bytes of text that are read at most, for a value or for a byte of one."""
+SKIPPED = 2**26
+"""Bytes and lines that are passed over at most."""
 UNITS = re.compile(r"(?:.?m|.*met(?:er|re)s?|microns?|in(?:ch(?:es)?)?|f(?:oo|ee)?t|angstroms?)", re.IGNORECASE)
 """Units of length."""
 MM = ("mm", "millimeter", "millimeters", "millimetre", "millimetres")
@@ -122,7 +126,8 @@ def data_file(header: Path, name: str) -> Path:
     if not name.isprintable() or os.path.isabs(name) or re.match(r"[A-Za-z]:|\\", name) or ".." in Path(name).parts:
         inside = False
     else:
-        inside = file.resolve().is_relative_to(folder.resolve())
+        # Also beside the header that a link leads to, as in folders of links to a store.
+        inside = any(file.resolve().is_relative_to(root) for root in (folder.resolve(), header.resolve().parent))
     if not inside:
         raise AcregError(
             f"The files of the voxels lie in the folder of their header. Received: {header}, which names {name!r}. Put "
@@ -167,11 +172,13 @@ def read_voxels(path: Path, layout: Layout) -> np.ndarray:
 def _fill(part: np.ndarray, file: Path, layout: Layout, path: Path) -> None:
     with file.open("rb") as opened:
         opened.seek(layout.start)
-        for _ in range(layout.lines):
-            opened.readline()
-        if layout.encoding in ("ascii", "hex"):
+        skip_lines(opened, layout.lines, path)
+        if layout.encoding in TEXT:
             opened.seek(layout.skip or 0, os.SEEK_CUR)
-            text = opened.read()
+            room = TEXT[layout.encoding] * (part.size if layout.encoding == "ascii" else part.nbytes) + 2**16
+            text = opened.read(room + 1)
+            if len(text) > room:
+                raise refuse(path, f"with more than {room} bytes of text for {part.size} values")
             values = _from_text(text, part.dtype) if layout.encoding == "ascii" else _from_hex(text, part.dtype)
             got, more = values.nbytes, 0
             if values.size == part.size:
@@ -181,6 +188,8 @@ def _fill(part: np.ndarray, file: Path, layout: Layout, path: Path) -> None:
                 if layout.skip is None:  # raw voxels alone
                     before = os.fstat(opened.fileno()).st_size - part.nbytes
                     opened.seek(max(before, opened.tell()))
+                elif layout.encoding == "raw":
+                    opened.seek(layout.skip, os.SEEK_CUR)
                 else:
                     _pass_over(stream, layout.skip)
                 got = _read_into(stream, part)
@@ -205,12 +214,18 @@ def _read_into(stream: Any, part: np.ndarray) -> int:
     return got
 
 
+def skip_lines(opened: IO[bytes], count: int, path: Path) -> None:
+    """Pass over lines of a file, of which there may be none."""
+    before = opened.tell()
+    for _ in range(count):
+        line = opened.readline(2**16)
+        if not line.endswith(b"\n") or opened.tell() - before > SKIPPED:
+            raise refuse(path, f"whose voxels begin behind {count} lines, where there are fewer")
+
+
 def _pass_over(stream: Any, count: int) -> None:
-    while count > 0:
-        read = len(stream.read(min(count, 2**20)))
-        if not read:
-            return
-        count -= read
+    while count > 0 and (passed := len(stream.read(min(count, 2**20)))):
+        count -= passed
 
 
 @contextmanager

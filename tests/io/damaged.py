@@ -130,8 +130,9 @@ def read_one(path: Path) -> tuple[str, str]:
 
     try:
         found = read(path)
-        if found[0].size < 10**6:
-            junk = [np.full(found[0].nbytes + 2**20, 0xA5, np.uint8) for _ in range(3)]  # what is not written shows it
+        size = sum(array.nbytes for array in found)
+        if size < 2**22:
+            junk = [np.full(size + 2**20, 0xA5, np.uint8) for _ in range(3)]  # memory that is not written shows it
             del junk
             for _ in range(2):
                 if not all(np.array_equal(a, b) for a, b in zip(found, read(path), strict=True)):

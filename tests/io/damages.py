@@ -142,7 +142,7 @@ def line(rng, content):
 
 def field(rng, content):
     """A field of a NIfTI header becomes a number that nobody expects; of another file as `line`."""
-    if content[:4] != struct.pack("<i", 348):
+    if content[:4] != struct.pack("<i", 348) or len(content) < 348:
         return line(rng, content)
     header = nibabel.Nifti1Header(content[:348], check=False)
     block = header.structarr.copy()

@@ -90,6 +90,7 @@ READ = {
     "bzip2.nrrd": nrrd(encoding="bz2", data=bz2.compress(DATA)),
     "hex.nrrd": nrrd(encoding="hex", data=DATA.hex().encode()),
     "ascii.nrrd": nrrd(encoding="ascii", data=" ".join(map(str, VALUES.ravel())).encode()),
+    "ascii_zeros.nrrd": nrrd(encoding="ascii", data=b"0 " * 24).replace(b"short", b"double"),
     "bytes_gzip.nrrd": nrrd("byte skip: 3\n", "gzip", gzip.compress(b"xxx" + DATA)),
     "lines_gzip.nrrd": nrrd("line skip: 1\n", "gzip", b"a line\n" + gzip.compress(DATA)),
     "lines.nrrd": nrrd("line skip: 1\nbyte skip: 2\n", data=b"a line\nxx" + DATA),
@@ -184,7 +185,11 @@ REFUSED = {
     "hex_short.nrrd": (nrrd(encoding="hex", data=b"0102" + b" " * 99), "holds 2"),
     "skip.nrrd": (nrrd("byte skip: 2\n"), "holds 46"),
     "skip_all.nrrd": (nrrd("byte skip: 1000000\n"), "holds 0"),
-    "skip_lines.nrrd": (nrrd("line skip: 999999999\n"), "hit EOF skipping"),
+    "skip_lines.nrrd": (nrrd("line skip: 999999999\n"), "line skip 999999999"),
+    "skip_packed.nrrd": (nrrd("byte skip: 99999999999\n", "gzip", gzip.compress(DATA)), "byte skip 99999999999"),
+    "skip_far.nrrd": (nrrd("byte skip: 99999999999\n"), "byte skip 99999999999"),
+    "skip_none.nrrd": (nrrd("line skip: 99\n"), "behind 99 lines, where there are fewer"),
+    "ascii_long.nrrd": (nrrd(encoding="ascii", data=b" " * 70_000), "more than 67072 bytes of text for 24 values"),
     "skip_back.nrrd": (nrrd("byte skip: -2\n"), "byte skip -2"),
     "end.nrrd": (nrrd("byte skip: -1\n", data=DATA[:-5]), "holds|stored"),
     "up.nhdr": (nrrd("data file: ../secret\n", data=None), "lie in the folder of their header"),
@@ -229,3 +234,16 @@ def test_the_axis_of_the_channels(parts, kinds, shape):
     (parts / "a.nrrd").write_bytes(nrrd(f"kinds: {kinds}\n").replace(b"sizes: 2 3 4", f"sizes: {sizes}".encode()))
     theirs = sitk.GetArrayFromImage(sitk.ReadImage(str(parts / "a.nrrd"))).astype(float)
     np.testing.assert_allclose(read_image(parts / "a.nrrd").array, theirs @ (0.299, 0.587, 0.114), rtol=1e-6)
+
+
+def test_links_to_a_header_and_its_voxels_in_a_store(parts, tmp_path):
+    (parts / "a.mhd").write_bytes(meta(place="w.raw", data=b""))
+    links = tmp_path / "links"
+    links.mkdir()
+    for name in ("a.mhd", "w.raw"):
+        (links / name).symlink_to(parts / name)
+    np.testing.assert_array_equal(read_image(links / "a.mhd").array, VALUES)
+    (links / "w.raw").unlink()
+    (links / "w.raw").symlink_to(tmp_path / "secret")
+    with pytest.raises(AcregError, match="lie in the folder of their header"):
+        read_image(links / "a.mhd")
