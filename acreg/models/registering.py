@@ -14,6 +14,7 @@ from acreg.errors import AcregError
 from acreg.geometry import Affine, Displacement, Grid, Transform, Velocity
 from acreg.geometry.grid import ROUNDING
 from acreg.io import Image, Preprocessing, read_image
+from acreg.layers.warping import no_gradients
 from acreg.models.memory import available_bytes, peak_bytes
 
 ImageLike = Image | np.ndarray | str | os.PathLike[str]
@@ -162,7 +163,8 @@ class _Field(keras.Model):
         self.built = True
 
     def call(self, inputs: Mapping[str, Any], training: bool = False) -> dict[str, Any]:
-        return self.model.predict_field(inputs, training)
+        with no_gradients():
+            return self.model.predict_field(inputs, training)
 
 
 class _Input:
