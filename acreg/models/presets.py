@@ -18,6 +18,7 @@ import acreg
 from acreg.errors import AcregError, UsageError
 from acreg.io import Preprocessing, all_or_none, require_space
 from acreg.io.hdf5 import new_hdf5
+from acreg.models.forking import check_process
 
 FORMAT = 1
 SHIPPED = Path(__file__).resolve().parent.parent / "presets"
@@ -75,13 +76,15 @@ def from_preset(name_or_folder: str | os.PathLike[str]) -> Any:
 
     Raises:
         UsageError: no such preset.
-        AcregError: a file of the preset is missing or does not fit the others.
+        AcregError: a file of the preset is missing or does not fit the others; or the process was forked from one that
+            used a model, in which TensorFlow would wait for ever.
 
     Example:
 
     >>> model = acreg.from_preset("acregnet-jsrt")
     >>> transform = model.register(fixed="a.png", moving="b.png")
     """
+    check_process()
     folder = preset_folder(name_or_folder)
     content = _read_config(folder / "config.json")
     preprocessing = Preprocessing.from_json(folder / "preprocessing.json")

@@ -15,6 +15,7 @@ from acreg.geometry import Affine, Displacement, Grid, Transform, Velocity
 from acreg.geometry.grid import ROUNDING
 from acreg.io import Image, Preprocessing, read_image
 from acreg.layers.warping import no_gradients
+from acreg.models.forking import check_process
 from acreg.models.memory import available_bytes, peak_bytes
 
 ImageLike = Image | np.ndarray | str | os.PathLike[str]
@@ -42,7 +43,8 @@ class Registering:
 
         Raises:
             AcregError: the model has no ``preprocessing``, an image cannot be read, has another rank or one value
-                everywhere, or the memory at hand is less than `estimate_memory`.
+                everywhere, the memory at hand is less than `estimate_memory`, or the process was forked from the one
+                in which the first model was made (use "spawn").
         """
         return self.register_many([(fixed, moving)])[0]
 
@@ -124,6 +126,7 @@ class Registering:
         return self._pairs([(fixed, moving)])[0]
 
     def _pairs(self, pairs: Sequence[tuple[ImageLike, ImageLike]]) -> list[_Pair]:
+        check_process()
         if self.preprocessing is None:
             raise AcregError(
                 "`register` must know how images become the network's input. Received: a model whose `preprocessing` "
