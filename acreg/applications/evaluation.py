@@ -26,18 +26,8 @@ from acreg.data.pairs import fixed_pairs
 from acreg.errors import AcregError, UsageError
 from acreg.io import all_or_none, writes_into
 from acreg.io.transforms import read_transform
-from acreg.report.results import (
-    METHODS_NAME,
-    MethodResult,
-    has_results,
-    identity,
-    listed_methods,
-    pair_folder,
-    read_method,
-    safe_name,
-    write_json,
-    write_method,
-)
+from acreg.report.completeness import METHODS_NAME, has_results, identity, listed_methods
+from acreg.report.results import MethodResult, pair_folder, read_method, safe_name, write_json, write_method
 
 KEPT_WORST = 6
 """The displacements of so many worst pairs are always saved: the report draws them."""

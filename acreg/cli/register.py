@@ -108,9 +108,7 @@ def register(
     else:
         chosen = PresetMethod(model, refine=refine)
     result = register_pair(chosen, fixed_image, moving_image, moving_map)
-    written = save_registration(
-        folder, result, fixed_image, moving_image, moving_map, fixed_map, overwrite=overwrite
-    )
+    written = save_registration(folder, result, fixed_image, moving_image, moving_map, fixed_map, overwrite=overwrite)
     before = Unregistered().register(fixed_image, moving_image)
     folding = result.sampled.folding()
     ncc = [
