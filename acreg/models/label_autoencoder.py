@@ -11,6 +11,7 @@ from keras import layers, ops
 
 from acreg.io import Preprocessing
 from acreg.models.blocks import RepeatVoxels, batch_norm, convolution, precision
+from acreg.models.forking import check_process
 from acreg.models.label_values import ChecksLabels, unknown_labels
 from acreg.models.presets import Preset
 
@@ -64,6 +65,7 @@ class LabelAutoencoder(ChecksLabels, Preset, keras.Model):
             raise ValueError(f"`num_classes` counts the background and must be at least 2. Received: {num_classes}")
         if noise not in NOISES:
             raise ValueError(f"`noise` must be one of {NOISES}. Received: noise={noise!r}")
+        check_process()
         super().__init__(**kwargs)
         self.shape = shape
         self.num_classes = num_classes

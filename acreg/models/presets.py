@@ -21,6 +21,7 @@ from acreg.io.hdf5 import new_hdf5
 from acreg.io.preset_config import AGAIN, FORMAT, check_weights_file, read_preset_config, sha256_of
 from acreg.io.stored_weights import count_values, open_weights
 from acreg.models.arguments import check_arguments, count_weights
+from acreg.models.forking import check_process
 
 SHIPPED = Path(__file__).resolve().parent.parent / "presets"
 
@@ -90,13 +91,15 @@ def from_preset(name_or_folder: str | os.PathLike[str]) -> Any:
 
     Raises:
         UsageError: no such preset.
-        AcregError: a file of the preset is missing or does not fit the others.
+        AcregError: a file of the preset is missing or does not fit the others; or the process was forked from one that
+            used a model, in which TensorFlow would wait for ever.
 
     Example:
 
     >>> model = acreg.from_preset("acregnet-jsrt")
     >>> transform = model.register(fixed="a.png", moving="b.png")
     """
+    check_process()
     folder = preset_folder(name_or_folder)
     content = read_preset_config(folder)
     preprocessing = Preprocessing.from_json(folder / "preprocessing.json")

@@ -13,6 +13,7 @@ from acreg.io import Preprocessing
 from acreg.layers import ThinPlateSplineAugmentation, UncertaintyWeighting, functional
 from acreg.losses import DISPLACEMENT_LOSSES, FIELD_LOSSES, IMAGE_LOSSES, LABEL_LOSSES
 from acreg.models.fine_tuning import FineTuning
+from acreg.models.forking import check_process
 from acreg.models.label_autoencoder import hard_dice, update_dice
 from acreg.models.label_values import ChecksLabels, unknown_labels
 from acreg.models.presets import Preset
@@ -87,6 +88,7 @@ class RegistrationModel(Registering, FineTuning, ChecksLabels, Preset, keras.Mod
         recompute: Sequence[str] = (),
         **kwargs: Any,
     ) -> None:
+        check_process()
         # Images stay float32 in mixed precision: only the network's layers compute in half.
         super().__init__(autocast=False, **kwargs)
         self.network = network
@@ -175,6 +177,7 @@ class RegistrationModel(Registering, FineTuning, ChecksLabels, Preset, keras.Mod
         return layer
 
     def call(self, inputs: Mapping[str, Any], training: bool = False) -> dict[str, Any]:
+        check_process()
         made = {}
         if "image" in inputs:
             inputs = made["pairs"] = self._make_pairs(inputs)
