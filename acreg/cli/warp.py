@@ -60,7 +60,10 @@ def warp(
       acreg warp --transform t.h5 --reference fixed.nii.gz --points moving.mrk.json --to fixed --out warped.mrk.json
       acreg warp --transform t.h5 --inverse --reference moving.nii.gz --image fixed.nii.gz --out back.nii.gz
     """
+    import numpy as np
+
     from acreg.applications.warping import check_new, read_transforms, share_inside
+    from acreg.data.records import some
     from acreg.io import Points, read_image, read_labels, read_points, write_image, write_points
     from acreg.io.files import check_writable
     from acreg.io.point_files import check_points_format
@@ -114,6 +117,9 @@ def warp(
     shape = " x ".join(map(str, warped.grid.shape[::-1]))
     inside = 100 * share_inside(transform, source)
     out(f"{target}: {shape} voxels, {inside:.1f} % of which look inside of {source.name}")
+    lost = [] if labels is None else np.setdiff1d(source.array, warped.array).tolist()
+    if lost:
+        note(f"Vanished, without a voxel in the warped labels: {some((f'label {value}' for value in lost), 20)}")
     if inside == 0:
         note("Nothing of it is seen: do the transform and its direction belong to these two images?")
 
