@@ -67,7 +67,10 @@ def warp(
       acreg warp --transform t.h5 --reference fixed.nii.gz --image ct.nii.gz --fill -1000 --out warped.nii.gz
       acreg warp --transform t.h5 --inverse --reference moving.nii.gz --image fixed.nii.gz --out back.nii.gz
     """
+    import numpy as np
+
     from acreg.applications.warping import check_new, read_transforms, share_inside
+    from acreg.data.records import some
     from acreg.io import Points, read_image, read_labels, read_points, write_image, write_points
     from acreg.io.colour import read_channels, warp_channels, write_channels
     from acreg.io.files import check_writable
@@ -137,6 +140,9 @@ def warp(
     out(f"{target}: {shape} voxels, {100 * inside:.1f} % of which look inside of {source.name}")
     if labels is None:
         note_background(source, outside[0], fill, lambda: inside)
+    lost = [] if labels is None else np.setdiff1d(source.array, warped.array).tolist()
+    if lost:
+        note(f"Vanished, without a voxel in the warped labels: {some((f'label {value}' for value in lost), 20)}")
     if inside == 0:
         note("Nothing of it is seen: do the transform and its direction belong to these two images?")
 

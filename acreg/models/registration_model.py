@@ -15,7 +15,7 @@ from acreg.losses import DISPLACEMENT_LOSSES, FIELD_LOSSES, IMAGE_LOSSES, LABEL_
 from acreg.models.fine_tuning import FineTuning
 from acreg.models.forking import check_process
 from acreg.models.label_autoencoder import hard_dice, update_dice
-from acreg.models.label_values import ChecksLabels, unknown_labels
+from acreg.models.label_values import ChecksLabels, check_labels, unknown_labels
 from acreg.models.presets import Preset
 from acreg.models.recomputation import Recomputation
 from acreg.models.registering import Registering
@@ -298,12 +298,15 @@ class RegistrationModel(Registering, FineTuning, ChecksLabels, Preset, keras.Mod
 
         Raises:
             ValueError: another type, or more than one channel.
+            AcregError: of an array, a label that is no class.
         """
         if "int" not in keras.backend.standardize_dtype(labels.dtype) or labels.shape[-1] != 1:
             raise ValueError(
                 "Labels are integers (batch, *spatial, 1). Received: "
                 f"{keras.backend.standardize_dtype(labels.dtype)} of shape {tuple(labels.shape)}"
             )
+        if isinstance(labels, np.ndarray):
+            check_labels({"labels": labels}, num_classes or self.num_classes)
         return ops.one_hot(labels[..., 0], num_classes or self.num_classes, dtype="float32")
 
     def _unknown_labels(self, x: Mapping[str, Any]) -> Any:
