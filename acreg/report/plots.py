@@ -155,11 +155,16 @@ def to_png(figure: Any, **options: Any) -> bytes:
     from matplotlib.text import Text
     from matplotlib.ticker import LogFormatter
 
+    class Plain(LogFormatter):
+        def __call__(self, x: float, pos: int | None = None) -> str:
+            return f"{x:g}" if super().__call__(x, pos) else ""
+
     for axes in figure.axes:
         for axis in (axes.xaxis, axes.yaxis):  # Matplotlib's own formatter of these writes mathematics
             if isinstance(axis.get_major_formatter(), LogFormatter):
                 axis.set_major_formatter("{x:g}")
-                axis.set_minor_formatter(LogFormatter())
+                axis.set_minor_formatter(Plain())
+                axis.set_tick_params(which="minor", labelsize=8, labelcolor=axis.get_tick_params().get("labelcolor"))
     stream = io.BytesIO()
     with matplotlib.rc_context({"text.parse_math": False, "text.usetex": False}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph ")  # a letter that the font lacks is drawn as a box
