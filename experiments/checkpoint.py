@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 
 from acreg.errors import AcregError
 from acreg.io import atomic_path
-from acreg.io.documents import check_regular, parse_json
+from acreg.io.documents import check_regular
 from acreg.io.preset_config import WEIGHTS_LIMIT
 
 KEPT = 2
@@ -81,8 +81,7 @@ def load_checkpoint(folder: Path, stage: str) -> tuple[State, dict[str, np.ndarr
     for path in reversed(files):
         try:
             arrays = _read(path)
-            state = parse_json(arrays.pop("state").tobytes().decode("utf-8"), f"state of {path}", numbers=True)
-            return TypeAdapter(State).validate_python(state, strict=True), arrays
+            return TypeAdapter(State).validate_json(arrays.pop("state").tobytes(), strict=True), arrays
         except Exception:  # a damaged archive raises zlib.error, NotImplementedError, MemoryError and others
             continue
     if files:

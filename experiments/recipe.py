@@ -244,7 +244,7 @@ def _describe(error: ValidationError) -> str:
     for item in error.errors():
         place = ".".join(str(part) for part in item["loc"] if not _BRANCH.fullmatch(str(part)))
         message = item["msg"].removeprefix("Value error, ")
-        shown = "" if isinstance(item["input"], dict) else f"={item['input']}"
+        shown = "" if isinstance(item["input"], dict) else f"={' '.join(str(item['input']).split())[:200]}"
         if item["type"] == "string_type" and place == "autoencoder":
             continue  # the other branch of the union says what is wrong
         found.append(f"{place}{shown}: {message}")

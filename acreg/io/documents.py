@@ -97,15 +97,15 @@ def read_json(path: str | os.PathLike[str], what: str, limit: int = JSON_LIMIT) 
     return parse_json(read_text(path, what, limit), f"{what} {path}")
 
 
-def parse_json(text: str, where: str, numbers: bool = False) -> Any:
-    """The content of a JSON text; with `numbers`, NaN and Infinity may be in it, as Python writes them.
+def parse_json(text: str, where: str) -> Any:
+    """The content of a JSON text.
 
     Raises:
         AcregError: no JSON, a key twice in an object, a number that JSON does not have (NaN, Infinity), or lists and
             objects more than `DEPTH` deep. `where` says where the text comes from.
     """
     with _parsing(where, "JSON"):
-        content = json.loads(text, object_pairs_hook=_once, parse_constant=None if numbers else _refuse_constant)
+        content = json.loads(text, object_pairs_hook=_once, parse_constant=_refuse_constant)
         _check_depth(content)
         _check_characters(text, content)
         return content
@@ -128,7 +128,7 @@ def _refuse_constant(name: str) -> float:
 
 def _check_depth(content: Any) -> None:
     """Without recursion."""
-    level, depth = [content], 0
+    level, depth = [[content]], 0
     while level := [item for each in level for item in _items(each)]:
         depth += 1
         if depth > DEPTH:

@@ -41,8 +41,8 @@ def wide_page(methods):
     matrix = page.scrolled("matrix", head, "".join(f"<tr><th>{name}</th>{row}</tr>" for name in names))
     matrices = f'<div class="matrices">{f"<div><h3>DSC</h3>{matrix}</div>" * 3}</div>'
     details = f"<details open><summary>{'x' * 300}</summary>{summary}</details>"
-    body = page.section("a", "Summary", summary) + page.section("b", "Tests", matrices) + page.section("c", "C", details)
-    return page.page("Tables", body)
+    parts = (("a", "Summary", summary), ("b", "Tests", matrices), ("c", "Pairs", details))
+    return page.page("Tables", "".join(page.section(*part) for part in parts))
 
 
 @pytest.mark.parametrize("methods", [1, 4, 12])
