@@ -279,7 +279,7 @@ class Recipe(_Section):
     @classmethod
     def _name_is_of_a_folder(cls, name: str) -> str:
         if not is_file_name(name):
-            raise ValueError("a recipe's name becomes a folder's: no slashes, no dot at its ends, at most 100 bytes")
+            raise ValueError("a recipe's name becomes a folder's: no slashes, no dot at its ends, at most 200 bytes")
         return name
 
     @model_validator(mode="after")
