@@ -104,13 +104,14 @@ def from_preset(name_or_folder: str | os.PathLike[str]) -> Any:
     content = read_preset_config(folder)
     preprocessing = Preprocessing.from_json(folder / "preprocessing.json")
     weights = check_weights_file(folder, content.weights_sha256)
-    model = load_model(content.class_name, content.config, weights, folder / "config.json")
+    trusted = folder.parent == SHIPPED and content.weights_sha256 is not None
+    model = load_model(content.class_name, content.config, weights, folder / "config.json", trusted)
     _check_grid(folder, model, preprocessing)
     model.preprocessing = preprocessing
     return model
 
 
-def load_model(class_name: str, config: Mapping[str, Any], weights: Path, source: Path) -> Any:
+def load_model(class_name: str, config: Mapping[str, Any], weights: Path, source: Path, trusted: bool = False) -> Any:
     """A model by the name of its class and its arguments, as JSON has them, with its weights.
 
     Args:
@@ -118,13 +119,14 @@ def load_model(class_name: str, config: Mapping[str, Any], weights: Path, source
         config: its arguments.
         weights: a file that `save_weights` wrote.
         source: where class and arguments come from, for messages.
+        trusted: the weights came with acreg, see `open_weights`.
 
     Raises:
         AcregError: an unknown class, arguments that it does not have or refuses, or other weights than the model's,
             which are checked before memory is taken for the model.
     """
     model_class, needed = _check_model(class_name, config, source)
-    with open_weights(weights, "file of weights") as file:
+    with open_weights(weights, "file of weights", trusted) as file:
         stored = count_values(file)
     try:
         if stored != needed:
