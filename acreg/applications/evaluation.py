@@ -1,4 +1,4 @@
-"""Evaluating registration methods on pairs of labelled images."""
+"""Evaluating registration methods on pairs of images, labelled or not."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import acreg
 from acreg.applications.registration import RESULT_NAMES, SAVED, Method, Unregistered, save_registration
 from acreg.applications.scoring import score_pair
@@ -25,7 +23,7 @@ from acreg.data.pair_files import Pair, read_pairs, write_pairs
 from acreg.data.pairs import fixed_pairs
 from acreg.errors import AcregError, UsageError
 from acreg.io.transforms import read_transform
-from acreg.report.results import MethodResult, pair_folder, safe_name, write_method
+from acreg.report.results import MethodResult, pair_folder, safe_name, worst_key, write_method
 
 KEPT_WORST = 6
 """The displacements of so many worst pairs are always saved: the report draws them."""
@@ -91,9 +89,10 @@ def evaluate(
 ) -> list[MethodResult]:
     """Register all pairs with all methods, measure, and write `out/<method>/` (see `acreg.report.results`).
 
-    Labels are compared on the fixed image's native grid, in the dataset's unit. A registration that raises is recorded
-    with its reason and the others go on; so is a label that one of the maps lacks. Each model registers the first pair
-    once before the clock runs.
+    Labels are compared on the fixed image's native grid, in the dataset's unit; where one of a pair has none, what
+    needs no labels is measured, and `summary.json` says how many pairs have labels. A registration that raises is
+    recorded with its reason and the others go on; so is a label that one of the maps lacks. Each model registers the
+    first pair once before the clock runs.
 
     Args:
         methods: each with `name` and `register(fixed, moving) -> Transform`; names differ.
@@ -120,18 +119,15 @@ def evaluate(
         names = ", ".join(method.name for method in methods)
         raise UsageError(f"Methods need different names. Received: {names}. Name them, as in --model NAME=PRESET.")
     _refuse_other_results(folders, methods, out, pairs, overwrite)
-    if not _foreground(dataset):
-        raise AcregError(
-            f"An evaluation needs labels besides the background. Received: {dataset.name} with {dataset.label_values}. "
-            "Give the dataset labels (the column labels of its manifest)."
-        )
     subjects, truths = Subjects(dataset), truths or {}
+    labelled = labelled_pairs(dataset, pairs)
+    label_names = _foreground(dataset) if labelled else {}
     write_pairs(out / "pairs_used.csv", {pair: truths.get(pair) for pair in pairs})
     results: list[MethodResult] = []
     for method, folder in zip(methods, folders):
         _clear(folder)
-        result, started = MethodResult(method.name, _foreground(dataset), []), datetime.now(timezone.utc)
-        worst: list[tuple[float, int, Any]] = []
+        result, started = MethodResult(method.name, label_names, []), datetime.now(timezone.utc)
+        worst: list[tuple[float, float, int, Any]] = []
         if not isinstance(method, Baseline):  # nothing in them is compiled, and a registration may take minutes
             _warm_up(method, subjects, pairs[0])
         for done, (fixed, moving) in enumerate(pairs):
@@ -139,13 +135,13 @@ def evaluate(
                 progress(method.name, len(results) * len(pairs) + done, len(methods) * len(pairs))
             truth = None
             if (fixed, moving) in truths:
-                grids = subjects[fixed][0].grid, subjects[moving][0].grid
+                grids = subjects.get(fixed)[0].grid, subjects.get(moving)[0].grid
                 truth = read_transform(truths[fixed, moving], *grids)
             scores, registration = score_pair(
                 method,
                 (fixed, moving),
-                fixed=subjects[fixed],
-                moving=subjects[moving],
+                fixed=subjects.get(fixed),
+                moving=subjects.get(moving),
                 label_values=dataset.label_values,
                 truth=truth,
             )
@@ -154,7 +150,7 @@ def evaluate(
                 continue
             target = folder / pair_folder(fixed, moving)
             if save:
-                (fixed_image, fixed_labels), (moving_image, moving_labels) = subjects[fixed], subjects[moving]
+                (fixed_image, fixed_labels), (moving_image, moving_labels) = subjects.get(fixed), subjects.get(moving)
                 save_registration(
                     target,
                     registration,
@@ -166,15 +162,16 @@ def evaluate(
                 )
             if not isinstance(method, Unregistered) and "displacement" not in save:
                 registration.warped_labels = None
-                dsc = scores.value("dsc")
-                item = (-dsc if np.isfinite(dsc) else 1.0, done, (target, registration))
+                first, value = worst_key(scores)
+                item = (-first, -value, done, (target, registration))
                 (heapq.heappush if len(worst) < KEPT_WORST else heapq.heappushpop)(worst, item)
-        for _, done, (target, registration) in worst:
-            fixed_image, moving_image = subjects[pairs[done][0]][0], subjects[pairs[done][1]][0]
+        for *_, done, (target, registration) in worst:
+            fixed_image, moving_image = (subjects.get(name)[0] for name in pairs[done])
             save_registration(target, registration, fixed=fixed_image, moving=moving_image, what=["displacement"])
         result.summary = {
             "registers": not isinstance(method, Unregistered),
             "preset": str(getattr(method, "preset", "")),
+            "labelled_pairs": labelled,
             "dataset": _describe(dataset, split),
             "settings": {
                 **(settings or {}),
@@ -192,9 +189,17 @@ def evaluate(
     return results
 
 
+def labelled_pairs(dataset: Dataset, pairs: Sequence[Pair]) -> int:
+    """How many of the pairs have labels on both sides; 0 where the dataset knows none besides the background."""
+    has = {record.subject: record.labels is not None for record in dataset.records}
+    return (
+        sum(has.get(fixed, False) and has.get(moving, False) for fixed, moving in pairs) if _foreground(dataset) else 0
+    )
+
+
 def _warm_up(method: Method, subjects: Subjects, pair: Pair) -> None:
     """Compilation and first-use costs are not the registration's; a failure shows in the timed call again."""
-    (fixed, _), (moving, _) = subjects[pair[0]], subjects[pair[1]]
+    fixed, moving = (subjects.get(name)[0] for name in pair)
     try:
         method.register(fixed=fixed, moving=moving)
     except Exception:

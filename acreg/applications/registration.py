@@ -5,20 +5,25 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+import acreg
+from acreg.applications.concerns import Concern, Likeness, Usual, concerns
 from acreg.baselines import baseline
 from acreg.errors import AcregError, images_by_name
-from acreg.geometry import Transform
+from acreg.geometry import Grid, Transform
 from acreg.io import Image, write_displacement, write_image
 from acreg.io.files import PICTURES
 from acreg.io.transforms import write_transform
 from acreg.report.drawing import unregistered, view_pair
 from acreg.report.preview import write_preview
+from acreg.report.results import write_json
 
+RECORD_NAME = "registration.json"
 RESULT_NAMES = (
+    RECORD_NAME,
     "warped.png",
     "warped.nii.gz",
     "warped_labels.png",
@@ -69,6 +74,7 @@ class PresetMethod:
 
     def __init__(self, model: str, name: str = "", refine: int = 0) -> None:
         from acreg.models import from_preset
+        from acreg.models.presets import preset_folder
 
         self._model: Any = from_preset(model)
         self.preset = model
@@ -79,6 +85,7 @@ class PresetMethod:
                 f"A model that registers is needed. Received: {model}, a {type(self._model).__name__}. "
                 "Give the preset of a registration network."
             )
+        self.usual = Usual.of_preset(preset_folder(model))
 
     def affine_part(self) -> PresetMethod | None:
         """The model's affine part alone, as a method of the same name followed by "-affine"; None if it has none."""
@@ -86,6 +93,7 @@ class PresetMethod:
             return None
         part = copy(self)
         part._model, part.refine, part.name = self._model.affine_part(), 0, f"{self.name}-affine"
+        part.usual = None  # which is that of the whole
         return part
 
     @images_by_name
@@ -101,6 +109,10 @@ class PresetMethod:
         if self.refine:
             return [self.register(fixed=one, moving=other) for one, other in zip(fixed, moving, strict=True)]
         return self._model.register_many(fixed=fixed, moving=moving)
+
+    def sees(self, image: Image) -> Grid:
+        """The network's grid in an image."""
+        return self._model.preprocessing.grid(image)
 
     @images_by_name
     def segment(self, *, fixed: Image, moving: Image) -> Image | None:
@@ -136,20 +148,29 @@ def register_many(method: Method, pairs: Sequence[tuple[Image, Image]], at_once:
 class Registration:
     """A registered pair, everything on the fixed grid; `sampled` is the transform as it was evaluated there, once.
 
-    `mask` is what the method itself makes the fixed image's foreground to be, where it segments.
+    Attributes:
+        before, after: how alike the images are, unregistered (the extents laid over each other) and registered.
+        regularity: of the field, see `acreg.geometry.folding`.
+        seconds: of the registration alone.
+        mask: what the method itself makes the fixed image's foreground to be, where it segments.
+        concerns: what speaks against the result, see `acreg.applications.concerns`.
     """
 
     transform: Transform
     sampled: Transform
     warped: Image
     warped_labels: Image | None
+    before: Likeness
+    after: Likeness
+    regularity: dict[str, float]
     seconds: float
     mask: Image | None = None
+    concerns: list[Concern] = field(default_factory=list)
 
 
 @images_by_name
 def register_pair(method: Method, *, fixed: Image, moving: Image, moving_labels: Image | None = None) -> Registration:
-    """Register and warp; `seconds` is the time of the registration alone.
+    """Register, warp, and say what speaks against the result.
 
     Raises:
         AcregError: the method's result is not on the fixed grid, or what the method raises.
@@ -165,8 +186,42 @@ def register_pair(method: Method, *, fixed: Image, moving: Image, moving_labels:
     sampled = transform.sampled()
     labels = None if moving_labels is None else sampled.warp_labels(moving_labels)
     segment = getattr(method, "segment", None)  # which few methods have
-    mask = None if segment is None else segment(fixed=fixed, moving=moving)
-    return Registration(transform, sampled, sampled.warp_image(moving), labels, seconds, mask)
+    warped, start_image = sampled.warp_image(moving), unregistered(fixed=fixed, moving=moving).warp_image(moving)
+    result = Registration(
+        transform=transform,
+        sampled=sampled,
+        warped=warped,
+        warped_labels=labels,
+        before=Likeness.of(fixed, start_image),
+        after=Likeness.of(fixed, warped),
+        regularity=sampled.folding(),
+        seconds=seconds,
+        mask=None if segment is None else segment(fixed=fixed, moving=moving),
+    )
+    if not isinstance(method, Unregistered):
+        usual, sees = getattr(method, "usual", None), getattr(method, "sees", None)
+        grids = None if sees is None else (sees(fixed), sees(moving))
+        result.concerns = concerns(result, fixed=fixed, moving=moving, usual=usual, sees=grids)
+    return result
+
+
+def write_record(folder: Path, method: Method, result: Registration) -> Path:
+    """Write the numbers of a registration and what speaks against it, as JSON; `concerns` is empty where nothing does.
+
+    NCC and mutual information ("nmi") are those of `Registration.before` and `after`.
+    """
+    content = {
+        "method": method.name,
+        "acreg": acreg.__version__,
+        "seconds": result.seconds,
+        "before": result.before._asdict(),
+        "after": result.after._asdict(),
+        "folded_percent": result.regularity["folded_percent"],
+        "sd_log_j": result.regularity["sd_log_j"],
+        "concerns": [concern._asdict() for concern in result.concerns],
+    }
+    write_json(folder / RECORD_NAME, content)
+    return folder / RECORD_NAME
 
 
 def result_name(stem: str, source: str, rank: int) -> str:

@@ -1,4 +1,4 @@
-"""The labelled images of a dataset, read when they are needed."""
+"""The images and labels of a dataset, read when they are needed."""
 
 from __future__ import annotations
 
@@ -16,34 +16,40 @@ class Subjects:
     """Images and labels by subject, kept within bounds once they were read.
 
     Args:
-        dataset: of labelled images.
+        dataset: of images, labelled or not.
         kept: bytes of voxels that are kept at most.
     """
 
     def __init__(self, dataset: Dataset, kept: int = KEPT) -> None:
         self.dataset, self.limit = dataset, kept
-        self._kept: OrderedDict[str, tuple[Image, Image]] = OrderedDict()
+        self._kept: OrderedDict[str, tuple[Image, Image | None]] = OrderedDict()
         self._bytes = 0
 
     def __getitem__(self, subject: str) -> tuple[Image, Image]:
         """A subject's image and labels.
 
         Raises:
-            AcregError: they differ in size, or cannot be read; see `Dataset.read_labels`.
+            AcregError: it has no labels, they differ in size, or cannot be read; see `Dataset.read_labels`.
         """
+        image, labels = self.get(subject)
+        return image, self.dataset.read_labels(self.dataset.record(subject)) if labels is None else labels
+
+    def get(self, subject: str) -> tuple[Image, Image | None]:
+        """A subject's image and, where its record has some, labels; errors as of those that have."""
         if subject not in self._kept:
             record = self.dataset.record(subject)
-            image, labels = self.dataset.read_image(record), self.dataset.read_labels(record)
-            if image.grid.shape != labels.grid.shape:
+            image = self.dataset.read_image(record)
+            labels = None if record.labels is None else self.dataset.read_labels(record)
+            if labels is not None and image.grid.shape != labels.grid.shape:
                 raise AcregError(
                     "An image and its labels have one size. "
                     f"Received: {subject} with {image.grid.shape} and {labels.grid.shape}. "
                     "See `acreg data check` for all that is wrong in the dataset."
                 )
             self._kept[subject] = image, labels
-            self._bytes += image.array.nbytes + labels.array.nbytes
+            self._bytes += sum(each.array.nbytes for each in (image, labels) if each is not None)
             while len(self._kept) > 1 and self._bytes > self.limit:
                 _, old = self._kept.popitem(last=False)
-                self._bytes -= sum(each.array.nbytes for each in old)
+                self._bytes -= sum(each.array.nbytes for each in old if each is not None)
         self._kept.move_to_end(subject)
         return self._kept[subject]

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from acreg.cli.console import note, out, progress, table
+from acreg.cli.console import note, out, progress, table, warn
 from acreg.cli.register import METHODS
 from acreg.errors import UsageError
 
@@ -120,6 +120,9 @@ def evaluate(
     wanted = [word.strip() for word in save.split(",") if word.strip()]
     source = f" of {own}" if which == str(own) else ""
     known = f", {len(truths)} with a true transform" if truths else ""
+    labelled = evaluation.labelled_pairs(dataset, chosen)
+    if labelled < len(chosen):
+        known += f", {labelled or 'none'} with labels"
     note(
         f"{len(chosen)} pairs{source} of {dataset.name} ({split}, {len(records)} subjects){known}, "
         f"{len(methods)} methods"
@@ -144,7 +147,8 @@ def evaluate(
             overwrite=overwrite,
             progress=show,
         )
-    table(f"{dataset.name}, {split}, {len(chosen)} pairs: mean (SD)", *summary_table(order_methods(results)))
+    some = "" if labelled == len(chosen) else f", {labelled} with labels"
+    table(f"{dataset.name}, {split}, {len(chosen)} pairs{some}: mean (SD)", *summary_table(order_methods(results)))
     for result in results:
         if result.failures:
             first = result.failures[0]
@@ -152,6 +156,9 @@ def evaluate(
                 f"{result.name} failed on {len(result.failures)} pairs, "
                 f"first {first.fixed} <- {first.moving}: {first.failure}"
             )
+        for name, concerned in result.concerned.items():
+            first = concerned[0]
+            warn(f"{result.name}: {name} in {len(concerned)} pairs, first {first.fixed} <- {first.moving}.")
         for label, count in result.absent().items():
             if count:
                 note(

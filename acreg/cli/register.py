@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from acreg.cli.console import check_free, out
+from acreg.cli.console import check_free, out, warn
 from acreg.errors import AcregError, UsageError
 
 METHODS = (
@@ -47,6 +47,8 @@ def register(
     Writes warped.png (or .nii.gz, as the moving file is), warped_labels.*, preview.png, transform.h5 (an ITK transform,
     in mm, which 3D Slicer, ITK-SNAP and ANTs open; what it does in SimpleITK is checked and recorded beside it) and
     displacement.nii.gz (voxels of the fixed grid, components in array-axis order); mask.* of models that segment.
+    What speaks against the result (images that are less alike than before or hardly overlap, folds and so on) is
+    printed as a warning and stands with the other numbers in registration.json.
 
     Refinement optimises the predicted field for this pair by the similarity of the images. That can make labels fit
     worse: the model's page says what it did to them.
@@ -67,10 +69,11 @@ def register(
         named_method,
         register_pair,
         save_registration,
+        write_record,
     )
     from acreg.data.records import some
     from acreg.io import read_image, read_labels
-    from acreg.metrics import label_metrics, mean_over_labels, normalized_cross_correlation
+    from acreg.metrics import label_metrics, mean_over_labels
 
     if (model is None) == (method is None) or (refine and method):
         raise UsageError(
@@ -107,26 +110,24 @@ def register(
     else:
         chosen = PresetMethod(model, refine=refine)
     result = register_pair(chosen, fixed=fixed_image, moving=moving_image, moving_labels=moving_map)
-    written = save_registration(
+    written = [write_record(folder, chosen, result)]
+    written += save_registration(
         folder, result, fixed=fixed_image, moving=moving_image, moving_labels=moving_map, fixed_labels=fixed_map
     )
-    before = Unregistered().register(fixed=fixed_image, moving=moving_image)
-    folding = result.sampled.folding()
-    ncc = [
-        normalized_cross_correlation(fixed_image.array, image.array)
-        for image in (before.warp_image(moving_image), result.warped)
-    ]
     out(
         f"{chosen.name}: {result.seconds:.2f} s (first call), "
-        f"folded {folding['folded_percent']:.3f} %, SDlogJ {folding['sd_log_j']:.3f}"
+        f"folded {result.regularity['folded_percent']:.3f} %, SDlogJ {result.regularity['sd_log_j']:.3f}"
     )
-    out(f"NCC   before {ncc[0]:.4f}   after {ncc[1]:.4f}")
+    out(f"NCC   before {result.before.ncc:.4f}   after {result.after.ncc:.4f}")
     if fixed_map is not None and moving_map is not None and result.warped_labels is not None:
+        start = Unregistered().register(fixed=fixed_image, moving=moving_image)
         values = [int(v) for v in np.union1d(moving_map.array, fixed_map.array) if v > 0]
         dice = [
             mean_over_labels(label_metrics(image.array, fixed_map.array, values))["dsc"]
-            for image in (before.warp_labels(moving_map), result.warped_labels)
+            for image in (start.warp_labels(moving_map), result.warped_labels)
         ]
         out(f"Dice  before {dice[0]:.4f}   after {dice[1]:.4f}")
     for path in written:
         out(str(path))
+    for concern in result.concerns:
+        warn(concern.text)

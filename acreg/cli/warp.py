@@ -60,7 +60,7 @@ def warp(
       acreg warp --transform t.h5 --reference fixed.nii.gz --points moving.mrk.json --to fixed --out warped.mrk.json
       acreg warp --transform t.h5 --inverse --reference moving.nii.gz --image fixed.nii.gz --out back.nii.gz
     """
-    from acreg.applications.warping import check_new, read_transforms, share_inside
+    from acreg.applications.warping import check_new, read_transforms
     from acreg.io import Points, read_image, read_labels, read_points, write_image, write_points
     from acreg.io.files import check_writable
     from acreg.io.point_files import check_points_format
@@ -112,7 +112,7 @@ def warp(
     )
     write_image(warped, target)
     shape = " x ".join(map(str, warped.grid.shape[::-1]))
-    inside = 100 * share_inside(transform, source)
+    inside = 100 * float(transform.inside(source.grid).mean())
     out(f"{target}: {shape} voxels, {inside:.1f} % of which look inside of {source.name}")
     if inside == 0:
         note("Nothing of it is seen: do the transform and its direction belong to these two images?")

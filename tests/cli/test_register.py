@@ -35,6 +35,7 @@ def test_register_writes_its_files_and_says_what_came_of_it(files, capsys):
     assert register(files, *labels) == 0
     names = {path.name for path in (files / "out").iterdir()}
     assert names == {
+        "registration.json",
         "warped.png",
         "warped_labels.png",
         "displacement.nii.gz",
@@ -45,6 +46,21 @@ def test_register_writes_its_files_and_says_what_came_of_it(files, capsys):
     assert read_image(files / "out" / "warped.png").array.shape == (48, 40)
     text = capsys.readouterr().out
     assert "folded 0.000 %" in text and "NCC" in text and "Dice" in text and str(files / "out" / "warped.png") in text
+
+
+def test_what_speaks_against_a_result_is_a_warning_and_on_record(files, capsys):
+    """A photograph of nothing, noise, onto a chest: the exit code stays 0."""
+    noise = np.random.default_rng(0).random((40, 40)) * 255
+    write_image(Image.from_array(noise), files / "noise.png")
+    arguments = ["--fixed", str(files / "a.png"), "--moving", str(files / "noise.png")]
+    for method, concerned in (("sitk:demons[affine=false,iterations=1]", True), ("identity", False)):
+        folder = files / method[:8]
+        assert main(["--quiet", "register", "--method", method, *arguments, "--out", str(folder)]) == 0
+        error = capsys.readouterr().err
+        record = json.loads((folder / "registration.json").read_text(encoding="utf-8"))
+        assert record["method"] == method and abs(record["after"]["ncc"]) < 0.2 and record["folded_percent"] == 0
+        assert bool(record["concerns"]) == concerned
+        assert error == "".join(f"Warning: {concern['text']}\n" for concern in record["concerns"])
 
 
 def test_without_labels_none_are_written(files, capsys):
@@ -150,6 +166,7 @@ def test_a_full_disk_leaves_whole_files_only(files, capsys, monkeypatch):
     monkeypatch.setattr(Figure, "savefig", full)
     assert register(files) == 1
     assert {path.name for path in (files / "out").iterdir()} == {
+        "registration.json",
         "warped.png",
         "displacement.nii.gz",
         "transform.h5",
