@@ -35,9 +35,12 @@ def read_pairs(path: Path | str, subjects: Sequence[str]) -> dict[Pair, Path | N
         listed = [(row["fixed"].strip(), row["moving"].strip()) for row in rows]
         cells = [(row.get("transform") or "").strip() for row in rows]
     except (KeyError, AttributeError, UnicodeDecodeError, csv.Error) as error:
+        reason = f"no column {error}" if isinstance(error, KeyError) else "a line with too few cells"
+        if isinstance(error, (UnicodeDecodeError, csv.Error)):
+            reason = "no text in UTF-8"
         raise AcregError(
             "A file of pairs is a CSV with the columns fixed and moving, filled on every line. "
-            f"Received: {path} ({error!r}). Correct the file."
+            f"Received: {path} with {reason}. Correct the file."
         ) from error
     pairs = {pair: path.parent / cell if cell else None for pair, cell in zip(listed, cells, strict=True)}
     unknown = sorted({name for pair in pairs for name in pair} - set(subjects))

@@ -54,7 +54,9 @@ class Concern(NamedTuple):
 
 
 class Usual(BaseModel):
-    """What a preset reaches on pairs of its training data; `usual.json` in its folder, from `acreg.experiments.usual`.
+    """What a preset reaches on pairs of its training data, or of data like it; `usual.json` in its folder.
+
+    Made by `acreg.experiments.usual`.
 
     Attributes:
         data: of which dataset and split.
@@ -125,7 +127,7 @@ def concerns(
     - constant: the fixed or the moving image has one value everywhere, so that nothing can be compared.
     - similarity: the mutual information is lower than before, and the distance 1 - NCC more than `FALL` times as large.
       Of two modalities the correlation alone may fall, and does not count.
-    - unusual: both are lower than what the preset reaches in 99 of 100 pairs of its training data.
+    - unusual: both are lower than what the preset reaches in 99 of 100 pairs of `usual`.
     - overlap: less than `OVERLAP` of the smaller image, or of the smaller foreground (by Otsu's threshold), lies in the
       other image, or the warped image has one value everywhere.
     - zero: nothing is moved, or a deformation is zero, and the images differ.
@@ -150,8 +152,8 @@ def concerns(
         found["similarity"] = f"The images are less alike than before ({old}; then {new})."
     if usual is not None and new.ncc < usual.ncc and new.nmi < usual.nmi:
         found["unusual"] = (
-            f"The images are less alike ({new}) than almost all that the preset was trained on "
-            f"(NCC {usual.ncc:.2f} and mutual information {usual.nmi:.3f} at least, {usual.data})."
+            f"The images are less alike ({new}) than this preset makes 99 of 100 pairs of {usual.data} "
+            f"(NCC {usual.ncc:.2f}, mutual information {usual.nmi:.3f} at least)."
         )
     if not flat and np.ptp(result.warped.array) == 0:
         found["overlap"] = "The warped image has one value everywhere: the transform looks past the moving image."

@@ -22,6 +22,7 @@ from acreg.data.manifest import Dataset
 from acreg.data.pair_files import Pair, read_pairs, write_pairs
 from acreg.data.pairs import fixed_pairs
 from acreg.errors import AcregError, UsageError
+from acreg.io import check_folder
 from acreg.io.transforms import read_transform
 from acreg.report.results import MethodResult, pair_folder, safe_name, worst_key, write_method
 
@@ -44,8 +45,8 @@ def choose_pairs(request: str, subjects: Sequence[str], seed: int) -> list[Pair]
         UsageError: the request is none of these, or asks for more pairs than there are.
         AcregError: as `read_pairs`.
     """
-    times = re.fullmatch(r"(\d*)N", request)
-    if request.isdigit() or times:
+    times = re.fullmatch(r"([0-9]{0,9})N", request)
+    if times or re.fullmatch(r"[0-9]{1,9}", request):
         most = len(subjects) * (len(subjects) - 1)
         count = min(int(times[1] or 1) * len(subjects), most) if times else int(request)
         if not 0 < count <= most:
@@ -58,7 +59,7 @@ def choose_pairs(request: str, subjects: Sequence[str], seed: int) -> list[Pair]
     if not path.is_file():
         raise UsageError(
             "Pairs are a number, a multiple of the number of subjects such as 2N, or a CSV file with columns "
-            f"fixed,moving. Received: {request!r}, which is no number and no file. Correct --pairs."
+            f"fixed,moving. Received: {request[:80]!r}, which is no number and no file. Correct --pairs."
         )
     return list(read_pairs(path, subjects))
 
@@ -69,7 +70,7 @@ def true_transforms(request: str, subjects: Sequence[str]) -> dict[Pair, Path]:
     Raises:
         AcregError: as `choose_pairs`.
     """
-    if re.fullmatch(r"\d+|\d*N", request):
+    if re.fullmatch(r"[0-9]{1,9}|[0-9]{0,9}N", request):
         return {}
     return {pair: file for pair, file in read_pairs(request, subjects).items() if file is not None}
 
@@ -118,6 +119,7 @@ def evaluate(
     if len({str(folder).lower() for folder in folders}) < len(folders):
         names = ", ".join(method.name for method in methods)
         raise UsageError(f"Methods need different names. Received: {names}. Name them, as in --model NAME=PRESET.")
+    check_folder(out)
     _refuse_other_results(folders, methods, out, pairs, overwrite)
     subjects, truths = Subjects(dataset), truths or {}
     labelled = labelled_pairs(dataset, pairs)

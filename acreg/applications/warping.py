@@ -7,6 +7,7 @@ from pathlib import Path
 
 from acreg.errors import AcregError
 from acreg.geometry import Grid, Transform
+from acreg.io import check_folder
 from acreg.io.transforms import read_transform
 
 
@@ -26,7 +27,8 @@ def read_transforms(paths: Sequence[Path], fixed: Grid, moving: Grid) -> Transfo
 
 
 def check_new(path: Path, overwrite: bool) -> None:
-    """Raise `AcregError` if there is such a file and it was not said that it may be replaced."""
+    """Raise `AcregError` if there is such a file and it was not said that it may be replaced, or it cannot be made."""
+    check_folder(path.parent)
     if path.exists() and not overwrite:
         raise AcregError(
             f"Results are not replaced unasked. Received: --out {path}, which exists. Choose another name, or give "

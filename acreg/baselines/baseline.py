@@ -10,6 +10,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+
 from acreg.baselines import ants, elastix, greedy, simpleitk
 from acreg.baselines.capture import captured
 from acreg.baselines.options import Options, read_options, split_name
@@ -84,14 +86,21 @@ class Baseline:
 
         Raises:
             UsageError: the images are not given by name.
-            AcregError: the images differ in rank, the tool fails, or what it returns is that of a stage that diverged:
-                a map that leaves the moving image, or a deformation of zero between images that differ.
+            AcregError: the images differ in rank, one has one value everywhere, the tool fails, or what it returns is
+                that of a stage that diverged: a map that leaves the moving image, or a deformation of zero between
+                images that differ.
         """
         if fixed.grid.rank != moving.grid.rank:
             raise AcregError(
                 "Two images that are registered have one number of axes. Received: "
                 f"{fixed.name or 'fixed'} with {fixed.grid.rank}, {moving.name or 'moving'} with {moving.grid.rank}."
             )
+        for image, role in ((fixed, "fixed"), (moving, "moving")):
+            if np.ptp(image.array) == 0:
+                raise AcregError(
+                    f"Images to register show something. Received: {image.name or role}, the {role} image, which has "
+                    f"the value {image.array.flat[0]:g} everywhere. Look at the file."
+                )
         printed: list[str] = []
         try:
             with tempfile.TemporaryDirectory(prefix="acreg-") as folder, captured(printed):

@@ -65,7 +65,7 @@ def compare(
       acreg compare results/montgomery --fixed 'MCUCXR_*_1' --out results/montgomery/diseased
     """
     from acreg.data.region_table import read_region_table
-    from acreg.io import atomic_path
+    from acreg.io import atomic_path, check_folder
     from acreg.report import check_same_pairs, keep_pairs, load_results
     from acreg.report.html import build_report
     from acreg.report.regions import check_regions, region_note, region_table, write_regions_csv
@@ -82,6 +82,7 @@ def compare(
         write_summary_csv,
     )
 
+    target = folder or folders[0]
     grouped = read_region_table(regions) if regions else None
     results = order_methods(load_results(folders))
     check_same_pairs(results)
@@ -93,9 +94,9 @@ def compare(
         raise UsageError(
             "Labels are tested where pairs have labels. Received: --label-tests for results without any. Leave it out."
         )
+    check_folder(target)
     comparisons = compare_methods(results, test=test)
     by_label = compare_methods(results, test=test, labels=list(results[0].label_names)) if label_tests else []
-    target = folder or folders[0]
     dataset = results[0].summary.get("dataset", {})
     labelled = results[0].labelled_pairs
     some = "" if labelled >= len(results[0].pairs) else f", {labelled} with labels"

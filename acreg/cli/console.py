@@ -120,7 +120,13 @@ def bars() -> Iterator[Callable[[str, int, int], None]]:
 
 
 def check_free(folder: Path, names: Iterable[str], overwrite: bool) -> None:
-    """Raise `AcregError` if a folder holds results of these names that were not asked to be replaced."""
+    """Raise `AcregError` if a folder holds results of these names that were not asked to be replaced, or cannot be.
+
+    The second is found out before the work begins, not after it; see `acreg.io.check_folder`.
+    """
+    from acreg.io import check_folder
+
+    check_folder(folder)
     there = [name for name in names if (folder / name).exists()]
     if there and not overwrite:
         raise AcregError(

@@ -89,7 +89,7 @@ def evaluate(
             "Choose another split."
         )
     own = dataset.folder / PAIRS_NAME
-    which = pairs or (str(own) if own.is_file() else "2N")
+    which = pairs if pairs is not None else str(own) if own.is_file() else "2N"
     subjects = [record.subject for record in records]
     chosen = evaluation.choose_pairs(which, subjects, seed)
     truths = evaluation.true_transforms(which, subjects)
@@ -117,6 +117,9 @@ def evaluate(
         methods.append(Unregistered())
     if not methods:
         raise UsageError("Something must be evaluated. Received: no --model and no --method. Give one of them.")
+    idle = [name for name, given in (("--refine", refine), ("--affine-part", affine_part)) if given]
+    if idle and all(request == Unregistered.name for request in model or []):
+        raise UsageError(f"Models alone have this. Received: {' and '.join(idle)} without --model. Leave it out.")
     wanted = [word.strip() for word in save.split(",") if word.strip()]
     source = f" of {own}" if which == str(own) else ""
     known = f", {len(truths)} with a true transform" if truths else ""

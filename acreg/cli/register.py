@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from acreg.cli.console import check_free, out, warn
+from acreg.cli.console import check_free, note, out, warn
 from acreg.errors import AcregError, UsageError
 
 METHODS = (
@@ -75,7 +75,7 @@ def register(
     from acreg.io import read_image, read_labels
     from acreg.metrics import label_metrics, mean_over_labels
 
-    if (model is None) == (method is None) or (refine and method):
+    if (model is None) == (method is None) or (refine and (method or model == Unregistered.name)):
         raise UsageError(
             "A pair is registered by a model, which can refine, or by a classical method. "
             f"Received: --model {model}, --method {method}, --refine {refine}. Give one of --model and --method."
@@ -102,6 +102,10 @@ def register(
                 "Dice compares labels of the same value. Received: --labels with "
                 f"{listed[0]}, --fixed-labels with {listed[1]}. Give label maps of one scheme, or leave --fixed-labels."
             )
+    if fixed.samefile(moving):
+        warn("--fixed and --moving are one file: nothing needs to be moved.")
+    if method is None and (threads != 1 or seed):
+        note("--threads and --seed are for classical methods: a model does not use them.")
     chosen: Method
     if method is not None:
         chosen = named_method(method, threads, seed)

@@ -50,7 +50,15 @@ class Affine:
         """The map that lays the extent of `fixed` over that of `moving`, axis on axis, whatever their positions.
 
         Voxel `p` of the one goes to `(p + 0.5) * Nm / Nf - 0.5` of the other.
+
+        Raises:
+            AcregError: they differ in rank.
         """
+        if fixed.rank != moving.rank:
+            raise AcregError(
+                "Two images that are registered have one number of axes. Received: a fixed image of shape "
+                f"{fixed.shape} and a moving one of shape {moving.shape}. Give two images of one kind."
+            )
         scale = np.divide(moving.shape, fixed.shape)
         return cls.between_indices(np.column_stack([np.diag(scale), 0.5 * scale - 0.5]), fixed, moving)
 

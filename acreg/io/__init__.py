@@ -1,6 +1,6 @@
 """Reading and writing of images, labels, displacements and points."""
 
-from acreg.io.atomic import atomic_path, require_space
+from acreg.io.atomic import atomic_path, check_folder, require_space
 from acreg.io.image import Image, read_displacement, read_image, read_labels, write_displacement, write_image
 from acreg.io.points import Points, read_points, write_points
 from acreg.io.preprocessing import Preprocessing
@@ -10,6 +10,7 @@ __all__ = [
     "Points",
     "Preprocessing",
     "atomic_path",
+    "check_folder",
     "read_displacement",
     "read_image",
     "read_labels",

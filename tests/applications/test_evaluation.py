@@ -26,7 +26,7 @@ def test_pairs_by_number(subjects, request_, count):
     assert pairs == choose_pairs(request_, subjects, seed=3) != choose_pairs(request_, subjects, seed=4)
 
 
-@pytest.mark.parametrize("request_", ["0", "13", "0N", "2n", "-1", "absent.csv", ""])
+@pytest.mark.parametrize("request_", ["0", "13", "0N", "2n", "-1", "absent.csv", "", "\u00b2", "9" * 200])
 def test_wrong_requests_for_pairs_are_usage_errors(subjects, request_):
     with pytest.raises(UsageError, match="Received"):
         choose_pairs(request_, subjects, seed=0)

@@ -85,9 +85,9 @@ def _changed(value):
 
 
 def test_a_failure_is_one_message_about_the_pair(capfd):
-    blank = Image.from_array(np.zeros((30, 30)), name="blank.png")
-    with pytest.raises(AcregError, match="(?s)^A registration ends.*sitk:affine for blank.png and blank.png.*Runtime"):
-        baseline("sitk:affine").register(fixed=blank, moving=blank)
+    thin = Image.from_array(np.eye(2, 30), name="thin.png")
+    with pytest.raises(AcregError, match="(?s)^A registration ends.*sitk:demons for thin.png and thin.png.*Runtime"):
+        baseline("sitk:demons").register(fixed=thin, moving=thin)
     assert capfd.readouterr() == ("", "")
 
 
@@ -136,6 +136,13 @@ def shift(by):
 
 def field(grid, by):
     return Displacement(np.full((*grid.shape, 2), by, np.float32), grid)
+
+
+def test_an_image_of_one_value_is_refused_and_named():
+    flat, shown = Image.from_array(np.full((9, 9), 7.0), name="flat.png"), Image.from_array(np.eye(9), name="eye.png")
+    for images, role in (((flat, shown), "fixed"), ((shown, flat), "moving")):
+        with pytest.raises(AcregError, match=f"show something. Received: flat.png, the {role} image, .* value 7 every"):
+            baseline("sitk:demons[affine=false]").register(fixed=images[0], moving=images[1])
 
 
 def test_a_slice_is_not_registered_to_a_volume():
