@@ -61,12 +61,13 @@ def evaluate(
     ] = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that are there.")] = False,
 ) -> None:
-    """Score presets and classical methods on pairs of a labelled dataset.
+    """Score presets and classical methods on pairs of a dataset.
 
     Registers the same pairs with every method and measures Dice, Hausdorff distances (also the 95th percentile) and
     mean surface distance of each label on the images' own grid, folding of the field, and time. Where the pairs have
-    true transforms, as those of `acreg data synthesize`, also the distance to where these send the labels' voxels.
-    Writes pairs.csv and summary.json per method.
+    true transforms, as those of `acreg data synthesize`, also the distance to where these send the labels' voxels. Of
+    pairs without labels: NCC and SSIM of the images, folding and time. Pairs that something speaks against (see `acreg
+    register`) are counted and named. Writes pairs.csv and summary.json per method.
 
     \b
     Examples:
