@@ -103,12 +103,12 @@ class Likeness(NamedTuple):
     nmi: float
 
     @classmethod
-    def of(cls, fixed: Image, other: Image) -> Likeness:
-        """Of the fixed image and another one on its grid."""
-        return cls(
-            normalized_cross_correlation(fixed.array, other.array),
-            normalized_mutual_information(fixed.array, other.array),
-        )
+    def of(cls, fixed: Image, other: Image, inside: np.ndarray) -> Likeness:
+        """Of the fixed image and another one on its grid, where `inside` is true; that of unlike images if nowhere."""
+        if not inside.any():
+            return cls(0.0, 1.0)
+        arrays = fixed.array[inside], other.array[inside]
+        return cls(normalized_cross_correlation(*arrays), normalized_mutual_information(*arrays))
 
     def __str__(self) -> str:
         return f"NCC {self.ncc:.2f}, mutual information {self.nmi:.3f}"
@@ -152,7 +152,7 @@ def concerns(
         found["similarity"] = f"The images are less alike than before ({old}; then {new})."
     if usual is not None and new.ncc < usual.ncc and new.nmi < usual.nmi:
         found["unusual"] = (
-            f"The images are less alike ({new}) than any of {usual.pairs} pairs of {usual.data}, registered by the same "
+            f"The images are less alike ({new}) than any of {usual.pairs} pairs of {usual.data}, registered by this "
             f"preset (NCC {usual.ncc:.2f}, mutual information {usual.nmi:.3f} at least)."
         )
     if not flat and np.ptp(result.warped.array) == 0:
@@ -181,7 +181,6 @@ def concerns(
 
 def _apart(result: Registration, fixed: Image, moving: Image) -> str:
     """That two images hardly overlap; empty where they do."""
-    inside = result.sampled.inside(moving.grid)
     masks = {
         "smaller image": [np.ones(image.grid.shape, bool) for image in (fixed, moving)],
         "smaller foreground": [_foreground(image) for image in (fixed, moving)],
@@ -191,7 +190,7 @@ def _apart(result: Registration, fixed: Image, moving: Image) -> str:
     for what, (mine, theirs) in masks.items():
         smaller = min(mine.sum() * sizes[0], theirs.sum() * sizes[1])
         if smaller:
-            shares[what] = float(inside[mine].sum() * sizes[0] / smaller)
+            shares[what] = float(result.inside[mine].sum() * sizes[0] / smaller)
     what = min(shares, key=lambda name: shares[name])
     if shares[what] >= OVERLAP:
         return ""

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+
 import acreg
 from acreg.applications.concerns import Concern, Likeness, Usual, concerns
 from acreg.baselines import baseline
@@ -149,7 +151,8 @@ class Registration:
     """A registered pair, everything on the fixed grid; `sampled` is the transform as it was evaluated there, once.
 
     Attributes:
-        before, after: how alike the images are, unregistered (the extents laid over each other) and registered.
+        inside: which voxels look inside of the moving image, `(*spatial)`; beyond it `warped` is made up.
+        before, after: how alike the images are inside, unregistered (the extents laid over each other) and registered.
         regularity: of the field, see `acreg.geometry.folding`.
         seconds: of the registration alone.
         mask: what the method itself makes the fixed image's foreground to be, where it segments.
@@ -160,6 +163,7 @@ class Registration:
     sampled: Transform
     warped: Image
     warped_labels: Image | None
+    inside: np.ndarray
     before: Likeness
     after: Likeness
     regularity: dict[str, float]
@@ -186,14 +190,16 @@ def register_pair(method: Method, *, fixed: Image, moving: Image, moving_labels:
     sampled = transform.sampled()
     labels = None if moving_labels is None else sampled.warp_labels(moving_labels)
     segment = getattr(method, "segment", None)  # which few methods have
-    warped, start_image = sampled.warp_image(moving), unregistered(fixed=fixed, moving=moving).warp_image(moving)
+    warped, inside = sampled.warp_image(moving), sampled.inside(moving.grid)
+    start_image = unregistered(fixed=fixed, moving=moving).warp_image(moving)
     result = Registration(
         transform=transform,
         sampled=sampled,
         warped=warped,
         warped_labels=labels,
-        before=Likeness.of(fixed, start_image),
-        after=Likeness.of(fixed, warped),
+        inside=inside,
+        before=Likeness.of(fixed, start_image, np.ones(fixed.grid.shape, bool)),
+        after=Likeness.of(fixed, warped, inside),
         regularity=sampled.folding(),
         seconds=seconds,
         mask=None if segment is None else segment(fixed=fixed, moving=moving),

@@ -18,6 +18,7 @@ from acreg.metrics import (
     centroids,
     label_metrics,
     local_correlation,
+    normalized_cross_correlation,
     over_labels,
     structural_similarity,
     union_box,
@@ -64,7 +65,7 @@ def score_pair(
         registration = register_pair(method, fixed=fixed_image, moving=moving_image, moving_labels=moving_labels)
         regularity = registration.regularity
         scores.folded_percent, scores.sd_log_j = regularity["folded_percent"], regularity["sd_log_j"]
-        scores.ncc = registration.after.ncc
+        scores.ncc = normalized_cross_correlation(fixed_image.array, registration.warped.array)
         scores.concerns = tuple(concern.name for concern in registration.concerns)
         scores.ssim = structural_similarity(fixed_image.array, registration.warped.array)
     except Exception as error:  # whatever a method raises is its failure on this pair, not the evaluation's
