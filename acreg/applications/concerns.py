@@ -42,6 +42,8 @@ MOVED = 0.01
 """Voxels; a displacement below moves nothing."""
 ALIKE = 0.999
 """Correlation from which on images need not be moved."""
+LARGEST = 10_000
+"""Bytes of a `usual.json`."""
 POINTS = 2**18
 """So many voxels are looked at, at most, for a share of them."""
 
@@ -84,6 +86,8 @@ class Usual(BaseModel):
         if not path.is_file():
             return None
         try:
+            if path.stat().st_size > LARGEST:
+                raise ValueError(f"{path.stat().st_size} bytes, where {LARGEST} are plenty")
             found = cls.model_validate_json(path.read_bytes())
             if not all(map(math.isfinite, (found.ncc, found.nmi, found.folded_percent))):
                 raise ValueError("a number is not finite")
