@@ -63,8 +63,9 @@ class Usual(BaseModel):
     Attributes:
         data: of which dataset and split.
         pairs: how many.
-        ncc, nmi: correlation and mutual information of the fixed and the warped image, the lowest of all pairs.
-        folded_percent: the highest.
+        ncc, nmi: correlation and mutual information of the fixed and the warped image, as of `Likeness`: the lowest of
+            the pairs, of which one in 200 is left out.
+        folded_percent: the highest, likewise.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -131,7 +132,7 @@ def concerns(
     - constant: the fixed or the moving image has one value everywhere, so that nothing can be compared.
     - similarity: the mutual information is lower than before, and the distance 1 - NCC more than `FALL` times as large.
       Of two modalities the correlation alone may fall, and does not count.
-    - unusual: both are lower than what the preset reaches on any pair of `usual`.
+    - unusual: both are lower than what is usual for the preset.
     - overlap: less than `OVERLAP` of the smaller image, or of the smaller foreground (by Otsu's threshold), lies in the
       other image, or the warped image has one value everywhere.
     - zero: nothing is moved, or a deformation is zero, and the images differ.
@@ -156,8 +157,8 @@ def concerns(
         found["similarity"] = f"The images are less alike than before ({old}; then {new})."
     if usual is not None and new.ncc < usual.ncc and new.nmi < usual.nmi:
         found["unusual"] = (
-            f"The images are less alike ({new}) than any of {usual.pairs} pairs of {usual.data}, registered by this "
-            f"preset (NCC {usual.ncc:.2f}, mutual information {usual.nmi:.3f} at least)."
+            f"The images are less alike ({new}) than {usual.pairs} pairs of {usual.data}, registered by this preset "
+            f"(NCC {usual.ncc:.2f}, mutual information {usual.nmi:.3f} at least)."
         )
     if not flat and np.ptp(result.warped.array) == 0:
         found["overlap"] = "The warped image has one value everywhere: the transform looks past the moving image."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import cast
 
 from acreg.data.manifest import Dataset
 from acreg.errors import AcregError
@@ -31,8 +32,10 @@ class Subjects:
         Raises:
             AcregError: it has no labels, they differ in size, or cannot be read; see `Dataset.read_labels`.
         """
-        image, labels = self.get(subject)
-        return image, self.dataset.read_labels(self.dataset.record(subject)) if labels is None else labels
+        found = self.get(subject)
+        if found[1] is None:
+            self.dataset.read_labels(self.dataset.record(subject))  # which says that there are none
+        return cast("tuple[Image, Image]", found)
 
     def get(self, subject: str) -> tuple[Image, Image | None]:
         """A subject's image and, where its record has some, labels; errors as of those that have."""

@@ -28,6 +28,18 @@ def test_limits_are_the_extremes_over_the_pairs_of_the_split(data):
     assert found.folded_percent == 0 and found.pairs == 12 and found.data == "phantoms, train"
 
 
+def test_one_pair_of_so_many_is_left_out(data, monkeypatch):
+    monkeypatch.setattr(usual, "LEFT_OUT", 5)
+    lowest = [usual.measure(Unregistered(), data, "train", pairs=n, seed=3).ncc for n in (4, 12)]
+    names = [record.subject for record in data.split("train")]
+    for n, found, left_out in zip((4, 12), lowest, (0, 2), strict=True):
+        ncc = []
+        for pair in choose_pairs(str(n), names, 3):
+            arrays = [data.read_image(data.record(name)).array.ravel() for name in pair]
+            ncc.append(np.corrcoef(*arrays)[0, 1])
+        assert found == pytest.approx(sorted(ncc)[left_out], abs=1e-4)
+
+
 def test_all_pairs_are_taken_of_a_small_split(data):
     assert usual.measure(Unregistered(), data, "validation", pairs=500).pairs == 2
 
