@@ -25,7 +25,7 @@ LEFT_OUT = 200
 
 
 def measure(method: Method, dataset: Dataset, split: str = "train", pairs: int = 500, seed: int = 0) -> Usual:
-    """Register pairs of a split's subjects, drawn as `acreg evaluate` does; of 200 pairs the extreme one is left out."""
+    """Register pairs of a split's subjects, drawn as `acreg evaluate` does; of 200 the most extreme is left out."""
     names = [record.subject for record in dataset.split(split)]
     chosen = choose_pairs(str(min(pairs, len(names) * (len(names) - 1))), names, seed)
     subjects, found = Subjects(dataset), []
