@@ -39,9 +39,10 @@ def read_pairs(path: Path | str, subjects: Sequence[str]) -> dict[Pair, Path | N
         if not all(name for pair in listed for name in pair):
             raise ValueError("an empty cell")
     except (KeyError, ValueError, csv.Error) as error:
+        reason = f"no column {error}" if isinstance(error, KeyError) else str(error)
         raise AcregError(
             "A file of pairs is a CSV with the columns fixed and moving, filled on every line. "
-            f"Received: {path} ({error!r}). Correct the file."
+            f"Received: {path} with {reason}. Correct the file."
         ) from error
     pairs = {pair: path.parent / cell if cell else None for pair, cell in zip(listed, cells, strict=True)}
     unknown = sorted({name for pair in pairs for name in pair} - set(subjects))

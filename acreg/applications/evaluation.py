@@ -1,4 +1,4 @@
-"""Evaluating registration methods on pairs of labelled images."""
+"""Evaluating registration methods on pairs of images, labelled or not."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 import acreg
 from acreg.applications.registration import RESULT_NAMES, SAVED, Method, Unregistered, save_registration
@@ -31,7 +29,7 @@ from acreg.io.documents import read_text
 from acreg.io.names import folded, pair_folder, safe_name
 from acreg.io.transforms import read_transform
 from acreg.report.completeness import METHODS_NAME, has_results, identity, listed_methods
-from acreg.report.results import MethodResult, read_method, write_json, write_method
+from acreg.report.results import MethodResult, read_method, worst_key, write_json, write_method
 
 KEPT_WORST = 6
 """The displacements of so many worst pairs are always saved: the report draws them."""
@@ -52,8 +50,8 @@ def choose_pairs(request: str, subjects: Sequence[str], seed: int) -> list[Pair]
         UsageError: the request is none of these, or asks for more pairs than there are.
         AcregError: as `read_pairs`.
     """
-    times = re.fullmatch(r"(\d*)N", request)
-    if request.isdigit() or times:
+    times = re.fullmatch(r"([0-9]{0,9})N", request)
+    if times or re.fullmatch(r"[0-9]{1,9}", request):
         most = len(subjects) * (len(subjects) - 1)
         count = min(int(times[1] or 1) * len(subjects), most) if times else int(request)
         if not 0 < count <= most:
@@ -66,7 +64,7 @@ def choose_pairs(request: str, subjects: Sequence[str], seed: int) -> list[Pair]
     if not path.is_file():
         raise UsageError(
             "Pairs are a number, a multiple of the number of subjects such as 2N, or a CSV file with columns "
-            f"fixed,moving. Received: {request!r}, which is no number and no file. Correct --pairs."
+            f"fixed,moving. Received: {request[:80]!r}, which is no number and no file. Correct --pairs."
         )
     return list(read_pairs(path, subjects))
 
@@ -77,7 +75,7 @@ def true_transforms(request: str, subjects: Sequence[str]) -> dict[Pair, Path]:
     Raises:
         AcregError: as `choose_pairs`.
     """
-    if re.fullmatch(r"\d+|\d*N", request):
+    if re.fullmatch(r"[0-9]{1,9}|[0-9]{0,9}N", request):
         return {}
     return {pair: file for pair, file in read_pairs(request, subjects).items() if file is not None}
 
@@ -101,9 +99,10 @@ def evaluate(
 ) -> list[MethodResult]:
     """Register all pairs with all methods, measure, and write `out/<method>/` (see `acreg.report.results`).
 
-    Labels are compared on the fixed image's native grid, in the dataset's unit. A registration that raises is recorded
-    with its reason and the others go on; so is a label that one of the maps lacks. Each model registers the first pair
-    once before the clock runs.
+    Labels are compared on the fixed image's native grid, in the dataset's unit; where one of a pair has none, what
+    needs no labels is measured, and `summary.json` says how many pairs have labels. A registration that raises is
+    recorded with its reason and the others go on; so is a label that one of the maps lacks. Each model registers the
+    first pair once before the clock runs.
 
     The files of a method appear when it is complete, all together. An evaluation that was interrupted is continued by
     the same call: methods whose results are there, made by the same version of acreg of the same weights, dataset,
@@ -145,11 +144,6 @@ def evaluate(
         if not overwrite and _is_known(method) and has_results(folder, identity(origin))
     ]
     _refuse_other_results([f for f in folders if f not in kept], methods, out, pairs, overwrite)
-    if not _foreground(dataset):
-        raise AcregError(
-            f"An evaluation needs labels besides the background. Received: {dataset.name} with {dataset.label_values}. "
-            "Give the dataset labels (the column labels of its manifest)."
-        )
     subjects, truths = Subjects(dataset), truths or {}
     listed = {folder.name: identity(origin) for folder, origin in zip(folders, origins)}
     write_json(out / METHODS_NAME, {"methods": {**listed_methods(out), **listed}})
@@ -186,10 +180,12 @@ def _measure(
     progress: Callable[[str, int], None],
 ) -> MethodResult:
     """Register and score all pairs with a method, and write its folder `final`; see `evaluate`."""
+    labelled = labelled_pairs(dataset, pairs)
     with all_or_none(final.parent, replaced=_earlier(final)) as staged:
         folder = staged / final.name
-        result, started = MethodResult(method.name, _foreground(dataset), []), datetime.now(timezone.utc)
-        worst: list[tuple[float, int, Any]] = []
+        label_names = _foreground(dataset) if labelled else {}
+        result, started = MethodResult(method.name, label_names, []), datetime.now(timezone.utc)
+        worst: list[tuple[float, float, int, Any]] = []
         no_inverse: list[str] = []
         if not isinstance(method, Baseline):  # nothing in them is compiled, and a registration may take minutes
             _warm_up(method, subjects, pairs[0])
@@ -197,13 +193,13 @@ def _measure(
             progress(method.name, done)
             truth = None
             if (fixed, moving) in truths:
-                grids = subjects[fixed][0].grid, subjects[moving][0].grid
+                grids = subjects.get(fixed)[0].grid, subjects.get(moving)[0].grid
                 truth = read_transform(truths[fixed, moving], *grids)
             scores, registration = score_pair(
                 method,
                 (fixed, moving),
-                fixed=subjects[fixed],
-                moving=subjects[moving],
+                fixed=subjects.get(fixed),
+                moving=subjects.get(moving),
                 label_values=dataset.label_values,
                 truth=truth,
             )
@@ -212,7 +208,7 @@ def _measure(
                 continue
             target = folder / pair_folder(fixed, moving)
             if save:
-                (fixed_image, fixed_labels), (moving_image, moving_labels) = subjects[fixed], subjects[moving]
+                (fixed_image, fixed_labels), (moving_image, moving_labels) = subjects.get(fixed), subjects.get(moving)
                 save_registration(
                     target,
                     registration,
@@ -227,14 +223,15 @@ def _measure(
                 no_inverse += [registration.no_inverse] if registration.no_inverse else []
             if not isinstance(method, Unregistered) and "displacement" not in save:
                 registration.warped_labels = None
-                dsc = scores.value("dsc")
-                item = (-dsc if np.isfinite(dsc) else 1.0, done, (target, registration))
+                first, value = worst_key(scores)
+                item = (-first, -value, done, (target, registration))
                 (heapq.heappush if len(worst) < KEPT_WORST else heapq.heappushpop)(worst, item)
-        for _, done, (target, registration) in worst:
-            fixed_image, moving_image = subjects[pairs[done][0]][0], subjects[pairs[done][1]][0]
+        for *_, done, (target, registration) in worst:
+            fixed_image, moving_image = (subjects.get(name)[0] for name in pairs[done])
             save_registration(target, registration, fixed=fixed_image, moving=moving_image, what=["displacement"])
         result.summary = {
             **origin,
+            "labelled_pairs": labelled,
             **({"no_inverse": {"pairs": len(no_inverse), "first": no_inverse[0]}} if no_inverse else {}),
             "environment": environment(),
             "started": started.isoformat(timespec="seconds"),
@@ -272,9 +269,17 @@ def _is_known(method: Method) -> bool:
     return isinstance(method, (Baseline, Unregistered)) or hasattr(method, "sha256")
 
 
+def labelled_pairs(dataset: Dataset, pairs: Sequence[Pair]) -> int:
+    """How many of the pairs have labels on both sides; 0 where the dataset knows none besides the background."""
+    has = {record.subject: record.labels is not None for record in dataset.records}
+    return (
+        sum(has.get(fixed, False) and has.get(moving, False) for fixed, moving in pairs) if _foreground(dataset) else 0
+    )
+
+
 def _warm_up(method: Method, subjects: Subjects, pair: Pair) -> None:
     """Compilation and first-use costs are not the registration's; a failure shows in the timed call again."""
-    (fixed, _), (moving, _) = subjects[pair[0]], subjects[pair[1]]
+    fixed, moving = (subjects.get(name)[0] for name in pair)
     try:
         method.register(fixed=fixed, moving=moving)
     except Exception:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+
+import acreg
+from acreg.applications.concerns import Concern, Likeness, Usual, concerns
 from acreg.baselines import baseline
 from acreg.errors import AcregError, images_by_name
-from acreg.geometry import Transform, labels_on
+from acreg.geometry import Grid, Transform, labels_on
 from acreg.geometry.transform import Border
 from acreg.io import Image, all_or_none, write_displacement, write_image
 from acreg.io.colour import reason_against, warp_channels, write_channels
@@ -19,8 +23,11 @@ from acreg.io.files import PICTURES
 from acreg.io.transforms import write_inverse, write_transform
 from acreg.report.drawing import unregistered, view_pair
 from acreg.report.preview import write_preview
+from acreg.report.results import write_json
 
+RECORD_NAME = "registration.json"
 RESULT_NAMES = (
+    RECORD_NAME,
     "warped.png",
     "warped.nii.gz",
     "warped_labels.png",
@@ -74,7 +81,7 @@ class PresetMethod:
 
     def __init__(self, model: str, name: str = "", refine: int = 0) -> None:
         from acreg.models import from_preset
-        from acreg.models.presets import preset_digest
+        from acreg.models.presets import preset_digest, preset_folder
 
         self._model: Any = from_preset(model)
         self.preset = model
@@ -86,6 +93,7 @@ class PresetMethod:
                 "Give the preset of a registration network."
             )
         self.sha256 = preset_digest(model)
+        self.usual = Usual.of_preset(preset_folder(model))
 
     def affine_part(self) -> PresetMethod | None:
         """The model's affine part alone, as a method of the same name followed by "-affine"; None if it has none."""
@@ -93,6 +101,7 @@ class PresetMethod:
             return None
         part = copy(self)
         part._model, part.refine, part.name = self._model.affine_part(), 0, f"{self.name}-affine"
+        part.usual = None  # which is that of the whole
         return part
 
     @images_by_name
@@ -108,6 +117,10 @@ class PresetMethod:
         if self.refine:
             return [self.register(fixed=one, moving=other) for one, other in zip(fixed, moving, strict=True)]
         return self._model.register_many(fixed=fixed, moving=moving)
+
+    def sees(self, image: Image) -> Grid:
+        """The network's grid in an image."""
+        return self._model.preprocessing.grid(image)
 
     @images_by_name
     def segment(self, *, fixed: Image, moving: Image) -> Image | None:
@@ -143,23 +156,34 @@ def register_many(method: Method, pairs: Sequence[tuple[Image, Image]], at_once:
 class Registration:
     """A registered pair, everything on the fixed grid; `sampled` is the transform as it was evaluated there, once.
 
-    `warped` is what is measured: it has edge values outside of the moving image, which a background would not resemble.
-    `mask` is what the method itself makes the fixed image's foreground to be, where it segments. `no_inverse` says why
-    none was saved with the transform.
+    Attributes:
+        warped: what is measured; outside of the moving image it has edge values.
+        inside: which voxels look inside of the moving image, `(*spatial)`; beyond it `warped` is made up.
+        before, after: how alike the images are inside, unregistered (the extents laid over each other) and registered.
+        regularity: of the field, see `acreg.geometry.folding`.
+        seconds: of the registration alone.
+        mask: what the method itself makes the fixed image's foreground to be, where it segments.
+        concerns: what speaks against the result, see `acreg.applications.concerns`.
+        no_inverse: why no inverse was saved with the transform.
     """
 
     transform: Transform
     sampled: Transform
     warped: Image
     warped_labels: Image | None
+    inside: np.ndarray
+    before: Likeness
+    after: Likeness
+    regularity: dict[str, float]
     seconds: float
     mask: Image | None = None
+    concerns: list[Concern] = field(default_factory=list)
     no_inverse: str = ""
 
 
 @images_by_name
 def register_pair(method: Method, *, fixed: Image, moving: Image, moving_labels: Image | None = None) -> Registration:
-    """Register and warp; `seconds` is the time of the registration alone.
+    """Register, warp, and say what speaks against the result.
 
     Raises:
         AcregError: the method's result is not on the fixed grid, the labels cannot lie on the moving image's (see
@@ -177,8 +201,43 @@ def register_pair(method: Method, *, fixed: Image, moving: Image, moving_labels:
     sampled = transform.sampled()
     labels = None if moving_labels is None else sampled.warp_labels(moving_labels)
     segment = getattr(method, "segment", None)  # which few methods have
-    mask = None if segment is None else segment(fixed=fixed, moving=moving)
-    return Registration(transform, sampled, sampled.warp_image(moving, border="edge"), labels, seconds, mask)
+    warped, inside = sampled.warp_image(moving, border="edge"), sampled.inside(moving.grid)
+    start_image = unregistered(fixed=fixed, moving=moving).warp_image(moving, border="edge")
+    result = Registration(
+        transform=transform,
+        sampled=sampled,
+        warped=warped,
+        warped_labels=labels,
+        inside=inside,
+        before=Likeness.of(fixed, start_image, np.ones(fixed.grid.shape, bool)),
+        after=Likeness.of(fixed, warped, inside),
+        regularity=sampled.folding(),
+        seconds=seconds,
+        mask=None if segment is None else segment(fixed=fixed, moving=moving),
+    )
+    if not isinstance(method, Unregistered):
+        usual, sees = getattr(method, "usual", None), getattr(method, "sees", None)
+        grids = None if sees is None else (sees(fixed), sees(moving))
+        result.concerns = concerns(result, fixed=fixed, moving=moving, usual=usual, sees=grids)
+    return result
+
+
+def write_record(folder: Path, method: str, result: Registration) -> None:
+    """Write the numbers of a registration and what speaks against it, as JSON; `concerns` is empty where nothing does.
+
+    NCC and mutual information ("nmi") are those of `Registration.before` and `after`.
+    """
+    content = {
+        "method": method,
+        "acreg": acreg.__version__,
+        "seconds": result.seconds,
+        "before": result.before._asdict(),
+        "after": result.after._asdict(),
+        "folded_percent": result.regularity["folded_percent"],
+        "sd_log_j": result.regularity["sd_log_j"],
+        "concerns": [concern._asdict() for concern in result.concerns],
+    }
+    write_json(folder / RECORD_NAME, content)
 
 
 def result_name(stem: str, source: str, rank: int) -> str:
@@ -199,6 +258,7 @@ def save_registration(
     border: Border = "constant",
     fill: float = 0.0,
     channels: Sequence[Image] = (),
+    method: str = "",
     overwrite: bool = False,
 ) -> list[Path]:
     """Write warped.*, preview.png (`images`), warped_labels.*, mask.* (`labels`), displacement.nii.gz, transform.h5.
@@ -207,13 +267,16 @@ def save_registration(
     (`inverse_transform.h5`) beside it. Where it has no inverse, the other files are written and `result.no_inverse`
     says why. Pictures are written as the kind of file that the moving image (the labels) came from; see `result_name`.
     Outside of the moving image they have `border` and `fill`, see `Transform.warp_image`. `channels` are those of a
-    moving image in colour, of which `moving` is the luminance. The files appear all together, see
-    `acreg.io.all_or_none`; with `overwrite` those of an earlier registration go at that moment, also where the new one
-    has none of their names.
+    moving image in colour, of which `moving` is the luminance. With the name of the method registration.json is
+    written, too (`write_record`). The files appear all together, see `acreg.io.all_or_none`; with `overwrite` those of
+    an earlier registration go at that moment, also where the new one has none of their names.
     """
     old = [folder / name for name in RESULT_NAMES if overwrite]
     with all_or_none(folder, replaced=old) as staged:
         names = _write(staged, result, fixed, moving, moving_labels, fixed_labels, what, border, fill, channels)
+        if method:
+            write_record(staged, method, result)
+            names.insert(0, RECORD_NAME)
     return [folder / name for name in names]
 
 

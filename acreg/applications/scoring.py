@@ -10,7 +10,7 @@ from scipy import ndimage
 from acreg.applications.registration import Method, Registration, Unregistered, register_pair
 from acreg.data.pair_files import Pair
 from acreg.errors import images_by_name
-from acreg.geometry import Transform, folding, jacobian_determinant, labels_on, log_determinant
+from acreg.geometry import Transform, jacobian_determinant, labels_on, log_determinant
 from acreg.geometry.displacement import SLAB_VOXELS
 from acreg.io import Image
 from acreg.metrics import (
@@ -25,8 +25,8 @@ from acreg.metrics import (
 )
 from acreg.report.results import PairScores
 
-Labelled = tuple[Image, Image]
-"""An image and its labels, which lie on it (`acreg.geometry.labels_on`)."""
+Labelled = tuple[Image, Image | None]
+"""An image and its labels, which lie on it (`acreg.geometry.labels_on`); None where there are none."""
 
 
 @images_by_name
@@ -44,7 +44,7 @@ def score_pair(
     Args:
         method: what registers.
         names: of the fixed and of the moving subject, for the record.
-        fixed, moving: images and labels.
+        fixed, moving: images and labels; without the labels of both the images and the field alone are measured.
         label_values: to be measured, with or without the background, 0.
         truth: the true transform from fixed to moving, where it is known. Each label then has a "tre_true": the mean
             distance between where the found and the true transform send the label's voxels in the fixed image.
@@ -59,20 +59,22 @@ def score_pair(
     Raises:
         AcregError: labels or a truth that do not fit the images.
     """
-    (fixed_image, fixed_labels), (moving_image, moving_labels) = ((i, labels_on(own, i)) for i, own in (fixed, moving))
+    (fixed_image, fixed_labels), (moving_image, moving_labels) = (
+        (image, None if labels is None else labels_on(labels, image)) for image, labels in (fixed, moving)
+    )
     scores = PairScores(*names)
     try:
         registration = register_pair(method, fixed=fixed_image, moving=moving_image, moving_labels=moving_labels)
-        displacement = registration.sampled.displacement
-        regularity = folding(displacement)
+        regularity = registration.regularity
         scores.folded_percent, scores.sd_log_j = regularity["folded_percent"], regularity["sd_log_j"]
         scores.ncc = normalized_cross_correlation(fixed_image.array, registration.warped.array)
+        scores.concerns = tuple(concern.name for concern in registration.concerns)
         scores.ssim = structural_similarity(fixed_image.array, registration.warped.array)
     except Exception as error:  # whatever a method raises is its failure on this pair, not the evaluation's
         scores.failure = " ".join(f"{type(error).__name__}: {error}".split())[:500]
         return scores, None
     scores.seconds = registration.seconds
-    if registration.warped_labels is not None:
+    if registration.warped_labels is not None and fixed_labels is not None and moving_labels is not None:
         scores.labels = label_metrics(
             registration.warped_labels.array, fixed_labels.array, label_values, fixed_labels.grid.spacing
         )
@@ -85,7 +87,7 @@ def score_pair(
             own = label_metrics(registration.mask.array, foreground, [1], fixed_labels.grid.spacing)[1]["dsc"]
             found["mask_dsc"] = dict.fromkeys(scores.labels, own)
         if not isinstance(method, Unregistered):  # its field says nothing
-            log_j = log_determinant(jacobian_determinant(displacement))
+            log_j = log_determinant(jacobian_determinant(registration.sampled.displacement))
             labels = list(scores.labels)
             found["label_sd_log_j"] = over_labels(ndimage.standard_deviation, log_j, fixed_labels.array, labels)
         for metric, values in found.items():

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from acreg.errors import AcregError
 from acreg.geometry import Grid, Transform
-from acreg.io import Image
+from acreg.io import check_folder
 from acreg.io.transforms import read_transform
 
 
@@ -28,14 +26,9 @@ def read_transforms(paths: Sequence[Path], fixed: Grid, moving: Grid) -> Transfo
     return Transform(fixed, moving, tuple(part for path in paths for part in read_transform(path, fixed, moving).maps))
 
 
-def share_inside(transform: Transform, image: Image) -> float:
-    """The share of the fixed grid's voxels, 0 to 1, that look inside of the image when it is warped."""
-    everywhere = Image(np.ones(image.grid.shape, np.int32), image.grid, "labels", image.name)
-    return float(transform.warp_labels(everywhere, "nearest").array.mean())
-
-
 def check_new(path: Path, overwrite: bool) -> None:
-    """Raise `AcregError` if there is such a file and it was not said that it may be replaced."""
+    """Raise `AcregError` if there is such a file and it was not said that it may be replaced, or it cannot be made."""
+    check_folder(path.parent)
     if path.exists() and not overwrite:
         raise AcregError(
             f"Results are not replaced unasked. Received: --out {path}, which exists. Choose another name, or give "

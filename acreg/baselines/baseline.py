@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import tempfile
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+
 from acreg.baselines import ants, elastix, greedy, simpleitk
 from acreg.baselines.capture import captured
 from acreg.baselines.options import Options, read_options, split_name
 from acreg.errors import AcregError, UsageError, images_by_name
 from acreg.geometry import Transform
-from acreg.geometry.maps import Map
+from acreg.geometry.maps import Affine, Displacement, Map
 from acreg.io import Image
+from acreg.metrics import normalized_cross_correlation
 
 
 class Tool(Protocol):
@@ -43,6 +48,10 @@ class Tool(Protocol):
 
 
 TOOLS: dict[str, Tool] = {"ants": ants, "sitk": simpleitk, "elastix": elastix, "greedy": greedy}
+LEAST_OVERLAP = 0.01
+"""Share of the smaller image's extent that lies in the other one after any registration."""
+ALIKE = 0.999
+"""Correlation from which on images need no deformation."""
 NAMES = tuple(f"{tool}:{kind}" for tool, module in TOOLS.items() for kind in module.KINDS)
 """The methods that there are."""
 
@@ -77,13 +86,21 @@ class Baseline:
 
         Raises:
             UsageError: the images are not given by name.
-            AcregError: the images differ in rank, or the tool fails.
+            AcregError: the images differ in rank, one has one value everywhere, the tool fails, or what it returns is
+                that of a stage that diverged: a map that leaves the moving image, or a deformation of zero between
+                images that differ.
         """
         if fixed.grid.rank != moving.grid.rank:
             raise AcregError(
                 "Two images that are registered have one number of axes. Received: "
                 f"{fixed.name or 'fixed'} with {fixed.grid.rank}, {moving.name or 'moving'} with {moving.grid.rank}."
             )
+        for image, role in ((fixed, "fixed"), (moving, "moving")):
+            if np.ptp(image.array) == 0:
+                raise AcregError(
+                    f"Images to register show something. Received: {image.name or role}, the {role} image, which has "
+                    f"the value {image.array.flat[0]:g} everywhere. Look at the file."
+                )
         printed: list[str] = []
         try:
             with tempfile.TemporaryDirectory(prefix="acreg-") as folder, captured(printed):
@@ -93,13 +110,19 @@ class Baseline:
                 )
         except Exception as error:
             said = f" It printed last: {' '.join(printed[-3:])[-300:]}" if printed else ""
-            raise AcregError(
-                f"A registration ends with a transform. Received: {self.name} for {fixed.name or 'fixed'} and "
-                f"{moving.name or 'moving'}, which failed with {type(error).__name__}: "
-                f"{' '.join(str(error).split())[-300:]}.{said} See the two images with `acreg inspect`, or choose "
-                "another method."
-            ) from error
-        return Transform(fixed.grid, moving.grid, tuple(maps))
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())[-300:]}.{said}"
+            raise self._failure(fixed, moving, reason) from error
+        transform = Transform(fixed.grid, moving.grid, tuple(maps))
+        if reason := _diverged(transform, fixed, moving):
+            raise self._failure(fixed, moving, reason)
+        return transform
+
+    def _failure(self, fixed: Image, moving: Image, reason: str) -> AcregError:
+        return AcregError(
+            "A registration ends with a transform that lays one image over the other. "
+            f"Received: {self.name} for {fixed.name or 'fixed'} and {moving.name or 'moving'}, which failed with "
+            f"{reason} See the two images with `acreg inspect`, or choose another method."
+        )
 
 
 def baseline(name: str, threads: int = 1, seed: int = 0) -> Baseline:
@@ -123,6 +146,26 @@ def baseline(name: str, threads: int = 1, seed: int = 0) -> Baseline:
     if threads < 1 or seed < 0:
         raise UsageError(f"Threads are 1 or more, a seed is 0 or more. Received: threads={threads}, seed={seed}.")
     return Baseline(name, threads, seed)
+
+
+def _diverged(transform: Transform, fixed: Image, moving: Image) -> str:
+    """What shows that a stage of a registration diverged; empty where nothing does.
+
+    Tools stop there without an error: ITK's optimisers when no sample lies in the moving image any more, the demons of
+    SimpleITK and ANTs never.
+    """
+    affine = tuple(part for part in transform.maps if isinstance(part, Affine))
+    smaller = min(math.prod(image.grid.shape) * math.prod(image.grid.spacing) for image in (fixed, moving))
+    voxel = math.prod(fixed.grid.spacing)
+    first = "an affine stage that left the moving image" if affine else "images that lie apart in space"
+    for what, maps in ((first, affine), ("a result that left the moving image", transform.maps)):
+        overlap = dataclasses.replace(transform, maps=maps).inside(moving.grid).sum() * voxel / smaller
+        if overlap < LEAST_OVERLAP:
+            return f"{what}: they overlap by {100 * overlap:.2g} % of the smaller one."
+    still = any(isinstance(part, Displacement) and not part.vectors.any() for part in transform.maps)
+    if still and normalized_cross_correlation(fixed.array, transform.warp_image(moving).array) < ALIKE:
+        return "a deformation of zero everywhere, between images that differ."
+    return ""
 
 
 def _load(name: str, tool: Tool) -> None:

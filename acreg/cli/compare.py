@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from acreg.cli.console import hold, out, progress, table
+from acreg.errors import UsageError
 
 
 def compare(
@@ -90,15 +91,21 @@ def compare(
         keep_pairs(results, fixed)
     if grouped:
         check_regions(results, grouped)
+    if label_tests and not results[0].label_names:
+        raise UsageError(
+            "Labels are tested where pairs have labels. Received: --label-tests for results without any. Leave it out."
+        )
     comparisons = compare_methods(results, test=test)
     by_label = compare_methods(results, test=test, labels=list(results[0].label_names)) if label_tests else []
     dataset = results[0].summary.get("dataset", {})
-    title = f"{dataset.get('name')}, {dataset.get('split')}, {len(results[0].pairs)} pairs: mean (SD)"
+    labelled = results[0].labelled_pairs
+    some = "" if labelled >= len(results[0].pairs) else f", {labelled} with labels"
+    title = f"{dataset.get('name')}, {dataset.get('split')}, {len(results[0].pairs)} pairs{some}: mean (SD)"
     tables = [(title, *summary_table(results), "")]
     if grouped:
         note = region_note(results, grouped)
         tables.append((f"Regions of {grouped.name}: mean (SD)", *region_table(results, grouped), note))
-    if len(results) > 1:
+    if len(results) > 1 and results[0].label_names:
         tables.append(("Labels won", *wins_table(results), WINS_NOTE))
     with progress("Drawing") as advance:
         report = build_report(

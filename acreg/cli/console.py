@@ -46,6 +46,11 @@ def note(text: str) -> None:
         print(printable(text), file=sys.stderr, flush=True)
 
 
+def warn(text: str) -> None:
+    """Print to stderr that a result is doubtful, also with ``--quiet``."""
+    print(f"Warning: {text}", file=sys.stderr, flush=True)
+
+
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print a table to stdout, the first column left-aligned and the others right-aligned.
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from acreg.cli._border import BorderOption, FillOption, border_and_fill
-from acreg.cli.console import hold, note, out, progress, table
+from acreg.cli.console import hold, note, out, progress, table, warn
 from acreg.cli.register import METHODS
 from acreg.errors import UsageError
 
@@ -68,13 +68,15 @@ def evaluate(
     fill: FillOption = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that are there.")] = False,
 ) -> None:
-    """Score presets and classical methods on pairs of a labelled dataset.
+    """Score presets and classical methods on pairs of a dataset.
 
     Registers the same pairs with every method and measures Dice, Hausdorff distances (also the 95th percentile) and
     mean surface distance of each label on the images' own grid, folding of the field, and time. Where the pairs have
-    true transforms, as those of `acreg data synthesize`, also the distance to where these send the labels' voxels.
-    Writes pairs.csv and summary.json per method, when it is complete. The same command goes on where an evaluation was
-    interrupted: complete methods are kept, if weights, data, pairs and settings are the same.
+    true transforms, as those of `acreg data synthesize`, also the distance to where these send the labels' voxels. Of
+    pairs without labels: NCC and SSIM of the images, folding and time. Pairs that something speaks against (see `acreg
+    register`) are counted and named. Writes pairs.csv and summary.json per method, when it is complete. The same
+    command goes on where an evaluation was interrupted: complete methods are kept, if weights, data, pairs and settings
+    are the same.
 
     \b
     Examples:
@@ -100,7 +102,7 @@ def evaluate(
             "Choose another split."
         )
     own = dataset.folder / PAIRS_NAME
-    which = pairs or (str(own) if own.is_file() else "2N")
+    which = pairs if pairs is not None else str(own) if own.is_file() else "2N"
     subjects = [record.subject for record in records]
     chosen = evaluation.choose_pairs(which, subjects, seed)
     truths = evaluation.true_transforms(which, subjects)
@@ -128,9 +130,15 @@ def evaluate(
         methods.append(Unregistered())
     if not methods:
         raise UsageError("Something must be evaluated. Received: no --model and no --method. Give one of them.")
+    idle = [name for name, given in (("--refine", refine), ("--affine-part", affine_part)) if given]
+    if idle and all(request == Unregistered.name for request in model or []):
+        raise UsageError(f"Models alone have this. Received: {' and '.join(idle)} without --model. Leave it out.")
     wanted = [word.strip() for word in save.split(",") if word.strip()]
     source = f" of {own}" if which == str(own) else ""
     known = f", {len(truths)} with a true transform" if truths else ""
+    labelled = evaluation.labelled_pairs(dataset, chosen)
+    if labelled < len(chosen):
+        known += f", {labelled or 'none'} with labels"
     note(
         f"{len(chosen)} pairs{source} of {dataset.name} ({split}, {len(records)} subjects){known}, "
         f"{len(methods)} methods"
@@ -158,7 +166,8 @@ def evaluate(
             progress=show,
             say=note,
         )
-    table(f"{dataset.name}, {split}, {len(chosen)} pairs: mean (SD)", *summary_table(order_methods(results)))
+    of_these = "" if labelled == len(chosen) else f", {labelled} with labels"
+    table(f"{dataset.name}, {split}, {len(chosen)} pairs{of_these}: mean (SD)", *summary_table(order_methods(results)))
     for result in results:
         if result.failures:
             first = result.failures[0]
@@ -169,6 +178,9 @@ def evaluate(
         if "no_inverse" in result.summary:
             lacking = result.summary["no_inverse"]
             note(f"{result.name}: no inverse was written for {lacking['pairs']} pairs. {lacking['first']}")
+        for name, concerned in result.concerned.items():
+            first = concerned[0]
+            warn(f"{result.name}: {name} in {len(concerned)} pairs, first {first.fixed} <- {first.moving}.")
         absent = [f"{result.label_names[label]} in {count}" for label, count in result.absent().items() if count]
         if absent:
             note(

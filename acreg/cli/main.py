@@ -117,7 +117,8 @@ def describe(error: Exception) -> str:
 
 def _describe_os_error(error: OSError) -> str:
     name = error.filename2 or error.filename
-    received = f"Received: {os.fspath(name)!r}. " if isinstance(name, (str, os.PathLike)) else ""
+    text = os.fspath(name) if isinstance(name, (str, os.PathLike)) else ""
+    received = f"Received: {text if len(text) <= 300 else f'{text[:140]}...{text[-140:]}'!r}. " if text else ""
     match error.errno:
         case errno.ENOENT:
             return f"A file or folder that is named must exist. {received}Check the path."
@@ -129,6 +130,8 @@ def _describe_os_error(error: OSError) -> str:
             return f"A file is needed here, not a folder. {received}Name the file."
         case errno.ENOTDIR | errno.EEXIST:
             return f"A folder is needed here, and something else has that name. {received}Choose another name."
+        case errno.ENAMETOOLONG:
+            return f"A name of a file or folder has the length that the system allows. {received}Choose a shorter one."
         case _:
             return f"A file could not be read or written. {received}The system says: {error.strerror or error}."
 

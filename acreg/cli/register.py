@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from acreg.cli._border import BorderOption, FillOption, border_and_fill, note_background
-from acreg.cli.console import check_free, hold, note, out
+from acreg.cli.console import check_free, hold, note, out, warn
 from acreg.errors import AcregError, UsageError
 
 METHODS = (
@@ -51,6 +51,8 @@ def register(
     in mm, which 3D Slicer, ANTs and SimpleITK open; what it does in SimpleITK is checked and recorded beside it),
     inverse_transform.h5, which takes the fixed image onto the moving grid, unless the transform folds, and
     displacement.nii.gz (voxels of the fixed grid, components along z, y, x); mask.* of models that segment.
+    What speaks against the result (images that are less alike than before or hardly overlap, folds and so on) is
+    printed as a warning and stands with the other numbers in registration.json.
 
     A moving image in colour is seen as luminance, and warped.* has its colours. Where the moving image does not reach,
     warped.* has 0, as in SimpleITK, ANTs and 3D Slicer: of CT give --fill -1000.
@@ -76,13 +78,12 @@ def register(
         result_name,
         save_registration,
     )
-    from acreg.applications.warping import share_inside
     from acreg.data.records import some
     from acreg.io import Image, read_image, read_labelled
     from acreg.io.colour import read_channels, reason_against
-    from acreg.metrics import is_lost, label_metrics, mean_over_labels, normalized_cross_correlation
+    from acreg.metrics import is_lost, label_metrics, mean_over_labels
 
-    if (model is None) == (method is None) or (refine and method):
+    if (model is None) == (method is None) or (refine and (method or model == Unregistered.name)):
         raise UsageError(
             "A pair is registered by a model, which can refine, or by a classical method. "
             f"Received: --model {model}, --method {method}, --refine {refine}. Give one of --model and --method."
@@ -113,6 +114,10 @@ def register(
                 "Dice compares labels of the same value. Received: --labels with "
                 f"{listed[0]}, --fixed-labels with {listed[1]}. Give label maps of one scheme, or leave --fixed-labels."
             )
+    if fixed.samefile(moving):
+        warn("--fixed and --moving are one file: nothing needs to be moved.")
+    if method is None and (threads != 1 or seed):
+        note("--threads and --seed are for classical methods: a model does not use them.")
     chosen: Method
     if method is not None:
         chosen = named_method(method, threads, seed)
@@ -131,6 +136,7 @@ def register(
         border=outside[0],
         fill=outside[1],
         channels=channels,
+        method=chosen.name,
         overwrite=overwrite,
     )
     target = Path(result_name("warped", str(moving), moving_image.grid.rank))
@@ -138,23 +144,18 @@ def register(
         note(f"{target} has the luminance of {moving} alone. {reason} acreg warp --out x.nrrd keeps the colours.")
     if result.no_inverse:
         note(f"No inverse was written. {result.no_inverse}")
-    note_background(moving_image, outside[0], fill, lambda: share_inside(result.sampled, moving_image))
-    before = Unregistered().register(fixed=fixed_image, moving=moving_image)
-    folding = result.sampled.folding()
-    ncc = [
-        normalized_cross_correlation(fixed_image.array, image.array)
-        for image in (before.warp_image(moving_image, border="edge"), result.warped)
-    ]
+    note_background(moving_image, outside[0], fill, lambda: float(result.inside.mean()))
     out(
         f"{chosen.name}: {result.seconds:.2f} s (first call), "
-        f"folded {folding['folded_percent']:.3f} %, SDlogJ {folding['sd_log_j']:.3f}"
+        f"folded {result.regularity['folded_percent']:.3f} %, SDlogJ {result.regularity['sd_log_j']:.3f}"
     )
-    out(f"NCC   before {ncc[0]:.4f}   after {ncc[1]:.4f}")
+    out(f"NCC   before {result.before.ncc:.4f}   after {result.after.ncc:.4f}")
     if fixed_map is not None and moving_map is not None and result.warped_labels is not None:
+        start = Unregistered().register(fixed=fixed_image, moving=moving_image)
         values = [int(v) for v in np.union1d(moving_map.array, fixed_map.array) if v != 0]
         found = [
             label_metrics(image.array, fixed_map.array, values)
-            for image in (before.warp_labels(moving_map), result.warped_labels)
+            for image in (start.warp_labels(moving_map), result.warped_labels)
         ]
         dice = [mean_over_labels(each)["dsc"] for each in found]
         out(f"Dice  before {dice[0]:.4f}   after {dice[1]:.4f}   (mean over {len(values)} labels)")
@@ -167,3 +168,5 @@ def register(
             out(f"Vanished, without a voxel in the warped labels: {some((f'label {v}' for v in lost), 20)}")
     for path in written:
         out(str(path))
+    for concern in result.concerns:
+        warn(concern.text)

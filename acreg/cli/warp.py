@@ -69,7 +69,7 @@ def warp(
     """
     import numpy as np
 
-    from acreg.applications.warping import check_new, read_transforms, share_inside
+    from acreg.applications.warping import check_new, read_transforms
     from acreg.data.records import some
     from acreg.io import Points, read_image, read_labels, read_points, write_image, write_points
     from acreg.io.colour import read_channels, warp_channels, write_channels
@@ -136,7 +136,7 @@ def warp(
         else:
             write_image(warped, target)
     shape = " x ".join(map(str, warped.grid.shape[::-1]))
-    inside = share_inside(transform, source)
+    inside = float(transform.inside(source.grid).mean())
     out(f"{target}: {shape} voxels, {100 * inside:.1f} % of which look inside of {source.name}")
     if labels is None:
         note_background(source, outside[0], fill, lambda: inside)

@@ -56,8 +56,8 @@ class Affine:
         """
         if fixed.rank != moving.rank:
             raise AcregError(
-                f"Two images that are registered have one number of axes. Received: fixed {fixed.shape}, moving "
-                f"{moving.shape}. Give two images of the same kind."
+                "Two images that are registered have one number of axes. Received: a fixed image of shape "
+                f"{fixed.shape} and a moving one of shape {moving.shape}. Give two images of one kind."
             )
         scale = np.divide(moving.shape, fixed.shape)
         return cls.between_indices(np.column_stack([np.diag(scale), 0.5 * scale - 0.5]), fixed, moving)

@@ -246,6 +246,13 @@ class Transform:
         """Folding and smoothness of T on the fixed grid: see `acreg.geometry.folding`."""
         return folding(self.displacement)
 
+    def inside(self, grid: Grid) -> np.ndarray:
+        """Which voxels of the fixed grid look inside of another grid's extent, `(*fixed.shape)`, bool."""
+        result = np.empty(self.fixed.shape, bool)
+        for part in slabs(self.fixed.shape):
+            result[part] = grid.contains(np.moveaxis(self._positions(part, grid), 0, -1))
+        return result
+
     def _map(self, points: np.ndarray) -> np.ndarray:
         for part in self.maps:
             points = part(points)

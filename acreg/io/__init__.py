@@ -1,6 +1,6 @@
 """Reading and writing of images, labels, displacements and points."""
 
-from acreg.io.atomic import atomic_path, require_space
+from acreg.io.atomic import atomic_path, check_folder, require_space
 from acreg.io.folders import all_or_none, sole_writer, writes_into
 from acreg.io.image import (
     Image,
@@ -20,6 +20,7 @@ __all__ = [
     "Preprocessing",
     "all_or_none",
     "atomic_path",
+    "check_folder",
     "read_displacement",
     "read_image",
     "read_labelled",

@@ -8,7 +8,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from acreg.errors import AcregError
@@ -30,8 +30,9 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         path: the file to be written.
 
     Raises:
-        AcregError: `path` is an existing folder or not in UTF-8, or the block ended without writing anything.
-        OSError: the folder cannot be made, or the writing in the block failed (disk full, permission).
+        AcregError: `path` is an existing folder or not in UTF-8, no file can be made where it is to be, or the block
+            ended without writing anything.
+        OSError: the disk is full, or the writing in the block failed.
 
     Example:
         >>> with atomic_path("runs/a/metrics.csv") as temporary:
@@ -39,13 +40,17 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     path = Path(path)
     check_name(path)
-    if path.is_dir():
+    with folder_errors(path):  # a name that is too long
+        is_folder = path.is_dir()
+    if is_folder:
         raise AcregError(
             f"A file cannot be written where a folder is. Received: {path}. Give the name of a file in it."
         )
     made = make_folder(path.parent)
-    temporary = path.parent / f".{secrets.token_hex(6)}.tmp{''.join(path.suffixes)}"
+    # Absolute, because some writers take a leading ~ for the home folder.
+    temporary = Path(os.path.abspath(path.parent)) / f".{secrets.token_hex(6)}.tmp{''.join(path.suffixes)}"
     try:
+        _try_to_write(temporary, path.parent)
         yield temporary
         if not temporary.is_file():
             raise AcregError(
@@ -68,6 +73,25 @@ def not_whole(path: Path) -> AcregError:
     )
 
 
+def check_folder(folder: str | os.PathLike[str]) -> None:
+    """Raise now what would be raised later, after the work, if no file can be written in `folder`.
+
+    A folder that is not there is made, and removed again.
+
+    Raises:
+        AcregError: the folder cannot be made, or no file in it.
+        OSError: the disk is full.
+    """
+    folder = Path(folder)
+    made = make_folder(folder)
+    try:
+        _try_to_write(folder / f".{secrets.token_hex(6)}.tmp", folder)
+    finally:
+        for each in made:
+            with contextlib.suppress(OSError):
+                each.rmdir()
+
+
 def require_space(path: str | os.PathLike[str], size: int) -> None:
     """Raise the error of a full disk now if `size` bytes would not fit where `path` is to be written.
 
@@ -85,13 +109,46 @@ def require_space(path: str | os.PathLike[str], size: int) -> None:
 
 def make_folder(folder: Path) -> list[Path]:
     """Make `folder` and return the folders that had to be made, innermost first."""
-    made = []
-    candidate = folder
-    while not candidate.exists():
-        made.append(candidate)
-        candidate = candidate.parent
-    folder.mkdir(parents=True, exist_ok=True)
+    made: list[Path] = []
+    with folder_errors(folder):
+        candidate = folder
+        while not candidate.exists():
+            made.append(candidate)
+            candidate = candidate.parent
+        if made and re.match(r"[A-Za-z][A-Za-z0-9+.-]+:$", folder.parts[0]):
+            raise OSError(errno.EINVAL, "this is an address, not a folder of this machine")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            for each in made:
+                with contextlib.suppress(OSError):
+                    each.rmdir()
+            raise
     return made
+
+
+def _try_to_write(temporary: Path, folder: Path) -> None:
+    with folder_errors(folder):
+        temporary.touch()
+        temporary.unlink()
+
+
+@contextlib.contextmanager
+def folder_errors(folder: Path, passed: Collection[int] = ()) -> Iterator[None]:
+    """Say of any error but a full disk, and those that are `passed` on, that the folder is no place for results."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, *passed):
+            raise
+        reason = f"The system says: {error.strerror or error}"
+        if error.errno in (errno.EEXIST, errno.ENOTDIR):
+            reason = "Something that is no folder has that name, or stands on the way there"
+        shown = str(folder) if len(str(folder)) <= 200 else f"{str(folder)[:90]}...{str(folder)[-90:]}"
+        raise AcregError(
+            "Results are written to a folder that is there and may be written to, or that can be made. "
+            f"Received: {shown}. {reason}. Choose another place."
+        ) from error
 
 
 def _remove(path: Path) -> None:

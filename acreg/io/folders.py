@@ -10,6 +10,7 @@ last in place and removes the others.
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import inspect
 import json
@@ -25,7 +26,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from acreg.errors import AcregError, UsageError
-from acreg.io.atomic import TEMPORARY, make_folder
+from acreg.io.atomic import TEMPORARY, folder_errors, make_folder
 from acreg.io.files import check_name
 
 Arguments = ParamSpec("Arguments")
@@ -172,7 +173,8 @@ def _take(folder: Path) -> int:
     while True:
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            with folder_errors(folder, passed=(errno.ENOENT,)):
+                descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         except FileNotFoundError:  # the process that made the folder just removed it
             continue
         try:

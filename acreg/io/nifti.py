@@ -43,7 +43,7 @@ def load_nifti(path: Path, labels: bool, needs_spacing: bool = True) -> tuple[np
         if labels and array.dtype != image.get_data_dtype():
             array = _whole_where_scaled(array, image.dataobj.inter)
         if array.dtype.fields:  # RGB24 and RGBA32
-            array = _drop_trailing(np.stack([array[channel] for channel in array.dtype.names]), keep=3)
+            array = _drop_trailing(np.stack([array[channel] for channel in array.dtype.names or ()]), keep=3)
             check_colour_rank(path, array.ndim - 1)
             array = to_grey(np.moveaxis(array, 0, -1), path, labels)
         array = _drop_trailing(array, keep=2)

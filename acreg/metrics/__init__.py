@@ -14,6 +14,7 @@ from acreg.metrics.similarity import (
     LOCAL_WINDOW,
     local_correlation,
     normalized_cross_correlation,
+    normalized_mutual_information,
     structural_similarity,
 )
 
@@ -27,6 +28,7 @@ __all__ = [
     "local_correlation",
     "mean_over_labels",
     "normalized_cross_correlation",
+    "normalized_mutual_information",
     "over_labels",
     "structural_similarity",
     "union_box",

@@ -8,6 +8,8 @@ from skimage import metrics
 
 from acreg.errors import AcregError
 
+COUNTED = 2**20
+"""Elements whose joint histogram `normalized_mutual_information` takes, at most about."""
 LOCAL_WINDOW = 9
 """Voxels along each axis of the window of `local_correlation`."""
 
@@ -23,6 +25,30 @@ def normalized_cross_correlation(a: np.ndarray, b: np.ndarray) -> float:
     a, b = a - a.mean(), b - b.mean()
     scale = float(np.sqrt((a * a).sum() * (b * b).sum()))
     return float((a * b).sum() / scale) if scale > 0 else 0.0
+
+
+def normalized_mutual_information(a: np.ndarray, b: np.ndarray) -> float:
+    """Studholme's normalised mutual information of two arrays of one shape, in [1, 2]; 1 when either is constant.
+
+    By scikit-image, of 32 x 32 bins between the 0.5 and 99.5 percentiles, which a few bright voxels do not decide. Of
+    more than `COUNTED` elements, each second, third and so on along every axis counts.
+
+    Raises:
+        AcregError: shapes differ.
+
+    Source: Studholme et al., Pattern Recognition 32, 1999, equation 4.
+    """
+    a, b = np.asarray(a), np.asarray(b)
+    _check_shapes(a, b)
+    step = int(np.ceil((a.size / COUNTED) ** (1 / max(a.ndim, 1))))
+    values = [x[(slice(None, None, step),) * x.ndim].astype(np.float64) for x in (a, b)]
+    for x in values:
+        low, high = np.percentile(x, (0.5, 99.5))
+        if low < high:
+            np.clip(x, low, high, out=x)
+        if np.ptp(x) == 0:
+            return 1.0
+    return float(metrics.normalized_mutual_information(*values, bins=32))
 
 
 def local_correlation(a: np.ndarray, b: np.ndarray, window: int = LOCAL_WINDOW) -> np.ndarray:

@@ -17,7 +17,7 @@ from acreg.report.pictures import PairPictures
 from acreg.report.plots import THEMES, MethodStyle, box_plots, label_box_plots, method_styles
 from acreg.report.ranking import rank_methods
 from acreg.report.regions import absent_note, region_note, region_table
-from acreg.report.results import MethodResult, PairScores, measured, statistics_of
+from acreg.report.results import MethodResult, PairScores, compared_by, measured, statistics_of
 from acreg.report.significance import label_tests, significance
 from acreg.report.statistics import Comparison
 from acreg.report.tables import (
@@ -34,8 +34,8 @@ from acreg.report.tables import (
 )
 
 LISTED = 40
-RANKED = ("dsc", "assd")
-"""Metrics by which methods are ranked, where they were measured."""
+RANKED = ("dsc", "assd", "ncc")
+"""Metrics by which methods are ranked, where they are compared by them."""
 
 
 def build_report(
@@ -66,14 +66,16 @@ def build_report(
         ("significance", "Significance", significance(results, comparisons)),
         ("worst", "Worst pairs", _worst(results, worst, progress)),
         *([("regions", "Regions", _regions(results, regions))] if regions else []),
-        ("labels", "Labels", _labels(results)),
+        *([("labels", "Labels", _labels(results))] if results[0].label_names else []),
         *([("label-tests", "Tests by label", label_tests(results, label_comparisons))] if label_comparisons else []),
-        ("failures", "Failures and absent labels", _failures(results)),
+        ("failures", "Failures and warnings", _failures(results)),
         ("settings", "Settings", _settings(results)),
     ]
     links = "".join(f'<a href="#{anchor}">{escape(name)}</a>' for anchor, name, _ in parts)
+    pairs, labelled = len(results[0].pairs), results[0].labelled_pairs
+    some = "" if labelled >= pairs else f" ({labelled} of them with labels)"
     about = (
-        f"{dataset.get('split', '?')} split, {len(results[0].pairs)} pairs, {len(results)} methods, "
+        f"{dataset.get('split', '?')} split, {pairs} pairs{some}, {len(results)} methods, "
         f"distances in {results[0].unit}"
     )
     body = f'<header><h1>{escape(title)}</h1><div class="soft">{escape(about)}</div></header><nav>{links}</nav>'
@@ -92,8 +94,9 @@ def _name(result: MethodResult, styles: dict[str, MethodStyle]) -> str:
 
 def _tiles(results: Sequence[MethodResult]) -> str:
     best = results[0]
-    tiles = [("highest Dice", best.name)]
-    for metric in ("dsc", "hd", "folded_percent"):
+    first, *_ = compared_by(results)
+    tiles = [(f"highest {'Dice' if first == 'dsc' else metric_title(first, '')}", best.name)]
+    for metric in dict.fromkeys((first, "hd", "folded_percent")):
         numbers = statistics_of(best.values(metric))
         if numbers["mean"] is not None:
             tiles.append(
@@ -114,12 +117,20 @@ def _summary(results: Sequence[MethodResult]) -> str:
     styles = method_styles(results)
     rows = [[_name(result, styles), *row[1:]] for result, row in zip(results, rows)]
     rows = [[re.sub(r" (\([\d.]+\))", r'<span class="sd">\1</span>', cell) for cell in row] for row in rows]
-    note = (
-        "Mean (population SD) over pairs; a pair counts as the unweighted mean over its foreground labels. The best "
-        "mean of a column is bold. Failed registrations have no scores and are counted, not averaged. Absent: "
-        "labels, over all pairs, that one of the two maps lacks: their Dice is 0, and they have no distances, whose "
-        "means leave them out; what both maps lack has no Dice either."
-    )
+    note = "Mean (population SD) over pairs. Failed registrations have no scores and are counted, not averaged."
+    if results[0].label_names:
+        note += (
+            " A pair counts as the unweighted mean over its foreground labels. The best mean of a column is bold. "
+            "Absent: labels, over all pairs, that one of the two maps lacks: their Dice is 0, and they have no "
+            "distances, whose means leave them out; what both maps lack has no Dice either."
+        )
+    if results[0].labelled_pairs < len(results[0].pairs):
+        note += (
+            f" Of {len(results[0].pairs)} pairs {results[0].labelled_pairs} have labels; what is measured by labels is "
+            "the mean of these."
+        )
+    if "Warned" in columns:
+        note += " Warned: pairs that something speaks against, see Failures and warnings."
     return page.section("summary", "Summary", page.html_table(columns, rows, kind="wide"), note)
 
 
@@ -137,12 +148,13 @@ def _plots(results: Sequence[MethodResult]) -> str:
 
 def _overview(results: Sequence[MethodResult]) -> str:
     light, dark = (cost_plots(results, theme) for theme in THEMES)
-    body = page.themed_image(light, dark, "Dice against time and against folding")
-    note = "Dots: mean Dice (SD over pairs) against the mean cost; dashed: no registration."
+    body = page.themed_image(light, dark, "Accuracy against time and against folding")
+    title = metric_title(compared_by(results)[0], "")
+    note = f"Dots: mean {title} (SD over pairs) against the mean cost; dashed: no registration."
     compared = [result for result in results if not result.is_baseline]
     if len(compared) < 2:
         return page.section("overview", "Accuracy, time, folding", body, note)
-    for metric in (metric for metric in RANKED if metric in measured(results)):
+    for metric in (metric for metric in RANKED if metric in compared_by(results)):
         ranking = rank_methods(compared, metric)
         name = metric_title(metric, results[0].unit)
         light, dark = (ranking_plot(results, ranking, theme) for theme in THEMES)
@@ -179,9 +191,9 @@ def _worst(results: Sequence[MethodResult], worst: int, progress: Callable[[str,
     if progress:
         progress("", total, total)
     note = (
-        "By Dice, the worst first, failed ones before all. Outlines: fixed labels green, moving and warped ones "
-        "orange. Grid: where a regular grid of the fixed image looks in the moving one. det J: white 1, red above, "
-        "blue below, magenta folded (0 or less). Volumes show one slice."
+        "By Dice, the worst first, failed ones before all, pairs without labels last, by NCC. Outlines: fixed labels "
+        "green, moving and warped ones orange. Grid: where a regular grid of the fixed image looks in the moving one. "
+        "det J: white 1, red above, blue below, magenta folded (0 or less). Volumes show one slice."
     )
     return page.section("worst", "Worst pairs", body, note)
 
@@ -205,7 +217,7 @@ def _pair(result: MethodResult, pair: PairScores, rank: int, pictures: PairPictu
 def _scores(result: MethodResult, pair: PairScores) -> str:
     metrics = [metric for metric in metrics_shown([result]) if metric != "seconds"]
     shown = [f"{metric_title(m, result.unit)} {_number(pair.value(m), m)}" for m in metrics]
-    labels = [f"{name} {_number(pair.labels[label]['dsc'], 'dsc')}" for label, name in result.label_names.items()]
+    labels = [f"{result.label_names[k]} {_number(scores['dsc'], 'dsc')}" for k, scores in pair.labels.items()]
     return ", ".join(shown) + (f"; DSC of {', '.join(labels)}" if len(labels) > 1 else "")
 
 
@@ -268,15 +280,24 @@ def _failures(results: Sequence[MethodResult]) -> str:
             ]
             for pair in result.pairs
             for label, name in result.label_names.items()
-            if not pair.failure and not np.isfinite(pair.labels[label]["hd"])
+            if pair.labels and not np.isfinite(pair.labels[label]["hd"])
+        ]
+        rows += [
+            [
+                escape(result.name),
+                escape(pairs[0].fixed),
+                escape(pairs[0].moving),
+                f"warned of {escape(name)}, as {len(pairs)} of {len(result.pairs)} pairs are",
+            ]
+            for name, pairs in result.concerned.items()
         ]
     if not rows:
-        return page.section("failures", "Failures and absent labels", "<p>None.</p>")
+        return page.section("failures", "Failures and warnings", "<p>None.</p>")
     table = page.html_table(
         ["Method", "Fixed", "Moving", "What happened"], rows[:200], text_columns=[1, 2, 3], kind="wide"
     )
     more = f"<p>{len(rows) - 200} more are in the pairs.csv files.</p>" if len(rows) > 200 else ""
-    return page.section("failures", "Failures and absent labels", table + more)
+    return page.section("failures", "Failures and warnings", table + more)
 
 
 def _settings(results: Sequence[MethodResult]) -> str:

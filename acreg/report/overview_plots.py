@@ -8,7 +8,7 @@ import numpy as np
 
 from acreg.report.plots import INK, LINES, Theme, figure_of, legend, method_styles, shortened, to_png
 from acreg.report.ranking import Ranking
-from acreg.report.results import MethodResult
+from acreg.report.results import MethodResult, compared_by
 from acreg.report.tables import metric_title
 
 
@@ -33,17 +33,20 @@ def ranking_plot(results: Sequence[MethodResult], ranking: Ranking, theme: Theme
 
 
 def cost_plots(results: Sequence[MethodResult], theme: Theme) -> bytes:
-    """Mean Dice against seconds and against folded voxels, a dot a method with the SD over pairs; none is a line."""
+    """Mean Dice (without labels NCC) against seconds and against folded voxels, a dot a method with the SD over pairs.
+
+    No registration is a line.
+    """
     figure, panels = figure_of(1, 2, width=10.5, height=3.6, theme=theme)
     styles = method_styles(results)
     for axes, metric in zip(panels, ("seconds", "folded_percent")):
         costs = []
         for result in results:
-            dice, cost = result.values("dsc"), result.values(metric)
-            both = np.isfinite(dice) & np.isfinite(cost)
+            score, cost = result.values(compared_by(results)[0]), result.values(metric)
+            both = np.isfinite(score) & np.isfinite(cost)
             if not both.any():
                 continue
-            mean, spread, style = dice[both].mean(), dice[both].std(), styles[result.name]
+            mean, spread, style = score[both].mean(), score[both].std(), styles[result.name]
             if result.is_baseline:
                 axes.axhline(mean, color=style.colour, linewidth=1.2, linestyle="--")
                 continue
@@ -57,7 +60,7 @@ def cost_plots(results: Sequence[MethodResult], theme: Theme) -> bytes:
             axes.set_xlim(-0.002, 2 * max(0.05, *costs, 0))
             axes.set_xscale("symlog", linthresh=0.01)
             axes.set_xlabel("folded voxels, %", color=INK[theme], fontsize=9)
-        axes.set_ylabel("DSC", color=INK[theme], fontsize=9)
+        axes.set_ylabel(metric_title(compared_by(results)[0], results[0].unit), color=INK[theme], fontsize=9)
         axes.grid(axis="y", color=LINES[theme], linewidth=0.8)
     legend(figure, results, theme)
     return to_png(figure)

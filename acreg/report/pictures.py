@@ -107,10 +107,11 @@ def draw_panels(view: PairView, registered: bool = True) -> list[tuple[str, byte
     if not registered:
         return panels
     low, high = float(view.determinant.min()), float(view.determinant.max())
+    labelled = view.fixed_labels is not None or view.warped_labels is not None
     return [
         *panels,
         ("Warped", _panel(lambda axes: draw_image(axes, view.warped, aspect), shape, aspect)),
-        ("Labels: fixed green, warped orange", _panel(outlines, shape, aspect)),
+        *([("Labels: fixed green, warped orange", _panel(outlines, shape, aspect))] if labelled else []),
         ("Checkerboard: fixed and warped", _panel(board, shape, aspect)),
         ("Deformed grid", _panel(lambda axes: draw_grid(axes, view.displacement, aspect), shape, aspect)),
         (

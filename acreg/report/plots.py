@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from acreg.io.names import printable
-from acreg.report.results import MethodResult, measured
+from acreg.report.results import MethodResult, compared_by
 from acreg.report.statistics import EFFECT_SYMBOLS, WITH_INTERVAL, Comparison
 from acreg.report.tables import leader, metric_title
 
@@ -44,7 +44,7 @@ def method_styles(results: Sequence[MethodResult]) -> dict[str, MethodStyle]:
 
 def box_plots(results: Sequence[MethodResult], theme: Theme) -> bytes:
     """A panel a metric, a box a method, with every pair as a dot (mean over labels)."""
-    metrics = measured(results)
+    metrics = compared_by(results)
     lines = -(-len(metrics) // 2)
     figure, panels = figure_of(lines, 2, width=10.5, height=max(2.3, 0.62 * len(results) + 1.1) * lines, theme=theme)
     styles = method_styles(results)

@@ -20,6 +20,11 @@ def check_regions(results: Sequence[MethodResult], table: RegionTable) -> None:
         AcregError: none has.
     """
     labels = results[0].label_names
+    if not labels:
+        raise AcregError(
+            f"A region table groups the labels of the results. Received: {table.name} for results without labels. "
+            "Leave it out, or evaluate pairs with labels."
+        )
     if len(table.without(labels)) == len(labels):
         shown = ", ".join(map(str, list(labels)[:10])) + (f" and {len(labels) - 10} more" if len(labels) > 10 else "")
         raise AcregError(

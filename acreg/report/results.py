@@ -1,6 +1,7 @@
 """The result files of an evaluation: `pairs.csv` and `summary.json`, a folder a method.
 
-`pairs.csv` has a row a pair and label; what belongs to the pair (folding, seconds, failure) is repeated on its rows.
+`pairs.csv` has a row a pair and label; what belongs to the pair (folding, seconds, failure) is repeated on its rows. A
+pair without labels has one row, and without any labels there are no columns for them.
 Numbers are written in full, missing ones as `nan`. `summary.json` has means over pairs, counts, failures, settings.
 """
 
@@ -27,7 +28,7 @@ from acreg.report.completeness import check_complete
 
 OPTIONAL_METRICS = ("tre_true", "lcc", "label_sd_log_j", "mask_dsc")
 """Label metrics that some results lack: those of pairs without a true transform, of older versions, of no method."""
-HIGHER_IS_BETTER = ("dsc", "lcc", "mask_dsc")
+HIGHER_IS_BETTER = ("dsc", "lcc", "mask_dsc", "ncc", "ssim")
 IMAGE_VALUES = ("ncc", "ssim")
 """Of the fixed and the warped image."""
 FIELD_VALUES = ("folded_percent", "sd_log_j", "seconds")
@@ -38,7 +39,10 @@ NAN = float("nan")
 
 @dataclass
 class PairScores:
-    """What one registration scored: `labels` is `{label: {metric: value}}`, empty when it failed, as `failure` says."""
+    """What one registration scored: `labels` is `{label: {metric: value}}`, empty when it failed, as `failure` says.
+
+    `concerns` are the names of what speaks against it, see `acreg.applications.concerns`.
+    """
 
     fixed: str
     moving: str
@@ -48,6 +52,7 @@ class PairScores:
     folded_percent: float = NAN
     sd_log_j: float = NAN
     seconds: float = NAN
+    concerns: tuple[str, ...] = ()
     failure: str = ""
 
     def value(self, metric: str) -> float:
@@ -83,6 +88,17 @@ class MethodResult:
         return not self.summary.get("registers", True)
 
     @property
+    def labelled_pairs(self) -> int:
+        """How many of the pairs have labels on both sides."""
+        return int(self.summary.get("labelled_pairs", len(self.pairs) if self.label_names else 0))
+
+    @property
+    def concerned(self) -> dict[str, list[PairScores]]:
+        """The pairs of each concern that some pair has (`acreg.applications.concerns`), by its name."""
+        names = dict.fromkeys(name for pair in self.pairs for name in pair.concerns)
+        return {name: [pair for pair in self.pairs if name in pair.concerns] for name in names}
+
+    @property
     def unit(self) -> str:
         """The unit of distances, "mm" or "px"."""
         return str(self.summary.get("dataset", {}).get("unit", "mm"))
@@ -95,23 +111,41 @@ class MethodResult:
 
     def absent(self) -> dict[int, int]:
         """In how many registered pairs each label has no distances, because one of the two maps, or both, lack it."""
-        done = [pair for pair in self.pairs if not pair.failure]
+        done = [pair for pair in self.pairs if pair.labels]
         return {label: sum(not math.isfinite(p.labels[label]["hd"]) for p in done) for label in self.label_names}
 
     def lost(self) -> dict[int, int]:
         """In how many registered pairs one map alone has each label: its Dice is 0 there, and counts."""
-        done = [pair for pair in self.pairs if not pair.failure]
+        done = [pair for pair in self.pairs if pair.labels]
         return {label: sum(is_lost(p.labels[label]) for p in done) for label in self.label_names}
 
     def worst_first(self) -> list[PairScores]:
-        """Pairs by ascending DSC; failed ones come first, then those without any value."""
-        return sorted(self.pairs, key=lambda p: (not p.failure, d if math.isfinite(d := p.value("dsc")) else -1.0))
+        """Pairs in the order of `worst_key`."""
+        return sorted(self.pairs, key=worst_key)
+
+
+def worst_key(pair: PairScores) -> tuple[int, float]:
+    """Sorts pairs, the worst first: failed ones, those with labels by DSC (without a value first), the rest by NCC."""
+    if pair.failure:
+        return 0, 0.0
+    value = pair.value("dsc" if pair.labels else "ncc")
+    return 1 if pair.labels else 2, value if math.isfinite(value) else -1.0
 
 
 def measured(results: Sequence[MethodResult]) -> tuple[str, ...]:
-    """The label metrics that tables show: each of `OPTIONAL_METRICS` only where one of the results has it."""
+    """The label metrics that tables show: each of `OPTIONAL_METRICS` only where one of the results has it.
+
+    None where no pair has labels.
+    """
+    if not any(result.label_names for result in results):
+        return ()
     known = {metric for r in results for pair in r.pairs for scores in pair.labels.values() for metric in scores}
     return tuple(metric for metric in LABEL_METRICS if metric in known or metric not in OPTIONAL_METRICS)
+
+
+def compared_by(results: Sequence[MethodResult]) -> tuple[str, ...]:
+    """The metrics by which methods are compared: those of labels, the best known first; without labels, of images."""
+    return measured(results) or IMAGE_VALUES
 
 
 def statistics_of(values: np.ndarray) -> dict[str, float | int | None]:
@@ -140,6 +174,10 @@ def summarise(result: MethodResult) -> dict[str, Any]:
         },
         "absent_labels": {result.label_names[label]: count for label, count in result.absent().items()},
         "lost_labels": {result.label_names[label]: count for label, count in result.lost().items()},
+        "concerns": {
+            "pairs": sum(bool(pair.concerns) for pair in result.pairs),
+            "by_name": {name: len(pairs) for name, pairs in result.concerned.items()},
+        },
         "failed": len(result.failures),
         "failures": [{"fixed": p.fixed, "moving": p.moving, "reason": p.failure} for p in result.failures],
     }
@@ -148,16 +186,20 @@ def summarise(result: MethodResult) -> dict[str, Any]:
 def write_method(result: MethodResult, folder: Path) -> None:
     """Write `pairs.csv`, then `summary.json` (the numbers of `summarise` and the settings in `result.summary`)."""
     metrics = measured([result])
+    label_columns = ["label", "label_name"] if result.label_names else []
     with atomic_path(folder / "pairs.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
-        rows: list[list[object]] = [["fixed", "moving", "label", "label_name", *metrics, *PAIR_VALUES, "failure"]]
+        rows: list[list[object]] = [
+            ["fixed", "moving", *label_columns, *metrics, *PAIR_VALUES, "concerns", "failure"]
+        ]
         for pair in result.pairs:
-            for label, name in result.label_names.items():
+            named: list[tuple[Any, str]] = list(result.label_names.items()) if pair.labels or pair.failure else []
+            for label, name in named or [("", "")]:
                 scores = pair.labels.get(label, {})
                 rows.append(
-                    [pair.fixed, pair.moving, label, name]
+                    [pair.fixed, pair.moving, *([label, name] if label_columns else [])]
                     + [repr(float(scores.get(m, NAN))) for m in metrics]
                     + [repr(float(getattr(pair, v))) for v in PAIR_VALUES]
-                    + [pair.failure]
+                    + [" ".join(pair.concerns), pair.failure]
                 )
         write_rows(stream, rows, lineterminator="\r\n")
     write_json(folder / "summary.json", {**summarise(result), **result.summary})
@@ -181,19 +223,25 @@ def read_method(folder: Path) -> MethodResult:
         rows = read_dicts(io.StringIO(read_text(folder / "pairs.csv", "table of pairs"), newline=""))
         pairs: dict[tuple[str, str], PairScores] = {}
         names: dict[int, str] = {}
+        if rows and summary.get("per_label") and "label" not in rows[0]:
+            raise KeyError("label")
         for row in rows:
-            key, label = (row["fixed"], row["moving"]), int(row["label"])
-            names[label] = row["label_name"]
+            key = row["fixed"], row["moving"]
             pair = pairs.setdefault(key, PairScores(*key, failure=row.get("failure") or ""))
+            pair.concerns = tuple((row.get("concerns") or "").split())
             for value in PAIR_VALUES:
                 setattr(pair, value, float(row[value] if value in FIELD_VALUES else row.get(value, NAN)))
+            if not row.get("label"):
+                continue
+            label = int(row["label"])
+            names[label] = row["label_name"]
             scores = {m: float(row[m] if m in MAP_METRICS else row.get(m, NAN)) for m in (*MAP_METRICS, "tre")}
             scores |= {m: float(row[m]) for m in OPTIONAL_METRICS if m in row}
             if not pair.failure:
                 pair.labels[label] = scores
         if not rows:
             raise ValueError("no rows")
-        if any(set(pair.labels) != set(names) for pair in pairs.values() if not pair.failure):
+        if any(set(pair.labels) != set(names) for pair in pairs.values() if pair.labels):
             raise ValueError("a pair lacks a label")
         if any(_is_uncounted(scores) for pair in pairs.values() for scores in pair.labels.values()):
             raise ValueError("an older version left lost labels out of the mean Dice, where they count as 0")

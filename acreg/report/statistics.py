@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 from scipy import stats
 
-from acreg.report.results import HIGHER_IS_BETTER, NAN, MethodResult, measured
+from acreg.report.results import HIGHER_IS_BETTER, NAN, MethodResult, compared_by
 
 Test = Literal["wilcoxon", "mann-whitney", "welch", "tukey"]
 TESTS: tuple[Test, ...] = get_args(Test)
@@ -129,7 +129,7 @@ def compare_methods(
 
     Args:
         results: with the same pairs in the same order (`check_same_pairs` sees to it).
-        metrics: what is compared; all label metrics that were measured if None.
+        metrics: what is compared; all label metrics that were measured if None, or, without labels, those of images.
         test: "wilcoxon", paired, Bonferroni within a metric, as the AC-RegNet paper has it (Section 5.2);
             "mann-whitney", unpaired, with Benjamini and Hochberg's correction within a metric, and "tukey", the range
             test over all methods, as the DDMR paper has them; "welch", unpaired, as the SVF-Net paper has it, with
@@ -138,7 +138,7 @@ def compare_methods(
     """
     couples = list(itertools.combinations(range(len(results)), 2))
     comparisons: list[Comparison] = []
-    for metric in (measured(results) if metrics is None else metrics) if couples else ():
+    for metric in (compared_by(results) if metrics is None else metrics) if couples else ():
         rows: list[Comparison] = []
         for label in (None,) if labels is None else labels:
             values = [result.values(metric, label) for result in results]

@@ -15,6 +15,7 @@ from acreg.report.results import (
     HIGHER_IS_BETTER,
     PAIR_VALUES,
     MethodResult,
+    compared_by,
     measured,
     statistics_of,
 )
@@ -92,10 +93,11 @@ def leader(comparison: Comparison) -> int:
 
 
 def order_methods(results: Sequence[MethodResult]) -> list[MethodResult]:
-    """By mean DSC, best first; those without any value, and the unregistered row, last."""
+    """By mean DSC (without labels NCC), best first; those without any value, and the unregistered row, last."""
+    metric = compared_by(results)[0] if results else "dsc"
 
     def key(result: MethodResult) -> tuple[bool, float]:
-        mean = statistics_of(result.values("dsc"))["mean"]
+        mean = statistics_of(result.values(metric))["mean"]
         return result.is_baseline, -mean if mean is not None else math.inf
 
     return sorted(results, key=key)
@@ -104,9 +106,18 @@ def order_methods(results: Sequence[MethodResult]) -> list[MethodResult]:
 def summary_table(
     results: Sequence[MethodResult], bold: Callable[[str], str] = "**{}**".format
 ) -> tuple[list[str], list[list[str]]]:
-    """Columns and rows: mean (population SD) over pairs, counts; `bold` wraps the best of a column."""
+    """Columns and rows: mean (population SD) over pairs, counts; `bold` wraps the best of a column.
+
+    Warned are pairs that something speaks against, see `acreg.applications.concerns`.
+    """
     unit, metrics = results[0].unit, metrics_shown(results)
-    columns = ["Method", *(metric_title(m, unit) for m in metrics), "Pairs", "Failed", "Absent"]
+    columns = ["Method", *(metric_title(m, unit) for m in metrics), "Pairs", "Failed"]
+    counts: dict[str, Callable[[MethodResult], int]] = {}
+    if results[0].label_names:
+        counts["Absent"] = lambda result: sum(result.absent().values())
+    if any(pair.concerns for result in results for pair in result.pairs):
+        counts["Warned"] = lambda result: sum(bool(pair.concerns) for pair in result.pairs)
+    columns += counts
     best = best_methods(results)
     rows = []
     for result in results:
@@ -116,7 +127,7 @@ def summary_table(
             if result.is_baseline and metric in FIELD_VALUES:
                 text = "–"
             row.append(bold(text) if (result.name, metric) in best else text)
-        row += [str(len(result.pairs)), str(len(result.failures)), str(sum(result.absent().values()))]
+        row += [str(len(result.pairs)), str(len(result.failures)), *(str(count(result)) for count in counts.values())]
         rows.append(row)
     return columns, rows
 
@@ -164,9 +175,10 @@ def write_summary_csv(results: Sequence[MethodResult], path: Path) -> None:
             numbers = statistics_of(result.values(metric))
             row += ["nan" if numbers[part] is None else numbers[part] for part in ("mean", "sd", "median", "n")]
         counts = (sum(found.values()) for found in (result.absent(), result.lost()))
-        rows.append(row + [len(result.pairs), len(result.failures), *counts])
-    columns += ["pairs", "failed", "absent_labels", "lost_labels"]
-    if len(results) > 1:
+        warned = sum(bool(pair.concerns) for pair in result.pairs)
+        rows.append(row + [len(result.pairs), len(result.failures), *counts, warned])
+    columns += ["pairs", "failed", "absent_labels", "lost_labels", "warned"]
+    if len(results) > 1 and measured(results):
         won = wins(results)
         columns += [f"{metric}_wins" for metric in measured(results)]
         for row, result in zip(rows, results, strict=True):

@@ -28,7 +28,7 @@ def test_pairs_by_number(subjects, request_, count):
     assert pairs == choose_pairs(request_, subjects, seed=3) != choose_pairs(request_, subjects, seed=4)
 
 
-@pytest.mark.parametrize("request_", ["0", "13", "0N", "2n", "-1", "absent.csv", ""])
+@pytest.mark.parametrize("request_", ["0", "13", "0N", "2n", "-1", "absent.csv", "", "\u00b2", "9" * 200])
 def test_wrong_requests_for_pairs_are_usage_errors(subjects, request_):
     with pytest.raises(UsageError, match="Received"):
         choose_pairs(request_, subjects, seed=0)
@@ -105,7 +105,7 @@ def test_all_methods_see_the_same_pairs_and_files_hold_everything(phantoms, subj
     header = (tmp_path / "a" / "pairs.csv").read_text(encoding="utf-8").splitlines()[0]
     assert header == (
         "fixed,moving,label,label_name,dsc,hd,hd95,assd,tre,lcc,label_sd_log_j,ncc,ssim,folded_percent,sd_log_j,"
-        "seconds,failure"
+        "seconds,concerns,failure"
     )
 
 
@@ -184,6 +184,61 @@ def test_labels_stored_otherwise_than_their_images_score_alike(phantoms, subject
     assert found.values("dsc") == pytest.approx(np.mean(expected)) and found.values("dsc") > 0.5
 
 
+def unlabelled(phantoms, which):
+    """The dataset without the labels of some subjects."""
+    changed = [type(r)(r.subject, r.image, None if which(r) else r.labels, r.split) for r in phantoms.records]
+    return Dataset(phantoms.folder, "bare", changed, phantoms.label_names, phantoms.spacing)
+
+
+def test_without_labels_images_fields_and_time_are_measured(phantoms, subjects, shift, tmp_path):
+    pairs = choose_pairs("12", subjects, 0)
+    with_labels = evaluate([shift(by=(0, 1.0))], phantoms, "test", pairs, tmp_path / "with")[0]
+    (result,) = evaluate([shift(by=(0, 1.0))], unlabelled(phantoms, lambda r: True), "test", pairs, tmp_path / "out")
+    header = (tmp_path / "out" / "shift" / "pairs.csv").read_text(encoding="utf-8").splitlines()[0]
+    assert header == "fixed,moving,ncc,ssim,folded_percent,sd_log_j,seconds,concerns,failure"
+    for metric in ("ncc", "ssim", "folded_percent", "sd_log_j"):
+        np.testing.assert_array_equal(result.values(metric), with_labels.values(metric))
+    assert np.isfinite(result.values("seconds")).all() and result.labelled_pairs == 0
+    ncc = [pair.ncc for pair in result.worst_first()]
+    assert ncc == sorted(ncc)
+    kept = {path.parent.name for path in (tmp_path / "out" / "shift").glob("*/displacement.nii.gz")}
+    assert kept == {f"{pair.fixed}__{pair.moving}" for pair in result.worst_first()[:KEPT_WORST]}
+    again = read_method(tmp_path / "out" / "shift")
+    assert again.pairs == result.pairs and again.label_names == {}
+
+
+def test_pairs_without_labels_are_measured_and_counted_beside_those_with(phantoms, subjects, shift, tmp_path):
+    dataset = unlabelled(phantoms, lambda record: record.subject == subjects[0])
+    pairs = [(subjects[0], subjects[1]), (subjects[1], subjects[2]), (subjects[2], subjects[0])]
+    full = evaluate([shift()], phantoms, "test", pairs, tmp_path / "full")[0]
+    (result,) = evaluate([shift(fail_on=())], dataset, "test", pairs, tmp_path / "out")
+    np.testing.assert_array_equal(result.values("ncc"), full.values("ncc"))
+    np.testing.assert_array_equal(result.values("dsc"), [np.nan, full.values("dsc")[1], np.nan])
+    assert result.labelled_pairs == 1 and result.absent() == {1: 0, 2: 0, 3: 0}
+    assert result.worst_first()[0] == result.pairs[1], "pairs without labels come after those with"
+    summary = json.loads((tmp_path / "out" / "shift" / "summary.json").read_text(encoding="utf-8"))
+    assert (
+        summary["labelled_pairs"] == 1 and summary["metrics"]["dsc"]["n"] == 1 and summary["metrics"]["ncc"]["n"] == 3
+    )
+    again = read_method(tmp_path / "out" / "shift")
+    assert again.keys == pairs and again.pairs == result.pairs and again.labelled_pairs == 1
+
+
+def test_what_speaks_against_a_pair_is_in_its_row_and_counted(phantoms, subjects, shift, tmp_path):
+    pairs = choose_pairs("2", subjects, 0)
+    far, still = shift("far", by=(45.0, 0.0)), shift("still", by=(0.0, 0.0))
+    results = evaluate([far, still, Unregistered()], phantoms, "test", pairs, tmp_path)
+    assert all("overlap" in pair.concerns and "displacement" in pair.concerns for pair in results[0].pairs)
+    assert [pair.concerns for pair in results[1].pairs] == [("zero",)] * 2
+    assert [pair.concerns for pair in results[2].pairs] == [()] * 2
+    summary = json.loads((tmp_path / "far" / "summary.json").read_text(encoding="utf-8"))
+    assert summary["concerns"]["pairs"] == 2 and summary["concerns"]["by_name"]["overlap"] == 2
+    with (tmp_path / "far" / "pairs.csv").open() as stream:
+        assert {row["concerns"] for row in csv.DictReader(stream)} == {" ".join(results[0].pairs[0].concerns)}
+    again = read_method(tmp_path / "far")
+    assert [pair.concerns for pair in again.pairs] == [pair.concerns for pair in results[0].pairs]
+
+
 def test_each_file_is_read_once(phantoms, subjects, shift, tmp_path, monkeypatch):
     read = []
     original = Dataset.read_labelled
@@ -232,9 +287,6 @@ def test_wrong_calls_are_named(phantoms, subjects, shift, tmp_path):
         evaluate([shift()], phantoms, "test", pairs, tmp_path, save=["nonsense"])
     with pytest.raises(UsageError, match="different names"):
         evaluate([shift(), shift("Shift")], phantoms, "test", pairs, tmp_path)
-    bare = Dataset(phantoms.folder, "bare", phantoms.records, {0: "background"})
-    with pytest.raises(AcregError, match="labels besides the background"):
-        evaluate([shift()], bare, "test", pairs, tmp_path)
     assert not list(tmp_path.iterdir())
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib import metadata
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from acreg.baselines.baseline import TOOLS
 from acreg.baselines.capture import captured
 from acreg.baselines.options import read_options, split_name, with_options
 from acreg.errors import AcregError, UsageError
+from acreg.geometry import Affine, Displacement, Grid
 from acreg.io import Image
 
 
@@ -83,10 +85,64 @@ def _changed(value):
 
 
 def test_a_failure_is_one_message_about_the_pair(capfd):
-    blank = Image.from_array(np.zeros((30, 30)), name="blank.png")
-    with pytest.raises(AcregError, match="(?s)^A registration ends.*sitk:affine for blank.png and blank.png.*Runtime"):
-        baseline("sitk:affine").register(fixed=blank, moving=blank)
+    thin = Image.from_array(np.eye(2, 30), name="thin.png")
+    with pytest.raises(AcregError, match="(?s)^A registration ends.*sitk:demons for thin.png and thin.png.*Runtime"):
+        baseline("sitk:demons").register(fixed=thin, moving=thin)
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    "maps, found",
+    [
+        (lambda grid: [shift(500.0)], "an affine stage that left the moving image: they overlap by 0 %"),
+        (lambda grid: [field(grid, 3.0), shift(500.0)], "an affine stage that left the moving image"),
+        (lambda grid: [field(grid, 500.0)], "a result that left the moving image"),
+        (lambda grid: [field(grid, 500.0), shift(1.0)], "a result that left the moving image"),
+        (lambda grid: [field(grid, 0.0), shift(1.0)], "a deformation of zero everywhere, between images that differ"),
+        (lambda grid: [field(grid, np.nan)], "AcregError: .*finite"),
+    ],
+)
+def test_what_a_tool_returns_after_it_diverged_is_a_failure(monkeypatch, maps, found):
+    """No tool's optimiser raises by itself where no sample lies in the moving image any more."""
+    images = [Image.from_array(np.random.default_rng(n).random((30, 24)), name=f"{n}.png") for n in range(2)]
+    for tool in TOOLS.values():
+        monkeypatch.setattr(tool, "load", lambda: None)
+        monkeypatch.setattr(tool, "register", lambda kind, fixed, *more: maps(fixed.grid))
+    monkeypatch.setattr(metadata, "version", lambda package: "0")
+    for name in ("sitk:bspline", "ants:SyN", "elastix:bspline", "greedy:svf"):
+        with pytest.raises(AcregError, match=f"(?s)^A registration ends.*{name} for 0.png and 1.png.*{found}"):
+            baseline(name).register(fixed=images[0], moving=images[1])
+
+
+def test_a_field_of_zero_is_right_for_one_image(monkeypatch):
+    image = Image.from_array(np.random.default_rng(0).random((30, 24)))
+    monkeypatch.setattr(TOOLS["sitk"], "register", lambda kind, fixed, *more: [field(fixed.grid, 0.0)])
+    brighter = Image.from_array(2 * image.array + 1)
+    for other in (image, brighter):
+        assert not baseline("sitk:demons").register(fixed=image, moving=other).displacement.any()
+
+
+def test_demons_of_images_that_lie_apart_fail(capfd):
+    """They moved voxels by 34 of 500 and said nothing."""
+    arrays = [np.exp(-np.hypot(*np.indices((30, 30)) - 15 - n) / 5) for n in range(2)]
+    images = Image.from_array(arrays[0]), Image(arrays[1], Grid((30, 30), (1.0, 1.0), (500.0, 500.0)))
+    with pytest.raises(AcregError, match="images that lie apart in space: they overlap by 0 %"):
+        baseline("sitk:demons[affine=false]").register(fixed=images[0], moving=images[1])
+
+
+def shift(by):
+    return Affine(np.array([[1, 0, by], [0, 1, 0], [0, 0, 1.0]]))
+
+
+def field(grid, by):
+    return Displacement(np.full((*grid.shape, 2), by, np.float32), grid)
+
+
+def test_an_image_of_one_value_is_refused_and_named():
+    flat, shown = Image.from_array(np.full((9, 9), 7.0), name="flat.png"), Image.from_array(np.eye(9), name="eye.png")
+    for images, role in (((flat, shown), "fixed"), ((shown, flat), "moving")):
+        with pytest.raises(AcregError, match=f"show something. Received: flat.png, the {role} image, .* value 7 every"):
+            baseline("sitk:demons[affine=false]").register(fixed=images[0], moving=images[1])
 
 
 def test_a_slice_is_not_registered_to_a_volume():

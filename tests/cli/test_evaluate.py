@@ -153,6 +153,50 @@ def test_compare_refuses_other_pairs_and_names_one(data, capsys):
     assert (data / "both" / "report.html").is_file()
 
 
+def without_labels(data, subjects):
+    path = data / "data" / "manifest.csv"
+    with path.open(newline="") as stream:
+        header, *rows = csv.reader(stream)
+    at = header.index("labels")
+    rows = [row[:at] + [""] + row[at + 1 :] if row[0] in subjects else row for row in rows]
+    with path.open("w", newline="") as stream:
+        csv.writer(stream).writerows([header, *rows])
+
+
+def test_data_without_labels_are_evaluated_and_compared_by_their_images(data, capsys, monkeypatch):
+    monkeypatch.setattr("acreg.report.html._plots", lambda results: "")
+    without_labels(data, [f"phantom0{n}" for n in range(16, 20)])
+    assert evaluate(data, "--pairs", "6", "--model", "shift1", "--model", "shift4") == 0
+    captured = capsys.readouterr()
+    assert "none with labels" in captured.err and "DSC" not in captured.out and "NCC" in captured.out
+    assert main(["compare", str(data / "out"), "--worst", "1"]) == 0
+    text, page = capsys.readouterr().out, (data / "out" / "report.html").read_text(encoding="utf-8")
+    assert "DSC" not in text and "Labels won" not in text and "Wilcoxon" in text
+    with (data / "out" / "statistics.csv").open() as stream:
+        assert [row["metric"] for row in csv.DictReader(stream)] == ["ncc"] * 3 + ["ssim"] * 3
+    assert "Ranks by NCC" in page and "highest NCC" in page and '<section id="labels">' not in page
+    assert page.count("<figure>") == 2 * 6 and "Dice" not in page.split('id="worst"')[0]
+    for more, found in (
+        (["--label-tests"], "--label-tests for results without"),
+        (["--regions", "dkt31-5"], "without"),
+    ):
+        assert main(["compare", str(data / "out"), *more]) in (1, 2)
+        assert found in capsys.readouterr().err
+
+
+def test_a_report_says_how_many_pairs_have_labels(data, capsys, monkeypatch):
+    monkeypatch.setattr("acreg.report.html._plots", lambda results: "")
+    without_labels(data, ["phantom016"])
+    assert evaluate(data, "--pairs", "12", "--model", "shift1") == 0
+    captured = capsys.readouterr()
+    assert "12 pairs of phantoms (test, 4 subjects), 6 with labels" in captured.err
+    assert "12 pairs, 6 with labels" in captured.out and "DSC" in captured.out
+    assert main(["compare", str(data / "out"), "--worst", "12"]) == 0
+    page = (data / "out" / "report.html").read_text(encoding="utf-8")
+    assert "12 pairs (6 of them with labels)" in page and "Of 12 pairs 6 have labels" in page
+    assert "12 pairs, 6 with labels" in capsys.readouterr().out
+
+
 def test_compare_by_region(data, capsys, monkeypatch):
     monkeypatch.setattr("acreg.report.html._plots", lambda results: "")  # charts take seconds
     assert evaluate(data, "--pairs", "4", "--model", "shift4") == 0
@@ -194,6 +238,9 @@ def test_compare_tests_each_label_where_asked(data, capsys, monkeypatch):
         (["--save", "everything"], 2, "everything"),
         (["--split", "exam"], 2, "exam"),
         (["--no-unregistered"], 2, "--model"),
+        (["--refine", "5", "--affine-part"], 2, "--refine and --affine-part without --model"),
+        (["--model", "unregistered", "--refine", "5"], 2, "--refine without --model"),
+        (["--pairs", ""], 2, "no number and no file"),
         (["--model", "a1", "--model", "x=b1", "--model", "x=c1"], 2, "different names"),
     ],
 )

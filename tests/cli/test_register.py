@@ -16,7 +16,7 @@ from acreg.baselines import NAMES
 from acreg.cli.main import main
 from acreg.cli.register import METHODS
 from acreg.data.phantoms import chest_phantom
-from acreg.geometry import Transform
+from acreg.geometry import Grid, Transform
 from acreg.io import Image, read_displacement, read_image, read_labels, write_image
 
 STRAIGHT = np.diag([-1.0, 1.0, 1.0, 1.0])
@@ -42,6 +42,7 @@ def test_register_writes_its_files_and_says_what_came_of_it(files, capsys):
     assert register(files, *labels) == 0
     names = {path.name for path in (files / "out").iterdir()}
     assert names == {
+        "registration.json",
         "warped.png",
         "warped_labels.png",
         "displacement.nii.gz",
@@ -118,6 +119,22 @@ def test_labels_that_one_map_lacks_count_with_dice_0_and_are_named(tmp_path, cap
     blob("f", (5, 7, 6), tmp_path, np.diag([-2.0, 2, 2, 1]), shape=(11, 15, 12))
     assert of_volumes(tmp_path, out="coarse") == 0
     assert "Vanished, without a voxel in the warped labels: label 8\n" in capsys.readouterr().out
+
+
+def test_what_speaks_against_a_result_is_a_warning_and_on_record(files, capsys):
+    """An image of which a strip overlaps the fixed one: the exit code stays 0."""
+    beside = Grid((40, 40), (1.0, 1.0), (0.0, 33.0))
+    write_image(Image(read_image(files / "b.png").array, beside), files / "beside.nii.gz")
+    arguments = ["--fixed", str(files / "a.png"), "--moving", str(files / "beside.nii.gz")]
+    for method, concerned in (("sitk:demons[affine=false,iterations=1]", ["overlap"]), ("identity", [])):
+        folder = files / method[:8]
+        assert main(["--quiet", "register", "--method", method, *arguments, "--out", str(folder)]) == 0
+        error = capsys.readouterr().err
+        record = json.loads((folder / "registration.json").read_text(encoding="utf-8"))
+        assert record["method"] in (method, "unregistered") and record["folded_percent"] == 0
+        assert -1 < record["after"]["ncc"] < 1 < record["after"]["nmi"] < 2
+        assert {"similarity", *concerned} >= {concern["name"] for concern in record["concerns"]} >= {*concerned}
+        assert error == "".join(f"Warning: {concern['text']}\n" for concern in record["concerns"])
 
 
 def test_without_labels_none_are_written(files, capsys):
@@ -278,9 +295,34 @@ def test_a_classical_method_registers_a_pair(files, capsys):
         (["--model", "unregistered", "--method", "sitk:affine"], "Give one of"),
         (["--method", "sitk:affine", "--refine", "3"], "--refine 3"),
         (["--method", "sitk:afine"], "sitk:afine"),
+        (["--model", "unregistered", "--refine", "3"], "--refine 3"),
     ],
 )
 def test_a_pair_is_registered_by_a_model_or_a_method(files, capsys, more, found):
     arguments = ["--fixed", str(files / "a.png"), "--moving", str(files / "b.png"), "--out", str(files / "out")]
     assert main(["register", *arguments, *more]) == 2
     assert found in capsys.readouterr().err and not (files / "out").exists()
+
+
+@pytest.mark.parametrize("place", ["/proc/x", "a.png", "a.png/x", "link", "x" * 300, "s3://bucket/x"])
+def test_a_place_where_no_results_can_lie_is_named_before_anything_is_read(files, capsys, monkeypatch, place):
+    monkeypatch.chdir(files)
+    (files / "link").symlink_to(files / "nowhere")
+    before = sorted(files.iterdir())
+    assert main(["register", "--method", "identity", "--fixed", "no.png", "--moving", "no.png", "--out", place]) == 1
+    error = " ".join(capsys.readouterr().err.split())
+    assert error.startswith("Error: Results are written to a folder that is there") and "another place" in error
+    assert sorted(files.iterdir()) == before
+
+
+def test_what_is_of_no_use_is_said(files, capsys):
+    same = ["register", "--fixed", str(files / "a.png"), "--moving", str(files / "a.png"), "--model", "unregistered"]
+    assert main([*same, "--threads", "2", "--out", str(files / "out")]) == 0
+    error = capsys.readouterr().err
+    assert "--fixed and --moving are one file" in error and "a model does not use them" in error
+
+
+def test_a_slice_and_a_volume_are_not_registered(files, capsys):
+    write_image(Image.from_array(np.zeros((4, 5, 6))), files / "volume.nii.gz")
+    assert register(files, moving="volume.nii.gz") == 1
+    assert "a fixed image of shape (48, 40) and a moving one of shape (4, 5, 6)" in capsys.readouterr().err

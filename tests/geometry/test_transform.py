@@ -391,3 +391,18 @@ def test_the_jacobian_of_an_affine_map_is_its_determinant():
     affine = world_affine(fixed, moving)
     determinant = Transform(fixed, moving, (affine,)).jacobian_determinant()
     np.testing.assert_allclose(determinant, np.linalg.det(affine.matrix), rtol=1e-3)
+
+
+@pytest.mark.parametrize("shift, expected", [(0.0, 1.0), (2.4, 0.8), (-2.6, 0.7), (30.0, 0.0)])
+def test_inside_are_the_voxels_that_look_into_the_other_extent(shift, expected):
+    grid = Grid((10, 8), (2.0, 1.0))
+    transform = Transform.between_extents(grid, grid, np.broadcast_to([shift, 0.0], (10, 8, 2)))
+    inside = transform.inside(grid)
+    assert inside.dtype == bool and inside.mean() == pytest.approx(expected)
+    labels = Image(np.ones((10, 8), int), grid, "labels")
+    np.testing.assert_array_equal(inside, transform.warp_labels(labels, "nearest").array)
+
+
+def test_slices_and_volumes_are_not_laid_over_each_other():
+    with pytest.raises(AcregError, match=r"one number of axes. Received: a fixed image of shape \(4, 5\) and a moving"):
+        Transform.between_extents(Grid((4, 5)), Grid((4, 5, 6)))

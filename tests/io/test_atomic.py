@@ -1,9 +1,10 @@
 import errno
+import os
 
 import pytest
 
 from acreg.errors import AcregError
-from acreg.io import atomic_path, require_space
+from acreg.io import atomic_path, check_folder, require_space
 
 
 def everything_in(folder):
@@ -61,3 +62,63 @@ def test_a_disk_that_is_too_small_is_noticed_before_writing(tmp_path):
         require_space(tmp_path / "new" / "weights.h5", 2**62)
     assert error.value.errno == errno.ENOSPC
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "name, reason",
+    [
+        ("file", "no folder has that name"),
+        ("file/deeper/folder", "no folder has that name"),
+        ("dangling", "no folder has that name"),
+        ("dangling/deeper", "no folder has that name"),
+        ("loop", "no folder has that name|[Tt]oo many levels"),
+        ("x" * 300, "File name too long"),
+        ("/".join(["y" * 200] * 40), "File name too long"),
+        ("/proc/results", "No such file"),
+        ("/dev/null/results", "stands on the way there"),
+        ("s3://bucket/results", "an address, not a folder"),
+    ],
+)
+def test_a_place_where_nothing_can_be_written_is_named(tmp_path, monkeypatch, name, reason):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere" / "there")
+    (tmp_path / "loop").symlink_to("loop")
+    before = everything_in(tmp_path)
+    for write in (check_folder, lambda folder: atomic_path(f"{folder}/a.csv").__enter__()):
+        with pytest.raises(AcregError, match=f"(?s)folder that is there and.*Received: .*({reason}).*another place"):
+            write(name)
+    assert everything_in(tmp_path) == before and not (tmp_path / "nowhere").exists()
+
+
+def test_a_folder_without_permission_is_named(tmp_path):
+    (tmp_path / "closed").mkdir(mode=0o500)
+    if os.access(tmp_path / "closed", os.W_OK):
+        pytest.skip("this user may write everywhere")
+    with pytest.raises(AcregError, match="Received: .*closed. The system says: Permission denied"):
+        check_folder(tmp_path / "closed")
+
+
+def test_a_check_leaves_nothing_behind(tmp_path):
+    check_folder(tmp_path / "new" / "deeper")
+    check_folder(tmp_path)
+    assert everything_in(tmp_path) == []
+
+
+def test_a_full_disk_is_no_wrong_place(tmp_path, monkeypatch):
+    def full(self):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(type(tmp_path), "touch", full)
+    with pytest.raises(OSError, match="No space") as error:
+        check_folder(tmp_path)
+    assert error.value.errno == errno.ENOSPC
+
+
+def test_a_tilde_is_a_name_like_others(tmp_path, monkeypatch):
+    """Libraries that write take it for the home folder, where it begins a path."""
+    monkeypatch.chdir(tmp_path)
+    with atomic_path("~/a.csv") as temporary:
+        assert temporary.is_absolute()
+        temporary.write_text("x")
+    assert (tmp_path / "~" / "a.csv").is_file()

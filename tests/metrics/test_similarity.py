@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 from scipy import ndimage
+from sklearn.metrics import mutual_info_score
 
 from acreg.errors import AcregError
-from acreg.metrics import local_correlation, structural_similarity
+from acreg.metrics import local_correlation, normalized_mutual_information, structural_similarity
 
 
 def test_ssim_is_the_formula_at_each_voxel():
@@ -54,3 +55,42 @@ def test_local_correlation_of_constant_patches_is_0():
     assert (found[:, :8] == pytest.approx(1)) and (found[:, 8:] == 0).all()
     with pytest.raises(AcregError, match=r"\(4, 4\) and \(4, 5\)"):
         local_correlation(np.eye(4), np.zeros((4, 5)))
+
+
+def test_mutual_information_is_that_of_the_joint_histogram():
+    """Scikit-learn's entropies of the same 32 bins; (H(a) + H(b)) / H(a, b)."""
+    rng = np.random.default_rng(0)
+    a = rng.normal(size=(40, 50))
+    b = np.sin(a) + 0.3 * rng.normal(size=a.shape)
+    bins = []
+    for x in (a, b):
+        low, high = np.percentile(x, (0.5, 99.5))
+        edges = np.linspace(low, high, 33)
+        bins.append(np.clip(np.digitize(x.ravel(), edges) - 1, 0, 31))
+    entropies = [mutual_info_score(x, x) for x in bins]
+    joint = sum(entropies) - mutual_info_score(*bins)
+    assert normalized_mutual_information(a, b) == pytest.approx(sum(entropies) / joint, rel=1e-6)
+
+
+def test_mutual_information_knows_neither_sign_nor_scale_and_stray_voxels_do_not_decide():
+    rng = np.random.default_rng(1)
+    a = ndimage.gaussian_filter(rng.normal(size=(40, 50)), 2)
+    other = ndimage.gaussian_filter(rng.normal(size=a.shape), 2)
+    assert normalized_mutual_information(a, 7 - 3 * a) == pytest.approx(2)
+    assert normalized_mutual_information(a, other) < 1.1
+    stray = a.copy()
+    stray[0, :3] = 1e4
+    assert normalized_mutual_information(stray, a) > 1.6
+
+
+def test_mutual_information_of_one_value_is_the_least_and_of_large_images_a_sample():
+    a = np.random.default_rng(2).normal(size=(1200, 1300))
+    assert (
+        normalized_mutual_information(a, np.ones_like(a))
+        == normalized_mutual_information(a[:2, :2] * 0, a[:2, :2])
+        == 1
+    )
+    b = a + 0.5 * np.roll(a, 1)
+    assert normalized_mutual_information(a, b) == pytest.approx(normalized_mutual_information(a[::2, ::2], b[::2, ::2]))
+    with pytest.raises(AcregError, match="one grid"):
+        normalized_mutual_information(a, a[1:])

@@ -253,7 +253,8 @@ def test_a_registration_that_cannot_fit_is_refused_before_it_starts(
 
 def test_images_are_given_by_name_in_equal_numbers(shifting: RegNet) -> None:
     a, b = smooth((20, 18)), smooth((20, 18), 1)
-    for function, images in ((shifting.register, (a, b)), (shifting.refine, (a, b, 5)), (shifting.register_many, [[a]])):
+    calls = ((shifting.register, (a, b)), (shifting.refine, (a, b, 5)), (shifting.register_many, ([a], [b])))
+    for function, images in calls:
         with pytest.raises(UsageError, match=rf"given by name.*{function.__name__}\(fixed=..., moving=...\)"):
             function(*images)
     for fixed, moving in (([a, b], [a]), ([], [])):

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from acreg.applications.concerns import Usual
 from acreg.applications.evaluation import choose_pairs
 from acreg.data.deformed_pairs import RandomDeformation
 from acreg.data.heart_phantoms import heart_phantom
@@ -45,6 +46,13 @@ def test_they_are_small_and_described(name: str, repository: Path) -> None:
     for part in (f"# {name}:", "Licence of the data", "Seed 0", "## Scores", "## Recipe", "## Limits"):
         assert part in card
     assert f"`{name}`" in (repository / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith("autoencoder")])
+def test_they_state_what_is_usual_for_them(name: str) -> None:
+    usual = Usual.of_preset(SHIPPED / name)
+    assert usual is not None and usual.pairs >= 50 and usual.data.endswith(", train")
+    assert 0 < usual.ncc < 1 < usual.nmi < 2 and 0 <= usual.folded_percent < 20
 
 
 @pytest.mark.parametrize("name", ["autoencoder-jsrt", "autoencoder-montgomery"])
