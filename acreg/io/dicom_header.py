@@ -38,6 +38,9 @@ LARGEST = 1e9
 SMALLEST = 1e-7
 """Millimetres, which a distance of pixels or slices is above."""
 UNDEFINED = 0xFFFFFFFF
+ITEM = b"\xfe\xff\x00\xe0"
+MOST_READS, MOST_ITEMS = 400_000, 200_000
+"""Of a file, two or three an element, and items of a sequence: a segmentation of 10,000 frames has as many."""
 FIRST_PIXELS, LAST_PIXELS = 0x7FE00008, 0x7FE00010
 """The tags of the elements that hold pixels; a header ends before them."""
 DEFLATED, LARGEST_DEFLATED = b"1.2.840.10008.1.2.1.99", 2**28
@@ -86,13 +89,20 @@ def read_dataset(path: Path, keywords: list[str], pixels: bool = False) -> Any:
         return False
 
     with _Bounded(path) as content:
+        dataset = None
         try:
-            return read_partial(content, stop, force=True, specific_tags=list(wanted))  # type: ignore[arg-type]
+            dataset = read_partial(content, stop, force=True, specific_tags=list(wanted))  # type: ignore[arg-type]
         except RecursionError:
             raise AcregError(
                 f"The sequences of a DICOM header nest a few times. Received: {path}, where they nest hundreds of "
                 "times. The file is damaged; get it again."
             ) from None
+        except Exception:
+            if content.reads <= MOST_READS:
+                raise
+    if content.reads > MOST_READS:
+        raise too_many(path)
+    return dataset
 
 
 def read_header(path: Path) -> Any:
@@ -220,6 +230,11 @@ def whole_number(data: Any, keyword: str, path: Path, default: int | None = None
 
 def items(data: Any, keyword: str) -> list[Any]:
     """The items of a sequence; none if it is absent."""
+    if isinstance(data, dict):
+        return list(data.get(keyword, []))
+    raw = getattr(data.get_item(keyword), "value", None) if keyword in data else None
+    if isinstance(raw, bytes) and raw.count(ITEM) > MOST_ITEMS:
+        raise too_many(keyword)
     found = data.get(keyword)
     return [] if found is None else list(found)
 
@@ -229,11 +244,22 @@ class _Bounded(io.BufferedReader):
 
     def __init__(self, path: Path) -> None:
         super().__init__(io.FileIO(path))
-        self.end = path.stat().st_size
+        self.end, self.reads = path.stat().st_size, 0
 
     def read(self, size: int | None = -1, /) -> bytes:
+        self.reads += 1
+        if self.reads > MOST_READS:
+            raise EOFError
         left = max(self.end - self.tell(), 0)
         return super().read(left if size is None or size < 0 else min(size, left))
+
+
+def too_many(where: Path | str) -> AcregError:
+    """The error for a header that is no header, and would take minutes to read."""
+    return AcregError(
+        f"The header of a DICOM image has at most some hundred thousand elements. Received: more in {where}. The file "
+        "is damaged; get it again."
+    )
 
 
 def _media_class(header: Any) -> str:

@@ -164,6 +164,18 @@ def nested(depth: int, defined: bool, tag=(0x0008, 0x1140), kind=b"SQ") -> bytes
     )
 
 
+ITEM = b"\xfe\xff\x00\xe0" + bytes(4)
+"""An item of a sequence with nothing in it."""
+
+
+def sequence(content: bytes, tag=(0x0008, 0x1140), defined=False) -> bytes:
+    """The bytes of a sequence with the items `content`."""
+    head = struct.pack("<HH", *tag) + b"SQ\0\0"
+    if defined:
+        return head + struct.pack("<I", len(content)) + content
+    return head + b"\xff\xff\xff\xff" + content + b"\xfe\xff\xdd\xe0" + bytes(4)
+
+
 def insert(content: bytes, elements: bytes, before: bytes = b"\x08\x00\x60\x00CS") -> bytes:
     """The bytes of a DICOM file with elements added in front of the one that begins with `before` (Modality)."""
     at = content.index(before)
@@ -201,6 +213,10 @@ def hostile_dicom(folder: Path) -> list[Path]:
     (folder / "dicom_nested_in_groups.dcm").write_bytes(
         groups[:at] + nested(10_000, True, (0x5200, 0x9229)) + groups[at:]
     )
+    many = {"elements": b"\x09\0\x10\x10LO\0\0" * 500_000, "items": sequence(ITEM * 300_000)}
+    many["groups"] = sequence(ITEM * 300_000, (0x5200, 0x9230), defined=True)
+    for name, elements in many.items():
+        (folder / f"dicom_many_{name}.dcm").write_bytes(insert(good, elements))
     slope = insert(good, b"\x28\x00\x53\x10UN\x00\x00\xf0\xff\xff\xff", b"\xe0\x7f\x10\x00")
     (folder / "dicom_claims_gigabytes.dcm").write_bytes(slope)
     for share in (0.3, 0.7, 0.99):

@@ -21,7 +21,7 @@ def test_hostile_files_are_read_the_same_three_times_or_refused(tmp_path):
     read, messages = [], {}
     for path in files:
         results = []
-        for _ in range(3):
+        for _ in range(1 if "many" in path.name else 3):
             try:
                 results.append(read_image(path).array.tobytes())
             except AcregError as error:
@@ -33,6 +33,8 @@ def test_hostile_files_are_read_the_same_three_times_or_refused(tmp_path):
             read.append(path.stem)
     for name in ("undefined", "private", "unknown"):
         assert "nest a few times" in messages[f"dicom_nested_{name}"]
+    for name in ("elements", "items", "groups"):
+        assert "at most some hundred thousand elements" in messages[f"dicom_many_{name}"]
     assert read == [
         "dicom_enhanced_good",
         "dicom_good",
