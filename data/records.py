@@ -19,7 +19,7 @@ from acreg.errors import AcregError
 from acreg.io.atomic import atomic_path
 from acreg.io.csv_tables import read_table, write_rows
 from acreg.io.documents import read_json, read_text
-from acreg.io.names import folded, is_file_name
+from acreg.names import folded, is_file_name
 
 SPLITS = ("train", "validation", "test")
 SPLIT_ALIASES = {"val": "validation"}

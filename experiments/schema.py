@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from acreg.data.augmentation import Augmentation
 from acreg.data.deformed_pairs import RandomDeformation
-from acreg.io.names import is_file_name
 from acreg.io.preprocessing import MOST_VOXELS, Centre, Intensity
+from acreg.names import is_file_name
 
 Split = Literal["train", "validation", "test"]
 

@@ -26,8 +26,8 @@ from acreg.geometry.transform import Border
 from acreg.io import all_or_none, writes_into
 from acreg.io.csv_tables import read_dicts
 from acreg.io.documents import read_text
-from acreg.io.names import folded, pair_folder, safe_name
 from acreg.io.transforms import read_transform
+from acreg.names import folded, pair_folder, safe_name
 from acreg.report.completeness import METHODS_NAME, has_results, identity, listed_methods
 from acreg.report.results import MethodResult, read_method, worst_key, write_json, write_method
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from acreg.data.records import is_file_name, read_cells, resolve, some
 from acreg.errors import AcregError, UsageError
 from acreg.io.files import is_readable_format, suffix
-from acreg.io.names import folded
+from acreg.names import folded
 
 OPTIONAL = ("subject", "labels", "truth")
 

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from acreg.errors import AcregError
-from acreg.io.names import printable
+from acreg.names import printable
 
 _quiet = False
 _held: ExitStack | None = None

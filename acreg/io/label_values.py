@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
-from skimage import measure
 
 from acreg.errors import AcregError
 
@@ -52,6 +51,8 @@ def has_regions(array: np.ndarray) -> bool:
     than 50 pieces of fewer than 64. Labels are no regions where more than 40 % of three or more are scattered. Of a
     large map a part in the middle of what is labelled is looked at; maps of fewer than 500 voxels cannot be judged.
     """
+    from skimage import measure
+
     if array.size < LOOKED_AT[0]:
         return True
     array = _middle(array)

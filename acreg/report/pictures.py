@@ -11,7 +11,7 @@ from acreg.data.manifest import Dataset
 from acreg.errors import AcregError
 from acreg.geometry import Displacement, Transform
 from acreg.io import Image, read_displacement
-from acreg.io.names import pair_folder
+from acreg.names import pair_folder
 from acreg.report.drawing import (
     FIXED_COLOUR,
     WARPED_COLOUR,

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from acreg.io.names import printable
+from acreg.names import printable
 from acreg.report.results import MethodResult, compared_by
 from acreg.report.statistics import EFFECT_SYMBOLS, WITH_INTERVAL, Comparison
 from acreg.report.tables import leader, metric_title

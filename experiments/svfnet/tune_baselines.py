@@ -28,7 +28,7 @@ from acreg.baselines.options import Value, with_options
 from acreg.data.manifest import Dataset, dataset_folder
 from acreg.data.pair_files import Pair
 from acreg.errors import AcregError
-from acreg.io.names import safe_name
+from acreg.names import safe_name
 from acreg.report.results import MethodResult, read_method, statistics_of, write_json, write_method
 from acreg.report.tables import metrics_shown, write_csv
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from acreg.errors import AcregError, UsageError
-from acreg.io.names import pair_folder
+from acreg.names import pair_folder
 from acreg.report import check_same_pairs, keep_pairs, load_results, read_method, write_method
 from acreg.report.results import measured, statistics_of, summarise
 from acreg.report.tables import write_summary_csv

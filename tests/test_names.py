@@ -8,7 +8,7 @@ import unicodedata
 import pytest
 
 from acreg.io.csv_tables import read_dicts, read_table, write_rows
-from acreg.io.names import folded, is_file_name, pair_folder, printable, safe_name
+from acreg.names import folded, is_file_name, pair_folder, printable, safe_name
 
 ODD = [
     "",
