@@ -99,7 +99,7 @@ class Augmentation(BaseModel):
         pydantic.ValidationError: a value outside its range, or an unknown name.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     gamma: float = Field(0.0, ge=0.0, le=3.0)
     contrast: float = Field(0.0, ge=0.0, le=1.0)

@@ -178,7 +178,7 @@ class RandomDeformation(BaseModel):
             the image, or no angle between the limits.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     translation: Range = (25.0, 40.0)
     rotation: Range = (20.0, 180.0)

@@ -295,7 +295,7 @@ def _labelled(task: _Task, path: Path) -> tuple[Image, Image]:
     if table is None and labels.array.min() < 0:
         raise AcregError(
             f"Label values are 0 or more, 0 being the background. Received: {labels.array.min()} in {path}. Check "
-            "that it is a label file, or merge this label by a table."
+            "that it is a label file, and number its labels from 1 on."
         )
     array = labels.array if table is None else table.apply(labels)
     return image, Image(array, image.grid, "labels", labels.name)

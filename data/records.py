@@ -193,7 +193,7 @@ def read_records(path: Path | str) -> list[Record]:
     unsafe = [row["subject"] for row in rows if not is_file_name(row["subject"])]
     if unsafe:
         raise AcregError(
-            "A subject's name becomes the name of files: at most 100 bytes, no slashes or control characters, none of "
+            "A subject's name becomes the name of files: at most 200 bytes, no slashes or control characters, none of "
             f'<>:"|?*, no dot at its ends, no name of a device (con, nul). Received: {some(map(repr, unsafe))} in '
             f"{path}. Rename the subject."
         )

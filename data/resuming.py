@@ -40,8 +40,6 @@ def check_least(**limits: tuple[int, int]) -> None:
 def finished_dataset(out: Path, info: DatasetInfo, force: bool) -> Dataset | None:
     """The dataset in ``out`` if it is this one and complete; else makes room, and refuses what is not ours."""
     manifest, settings = out / "manifest.csv", out / "dataset.json"
-    if out.exists() and not out.is_dir():
-        raise AcregError(f"The output must be a folder. Received: {out}, a file. Name another folder.")
     old = read_info(settings) if settings.is_file() else None
     if (old is None or "version" not in old.preparation) and (manifest.exists() or any(out.glob("images/*"))):
         raise AcregError(

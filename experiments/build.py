@@ -101,8 +101,9 @@ def build_network(recipe: Recipe, data: TrainingData, autoencoder: models.LabelA
         filled["seed"] = recipe.seed
     if recipe.training.mixed_precision:
         filled["dtype"] = recipe.training.mixed_precision
-    with _explicit_seed(recipe.seed, "network"), _as_usage_error("model"):
+    with _explicit_seed(recipe.seed, "count"), _as_usage_error("model"):
         check_memory(model_class, {**recipe.model.arguments, **filled}, copies=4)
+    with _explicit_seed(recipe.seed, "network"), _as_usage_error("model"):
         model = model_class(**recipe.model.arguments, **filled)
     if recipe.training.distribute:
         devices.synchronise(model)

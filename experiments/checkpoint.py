@@ -12,9 +12,12 @@ from typing import Any
 
 import keras
 import numpy as np
+from pydantic import TypeAdapter
 
 from acreg.errors import AcregError
 from acreg.io import atomic_path
+from acreg.io.documents import check_regular
+from acreg.io.preset_config import WEIGHTS_LIMIT
 
 KEPT = 2
 
@@ -77,10 +80,9 @@ def load_checkpoint(folder: Path, stage: str) -> tuple[State, dict[str, np.ndarr
     files = _files(folder, stage)
     for path in reversed(files):
         try:
-            with np.load(path, allow_pickle=False) as stored:
-                arrays = {name: stored[name] for name in stored.files}
-            return State(**json.loads(arrays.pop("state").tobytes())), arrays
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+            arrays = _read(path)
+            return TypeAdapter(State).validate_json(arrays.pop("state").tobytes(), strict=True), arrays
+        except Exception:  # a damaged archive raises zlib.error, NotImplementedError, MemoryError and others
             continue
     if files:
         raise AcregError(
@@ -88,6 +90,17 @@ def load_checkpoint(folder: Path, stage: str) -> tuple[State, dict[str, np.ndarr
             "Train again, into a new folder."
         )
     return None
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a file that `save_checkpoint` wrote, as it stores them: not compressed, and none larger than it."""
+    size = check_regular(path, WEIGHTS_LIMIT * 4, "checkpoint").stat().st_size
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        if any(m.compress_type != zipfile.ZIP_STORED for m in members) or sum(m.file_size for m in members) > size:
+            raise ValueError("the arrays of a checkpoint are not compressed")
+    with np.load(path, allow_pickle=False) as stored:
+        return {name: stored[name] for name in stored.files}
 
 
 def restore(model: keras.Model, arrays: dict[str, np.ndarray], optimizer: bool = True) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import html
-import io
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,17 +11,13 @@ from typing import Any
 from acreg.experiments.pictures import COLUMNS
 from acreg.experiments.schema import Recipe
 from acreg.io import atomic_path
+from acreg.report import page
+from acreg.report.plots import to_png
 
 WEIGHT = "weight_"
 """How the names of logged weights of losses begin."""
 
 History = Sequence[Mapping[str, float]]
-
-_STYLE = (
-    "body{font:15px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem;color:#222}"
-    "img{max-width:100%}table{border-collapse:collapse}td,th{padding:.15rem .8rem;text-align:right;"
-    "border-bottom:1px solid #ddd}th:first-child,td:first-child{text-align:left}pre{background:#f6f6f6;padding:1rem}"
-)
 
 
 def draw_curves(history: History) -> bytes:
@@ -53,9 +48,7 @@ def draw_curves(history: History) -> bytes:
         axes.set_yscale("log")
         axes.legend(fontsize=6, frameon=False)
         _finish(axes, "weights of the losses")
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=90)
-    return buffer.getvalue()
+    return to_png(figure, dpi=90)
 
 
 def _plot(axes: Any, history: History, column: str, **style: Any) -> None:
@@ -71,45 +64,37 @@ def _finish(axes: Any, title: str) -> None:
 
 
 def write_report(
-    path: Path, recipe: Recipe, stages: Mapping[str, tuple[int, History]], pairs: bytes | None = None
+    path: Path, recipe: Recipe, data: str, stages: Mapping[str, tuple[int, History]], pairs: bytes | None = None
 ) -> None:
     """Write the HTML report.
 
     Arguments:
         path: the file.
         recipe: what was trained.
+        data: what it was trained on, in words.
         stages: for each stage's title, its best epoch (from 1) and a row an epoch.
         pairs: PNG of validation pairs, see `acreg.experiments.pictures.draw_pairs`.
     """
-    parts = [f"<h1>{html.escape(recipe.name)}</h1>", f"<p>{html.escape(recipe.description)}</p>"]
-    for title, (best_epoch, history) in stages.items():
-        picture = base64.b64encode(draw_curves(history)).decode()
+    about = f'<p>{html.escape(recipe.description)}</p><p class="soft">{html.escape(data)}</p>'
+    parts = [f"<header><h1>{html.escape(recipe.name)}</h1>{about}</header>"]
+    for number, (title, (best_epoch, history)) in enumerate(stages.items(), 1):
         best = next((row for row in history if row["epoch"] == best_epoch), history[-1])
-        parts += [
-            f"<h2>{html.escape(title)}</h2>",
-            f"<p>Training is blue, validation orange; the horizontal axis counts steps. The preset holds epoch "
-            f"{best_epoch} of {len(history)}.</p>",
-            f'<img alt="training curves" src="data:image/png;base64,{picture}">',
-            "<table><tr><th>number</th><th>best epoch</th><th>last epoch</th></tr>",
-            *(
-                f"<tr><td>{html.escape(name)}</td><td>{best.get(name, float('nan')):.5g}</td>"
-                f"<td>{history[-1].get(name, float('nan')):.5g}</td></tr>"
-                for name in _logged(history)
-            ),
-            "</table>",
+        rows = [
+            [html.escape(name), f"{best.get(name, math.nan):.5g}", f"{history[-1].get(name, math.nan):.5g}"]
+            for name in _logged(history)
         ]
+        body = page.image(draw_curves(history), "training curves")
+        body += page.html_table(["number", "best epoch", "last epoch"], rows)
+        note = (
+            "Training is blue, validation orange; the horizontal axis counts steps. The preset holds epoch "
+            f"{best_epoch} of {len(history)}."
+        )
+        parts.append(page.section(f"stage{number}", title, body, note))
     if pairs is not None:
-        picture = base64.b64encode(pairs).decode()
-        parts += [
-            "<h2>Validation pairs</h2>",
-            f"<p>A row a pair, by the preset: {COLUMNS}; then what else the network makes.</p>",
-            f'<img alt="registered pairs" src="data:image/png;base64,{picture}">',
-        ]
-    parts += ["<h2>Recipe</h2>", f"<pre>{html.escape(recipe.to_yaml())}</pre>"]
-    text = (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(recipe.name)}</title>'
-        f"<style>{_STYLE}</style></head><body>{''.join(parts)}</body></html>\n"
-    )
+        note = f"A row a pair, by the preset: {COLUMNS}; then what else the network makes."
+        parts.append(page.section("pairs", "Validation pairs", page.image(pairs, "registered pairs"), note))
+    parts.append(page.section("recipe", "Recipe", f"<pre>{html.escape(recipe.to_yaml())}</pre>"))
+    text = page.page(recipe.name, "".join(parts))
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 

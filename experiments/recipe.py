@@ -14,6 +14,9 @@ from acreg.errors import AcregError, UsageError
 from acreg.experiments.schema import Recipe
 from acreg.io.documents import DEPTH, parse_yaml, read_yaml
 
+SUFFIXES = (".yaml", ".yml")
+MOST_FILES = 32
+"""Of which a recipe is made: files that extend each other twice each would be read without end."""
 _EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
 _BRANCH = re.compile(r"str|.*AutoencoderSection.*")  # what pydantic calls the branches of a union
 
@@ -54,9 +57,9 @@ def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Reci
             names the key.
     """
     path = find_recipe(name_or_path)
-    values = _read(path, ())
+    values = _read(path, (), [])
     for override in overrides:
-        values = _merge(values, _parse_override(override))
+        values = _lay_over(values, _parse_override(override))
     values.setdefault("name", path.stem)
     try:
         recipe = Recipe.model_validate(_without_nulls(values))
@@ -115,8 +118,11 @@ def changed_keys(one: Mapping[str, Any], other: Mapping[str, Any], prefix: str =
     return changed
 
 
-def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
-    """The values of a file laid over those of the files that it extends."""
+def _read(path: Path, seen: tuple[Path, ...], files: list[Path]) -> dict[str, Any]:
+    """The values of a file laid over those of the files that it extends; `files` are those read so far."""
+    files.append(path)
+    if len(files) > MOST_FILES:
+        raise UsageError(f"A recipe is made of at most {MOST_FILES} files. Received: {files[0]}, which extends more.")
     if path.resolve() in seen:
         raise UsageError(f"A recipe must not extend itself. Received: {path}. Remove one `extends`.")
     values = _parsed(read_yaml, path, "recipe")
@@ -134,10 +140,27 @@ def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     merged: dict[str, Any] = {}
     for parent in parents:
         file = path.parent / parent
-        if not file.is_file():
-            raise UsageError(f"`extends` must name a file beside the recipe. Received: {parent} in {path}.")
-        merged = _merge(merged, _read(file, (*seen, path.resolve())))
-    return _merge(merged, values)
+        if file.suffix.lower() not in SUFFIXES or not file.is_file():
+            raise UsageError(
+                f"`extends` must name a file ({' or '.join(SUFFIXES)}), relative to the recipe's folder. "
+                f"Received: {parent[:200]} in {path}."
+            )
+        merged = _lay_over(merged, _read(file, (*seen, path.resolve()), files))
+    return _lay_over(merged, values)
+
+
+def _lay_over(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """A recipe laid on another one. What that says of itself does not hold for other data."""
+    merged = _merge(base, over)
+    before, after = (_dataset(values) for values in (base, merged))
+    if before is not None and before != after and "description" not in over:
+        merged.pop("description", None)
+    return merged
+
+
+def _dataset(values: Mapping[str, Any]) -> Any:
+    data = values.get("data")
+    return data.get("dataset") if isinstance(data, Mapping) else None
 
 
 def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -221,7 +244,7 @@ def _describe(error: ValidationError) -> str:
     for item in error.errors():
         place = ".".join(str(part) for part in item["loc"] if not _BRANCH.fullmatch(str(part)))
         message = item["msg"].removeprefix("Value error, ")
-        shown = "" if isinstance(item["input"], dict) else f"={item['input']}"
+        shown = "" if isinstance(item["input"], dict) else f"={' '.join(str(item['input']).split())[:200]}"
         if item["type"] == "string_type" and place == "autoencoder":
             continue  # the other branch of the union says what is wrong
         found.append(f"{place}{shown}: {message}")

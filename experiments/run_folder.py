@@ -49,7 +49,7 @@ def check_run_folder(folder: Path, recipe: Recipe, resume: bool) -> None:
                 f"A run's recipe.yaml must be a recipe of this acreg. Received: {stored}: {error} Train again, into a "
                 "new folder."
             ) from error
-        changed = changed_keys(before.resolved(), recipe.resolved())
+        changed = [key for key in changed_keys(before.resolved(), recipe.resolved()) if key != "description"]
         if changed:
             raise UsageError(
                 f"A training is resumed with the recipe that it began with. Received: other values of "
@@ -75,6 +75,15 @@ def describe_run(folder: Path, recipe: Recipe) -> None:
         temporary.write_text(json.dumps(now, indent=2) + "\n", encoding="utf-8")
 
 
+def described(data: TrainingData) -> str:
+    """What a network is trained on, in a sentence."""
+    held_out = 0 if data.validation is None else len(data.validation.subjects)
+    return (
+        f"Trained on {data.dataset.name} ({data.dataset.folder}): {len(data.train.subjects)} subjects, and "
+        f"{held_out or 'none'} for validation."
+    )
+
+
 def model_card(recipe: Recipe, data: TrainingData, row: Mapping[str, float], what: str) -> str:
     """The text of a preset's model card: data, licence, recipe, seed, scores, limits."""
     dataset = data.dataset
@@ -86,11 +95,10 @@ def model_card(recipe: Recipe, data: TrainingData, row: Mapping[str, float], wha
         if data.validation is not None
         else "none"
     )
-    return f"""# {recipe.name}: {what}
+    about = f"{recipe.description}\n\n" if recipe.description else ""
+    return f"""# {recipe.name}: {what}, trained on {dataset.name}
 
-{recipe.description}
-
-## Data
+{about}## Data
 - Dataset: {dataset.name}. Source: {dataset.source or "not stated"}
 - Licence of the data: {dataset.licence or "not stated"}
 - Training subjects: {count} ({", ".join(recipe.data.train_splits)}). Validation subjects: {held_out}.

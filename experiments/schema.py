@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from acreg.data.augmentation import Augmentation
 from acreg.data.deformed_pairs import RandomDeformation
-from acreg.io.preprocessing import Centre, Intensity
+from acreg.io.names import is_file_name
+from acreg.io.preprocessing import MOST_VOXELS, Centre, Intensity
 
 Split = Literal["train", "validation", "test"]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False)
 
 
 class _Schedule(_Section):
     """Steps are counted in epochs of `steps_per_epoch`; an epoch ends with a validation and a checkpoint."""
 
-    steps: int = Field(ge=1)
-    steps_per_epoch: int = Field(100, ge=1)
+    steps: int = Field(ge=1, le=10**9)
+    steps_per_epoch: int = Field(100, ge=1, le=10**9)
 
     @model_validator(mode="before")
     @classmethod
@@ -55,10 +57,10 @@ class SyntheticSection(_Section):
     max_rotation: float = 10.0
     max_translation: float = 30.0
     max_deformation: float = 6.0
-    control_points: int = 8
+    control_points: int = Field(8, le=1024)
     gamma: float = 1.0
     brightness: float = 0.2
-    real_pairs: int = Field(0, ge=0)
+    real_pairs: int = Field(0, ge=0, le=2**16)
 
     def layer_arguments(self) -> dict[str, Any]:
         """The arguments of the layer."""
@@ -100,7 +102,7 @@ class DataSection(_Section):
     train_splits: list[Split] = Field(["train"], min_length=1)
     train_subjects: int | None = Field(None, ge=1)
     validation_split: Split | Literal["none"] = "validation"
-    validation_pairs: int = Field(50, ge=1)
+    validation_pairs: int = Field(50, ge=1, le=10**6)
     augmentation: Augmentation = Field(default_factory=Augmentation)
     moving_augmentation: Augmentation = Field(default_factory=Augmentation)
     synthetic: SyntheticSection | None = None
@@ -151,6 +153,8 @@ class DataSection(_Section):
     def _shape_is_a_size(self) -> DataSection:
         if len(self.shape) not in (2, 3) or min(self.shape) < 8:
             raise ValueError(f"shape must be 2 or 3 sizes of at least 8, not {list(self.shape)}")
+        if math.prod(self.shape) > MOST_VOXELS:
+            raise ValueError(f"shape must be of at most {MOST_VOXELS} voxels, not {list(self.shape)}")
         return self
 
 
@@ -164,11 +168,11 @@ class AutoencoderSection(_Schedule):
         augmentation: only the geometric parts have an effect on labels.
     """
 
-    batch_size: int = Field(16, ge=1)
+    batch_size: int = Field(16, ge=1, le=2**16)
     learning_rate: float = Field(1e-3, gt=0)
     noise: Literal["pair_swap", "border"] = "pair_swap"
     noise_probability: float = Field(0.1, ge=0, le=1)
-    code_size: int = Field(32, ge=1)
+    code_size: int = Field(32, ge=1, le=2**16)
     augmentation: Augmentation = Field(default_factory=Augmentation)
 
 
@@ -248,7 +252,7 @@ class TrainingSection(_Schedule):
         jit_compile: "auto" compiles the step with XLA on a GPU only.
     """
 
-    batch_size: int = Field(32, ge=1)
+    batch_size: int = Field(32, ge=1, le=2**16)
     early_stopping_patience: int | None = Field(None, ge=1)
     monitor: str = "val_dice"
     mode: Literal["max", "min"] = "max"
@@ -262,7 +266,7 @@ class Recipe(_Section):
     random weights), optimiser."""
 
     name: str
-    description: str = ""
+    description: str = Field("", max_length=10_000)
     seed: int = Field(0, ge=0, lt=2**31)
     data: DataSection
     autoencoder: AutoencoderSection | str | None = None
@@ -270,6 +274,13 @@ class Recipe(_Section):
     start: StartSection | None = None
     optimizer: OptimizerSection = Field(default_factory=OptimizerSection)
     training: TrainingSection
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_of_a_folder(cls, name: str) -> str:
+        if not is_file_name(name):
+            raise ValueError("a recipe's name becomes a folder's: no slashes, no dot at its ends, at most 200 bytes")
+        return name
 
     @model_validator(mode="after")
     def _sections_agree(self) -> Recipe:

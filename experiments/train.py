@@ -27,7 +27,7 @@ from acreg.experiments.callbacks import (
 from acreg.experiments.checkpoint import State, load_checkpoint, restore
 from acreg.experiments.curves import write_report
 from acreg.experiments.pictures import draw_pairs, png
-from acreg.experiments.run_folder import check_run_folder, describe_run, model_card
+from acreg.experiments.run_folder import check_run_folder, describe_run, described, model_card
 from acreg.experiments.schema import AutoencoderSection, Recipe, TrainingSection
 from acreg.experiments.training_data import (
     TrainingData,
@@ -96,7 +96,7 @@ def run_recipe(
     picture = None
     if run.validation is not None:
         picture = png(draw_pairs(from_preset(preset), run.validation[0][0]))
-    write_report(folder / "report.html", recipe, stages, picture)
+    write_report(folder / "report.html", recipe, described(data), stages, picture)
     return preset
 
 

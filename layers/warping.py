@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
-from functools import cache
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import lru_cache
 from typing import Any
 
 import keras
@@ -16,6 +18,22 @@ INTERPOLATIONS = ("linear", "nearest")
 BORDERS = ("edge", "constant")
 
 Tensor = Any
+
+_gradients: ContextVar[bool] = ContextVar("gradients", default=True)
+
+
+@contextmanager
+def no_gradients() -> Iterator[None]:
+    """What is sampled in the block gets no gradient of its own.
+
+    TensorFlow keeps each graph with a custom gradient for as long as the process lives: a model that only registers
+    does without.
+    """
+    token = _gradients.set(False)
+    try:
+        yield
+    finally:
+        _gradients.reset(token)
 
 
 def spatial_shape(x: Tensor) -> tuple[Any, ...]:
@@ -50,7 +68,8 @@ def warp(
         return _nearest(image, displacement, border, fill_value)
     if "float" not in keras.backend.standardize_dtype(image.dtype):
         image = ops.cast(image, "float32")
-    return ops.cast(_linear(border, float(fill_value))(image, displacement), dtype)
+    plain, with_gradient = _linear(border, float(fill_value))
+    return ops.cast((with_gradient if _gradients.get() else plain)(image, displacement), dtype)
 
 
 class _Corners:
@@ -128,9 +147,9 @@ def _nearest(image: Tensor, displacement: Tensor, border: str, fill_value: float
     return corners.gather(ops.reshape(image, (-1, image.shape[-1])), (0,) * corners.rank, fill_value)
 
 
-@cache
-def _linear(border: str, fill_value: float) -> Callable[[Tensor, Tensor], Tensor]:
-    """Linear interpolation with its own gradient, as a function of image and displacement, float32.
+@lru_cache(maxsize=16)
+def _linear(border: str, fill_value: float) -> tuple[Callable[[Tensor, Tensor], Tensor], ...]:
+    """Linear interpolation as a function of image and displacement, float32: plain, and with its own gradient.
 
     The gradient gathers the corners again instead of keeping them, and that of the image, a scatter, is a part of its
     own: what nobody asks for is not computed in a graph.
@@ -192,7 +211,7 @@ def _linear(border: str, fill_value: float) -> Callable[[Tensor, Tensor], Tensor
 
         return forward(image, displacement), gradient
 
-    return linear
+    return forward, linear
 
 
 def warped_dtype(dtype: Any, interpolation: str) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 # Before Keras is imported: errors only, and no more threads than a small machine has cores.
@@ -17,6 +20,22 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED = REPOSITORY.parent / "shared"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forget_graphs() -> Iterator[None]:
+    """Let go of the models that the tests of a module trained.
+
+    TensorFlow keeps what computes a custom gradient, and with it the graph of each training step, in a registry without
+    end. It is asked only while a graph is made.
+    """
+    yield
+    ops = sys.modules.get("tensorflow.python.framework.ops")
+    if ops is not None:
+        known = ops.gradient_registry._registry
+        for name in [name for name in known if name.startswith("CustomGradient-")]:
+            del known[name]
+        gc.collect()
 
 
 def _prepared(name: str) -> Path | None:

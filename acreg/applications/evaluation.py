@@ -30,16 +30,8 @@ from acreg.io.csv_tables import read_dicts
 from acreg.io.documents import read_text
 from acreg.io.names import folded, pair_folder, safe_name
 from acreg.io.transforms import read_transform
-from acreg.report.results import (
-    METHODS_NAME,
-    MethodResult,
-    has_results,
-    identity,
-    listed_methods,
-    read_method,
-    write_json,
-    write_method,
-)
+from acreg.report.completeness import METHODS_NAME, has_results, identity, listed_methods
+from acreg.report.results import MethodResult, read_method, write_json, write_method
 
 KEPT_WORST = 6
 """The displacements of so many worst pairs are always saved: the report draws them."""

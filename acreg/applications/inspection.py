@@ -174,10 +174,11 @@ def _dicom(folder: Path) -> dict[str, Any] | None:
 
 def _series(identity: str, headers: Headers) -> dict[str, Any]:
     path, header = next(iter(headers.items()))
-    facts: dict[str, Any] = {"modality": text(header, "Modality"), "description": text(header, "SeriesDescription")}
-    facts = {name: value for name, value in facts.items() if value} | {"files": len(headers)}
+    facts: dict[str, Any] = {"files": len(headers)}
     try:
         with decoding(path):
+            words = {"modality": text(header, "Modality"), "description": text(header, "SeriesDescription")}
+            facts = {name: word for name, word in words.items() if word} | facts
             check_image(header, path)
             frame = read_frames(path, header, needs_spacing=False)[0]
         facts["size_xy"] = list(frame.size[::-1])

@@ -14,6 +14,7 @@ from acreg.errors import AcregError, images_by_name
 from acreg.geometry import Transform, labels_on
 from acreg.geometry.transform import Border
 from acreg.io import Image, all_or_none, write_displacement, write_image
+from acreg.io.colour import reason_against, warp_channels, write_channels
 from acreg.io.files import PICTURES
 from acreg.io.transforms import write_inverse, write_transform
 from acreg.report.drawing import unregistered, view_pair
@@ -197,6 +198,7 @@ def save_registration(
     what: Collection[str] = SAVED,
     border: Border = "constant",
     fill: float = 0.0,
+    channels: Sequence[Image] = (),
     overwrite: bool = False,
 ) -> list[Path]:
     """Write warped.*, preview.png (`images`), warped_labels.*, mask.* (`labels`), displacement.nii.gz, transform.h5.
@@ -204,13 +206,14 @@ def save_registration(
     The transform is what other programs open (`acreg.io.transforms`), with the record of its check and its inverse
     (`inverse_transform.h5`) beside it. Where it has no inverse, the other files are written and `result.no_inverse`
     says why. Pictures are written as the kind of file that the moving image (the labels) came from; see `result_name`.
-    Outside of the moving image they have `border` and `fill`, see `Transform.warp_image`. The files appear all
-    together, see `acreg.io.all_or_none`; with `overwrite` those of an earlier registration go at that moment, also
-    where the new one has none of their names.
+    Outside of the moving image they have `border` and `fill`, see `Transform.warp_image`. `channels` are those of a
+    moving image in colour, of which `moving` is the luminance. The files appear all together, see
+    `acreg.io.all_or_none`; with `overwrite` those of an earlier registration go at that moment, also where the new one
+    has none of their names.
     """
     old = [folder / name for name in RESULT_NAMES if overwrite]
     with all_or_none(folder, replaced=old) as staged:
-        names = _write(staged, result, fixed, moving, moving_labels, fixed_labels, what, border, fill)
+        names = _write(staged, result, fixed, moving, moving_labels, fixed_labels, what, border, fill, channels)
     return [folder / name for name in names]
 
 
@@ -224,6 +227,7 @@ def _write(
     what: Collection[str],
     border: Border,
     fill: float,
+    channels: Sequence[Image],
 ) -> list[str]:
     """The names of the files that were written, see `save_registration`."""
     written = []
@@ -249,8 +253,11 @@ def _write(
     if "labels" in what and result.mask is not None:
         write_image(result.mask, path(result_name("mask", fixed.name, rank)))
     if "images" in what:
-        warped = result.sampled.warp_image(moving, border, fill)
-        write_image(warped, path(result_name("warped", moving.name, rank)))
+        target = path(result_name("warped", moving.name, rank))
+        if len(channels) > 1 and not reason_against(channels, target):
+            write_channels(warp_channels(channels, result.sampled, border, fill), target)
+        else:
+            write_image(result.sampled.warp_image(moving, border, fill), target)
         view = view_pair(
             result.sampled,
             fixed=fixed,

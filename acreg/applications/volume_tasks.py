@@ -238,10 +238,9 @@ class QualityWorker(_AtlasWorker):
                 "A segmentation is judged. Received: an image without one. Fill the column labels of the list of "
                 "images."
             )
-        image, labels = read_labelled(item.image, item.labels)
-        truth = None
-        if item.truth is not None:
-            truth = read_labelled(item.image, item.truth, values=(0, *self.task.labels))[1]
+        known = (0, *self.task.labels)  # a bad segmentation may be noise, which is no reason to refuse it
+        image, labels = read_labelled(item.image, item.labels, known)
+        truth = None if item.truth is None else read_labelled(item.image, item.truth, known)[1]
         image = self.sized(image)
         return image, replace(labels, grid=image.grid), truth
 

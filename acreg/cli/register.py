@@ -52,7 +52,8 @@ def register(
     inverse_transform.h5, which takes the fixed image onto the moving grid, unless the transform folds, and
     displacement.nii.gz (voxels of the fixed grid, components along z, y, x); mask.* of models that segment.
 
-    Where the moving image does not reach, warped.* has 0, as in SimpleITK, ANTs and 3D Slicer: of CT give --fill -1000.
+    A moving image in colour is seen as luminance, and warped.* has its colours. Where the moving image does not reach,
+    warped.* has 0, as in SimpleITK, ANTs and 3D Slicer: of CT give --fill -1000.
 
     Refinement optimises the predicted field for this pair by the similarity of the images. That can make labels fit
     worse: the model's page says what it did to them.
@@ -78,6 +79,7 @@ def register(
     from acreg.applications.warping import share_inside
     from acreg.data.records import some
     from acreg.io import Image, read_image, read_labelled
+    from acreg.io.colour import read_channels, reason_against
     from acreg.metrics import is_lost, label_metrics, mean_over_labels, normalized_cross_correlation
 
     if (model is None) == (method is None) or (refine and method):
@@ -92,16 +94,17 @@ def register(
     outside = border_and_fill(border, fill, Path(result_name("warped", str(moving), 2)))
     hold(folder)
     check_free(folder, RESULT_NAMES, overwrite)
+    channels = read_channels(moving)
     fixed_map: Image | None = None
     moving_map: Image | None = None
     if fixed_labels is None:
         fixed_image = read_image(fixed)
     else:
         fixed_image, fixed_map = read_labelled(fixed, fixed_labels)
-    if labels is None:
-        moving_image = read_image(moving)
-    else:
+    if labels is not None:
         moving_image, moving_map = read_labelled(moving, labels)
+    else:
+        moving_image = channels[0] if len(channels) == 1 else read_image(moving)
     if fixed_map is not None and moving_map is not None:
         sets = [set(np.unique(each.array).tolist()) - {0} for each in (moving_map, fixed_map)]
         if not set.intersection(*sets):
@@ -127,8 +130,12 @@ def register(
         fixed_labels=fixed_map,
         border=outside[0],
         fill=outside[1],
+        channels=channels,
         overwrite=overwrite,
     )
+    target = Path(result_name("warped", str(moving), moving_image.grid.rank))
+    if len(channels) > 1 and (reason := reason_against(channels, target)):
+        note(f"{target} has the luminance of {moving} alone. {reason} acreg warp --out x.nrrd keeps the colours.")
     if result.no_inverse:
         note(f"No inverse was written. {result.no_inverse}")
     note_background(moving_image, outside[0], fill, lambda: share_inside(result.sampled, moving_image))

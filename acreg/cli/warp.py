@@ -49,8 +49,9 @@ def warp(
     acreg's displacement.nii.gz. Several are given in the order in which a point of the fixed image goes through them,
     which is the order of antsApplyTransforms: the deformation, then the affine. The image is resampled once, linearly.
 
-    Images are warped from the moving space onto the reference. Where the moving image does not reach, images have 0, as
-    in SimpleITK, ANTs and 3D Slicer: of CT give --fill -1000. Labels have the background 0 there.
+    Images are warped from the moving space onto the reference; those in colour keep their channels. Where the moving
+    image does not reach, images have 0, as in SimpleITK, ANTs and 3D Slicer (of CT give --fill -1000), and alpha is
+    transparent. Labels have the background 0 there.
 
     Points have a direction: --to moving takes points of the fixed image to the moving one, --to fixed takes points of
     the moving image to where the warped image shows them. They are in mm. A CSV has the columns x,y,z (x,y in 2-D) in
@@ -66,8 +67,12 @@ def warp(
       acreg warp --transform t.h5 --reference fixed.nii.gz --image ct.nii.gz --fill -1000 --out warped.nii.gz
       acreg warp --transform t.h5 --inverse --reference moving.nii.gz --image fixed.nii.gz --out back.nii.gz
     """
+    import numpy as np
+
     from acreg.applications.warping import check_new, read_transforms, share_inside
+    from acreg.data.records import some
     from acreg.io import Points, read_image, read_labels, read_points, write_image, write_points
+    from acreg.io.colour import read_channels, warp_channels, write_channels
     from acreg.io.files import check_writable
     from acreg.io.point_files import check_points_format
 
@@ -113,22 +118,31 @@ def warp(
         out(f"{target}: points moved: {len(moved)}, by {_lengths(moved - found.positions)}")
         return
 
-    source = read_image(path) if labels is None else read_labels(path)
+    channels = read_channels(path) if labels is None else [read_labels(path)]
+    source = channels[0]
     if inverse:
         transform = read_transforms(transforms, source.grid, grid).sampled_inverse()
         note(f"The inverse misses by {transform.residual:.2g} voxels at most.")
     else:
         transform = read_transforms(transforms, grid, source.grid)
-    if labels is None:
-        warped = transform.warp_image(source, *outside)
-    else:
+    if labels is not None:
         warped = transform.warp_labels(source, interpolation or "linear")
-    write_image(warped, target)
+        write_image(warped, target)
+    else:
+        several = warp_channels(channels, transform, *outside)
+        warped = several[0]
+        if len(several) > 1:
+            write_channels(several, target)
+        else:
+            write_image(warped, target)
     shape = " x ".join(map(str, warped.grid.shape[::-1]))
     inside = share_inside(transform, source)
     out(f"{target}: {shape} voxels, {100 * inside:.1f} % of which look inside of {source.name}")
     if labels is None:
         note_background(source, outside[0], fill, lambda: inside)
+    lost = [] if labels is None else np.setdiff1d(source.array, warped.array).tolist()
+    if lost:
+        note(f"Vanished, without a voxel in the warped labels: {some((f'label {value}' for value in lost), 20)}")
     if inside == 0:
         note("Nothing of it is seen: do the transform and its direction belong to these two images?")
 

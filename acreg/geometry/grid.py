@@ -74,8 +74,11 @@ class Grid:
         object.__setattr__(self, "spacing", spacing)
         object.__setattr__(self, "origin", origin)
         plane = np.asarray(self.plane, dtype=float)
-        if plane.size and (rank != 2 or plane.shape != (3, 4) or not np.isfinite(plane).all()):
-            raise AcregError(f"The plane of a 2-D grid is a 3x4 matrix. Received: {self.plane} for shape {shape}.")
+        if plane.size and not (rank == 2 and _is_plane(plane)):
+            raise AcregError(
+                "The plane of a 2-D grid is a 3x4 matrix: a step out of the plane, two unit vectors at right angles in "
+                f"it, and a point. Received: {plane.tolist()} for shape {shape}."
+            )
         object.__setattr__(self, "direction", tuple(tuple(float(x) for x in row) for row in direction))
         object.__setattr__(self, "plane", tuple(tuple(float(x) for x in row) for row in plane))
 
@@ -234,6 +237,13 @@ class Grid:
         lps[: self.rank, : self.rank] = (np.asarray(self.direction) * self.spacing)[::-1, ::-1]
         lps[: self.rank, 3] = self.origin[::-1]
         return np.diag([-1.0, -1.0, 1.0, 1.0]) @ lps
+
+
+def _is_plane(plane: np.ndarray) -> bool:
+    if plane.shape != (3, 4) or not np.isfinite(plane).all():
+        return False
+    axes, step = plane[:, 1:3], plane[:, 0] / (np.linalg.norm(plane[:, 0]) or 1.0)
+    return np.allclose(axes.T @ axes, np.eye(2), atol=1e-3) and abs(np.cross(*axes.T) @ step) > 1e-3
 
 
 def _numbers(name: str, values: Sequence[float], rank: int, default: float) -> tuple[float, ...]:

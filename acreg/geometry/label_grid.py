@@ -71,10 +71,14 @@ def place_labels(labels: Image, grid: Grid, of: str = "the moving image", bare: 
     Raises:
         AcregError: as `labels_on`.
     """
-    if labels.grid == grid:
-        return labels
     if labels.grid.rank != grid.rank:
         raise _refusal(labels, grid, of, "they have another number of axes", "Give the labels drawn on that image")
+    slices = labels.grid.off_plane(grid)
+    if slices > 0.5:
+        what = f"they lie in another plane of the patient, by up to {slices:.3g} slices"
+        raise _refusal(labels, grid, of, what, "Give the labels drawn on that slice, or correct the header")
+    if labels.grid == grid:
+        return labels
     own = labels.grid
     turned = _turned(labels, grid) if labels.has_place else labels
     if turned.grid.shape == grid.shape and _apart(turned.grid, grid) <= SAME_PLACE:

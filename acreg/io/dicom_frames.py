@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,27 +12,44 @@ import numpy as np
 from acreg.errors import AcregError
 from acreg.geometry.grid import Grid
 from acreg.io.dicom_groups import ALIKE, Groups, pixel_spacing, plane_directions, slice_thickness, value_scaling
-from acreg.io.dicom_header import DOSE, class_name, items, numbers, object_class, title
+from acreg.io.dicom_header import (
+    DOSE,
+    NUCLEAR,
+    SEGMENTATIONS,
+    class_name,
+    items,
+    numbers,
+    object_class,
+    pointed_at,
+    text,
+    title,
+)
 from acreg.io.dicom_pixels import frame_shape
 
 UNEVEN = 0.1
 """Slice distances by which a slice may lie off its place in an even stack."""
-MOST = 5000
-"""Frames of a file."""
+MOST, MOST_OF_SEGMENTS = 5000, 100_000
+"""Frames of a file: of a volume, and of a segmentation, which has one for each segment in each plane."""
 SHARED = (
     ("", "FrameOfReferenceUID"),
     ("", "TemporalPositionIdentifier"),
     ("", "EchoNumbers"),
-    ("", "DiffusionBValue"),
     ("", "Units"),
-    ("", "RescaleType"),
     ("FrameContentSequence", "TemporalPositionIndex"),
     ("FrameContentSequence", "StackID"),
     ("MREchoSequence", "EffectiveEchoTime"),
     ("MRDiffusionSequence", "DiffusionBValue"),
     ("PixelValueTransformationSequence", "RescaleType"),
 )
-"""What the frames of one volume have in common: functional group ("" for the file) and element."""
+"""What the frames of one volume have in common: functional group ("" where it is said of a file) and element."""
+PLACES = (
+    "ImagePositionPatient",
+    "PlanePositionSequence",
+    "InStackPositionNumber",
+    "StackID",
+    "ReferencedSegmentNumber",
+)
+"""Dimensions that place frames, or tell segments apart."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +64,8 @@ class Frame:
         position: `(3,)`, centre of the first pixel, LPS (x, y, z) in mm; None if the file does not say.
         directions: `(2, 3)`, unit vectors along a row and along a column, LPS; None if the file does not say.
         scaling: slope and intercept that make values of what is stored.
-        shared: what must be the same in all frames of a volume.
+        shared: what must be the same in all frames of a volume, by the words for it.
+        dimensions: indices along the dimensions that a file sorts its frames by, places apart, by keyword.
         segment: the number of its segment, 0 in images.
         thickness: mm to the next slice, or of this one, as far as the file says; else 1.
     """
@@ -59,7 +77,8 @@ class Frame:
     position: np.ndarray | None
     directions: np.ndarray | None
     scaling: tuple[float, float] = (1.0, 0.0)
-    shared: tuple[str, ...] = ()
+    shared: dict[str, str] = field(default_factory=dict)
+    dimensions: dict[str, str] = field(default_factory=dict)
     segment: int = 0
     thickness: float = 1.0
 
@@ -79,24 +98,27 @@ def read_frames(path: Path, header: Any, needs_spacing: bool = True) -> list[Fra
             f"Each frame has its item in {title('PerFrameFunctionalGroupsSequence')}. Received: {path} with "
             f"{len(own)} items and {count} frames. The header is damaged; get the file again."
         )
-    if count > MOST:
+    most = MOST_OF_SEGMENTS if object_class(header) in SEGMENTATIONS else MOST
+    if count > most:
         raise AcregError(
-            f"A volume has at most {MOST} frames. Received: {path} with {count}. They are of several volumes: convert "
+            f"A volume has at most {most} frames. Received: {path} with {count}. They are of several volumes: convert "
             "these to NIfTI one by one with another program."
         )
-    if count > 1 and not own and object_class(header) != DOSE:
+    offsets = _plane_offsets(path, header, count)
+    if count > 1 and not own and offsets is None:
         raise AcregError(
             "The frames of a file make a volume if each says where it lies. Received: "
             f"{path}, {class_name(header)}, with {count} frames without places (of a film, perhaps). Save one frame "
             "as a file, or convert the volume to NIfTI with another program."
         )
-    offsets = _dose_offsets(path, header, count)
+    named = {title(keyword): (sequence, keyword) for sequence, keyword in SHARED}
+    pointers = [pointed_at(item) for item in items(header, "DimensionIndexSequence")]
     groups = [shared.of_frame(item) for item in own] or [shared] * count
     frames = []
     for index, group in enumerate(groups):
         position = group.numbers("PlanePositionSequence", "ImagePositionPatient", 3)
         directions = plane_directions(group)
-        if offsets[index] and position is not None and directions is not None:
+        if offsets is not None and position is not None and directions is not None:
             position = position + offsets[index] * np.cross(*directions)
         segment = group.numbers("SegmentIdentificationSequence", "ReferencedSegmentNumber", 1)
         frames.append(
@@ -108,7 +130,8 @@ def read_frames(path: Path, header: Any, needs_spacing: bool = True) -> list[Fra
                 position,
                 directions,
                 value_scaling(group),
-                tuple(group.text(*names) for names in SHARED),
+                {words: group.text(*names) for words, names in named.items()},
+                _dimensions(group, pointers),
                 0 if segment is None else int(segment[0]),
                 slice_thickness(group),
             )
@@ -196,20 +219,50 @@ def check_alike(frames: Sequence[Frame], where: str) -> None:
             f"The slices of a series are parallel. Received: {where} with slices in several directions (localisers?). "
             "Keep the files of one volume in the folder."
         )
-    for place, (_, keyword) in enumerate(SHARED):
-        found = sorted({one.shared[place] for one in frames})
+    for what in frames[0].shared:
+        found = sorted({one.shared[what] for one in frames})
         if len(found) > 1:
             raise AcregError(
-                f"The slices of a volume have one {title(keyword)}. Received: {where} with "
+                f"The slices of a volume have one {what}. Received: {where} with "
                 f"{', '.join(word or 'none' for word in found[:5])}. They belong to several volumes: keep the slices "
                 "of one, or convert the volumes to NIfTI one by one with another program."
             )
+    for what in frames[0].dimensions:
+        found = sorted({one.dimensions.get(what, "") for one in frames})
+        if 1 < len(found) < len(frames):  # an index for each frame counts them
+            raise AcregError(
+                f"The frames of a volume differ in their places only. Received: {where}, where they differ in "
+                f"{title(what)}, too ({len(found)} values). They belong to several volumes: convert these to NIfTI one "
+                "by one with another program."
+            )
+
+
+def _dimensions(group: Groups, pointers: Sequence[str]) -> dict[str, str]:
+    """The indices of a frame along the dimensions that are no places."""
+    indices = group.numbers("FrameContentSequence", "DimensionIndexValues", 0) if pointers else None
+    if indices is None or len(indices) != len(pointers):
+        return {}
+    return {what: f"{index:g}" for what, index in zip(pointers, indices, strict=True) if what not in PLACES}
+
+
+def _plane_offsets(path: Path, header: Any, count: int) -> np.ndarray | None:
+    """Distances of the planes from the first, mm along the normal, in the objects that give these; else None."""
+    if count > 1 and object_class(header) == DOSE:
+        return _dose_offsets(path, header, count)
+    if count > 1 and object_class(header) == NUCLEAR and "RECON TOMO" in text(header, "ImageType"):
+        between = numbers(header, "SpacingBetweenSlices", 1, path)
+        places = numbers(header, "SliceVector", count, path)
+        if between is None or places is None:
+            raise AcregError(
+                f"The slices of a tomogram of nuclear medicine lie where {title('SliceVector')} and "
+                f"{title('SpacingBetweenSlices')} say. Received: {path}, which lacks one of them. Convert it to NIfTI "
+                "with another program."
+            )
+        return (places - 1) * between  # negative: against the normal
+    return None
 
 
 def _dose_offsets(path: Path, header: Any, count: int) -> np.ndarray:
-    """Distances of the planes of a dose from its first, mm along the normal."""
-    if object_class(header) != DOSE or count == 1:
-        return np.zeros(count)
     offsets = numbers(header, "GridFrameOffsetVector", count, path)
     if offsets is None:
         raise AcregError(

@@ -10,6 +10,7 @@ import numpy as np
 from acreg.errors import AcregError
 from acreg.io.dicom_header import (
     DOSE,
+    NUCLEAR,
     PARAMETRIC_MAP,
     SMALLEST,
     class_name,
@@ -35,7 +36,10 @@ class Groups:
     @classmethod
     def shared(cls, path: Path, header: Any) -> Groups:
         """What all frames of a file have in common."""
-        return cls(path, header, (items(header, "SharedFunctionalGroupsSequence") or [{}])[0], {})
+        shared = (items(header, "SharedFunctionalGroupsSequence") or [{}])[0]
+        if object_class(header) == NUCLEAR and (detectors := items(header, "DetectorInformationSequence")):
+            shared = {"PlanePositionSequence": detectors, "PlaneOrientationSequence": detectors}
+        return cls(path, header, shared, {})
 
     def of_frame(self, own: Any) -> Groups:
         """What is said of one frame."""

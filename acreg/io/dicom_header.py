@@ -5,7 +5,7 @@ Whatever pydicom raises becomes one message in `acreg.io.dicom`, from where all 
 
 from __future__ import annotations
 
-import mmap
+import io
 import zlib
 from pathlib import Path
 from typing import Any
@@ -30,16 +30,20 @@ HEADER = (
     "NominalScannedPixelSpacing PixelSpacing SpacingBetweenSlices SliceThickness ImagePositionPatient "
     "ImageOrientationPatient RescaleSlope RescaleIntercept ModalityLUTSequence RealWorldValueMappingSequence "
     "SharedFunctionalGroupsSequence PerFrameFunctionalGroupsSequence SegmentSequence SegmentationType "
-    "MaximumFractionalValue DoseGridScaling GridFrameOffsetVector"
+    "MaximumFractionalValue DoseGridScaling GridFrameOffsetVector ImageType DimensionIndexSequence "
+    "DetectorInformationSequence SliceVector"
 ).split() + PIXEL_MODULE
 LARGEST = 1e9
 """Millimetres, and other numbers of a header, at most."""
 SMALLEST = 1e-7
 """Millimetres, which a distance of pixels or slices is above."""
 UNDEFINED = 0xFFFFFFFF
+FIRST_PIXELS, LAST_PIXELS = 0x7FE00008, 0x7FE00010
+"""The tags of the elements that hold pixels; a header ends before them."""
 DEFLATED, LARGEST_DEFLATED = b"1.2.840.10008.1.2.1.99", 2**28
 
 DIRECTORY = "1.2.840.10008.1.3.10"
+NUCLEAR = "1.2.840.10008.5.1.4.1.1.20"
 DOSE = "1.2.840.10008.5.1.4.1.1.481.2"
 STRUCTURES = "1.2.840.10008.5.1.4.1.1.481.3"
 PARAMETRIC_MAP = "1.2.840.10008.5.1.4.1.1.30"
@@ -63,7 +67,9 @@ def read_dataset(path: Path, keywords: list[str], pixels: bool = False) -> Any:
     deflated = _check_deflated(path)
 
     def stop(tag: int, representation: str | None, length: int) -> bool:
-        left = len(content) - content.tell()
+        if tag > LAST_PIXELS or (not pixels and tag >= FIRST_PIXELS):
+            return True
+        left = content.end - content.tell()
         if not deflated and left < length != UNDEFINED:
             raise AcregError(
                 f"The file must be a whole DICOM image. Received: {path}, whose element ({tag >> 16:04x},"
@@ -77,10 +83,9 @@ def read_dataset(path: Path, keywords: list[str], pixels: bool = False) -> Any:
             )
         if tag in wanted:
             found.append(tag)
-        return not pixels and tag in (0x7FE00008, 0x7FE00009, 0x7FE00010)
+        return False
 
-    # A map of the file gives what is there, however many bytes an element of a sequence claims.
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+    with _Bounded(path) as content:
         try:
             return read_partial(content, stop, force=True, specific_tags=list(wanted))  # type: ignore[arg-type]
         except RecursionError:
@@ -144,6 +149,8 @@ def title(keyword: str) -> str:
     from pydicom.datadict import dictionary_description, tag_for_keyword
 
     tag: Any = tag_for_keyword(keyword)
+    if tag is None:
+        return keyword
     return f"{dictionary_description(tag)} ({tag >> 16:04x},{tag & 0xFFFF:04x})"
 
 
@@ -151,9 +158,18 @@ def text(data: Any, keyword: str) -> str:
     """The value of an element in one line; empty if it is absent or cannot be decoded."""
     try:
         value = data.get(keyword)
-        return " ".join(str("" if value is None else value).strip("\0").split())
+        words = " ".join(str("" if value is None else value).strip("\0").split())
+        return "".join(letter if letter.isprintable() else "?" for letter in words)
     except Exception:  # pydicom raises what a value happens to trip over
         return ""
+
+
+def pointed_at(item: Any) -> str:
+    """The keyword of the element that an item of the dimensions points at, or its tag if it is private."""
+    from pydicom.datadict import keyword_for_tag
+
+    tag = item.get("DimensionIndexPointer")
+    return (keyword_for_tag(tag) or str(tag)) if isinstance(tag, int) else ""
 
 
 def numbers(data: Any, keyword: str, count: int, path: Path, above: float = -np.inf) -> np.ndarray | None:
@@ -206,6 +222,18 @@ def items(data: Any, keyword: str) -> list[Any]:
     """The items of a sequence; none if it is absent."""
     found = data.get(keyword)
     return [] if found is None else list(found)
+
+
+class _Bounded(io.BufferedReader):
+    """A file that is asked for no more than it has, whatever an element claims: Python takes the memory first."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path))
+        self.end = path.stat().st_size
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        left = max(self.end - self.tell(), 0)
+        return super().read(left if size is None or size < 0 else min(size, left))
 
 
 def _media_class(header: Any) -> str:

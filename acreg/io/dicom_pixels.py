@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import struct
 import tempfile
@@ -23,6 +24,8 @@ MEASURED = ("CT", "MR", "PT", "NM")
 """Modalities whose values are measurements, to be kept however a screen should show them."""
 COMPRESSED = 2**12
 """Bytes of values that a stored byte of JPEG 2000 stands for at most."""
+BESIDES = 2**28
+"""Bytes that a file may have beside its pixels."""
 PRECISION = {"PixelData": (1, 8, 16, 32), "FloatPixelData": (32,), "DoubleFloatPixelData": (64,)}
 
 
@@ -39,6 +42,7 @@ def stored_pixels(path: Path, header: Any, labels: bool) -> np.ndarray:
         AcregError: there are fewer or more bytes than the header announces, the header contradicts itself, the pixels
             cannot be decoded, a colour image has several frames, or measured values are stored inverted.
     """
+    _check_file_size(path, header)
     data = read_dataset(path, [*PIXEL_MODULE, *PIXELS], pixels=True)
     names = [name for name in PIXELS if name in data]
     if len(names) != 1:
@@ -46,18 +50,15 @@ def stored_pixels(path: Path, header: Any, labels: bool) -> np.ndarray:
             f"The file must be a whole DICOM image. Received: {path}, which has {'no' if not names else 'several'} "
             f"{title(PIXELS[0])}. It is cut off, damaged, or holds no image; get the file again."
         )
-    shape = (
-        *frame_shape(header, path),
-        whole_number(header, "SamplesPerPixel", path, default=1),
-    )
+    shape = (*frame_shape(header, path), whole_number(header, "SamplesPerPixel", path, default=1))
     stored, signed = _precision(header, path, names[0])
     photometric = _photometric(header, path, shape[-1], GREY if names[0] == "PixelData" else GREY[1:])
     if photometric not in GREY:
         check_colour_rank(path, 2 if shape[0] == 1 else 3)
     content = data[names[0]].value or b""
-    itemsize = max(whole_number(header, "BitsAllocated", path) // 8, 1)
+    allocated = whole_number(header, "BitsAllocated", path)
     syntax = _syntax(data)
-    check_size(path, shape, itemsize, len(content), COMPRESSED if syntax.is_encapsulated else DEFLATE)
+    check_size(path, shape, max(allocated // 8, 1), len(content), COMPRESSED if syntax.is_encapsulated else DEFLATE)
     if not syntax.is_encapsulated:
         _check_length(path, header, shape, content, photometric)
     if not syntax.is_encapsulated or syntax.name.startswith("RLE"):
@@ -67,12 +68,24 @@ def stored_pixels(path: Path, header: Any, labels: bool) -> np.ndarray:
         pixels = _by_gdcm(path, data, shape, photometric, labels)
     if photometric not in GREY:
         return pixels
-    if pixels.dtype.kind in "iu" and stored < pixels.dtype.itemsize * 8:
+    if stored < allocated:
         pixels = _without_unused_bits(pixels, stored, signed)
     if photometric == "MONOCHROME1":
         _check_not_measured(header, path)
         pixels = (-1 if signed else 2**stored - 1) - pixels.astype(np.int64)
     return pixels
+
+
+def _check_file_size(path: Path, header: Any) -> None:
+    """Raise `AcregError` for a file that is far larger than its pixels, before they are read."""
+    shape = (*frame_shape(header, path), whole_number(header, "SamplesPerPixel", path, default=1))
+    announced = math.prod(shape) * whole_number(header, "BitsAllocated", path) // 8
+    size = path.stat().st_size
+    if size > 4 * announced + BESIDES:
+        raise AcregError(
+            f"A DICOM file has about as many bytes as its pixels. Received: {path} of {size} bytes, whose header "
+            f"announces {announced}. It is damaged; get the file again."
+        )
 
 
 def _precision(header: Any, path: Path, name: str) -> tuple[int, bool]:
@@ -111,7 +124,7 @@ def _photometric(header: Any, path: Path, samples: int, grey: tuple[str, ...]) -
 
 def _check_length(path: Path, header: Any, shape: tuple[int, ...], content: bytes, photometric: str) -> None:
     """Raise `AcregError` unless uncompressed pixels fill their element; what follows them may be zeros."""
-    values = int(np.prod(shape, dtype=object))
+    values = math.prod(shape)
     if photometric == "YBR_FULL_422":  # two pixels share their colour
         values = values // 3 * 2
     needed = (values * whole_number(header, "BitsAllocated", path) + 7) // 8

@@ -15,7 +15,7 @@ from acreg.io.dicom_header import SMALLEST, items, text, title, whole_number
 from acreg.io.dicom_pixels import stored_pixels
 from acreg.io.files import LARGEST, check_size
 
-KINDS = ("BINARY", FRACTIONAL := "FRACTIONAL", LABEL_MAP := "LABELMAP")
+KINDS = BINARY, FRACTIONAL, LABEL_MAP = "BINARY", "FRACTIONAL", "LABELMAP"
 
 
 def load_segmentation(path: Path, header: Any, needs_spacing: bool) -> tuple[np.ndarray, Grid]:
@@ -48,17 +48,17 @@ def load_segmentation(path: Path, header: Any, needs_spacing: bool) -> tuple[np.
         )
     labels = np.zeros((int(planes.max()) + 1, *grid.shape[-2:]), np.int32)
     for plane, frame in zip(planes, frames, strict=True):
-        mask = masks[frame.index]
-        values = mask.astype(np.int32) if kind == LABEL_MAP else np.where(mask, frame.segment, 0).astype(np.int32)
-        both = (values != 0) & (labels[plane] != 0)
-        if both.any():
-            others = sorted({frame.segment, *np.unique(labels[plane][both]).tolist()})
+        stored = masks[frame.index]
+        mask = stored != 0
+        taken = labels[plane][mask]
+        if taken.any():
+            others = sorted({frame.segment, *np.unique(taken[taken != 0]).tolist()} - {0})
             raise AcregError(
                 f"In a label map each voxel has one label. Received: {path}, whose segments "
-                f"{' and '.join(map(str, others))} share {np.count_nonzero(both)} voxels of a plane. Export the "
+                f"{' and '.join(map(str, others))} share {np.count_nonzero(taken)} voxels of a plane. Export the "
                 "segments one by one, or as a label map from 3D Slicer, where later segments win."
             )
-        labels[plane] += values
+        labels[plane][mask] = stored[mask] if kind == LABEL_MAP else frame.segment
     return labels if grid.rank == 3 else labels[0], grid
 
 

@@ -107,6 +107,7 @@ def parse_json(text: str, where: str) -> Any:
     with _parsing(where, "JSON"):
         content = json.loads(text, object_pairs_hook=_once, parse_constant=_refuse_constant)
         _check_depth(content)
+        _check_characters(text, content)
         return content
 
 
@@ -127,11 +128,17 @@ def _refuse_constant(name: str) -> float:
 
 def _check_depth(content: Any) -> None:
     """Without recursion."""
-    level, depth = [content], 0
+    level, depth = [[content]], 0
     while level := [item for each in level for item in _items(each)]:
         depth += 1
         if depth > DEPTH:
             raise ValueError(f"lists and objects more than {DEPTH} deep")
+
+
+def _check_characters(text: str, content: Any) -> None:
+    """Refuse halves of characters, which can be written as an escape and not be stored as UTF-8."""
+    if "\\u" in text.lower():
+        json.dumps(content, ensure_ascii=False, default=str, skipkeys=True).encode("utf-8")
 
 
 def _items(value: Any) -> Iterator[Any]:
@@ -159,7 +166,9 @@ def parse_yaml(text: str, where: str) -> Any:
     """
     with _parsing(where, "YAML"):
         _check_events(text)
-        return yaml.load(text, Loader=_Loader)
+        content = yaml.load(text, Loader=_Loader)
+        _check_characters(text, content)
+        return content
 
 
 class _Loader(yaml.SafeLoader):

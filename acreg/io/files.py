@@ -7,6 +7,8 @@ import math
 import os
 import warnings
 from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -157,8 +159,37 @@ def decoding(path: Path, what: str = "") -> Iterator[None]:
         ) from error
 
 
+@dataclass
+class Channel:
+    """The channel that is read of a colour file, and `of` how many it was."""
+
+    number: int
+    of: int = 1
+
+
+_channel: ContextVar[Channel | None] = ContextVar("channel", default=None)
+
+
+@contextlib.contextmanager
+def one_channel(number: int) -> Iterator[Channel]:
+    """Have colour read as one of its channels, in place of its luminance, also in volumes."""
+    wanted = Channel(number)
+    before = _channel.set(wanted)
+    try:
+        yield wanted
+    finally:
+        _channel.reset(before)
+
+
 def to_grey(colours: np.ndarray, path: Path, labels: bool) -> np.ndarray:
-    """One channel of `(*spatial, channels)`, 2 being grey and alpha, 3 RGB, 4 RGBA; labels need equal channels."""
+    """One channel of `(*spatial, channels)`, 2 being grey and alpha, 3 RGB, 4 RGBA; labels need equal channels.
+
+    The luminance, or what `one_channel` asks for.
+    """
+    wanted = _channel.get()
+    if wanted is not None:
+        wanted.of = colours.shape[-1]
+        return colours[..., wanted.number]
     if colours.shape[-1] < 3 or channels_agree(colours):
         return colours[..., 0]
     if labels:
@@ -179,7 +210,7 @@ def channels_agree(colours: np.ndarray) -> bool:
 
 def check_colour_rank(path: Path, rank: int) -> None:
     """Raise `AcregError` for a colour image that is not 2-D."""
-    if rank != 2:
+    if rank != 2 and _channel.get() is None:
         raise AcregError(
             f"Colour is read from 2-D images only. Received: {path}, a colour image with {rank} axes. Save it as grey."
         )

@@ -54,7 +54,7 @@ def sole_writer(folder: str | os.PathLike[str]) -> Iterator[None]:
     folder = Path(folder)
     check_name(folder)
     if folder.exists() and not folder.is_dir():
-        raise UsageError(f"Results go into a folder. Received: {folder}, a file. Choose another name.")
+        raise UsageError(f"The output must be a folder. Received: {folder}, a file. Name another folder.")
     key = folder.resolve()
     if key in _held and _held[key][0] == threading.get_ident():
         yield

@@ -6,8 +6,10 @@ import hashlib
 import re
 import unicodedata
 
-LONGEST = 100
-"""Bytes of a name in a file name, of which most file systems take 255: a pair has two, and suffixes follow."""
+LONGEST = 200
+"""Bytes of a name, of the 255 that most file systems take in a file name: suffixes follow."""
+PART = 100
+"""Bytes of one of the two names of a pair."""
 RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 """Names of devices under Windows, with any suffix."""
 NOT_IN_FILES = set('/\\<>:"|?*')
@@ -35,8 +37,8 @@ def safe_name(name: str) -> str:
     kept = re.sub(r"[^\w.+-]", "_", name).lstrip(".").rstrip(".") or "_"
     if RESERVED.fullmatch(kept):
         kept = f"_{kept}"
-    if len(kept.encode("utf-8", "replace")) > LONGEST:
-        cut = kept.encode("utf-8", "replace")[: LONGEST - 9].decode("utf-8", "ignore")
+    if len(kept.encode("utf-8", "replace")) > PART:
+        cut = kept.encode("utf-8", "replace")[: PART - 9].decode("utf-8", "ignore")
         kept = f"{cut}-{_digest(name)}"
     return kept
 

@@ -19,10 +19,12 @@ import numpy as np
 
 from acreg.errors import AcregError
 from acreg.geometry.grid import Grid
-from acreg.io.files import CONVERTED, DEFLATE, check_colour_rank, check_rank, check_size, decoding, to_grey
+from acreg.io.files import CONVERTED, DEFLATE, check_colour_rank, check_rank, check_size, decoding, kind, to_grey
 
 MM_PER_UNIT = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 """By NIfTI's code: unknown (mm, as all programs have it), metre, mm, micrometre."""
+PADDING = 2**24
+"""Bytes that may follow the voxels: zeros, or the tags of MGH."""
 SAME_PLACE = 0.01
 """Voxels by which the sform and the qform that are written may differ."""
 SCALED_PRECISION = 2.0**-21
@@ -37,11 +39,11 @@ def load_nifti(path: Path, labels: bool, needs_spacing: bool = True) -> tuple[np
     with decoding(path):
         image = open_nifti(path)
         affine = nifti_affine(image, path, needs_spacing)
-        array = nifti_values(image)
+        array = nifti_values(image, path)
         if labels and array.dtype != image.get_data_dtype():
             array = _whole_where_scaled(array, image.dataobj.inter)
         if array.dtype.fields:  # RGB24 and RGBA32
-            array = _drop_trailing(np.stack([array[channel] for channel in "RGB"]), keep=3)
+            array = _drop_trailing(np.stack([array[channel] for channel in array.dtype.names]), keep=3)
             check_colour_rank(path, array.ndim - 1)
             array = to_grey(np.moveaxis(array, 0, -1), path, labels)
         array = _drop_trailing(array, keep=2)
@@ -54,7 +56,7 @@ def load_nifti_raw(path: Path) -> tuple[np.ndarray, str]:
     """The array of a NIfTI file as stored, (x, y, z, ...), and its description."""
     with decoding(path):
         image = open_nifti(path)
-        return nifti_values(image), bytes(image.header["descrip"]).decode("latin-1").rstrip("\0")
+        return nifti_values(image, path), bytes(image.header["descrip"]).decode("latin-1").rstrip("\0")
 
 
 def save_nifti(array: np.ndarray, grid: Grid, path: Path, *, description: str = "acreg", intent: str = "none") -> None:
@@ -122,13 +124,34 @@ def _quiet() -> Iterator[None]:
         logger.disabled = before
 
 
-def nifti_values(image: Any) -> np.ndarray:
-    """The values of an image of `open_nifti`, `(x, y, ...)`; a compressed file is read to its end and its checksum."""
+def nifti_values(image: Any, path: Path) -> np.ndarray:
+    """The values of an image of `open_nifti`, `(x, y, ...)`; a compressed file is read to its end and its checksum.
+
+    Raises:
+        AcregError: more than some zeros follow the voxels that the header announces, or they are complex.
+    """
+    from nibabel import MGHImage  # its voxels are followed by tags
+
     array = np.asanyarray(image.dataobj)
+    if array.dtype.kind == "c":
+        raise AcregError(
+            f"The values of a NIfTI file are real numbers. Received: {path} of {array.dtype}. Save the magnitude, or "
+            "the real part."
+        )
     stream = image.dataobj.file_like
-    if isinstance(stream, gzip.GzipFile):
-        while stream.read(2**20):
-            pass
+    with contextlib.ExitStack() as stack:
+        if not isinstance(stream, gzip.GzipFile):
+            stream = stack.enter_context(path.open("rb"))
+            stream.seek(int(image.dataobj.offset) + image.get_data_dtype().itemsize * array.size)
+        followed = 0
+        while rest := stream.read(2**20):
+            followed += len(rest)
+            if followed > PADDING or (rest.strip(b"\0") and not isinstance(image, MGHImage)):
+                raise AcregError(
+                    f"The file must be a whole {kind(path)}, of the voxels that its header announces. Received: "
+                    f"{path}, where more follow the {'x'.join(map(str, image.shape))}. The header is damaged; get the "
+                    "file again."
+                )
     return array
 
 

@@ -19,6 +19,9 @@ OFFSETS, SAMPLES, ROWS_PER_STRIP, COUNTS, PLANAR = 273, 277, 278, 279, 284
 TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_COUNTS, EXTRA, FORMAT = 322, 323, 324, 325, 338, 339
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE = 0, 1, 2, 3
 MODELS = ("1", "L", "LA", "La", "P", "PA", "F", "RGB", "RGBA", "RGBX", "RGBa")
+DEFLATE = (8, 32946)
+SURPLUS = 2**20
+"""Bytes that are unpacked at a time."""
 PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 """Of an interlaced PNG: first column and row of each pass, and their steps."""
@@ -60,22 +63,42 @@ def check_png(path: Path) -> None:
     """
     with path.open("rb") as file:
         file.seek(8)
-        unpacker = zlib.decompressobj()
-        width = height = depth = colour = interlaced = got = 0
-        name = b""
+        pixels, name = _Deflated(0), b""
         while name != b"IEND":
             name, data = _chunk(file, path)
             if name == b"IHDR":
-                width, height, depth, colour, _, _, interlaced = struct.unpack(">IIBBBBB", data)
-            while name == b"IDAT" and data and not unpacker.eof:  # in pieces: a few bytes may unpack to very many
-                got += len(unpacker.decompress(data, 2**20))
-                data = unpacker.unconsumed_tail
+                pixels = _Deflated(_png_bytes(data))
+            if name == b"IDAT":
+                pixels.feed(data)
+    if not pixels.whole:
+        raise _damaged(path, f"whose compressed pixels are {pixels.got} bytes, where {pixels.wanted} belong")
+
+
+class _Deflated:
+    """What is known of a zlib stream: how many bytes it gives, and whether it goes on to its checksum, which holds."""
+
+    def __init__(self, wanted: int) -> None:
+        self.wanted, self.got = wanted, 0
+        self._unpacker = zlib.decompressobj()
+
+    @property
+    def whole(self) -> bool:
+        return self._unpacker.eof and self.got >= self.wanted
+
+    def feed(self, data: bytes) -> None:
+        """Unpack a part, in pieces, since a few bytes may stand for very many; some surplus is harmless."""
+        while data and not self._unpacker.eof and self.got < self.wanted + SURPLUS:
+            self.got += len(self._unpacker.decompress(data, SURPLUS))
+            data = self._unpacker.unconsumed_tail
+
+
+def _png_bytes(head: bytes) -> int:
+    """Bytes of the pixels of a PNG before they are packed: a byte a line, and its pixels."""
+    width, height, depth, colour, _, _, interlaced = struct.unpack(">IIBBBBB", head)
     passes = PASSES if interlaced else ((0, 0, 1, 1),)
     sizes = [(-(-(width - x) // across), -(-(height - y) // down)) for x, y, across, down in passes]
     bits = depth * PNG_CHANNELS[colour]
-    wanted = sum(rows * (1 + -(-columns * bits // 8)) for columns, rows in sizes if columns > 0 and rows > 0)
-    if not unpacker.eof or got < wanted:
-        raise _damaged(path, f"whose compressed pixels end early ({got} of {wanted} bytes, and their checksum)")
+    return sum(rows * (1 + -(-columns * bits // 8)) for columns, rows in sizes if columns > 0 and rows > 0)
 
 
 def _chunk(file: IO[bytes], path: Path) -> tuple[bytes, bytes]:
@@ -120,8 +143,9 @@ def check_tiff(tags: Any, path: Path, labels: bool) -> None:
             f"A colour TIFF has 8 bits, or 16 as RGB pixel by pixel, unsigned. Received: {path} with {bits} bits in "
             f"{samples} channels of another kind. Save it as grey, or as RGB of 8 bits."
         )
-    if photometric <= PALETTE and _first(tags, COMPRESSION, 1) == 1:
-        _check_strips(tags, path)
+    compression = _first(tags, COMPRESSION, 1)
+    if (photometric <= PALETTE and compression == 1) or compression in DEFLATE:
+        _check_strips(tags, path, compression in DEFLATE)
 
 
 def frames_of_imagej(tags: Any) -> int:
@@ -133,8 +157,8 @@ def frames_of_imagej(tags: Any) -> int:
     return int(told[0]) if told and told[0].isdecimal() else 1
 
 
-def _check_strips(tags: Any, path: Path) -> None:
-    """See that a file without compression holds all its strips or tiles: Pillow leaves 0 where one is missing."""
+def _check_strips(tags: Any, path: Path, deflated: bool) -> None:
+    """See that strips or tiles hold all pixels: Pillow leaves 0 where one is missing, libtiff a checksum unread."""
     across, down = _first(tags, WIDTH, 0), _first(tags, HEIGHT, 0)
     tiled = TILE_WIDTH in tags
     width = _first(tags, TILE_WIDTH, across)
@@ -143,16 +167,24 @@ def _check_strips(tags: Any, path: Path) -> None:
     row = -(-width * _first(tags, BITS, 1) * (_first(tags, SAMPLES, 1) // planes) // 8)
     if width < 1 or height < 1:
         raise _damaged(path, f"with strips or tiles of {width}x{height} pixels")
-    parts_down = -(-down // height)
-    rows = [height if tiled else min(height, down - k * height) for k in range(parts_down)]
-    wanted = np.repeat(np.array(rows) * row, -(-across // width) if tiled else 1)
-    wanted = np.tile(wanted, planes)
+    rows = [height if tiled else min(height, down - start) for start in range(0, down, height)]
+    wanted = np.tile(np.repeat(np.array(rows) * row, -(-across // width) if tiled else 1), planes)
     offsets = np.ravel(tags.get(TILE_OFFSETS if tiled else OFFSETS, ()))
     counts = np.ravel(tags.get(TILE_COUNTS if tiled else COUNTS, wanted))
     if not len(offsets) == len(counts) == len(wanted):
         raise _damaged(path, f"with {len(offsets)} strips or tiles, where {len(wanted)} belong")
-    if (counts < wanted).any() or (offsets < 8).any() or (offsets + wanted > path.stat().st_size).any():
+    stored = counts if deflated else wanted
+    if (counts < stored).any() or (offsets < 8).any() or (offsets + stored > path.stat().st_size).any():
         raise _damaged(path, "where a strip or tile holds fewer bytes than its pixels need")
+    if not deflated:
+        return
+    with path.open("rb") as file:
+        for offset, count, size in zip(offsets, counts, wanted, strict=True):
+            pixels = _Deflated(int(size))
+            file.seek(int(offset))
+            pixels.feed(file.read(int(count)))
+            if not pixels.whole:
+                raise _damaged(path, f"where a strip or tile holds {pixels.got} of its {size} bytes")
 
 
 def _first(tags: Any, tag: int, default: int) -> int:

@@ -66,7 +66,7 @@ def load_picture(path: Path, labels: bool, needs_spacing: bool = True) -> np.nda
 
 
 def save_picture(pixels: np.ndarray, path: Path) -> None:
-    """Write uint8 or uint16 `(rows, columns)` as PNG or TIFF."""
+    """Write uint8 or uint16 `(rows, columns)`, or uint8 `(rows, columns, channels)`, as PNG or TIFF."""
     import PIL.Image
 
     PIL.Image.fromarray(pixels).save(path)
@@ -112,12 +112,11 @@ def _grey_of(picture: Any, path: Path, labels: bool) -> np.ndarray:
         colours = np.asarray(picture.convert("RGB"))
         if labels and not channels_agree(colours):
             return np.asarray(picture.getchannel(0))
-        return to_grey(colours, path, labels)
+        return colours[..., 0] if channels_agree(colours) else to_grey(colours, path, labels)
     if mode == "L" or mode == "F" or mode.startswith("I"):
         return _as_stored(np.asarray(picture), getattr(picture, "tag_v2", {}))
-    if mode in ("LA", "La"):
-        return np.asarray(picture)[..., 0]
-    return to_grey(np.asarray(picture.convert("RGB")), path, labels)
+    whole = mode in ("LA", "RGBA")
+    return to_grey(np.asarray(picture if whole else picture.convert("LA" if mode == "La" else "RGB")), path, labels)
 
 
 def _as_stored(array: np.ndarray, tags: Any) -> np.ndarray:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,23 +16,32 @@ from acreg.io.documents import check_regular
 from acreg.io.files import LARGEST, check_size
 from acreg.io.preset_config import WEIGHTS_LIMIT
 
+PROGRAM = Path(__file__).with_name("try_hdf5.py")
+TIME = 600
+"""Seconds after which a file is given up."""
 OBJECTS = 100_000
 LEVELS = 64
 
 
 @contextlib.contextmanager
-def open_weights(path: str | os.PathLike[str], what: str) -> Iterator[h5py.File]:
+def open_weights(path: str | os.PathLike[str], what: str, trusted: bool = False) -> Iterator[h5py.File]:
     """Open a HDF5 file of weights for reading; what the block raises about its content names the file.
 
     Args:
         path: the file.
-        what: the word for it in messages, such as "file of VGG16's weights".
+        what: the word for it in messages, such as "file of weights".
+        trusted: not to be read by another process first, which takes a third of a second.
 
     Raises:
         AcregError: no regular file of HDF5, damaged, with links to elsewhere (in this file or in another), arrays kept
             in other files or of other values than numbers, or arrays of more values than are stored.
     """
     path = check_regular(path, WEIGHTS_LIMIT, what)
+    if not trusted and _kills(path):
+        raise AcregError(
+            f"A {what} must be whole HDF5 that can be read. Received: {path}, on which the HDF5 library fails. It is "
+            "damaged; get it again."
+        )
     try:
         with h5py.File(path, "r") as file:
             count_values(file)
@@ -45,6 +56,18 @@ def open_weights(path: str | os.PathLike[str], what: str) -> Iterator[h5py.File]
             f"A {what} must be whole HDF5 that can be read. Received: {path}, which cannot be loaded ({reason}). "
             "It is cut off, damaged or of another kind; get it again."
         ) from error
+
+
+def _kills(path: Path) -> bool:
+    """Whether a process that reads the file dies of it."""
+    program = [sys.executable, str(PROGRAM), str(path)]
+    try:
+        done = subprocess.run(program, stdin=subprocess.DEVNULL, capture_output=True, timeout=TIME, check=False)
+    except subprocess.TimeoutExpired:
+        return True
+    except OSError:  # no other process can be started
+        return False
+    return done.returncode not in (0, 1, 2)
 
 
 def count_values(file: h5py.File) -> int:

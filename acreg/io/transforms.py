@@ -289,7 +289,7 @@ def _read_field(path: Path) -> Displacement:
             f"A displacement field in NIfTI is in mm. Received: {path}, whose header has metres or micrometres as its "
             "unit: ITK takes them for the grid and not for the vectors. Write grid and vectors in mm."
         )
-    stored = nifti_values(image)
+    stored = nifti_values(image, path)
     rank = stored.shape[-1]
     if stored.ndim != 5 or rank not in (2, 3) or stored.shape[rank:4] != (1,) * (4 - rank):
         raise AcregError(

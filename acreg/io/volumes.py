@@ -111,21 +111,25 @@ def grey_array(volume: Volume, path: Path, labels: bool) -> np.ndarray:
     array = volume.array
     if volume.channels > 1:
         check_colour_rank(path, len(volume.size))
-        if volume.channels not in (3, 4) or array.dtype not in (np.uint8, np.uint16):
+        if volume.channels not in (3, 4) or array.min() < 0:  # a field of vectors is no colour
             raise AcregError(
-                "A pixel holds one value or a colour, three or four unsigned integers of 8 or 16 bits. Received: "
-                f"{path} with {volume.channels} values of {array.dtype} a pixel. Save one channel."
+                f"A pixel holds one value or a colour, three or four values from 0 on. Received: {path} with "
+                f"{volume.channels} values a pixel, the least of them {array.min():g}. Save one channel."
             )
         array = to_grey(array, path, labels)
     check_rank(path, volume.size)
     return array
 
 
-def save_itk(array: np.ndarray, grid: Grid, path: Path) -> None:
-    """Write `(*spatial)` by SimpleITK and read it back, since ITK does not always report a full disk."""
+def save_itk(array: np.ndarray, grid: Grid, path: Path, vectors: bool = False) -> None:
+    """Write `(*spatial)`, or `(*spatial, channels)` of vectors, by SimpleITK and read it back.
+
+    ITK does not always report a full disk.
+    """
     import SimpleITK as sitk
 
-    image = sitk.GetImageFromArray(array.reshape(grid.volume().shape))
+    shape = (*grid.volume().shape, *array.shape[grid.rank :])
+    image = sitk.GetImageFromArray(array.reshape(shape), isVector=vectors)
     grid.volume().copy_to_itk(image)
     try:
         sitk.WriteImage(image, str(path), useCompression=True)

@@ -159,7 +159,8 @@ def over_labels(
     found = np.full(len(label_values), np.nan)
     present = np.bincount(numbers.ravel(), minlength=len(label_values) + 1)[1:] > 0
     if present.any():
-        found[present] = statistic(values, numbers, np.flatnonzero(present) + 1)
+        with np.errstate(invalid="ignore"):  # SciPy divides for the absent labels, too
+            found[present] = statistic(values, numbers, np.flatnonzero(present) + 1)
     return dict(zip(label_values, found.tolist(), strict=True))
 
 

@@ -7,11 +7,13 @@ from math import prod
 from typing import Any
 
 import keras
+import numpy as np
 from keras import layers, ops
 
 from acreg.io import Preprocessing
 from acreg.models.blocks import RepeatVoxels, batch_norm, convolution, precision
-from acreg.models.label_values import ChecksLabels, unknown_labels
+from acreg.models.forking import check_process
+from acreg.models.label_values import ChecksLabels, check_labels, unknown_labels
 from acreg.models.presets import Preset
 
 NOISES = ("pair_swap", "border")
@@ -64,6 +66,7 @@ class LabelAutoencoder(ChecksLabels, Preset, keras.Model):
             raise ValueError(f"`num_classes` counts the background and must be at least 2. Received: {num_classes}")
         if noise not in NOISES:
             raise ValueError(f"`noise` must be one of {NOISES}. Received: noise={noise!r}")
+        check_process()
         super().__init__(**kwargs)
         self.shape = shape
         self.num_classes = num_classes
@@ -109,6 +112,7 @@ class LabelAutoencoder(ChecksLabels, Preset, keras.Model):
 
         Raises:
             ValueError: neither.
+            AcregError: of an array, a label that is no class.
         """
         kind = keras.backend.standardize_dtype(labels.dtype)
         if labels.shape[-1] != (1 if "int" in kind else self.num_classes):
@@ -116,7 +120,11 @@ class LabelAutoencoder(ChecksLabels, Preset, keras.Model):
                 f"Labels are integers (batch, *shape, 1) or probabilities (batch, *shape, {self.num_classes}). "
                 f"Received: {kind} of shape {tuple(labels.shape)}"
             )
-        return ops.one_hot(ops.squeeze(labels, -1), self.num_classes, dtype="float32") if "int" in kind else labels
+        if "int" not in kind:
+            return labels
+        if isinstance(labels, np.ndarray):
+            check_labels({"labels": labels}, self.num_classes)
+        return ops.one_hot(ops.squeeze(labels, -1), self.num_classes, dtype="float32")
 
     def encode(self, labels: Any) -> Any:
         """The codes ``(batch, code_size)`` of labels or probabilities, in inference mode."""

@@ -19,7 +19,7 @@ class ChecksLabels:
     the loss is NaN where a later batch has a label that is not the model's (`unknown_labels`).
     """
 
-    num_classes: int | None
+    num_classes: Any
 
     def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
         """As `keras.Model.fit`.
@@ -43,7 +43,9 @@ def check_labels(x: Any, num_classes: int | None) -> None:
     Raises:
         AcregError: labels that are not integers from 0 to ``num_classes - 1``.
     """
-    for name, labels in _labels_of(x) if num_classes else ():
+    if not num_classes:
+        return
+    for name, labels in _labels_of(x):
         array = np.asarray(ops.convert_to_numpy(labels))
         whole = array.dtype.kind in "iu"
         if array.size and not (whole and array.min() >= 0 and array.max() < num_classes):

@@ -21,6 +21,7 @@ from acreg.io.hdf5 import new_hdf5
 from acreg.io.preset_config import AGAIN, FORMAT, check_weights_file, read_preset_config, sha256_of
 from acreg.io.stored_weights import count_values, open_weights
 from acreg.models.arguments import check_arguments, count_weights
+from acreg.models.forking import check_process
 
 SHIPPED = Path(__file__).resolve().parent.parent / "presets"
 
@@ -90,24 +91,27 @@ def from_preset(name_or_folder: str | os.PathLike[str]) -> Any:
 
     Raises:
         UsageError: no such preset.
-        AcregError: a file of the preset is missing or does not fit the others.
+        AcregError: a file of the preset is missing or does not fit the others; or the process was forked from one that
+            used a model, in which TensorFlow would wait for ever.
 
     Example:
 
     >>> model = acreg.from_preset("acregnet-jsrt")
     >>> transform = model.register(fixed="a.png", moving="b.png")
     """
+    check_process()
     folder = preset_folder(name_or_folder)
     content = read_preset_config(folder)
     preprocessing = Preprocessing.from_json(folder / "preprocessing.json")
     weights = check_weights_file(folder, content.weights_sha256)
-    model = load_model(content.class_name, content.config, weights, folder / "config.json")
+    trusted = folder.parent == SHIPPED and content.weights_sha256 is not None
+    model = load_model(content.class_name, content.config, weights, folder / "config.json", trusted)
     _check_grid(folder, model, preprocessing)
     model.preprocessing = preprocessing
     return model
 
 
-def load_model(class_name: str, config: Mapping[str, Any], weights: Path, source: Path) -> Any:
+def load_model(class_name: str, config: Mapping[str, Any], weights: Path, source: Path, trusted: bool = False) -> Any:
     """A model by the name of its class and its arguments, as JSON has them, with its weights.
 
     Args:
@@ -115,13 +119,14 @@ def load_model(class_name: str, config: Mapping[str, Any], weights: Path, source
         config: its arguments.
         weights: a file that `save_weights` wrote.
         source: where class and arguments come from, for messages.
+        trusted: the weights came with acreg, see `open_weights`.
 
     Raises:
         AcregError: an unknown class, arguments that it does not have or refuses, or other weights than the model's,
             which are checked before memory is taken for the model.
     """
     model_class, needed = _check_model(class_name, config, source)
-    with open_weights(weights, "file of weights") as file:
+    with open_weights(weights, "file of weights", trusted) as file:
         stored = count_values(file)
     try:
         if stored != needed:

@@ -14,6 +14,8 @@ from acreg.errors import AcregError, UsageError, images_by_name
 from acreg.geometry import Affine, Displacement, Grid, Transform, Velocity
 from acreg.geometry.grid import ROUNDING
 from acreg.io import Image, Preprocessing, read_image
+from acreg.layers.warping import no_gradients
+from acreg.models.forking import check_process
 from acreg.models.memory import available_bytes, peak_bytes
 
 ImageLike = Image | np.ndarray | str | os.PathLike[str]
@@ -43,7 +45,8 @@ class Registering:
         Raises:
             UsageError: the images are not given by name.
             AcregError: the model has no ``preprocessing``, an image cannot be read, has another rank or one value
-                everywhere, or the memory at hand is less than `estimate_memory`.
+                everywhere, the memory at hand is less than `estimate_memory`, or the process was forked from the one
+                in which the first model was made (use "spawn").
         """
         return self.register_many(fixed=[fixed], moving=[moving])[0]
 
@@ -133,6 +136,7 @@ class Registering:
         return self._pairs([(fixed, moving)])[0]
 
     def _pairs(self, pairs: Sequence[tuple[ImageLike, ImageLike]]) -> list[_Pair]:
+        check_process()
         if self.preprocessing is None:
             raise AcregError(
                 "`register` must know how images become the network's input. Received: a model whose `preprocessing` "
@@ -172,7 +176,8 @@ class _Field(keras.Model):
         self.built = True
 
     def call(self, inputs: Mapping[str, Any], training: bool = False) -> dict[str, Any]:
-        return self.model.predict_field(inputs, training)
+        with no_gradients():
+            return self.model.predict_field(inputs, training)
 
 
 class _Input:

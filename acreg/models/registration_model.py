@@ -13,8 +13,9 @@ from acreg.io import Preprocessing
 from acreg.layers import ThinPlateSplineAugmentation, UncertaintyWeighting, functional
 from acreg.losses import DISPLACEMENT_LOSSES, FIELD_LOSSES, IMAGE_LOSSES, LABEL_LOSSES
 from acreg.models.fine_tuning import FineTuning
+from acreg.models.forking import check_process
 from acreg.models.label_autoencoder import hard_dice, update_dice
-from acreg.models.label_values import ChecksLabels, unknown_labels
+from acreg.models.label_values import ChecksLabels, check_labels, unknown_labels
 from acreg.models.presets import Preset
 from acreg.models.recomputation import Recomputation
 from acreg.models.registering import Registering
@@ -87,6 +88,7 @@ class RegistrationModel(Registering, FineTuning, ChecksLabels, Preset, keras.Mod
         recompute: Sequence[str] = (),
         **kwargs: Any,
     ) -> None:
+        check_process()
         # Images stay float32 in mixed precision: only the network's layers compute in half.
         super().__init__(autocast=False, **kwargs)
         self.network = network
@@ -175,6 +177,7 @@ class RegistrationModel(Registering, FineTuning, ChecksLabels, Preset, keras.Mod
         return layer
 
     def call(self, inputs: Mapping[str, Any], training: bool = False) -> dict[str, Any]:
+        check_process()
         made = {}
         if "image" in inputs:
             inputs = made["pairs"] = self._make_pairs(inputs)
@@ -295,12 +298,15 @@ class RegistrationModel(Registering, FineTuning, ChecksLabels, Preset, keras.Mod
 
         Raises:
             ValueError: another type, or more than one channel.
+            AcregError: of an array, a label that is no class.
         """
         if "int" not in keras.backend.standardize_dtype(labels.dtype) or labels.shape[-1] != 1:
             raise ValueError(
                 "Labels are integers (batch, *spatial, 1). Received: "
                 f"{keras.backend.standardize_dtype(labels.dtype)} of shape {tuple(labels.shape)}"
             )
+        if isinstance(labels, np.ndarray):
+            check_labels({"labels": labels}, num_classes or self.num_classes)
         return ops.one_hot(labels[..., 0], num_classes or self.num_classes, dtype="float32")
 
     def _unknown_labels(self, x: Mapping[str, Any]) -> Any:

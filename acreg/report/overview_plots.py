@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from acreg.report.plots import INK, LINES, Theme, figure_of, legend, method_styles, to_png
+from acreg.report.plots import INK, LINES, Theme, figure_of, legend, method_styles, shortened, to_png
 from acreg.report.ranking import Ranking
 from acreg.report.results import MethodResult
 from acreg.report.tables import metric_title
@@ -22,7 +22,9 @@ def ranking_plot(results: Sequence[MethodResult], ranking: Ranking, theme: Theme
     for number, (first, last) in enumerate(ranking.groups):
         at = count + 0.25 + 0.12 * number
         axes.plot([at, at], [first - 0.2, last + 0.2], color=INK[theme], linewidth=3, solid_capstyle="round")
-    axes.set_yticks(range(count), [f"{name}  {rank:.2f}" for name, rank in zip(ranking.names, ranking.ranks)])
+    axes.set_yticks(
+        range(count), [f"{shortened(name)}  {rank:.2f}" for name, rank in zip(ranking.names, ranking.ranks)]
+    )
     axes.set(xlim=(0.9, count + 0.4 + 0.12 * len(ranking.groups)), xticks=range(1, count + 1))
     axes.invert_yaxis()
     title = metric_title(ranking.metric, "").replace(" ()", "")

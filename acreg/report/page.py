@@ -9,14 +9,15 @@ from html import escape
 STYLE = """
 :root { color-scheme: light dark;
   --ground: #f5f7fa; --card: #ffffff; --ink: #1d2731; --soft: #5b6876; --line: #dde3ea; --accent: #0072b2;
-  --good: #d9f2e3; --good-ink: #10613a; --bad: #fbe0da; --bad-ink: #93311c; --none: #eef1f4; }
+  --good: #d9f2e3; --good-ink: #10613a; --bad: #fbe0da; --bad-ink: #93311c; --none: #eef1f4; --edge: #1d273140; }
 @media (prefers-color-scheme: dark) { :root {
   --ground: #12171d; --card: #1a2129; --ink: #e4eaf0; --soft: #9aa7b4; --line: #303a45; --accent: #56b4e9;
-  --good: #14432b; --good-ink: #8fe3b4; --bad: #512219; --bad-ink: #f7b3a3; --none: #242d37; } }
+  --good: #14432b; --good-ink: #8fe3b4; --bad: #512219; --bad-ink: #f7b3a3; --none: #242d37; --edge: #000000a0; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--ground); color: var(--ink);
   font: 15px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
-main { max-width: 1240px; margin: 0 auto; padding: 28px 20px 60px; }
+main { max-width: 1760px; margin: 0 auto; padding: 28px 20px 60px; }
+h1, h2, h3, p, summary, .small { overflow-wrap: anywhere; }
 h1 { font-size: 27px; line-height: 1.25; margin: 0 0 4px; letter-spacing: -.01em; }
 h2 { font-size: 19px; margin: 0 0 4px; }
 h3 { font-size: 15px; margin: 18px 0 8px; }
@@ -31,10 +32,19 @@ section { background: var(--card); border: 1px solid var(--line); border-radius:
 .tile { background: var(--card); border: 1px solid var(--line); border-radius: 12px; padding: 12px 16px; }
 .tile b { display: block; font-size: 21px;
   font-variant-numeric: tabular-nums; overflow-wrap: anywhere; line-height: 1.3; }
-.scroll { overflow-x: auto; }
+/* Every table scrolls in a frame of its own, whose bar and shadow at an edge show that there is more. */
+.scroll { overflow-x: auto; max-width: 100%; scrollbar-width: thin;
+  background: linear-gradient(90deg, var(--card) 30%, transparent) left / 40px 100% no-repeat local,
+    linear-gradient(270deg, var(--card) 30%, transparent) right / 40px 100% no-repeat local,
+    linear-gradient(90deg, var(--edge), transparent) left / 12px 100% no-repeat scroll,
+    linear-gradient(270deg, var(--edge), transparent) right / 12px 100% no-repeat scroll; }
+section, section > *, .matrices > *, details > *, .pair > * { min-width: 0; max-width: 100%; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 14px; }
 table.wide { width: 100%; }
-th, td { padding: 7px 10px; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
+th, td { padding: 7px 8px; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
+thead th { white-space: normal; vertical-align: bottom; }
+th:first-child, td:first-child, table.matrix th { white-space: normal; overflow-wrap: anywhere; min-width: 14ch; }
+table.wide th:first-child { min-width: 17ch; }
 th:first-child, td:first-child { text-align: left; }
 thead th { color: var(--soft); font-weight: 600; font-size: 13px; border-bottom-width: 2px; }
 tbody tr:last-child td { border-bottom: 0; }
@@ -44,15 +54,17 @@ table.matrix td, table.matrix th { text-align: center; }
 table.matrix th:first-child { text-align: left; font-weight: 500; }
 .better { background: var(--good); color: var(--good-ink); } .worse { background: var(--bad); color: var(--bad-ink); }
 .same { background: var(--none); color: var(--soft); }
-.matrices { display: grid; grid-template-columns: repeat(auto-fit, minmax(430px, 1fr)); gap: 8px 28px; }
+.matrices { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 620px), 1fr)); gap: 8px 28px; }
+.matrices.many { grid-template-columns: minmax(0, 1fr); }
 .sub { display: block; font-size: 11.5px; opacity: .85; }
 details { border-top: 1px solid var(--line); padding: 10px 0; } details:last-child { padding-bottom: 0; }
 summary { cursor: pointer; font-weight: 600; }
 .pair { margin: 14px 0 20px; }
-.panels { display: grid; grid-template-columns: repeat(auto-fill, minmax(230px, 1fr)); gap: 12px; }
+.panels { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 230px), 1fr)); gap: 12px; }
 figure { margin: 0; } figcaption { font-size: 12.5px; color: var(--soft); padding-top: 4px; }
 img { max-width: 100%; height: auto; display: block; } .panels img { width: 100%; border-radius: 6px; }
 .dot { display: inline-block; width: 10px; height: 10px; border-radius: 3px; margin-right: 8px; }
+pre { white-space: pre-wrap; overflow-wrap: anywhere; font: 13px/1.5 ui-monospace, Menlo, Consolas, monospace; }
 code { font: 13px ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; overflow-wrap: anywhere; }
 footer { color: var(--soft); font-size: 13px; text-align: center; }
 @media print { body { background: none; } section, .tile { break-inside: avoid; } nav { display: none; } }
@@ -88,9 +100,13 @@ def html_table(
         + "</tr>"
         for row in rows
     )
-    return (
-        f'<div class="scroll"><table class="{kind}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-    )
+    return scrolled(kind, head, body)
+
+
+def scrolled(kind: str, head: str, body: str) -> str:
+    """A table of HTML cells of its head and HTML rows, in a frame that scrolls where the table is wider."""
+    table = f'<table class="{kind}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+    return f'<div class="scroll" tabindex="0">{table}</div>'
 
 
 def data_uri(png: bytes) -> str:

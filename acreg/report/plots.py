@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Sequence
 from itertools import cycle
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from acreg.io.names import printable
 from acreg.report.results import MethodResult, measured
 from acreg.report.statistics import EFFECT_SYMBOLS, WITH_INTERVAL, Comparison
 from acreg.report.tables import leader, metric_title
@@ -51,7 +53,7 @@ def box_plots(results: Sequence[MethodResult], theme: Theme) -> bytes:
     for axes, metric in zip(panels, metrics):
         columns = [_finite(result.values(metric)) for result in results]
         _boxes(axes, columns, range(len(results)), [styles[r.name] for r in results], theme, 0.55)
-        axes.set_yticks(range(len(results)), [_short(r.name) for r in results])
+        axes.set_yticks(range(len(results)), [shortened(r.name) for r in results])
         axes.invert_yaxis()
         axes.set_title(
             metric_title(metric, results[0].unit), color=INK[theme], fontsize=11, loc="left", fontweight="bold"
@@ -70,7 +72,7 @@ def label_box_plots(results: Sequence[MethodResult], metric: str, theme: Theme) 
         at = [group + (index - (len(results) - 1) / 2) * step for group in range(len(names))]
         columns = [_finite(result.values(metric, label)) for label in names]
         _boxes(axes, columns, at, [styles[result.name]] * len(at), theme, 0.8 * step, dots=False)
-    axes.set_yticks(range(len(names)), list(names.values()))
+    axes.set_yticks(range(len(names)), [shortened(name) for name in names.values()])
     axes.invert_yaxis()
     axes.set_xlabel(metric_title(metric, results[0].unit), color=INK[theme])
     legend(figure, results, theme, dots=False)
@@ -94,7 +96,7 @@ def forest_plots(results: Sequence[MethodResult], comparisons: Sequence[Comparis
     for index, (axes, metric) in enumerate(zip(panels, metrics)):
         found = {(c.first, c.second): c for c in comparisons if c.metric == metric}
         _forest(axes, [found[couple] for couple in couples], method_styles(results), theme)
-        names = [f"{_short(first, 22)} − {_short(second, 22)}" for first, second in couples]
+        names = [f"{shortened(first, 22)} − {shortened(second, 22)}" for first, second in couples]
         axes.set_yticks(range(len(couples)), names if index % columns == 0 else [""] * len(couples), fontsize=8)
         axes.set_ylim(len(couples) - 0.4, -0.6)
         axes.set_title(
@@ -130,7 +132,7 @@ def legend(figure: Any, results: Sequence[MethodResult], theme: Theme, dots: boo
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    styles, names = method_styles(results), [_short(r.name) for r in results]
+    styles, names = method_styles(results), [shortened(r.name) for r in results]
     handles: list[Any] = [
         Line2D([], [], linestyle="none", marker=style.marker, color=style.colour)
         if dots
@@ -145,9 +147,31 @@ def legend(figure: Any, results: Sequence[MethodResult], theme: Theme, dots: boo
 
 
 def to_png(figure: Any, **options: Any) -> bytes:
-    """A Matplotlib figure as PNG bytes."""
+    """A Matplotlib figure as PNG bytes, every text in it as it is.
+
+    Names come with data: Matplotlib would take ``$`` in them for mathematics, and fail where it cannot read that.
+    """
+    import matplotlib
+    from matplotlib.text import Text
+    from matplotlib.ticker import LogFormatter
+
+    class Plain(LogFormatter):
+        def __call__(self, x: float, pos: int | None = None) -> str:
+            return f"{x:g}" if super().__call__(x, pos) else ""
+
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):  # Matplotlib's own formatter of these writes mathematics
+            if isinstance(axis.get_major_formatter(), LogFormatter):
+                axis.set_major_formatter("{x:g}")
+                axis.set_minor_formatter(Plain())
+                axis.set_tick_params(which="minor", labelsize=8, labelcolor=axis.get_tick_params().get("labelcolor"))
     stream = io.BytesIO()
-    figure.savefig(stream, format="png", **options)
+    with matplotlib.rc_context({"text.parse_math": False, "text.usetex": False}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph ")  # a letter that the font lacks is drawn as a box
+        for text in figure.findobj(Text):
+            text.set_parse_math(False)
+            text.set_usetex(False)
+        figure.savefig(stream, format="png", **options)
     return stream.getvalue()
 
 
@@ -213,7 +237,9 @@ def _finite(values: np.ndarray) -> np.ndarray:
     return values[np.isfinite(values)]
 
 
-def _short(name: str, length: int = 34) -> str:
+def shortened(name: str, length: int = 34) -> str:
+    """A name on one line, without its middle if it is long."""
+    name = printable(" ".join(name.split()))
     if len(name) <= length:
         return name
     end = (length - 1) // 2  # folders differ at the start, options of a method at the end

@@ -14,6 +14,7 @@ from acreg.report.drawing import (
     draw_grid,
     draw_image,
 )
+from acreg.report.plots import to_png
 
 
 def write_preview(view: PairView, path: Path) -> None:
@@ -53,4 +54,4 @@ def write_preview(view: PairView, path: Path) -> None:
         axes.imshow(checkerboard(view.fixed, image), cmap="gray", vmin=0, vmax=1, aspect=view.aspect)
     draw_grid(panels[5], view.displacement, view.aspect)
     with atomic_path(path) as temporary:
-        figure.savefig(temporary)
+        temporary.write_bytes(to_png(figure))

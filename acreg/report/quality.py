@@ -98,7 +98,9 @@ def _draw(rows: list[dict[str, str]], predicted: NDArray[Any], true: NDArray[Any
 
 
 def _draw_example(axes: Any, row: dict[str, str], predicted: float, true: float, threshold: float) -> None:
-    image, labels = read_labelled(row["image"], row["labels"])
+    of_label = "predicted_dice_"
+    values = [0, *(int(name.removeprefix(of_label)) for name in row if name.startswith(of_label))]
+    image, labels = read_labelled(row["image"], row["labels"], values)
     view = view_pair(unregistered(fixed=image, moving=image), fixed=image, moving=image, fixed_labels=labels)
     draw_image(axes, view.fixed, view.aspect)
     draw_contours(axes, view.fixed_labels, WARPED_COLOUR)

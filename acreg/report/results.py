@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import csv
 import fnmatch
-import hashlib
 import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from acreg.io.atomic import atomic_path
 from acreg.io.csv_tables import read_dicts, write_rows
 from acreg.io.documents import read_json, read_text
 from acreg.metrics import LABEL_METRICS, MAP_METRICS, is_lost, mean_over_labels
+from acreg.report.completeness import check_complete
 
 OPTIONAL_METRICS = ("tre_true", "lcc", "label_sd_log_j", "mask_dsc")
 """Label metrics that some results lack: those of pairs without a true transform, of older versions, of no method."""
@@ -34,8 +34,6 @@ FIELD_VALUES = ("folded_percent", "sd_log_j", "seconds")
 """Of the field; where nothing is registered they say nothing."""
 PAIR_VALUES = (*IMAGE_VALUES, *FIELD_VALUES)
 NAN = float("nan")
-METHODS_NAME = "evaluation.json"
-"""In an evaluation's folder: the `identity` of each method that it consists of, complete or not, by its folder."""
 
 
 @dataclass
@@ -206,47 +204,6 @@ def read_method(folder: Path) -> MethodResult:
             "A result folder holds the summary.json and the pairs.csv that `acreg evaluate` wrote. "
             f"Received: {folder} ({what}). Run the evaluation again, with --overwrite."
         ) from error
-
-
-def identity(summary: Mapping[str, Any]) -> str:
-    """A digest of what a method's results are made from: its name, weights, data, pairs and settings."""
-    parts = {key: summary.get(key) for key in ("method", "registers", "preset", "dataset", "settings")}
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def has_results(folder: Path, made_from: str) -> bool:
-    """Whether a method's folder has complete results of this `identity`."""
-    try:
-        return identity(json.loads((folder / "summary.json").read_text(encoding="utf-8"))) == made_from
-    except (OSError, ValueError, AttributeError):  # absent or damaged
-        return False
-
-
-def listed_methods(folder: Path) -> dict[str, str]:
-    """The methods of an evaluation: folder and `identity`; none where an older version made it.
-
-    Raises:
-        AcregError: the list is damaged.
-    """
-    path = folder / METHODS_NAME
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8"))["methods"]) if path.is_file() else {}
-    except (ValueError, KeyError, TypeError) as error:
-        raise AcregError(
-            f"{METHODS_NAME} lists the methods of an evaluation. Received: {path} ({error}). Remove the file, or run "
-            "the evaluation again, with --overwrite."
-        ) from error
-
-
-def check_complete(folder: Path) -> None:
-    """Raise `AcregError` where an evaluation's folder lacks results of a method, such as after a kill."""
-    lacking = [name for name, made_from in listed_methods(folder).items() if not has_results(folder / name, made_from)]
-    if lacking:
-        raise AcregError(
-            f"An evaluation is compared when all of its methods are complete. Received: {folder}, without the results "
-            f"of {', '.join(lacking)}: it was interrupted, or still runs. Give the same `acreg evaluate` again, which "
-            "goes on, or name the folders of the methods that are to be compared."
-        )
 
 
 def _is_uncounted(scores: dict[str, float]) -> bool:

@@ -12,6 +12,8 @@ from acreg.report.results import MethodResult
 from acreg.report.statistics import DESCRIPTIONS, EFFECT_SYMBOLS, Comparison
 from acreg.report.tables import DIGITS, LEVEL, format_p, leader, metric_title
 
+BESIDE = 3
+"""Methods up to which the tables of two metrics stand beside each other."""
 DEPENDENT = "Image pairs that share a subject are not independent, so p is a guide, not a proof."
 
 
@@ -33,8 +35,8 @@ def significance(results: Sequence[MethodResult], comparisons: Sequence[Comparis
             rows += f"<tr><th>{escape(row)}</th>{cells}</tr>"
         head = "".join(f"<th>{escape(name)}</th>" for name in names)
         body += (
-            f"<div><h3>{escape(metric_title(metric, results[0].unit))}</h3><div class='scroll'><table class='matrix'>"
-            f"<thead><tr><th></th>{head}</tr></thead><tbody>{rows}</tbody></table></div></div>"
+            f"<div><h3>{escape(metric_title(metric, results[0].unit))}</h3>"
+            f"{page.scrolled('matrix', f'<th></th>{head}', rows)}</div>"
         )
     note = (
         f"{title}, two-sided, within a metric; {meaning.format(n=comparisons[0].comparisons)}. Charts: first "
@@ -42,7 +44,8 @@ def significance(results: Sequence[MethodResult], comparisons: Sequence[Comparis
         f"Tables: mean difference row - column, p, the effect {symbol}, and the share of pairs in which the row is "
         f"better; green where the row is better at p < {LEVEL}, red where it is worse. {DEPENDENT}"
     )
-    return page.section("significance", "Significance", f'{chart}<div class="matrices">{body}</div>', note)
+    kind = "matrices many" if len(names) > BESIDE else "matrices"
+    return page.section("significance", "Significance", f'{chart}<div class="{kind}">{body}</div>', note)
 
 
 def label_tests(results: Sequence[MethodResult], comparisons: Sequence[Comparison]) -> str:
@@ -57,10 +60,7 @@ def label_tests(results: Sequence[MethodResult], comparisons: Sequence[Compariso
             first = escape(label) if couple == couples[0] else ""
             rows += f"<tr><th>{first}</th><th>{escape(' - '.join(couple))}</th>{cells}</tr>"
     head = "".join(f"<th>{escape(metric_title(metric, results[0].unit))}</th>" for metric in metrics)
-    body = (
-        "<div class='scroll'><table class='matrix'><thead><tr><th>Label</th><th>Methods</th>"
-        f"{head}</tr></thead><tbody>{rows}</tbody></table></div>"
-    )
+    body = page.scrolled("matrix", f"<th>Label</th><th>Methods</th>{head}", rows)
     title, meaning = DESCRIPTIONS[comparisons[0].test]
     note = (
         f"{title}, two-sided, within a metric; {meaning.format(n=comparisons[0].comparisons)}. Mean difference, p, the "

@@ -140,9 +140,7 @@ def visible(folder: Path) -> set[str]:
     if (folder / READY).exists():
         return set()
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} - {
-        path.relative_to(folder).as_posix()
-        for hidden in folder.rglob(".*")
-        for path in [hidden, *hidden.rglob("*")]
+        path.relative_to(folder).as_posix() for hidden in folder.rglob(".*") for path in [hidden, *hidden.rglob("*")]
     }
 
 

@@ -220,14 +220,25 @@ def test_labels_without_a_common_value_have_no_dice(files, capsys):
         assert found in " ".join(capsys.readouterr().err.split()) and not (files / "out").exists()
 
 
-def test_sixteen_bit_and_colour_images_are_handled(files):
+def test_sixteen_bit_and_colour_images_are_handled(files, capsys):
     grey = np.asarray(PIL.Image.open(files / "b.png"))
     PIL.Image.fromarray(grey.astype(np.uint16) * 200).save(files / "deep.png")
-    PIL.Image.fromarray(np.stack([grey] * 3, -1)).save(files / "colour.png")
+    colours = np.stack([grey, grey[::-1], 255 - grey], -1)
+    PIL.Image.fromarray(colours).save(files / "colour.png")
     assert register(files, moving="deep.png") == 0
     assert read_image(files / "out" / "warped.png").array.max() > 255
     assert register(files, "--overwrite", moving="colour.png") == 0
-    assert read_image(files / "out" / "warped.png").array.shape == (48, 40)
+    warped = np.asarray(PIL.Image.open(files / "out" / "warped.png"))
+    assert warped.shape == (48, 40, 3)
+    for channel in range(3):
+        PIL.Image.fromarray(np.ascontiguousarray(colours[..., channel])).save(files / "one.png")
+        assert register(files, "--overwrite", moving="one.png", out="one") == 0
+        np.testing.assert_array_equal(warped[..., channel], PIL.Image.open(files / "one" / "warped.png"))
+    deep = sitk.GetImageFromArray(colours.astype(np.uint16) * 200, isVector=True)
+    sitk.WriteImage(deep, str(files / "deep.nrrd"))
+    assert register(files, "--overwrite", moving="deep.nrrd") == 0
+    assert "has the luminance of" in capsys.readouterr().err, "NIfTI has no colour of 16 bits"
+    assert read_image(files / "out" / "warped.nii.gz").array.max() > 255
 
 
 def test_a_full_disk_leaves_no_file(files, capsys, monkeypatch):

@@ -16,6 +16,7 @@ from acreg.cli.main import main
 from acreg.data.phantoms import chest_phantom
 from acreg.geometry import Displacement, Grid, Transform
 from acreg.io import Image, read_image, read_labels, write_image
+from acreg.io.colour import read_channels
 from acreg.io.transforms import write_transform
 
 FIXED = Grid((9, 24, 20), (4.0, 1.5, 1.0), (-30.0, 12.0, 5.0), Rotation.from_euler("xyz", (0.2, -0.3, 0.1)).as_matrix())
@@ -86,6 +87,27 @@ def test_the_background_is_chosen(files, tmp_path, capsys):
         np.testing.assert_allclose(read_image(tmp_path / "w.nii.gz").array, expected, rtol=0, atol=1e-4)
         assert ("Outside of" in (said := capsys.readouterr().err)) == told
         assert not told or ("lies 0, where its values go from -" in said and "--fill -1000 for CT" in said)
+
+
+def test_colours_are_kept_in_all_formats_that_hold_them(files, tmp_path, capsys):
+    """Against SimpleITK, which warps vectors, channel by channel."""
+    colours = np.random.default_rng(0).integers(0, 256, (20, 24, 3)).astype(np.uint8)
+    sitk.WriteImage(sitk.GetImageFromArray(colours, isVector=True), str(tmp_path / "rgb.png"))
+    write_image(Image.from_array(np.zeros((22, 26)), spacing=(1, 1)), tmp_path / "fixed.png")
+    turn = sitk.Euler2DTransform((10.0, 9.0), 0.2, (3.0, -2.0))
+    sitk.WriteTransform(turn, str(tmp_path / "turn.tfm"))
+    moving, fixed = (sitk.ReadImage(str(tmp_path / name), sitk.sitkVectorFloat32) for name in ("rgb.png", "fixed.png"))
+    moving.SetSpacing((1, 1))
+    fixed.SetSpacing((1, 1))
+    expected = sitk.GetArrayFromImage(sitk.Resample(moving, fixed, turn, sitk.sitkLinear, 7.0))
+    pair = ["--transform", str(tmp_path / "turn.tfm"), "--reference", str(tmp_path / "fixed.png")]
+    for name in ("w.png", "w.tif", "w.nii.gz", "w.mha", "w.nrrd"):
+        image = ["--image", str(tmp_path / "rgb.png"), "--fill", "7", "--out", str(tmp_path / name)]
+        assert main(["warp", *pair, *image]) == 0
+        found = np.stack([channel.array for channel in read_channels(tmp_path / name)], axis=-1)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-3 if name in ("w.mha", "w.nrrd") else 0.51)
+    assert main(["warp", *pair, "--image", str(tmp_path / "rgb.png"), "--out", str(tmp_path / "w.h5")]) == 1
+    assert "An image in HDF5 has one value a voxel" in capsys.readouterr().err and not (tmp_path / "w.h5").exists()
 
 
 def test_the_order_of_two_transforms_matters_and_is_that_of_the_fixed_points(files, tmp_path):

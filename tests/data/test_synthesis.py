@@ -191,9 +191,10 @@ def test_deformed_pairs_need_labels_and_two_axes(source, tmp_path):
         synthesis.synthesize(bare, tmp_path / "b", deformed=RandomDeformation())
     for name, array, message in (
         ("void", np.zeros((40, 48), int), "the labels of p0 .* 0 voxels of foreground"),
-        ("cut", np.ones((30, 48), int), r"Received: p0 with an image of \(40, 48\) and labels of \(30, 48\)"),
+        ("cut", np.ones((30, 48), int), "p0_labels.* on 30 x 48 voxels.* on 40 x 48 voxels"),
     ):
         wrong = pictures(tmp_path / name)
-        write_image(Image(array, Grid(array.shape), "labels"), wrong.records[0].labels)
+        grid = wrong.read_image(wrong.records[0]).grid.part((0, 0), array.shape)
+        write_image(Image(array, grid, "labels"), wrong.records[0].labels)
         with pytest.raises(AcregError, match=message):
             synthesis.synthesize(wrong, tmp_path / f"from_{name}", deformed=RandomDeformation())

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import keras
@@ -75,3 +76,15 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
     save_checkpoint(tmp_path, "a", small_model(), State(epoch=1))
     with pytest.raises(AcregError, match="must fit the model that the recipe describes"):
         restore(small_model(units=9), load_checkpoint(tmp_path, "a")[1])
+
+
+def test_checkpoints_that_were_not_written_by_acreg_are_passed_over(tmp_path: Path) -> None:
+    """One that takes more memory than its size, states of other types, a pipe."""
+    path = save_checkpoint(tmp_path, "a", small_model(), State(epoch=1))
+    with np.load(path) as stored:
+        arrays = dict(stored)
+    np.savez_compressed(tmp_path / "a-000002.npz", **arrays, more=np.zeros(10**7))
+    for epoch, state in enumerate((b'{"epoch": "three"}', b"[]", b"[" * 10**5, b'{"epoch": 1, "best": "x"}'), start=3):
+        np.savez(tmp_path / f"a-{epoch:06d}.npz", **{**arrays, "state": np.frombuffer(state, np.uint8)})
+    os.mkfifo(tmp_path / "a-000007.npz")
+    assert load_checkpoint(tmp_path, "a")[0].epoch == 1

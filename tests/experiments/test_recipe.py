@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import sys
 from pathlib import Path
 
@@ -175,3 +176,85 @@ def test_options_that_all_models_share_may_be_set(tmp_path: Path) -> None:
     assert {"filters", "losses", "weighting", "labels_per_step", "integration_steps"} <= known
     assert not {"network", "multiple", "kwargs"} & known
     assert "network" in constructor_types(model_classes()["RegNet"])
+
+
+SMALL = "data: {dataset: mine}\ntraining: {steps: 10}\n"
+
+
+@pytest.mark.parametrize("name", ["../../x", "/abs", "a/b", "..", ".", "", ".hidden", "con", "a\\b", "x" * 300, "a\nb"])
+def test_a_name_stays_in_the_folder_of_runs(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(SMALL + yaml.safe_dump({"name": name}), encoding="utf-8")
+    with pytest.raises(UsageError, match="name=.*becomes a folder's"):
+        load_recipe(path)
+    path.write_text(SMALL, encoding="utf-8")
+    with pytest.raises(UsageError, match="name=.*becomes a folder's"):
+        load_recipe(path, [f"name={json.dumps(name)}"])
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "training.steps=99999999999999999999",
+        "training.batch_size=1000000000000",
+        "optimizer.learning_rate=.inf",
+        "optimizer.learning_rate=.nan",
+        "optimizer.learning_rate=1e999",
+        "data.shape=[1000000, 1000000]",
+        "data.shape=[64, nan]",
+        "data.augmentation.gamma=.inf",
+        "data.dataset=[a, b]",
+        "description=" + "x" * 20_000,
+        "model.arguments.filters=[1000000000, 4]",
+        "model.arguments.filters=many",
+        "model.arguments.filters=[-4, 8]",
+        "model.arguments.integration_steps=1000000",
+        "model.arguments.losses=ncc",
+        "model.arguments.losses={ncc: .inf}",
+        "model.arguments.dropout=half",
+        "model.arguments.network=[unet]",
+        "model.arguments=[1]",
+        "model.class=[RegNet]",
+        "model.class=os.system",
+        "model." + ".".join("a" * 5000) + "=1",
+        "data.shape=" + "[" * 5000,
+        "data.shape=&a [*a]",
+        "data.shape=!!python/object/apply:os.system [ls]",
+        "data={dataset: a, dataset: b}",
+        "seed=2020-02-30",
+        "[1]=2",
+    ],
+)
+def test_values_that_cannot_be(override: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(SMALL, encoding="utf-8")
+    with pytest.raises(UsageError, match="Received: ") as caught:
+        load_recipe(path, [override])
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 1500
+
+
+def test_files_that_extend_each_other_many_times(tmp_path: Path) -> None:
+    for number in range(40):
+        (tmp_path / f"{number}.yaml").write_text(f"extends: [{number + 1}.yaml, {number + 1}.yaml]\n", encoding="utf-8")
+    (tmp_path / "40.yaml").write_text(SMALL, encoding="utf-8")
+    with pytest.raises(UsageError, match="at most 32 files"):
+        load_recipe(tmp_path / "0.yaml")
+    (tmp_path / "a.yaml").write_text("extends: b.yaml\n", encoding="utf-8")
+    (tmp_path / "b.yaml").write_text("extends: a.yaml\n", encoding="utf-8")
+    with pytest.raises(UsageError, match="must not extend itself"):
+        load_recipe(tmp_path / "a.yaml")
+    for name in ("/etc/passwd", "../../etc/passwd", "."):
+        (tmp_path / "a.yaml").write_text(f"extends: {name}\n", encoding="utf-8")
+        with pytest.raises(UsageError, match="`extends` must name a file"):
+            load_recipe(tmp_path / "a.yaml")
+
+
+def test_a_description_is_of_the_data_that_it_was_written_for(tmp_path: Path) -> None:
+    about = load_recipe("acregnet-phantoms").description
+    assert "phantoms" in about
+    assert load_recipe("acregnet-phantoms", ["training.steps=1000", "data.dataset=phantoms"]).description == about
+    assert load_recipe("acregnet-phantoms", ["data.dataset=mine"]).description == ""
+    assert load_recipe("acregnet-phantoms", ["data.dataset=mine", "description=My chests."]).description == "My chests."
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"extends: {shipped_recipes()['acregnet-phantoms']}\ndata: {{dataset: mine}}\n", encoding="utf-8")
+    assert load_recipe(path).description == ""

@@ -255,7 +255,7 @@ def test_a_folder_in_use_is_refused(unbroken: Path, recipe_file: Path, tmp_path:
     (tmp_path / "mine.txt").write_text("x")
     with pytest.raises(UsageError, match=r"has none and is no run"):
         run_recipe(load_recipe(recipe_file), tmp_path, resume=True)
-    with pytest.raises(UsageError, match=r"Results go into a folder"):
+    with pytest.raises(UsageError, match=r"output must be a folder"):
         run_recipe(load_recipe(recipe_file), tmp_path / "mine.txt")
 
 

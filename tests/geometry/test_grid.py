@@ -29,6 +29,9 @@ def test_defaults():
         ({"shape": (4, 5), "direction": ((2, 0), (0, 1))}, "unit vectors"),
         ({"shape": (4, 5), "direction": ((1, 1), (0, 0))}, "unit vectors"),
         ({"shape": (4, 5), "direction": np.eye(3)}, "2x2 matrix"),
+        ({"shape": (4, 5), "plane": np.zeros((3, 4))}, "plane of a 2-D grid"),
+        ({"shape": (4, 5), "plane": np.eye(3)}, "plane of a 2-D grid"),
+        ({"shape": (3, 4, 5), "plane": np.eye(3, 4)}, r"plane of a 2-D grid.*\(3, 4, 5\)"),
     ],
 )
 def test_contradictions_are_refused(arguments, message):

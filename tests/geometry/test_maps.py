@@ -138,3 +138,20 @@ def test_the_flow_of_a_constant_is_that_shift():
 def test_refusals(build, said):
     with pytest.raises(AcregError, match=said):
         build()
+
+
+def test_a_displacement_that_nearly_folds_is_inverted():
+    """Squeezed thirtyfold along one axis and stretched threefold along the other: small steps are too slow."""
+    grid = Grid((60, 50))
+    along = np.arange(60.0)[:, None] - 29.3
+    vectors = np.zeros((60, 50, 2))
+    vectors[..., 0] = -0.97 * 6 * np.tanh(along / 6)
+    vectors[..., 1] = 2.0 * (np.arange(50) - 24.2)
+    part = Displacement(vectors, grid)
+    inverse, residual = part.inverse()
+    assert residual < 1e-3
+    voxels = np.stack(np.indices(grid.shape), -1).reshape(-1, 2).astype(float)
+    found = voxels + inverse.vectors.reshape(-1, 2)
+    inside = grid.contains(found)
+    assert inside.mean() > 0.2
+    np.testing.assert_allclose(part(found[inside]), voxels[inside], rtol=0, atol=2e-3)

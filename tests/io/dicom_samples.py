@@ -7,6 +7,7 @@ import struct
 from pathlib import Path
 
 import numpy as np
+import pytest
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
@@ -14,6 +15,9 @@ from pydicom.encaps import encapsulate
 from pydicom.pixels import pack_bits
 from pydicom.tag import Tag
 from pydicom.uid import UID, ExplicitVRLittleEndian, JPEG2000Lossless, JPEGBaseline8Bit, RLELossless, UID_dictionary
+
+from acreg.errors import AcregError
+from acreg.io import read_image
 
 CLASSES = {entry[4]: UID(uid) for uid, entry in UID_dictionary.items()}
 CLASSES["LabelMapSegmentationStorage"] = UID("1.2.840.10008.5.1.4.1.1.66.7")  # younger than pydicom 3.0
@@ -129,6 +133,19 @@ def save_series(folder: Path, volume, positions=None, **elements) -> None:
     for k, plane in enumerate(volume):
         position = [0, 0, 3 * k] if positions is None else positions[k]
         save(image(plane, ImagePositionPatient=position, SOPInstanceUID=f"1.2.9.{k}", **elements), folder / f"{k}.dcm")
+
+
+def read(dataset, folder: Path, **options):
+    """What `read_image` makes of a dataset."""
+    return read_image(save(dataset, folder / "a.dcm"), **options)
+
+
+def refused(dataset, folder: Path, message: str, **options) -> None:
+    """Check that `read_image` refuses a dataset in one paragraph that names the file."""
+    path = save(dataset, folder / "a.dcm")
+    with pytest.raises(AcregError, match=message) as caught:
+        read_image(path, **options)
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
 
 
 # --- hostile files ----------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Multi-frame DICOM and the geometry of all DICOM: frames lie where their header says, or the file is refused."""
+"""Files of several frames: frames lie where the header says, or the file is refused."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,18 @@ import SimpleITK as sitk
 from acreg.errors import AcregError
 from acreg.geometry import Grid
 from acreg.io import read_image
-from tests.io.dicom_samples import AXIAL, CLASSES, enhanced, frame_group, image, item, save, save_series, shared_groups
+from tests.io.dicom_samples import (
+    AXIAL,
+    changed,
+    enhanced,
+    frame_group,
+    image,
+    item,
+    read,
+    refused,
+    save,
+    shared_groups,
+)
 
 OBLIQUE = [0.8, 0.6, 0, -0.36, 0.48, 0.8]
 NORMAL = np.array([0.48, -0.64, 0.6])
@@ -21,17 +32,6 @@ def volume():
 
 def places(heights=HEIGHTS):
     return [(-50, -60, float(z)) for z in heights]
-
-
-def read(dataset, folder, **options):
-    return read_image(save(dataset, folder / "a.dcm"), **options)
-
-
-def refused(dataset, folder, message, **options):
-    path = save(dataset, folder / "a.dcm")
-    with pytest.raises(AcregError, match=message) as caught:
-        read_image(path, **options)
-    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
 
 
 def rescaled(slope, intercept=-1024, **more):
@@ -108,6 +108,29 @@ def test_frames_that_make_no_volume_are_refused(tmp_path, volume, change, messag
     refused(enhanced(**{"array": volume, "positions": places(), **change}), tmp_path, message)
 
 
+def sorted_by(*pointers, indices):
+    """Dimensions, and the indices of each frame along them."""
+    return {
+        "DimensionIndexSequence": [item(DimensionIndexPointer=pointer)[0] for pointer in pointers],
+        "own": [{"FrameContentSequence": item(DimensionIndexValues=list(values))} for values in indices],
+    }
+
+
+POSITION, PHASE = 0x00200032, 0x00189344  # Image Position (Patient), Contrast/Bolus Agent Phase
+
+
+@pytest.mark.parametrize(("pointer", "phases"), [(POSITION, (1, 1, 2, 2, 2)), (PHASE, (2,) * 5), (PHASE, range(1, 6))])
+def test_dimensions_that_place_frames_or_count_them(tmp_path, volume, pointer, phases):
+    made = enhanced(volume, places(), **sorted_by(POSITION, pointer, indices=zip(range(1, 6), phases)))
+    np.testing.assert_array_equal(read(made, tmp_path).array, volume)
+
+
+@pytest.mark.parametrize(("pointer", "words"), [(PHASE, "Contrast/Bolus Agent Phase"), (0x20011001, r"\(2001,1001\)")])
+def test_frames_of_several_phases_are_refused(tmp_path, volume, pointer, words):
+    made = enhanced(volume, places(), **sorted_by(POSITION, pointer, indices=zip(range(1, 6), (1, 1, 2, 2, 2))))
+    refused(made, tmp_path, f"they differ in {words}.*, too \\(2 values\\)")
+
+
 def test_frames_of_time_are_refused(tmp_path, volume):
     made = image(volume, "UltrasoundMultiFrameImageStorage", "US", FrameTime=40)
     refused(made, tmp_path, "Ultrasound Multi-frame Image Storage, with 5 frames without places")
@@ -120,6 +143,11 @@ def test_enhanced_files_in_a_folder_make_one_volume(tmp_path, volume):
     save(enhanced(volume[:3], places()[:3]), tmp_path / "c.dcm")
     with pytest.raises(AcregError, match="where b.dcm and c.dcm lie at one"):
         read_image(tmp_path)
+
+
+def test_thousands_of_frames_are_no_volume(tmp_path):
+    made = enhanced(np.zeros((5001, 1, 1), np.uint8), [(0, 0, k) for k in range(5001)])
+    refused(made, tmp_path, "at most 5000 frames. Received: .* with 5001")
 
 
 def test_inverted_x_rays_of_several_frames(tmp_path, volume):
@@ -175,199 +203,34 @@ def test_doses_without_places_or_scaling_are_refused(tmp_path, volume, change, m
     refused(dose(volume, **change), tmp_path, message)
 
 
-def mapped(**mapping):
-    mapping = {"RealWorldValueSlope": 1.0, "RealWorldValueIntercept": 0.0, **mapping}
-    return {"RealWorldValueMappingSequence": item(**mapping)}
+def tomogram(volume, **elements):
+    made = image(volume, "NuclearMedicineImageStorage", "NM", ImagePositionPatient=None, ImageOrientationPatient=None)
+    made.DetectorInformationSequence = item(ImagePositionPatient=[1, 2, 3], ImageOrientationPatient=AXIAL)
+    made.ImageType, made.SpacingBetweenSlices = ["ORIGINAL", "PRIMARY", "RECON TOMO", "EMISSION"], 4
+    made.SliceVector = [1, 2, 3, 4, 5]
+    return changed(made, **elements)
 
 
-def test_parametric_maps(tmp_path, volume):
-    """Values of float pixels, and of whole ones by their mapping."""
-    made = enhanced(volume, places(), "ParametricMapStorage", mapped(RealWorldValueSlope=0.25), Modality="MR")
-    np.testing.assert_allclose(read(made, tmp_path).array, volume * 0.25)
-    floats = enhanced(volume, places(), "ParametricMapStorage", mapped(), Modality="MR")
-    values = (volume / 7).astype(np.float32)
-    floats.FloatPixelData, floats.BitsAllocated = values.tobytes(), 32
-    for keyword in ("PixelData", "BitsStored", "HighBit", "PixelRepresentation"):
-        delattr(floats, keyword)
-    np.testing.assert_array_equal(read(floats, tmp_path).array, values)
-    table = mapped(RealWorldValueSlope=None, RealWorldValueLUTData=[1.0, 4.0])
-    refused(enhanced(volume, places(), "ParametricMapStorage", table), tmp_path, "one slope, not 0, and intercept")
+@pytest.mark.parametrize(("between", "order"), [(4, slice(None)), (-4, slice(None, None, -1))])
+def test_tomograms_of_nuclear_medicine(tmp_path, volume, between, order):
+    found = read(tomogram(volume, SpacingBetweenSlices=between), tmp_path)
+    np.testing.assert_array_equal(found.array, volume[order])
+    assert found.grid == Grid((5, 24, 20), (4, 1.2, 0.7), (min(3, 3 + 4 * between), 2, 1))
+    if between > 0:
+        theirs = sitk.ReadImage(str(tmp_path / "a.dcm"))
+        assert found.grid == Grid.from_itk(theirs)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"RescaleSlope": b"0", "RescaleIntercept": b"0"}, "slope that scales values is not 0"),
-        ({"RescaleSlope": b"nan"}, "Rescale Slope .* is a number"),
-        ({"RescaleSlope": b"inf"}, "Rescale Slope .* is a number"),
-        ({"RescaleIntercept": b"abc"}, "Rescale Intercept .* is a number. Received: .* with 'abc'"),
-        ({"RescaleSlope": b"1\\2"}, "Rescale Slope .* is a number"),
-        ({"ModalityLUTSequence": item(LUTDescriptor=[2, 0, 16], LUTData=b"\0\0\1\0")}, "a table of values"),
-        (mapped(RealWorldValueSlope=3.0), "applies to parametric maps"),
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "DYNAMIC", "EMISSION"]}, "5 frames without places"),
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "RECON GATED TOMO", "EMISSION"]}, "5 frames without places"),
+        ({"SliceVector": [1, 2, 1, 2, 1]}, "lie at one"),
+        ({"SliceVector": None}, "lacks one of them"),
+        ({"SpacingBetweenSlices": None}, "lacks one of them"),
+        ({"DetectorInformationSequence": None}, "lacks them"),
     ],
 )
-def test_values_that_are_not_scaled_by_one_slope_are_refused(tmp_path, volume, change, message):
-    refused(image(volume[0], **change), tmp_path, message)
-
-
-def test_a_mapping_beside_the_rescaling_leaves_it(tmp_path, volume):
-    """PET: becquerel by rescaling, and a second mapping to the uptake value."""
-    made = image(volume[0], RescaleSlope=2, RescaleIntercept=1, **mapped(RealWorldValueSlope=3.0))
-    np.testing.assert_array_equal(read(made, tmp_path).array, volume[0] * 2.0 + 1)
-
-
-# --- geometry ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("elements", "thickness"),
-    [
-        ({}, 1),
-        ({"SliceThickness": 2}, 2),
-        ({"SliceThickness": 2, "SpacingBetweenSlices": 3}, 3),
-        ({"SliceThickness": 0}, 1),
-    ],
-)
-def test_a_slice_keeps_its_place_in_the_patient(tmp_path, volume, elements, thickness):
-    made = image(volume[0], ImagePositionPatient=[7, 8, 9], ImageOrientationPatient=OBLIQUE, **elements)
-    found = read(made, tmp_path).grid.volume()
-    theirs = Grid.from_itk(sitk.ReadImage(str(tmp_path / "a.dcm")))
-    ends = np.array([[0, 0, 0], [0, 23, 0], [0, 0, 19]])
-    np.testing.assert_allclose(found.to_world(ends), theirs.to_world(ends), atol=1e-9)
-    np.testing.assert_allclose(found.to_world(np.array([1, 0, 0])), [9, 8, 7] + NORMAL[::-1] * thickness)
-
-
-AWKWARD = [b"0\\1", b"0\\0", b"inf\\1", b"1\\words", b"nan\\nan", b"1,2\\0,7", b"-1\\1", b"1", b"1\\1\\1", b"1e-310\\1"]
-
-
-@pytest.mark.parametrize("value", [*AWKWARD, None, b""])
-def test_a_spacing_that_is_no_spacing_is_asked_for(tmp_path, volume, value):
-    made = image(volume[0], PixelSpacing=value)
-    refused(made, tmp_path, r"Pixel Spacing \(0028,0030\).*Give the spacing")
-    found = read(made, tmp_path, spacing=(3, 2))
-    assert found.grid.spacing == (3, 2)
-    np.testing.assert_array_equal(found.array, volume[0])
-    save_series(tmp_path / "series", volume, PixelSpacing=value)
-    with pytest.raises(AcregError, match="Give the spacing"):
-        read_image(tmp_path / "series")
-    assert read_image(tmp_path / "series", spacing=(3, 2, 1)).grid.spacing == (3, 2, 1)
-
-
-@pytest.mark.parametrize(
-    ("elements", "expected"),
-    [
-        ({}, (1.2, 0.7)),
-        ({"ImagerPixelSpacing": [0.3, 0.2]}, (1.2, 0.7)),  # calibrated, or corrected for the magnification
-        ({"ImagerPixelSpacing": [0.3, 0.2], "PixelSpacing": None}, (0.3, 0.2)),
-        (
-            {
-                "ImagerPixelSpacing": [0.3, 0.2],
-                "PixelSpacing": None,
-                "EstimatedRadiographicMagnificationFactor": 1.25,
-            },
-            (0.24, 0.16),
-        ),
-        ({"ImagerPixelSpacing": [0.3, 0.2], "EstimatedRadiographicMagnificationFactor": 1.25}, (1.2, 0.7)),
-        ({"NominalScannedPixelSpacing": [0.5, 0.4], "PixelSpacing": None}, (0.5, 0.4)),
-    ],
-)
-@pytest.mark.parametrize("sop", ["DigitalXRayImageStorageForPresentation", "ComputedRadiographyImageStorage"])
-def test_the_spacing_of_x_rays(tmp_path, volume, elements, expected, sop):
-    made = image(volume[0], sop, "DX", ImagePositionPatient=None, ImageOrientationPatient=None, **elements)
-    np.testing.assert_allclose(read(made, tmp_path).grid.spacing, expected)
-
-
-def test_a_spacing_at_the_detector_with_odd_magnification_is_refused(tmp_path, volume):
-    made = image(volume[0], PixelSpacing=None, ImagerPixelSpacing=[1, 1], EstimatedRadiographicMagnificationFactor=0)
-    refused(made, tmp_path, "Estimated Radiographic Magnification Factor .* is a positive number")
-
-
-@pytest.mark.parametrize(
-    ("element", "message"),
-    [
-        ({"ImagePositionPatient": b"0\\0\\nan"}, r"Image Position \(Patient\) .* is 3 numbers"),
-        ({"ImagePositionPatient": b"0\\0"}, "is 3 numbers"),
-        ({"ImagePositionPatient": b"0\\0\\1e300"}, "is 3 numbers"),
-        ({"ImagePositionPatient": b"a\\b\\c"}, "is 3 numbers"),
-        ({"ImageOrientationPatient": b"0\\0\\0\\0\\0\\0"}, "two unit vectors at right angles"),
-        ({"ImageOrientationPatient": b"1\\0\\0\\1\\0\\0"}, "two unit vectors at right angles"),
-        ({"ImageOrientationPatient": b"1\\0\\0\\0\\2\\0"}, "two unit vectors at right angles"),
-        ({"ImageOrientationPatient": b"0.7\\0.7\\0\\0\\0\\1"}, "two unit vectors at right angles"),
-        ({"ImageOrientationPatient": b"nan\\0\\0\\0\\1\\0"}, "is 6 numbers"),
-        ({"ImageOrientationPatient": b"1\\0\\0\\0\\1"}, "is 6 numbers"),
-    ],
-)
-def test_places_that_are_none_are_refused_in_files_and_series(tmp_path, volume, element, message):
-    refused(image(volume[0], **element), tmp_path / "one", message)
-    save_series(tmp_path / "series", volume)
-    place = {"ImagePositionPatient": [0, 0, 15]}
-    save(image(volume[0], **{**place, **element}), tmp_path / "series" / "5.dcm")
-    for series in (None, "1.2.3.4"):
-        with pytest.raises(AcregError, match=message):
-            read_image(tmp_path / "series", series=series)
-
-
-@pytest.mark.parametrize(
-    ("element", "message"),
-    [
-        ({"ImagePositionPatient": None}, "5.dcm lacks them"),
-        ({"ImagePositionPatient": [0, 0, 12]}, "lie at one"),
-        ({"FrameOfReferenceUID": "9.9"}, "one Frame of Reference UID .* 1.2.3.4.6, 9.9"),
-        ({"TemporalPositionIdentifier": 2}, "one Temporal Position Identifier .* with none, 2"),
-        ({"EchoNumbers": 2}, "one Echo Number"),
-        ({"Units": "BQML"}, "one Units"),
-        ({"Rows": 12, "PixelData": bytes(480)}, "one size"),
-    ],
-)
-def test_a_slice_of_another_volume_is_refused(tmp_path, volume, element, message):
-    save_series(tmp_path, volume)
-    save(image(volume[0], **{"ImagePositionPatient": [0, 0, 15], **element}), tmp_path / "5.dcm")
-    with pytest.raises(AcregError, match=message):
-        read_image(tmp_path)
-
-
-# --- what is no image -------------------------------------------------------------------------------------------------
-
-OTHERS = {
-    "RTStructureSetStorage": "RT Structure Set Storage. Its contours become labels in another program",
-    "RTPlanStorage": "RT Plan Storage",
-    "BasicTextSRStorage": "Basic Text SR Storage",
-    "GrayscaleSoftcopyPresentationStateStorage": "Presentation State",
-    "KeyObjectSelectionDocumentStorage": "Key Object Selection",
-    "EncapsulatedPDFStorage": "Encapsulated PDF Storage",
-    "MediaStorageDirectoryStorage": "Name the file, or the folder, of the images|list of the files on a disc",
-    "MRSpectroscopyStorage": "MR Spectroscopy Storage",
-    "TwelveLeadECGWaveformStorage": "ECG",
-}
-
-
-@pytest.mark.parametrize(("sop", "message"), OTHERS.items())
-def test_what_is_no_image_is_named_when_it_is_named(tmp_path, sop, message):
-    refused(image(None, sop, "OT"), tmp_path, f"whose class is .*{message}")
-
-
-def test_what_is_no_image_is_passed_over_in_a_folder(tmp_path, volume):
-    save_series(tmp_path, volume)
-    for sop in OTHERS:
-        save(image(None, sop, "OT", SeriesInstanceUID="1.2.77"), tmp_path / f"{sop}.dcm")
-    private = image(None, modality="OT")
-    private.SOPClassUID = private.file_meta.MediaStorageSOPClassUID = "1.3.12.2.1107.5.9.1"
-    save(private, tmp_path / "private.dcm")
-    for series in (None, "1.2.3.4"):
-        np.testing.assert_array_equal(read_image(tmp_path, series=series).array, volume)
-    from acreg.applications.inspection import inspect
-
-    found = {entry["series"]: entry for entry in inspect(tmp_path)["series"]}
-    assert found["1.2.3.4"]["size_xy"] == [20, 24] and found["1.2.77"]["files"] == len(OTHERS)
-    for k in range(5):
-        (tmp_path / f"{k}.dcm").unlink()
-    with pytest.raises(AcregError, match="with .*RT Plan Storage.* only"):
-        read_image(tmp_path)
-
-
-def test_the_classes_that_are_asked_for_exist():
-    from acreg.io import dicom_header
-
-    assert dicom_header.DOSE == CLASSES["RTDoseStorage"] and dicom_header.STRUCTURES == CLASSES["RTStructureSetStorage"]
-    assert dicom_header.PARAMETRIC_MAP == CLASSES["ParametricMapStorage"]
-    assert dicom_header.SEGMENTATIONS[0] == CLASSES["SegmentationStorage"]
+def test_frames_of_nuclear_medicine_without_places_are_refused(tmp_path, volume, change, message):
+    refused(tomogram(volume, **change), tmp_path, message)

@@ -46,6 +46,22 @@ def test_segments_are_placed_by_their_planes(tmp_path):
     assert found.grid == grid
 
 
+def test_oblique_planes_lie_where_they_say(tmp_path):
+    """Each marked pixel, by its own frame's position and directions, has its label there."""
+    row, column = np.array([0.8, 0.6, 0]), np.array([-0.36, 0.48, 0.8])
+    positions = [np.array([-50, -60, 7]) - z * np.cross(row, column) for z in HEIGHTS]
+    made = segmentation(masks(*BOXES), positions, SEGMENTS, between=2.5)
+    made.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence[0].ImageOrientationPatient = [*row, *column]
+    found = read_labels(save(made, tmp_path / "s.dcm"))
+    for frame, position, segment in zip(masks(*BOXES), positions, SEGMENTS, strict=True):
+        y, x = np.nonzero(frame)
+        places_ = position + np.outer(x * 0.7, row) + np.outer(y * 1.2, column)
+        indices = found.grid.to_index(places_[:, ::-1])
+        np.testing.assert_allclose(indices, np.rint(indices), atol=1e-6)
+        assert (found.array[tuple(np.rint(indices).astype(int).T)] == segment).all()
+    assert np.count_nonzero(found.array) == masks(*BOXES).sum()
+
+
 def test_frames_in_any_order_and_planes_without_a_frame(tmp_path):
     order = [3, 0, 2, 1]
     heights = [2.5, 5, 5, 12.5]

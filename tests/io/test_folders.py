@@ -85,7 +85,7 @@ def test_the_block_leaves_nothing_behind(tmp_path):
         assert names(tmp_path / "empty") == [LOCK]
     assert names(tmp_path) == ["empty"]
     (tmp_path / "file").touch()
-    with pytest.raises(UsageError, match="Results go into a folder.*file"), sole_writer(tmp_path / "file"):
+    with pytest.raises(UsageError, match="output must be a folder.*file"), sole_writer(tmp_path / "file"):
         pass
 
 

@@ -15,6 +15,7 @@ from scipy.spatial.transform import Rotation
 
 from acreg.errors import AcregError
 from acreg.geometry import Grid, Transform
+from acreg.geometry.label_grid import labels_on
 from acreg.io import Image, read_image, read_labels, write_image
 from tests.io.awkward import nifti_bytes
 
@@ -239,19 +240,19 @@ def test_metaimage(tmp_path, seed):
 
 
 @pytest.mark.parametrize("name", ["a.mha", "a.nrrd", "a.nii"])
-@pytest.mark.parametrize("channels", [2, 3, 4])
-@pytest.mark.parametrize("dtype", ["u1", "u2", "i2", "f4"])
+@pytest.mark.parametrize("channels", [2, 3, 4, 5])
+@pytest.mark.parametrize("dtype", ["u1", "u2", "f4"])
 def test_vectors_are_no_colours(tmp_path, dtype, channels, name):
-    """A 2-D image of three or four unsigned integers a pixel is a colour; a field of vectors is no image."""
+    """Three or four values of a 2-D image are a colour, unless one is below 0; a field of vectors is no image."""
     pixels = np.random.default_rng(0).integers(0, 100, (5, 6, channels)).astype(dtype)
-    sitk.WriteImage(sitk.GetImageFromArray(pixels, isVector=True), str(tmp_path / name))
-    if channels > 2 and dtype in ("u1", "u2") and name != "a.nii":
-        np.testing.assert_allclose(
-            read_image(tmp_path / name).array, pixels[..., :3] @ (0.299, 0.587, 0.114), rtol=1e-6
-        )
-    else:
-        with pytest.raises(AcregError, match=rf"one value or a colour|2 or 3 axes.*{name}"):
-            read_image(tmp_path / name)
+    path = tmp_path / name
+    sitk.WriteImage(sitk.GetImageFromArray(pixels, isVector=True), str(path))
+    if channels in (3, 4) and name != "a.nii":
+        np.testing.assert_allclose(read_image(path).array, pixels[..., :3] @ (0.299, 0.587, 0.114), rtol=1e-6)
+        pixels = pixels - pixels.dtype.type(50) if dtype == "f4" else pixels.astype("i2") - 50
+        sitk.WriteImage(sitk.GetImageFromArray(pixels, isVector=True), str(path))
+    with pytest.raises(AcregError, match=rf"(one value or a colour|2 or 3 axes).*{name}"):
+        read_image(path)
 
 
 # --- a slice keeps its place ------------------------------------------------------------------------------------------
@@ -318,6 +319,20 @@ def test_slices_of_different_planes_are_not_registered(fixed, moving):
     else:
         with pytest.raises(AcregError, match="about one plane.*90 degrees apart"):
             Transform(grid(fixed), grid(moving))
+
+
+@pytest.mark.parametrize("away", [0.0, 0.3, 1.0, -4.0])
+def test_labels_of_another_slice_are_refused(tmp_path, away):
+    affine = Draw(3).affine()
+    image = Image(np.zeros((5, 4)), Grid.from_affine(affine, (5, 4)), name="image.nii")
+    affine[:3, 3] += away * affine[:3, 2]
+    drawn = np.pad(np.ones((2, 2)), ((1, 2), (1, 1)))
+    labels = Image(drawn, Grid.from_affine(affine, (5, 4)), "labels", "labels.nii")
+    if abs(away) < 0.5:
+        np.testing.assert_array_equal(labels_on(labels, image).array, drawn)
+    else:
+        with pytest.raises(AcregError, match=rf"another plane of the patient, by up to {abs(away):g} slices"):
+            labels_on(labels, image)
 
 
 def test_an_image_without_a_place_has_none(tmp_path):

@@ -27,7 +27,7 @@ ODD = [
     "a\x1b[31m",
     "a\0b",
 ]
-ODD += ["x" * 300, "é" * 60, "a:b", "a*", "a?", '"a"', "<b>", "a|b", "\u202etxt", "a\udcffb", ".hidden"]
+ODD += ["x" * 300, "é" * 120, "a:b", "a*", "a?", '"a"', "<b>", "a|b", "\u202etxt", "a\udcffb", ".hidden"]
 PLAIN = ["a", "sub-01", "S1_T2", "left lung", "Müller", "a.b.c", "=1+1", "a$_{$", "console", "x" * 100, "'a'"]
 
 

@@ -269,6 +269,21 @@ def test_members_and_what_follows_a_compressed_file(tmp_path, volume):
         read_image(path)
 
 
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+def test_voxels_that_the_header_does_not_announce(tmp_path, volume, name):
+    """What a flipped bit in a dimension does to a file without a checksum."""
+    pack = gzip.compress if name.endswith("gz") else bytes
+    path = tmp_path / name
+    path.write_bytes(pack(nifti_bytes(volume, np.eye(4), dim=[3, 7, 6, 4, 1, 1, 1, 1])))
+    with pytest.raises(AcregError, match=rf"that its header announces.*{name}.* the 7x6x4\."):
+        read_image(path)
+    path.write_bytes(pack(nifti_bytes(volume, np.eye(4)) + bytes(2**25)))
+    with pytest.raises(AcregError, match="that its header announces"):
+        read_image(path)
+    path.write_bytes(pack(nifti_bytes(volume, np.eye(4)) + bytes(1000)))
+    np.testing.assert_array_equal(read_image(path).array, volume.T)
+
+
 # --- a sheared grid ---------------------------------------------------------------------------------------------------
 
 TILTED = Grid((5, 6, 7), (3.0, 1.2, 0.7), (7.0, -60.0, 5.0), ((0.9, 0, 0), (np.sqrt(0.19), 1, 0), (0, 0, 1)))
@@ -292,6 +307,14 @@ def test_a_displacement_on_a_sheared_grid(tmp_path, volume):
     (field,) = read_transform(tmp_path / "u.nii.gz", TILTED, TILTED).maps
     np.testing.assert_array_equal(field.vectors, vectors)
     np.testing.assert_allclose(field.grid.matrix, TILTED.matrix, atol=1e-5)
+
+
+def test_a_complex_field_is_refused(tmp_path, volume):
+    field = nibabel.Nifti1Image(np.stack([volume * 1j] * 3, -1)[:, :, :, None].astype("c8"), affine_of(ROTATION))
+    field.header.set_intent("vector")
+    nibabel.save(field, tmp_path / "f.nii")
+    with pytest.raises(AcregError, match=r"real numbers.*f\.nii of complex64"):
+        read_transform(tmp_path / "f.nii", TILTED, TILTED)
 
 
 @pytest.mark.parametrize("unit", ["micron", "meter"])

@@ -254,13 +254,25 @@ def test_a_tiff_whose_pixels_are_not_whole(tmp_path, dtype, channels, damage, pa
     assert read_image(write(path, tiff_bytes(pixels, pack=pack, **options))).array.shape == SHAPE
 
 
-def test_a_deflated_tiff_has_a_checksum(tmp_path):
-    pixels = numbers("u1")
-    strips = len(zlib.compress(pixels.tobytes()))
-    content = tiff_bytes(pixels, rows_per_strip=SHAPE[0], pack=zlib.compress, t259=8)
-    for at in range(8, 8 + strips, 7):
-        with pytest.raises(AcregError, match="must be a whole"):
-            read_image(write(tmp_path / "a.tif", flipped(content, at, 3)))
+@pytest.mark.parametrize("layout", [{"tile": (16, 16)}, {"rowsperstrip": 7}, {"rowsperstrip": 32}])
+def test_every_flipped_bit_of_deflated_pixels_of_a_tiff_is_noticed(tmp_path, layout):
+    """Of smooth pixels, in whose stream many bits change a value and not the length."""
+    pixels = np.add.outer(np.arange(32) ** 2 // 5, np.arange(40) * 3).astype("u2")
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, pixels, compression="zlib", **layout)
+    content = path.read_bytes()
+    np.testing.assert_array_equal(read_image(path).array, pixels)
+    page = tifffile.TiffFile(path).pages[0]
+    rng = np.random.default_rng(0)
+    for start, count in zip(page.dataoffsets, page.databytecounts):
+        for at in [*rng.integers(start, start + count, 60 // len(page.dataoffsets)), start + count - 1]:
+            try:
+                found = read_image(write(path, flipped(content, at, rng.integers(8)))).array
+            except AcregError as error:
+                assert "must be a whole" in str(error)
+            else:  # one of the unused bits that fill the last byte before the checksum
+                np.testing.assert_array_equal(found, pixels)
+                assert at == start + count - 5
 
 
 def test_half_a_picture_of_each_kind(tmp_path):

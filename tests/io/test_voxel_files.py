@@ -231,11 +231,7 @@ def test_headers_that_are_refused(parts, name):
 def test_the_axis_of_the_channels(parts, kinds, shape):
     """Which axis holds colours is told by its kind, as to SimpleITK; more than four make no colour."""
     sizes = {"vector domain domain": "3 2 4", "domain vector domain": "2 3 4", "domain domain list": "2 4 3"}[kinds]
-    content = nrrd(f"kinds: {kinds}\n").replace(b"sizes: 2 3 4", f"sizes: {sizes}".encode())
-    (parts / "a.nrrd").write_bytes(content)
-    with pytest.raises(AcregError, match="3 values of int16 a pixel"):
-        read_image(parts / "a.nrrd")
-    (parts / "a.nrrd").write_bytes(content.replace(b"type: short", b"type: ushort"))
+    (parts / "a.nrrd").write_bytes(nrrd(f"kinds: {kinds}\n").replace(b"sizes: 2 3 4", f"sizes: {sizes}".encode()))
     theirs = sitk.GetArrayFromImage(sitk.ReadImage(str(parts / "a.nrrd"))).astype(float)
     np.testing.assert_allclose(read_image(parts / "a.nrrd").array, theirs @ (0.299, 0.587, 0.114), rtol=1e-6)
 

@@ -27,6 +27,19 @@ def test_warp_is_dense_image_warp_of_the_negated_flow(tfa, names):
     np.testing.assert_allclose(functional.warp(image, -flow), expected, atol=1e-5)
 
 
+def test_optimizer_and_loss_as_the_readme_has_them():
+    """Against their formulas: a variable loses `weight_decay` of itself a step, a loss is summed over the last axis."""
+    variable, optimizer = keras.Variable([2.0]), keras.optimizers.AdamW(0.1, 0.3 / 0.1)
+    optimizer.build([variable])
+    optimizer.apply([keras.ops.zeros(1)], [variable])
+    np.testing.assert_allclose(variable, 2.0 * (1 - 0.3), rtol=1e-6)
+    truth, found = np.array([[1.0, 0, 1], [0, 0, 1]]), np.array([[0.7, 0.2, 0.4], [0.1, 0.9, 0.6]])
+    right = truth * found + (1 - truth) * (1 - found)
+    expected = ((0.25 * truth + 0.75 * (1 - truth)) * (1 - right) ** 2 * -np.log(right)).sum(axis=-1)
+    loss = keras.losses.BinaryFocalCrossentropy(apply_class_balancing=True, reduction=None)
+    np.testing.assert_allclose(3 * np.asarray(loss(truth, found)), expected, rtol=1e-5)
+
+
 def test_map_coordinates_as_the_readme_has_it_is_interpolate_bilinear(tfa, repository):
     row = 'keras.ops.image.map_coordinates(image, points.T, order=1, fill_mode="nearest")'
     assert f"| `image.interpolate_bilinear(images, points)` | `{row}`" in (repository / "README.md").read_text("utf-8")

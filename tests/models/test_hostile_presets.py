@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from acreg.errors import AcregError
-from acreg.io import Preprocessing
+from acreg.io import Preprocessing, stored_weights
 from acreg.io.preset_config import sha256_of
 from acreg.models import JRSNet, from_preset
 
@@ -270,3 +270,13 @@ def test_a_keras_file_makes_models_of_acreg_alone(make_model: Make, tmp_path: Pa
     path.write_bytes(path.read_bytes()[:300])
     with pytest.raises(AcregError, match="must hold a model of acreg"):
         make_model("unet").transfer_from(path)
+
+
+def test_weights_on_which_the_library_dies_are_refused(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process reads them first."""
+    program = tmp_path / "dies.py"
+    program.write_text("import os\nos.abort()\n")
+    monkeypatch.setattr(stored_weights, "PROGRAM", program)
+    refused(folder, "on which the HDF5 library fails")

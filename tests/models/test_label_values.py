@@ -107,6 +107,8 @@ def test_an_autoencoder_knows_its_labels() -> None:
     assert np.isnan(model.test_on_batch(labels, return_dict=True)["loss"])
     with pytest.raises(ValueError, match="float32 of shape"):
         model.encode(labels.astype("float32"))
+    with pytest.raises(AcregError, match=KNOWN + "0 to 255"):
+        model.encode(labels)
 
 
 def test_labels_of_the_model_train_as_before(model: Any) -> None:

@@ -9,9 +9,12 @@ import pytest
 
 from acreg.applications.evaluation import choose_pairs
 from acreg.data.deformed_pairs import RandomDeformation
+from acreg.data.heart_phantoms import heart_phantom
 from acreg.data.manifest import Dataset
+from acreg.data.phantoms import chest_phantom
 from acreg.data.prepare import prepare
 from acreg.data.synthesis import synthesize
+from acreg.io import Image
 from acreg.metrics import label_metrics, mean_over_labels
 from acreg.models import LabelAutoencoder, from_preset
 from acreg.models.presets import SHIPPED
@@ -63,6 +66,41 @@ def _mean_scores(name: str, dataset: Dataset, pairs: int) -> dict[str, float]:
         per_label = label_metrics(warped.array, truth.array, dataset.label_values[1:], truth.grid.spacing)
         scores.append({**mean_over_labels(per_label), **transform.folding()})
     return {key: float(np.mean([score[key] for score in scores])) for key in scores[0]}
+
+
+MOVES = {
+    "acregnet-jsrt": 8.5,
+    "acregnet-jsrt-diffeomorphic": 6.5,
+    "acregnet-montgomery": 7.5,
+    "jrsnet-montgomery": 6.5,
+    "svfnet-hearts": 6.0,
+    "ddmr-hippocampus": 5.5,
+    "svfnet-hippocampus": 3.5,
+}
+"""How far an image that is registered onto itself moves at most, in voxels of the network's grid. Right would be 0."""
+
+
+@pytest.mark.parametrize("name", MOVES)
+def test_an_image_onto_itself_moves_no_farther_than_it_is_known_to(name: str, request: pytest.FixtureRequest) -> None:
+    images: list[Image]
+    if "hippocampus" in name:
+        folder = request.getfixturevalue("data_dir") / "hippocampus"
+        if not (folder / "manifest.csv").is_file():
+            pytest.skip("hippocampus is not on this machine")
+        dataset = Dataset.load(folder)
+        images = [dataset.read_image(record) for record in dataset.split("test")[:4]]
+    elif name == "svfnet-hearts":
+        spacing = (8.0, 1.75, 1.75)
+        images = [Image.from_array(heart_phantom((0, number)).image, spacing) for number in (16, 17)]
+    else:
+        images = [Image.from_array(chest_phantom((0, number), (128, 128)).image) for number in range(48, 52)]
+    model = from_preset(name)
+    farthest = 0.0
+    for image in images:
+        found = model.register(image, image)
+        voxels = found.displacement * np.array(image.grid.spacing) / model.preprocessing.grid(image).spacing
+        farthest = max(farthest, float(np.linalg.norm(voxels, axis=-1).max()))
+    assert 0 < farthest < MOVES[name]
 
 
 def test_montgomery(data_dir: Path, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import PIL.Image
 import pytest
 from matplotlib.figure import Figure
 
-from acreg.report.plots import GROUND, THEMES, _forest, _short, figure_of, forest_plots, legend, method_styles
+from acreg.report.plots import GROUND, THEMES, _forest, figure_of, forest_plots, legend, method_styles, shortened
 from acreg.report.statistics import compare_methods
 
 
@@ -72,6 +72,6 @@ def test_many_methods_are_told_apart_and_all_are_in_the_legend(make, dots):
 
 def test_long_names_keep_both_ends():
     name = "greedy:svf[affine=false,radius=2,smoothing=0.7]"
-    short = _short(name)
+    short = shortened(name)
     assert len(short) == 34 and short.startswith("greedy:svf[affi") and short.endswith("smoothing=0.7]")
-    assert _short(name[:34]) == name[:34]
+    assert shortened(name[:34]) == name[:34]
