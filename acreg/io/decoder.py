@@ -165,7 +165,10 @@ def main() -> None:
     """Answer requests until the standard input ends."""
     import signal
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that asks decides when to stop
+    # The process that asks decides when to stop, also where a terminal or a scheduler signals to all; the end of the
+    # standard input ends this one.
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2"):
+        signal.signal(getattr(signal, name), signal.SIG_IGN)
     sys.path[:] = json.loads(sys.argv[1])
     import numpy as np
 

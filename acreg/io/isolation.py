@@ -56,7 +56,7 @@ class _Child:
     """The process, and the pipes to it."""
 
     def __init__(self) -> None:
-        command = [sys.executable, str(Path(decoder.__file__)), json.dumps([p for p in sys.path if p])]
+        command = [sys.executable, str(Path(decoder.__file__)), json.dumps([str(p) for p in sys.path if p])]
         pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "bufsize": 0}
         self._process = subprocess.Popen(command, env={**os.environ, **ALONE}, **pipes)
         self._requests: Any = self._process.stdin

@@ -178,7 +178,10 @@ def _part(path: Path, name: str, parameters: np.ndarray, fixed: np.ndarray) -> P
     found = re.fullmatch(r"([A-Za-z0-9]{1,99})_(?:double|float)_([23])_([23])(?:_\d)?", name.strip())
     if found is None or found[2] != found[3]:
         raise damaged(path, f"a transform of the type {name[:60]!r}, where ITK's name in 2 or 3 axes belongs")
-    return Part(found[1], int(found[2]), parameters, fixed, path)
+    rank = int(found[2])
+    if found[1] == "BSplineTransform" and math.prod(int(n) for n in fixed[:rank]) * rank != len(parameters):
+        raise damaged(path, f"a spline on a grid of {fixed[:rank].tolist()} with {len(parameters)} parameters")
+    return Part(found[1], rank, parameters, fixed, path)
 
 
 def _read_text(path: Path) -> list[Part]:

@@ -1,6 +1,7 @@
 """A decoder that crashes, hangs or takes memory is one error for one file; the next file is read."""
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -87,6 +88,15 @@ def test_the_process_is_reused_and_is_not_shared_with_a_fork(picture):
             os._exit(2)
     assert os.waitstatus_to_exitcode(os.waitpid(fork, 0)[1]) == 0
     colours(picture)
+    assert isolation._child._process.pid == first
+
+
+def test_a_signal_to_all_processes_of_a_run_does_not_make_a_file_bad(picture):
+    colours(picture)
+    first = isolation._child._process.pid
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        os.kill(first, number)
+        colours(picture)
     assert isolation._child._process.pid == first
 
 

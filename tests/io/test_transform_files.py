@@ -115,7 +115,12 @@ REFUSED = {
     "inside.tfm": (text(composite(3), AFFINE, composite(3)), "a composite within a composite"),
     "axes.tfm": (text(composite(3), AFFINE, ("Euler2DTransform", 2, (1, 2, 3), (0, 0))), "several numbers of axes"),
     "four.tfm": (text(("AffineTransform", 4, (1,) * 20, (0,) * 4)), "ITK's name in 2 or 3 axes"),
-    "spline.tfm": (text(("BSplineTransform", 3, (), (100000,) * 3 + (0,) * 15)), "with a BSplineTransform. Convert it"),
+    "spline.tfm": (text(("BSplineTransform", 2, (0,) * 32, (4, 4) + (0,) * 8)), "with a BSplineTransform. Convert it"),
+    "grid.tfm": (
+        text(("BSplineTransform", 3, (0,), (100000,) * 3 + (0,) * 15)),
+        "a spline on a grid of .* with 1 param",
+    ),
+    "no_grid.tfm": (text(("BSplineTransform", 3, (0,), ("1e30",) * 18)), "a spline on a grid of"),
     "unknown.tfm": (text(("FooTransform", 3, (), ())), "with a FooTransform"),
     "few.tfm": (text(("AffineTransform", 3, (1,) * 11, (0,) * 3)), "with 11 parameters and 3 fixed ones"),
     "many.tfm": (text(("AffineTransform", 3, (1,) * 10**5, (0,) * 3)), "with 100000 parameters"),
