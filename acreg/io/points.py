@@ -75,7 +75,7 @@ def read_points(path: str | os.PathLike[str], rank: int | None = None) -> Points
     try:
         text = path.read_text(encoding="utf-8-sig")
         source = Markups.parse(text, path) if format_ == ".mrk.json" else Table.parse(text, path, format_)
-    except (UnicodeDecodeError, csv.Error, json.JSONDecodeError) as error:
+    except (UnicodeDecodeError, csv.Error, json.JSONDecodeError, RecursionError) as error:
         raise AcregError(
             f"The file must be a whole {format_} in UTF-8. Received: {path} ({error}). Get the file again."
         ) from error
