@@ -41,7 +41,7 @@ class State:
     best_epoch: int = 0
     waited: int = 0
     finished: bool = False
-    history: list[dict[str, float]] = field(default_factory=list)
+    history: list[dict[str, int | float]] = field(default_factory=list)  # whole numbers come back as such
     data: str = ""
 
 

@@ -164,7 +164,8 @@ def to_png(figure: Any, **options: Any) -> bytes:
             if isinstance(axis.get_major_formatter(), LogFormatter):
                 axis.set_major_formatter("{x:g}")
                 axis.set_minor_formatter(Plain())
-                axis.set_tick_params(which="minor", labelsize=8, labelcolor=axis.get_tick_params().get("labelcolor"))
+                colours = {k: v for k, v in axis.get_tick_params().items() if k == "labelcolor" and v is not None}
+                axis.set_tick_params(which="minor", labelsize=8, **colours)
     stream = io.BytesIO()
     with matplotlib.rc_context({"text.parse_math": False, "text.usetex": False}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph ")  # a letter that the font lacks is drawn as a box

@@ -35,13 +35,14 @@ def train_steps(model: keras.Model, first: int, last: int) -> None:
 def test_a_restored_model_goes_on_bitwise_with_dropout_and_optimiser(tmp_path: Path) -> None:
     unbroken = small_model()
     train_steps(unbroken, 0, 5)
-    save_checkpoint(tmp_path, "a", unbroken, State(epoch=5, best=0.1, history=[{"loss": 1 / 3}]))
+    save_checkpoint(tmp_path, "a", unbroken, State(epoch=5, best=0.1, history=[{"epoch": 5, "loss": 1 / 3}]))
     train_steps(unbroken, 5, 9)
     resumed = small_model()
     state, arrays = load_checkpoint(tmp_path, "a")
     restore(resumed, arrays)
     train_steps(resumed, 5, 9)
-    assert state == State(epoch=5, best=0.1, history=[{"loss": 1 / 3}])
+    assert state == State(epoch=5, best=0.1, history=[{"epoch": 5, "loss": 1 / 3}])
+    assert isinstance(state.history[0]["epoch"], int)
     for one, other in zip(unbroken.get_weights(), resumed.get_weights()):
         np.testing.assert_array_equal(one, other)
 

@@ -77,6 +77,9 @@ def test_preset_holds_the_best_epoch_and_a_card(unbroken: Path, recipe_file: Pat
     card = (unbroken / "preset" / "model_card.md").read_text(encoding="utf-8")
     for part in ("Licence of the data", "Training subjects: 8 (train)", "Seed 3", "val_dice", "## Limits", "steps: 24"):
         assert part in card
+    assert f", trained on {data.dataset.name}\n" in card
+    report = (unbroken / "report.html").read_text(encoding="utf-8")
+    assert f"Trained on {data.dataset.name} ({data.dataset.folder}): 8 subjects" in report
 
 
 def test_the_seed_decides_the_weights_and_the_callers_generator_is_left_alone(recipe_file: Path) -> None:
