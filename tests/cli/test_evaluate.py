@@ -240,7 +240,7 @@ def test_compare_tests_each_label_where_asked(data, capsys, monkeypatch):
         (["--no-unregistered"], 2, "--model"),
         (["--refine", "5", "--affine-part"], 2, "--refine and --affine-part without --model"),
         (["--model", "unregistered", "--refine", "5"], 2, "--refine without --model"),
-        (["--pairs", ""], 2, "no number and no file"),
+        (["--pairs", ""], 2, "an empty word after --pairs"),
         (["--model", "a1", "--model", "x=b1", "--model", "x=c1"], 2, "different names"),
     ],
 )
