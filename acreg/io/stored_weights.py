@@ -20,8 +20,8 @@ PROGRAM = Path(__file__).with_name("try_hdf5.py")
 TIME = 600
 """Seconds after which a file is given up."""
 OBJECTS = 100_000
-OPTIONAL = "loss_weighting"
-"""What a model may have or not: the trained weights of its losses, with which it computes nothing."""
+OPTIONAL = "uncertainty_weighting"
+"""What Keras calls the layer of the weights of losses, which a model may have or not and computes nothing with."""
 LEVELS = 64
 
 

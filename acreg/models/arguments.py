@@ -13,7 +13,6 @@ import keras
 from pydantic import ConfigDict, Field, ValidationError, create_model
 
 from acreg.errors import AcregError
-from acreg.io.stored_weights import OPTIONAL
 from acreg.io.preset_config import faults
 
 LARGEST = {
@@ -110,7 +109,7 @@ def _refuse(wrong: bool, place: str, found: str, rule: str) -> None:
 
 
 def count_weights(model: type, arguments: Mapping[str, Any]) -> int:
-    """How many numbers the weights of a model have, without memory for them, and without those of `OPTIONAL`.
+    """How many numbers the weights of a model have, without memory for them, and without those of its losses.
 
     Raises:
         Exception: whatever the constructor raises.
@@ -119,7 +118,7 @@ def count_weights(model: type, arguments: Mapping[str, Any]) -> int:
     def count() -> int:
         with keras.StatelessScope(initialize_variables=False):  # variables have shapes and no values
             made: Any = model(**dict(arguments))
-            optional = {id(variable) for variable in getattr(getattr(made, OPTIONAL, None), "weights", ())}
+            optional = {id(variable) for variable in getattr(getattr(made, "loss_weighting", None), "weights", ())}
             return sum(math.prod(variable.shape) for variable in made.weights if id(variable) not in optional)
 
     # Keras keeps a list of such variables, a thread's own, and would give them values later.

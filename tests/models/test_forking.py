@@ -40,7 +40,7 @@ def test_a_fork_after_use() -> None:
     batch = {"fixed": np.zeros((1, 16, 16, 1)), "moving": np.zeros((1, 16, 16, 1))}
     for use in (
         lambda: model.register(fixed=IMAGES[0], moving=IMAGES[1]),
-        lambda: model.refine(*IMAGES, steps=1),
+        lambda: model.refine(fixed=IMAGES[0], moving=IMAGES[1], steps=1),
         lambda: model(batch),
         lambda: RegNet(network="unet", filters=(4, 8)),
         lambda: from_preset("acregnet-jsrt"),
