@@ -13,6 +13,11 @@ PART = 100
 RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 """Names of devices under Windows, with any suffix."""
 NOT_IN_FILES = set('/\\<>:"|?*')
+SUBJECT_RULE = (
+    f"A subject's name becomes the name of files: at most {LONGEST} bytes, no slashes or control characters, none of "
+    '<>:"|?*, no dot at its ends, no name of a device (con, nul)'
+)
+"""What `is_file_name` asks for, for messages."""
 
 
 def is_file_name(name: str) -> bool:

@@ -18,7 +18,6 @@ from acreg.data.manifest import Progress
 from acreg.data.records import (
     SPLITS,
     DatasetInfo,
-    is_file_name,
     manifest_path,
     read_info,
     read_rows,
@@ -29,6 +28,7 @@ from acreg.data.records import (
 from acreg.errors import AcregError
 from acreg.geometry import labels_on
 from acreg.io import Image, read_image, read_labels
+from acreg.names import SUBJECT_RULE, is_file_name
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def _check_rows(rows: list[dict[str, str]], findings: Findings) -> None:
         if not row["subject"]:
             findings.add("error", where, "no subject", "Fill the cell or delete the line")
         elif not is_file_name(row["subject"]):
-            findings.add("error", where, "the subject's name cannot name a folder", "Use no slashes and no leading dot")
+            findings.add("error", where, "the subject's name cannot name files", f"Rename it. {SUBJECT_RULE}")
         if not row["image"]:
             findings.add("error", where, "no image", "Fill the cell or delete the line")
         if split is None:

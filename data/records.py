@@ -19,7 +19,7 @@ from acreg.errors import AcregError
 from acreg.io.atomic import atomic_path
 from acreg.io.csv_tables import read_table, write_rows
 from acreg.io.documents import read_json, read_text
-from acreg.names import folded, is_file_name
+from acreg.names import SUBJECT_RULE, folded, is_file_name
 
 SPLITS = ("train", "validation", "test")
 SPLIT_ALIASES = {"val": "validation"}
@@ -192,11 +192,7 @@ def read_records(path: Path | str) -> list[Record]:
             )
     unsafe = [row["subject"] for row in rows if not is_file_name(row["subject"])]
     if unsafe:
-        raise AcregError(
-            "A subject's name becomes the name of files: at most 200 bytes, no slashes or control characters, none of "
-            f'<>:"|?*, no dot at its ends, no name of a device (con, nul). Received: {some(map(repr, unsafe))} in '
-            f"{path}. Rename the subject."
-        )
+        raise AcregError(f"{SUBJECT_RULE}. Received: {some(map(repr, unsafe))} in {path}. Rename the subject.")
     wrong = sorted({row["split"] for row in rows if split_name(row["split"]) is None})
     if wrong:
         raise AcregError(

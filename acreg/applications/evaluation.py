@@ -54,6 +54,10 @@ def choose_pairs(request: str, subjects: Sequence[str], seed: int) -> list[Pair]
     if times or re.fullmatch(r"[0-9]{1,9}", request):
         most = len(subjects) * (len(subjects) - 1)
         count = min(int(times[1] or 1) * len(subjects), most) if times else int(request)
+        if not most:
+            raise UsageError(
+                f"A pair is of two subjects. Received: a split of {len(subjects)}. Choose another one, or add subjects."
+            )
         if not 0 < count <= most:
             raise UsageError(
                 "The number of pairs is at least 1 and at most that of ordered pairs of different subjects. "

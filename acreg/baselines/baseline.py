@@ -52,6 +52,8 @@ LEAST_OVERLAP = 0.01
 """Share of the smaller image's extent that lies in the other one after any registration."""
 ALIKE = 0.999
 """Correlation from which on images need no deformation."""
+SEEDS = 2**31 - 1
+"""How many seeds all tools take: one more than the last of them is a signed integer of 32 bits."""
 NAMES = tuple(f"{tool}:{kind}" for tool, module in TOOLS.items() for kind in module.KINDS)
 """The methods that there are."""
 
@@ -132,7 +134,7 @@ def baseline(name: str, threads: int = 1, seed: int = 0) -> Baseline:
         name: one of `NAMES`, perhaps with options of it in brackets: `sitk:demons[smoothing=1,affine=false]`. With
             `affine=false` the images are registered from where they lie in space.
         threads: how many the tool may use. With 1, the same images and seed give the same result.
-        seed: of the tool's random samples, 0 or more.
+        seed: of the tool's random samples, from 0 to 2**31 - 2.
 
     Raises:
         UsageError: there is no such method or option, or `threads` or `seed` is out of range.
@@ -143,8 +145,11 @@ def baseline(name: str, threads: int = 1, seed: int = 0) -> Baseline:
             f"A classical method is one of {', '.join(NAMES)}, perhaps with options in brackets. Received: {name!r}. "
             "Correct the name; capitals count."
         )
-    if threads < 1 or seed < 0:
-        raise UsageError(f"Threads are 1 or more, a seed is 0 or more. Received: threads={threads}, seed={seed}.")
+    if threads < 1 or not 0 <= seed < SEEDS:
+        raise UsageError(
+            f"Threads are 1 or more, a seed is from 0 to {SEEDS - 1}. Received: threads={threads}, seed={seed}. "
+            "Choose another number."
+        )
     return Baseline(name, threads, seed)
 
 

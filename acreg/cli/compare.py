@@ -83,6 +83,9 @@ def compare(
     )
 
     target = folder or folders[0]
+    for path in folders:
+        if path.exists() and not path.is_dir():
+            raise UsageError(f"Results lie in a folder. Received: {path}, a file. Name what `acreg evaluate` wrote.")
     hold(target)
     grouped = read_region_table(regions) if regions else None
     results = order_methods(load_results(folders))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 from acreg.errors import AcregError
 from acreg.names import printable
@@ -48,7 +50,23 @@ def note(text: str) -> None:
 
 def warn(text: str) -> None:
     """Print to stderr that a result is doubtful, also with ``--quiet``."""
-    print(f"Warning: {text}", file=sys.stderr, flush=True)
+    print(f"Warning: {one_line(text)}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def plain_warnings() -> Iterator[None]:
+    """Show what acreg warns of (`UserWarning`) as `warn` does, without the line of code that it comes from."""
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def plain(message: Warning | str, category: type[Warning], *where: Any, **further: Any) -> None:
+            if category is UserWarning:
+                warn(str(message))
+            else:
+                show(message, category, *where, **further)
+
+        warnings.showwarning = plain
+        yield
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -169,7 +169,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = "--debug" in options
     try:
         _check_words(arguments)
-        with console.holding():
+        with console.plain_warnings(), console.holding():
             app(args=arguments, prog_name="acreg")
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)

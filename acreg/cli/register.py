@@ -83,10 +83,15 @@ def register(
     from acreg.io.colour import read_channels, reason_against
     from acreg.metrics import is_lost, label_metrics, mean_over_labels
 
-    if (model is None) == (method is None) or (refine and (method or model == Unregistered.name)):
+    if (model is None) == (method is None):
         raise UsageError(
-            "A pair is registered by a model, which can refine, or by a classical method. "
-            f"Received: --model {model}, --method {method}, --refine {refine}. Give one of --model and --method."
+            f"A pair is registered by a model or by a classical method. Received: --model {model}, --method {method}. "
+            "Give one of --model and --method."
+        )
+    if refine and (method or model == Unregistered.name):
+        raise UsageError(
+            f"Models alone refine. Received: --refine {refine} with "
+            f"{f'--method {method}' if method else f'--model {model}'}. Leave out --refine, or give a preset."
         )
     if fixed_labels is not None and labels is None:
         raise UsageError(
@@ -116,6 +121,8 @@ def register(
             )
     if fixed.samefile(moving):
         warn("--fixed and --moving are one file: nothing needs to be moved.")
+    elif labels is not None and fixed_labels is not None and labels.samefile(fixed_labels):
+        warn("--labels and --fixed-labels are one file, of two images: Dice says nothing.")
     if method is None and (threads != 1 or seed):
         note("--threads and --seed are for classical methods: a model does not use them.")
     chosen: Method

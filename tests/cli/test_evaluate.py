@@ -255,6 +255,20 @@ def test_data_that_is_not_there_exits_with_1(tmp_path, capsys):
     assert main(["compare", str(tmp_path)]) == 1
 
 
+def test_a_split_of_one_subject_has_no_pairs(data, capsys):
+    manifest = data / "data" / "manifest.csv"
+    rows = manifest.read_text().splitlines()
+    test = [row for row in rows if row.endswith("test")]
+    manifest.write_text("\n".join(row for row in rows if row not in test[1:]))
+    assert evaluate(data) == 2
+    assert "A pair is of two subjects. Received: a split of 1." in capsys.readouterr().err
+
+
+def test_what_is_compared_is_a_folder(data, capsys):
+    assert main(["compare", str(data / "data" / "manifest.csv")]) == 2
+    assert "Results lie in a folder. Received" in capsys.readouterr().err
+
+
 def test_an_autoencoder_is_not_evaluated(tmp_path, monkeypatch):
     from acreg.errors import AcregError
 

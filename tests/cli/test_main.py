@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import types
+import warnings
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -152,6 +153,14 @@ def test_quiet_silences_notes_and_bars_but_no_results(fake_command, capsys: pyte
         "ACRegNet  0.943",
     ]
     assert not console.is_quiet()
+
+
+def test_a_warning_of_the_library_is_a_paragraph_without_its_place_in_the_code(fake_command, capsys) -> None:
+    """Also one that names something of the data, with a control character in it."""
+    before = warnings.showwarning
+    fake_command(lambda: warnings.warn("the labels of a\x1b[2J have\nanother grid", stacklevel=1))
+    assert main(["--quiet", "demo"]) == 0 and warnings.showwarning is before
+    assert capsys.readouterr().err == "Warning: the labels of a\\x1b[2J have another grid\n"
 
 
 def test_table_on_a_terminal_keeps_square_brackets(

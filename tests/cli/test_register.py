@@ -293,7 +293,8 @@ def test_a_classical_method_registers_a_pair(files, capsys):
     [
         ([], "--model None, --method None"),
         (["--model", "unregistered", "--method", "sitk:affine"], "Give one of"),
-        (["--method", "sitk:affine", "--refine", "3"], "--refine 3"),
+        (["--method", "sitk:affine", "--refine", "3"], "Models alone refine. Received: --refine 3 with --method sitk:"),
+        (["--method", "sitk:affine", "--seed", "4294967296"], "a seed is from 0 to 2147483646. Received: "),
         (["--method", "sitk:afine"], "sitk:afine"),
         (["--model", "unregistered", "--refine", "3"], "--refine 3"),
     ],
@@ -304,15 +305,26 @@ def test_a_pair_is_registered_by_a_model_or_a_method(files, capsys, more, found)
     assert found in capsys.readouterr().err and not (files / "out").exists()
 
 
-@pytest.mark.parametrize("place", ["/proc/x", "a.png/x", "link", "x" * 300, "s3://bucket/x"])
-def test_a_place_where_no_results_can_lie_is_named_before_anything_is_read(files, capsys, monkeypatch, place):
+@pytest.mark.parametrize(
+    "place, code, said",
+    [
+        ("/proc/x", 1, "Results are written to a folder that is there"),
+        ("a.png", 2, "The output must be a folder. Received: a.png, a file"),
+        ("a.png/x", 1, "Results are written to a folder that is there"),
+        ("link", 1, "Results are written to a folder that is there"),
+        ("x" * 300, 1, "Results are written to a folder that is there"),
+        ("s3://bucket/x", 1, "Results are written to a folder that is there"),
+    ],
+)
+def test_a_place_where_no_results_can_lie_is_named_before_anything_is_read(
+    files, capsys, monkeypatch, place, code, said
+):
     monkeypatch.chdir(files)
     (files / "link").symlink_to(files / "nowhere")
     before = sorted(files.iterdir())
-    assert main(["register", "--method", "identity", "--fixed", "no.png", "--moving", "no.png", "--out", place]) == 1
+    assert main(["register", "--method", "identity", "--fixed", "no.png", "--moving", "no.png", "--out", place]) == code
     error = " ".join(capsys.readouterr().err.split())
-    assert error.startswith("Error: Results are written to a folder that is there") and "another place" in error
-    assert sorted(files.iterdir()) == before
+    assert error.startswith(f"Error: {said}") and sorted(files.iterdir()) == before
 
 
 def test_what_is_of_no_use_is_said(files, capsys):
@@ -320,6 +332,10 @@ def test_what_is_of_no_use_is_said(files, capsys):
     assert main([*same, "--threads", "2", "--out", str(files / "out")]) == 0
     error = capsys.readouterr().err
     assert "--fixed and --moving are one file" in error and "a model does not use them" in error
+    labels = [word for option in ("--labels", "--fixed-labels") for word in (option, str(files / "b_labels.png"))]
+    (files / "a.png").write_bytes((files / "b.png").read_bytes())  # another file, on whose grid they lie
+    assert register(files, *labels, out="again") == 0
+    assert "Warning: --labels and --fixed-labels are one file" in capsys.readouterr().err
 
 
 def test_a_slice_and_a_volume_are_not_registered(files, capsys):

@@ -105,6 +105,12 @@ def test_missing_files(folder):
     folder.assert_only("error", "s5", "missing file")
 
 
+def test_a_name_that_cannot_name_files(folder):
+    folder.rows[0][0] = "s|0"
+    folder.assert_only("error", "s|0", "the subject's name cannot name files")
+    assert 'none of <>:"|?*' in folder.check().findings[0].remedy
+
+
 def test_a_subject_in_two_splits(folder):
     folder.image("other", np.arange(120).reshape(12, 10))
     folder.rows.append(["s0", "images/other.png", "labels/s1.png", "test"])
