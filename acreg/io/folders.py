@@ -54,8 +54,9 @@ def sole_writer(folder: str | os.PathLike[str]) -> Iterator[None]:
     """
     folder = Path(folder)
     check_name(folder)
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"The output must be a folder. Received: {folder}, a file. Name another folder.")
+    with folder_errors(folder):
+        if folder.exists() and not folder.is_dir():
+            raise UsageError(f"The output must be a folder. Received: {folder}, a file. Name another folder.")
     key = folder.resolve()
     if key in _held and _held[key][0] == threading.get_ident():
         yield

@@ -20,6 +20,8 @@ PROGRAM = Path(__file__).with_name("try_hdf5.py")
 TIME = 600
 """Seconds after which a file is given up."""
 OBJECTS = 100_000
+OPTIONAL = "uncertainty_weighting"
+"""What Keras calls the layer of the weights of losses, which a model may have or not and computes nothing with."""
 LEVELS = 64
 
 
@@ -71,7 +73,7 @@ def _kills(path: Path) -> bool:
 
 
 def count_values(file: h5py.File) -> int:
-    """The numbers in all arrays of a file, read from its headers.
+    """The numbers in all arrays of a file, read from its headers, but for `OPTIONAL`.
 
     Raises:
         AcregError: see `open_weights`.
@@ -98,7 +100,8 @@ def count_values(file: h5py.File) -> int:
             if isinstance(item, h5py.Group):
                 left.append((item, depth + 1))
                 continue
-            values += _check_array(item, _shown(group, name))
+            count = _check_array(item, _shown(group, name))
+            values += 0 if OPTIONAL in group.name.split("/") else count
             size += item.nbytes
             if size > LARGEST:
                 raise AcregError(f"Weights take at most {LARGEST // 2**30} GiB. Received: {size} bytes and more.")

@@ -109,7 +109,7 @@ def _refuse(wrong: bool, place: str, found: str, rule: str) -> None:
 
 
 def count_weights(model: type, arguments: Mapping[str, Any]) -> int:
-    """How many numbers the weights of a model have, without memory for them.
+    """How many numbers the weights of a model have, without memory for them, and without those of its losses.
 
     Raises:
         Exception: whatever the constructor raises.
@@ -118,7 +118,8 @@ def count_weights(model: type, arguments: Mapping[str, Any]) -> int:
     def count() -> int:
         with keras.StatelessScope(initialize_variables=False):  # variables have shapes and no values
             made: Any = model(**dict(arguments))
-            return sum(math.prod(variable.shape) for variable in made.weights)
+            optional = {id(variable) for variable in getattr(getattr(made, "loss_weighting", None), "weights", ())}
+            return sum(math.prod(variable.shape) for variable in made.weights if id(variable) not in optional)
 
     # Keras keeps a list of such variables, a thread's own, and would give them values later.
     with ThreadPoolExecutor(1) as pool:

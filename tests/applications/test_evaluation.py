@@ -234,7 +234,8 @@ def test_what_speaks_against_a_pair_is_in_its_row_and_counted(phantoms, subjects
     summary = json.loads((tmp_path / "far" / "summary.json").read_text(encoding="utf-8"))
     assert summary["concerns"]["pairs"] == 2 and summary["concerns"]["by_name"]["overlap"] == 2
     with (tmp_path / "far" / "pairs.csv").open() as stream:
-        assert {row["concerns"] for row in csv.DictReader(stream)} == {" ".join(results[0].pairs[0].concerns)}
+        found = {(row["fixed"], row["moving"]): row["concerns"] for row in csv.DictReader(stream)}
+    assert found == {(pair.fixed, pair.moving): " ".join(pair.concerns) for pair in results[0].pairs}
     again = read_method(tmp_path / "far")
     assert [pair.concerns for pair in again.pairs] == [pair.concerns for pair in results[0].pairs]
 
@@ -300,7 +301,7 @@ class Named:
         self.calls += 1
         if self.calls == self.die_at:
             raise KeyboardInterrupt
-        return Unregistered().register(fixed, moving)
+        return Unregistered().register(fixed=fixed, moving=moving)
 
 
 def test_an_interrupted_evaluation_goes_on(phantoms, subjects, tmp_path, capsys):

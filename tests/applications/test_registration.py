@@ -75,8 +75,8 @@ class Shift:
 def test_what_is_written_has_a_background_and_what_is_measured_edge_values(shape, outside, tmp_path):
     rng = np.random.default_rng(0)
     fixed, moving = (Image.from_array(rng.normal(size=shape) * 300) for _ in range(2))
-    result = register_pair(Shift(), fixed, moving)
-    save_registration(tmp_path, result, fixed, moving, what=["images", "transform"], **outside)
+    result = register_pair(Shift(), fixed=fixed, moving=moving)
+    save_registration(tmp_path, result, fixed=fixed, moving=moving, what=["images", "transform"], **outside)
     found = sitk.ReadTransform(str(tmp_path / "transform.h5"))
     fixed_itk, moving_itk = image_to_itk(fixed), image_to_itk(moving)
     theirs = sitk.GetArrayFromImage(sitk.Resample(moving_itk, fixed_itk, found, sitk.sitkLinear, float("nan")))
@@ -108,8 +108,8 @@ class Fold(Shift):
 def test_a_fold_leaves_no_inverse_also_not_that_of_an_earlier_transform(tmp_path):
     fixed, moving = (Image.from_array(np.random.default_rng(n).random((20, 18))) for n in range(2))
     for method, reason in ((Shift(), ""), (Fold(), "A transform that folds has no inverse. Received: one that folds")):
-        result = register_pair(method, fixed, moving)
-        written = save_registration(tmp_path, result, fixed, moving)
+        result = register_pair(method, fixed=fixed, moving=moving)
+        written = save_registration(tmp_path, result, fixed=fixed, moving=moving, overwrite=True)
         assert sorted(written) == sorted(tmp_path.iterdir()) and result.no_inverse.startswith(reason)
         assert len(written) == (5 if reason else 7) and bool(reason) == bool(result.no_inverse)
 

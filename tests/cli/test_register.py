@@ -312,7 +312,7 @@ def test_a_pair_is_registered_by_a_model_or_a_method(files, capsys, more, found)
         ("a.png", 2, "The output must be a folder. Received: a.png, a file"),
         ("a.png/x", 1, "Results are written to a folder that is there"),
         ("link", 1, "Results are written to a folder that is there"),
-        ("x" * 300, 1, "A name of a file or folder has the length that the system allows"),
+        ("x" * 300, 1, "Results are written to a folder that is there"),
         ("s3://bucket/x", 1, "Results are written to a folder that is there"),
     ],
 )

@@ -10,7 +10,16 @@ import pytest
 from acreg.cli.main import main
 from acreg.io import Image, write_image
 
-RESULTS = ["displacement.nii.gz", "preview.png", "transform.h5", "transform.h5.check.json", "warped.png"]
+RESULTS = [
+    "displacement.nii.gz",
+    "inverse_transform.h5",
+    "inverse_transform.h5.check.json",
+    "preview.png",
+    "registration.json",
+    "transform.h5",
+    "transform.h5.check.json",
+    "warped.png",
+]
 
 
 @pytest.fixture

@@ -102,7 +102,7 @@ def test_resumed_and_refused_as_any_preparation(source, tmp_path, monkeypatch):
         prepare_volumes(source, out, steps, progress=interrupt)
     assert len(list(out.glob("transforms/*.tfm"))) == 2 and not (out / "manifest.csv").exists()
     made, plain = [], module.rigid_map
-    monkeypatch.setattr(module, "rigid_map", lambda *images: (made.append(images), plain(*images))[1])
+    monkeypatch.setattr(module, "rigid_map", lambda **images: (made.append(images), plain(**images))[1])
     dataset = prepare_volumes(source, out, steps)
     assert len(made) == 2 and dataset.preparation["alignment"]["reference"] in MAPS
     assert {read_image(r.image).grid.shape for r in dataset.records} == {(10, 20, 20)}

@@ -258,7 +258,7 @@ def test_outputs_that_cannot_be_written_to(source, tmp_path, monkeypatch):
         prepare_volumes(source, tmp_path / "file", Steps(spacing=(2,)))
     with pytest.raises(AcregError, match="did not write"):
         prepare_volumes(source / "images", source, Steps(spacing=(2,)))
-    with pytest.raises(OSError, match="Not a directory"):
+    with pytest.raises(AcregError, match="no folder has that name, or stands on the way"):
         prepare_volumes(source, tmp_path / "file" / "out", Steps(spacing=(2,)))
 
     def full(image, path):

@@ -36,19 +36,20 @@ def in_a_fork(work: Callable[[], object]) -> int:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_fork_after_use() -> None:
     model = RegNet(network="unet", filters=(4, 8), preprocessing=Preprocessing(shape=(16, 16)))
-    transform = model.register(*IMAGES)
+    transform = model.register(fixed=IMAGES[0], moving=IMAGES[1])
     batch = {"fixed": np.zeros((1, 16, 16, 1)), "moving": np.zeros((1, 16, 16, 1))}
     for use in (
-        lambda: model.register(*IMAGES),
-        lambda: model.refine(*IMAGES, steps=1),
+        lambda: model.register(fixed=IMAGES[0], moving=IMAGES[1]),
+        lambda: model.refine(fixed=IMAGES[0], moving=IMAGES[1], steps=1),
         lambda: model(batch),
         lambda: RegNet(network="unet", filters=(4, 8)),
         lambda: from_preset("acregnet-jsrt"),
     ):
         assert in_a_fork(use) == 1
     classical = baseline("sitk:affine")
-    classical.register(*IMAGES)
-    assert in_a_fork(lambda: (transform.warp_image(IMAGES[1]), classical.register(*IMAGES))) == 0
+    classical.register(fixed=IMAGES[0], moving=IMAGES[1])
+    both = (lambda: transform.warp_image(IMAGES[1])), (lambda: classical.register(fixed=IMAGES[0], moving=IMAGES[1]))
+    assert [in_a_fork(use) for use in both] == [0, 0]
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="is about TensorFlow's graphs")
@@ -57,7 +58,7 @@ def test_a_model_that_registered_leaves_no_graph_behind() -> None:
 
     def graphs_after_use() -> int:
         model = RegNet(network="pyramid", filters=(8, 8), preprocessing=Preprocessing(shape=(16, 16)))
-        model.register(*IMAGES)
+        model.register(fixed=IMAGES[0], moving=IMAGES[1])
         del model
         gc.collect()
         return sum(isinstance(each, FuncGraph) for each in gc.get_objects())

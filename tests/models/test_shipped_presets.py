@@ -105,7 +105,7 @@ def test_an_image_onto_itself_moves_no_farther_than_it_is_known_to(name: str, re
     model = from_preset(name)
     farthest = 0.0
     for image in images:
-        found = model.register(image, image)
+        found = model.register(fixed=image, moving=image)
         voxels = found.displacement * np.array(image.grid.spacing) / model.preprocessing.grid(image).spacing
         farthest = max(farthest, float(np.linalg.norm(voxels, axis=-1).max()))
     assert 0 < farthest < MOVES[name]
