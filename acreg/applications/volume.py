@@ -13,7 +13,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -84,12 +84,13 @@ Engine = Callable[[Task, Iterable[Sequence[Item]]], Iterator[list[Outcome]]]
 
 @dataclass(frozen=True)
 class Tally:
-    """How many images a run was asked for, were there already, are done now, and could not be."""
+    """How many images a run was asked for, were there already, are done now, and failed; and why the first failed."""
 
     images: int
     before: int
     done: int
     failed: int
+    reason: str = field(default="", compare=False)
 
 
 def run(
@@ -124,15 +125,17 @@ def run(
         _claim(folder, settings)
         done |= _rows_there(folder / task.table, task.columns)
         tried = failed = 0
+        reason = ""
         _append(folder / FAILURES, [("subject", "reason")], "w")
         for outcomes in found:
             _append(folder / FAILURES, [(each.name, each.failure) for each in outcomes if each.row is None])
             _append(folder / task.table, [each.row for each in outcomes if each.row is not None])
             tried += len(outcomes)
             failed += sum(each.row is None for each in outcomes)
+            reason = reason or next((f"{each.name}: {each.failure}" for each in outcomes if each.row is None), "")
             if progress:
                 progress(tried, failed)
-    return Tally(len(items), sum(item.name in done for item in items), tried - failed, failed)
+    return Tally(len(items), sum(item.name in done for item in items), tried - failed, failed, reason)
 
 
 def local(task: Task, groups: Iterable[Sequence[Item]]) -> Iterator[list[Outcome]]:

@@ -106,8 +106,8 @@ def run_task(
         note(f"{tally.failed} of {tally.images} images failed; the reasons: {folder / FAILURES}")
     if tally.failed and not tally.done + tally.before:
         raise AcregError(
-            f"Some image at least must be worked on. Received: {tally.images} images, all of which failed; the reasons "
-            f"are in {folder / FAILURES}. Look at the first, and correct the images, the dataset or the model."
+            f"Some image at least must be worked on. Received: {tally.images} images, all of which failed, the first "
+            f"as follows. {tally.reason} See {folder / FAILURES}, and correct the images, the dataset or the model."
         )
     out(f"{tally.done + tally.before} of {tally.images} images: {folder / task.table}")
     return items

@@ -40,9 +40,9 @@ def labels_on(labels: Image, image: Image) -> Image:
         The labels, on `image.grid` itself.
 
     Raises:
-        AcregError: the labels cannot lie there: another number of axes; another shape and no place of their own; the
-            image's shape at another place, or another shape from the same first voxel on (a lost or stale header); more
-            than 2 % of the labelled voxels, or all of a label, outside of the image.
+        AcregError: an image of another kind, or labels that cannot lie there: another number of axes; another shape and
+            no place of their own; the image's shape at another place, or another shape from the same first voxel on (a
+            lost or stale header); more than 2 % of the labelled voxels, or all of a label, outside of the image.
     """
     placed = place_labels(labels, image.grid, image.name or "its image", bare=not image.has_place)
     if placed.grid == image.grid:
@@ -71,6 +71,11 @@ def place_labels(labels: Image, grid: Grid, of: str = "the moving image", bare: 
     Raises:
         AcregError: as `labels_on`.
     """
+    if labels.kind != "labels":
+        raise AcregError(
+            f"Labels are an image of kind 'labels'. Received: {labels.name or 'one'} of kind {labels.kind!r}. Read "
+            "them by acreg.io.read_labels, or make them with kind='labels'; images are warped by warp_image."
+        )
     if labels.grid.rank != grid.rank:
         raise _refusal(labels, grid, of, "they have another number of axes", "Give the labels drawn on that image")
     slices = labels.grid.off_plane(grid)

@@ -115,10 +115,6 @@ class Transform:
             AcregError: the image holds no labels, or labels that cannot lie on the moving grid.
             UsageError: `interpolation` is another word.
         """
-        if image.kind != "labels":
-            raise AcregError(
-                f"Only labels can be warped as labels. Received: kind={image.kind!r}. Use warp_image for it."
-            )
         if interpolation not in ("linear", "nearest"):
             raise UsageError(f"Labels are warped 'linear' or 'nearest'. Received: interpolation={interpolation!r}.")
         image = place_labels(image, self.moving)

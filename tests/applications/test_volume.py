@@ -80,7 +80,11 @@ def test_rows_are_in_the_order_of_the_images_and_failures_apart(tmp_path: Path) 
         ["5", "ZeroDivisionError: 0"],
         ["6", "ZeroDivisionError: 0"],
     ]
-    assert tally == Tally(images=8, before=0, done=5, failed=3) and seen == [(3, 0), (6, 2), (8, 3)]
+    assert (
+        tally == Tally(images=8, before=0, done=5, failed=3)
+        and tally.reason == "3: cannot read 3"
+        and seen == [(3, 0), (6, 2), (8, 3)]
+    )
 
 
 @pytest.mark.parametrize("after", [0, 1, 2])

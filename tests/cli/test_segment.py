@@ -163,7 +163,7 @@ def test_what_is_refused(folder, chests, tmp_path, capsys):
     table.write_text(f"image\n{chests.split('test')[0].image}\n")
     judge = ["quality", "--images", str(table), *base[3:-1], str(tmp_path / "q"), "--method", "identity"]
     code, text = said(*judge)
-    assert code == 1 and "all of which failed" in text
+    assert code == 1 and "Received: an image without one. Fill the column labels" in text
     assert "Received: an image without one. Fill the column labels" in (tmp_path / "q" / "failures.csv").read_text(
         encoding="utf-8"
     )

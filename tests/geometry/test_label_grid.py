@@ -171,6 +171,13 @@ def test_labels_that_cannot_lie_on_the_image(change, reason):
         labels_on(drawn(change(grid), "labels.nii"), Image(np.zeros(grid.shape), grid))
 
 
+def test_an_image_is_not_taken_for_labels():
+    image = Image(np.ones((4, 5)), Grid((4, 5)), name="a scan")
+    for use in (lambda: labels_on(image, image), lambda: Transform(image.grid, image.grid).warp_labels(image)):
+        with pytest.raises(AcregError, match="of kind 'labels'. Received: a scan of kind 'intensity'"):
+            use()
+
+
 def test_no_label_is_left_outside_however_small():
     grid = grid_of(3, (30, 30, 30))
     wider = grid.part((-1, -1, -1), (40, 31, 31))

@@ -156,7 +156,7 @@ def test_refusals():
         transform.warp_points(np.zeros((1, 2)), to="there")
     with pytest.raises(AcregError, match=r"Points are \(n, 2\)"):
         transform.warp_points(np.zeros((1, 3)), to="moving")
-    with pytest.raises(AcregError, match="Only labels"):
+    with pytest.raises(AcregError, match="of kind 'labels'"):
         transform.warp_labels(Image(np.zeros((4, 5)), grid))
     with pytest.raises(UsageError, match="'constant' or 'edge'. Received: border='reflect'"):
         transform.warp_image(Image(np.zeros((4, 5)), grid), border="reflect")
