@@ -84,10 +84,10 @@ def is_readable_format(path: Path) -> bool:
 
 
 def has_dicom_mark(path: Path) -> bool:
-    """Whether the path is a file with DICOM's mark in it."""
+    """Whether the path is a file with DICOM's mark in it. Raises `AcregError` for one that cannot be read."""
     if not path.is_file():
         return False
-    with path.open("rb") as file:
+    with decoding(path), path.open("rb") as file:
         return file.read(132)[128:] == b"DICM"
 
 

@@ -188,9 +188,7 @@ def write_method(result: MethodResult, folder: Path) -> None:
     metrics = measured([result])
     label_columns = ["label", "label_name"] if result.label_names else []
     with atomic_path(folder / "pairs.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
-        rows: list[list[object]] = [
-            ["fixed", "moving", *label_columns, *metrics, *PAIR_VALUES, "concerns", "failure"]
-        ]
+        rows: list[list[object]] = [["fixed", "moving", *label_columns, *metrics, *PAIR_VALUES, "concerns", "failure"]]
         for pair in result.pairs:
             named: list[tuple[Any, str]] = list(result.label_names.items()) if pair.labels or pair.failure else []
             for label, name in named or [("", "")]:
