@@ -44,13 +44,22 @@ def suffix(path: Path) -> str:
 
 
 def check_name(path: Path) -> None:
-    """Raise `AcregError` where a path is no UTF-8: ITK would end the process."""
+    """Raise `AcregError` where a path is no UTF-8 (ITK would end the process), too long, or in a closed folder."""
     try:
         str(path).encode("utf-8")
     except UnicodeEncodeError as error:
         raise AcregError(
             f"The name of a file is text in UTF-8. Received: {str(path)!a}. Rename the file or its folder; where the "
             "console is set to another encoding, set it to UTF-8, as by LC_ALL=C.UTF-8."
+        ) from error
+    try:
+        path.exists()
+    except OSError as error:
+        name = str(path)
+        short = name if len(name) <= 300 else f"{name[:140]}...{name[-140:]}"
+        raise AcregError(
+            f"A file must be within reach. Received: {short} ({error.strerror}). Check its name and the permissions of "
+            "its folder."
         ) from error
 
 
