@@ -91,6 +91,11 @@ def read_frames(path: Path, header: Any, needs_spacing: bool = True) -> list[Fra
             not read; there is no spacing although it is needed.
     """
     count, *size = frame_shape(header, path)
+    if "MOSAIC" in text(header, "ImageType"):
+        raise AcregError(
+            f"A frame of a DICOM file holds one slice. Received: {path}, a mosaic (Image Type), in which the slices of "
+            "a volume lie side by side. Convert it to NIfTI with dcm2niix."
+        )
     shared = Groups.shared(path, header)
     own = items(header, "PerFrameFunctionalGroupsSequence")
     if own and len(own) != count:

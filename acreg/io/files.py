@@ -44,13 +44,22 @@ def suffix(path: Path) -> str:
 
 
 def check_name(path: Path) -> None:
-    """Raise `AcregError` where a path is no UTF-8: ITK would end the process."""
+    """Raise `AcregError` where a path is no UTF-8 (ITK would end the process), too long, or in a closed folder."""
     try:
         str(path).encode("utf-8")
     except UnicodeEncodeError as error:
         raise AcregError(
             f"The name of a file is text in UTF-8. Received: {str(path)!a}. Rename the file or its folder; where the "
             "console is set to another encoding, set it to UTF-8, as by LC_ALL=C.UTF-8."
+        ) from error
+    try:
+        path.exists()
+    except OSError as error:
+        name = str(path)
+        short = name if len(name) <= 300 else f"{name[:140]}...{name[-140:]}"
+        raise AcregError(
+            f"A file must be within reach. Received: {short} ({error.strerror}). Check its name and the permissions of "
+            "its folder."
         ) from error
 
 
@@ -84,10 +93,10 @@ def is_readable_format(path: Path) -> bool:
 
 
 def has_dicom_mark(path: Path) -> bool:
-    """Whether the path is a file with DICOM's mark in it."""
+    """Whether the path is a file with DICOM's mark in it. Raises `AcregError` for one that cannot be read."""
     if not path.is_file():
         return False
-    with path.open("rb") as file:
+    with decoding(path), path.open("rb") as file:
         return file.read(132)[128:] == b"DICM"
 
 

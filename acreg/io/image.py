@@ -124,9 +124,9 @@ def read_image(
 
     Raises:
         AcregError: the file is missing, empty, cut off or not of its kind; it holds colour volumes, several frames,
-            NaN, infinite or complex values; its grid is contradictory (NIfTI's sform and qform over half a voxel
-            apart, no voxel sizes, a DICOM series with gaps); its header says what programs understand differently (a
-            camera's rotation mark, pixels that are not square without `spacing`).
+            NaN, infinite or complex values; its grid is contradictory (NIfTI's sform and qform, or voxel sizes, over
+            half a voxel apart, no voxel sizes, a DICOM series with gaps); its header says what programs understand
+            differently (a camera's rotation mark, pixels that are not square without `spacing`).
         UsageError: the format is not supported, `spacing` does not fit, or the series has to be chosen.
     """
     image = _read(path, "intensity", spacing is None, series)

@@ -161,8 +161,8 @@ def nifti_affine(image: Any, path: Path, needs_spacing: bool = True) -> np.ndarr
     The unit of `xyzt_units` (metre, mm, micrometre) is made mm; unknown is mm.
 
     Raises:
-        AcregError: sform and qform contradict each other, a code or a unit is none of the format's, or the voxel sizes
-            are needed and not positive.
+        AcregError: the sform contradicts the qform or the voxel sizes, a code or a unit is none of the format's, or the
+            voxel sizes are needed and not positive.
     """
     import nibabel
 
@@ -179,6 +179,8 @@ def nifti_affine(image: Any, path: Path, needs_spacing: bool = True) -> np.ndarr
         )
     if codes["sform_code"] and codes["qform_code"]:
         _check_agreement(image, path)
+    if codes["sform_code"] and needs_spacing:
+        _check_scale(image, path, stored["pixdim"][1:4])
     elif not codes["sform_code"] and needs_spacing:
         _check_voxel_sizes(image, path, stored["pixdim"][1:4])
     affine = np.array(image.affine, dtype=float)
@@ -214,6 +216,20 @@ def _check_agreement(image: Any, path: Path) -> None:
             f"The sform and the qform of a NIfTI file place the image alike. Received: {path}, where they differ by "
             f"{apart:.3g} voxels in a corner, so that programs disagree on where it lies. Make them equal, for example "
             "by `fslorient -copysform2qform FILE`, or in nibabel by image.set_qform(image.get_sform(), 1)."
+        )
+
+
+def _check_scale(image: Any, path: Path, sizes: np.ndarray) -> None:
+    """nibabel takes the lengths of the sform alone, ITK its directions with the lengths, and signs, of pixdim."""
+    lengths = np.linalg.norm(image.get_sform()[:3, :3], axis=0)
+    said = np.isfinite(sizes) & (sizes != 0) & (lengths > 0)
+    off = np.abs(sizes - lengths) * ((*image.shape, 1, 1)[:3] - np.ones(3))
+    if (off[said] > 0.5 * lengths[said]).any():
+        raise AcregError(
+            f"The sform and the voxel sizes of a NIfTI file say the same lengths. Received: {path}, with voxels of "
+            f"{'x'.join(f'{length:.4g}' for length in lengths)} by its sform and of "
+            f"{'x'.join(f'{size:.4g}' for size in sizes)} by its pixdim, so that programs disagree on where it lies. "
+            "Make them equal, for example in nibabel by image.header.set_zooms."
         )
 
 

@@ -38,7 +38,13 @@ def check_place(picture: Any, path: Path, needs_spacing: bool) -> None:
         )
     told = [picture.info[key] for key in ("dpi", "aspect", "resolution", "jfif_density") if key in picture.info]
     across, down = (float(number) for number in told[0]) if told else (1.0, 1.0)
-    if needs_spacing and across > 0 and down > 0 and abs(across / down - 1) > 0.01:
+    if needs_spacing:
+        _check_square(across, down, path)
+
+
+def _check_square(across: float, down: float, path: Path) -> None:
+    """Raise `AcregError` where so many pixels lie across and down in one length."""
+    if across > 0 and down > 0 and abs(across / down - 1) > 0.01:
         raise AcregError(
             f"A picture without spacing has square pixels. Received: {path}, whose header has {across:g} pixels across "
             f"and {down:g} down in one length. Give the spacing (`spacing` of read_image or of dataset.json), or "
@@ -55,11 +61,11 @@ def check_colours(picture: Any, path: Path) -> None:
         )
 
 
-def check_png(path: Path) -> None:
-    """Compare the checksums of a PNG, and see that its pixels are all there; Pillow does neither.
+def check_png(path: Path, needs_spacing: bool) -> None:
+    """Compare the checksums of a PNG, and see that its pixels are all there and square by sCAL; Pillow does none of it.
 
     Raises:
-        AcregError: it does not hold, or the file ends early.
+        AcregError: it does not hold, or the file ends early; pixels are not square and no spacing is given.
     """
     with path.open("rb") as file:
         file.seek(8)
@@ -70,6 +76,9 @@ def check_png(path: Path) -> None:
                 pixels = _Deflated(_png_bytes(data))
             if name == b"IDAT":
                 pixels.feed(data)
+            if name == b"sCAL" and needs_spacing:  # by ITK: a unit, the width of a pixel, its height
+                width, height = (float(number) for number in data[1:].split(b"\0")[:2])
+                _check_square(height, width, path)
     if not pixels.whole:
         raise _damaged(path, f"whose compressed pixels are {pixels.got} bytes, where {pixels.wanted} belong")
 

@@ -52,7 +52,7 @@ def load_picture(path: Path, labels: bool, needs_spacing: bool = True) -> np.nda
                 "stack as .nii.gz."
             )
         if picture.format == "PNG":
-            check_png(path)
+            check_png(path, needs_spacing)
         if picture.format == "TIFF":
             check_tiff(tags, path, labels)
         check_place(picture, path, needs_spacing)

@@ -42,7 +42,7 @@ LINEAR = {
         "ScaleLogarithmicTransform": 3,
         "AffineTransform": 12,
         "MatrixOffsetTransformBase": 12,
-        "FixedCenterOfRotationAffineTransform": 12,
+        "FixedCenterOfRotationAffineTransform": 15,
         "CenteredAffineTransform": 15,
         "Euler3DTransform": 6,
         "CenteredEuler3DTransform": 9,

@@ -8,6 +8,7 @@ process of its own, for the geometry of headers that have passed.
 from __future__ import annotations
 
 import bz2
+import contextlib
 import gzip
 import io
 import os
@@ -15,7 +16,6 @@ import re
 import warnings
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -111,7 +111,7 @@ def check_unit(path: Path, unit: str) -> None:
 
 def listed(text: bytes) -> list[str]:
     """The names in a list of files, one a line."""
-    return [line.strip() for line in text.decode("utf-8", "replace").splitlines() if line.strip()]
+    return [line.strip() for line in text.decode("latin-1").split("\n") if line.strip()]
 
 
 def data_file(header: Path, name: str) -> Path:
@@ -122,6 +122,8 @@ def data_file(header: Path, name: str) -> Path:
     Raises:
         AcregError: the name leads out of the folder, also by a link, or there is no such file.
     """
+    with contextlib.suppress(UnicodeError):  # headers are decoded byte by byte, names of files are UTF-8
+        name = name.encode("latin-1").decode("utf-8")
     folder, file = header.parent, header.parent / name
     if not name.isprintable() or os.path.isabs(name) or re.match(r"[A-Za-z]:|\\", name) or ".." in Path(name).parts:
         inside = False
@@ -228,7 +230,7 @@ def _pass_over(stream: Any, count: int) -> None:
         count -= passed
 
 
-@contextmanager
+@contextlib.contextmanager
 def _unpacked(opened: IO[bytes], encoding: str) -> Iterator[Any]:
     if encoding == "raw":
         yield opened

@@ -1,5 +1,7 @@
 """DICOM: files are written byte by byte (samples.py), so that stored values and tags are known."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -194,3 +196,17 @@ def recoded(content, syntax):
             head = struct.pack(">HH2s", group, tag, kind)
             body += head + (struct.pack(">HI", 0, length) if wide else struct.pack(">H", length)) + value
     return meta + body
+
+
+def test_a_file_that_the_system_cannot_read(tmp_path, monkeypatch):
+    """As on a failing disk; whether it is DICOM is not known by its name."""
+    path = tmp_path / "IM0001"
+    path.write_bytes(bytes(200))
+
+    def fail(*_):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(Path, "open", fail)
+    for where in (path, tmp_path):
+        with pytest.raises(AcregError, match=r"whole DICOM image.*IM0001.*Input/output error"):
+            read_image(where)

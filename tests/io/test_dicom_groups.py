@@ -120,6 +120,11 @@ def test_the_spacing_of_x_rays(tmp_path, volume, elements, expected, sop):
     np.testing.assert_allclose(read(made, tmp_path).grid.spacing, expected)
 
 
+def test_a_mosaic_of_slices_is_refused(tmp_path, volume):
+    """Siemens' way to store a volume, in one large picture whose position is not that of any slice."""
+    refused(image(volume[0], ImageType=["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"]), tmp_path, "mosaic.*dcm2niix")
+
+
 def test_a_spacing_at_the_detector_with_odd_magnification_is_refused(tmp_path, volume):
     made = image(volume[0], PixelSpacing=None, ImagerPixelSpacing=[1, 1], EstimatedRadiographicMagnificationFactor=0)
     refused(made, tmp_path, "Estimated Radiographic Magnification Factor .* is a positive number")

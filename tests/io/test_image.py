@@ -457,3 +457,12 @@ def test_displacements_of_other_tools_are_refused(tmp_path):
     (tmp_path / "cut.nii.gz").write_bytes((tmp_path / "u.nii.gz").read_bytes()[:-20])
     with pytest.raises(AcregError, match="must be a whole"):
         read_displacement(tmp_path / "cut.nii.gz")
+
+
+@pytest.mark.parametrize("read", [read_image, read_labels, read_displacement])
+@pytest.mark.parametrize("name", ["x" * 300 + ".nii", "x/" * 3000 + "y.nii", "nul\0l.nii", "", "missing/a.nii"])
+def test_paths_at_which_no_file_can_be(tmp_path, monkeypatch, read, name):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(AcregError, match="must exist|within reach|single file|folder with the slices") as caught:
+        read(name)
+    assert len(str(caught.value)) < 1000

@@ -84,7 +84,7 @@ def test_a_sheared_sform_is_kept(tmp_path, volume):
     image = nibabel.Nifti1Image(volume, affine)
     nibabel.save(image, tmp_path / "a.nii")
     np.testing.assert_allclose(read_image(tmp_path / "a.nii").grid.affine(), affine, atol=1e-5)
-    image.set_sform(np.diag([1.0, 0, 1, 1]), code=1)
+    image.set_sform(affine * [1, 0, 1, 1], code=1)
     nibabel.save(image, tmp_path / "b.nii")
     with pytest.raises(AcregError, match=r"unit vectors that span the space.*b\.nii"):
         read_image(tmp_path / "b.nii")
@@ -136,8 +136,31 @@ def test_voxel_sizes_that_are_missing(tmp_path, volume, coded, size):
     image.set_qform(None, code=0)
     content = bytearray(image.to_bytes())
     content[84:88] = struct.pack("<f", size)
-    (tmp_path / "b.nii").write_bytes(content)  # the sform says all that is needed
-    np.testing.assert_allclose(read_image(tmp_path / "b.nii").grid.spacing, SPACING[::-1], rtol=1e-6)
+    (tmp_path / "b.nii").write_bytes(content)
+    if size < 0:  # ITK mirrors
+        with pytest.raises(AcregError, match=r"say the same lengths.*b\.nii"):
+            read_image(tmp_path / "b.nii")
+    else:  # the sform says all that is needed
+        np.testing.assert_allclose(read_image(tmp_path / "b.nii").grid.spacing, SPACING[::-1], rtol=1e-6)
+
+
+@pytest.mark.parametrize("factor", [1.05, 1.2, -1.0])
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_sform_and_voxel_sizes_agree_to_half_a_voxel(tmp_path, volume, axis, factor):
+    """SimpleITK places voxels by the directions of the sform and the voxel sizes, nibabel by the sform alone."""
+    image = nibabel.Nifti1Image(volume, affine_of(ROTATION))
+    image.header["pixdim"][1 + axis] *= factor
+    content = image.to_bytes()
+    (tmp_path / "a.nii").write_bytes(content)
+    theirs = Grid.from_itk(sitk.ReadImage(str(tmp_path / "a.nii"))).affine()
+    corner = [*(n - 1 for n in volume.shape), 1]
+    apart = np.linalg.norm((theirs - image.affine) @ corner) / SPACING[axis]
+    if apart < 0.5:
+        np.testing.assert_allclose(read_image(tmp_path / "a.nii").grid.affine(), image.affine, atol=1e-5)
+    else:
+        with pytest.raises(AcregError, match=r"say the same lengths.*a\.nii.*pixdim.*set_zooms"):
+            read_image(tmp_path / "a.nii")
+        assert read_image(tmp_path / "a.nii", spacing=(3, 2, 1)).grid.spacing == (3, 2, 1)
 
 
 def test_a_slice_needs_no_third_voxel_size(tmp_path, volume):

@@ -169,6 +169,21 @@ def test_pixels_that_are_not_square_want_a_spacing(tmp_path, name, options):
     assert read_image(tmp_path / name, spacing=(1.0, 2.0)).grid.spacing == (1.0, 2.0)
 
 
+@pytest.mark.parametrize("spacing", [(0.5, 0.5), (0.5, 0.6)])
+def test_the_spacing_that_itk_writes_into_a_png(tmp_path, spacing):
+    """As sCAL, which Pillow does not know."""
+    made = sitk.GetImageFromArray(numbers("u1"))
+    made.SetSpacing(spacing)
+    sitk.WriteImage(made, str(tmp_path / "a.png"))
+    assert sitk.ReadImage(str(tmp_path / "a.png")).GetSpacing() == pytest.approx(spacing)
+    if spacing[0] == spacing[1]:
+        assert read_image(tmp_path / "a.png").grid.spacing == (1.0, 1.0)
+    else:
+        with pytest.raises(AcregError, match=r"square pixels.*a\.png.*0\.6 pixels across and 0\.5 down"):
+            read_image(tmp_path / "a.png")
+    assert read_image(tmp_path / "a.png", spacing=(1.0, 2.0)).grid.spacing == (1.0, 2.0)
+
+
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.bmp", "a.tif"])
 def test_what_a_printer_should_do_is_no_spacing(tmp_path, name):
     PIL.Image.fromarray(numbers("u1")).save(tmp_path / name, dpi=(300, 300))

@@ -112,6 +112,22 @@ ALONE = ("packed_no_size.mha", "bzip2.nrrd")
 """What SimpleITK does not read."""
 
 
+@pytest.mark.parametrize("name", ["Größe 1.mhd", "患者.mhd", "Größe.nhdr", "患者 1.nhdr"])
+def test_names_of_voxel_files_are_utf8(tmp_path, name):
+    sitk.WriteImage(sitk.GetImageFromArray(VALUES), str(tmp_path / name))
+    np.testing.assert_array_equal(read_image(tmp_path / name).array, VALUES)
+
+
+def test_lists_name_voxel_files_in_utf8(parts):
+    for k in range(4):
+        (parts / f"s{k}.raw").rename(parts / f"é{k}.raw")
+    names = "".join(f"é{k}.raw\r\n" for k in range(4)).encode()
+    (parts / "a.mhd").write_bytes(meta(place="LIST", data=names))
+    (parts / "a.nhdr").write_bytes(nrrd("data file: LIST\n", data=None) + names)
+    for name in ("a.mhd", "a.nhdr"):
+        np.testing.assert_array_equal(read_image(parts / name).array, VALUES)
+
+
 @pytest.mark.parametrize("name", READ)
 def test_headers_that_are_read_as_by_simpleitk(parts, name):
     path = parts / name
