@@ -39,9 +39,9 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         ...     temporary.write_text("step,loss\\n")
     """
     path = Path(path)
-    check_name(path)
     with folder_errors(path):  # a name that is too long
         is_folder = path.is_dir()
+    check_name(path)
     if is_folder:
         raise AcregError(
             f"A file cannot be written where a folder is. Received: {path}. Give the name of a file in it."
