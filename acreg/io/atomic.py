@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from acreg.errors import AcregError
-from acreg.io.files import check_name
+from acreg.io.files import check_utf8
 
 TEMPORARY = re.compile(r"\.[0-9a-f]{12}\.tmp.*")
 """The names of temporary files and folders: a kill leaves them behind."""
@@ -39,9 +39,9 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         ...     temporary.write_text("step,loss\\n")
     """
     path = Path(path)
+    check_utf8(path)
     with folder_errors(path):  # a name that is too long
         is_folder = path.is_dir()
-    check_name(path)
     if is_folder:
         raise AcregError(
             f"A file cannot be written where a folder is. Received: {path}. Give the name of a file in it."

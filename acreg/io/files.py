@@ -43,8 +43,8 @@ def suffix(path: Path) -> str:
     return ".nii.gz" if name.endswith(".nii.gz") else Path(name).suffix
 
 
-def check_name(path: Path) -> None:
-    """Raise `AcregError` where a path is no UTF-8 (ITK would end the process), too long, or in a closed folder."""
+def check_utf8(path: Path) -> None:
+    """Raise `AcregError` where a path is no UTF-8: ITK would end the process."""
     try:
         str(path).encode("utf-8")
     except UnicodeEncodeError as error:
@@ -52,6 +52,11 @@ def check_name(path: Path) -> None:
             f"The name of a file is text in UTF-8. Received: {str(path)!a}. Rename the file or its folder; where the "
             "console is set to another encoding, set it to UTF-8, as by LC_ALL=C.UTF-8."
         ) from error
+
+
+def check_name(path: Path) -> None:
+    """Raise `AcregError` where a path is no UTF-8, too long, or in a closed folder."""
+    check_utf8(path)
     try:
         path.exists()
     except OSError as error:

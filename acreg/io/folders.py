@@ -27,7 +27,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from acreg.errors import AcregError, UsageError
 from acreg.io.atomic import TEMPORARY, folder_errors, make_folder
-from acreg.io.files import check_name
+from acreg.io.files import check_utf8
 
 Arguments = ParamSpec("Arguments")
 Returned = TypeVar("Returned")
@@ -53,10 +53,10 @@ def sole_writer(folder: str | os.PathLike[str]) -> Iterator[None]:
         OSError: the folder or the lock file cannot be made (disk full, permission).
     """
     folder = Path(folder)
+    check_utf8(folder)
     with folder_errors(folder):
         if folder.exists() and not folder.is_dir():
             raise UsageError(f"The output must be a folder. Received: {folder}, a file. Name another folder.")
-    check_name(folder)
     key = folder.resolve()
     if key in _held and _held[key][0] == threading.get_ident():
         yield
