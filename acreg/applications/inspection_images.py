@@ -56,9 +56,9 @@ def inspect_image(path: Path) -> dict[str, Any]:
 def _picture(path: Path) -> dict[str, Any]:
     import PIL.Image
 
+    array = load_picture(path, labels=False)
     with decoding(path), PIL.Image.open(path, formats=FORMATS) as picture:
         facts = {"format": str(picture.format), "stored_as": f"mode {picture.mode}"}
-    array = load_picture(path, labels=False)
     kind, values = _kind_and_values(array)
     return {"kind": kind, **facts, **_shape(array.shape), "spacing": None, **values}
 

@@ -31,6 +31,8 @@ DEFLATE = 1032
 """Bytes that a byte of a file compressed by gzip or zlib stands for at most."""
 FREE = 5 * 2**28
 """Bytes of memory that any image may take, however small its file: a mask of 512x512x1000 in 8 bit takes 1.2 GiB."""
+ZEROS = 2**17
+"""Bytes of 0 that no gzip file has in a row: a block that is stored as it is has 65535 bytes."""
 EXPANSION = 1000
 """Bytes of memory that a stored byte may become where these are more than `FREE`."""
 CONVERTED = 4
@@ -138,6 +140,20 @@ def check_size(
             f"since small files can unpack to any size. Received: {path} with {sizes} values, which take "
             f"{needed / 2**30:.1f} GiB. If it is what it should be, store it uncompressed (gunzip, h5repack)."
         )
+
+
+def check_packed(path: Path) -> None:
+    """Raise `AcregError` for a gzip file with zeros in or behind it, which its reader would pass over one by one.
+
+    Packed data have no such block, and padding is shorter.
+    """
+    with path.open("rb") as file:
+        while block := file.read(ZEROS):
+            if len(block) == ZEROS and not block.strip(b"\0"):
+                raise AcregError(
+                    f"The file must be a whole {kind(path)}. Received: {path}, with {ZEROS // 1024} KiB of zeros in or "
+                    "behind its compressed data. It is damaged; get the file again."
+                )
 
 
 def kind(path: Path) -> str:

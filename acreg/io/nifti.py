@@ -10,6 +10,7 @@ import contextlib
 import gzip
 import io
 import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,10 +20,24 @@ import numpy as np
 
 from acreg.errors import AcregError
 from acreg.geometry.grid import Grid
-from acreg.io.files import CONVERTED, DEFLATE, check_colour_rank, check_rank, check_size, decoding, kind, to_grey
+from acreg.io.files import (
+    CONVERTED,
+    DEFLATE,
+    NIFTI,
+    check_colour_rank,
+    check_packed,
+    check_rank,
+    check_size,
+    decoding,
+    kind,
+    suffix,
+    to_grey,
+)
 
 MM_PER_UNIT = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 """By NIfTI's code: unknown (mm, as all programs have it), metre, mm, micrometre."""
+EXTENSIONS = 2**21
+"""Bytes that lie before the voxels at most: nibabel reads each extension of a header, which have 16 bytes or more."""
 PADDING = 2**24
 """Bytes that may follow the voxels: zeros, or the tags of MGH."""
 SAME_PLACE = 0.01
@@ -86,6 +101,10 @@ def open_nifti(path: Path) -> Any:
     import nibabel
 
     packed = path.suffix.lower() in (".gz", ".mgz")
+    if packed:
+        check_packed(path)
+    if suffix(path) in NIFTI:
+        _check_extensions(path, packed)
     with _quiet():
         # Without mmap: a file that changes later must not change an image that was read.
         image: Any = nibabel.load(path, mmap=False)
@@ -105,11 +124,33 @@ def open_nifti(path: Path) -> Any:
             f"{image.dataobj.offset}, where the first {image.header.single_vox_offset} bytes are the header's. It is "
             "damaged, or the header of an .img file; get the file again, or convert the pair to .nii.gz."
         )
-    if packed:  # Python's gzip compares checksums, at the end of the file; what nibabel would take may not
+    if packed:
+        needed = image.dataobj.offset + itemsize * math.prod(image.shape)
+        if stored > 2 * needed + PADDING:
+            raise AcregError(
+                f"The file must be a whole {kind(path)}, of the voxels that its header announces. Received: {path} of "
+                f"{stored} bytes, where {needed} are packed. The header is damaged; get the file again."
+            )
+        # Python's gzip compares checksums, at the end of the file; what nibabel would take may not
         stream = gzip.GzipFile(fileobj=io.BytesIO(path.read_bytes()))
         with _quiet():
             image = type(image).from_file_map(type(image).make_file_map({"image": stream}))
     return image
+
+
+def _check_extensions(path: Path, packed: bool) -> None:
+    """Raise `AcregError` where the voxels begin so late that a small packed file would fill the memory before them."""
+    from nibabel import Nifti1Header, Nifti2Header
+
+    with gzip.open(path) if packed else path.open("rb") as file:
+        head = file.read(540)
+    known = Nifti2Header if Nifti2Header.may_contain_header(head) else Nifti1Header
+    size = known.template_dtype.itemsize
+    if len(head) >= size and known(head[:size], check=False)["vox_offset"] > EXTENSIONS:
+        raise AcregError(
+            f"The header of a NIfTI file has at most {EXTENSIONS // 2**20} MiB with its extensions. Received: {path}, "
+            "whose voxels begin after more. It is damaged; get the file again, or save it without extensions."
+        )
 
 
 @contextlib.contextmanager

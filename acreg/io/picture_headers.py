@@ -71,11 +71,9 @@ def check_png(path: Path, needs_spacing: bool) -> None:
         file.seek(8)
         pixels, name = _Deflated(0), b""
         while name != b"IEND":
-            name, data = _chunk(file, path)
+            name, data = _chunk(file, path, pixels)
             if name == b"IHDR":
                 pixels = _Deflated(_png_bytes(data))
-            if name == b"IDAT":
-                pixels.feed(data)
             if name == b"sCAL" and needs_spacing:  # by ITK: a unit, the width of a pixel, its height
                 width, height = (float(number) for number in data[1:].split(b"\0")[:2])
                 _check_square(height, width, path)
@@ -110,16 +108,23 @@ def _png_bytes(head: bytes) -> int:
     return sum(rows * (1 + -(-columns * bits // 8)) for columns, rows in sizes if columns > 0 and rows > 0)
 
 
-def _chunk(file: IO[bytes], path: Path) -> tuple[bytes, bytes]:
+def _chunk(file: IO[bytes], path: Path, pixels: _Deflated) -> tuple[bytes, bytes]:
+    """The name of the next chunk of a PNG and how it begins; pixels are unpacked piece by piece."""
     head = file.read(8)
     size, name = struct.unpack(">I4s", head) if len(head) == 8 else (0, b"")
-    data = file.read(size)
+    checksum, begins = zlib.crc32(name), b""
+    while size and (piece := file.read(min(size, SURPLUS))):
+        size -= len(piece)
+        checksum = zlib.crc32(piece, checksum)
+        begins = begins or piece
+        if name == b"IDAT":
+            pixels.feed(piece)
     stored = file.read(4)
-    if len(stored) < 4:
+    if size or len(stored) < 4:
         raise _damaged(path, "which ends before its end mark")
-    if zlib.crc32(name + data) != int.from_bytes(stored, "big"):
+    if checksum != int.from_bytes(stored, "big"):
         raise _damaged(path, f"where the checksum of {name.decode('latin-1')!r} does not hold")
-    return name, data
+    return name, begins
 
 
 def check_tiff(tags: Any, path: Path, labels: bool) -> None:

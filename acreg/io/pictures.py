@@ -23,6 +23,8 @@ from acreg.io.picture_headers import (
 from acreg.io.volumes import load_itk
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF")  # Pillow has more, some of which run other programs
+LARGEST = 2**29
+"""Bytes of a file: 89 million pixels of 4 bytes, and what else is in it. Pillow reads some of that whole."""
 DEEP = {"PNG": "PNGImageIO", "TIFF": "TIFFImageIO"}
 
 
@@ -76,6 +78,11 @@ def _opened(path: Path) -> Any:
     """Pillow's picture, of which the header is read."""
     import PIL.Image
 
+    if path.stat().st_size > LARGEST:
+        raise AcregError(
+            f"A picture is a file of at most {LARGEST // 2**20} MiB. Received: {path} of "
+            f"{path.stat().st_size // 2**20} MiB. Reduce it, or save it as .nii.gz."
+        )
     try:
         return PIL.Image.open(path, formats=FORMATS)
     except PIL.UnidentifiedImageError:

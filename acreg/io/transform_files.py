@@ -21,6 +21,7 @@ import SimpleITK as sitk
 from acreg.errors import AcregError, UsageError
 from acreg.geometry.grid import Grid
 from acreg.geometry.maps import Affine, Displacement, Map
+from acreg.io.documents import TEXT_LIMIT, check_regular
 from acreg.io.files import decoding, suffix
 from acreg.io.hdf5 import Stored, read_datasets, read_values
 from acreg.io.itk import affine_from_itk
@@ -186,6 +187,7 @@ def _part(path: Path, name: str, parameters: np.ndarray, fixed: np.ndarray) -> P
 
 def _read_text(path: Path) -> list[Part]:
     parts: list[tuple[str, dict[str, np.ndarray]]] = []
+    check_regular(path, TEXT_LIMIT, "transform in text")
     with path.open("rb") as file:
         if file.readline(100).strip() != FIRST_LINE:
             raise damaged(path, f"no {FIRST_LINE.decode()!r} in its first line")

@@ -23,7 +23,7 @@ from typing import IO, Any
 import numpy as np
 
 from acreg.errors import AcregError
-from acreg.io.files import DEFLATE, check_size, kind
+from acreg.io.files import DEFLATE, check_packed, check_size, kind
 
 HEADER = 2**20
 """Bytes of a text header that are read at most."""
@@ -172,6 +172,8 @@ def read_voxels(path: Path, layout: Layout) -> np.ndarray:
 
 
 def _fill(part: np.ndarray, file: Path, layout: Layout, path: Path) -> None:
+    if layout.encoding == "gzip":
+        check_packed(file)
     with file.open("rb") as opened:
         opened.seek(layout.start)
         skip_lines(opened, layout.lines, path)

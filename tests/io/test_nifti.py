@@ -1,4 +1,5 @@
 import gzip
+import os
 import struct
 
 import nibabel
@@ -10,6 +11,7 @@ from scipy.spatial.transform import Rotation
 from acreg.errors import AcregError
 from acreg.geometry import Grid
 from acreg.io import Image, read_displacement, read_image, read_labels, write_displacement, write_image
+from acreg.io.transform_files import read_parts
 from acreg.io.transforms import read_transform
 from tests.io.awkward import flipped, nifti_bytes
 
@@ -349,3 +351,34 @@ def test_a_field_in_another_unit_is_refused(tmp_path, volume, unit):
     nibabel.save(field, tmp_path / "f.nii")
     with pytest.raises(AcregError, match=r"field in NIfTI is in mm.*f\.nii"):
         read_transform(tmp_path / "f.nii", TILTED, TILTED)
+
+
+@pytest.mark.parametrize("image", [nibabel.Nifti1Image, nibabel.Nifti2Image])
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+def test_the_extensions_of_a_header_are_limited(tmp_path, volume, image, name):
+    made = image(volume, np.eye(4))
+    made.header.extensions.append(nibabel.nifti1.Nifti1Extension("comment", b"x" * 100_000))
+    nibabel.save(made, tmp_path / name)
+    np.testing.assert_array_equal(read_image(tmp_path / name).array, volume.T)
+    made.header.extensions.append(nibabel.nifti1.Nifti1Extension("comment", b"x" * 2**21))
+    nibabel.save(made, tmp_path / name)
+    with pytest.raises(AcregError, match="at most 2 MiB with its extensions"):
+        read_image(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["a.nii.gz", "a.mgz", "a.nrrd", "a.png", "a.tfm"])
+def test_a_file_that_goes_on_as_zeros_is_refused_at_once(tmp_path, volume, name):
+    """3 GB that take no room on the disk, nor in an archive."""
+    path = tmp_path / name
+    if name == "a.tfm":
+        sitk.WriteTransform(sitk.AffineTransform(3), str(path))
+    elif name == "a.png":
+        sitk.WriteImage(sitk.GetImageFromArray(np.zeros((5, 6), np.uint8)), str(path))
+    elif name == "a.nrrd":
+        sitk.WriteImage(sitk.GetImageFromArray(volume), str(path), useCompression=True)
+    else:
+        image = nibabel.MGHImage if name == "a.mgz" else nibabel.Nifti1Image
+        nibabel.save(image(volume.astype(np.float32), np.eye(4)), path)
+    os.truncate(path, 3 * 10**9)
+    with pytest.raises(AcregError, match=r"zeros in or behind|at most \d+ MiB"):
+        read_parts(path) if name == "a.tfm" else read_image(path)
