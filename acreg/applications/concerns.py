@@ -126,6 +126,7 @@ def concerns(
     moving: Image,
     usual: Usual | None = None,
     sees: tuple[Grid, Grid] | None = None,
+    deforms: bool = True,
 ) -> list[Concern]:
     """What speaks against a registration of two images, in the order of `NAMES`; empty where nothing does.
 
@@ -147,6 +148,7 @@ def concerns(
         fixed, moving: as they were registered.
         usual: of the preset, where it is known.
         sees: the network's grids in the fixed and in the moving image, of a preset.
+        deforms: whether the method deforms; a network's affine part alone does not.
     """
     found: dict[str, str] = {}
     old, new = result.before, result.after
@@ -167,7 +169,7 @@ def concerns(
     displacements = _displacements(result, fixed, moving)
     deformations = [part for part in result.transform.maps if isinstance(part, (Displacement, Velocity))]
     if new.ncc < ALIKE and not flat:
-        if any(not part.vectors.any() for part in deformations):
+        if deforms and any(not part.vectors.any() for part in deformations):
             found["zero"] = "The deformation is zero everywhere, and the images differ."
         elif min(_longest(u) for u in displacements) < MOVED:
             found["zero"] = "Nothing is moved, and the images differ."

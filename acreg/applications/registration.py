@@ -94,6 +94,7 @@ class PresetMethod:
             )
         self.sha256 = preset_digest(model)
         self.usual = Usual.of_preset(preset_folder(model))
+        self.deforms = True
 
     def affine_part(self) -> PresetMethod | None:
         """The model's affine part alone, as a method of the same name followed by "-affine"; None if it has none."""
@@ -101,7 +102,7 @@ class PresetMethod:
             return None
         part = copy(self)
         part._model, part.refine, part.name = self._model.affine_part(), 0, f"{self.name}-affine"
-        part.usual = None  # which is that of the whole
+        part.usual, part.deforms = None, False  # what is usual is that of the whole
         return part
 
     @images_by_name
@@ -218,7 +219,8 @@ def register_pair(method: Method, *, fixed: Image, moving: Image, moving_labels:
     if not isinstance(method, Unregistered):
         usual, sees = getattr(method, "usual", None), getattr(method, "sees", None)
         grids = None if sees is None else (sees(fixed), sees(moving))
-        result.concerns = concerns(result, fixed=fixed, moving=moving, usual=usual, sees=grids)
+        deforms = getattr(method, "deforms", True)
+        result.concerns = concerns(result, fixed=fixed, moving=moving, usual=usual, sees=grids, deforms=deforms)
     return result
 
 
