@@ -187,9 +187,16 @@ def register_pair(method: Method, *, fixed: Image, moving: Image, moving_labels:
     """Register, warp, and say what speaks against the result.
 
     Raises:
-        AcregError: the method's result is not on the fixed grid, the labels cannot lie on the moving image's (see
-            `acreg.geometry.labels_on`), or what the method raises.
+        AcregError: an axis has one voxel, the method's result is not on the fixed grid, the labels cannot lie on the
+            moving image's (see `acreg.geometry.labels_on`), or what the method raises.
     """
+    for image, role in ((fixed, "fixed"), (moving, "moving")):
+        if min(image.grid.shape) < 2:
+            raise AcregError(
+                f"Images to register have at least 2 voxels along each axis. Received: {image.name or role}, the "
+                f"{role} image, of shape {image.grid.shape}. A slice is read as a 2-D image where the axis of one "
+                "voxel is the last of the file: store it so."
+            )
     moving_labels = None if moving_labels is None else labels_on(moving_labels, moving)
     start = time.perf_counter()
     transform = method.register(fixed=fixed, moving=moving)

@@ -342,3 +342,6 @@ def test_a_slice_and_a_volume_are_not_registered(files, capsys):
     write_image(Image.from_array(np.zeros((4, 5, 6))), files / "volume.nii.gz")
     assert register(files, moving="volume.nii.gz") == 1
     assert "a fixed image of shape (48, 40) and a moving one of shape (4, 5, 6)" in capsys.readouterr().err
+    write_image(Image.from_array(np.zeros((4, 5, 1))), files / "sagittal.nii.gz")
+    assert register(files, moving="sagittal.nii.gz") == 1
+    assert "at least 2 voxels along each axis. Received: " in capsys.readouterr().err
