@@ -164,8 +164,9 @@ def register(
             label_metrics(image.array, fixed_map.array, values)
             for image in (start.warp_labels(moving_map), result.warped_labels)
         ]
-        dice = [mean_over_labels(each)["dsc"] for each in found]
-        out(f"Dice  before {dice[0]:.4f}   after {dice[1]:.4f}   (mean over {len(values)} labels)")
+        dice = [mean_over_labels(each) for each in found]
+        counted = f"(mean over {int(dice[1]['labels'])} labels)"
+        out(f"Dice  before {dice[0]['dsc']:.4f}   after {dice[1]['dsc']:.4f}   {counted}")
         alone = [f"label {value}" for value, scores in found[1].items() if is_lost(scores)]
         if alone:
             out(f"Dice 0, in one of the two maps alone: {some(alone, 20)}")
