@@ -73,8 +73,8 @@ def evaluate(
     Registers the same pairs with every method and measures Dice, Hausdorff distances (also the 95th percentile) and
     mean surface distance of each label on the images' own grid, folding of the field, and time. Where the pairs have
     true transforms, as those of `acreg data synthesize`, also the distance to where these send the labels' voxels. Of
-    pairs without labels: NCC and SSIM of the images, folding and time. Pairs that something speaks against (see `acreg
-    register`) are counted and named. Writes pairs.csv and summary.json per method, when it is complete. The same
+    pairs without labels: NCC and SSIM of the images, folding and time. Doubtful results (see `acreg register`) are
+    counted and named. Writes pairs.csv and summary.json per method, when it is complete. The same
     command goes on where an evaluation was interrupted: complete methods are kept, if weights, data, pairs and settings
     are the same.
 

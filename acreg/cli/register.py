@@ -51,8 +51,8 @@ def register(
     in mm, which 3D Slicer, ANTs and SimpleITK open; what it does in SimpleITK is checked and recorded beside it),
     inverse_transform.h5, which takes the fixed image onto the moving grid, unless the transform folds, and
     displacement.nii.gz (voxels of the fixed grid, components along z, y, x); mask.* of models that segment.
-    What speaks against the result (images that are less alike than before or hardly overlap, folds and so on) is
-    printed as a warning and stands with the other numbers in registration.json.
+    A doubtful result (images that are less similar than before or hardly overlap, folds and so on) is reported as a
+    warning, and in registration.json beside the other numbers.
 
     A moving image in colour is seen as luminance, and warped.* has its colours. Where the moving image does not reach,
     warped.* has 0, as in SimpleITK, ANTs and 3D Slicer: of CT give --fill -1000.
