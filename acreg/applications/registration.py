@@ -166,6 +166,7 @@ class Registration:
         mask: what the method itself makes the fixed image's foreground to be, where it segments.
         concerns: what speaks against the result, see `acreg.applications.concerns`.
         no_inverse: why no inverse was saved with the transform.
+        inexact: what makes the inverse that was saved an approximation.
     """
 
     transform: Transform
@@ -180,6 +181,7 @@ class Registration:
     mask: Image | None = None
     concerns: list[Concern] = field(default_factory=list)
     no_inverse: str = ""
+    inexact: str = ""
 
 
 @images_by_name
@@ -315,7 +317,7 @@ def _write(
         write_transform(result.transform, path("transform.h5"), moving, border, fill)
         written.append("transform.h5.check.json")
         try:
-            write_inverse(result.transform, folder / INVERSE_NAMES[0], fixed, border, fill)
+            result.inexact = write_inverse(result.transform, folder / INVERSE_NAMES[0], fixed, border, fill)
             written += INVERSE_NAMES
         except AcregError as error:
             result.no_inverse = str(error)

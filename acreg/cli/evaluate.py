@@ -58,7 +58,7 @@ def evaluate(
         str,
         typer.Option(
             help="What to save of every pair, any of labels,displacement,transform,images; a transform with its "
-            "inverse, unless it folds."
+            "inverse."
         ),
     ] = "",
     unregistered: Annotated[

@@ -49,7 +49,7 @@ def register(
 
     Writes warped.png (or .nii.gz, as the moving file is), warped_labels.*, preview.png, transform.h5 (an ITK transform,
     in mm, which 3D Slicer, ANTs and SimpleITK open; what it does in SimpleITK is checked and recorded beside it),
-    inverse_transform.h5, which takes the fixed image onto the moving grid, unless the transform folds, and
+    inverse_transform.h5, which takes the fixed image onto the moving grid (an approximation if the transform folds), and
     displacement.nii.gz (voxels of the fixed grid, components along z, y, x); mask.* of models that segment.
     A doubtful result (images that are less similar than before or hardly overlap, folds and so on) is reported as a
     warning, and in registration.json beside the other numbers.
@@ -149,6 +149,8 @@ def register(
     target = Path(result_name("warped", str(moving), moving_image.grid.rank))
     if len(channels) > 1 and (reason := reason_against(channels, target)):
         note(f"{target} has the luminance of {moving} alone. {reason} acreg warp --out x.nrrd keeps the colours.")
+    if result.inexact:
+        note(f"inverse_transform.h5 is an approximation: {result.inexact}.")
     if result.no_inverse:
         note(f"No inverse was written. {result.no_inverse}")
     note_background(moving_image, outside[0], fill, lambda: float(result.inside.mean()))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import h5py
@@ -34,8 +35,10 @@ from acreg.io.transform_files import read_parts
 
 COMPOSITE = (".h5", ".tfm")
 AFFINE = (".mat",)
-LARGEST_RESIDUAL = 0.05
+LARGEST_RESIDUAL = 1.0
 """Voxels by which an inverse that is written misses its transform at most where it was solved for."""
+EXACT = 0.05
+"""Voxels up to which nothing is said of it."""
 DISPLACEMENT, VECTOR = 1006, 1007
 """NIfTI's codes of intent for displacement fields."""
 
@@ -46,7 +49,7 @@ def write_transform(
     image: Image | None = None,
     border: Border = "constant",
     fill: float = 0.0,
-    inverse_of: Transform | None = None,
+    errors: Mapping[str, float] | None = None,
 ) -> float:
     """Write a transform, read it back with SimpleITK, and compare what it does to an image with what ours does.
 
@@ -61,7 +64,7 @@ def write_transform(
         path: where.
         image: a moving image to compare on; a smooth pattern on the moving grid if left out.
         border, fill: what lies outside of it, see `Transform.warp_image`.
-        inverse_of: the transform that this one undoes; how well is recorded, too.
+        errors: what else is recorded; see `write_inverse`.
 
     Returns:
         The largest difference of the two warped images over all voxels that SimpleITK has a rule for, relative to the
@@ -96,8 +99,7 @@ def write_transform(
                 "extent of a field ends at centres of fixed voxels, rounding decides in ITK about the last: write "
                 ".nii.gz."
             )
-    if inverse_of is not None:
-        check |= {"residual_voxels": transform.residual, **round_trip(inverse_of, transform)}
+    check |= errors or {}
     with atomic_path(path.with_name(path.name + ".check.json")) as temporary:
         temporary.write_text(json.dumps(check, indent=2) + "\n", encoding="utf-8")
     return difference
@@ -109,10 +111,10 @@ def write_inverse(
     image: Image | None = None,
     border: Border = "constant",
     fill: float = 0.0,
-) -> None:
+) -> str:
     """Write the transform that pulls fixed images onto the moving grid, as `write_transform` does.
 
-    It is `Transform.sampled_inverse`, with the errors of the inversion in its check file: `residual_voxels`, and the
+    It is `Transform.sampled_inverse`. Its check file has `folded_percent` of the transform, `residual_voxels`, and the
     mean and largest distance in mm between a fixed voxel and where it comes back to.
 
     Args:
@@ -120,25 +122,27 @@ def write_inverse(
         path, border, fill: as in `write_transform`.
         image: a fixed image to compare on.
 
+    Returns:
+        What makes the inverse an approximation; empty if nothing does.
+
     Raises:
-        AcregError: the transform has no inverse, because it folds or tears; else as `write_transform`.
+        AcregError: the transform has no inverse, because it tears; else as `write_transform`.
         OSError: as `write_transform`.
     """
-    if not all(isinstance(part, Affine) for part in transform.maps):
-        back = transform.affine_part.inverse()  # so that one that mirrors does not count as folded
-        folded = dataclasses.replace(transform, maps=(*transform.maps, back)).folding()["folded_percent"]
-        if folded > 0:
-            raise AcregError(
-                f"A transform that folds has no inverse. Received: one that folds in {folded:.2g} % of the fixed "
-                "voxels. For an inverse take a diffeomorphic model or method."
-            )
-    inverse = transform.sampled_inverse()
+    inverse, folded = transform.sampled_inverse(), 0.0
     if not inverse.residual <= LARGEST_RESIDUAL:
         raise AcregError(
             "An inverse is found by iteration, which needs a field that is not torn. Received: a transform whose "
-            f"inverse would miss by {inverse.residual:.2g} voxels. For an inverse take a diffeomorphic model or method."
+            f"inverse would miss by {inverse.residual:.2g} voxels. For an inverse take a method that deforms less."
         )
-    write_transform(inverse, path, image, border, fill, inverse_of=transform)
+    if not all(isinstance(part, Affine) for part in transform.maps):
+        back = transform.affine_part.inverse()  # so that one that mirrors does not count as folded
+        folded = dataclasses.replace(transform, maps=(*transform.maps, back)).folding()["folded_percent"]
+    errors = {"folded_percent": folded, "residual_voxels": inverse.residual, **round_trip(transform, inverse)}
+    write_transform(inverse, path, image, border, fill, errors)
+    said = f"the transform folds in {folded:.2g} % of the voxels, where it has several" if folded > 0 else ""
+    missed = f"it misses by up to {inverse.residual:.2g} voxels" if inverse.residual > EXACT else ""
+    return "; ".join(part for part in (said, missed) if part)
 
 
 def read_transform(path: str | os.PathLike[str], fixed: Grid, moving: Grid) -> Transform:
