@@ -49,8 +49,8 @@ def register(
 
     Writes warped.png (or .nii.gz, as the moving file is), warped_labels.*, preview.png, transform.h5 (an ITK transform,
     in mm, which 3D Slicer, ANTs and SimpleITK open; what it does in SimpleITK is checked and recorded beside it),
-    inverse_transform.h5, which takes the fixed image onto the moving grid (an approximation if the transform folds), and
-    displacement.nii.gz (voxels of the fixed grid, components along z, y, x); mask.* of models that segment.
+    inverse_transform.h5, which takes the fixed image onto the moving grid (an approximation where the transform folds),
+    and displacement.nii.gz (voxels of the fixed grid, components along z, y, x); mask.* of models that segment.
     A doubtful result (images that are less similar than before or hardly overlap, folds and so on) is reported as a
     warning, and in registration.json beside the other numbers.
 
