@@ -40,9 +40,13 @@ class Preset:
 
     preprocessing: Preprocessing | None
 
+    def remade(self, **changed: Any) -> Any:
+        """A new model with the configuration of this one, some of it changed."""
+        return type(self).from_config({**self.get_config(), **changed})  # type: ignore[attr-defined]
+
     def plain_copy(self) -> Any:
         """A fresh model that holds what use needs, the weights alone: no optimiser, no metrics."""
-        plain = type(self).from_config(self.get_config())  # type: ignore[attr-defined]
+        plain = self.remade()
         plain.set_weights(self.get_weights())  # type: ignore[attr-defined]
         return plain
 
