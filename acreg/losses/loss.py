@@ -105,9 +105,9 @@ class Loss:
         return replace(self, arguments={**self.arguments, **arguments}) if arguments else self
 
 
-LossWeights = Mapping[str | Loss | Callable[..., Any], float | Mapping[str, Any]]
+LossWeights = Mapping[Any, float | Mapping[str, Any]]
 """Losses with their weights. A key is a name, a `Loss`, or a function, see `Loss.of`. A value is the weight, or
-``{"weight": ..., **arguments}`` with arguments of the loss's function."""
+``{"weight": ..., **arguments}`` with arguments of the loss's function."""  # keys of mappings are invariant: Any
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 

@@ -14,6 +14,7 @@ from pydantic import ConfigDict, Field, ValidationError, create_model
 
 from acreg.errors import AcregError
 from acreg.io.preset_config import faults
+from acreg.models.registered import names_in_scope
 
 LARGEST = {
     "seed": 2**31,
@@ -116,8 +117,7 @@ def count_weights(model: type, arguments: Mapping[str, Any]) -> int:
         Exception: whatever the constructor raises.
     """
 
-    with keras.saving.custom_object_scope({}) as scope:
-        in_scope = scope.backup  # what the caller's scope names, which is a thread's own
+    in_scope = names_in_scope()
 
     def count() -> int:
         # variables have shapes and no values

@@ -22,6 +22,7 @@ from acreg.io.preset_config import AGAIN, FORMAT, check_weights_file, read_prese
 from acreg.io.stored_weights import count_values, open_weights
 from acreg.models.arguments import check_arguments, count_weights
 from acreg.models.forking import check_process
+from acreg.models.registered import registered_models, registered_name
 
 SHIPPED = Path(__file__).resolve().parent.parent / "presets"
 
@@ -78,7 +79,7 @@ class Preset:
             content = {
                 "format": FORMAT,
                 "acreg": acreg.__version__,
-                "class": type(self).__name__,
+                "class": registered_name(type(self)),
                 "config": arguments_of(config),
                 "weights_sha256": sha256_of(staged / "model.weights.h5"),
             }
@@ -119,7 +120,7 @@ def load_model(class_name: str, config: Mapping[str, Any], weights: Path, source
     """A model by the name of its class and its arguments, as JSON has them, with its weights.
 
     Args:
-        class_name: of `acreg.models`.
+        class_name: see `registered_models`.
         config: its arguments.
         weights: a file that `save_weights` wrote.
         source: where class and arguments come from, for messages.
@@ -214,12 +215,11 @@ def _check_model(class_name: str, config: Mapping[str, Any], source: Path) -> tu
     """
     from acreg import models
 
-    public = {name: getattr(models, name) for name in models.__all__ if name != "RegistrationModel"}
-    classes: dict[str, Any] = {name: c for name, c in public.items() if isinstance(c, type) and issubclass(c, Preset)}
+    classes = registered_models(Preset)
     if class_name not in classes:
         raise AcregError(
             f"A preset's class must be one of {', '.join(classes)}. Received: {class_name!r} in {source}. "
-            "Install the acreg version that wrote it."
+            "Install the acreg version that wrote it, or import the package that registers the class."
         )
     model = classes[class_name]
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from keras import ops
 
 from acreg.io import Preprocessing
 from acreg.losses import LOSSES, Loss, local_ncc, soft_dice
-from acreg.models import ACRegNet, RegNet, RegistrationModel, from_preset
+from acreg.models import ACRegNet, RegistrationModel, RegNet, from_preset
 
 Make = Callable[..., Any]
 SMALL: dict[str, Any] = {"network": "unet", "filters": (4, 8), "dropout": 0.0}
@@ -133,4 +134,4 @@ def test_refinement_takes_arguments_and_functions(make_model: Make) -> None:
         model.refine(**pair, steps=3, losses=losses, folding_limit=100.0).displacement
         for losses in ({"local_ncc": 1}, {"local_ncc": {"weight": 1, "window": 3}}, {edges: 1})
     ]
-    assert min(np.abs(a - b).max() for a, b in zip(found, found[1:])) > 1e-4
+    assert min(np.abs(a - b).max() for a, b in pairwise(found)) > 1e-4
