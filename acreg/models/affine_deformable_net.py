@@ -12,8 +12,9 @@ from acreg.layers import AffineToDisplacement, functional
 from acreg.losses import IMAGE_LOSSES, LABEL_LOSSES, Loss
 from acreg.models.affine_deformable import affine_deformable
 from acreg.models.blocks import check_rank, precision
+from acreg.models.label_values import warp_one_hot
 from acreg.models.loss_values import LossValues
-from acreg.models.registration_model import RegistrationModel, warp_one_hot
+from acreg.models.registration_model import RegistrationModel
 
 AFFINE = "affine_"
 AFFINE_LOSSES = [

@@ -229,7 +229,7 @@ class JRSNet(RegistrationModel):
         Raises:
             AcregError: as `register`.
         """
-        pair = self._pair(fixed, moving)
+        pair = self._registering.pair(fixed, moving)
         activation = self.predict_on_batch(pair.batch)["activation"]
         threshold = float(ops.convert_to_numpy(otsu_threshold(activation)).ravel()[0])
         found = sample_image(ops.convert_to_numpy(activation)[0, ..., 0], pair.grids[0], pair.fixed, outside=0.0)

@@ -13,14 +13,14 @@ from keras import layers, ops
 from acreg.io import Preprocessing
 from acreg.models.blocks import RepeatVoxels, batch_norm, convolution, precision
 from acreg.models.forking import check_process
-from acreg.models.label_values import ChecksLabels, check_labels, unknown_labels
-from acreg.models.presets import Preset
+from acreg.models.label_values import check_labels, unknown_labels
+from acreg.models.preset_model import PresetModel
 
 NOISES = ("pair_swap", "border")
 
 
 @keras.saving.register_keras_serializable("acreg")
-class LabelAutoencoder(ChecksLabels, Preset, keras.Model):
+class LabelAutoencoder(PresetModel):
     """A convolutional denoising autoencoder of label maps with a short code.
 
     Three strided levels down to an eighth of the grid, a dense code without activation, and back. It learns to undo

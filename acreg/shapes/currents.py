@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from acreg.shapes.matching import Frame
+from acreg.shapes.frame import Frame
 from acreg.shapes.surfaces import Surface, thinned
 
 PADDING = 256
