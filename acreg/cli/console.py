@@ -33,7 +33,7 @@ def shows_progress() -> bool:
 
 
 def one_line(text: str) -> str:
-    """A text from data, such as a name, as it is shown: on one line, without control characters."""
+    """A text from data, such as a name, prepared for display: on one line, without control characters."""
     return printable(" ".join(text.split()))
 
 
@@ -43,7 +43,7 @@ def out(text: str = "") -> None:
 
 
 def note(text: str) -> None:
-    """Print to stderr what is going on; silent with ``--quiet``."""
+    """Print a remark on the progress of the work to stderr; silent with ``--quiet``."""
     if not _quiet:
         print(printable(text), file=sys.stderr, flush=True)
 
@@ -55,7 +55,7 @@ def warn(text: str) -> None:
 
 @contextmanager
 def plain_warnings() -> Iterator[None]:
-    """Show what acreg warns of (`UserWarning`) as `warn` does, without the line of code that it comes from."""
+    """Show acreg's own warnings (`UserWarning`) as `warn` does, without the source line that raised them."""
     with warnings.catch_warnings():
         show = warnings.showwarning
 
@@ -99,10 +99,10 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
 
 @contextmanager
 def progress(title: str, total: int | None = None) -> Iterator[Callable[..., None]]:
-    """A progress bar on stderr; yields ``advance(n=1, text="")``, which also shows ``text`` behind the bar.
+    """A progress bar on stderr; yields ``advance(n=1, text="")``, which also shows ``text`` after the bar.
 
-    ``total=None`` draws a moving bar for work of unknown length. Nothing is drawn with ``--quiet`` or when stderr is no
-    terminal.
+    ``total=None`` draws a moving bar for work of unknown length. Nothing is drawn with ``--quiet`` or when stderr is
+    not a terminal.
     """
     if not shows_progress():
         yield lambda n=1, text="": None
@@ -128,7 +128,7 @@ def progress(title: str, total: int | None = None) -> Iterator[Callable[..., Non
 
 @contextmanager
 def bars() -> Iterator[Callable[[str, int, int], None]]:
-    """Bars for library code that calls back with (text, done, total): one after the other, a new one for a new text."""
+    """Progress bars for library code that calls back with (text, done, total): each new text starts a new bar."""
     with ExitStack() as stack:
         titles: list[str] = []
         shown: list[tuple[Callable[..., None], int]] = []
@@ -147,7 +147,7 @@ def bars() -> Iterator[Callable[[str, int, int], None]]:
 
 @contextmanager
 def holding() -> Iterator[None]:
-    """The time of a command, at whose end the folders that it holds are let go."""
+    """The duration of a command; at its end, the folders that the command holds are released."""
     global _held
     try:
         with ExitStack() as _held:
@@ -157,7 +157,7 @@ def holding() -> Iterator[None]:
 
 
 def hold(folder: Path) -> None:
-    """Let no other process write into a folder until the command ends; see `acreg.io.sole_writer`."""
+    """Prevent other processes from writing into a folder until the command ends; see `acreg.io.sole_writer`."""
     from acreg.io import sole_writer
 
     if _held is not None:  # else its function was called by other code
@@ -165,7 +165,7 @@ def hold(folder: Path) -> None:
 
 
 def check_free(folder: Path, names: Iterable[str], overwrite: bool) -> None:
-    """Raise `AcregError` if a folder holds results of these names that were not asked to be replaced."""
+    """Raise `AcregError` if a folder holds results of these names and ``overwrite`` is false."""
     there = [name for name in names if (folder / name).exists()]
     if there and not overwrite:
         raise AcregError(
