@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from acreg.cli.console import hold, note, out, progress
+from acreg.cli.console import bars, hold, note, out
 from acreg.cli.register import METHODS
 from acreg.errors import AcregError, UsageError
 
@@ -91,14 +91,7 @@ def run_task(
         from acreg.applications.batch.ray_engine import RayEngine
 
         chosen = RayEngine(address, workers)
-    with progress(task.table, len(items)) as advance:
-        seen = 0
-
-        def show(tried: int, failed: int) -> None:
-            nonlocal seen
-            advance(tried - seen, f"{failed} failed" if failed else "")
-            seen = tried
-
+    with bars() as show:
         tally = run(task, items, folder, chosen, max(1, task.at_once // task.count), show)
     if tally.before:
         note(f"{tally.before} of {tally.images} images were done before.")

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from acreg.cli.console import check_free, hold, note, out, progress, table
+from acreg.cli.console import bars, hold, note, out, table
 from acreg.errors import UsageError
+from acreg.progress import counted
 
 
 def classify(
@@ -54,7 +55,7 @@ def classify(
         label_codes,
         mask_vector,
     )
-    from acreg.io import all_or_none
+    from acreg.io import all_or_none, check_free
     from acreg.models import LabelAutoencoder, from_preset
     from acreg.report.classification import write_classification
 
@@ -85,8 +86,8 @@ def classify(
     note(f"{sum(truth)} of {len(truth)} subjects of {dataset.name} have the disease")
     values = [value for value in dataset.label_values if value]
     features: dict[str, list[np.ndarray]] = {"masks": []}
-    with progress("Reading labels", len(records)) as advance:
-        for record in records:
+    with bars() as show:
+        for record in counted(records, "Reading labels", len(records), show):
             image, labels = dataset.read_labelled(record)
             features["masks"].append(mask_vector(labels, values))
             if model is not None:
@@ -94,7 +95,6 @@ def classify(
             if heart is not None:
                 ratio = cardiothoracic_ratio(labels, heart, sides)
                 features.setdefault("ratio", []).append(np.array([ratio]))
-            advance()
     found = {name: cross_validate(rows, truth, name == "masks", folds, seed) for name, rows in features.items()}
     settings = {
         "dataset": dataset.name,

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from acreg.cli.console import hold, out, progress, table
+from acreg.cli.console import bars, hold, out, table
 from acreg.errors import UsageError
 
 
@@ -110,10 +110,8 @@ def compare(
         tables.append((f"Regions of {grouped.name}: mean (SD)", *region_table(results, grouped), note))
     if len(results) > 1 and results[0].label_names:
         tables.append(("Labels won", *wins_table(results), WINS_NOTE))
-    with progress("Drawing") as advance:
-        report = build_report(
-            results, comparisons, worst, lambda text, done, total: advance(1, text), grouped, by_label
-        )
+    with bars() as show:
+        report = build_report(results, comparisons, worst, show, grouped, by_label)
     files = ("table.md", "table.csv", "statistics.csv", "label_statistics.csv", "regions.csv", "report.html")
     with all_or_none(target, replaced=[target / name for name in files]) as staged:
         first, *more = tables

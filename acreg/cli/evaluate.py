@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from acreg.cli._border import BorderOption, FillOption, border_and_fill
-from acreg.cli.console import hold, note, out, progress, table, warn
+from acreg.cli.console import bars, hold, note, out, table, warn
 from acreg.cli.register import METHODS
 from acreg.errors import UsageError
 
@@ -87,8 +87,8 @@ def evaluate(
     """
     from acreg.data.manifest import Dataset, dataset_folder
     from acreg.data.pair_files import PAIRS_NAME
-    from acreg.data.records import some
     from acreg.evaluation import run as evaluation
+    from acreg.names import some
     from acreg.registration.methods import Method, PresetMethod, Unregistered, named_method
     from acreg.report.tables import order_methods, summary_table
 
@@ -143,14 +143,7 @@ def evaluate(
         f"{len(chosen)} pairs{source} of {dataset.name} ({split}, {len(records)} subjects){known}, "
         f"{len(methods)} methods"
     )
-    with progress("Evaluating", total=len(methods) * len(chosen)) as advance:
-        drawn = 0
-
-        def show(text: str, done: int, total: int) -> None:
-            nonlocal drawn
-            advance(done - drawn, text)
-            drawn = done
-
+    with bars() as show:
         results = evaluation.evaluate(
             methods,
             dataset,

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from acreg.cli.console import hold, note, out, progress, table
+from acreg.cli.console import bars, hold, note, out, table
 from acreg.errors import UsageError
 
 
@@ -49,8 +49,8 @@ def plausibility(
         )
     dataset = Dataset.load(dataset_folder(data))
     note(f"{masks} masks of {dataset.name} ({split}), {pixels} pixels changed in four ways")
-    with progress("Reading labels", masks) as advance:
-        outcome = run(autoencoder, dataset, split, masks, pixels, seed, lambda text, done, total: advance())
+    with bars() as show:
+        outcome = run(autoencoder, dataset, split, masks, pixels, seed, show)
     settings = {
         "model": model,
         "dataset": dataset.name,

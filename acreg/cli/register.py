@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from acreg.cli._border import BorderOption, FillOption, border_and_fill, note_background
-from acreg.cli.console import check_free, hold, note, out, warn
+from acreg.cli.console import hold, note, out, warn
 from acreg.errors import AcregError, UsageError
 
 METHODS = (
@@ -68,10 +68,10 @@ def register(
     """
     import numpy as np
 
-    from acreg.data.records import some
-    from acreg.io import Image, read_image, read_labelled
+    from acreg.io import Image, check_free, read_image, read_labelled
     from acreg.io.colour import read_channels, reason_against
     from acreg.metrics import is_lost, label_metrics, mean_over_labels
+    from acreg.names import some
     from acreg.registration.methods import Method, PresetMethod, Unregistered, named_method
     from acreg.registration.pair import register_pair
     from acreg.registration.saving import RESULT_NAMES, result_name, save_registration

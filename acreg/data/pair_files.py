@@ -11,7 +11,7 @@ import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from acreg.data.records import some
+from acreg.names import some
 from acreg.errors import AcregError
 from acreg.io.atomic import atomic_path
 from acreg.io.csv_tables import read_dicts, write_rows

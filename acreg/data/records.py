@@ -8,7 +8,7 @@ import json
 import math
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from acreg.errors import AcregError
 from acreg.io.atomic import atomic_path
 from acreg.io.csv_tables import read_table, write_rows
 from acreg.io.documents import read_json, read_text
-from acreg.names import SUBJECT_RULE, folded, is_file_name
+from acreg.names import SUBJECT_RULE, folded, is_file_name, some
 
 SPLITS = ("train", "validation", "test")
 SPLIT_ALIASES = {"val": "validation"}
@@ -167,11 +167,6 @@ def _named(folder: Path, cell: str) -> Path:
             "Write it as an absolute path if that file is meant."
         )
     return folder / cell
-
-
-def some(items: Iterable[str], limit: int = 5) -> str:
-    items = list(items)
-    return ", ".join(items[:limit]) + (f" and {len(items) - limit} more" if len(items) > limit else "")
 
 
 def read_records(path: Path | str) -> list[Record]:

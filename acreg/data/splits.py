@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from acreg.data.records import some
+from acreg.names import some
 from acreg.errors import AcregError
 from acreg.io.documents import read_text
 

@@ -14,10 +14,10 @@ import keras
 
 from acreg.errors import AcregError, Requeue
 from acreg.io import atomic_path
+from acreg.progress import Progress
 from acreg.training.checkpoint import State, save_checkpoint
 from acreg.training.pictures import PairPictures
 
-Progress = Callable[[str, int, int], None]
 """Called with (text, done, total)."""
 
 TIME_COLUMNS = ("seconds",)

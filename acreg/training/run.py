@@ -15,9 +15,9 @@ from acreg.data.sampling.pipeline import KerasPairs, Sampler, tf_pairs
 from acreg.errors import AcregError, UsageError
 from acreg.io import writes_into
 from acreg.models import LabelAutoencoder, from_preset
+from acreg.progress import Progress
 from acreg.training import build, devices
 from acreg.training.callbacks import (
-    Progress,
     Recorder,
     ShowProgress,
     StopOnNonFinite,

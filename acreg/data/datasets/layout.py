@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from acreg.data.records import some
+from acreg.names import some
 from acreg.data.splits import published_splits, split_subjects
 from acreg.errors import AcregError
 from acreg.io import read_image, read_labels

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from acreg.data.datasets.layout import Item, PublicDataset, check_same_size, to_8_bit
-from acreg.data.records import some
+from acreg.names import some
 from acreg.errors import AcregError
 from acreg.io import read_image, read_labels
 

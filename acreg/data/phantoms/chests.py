@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
 from acreg.data.sampling.augmentation import smooth_noise
-from acreg.data.manifest import Dataset, Progress
+from acreg.data.manifest import Dataset
 from acreg.data.phantoms.common import (
     Anatomy,
     Array,
@@ -29,6 +29,7 @@ from acreg.data.phantoms.common import (
 )
 from acreg.errors import AcregError
 from acreg.geometry import Grid
+from acreg.progress import Progress
 
 LABEL_NAMES = {0: "background", 1: "left lung", 2: "right lung", 3: "heart"}
 EXTENT_MM = 358.4

@@ -13,10 +13,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from acreg.data.manifest import Dataset, Progress, Record
+from acreg.data.manifest import Dataset, Record
 from acreg.errors import AcregError
 from acreg.geometry import Grid
 from acreg.io import Image, write_image
+from acreg.progress import Progress, counted
 
 Array = NDArray[np.float64]
 Seed = int | Sequence[int]
@@ -151,7 +152,7 @@ def write_phantoms(
     if subjects < 10:
         raise AcregError(f"A split of 60/20/20 needs 10 subjects or more. Received: subjects={subjects}.")
     records = []
-    for number in range(subjects):
+    for number in counted(range(subjects), f"Making {name}", subjects, progress):
         phantom = draw(number)
         subject = f"phantom{number:03d}"
         split = ("train", "train", "train", "validation", "test")[number * 5 // subjects]
@@ -160,8 +161,6 @@ def write_phantoms(
         write_image(Image(phantom.image, grid), record.image)
         write_image(Image(phantom.labels, grid, kind="labels"), labels)
         records.append(record)
-        if progress:
-            progress(f"Making {name}", number + 1, subjects)
     dataset = Dataset(
         folder=folder,
         name=name,

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from acreg.data.sampling.augmentation import smooth_noise
-from acreg.data.manifest import Dataset, Progress
+from acreg.data.manifest import Dataset
 from acreg.data.phantoms.common import (
     Anatomy,
     Array,
@@ -30,6 +30,7 @@ from acreg.data.phantoms.common import (
 )
 from acreg.errors import AcregError
 from acreg.geometry import Grid
+from acreg.progress import Progress
 
 LABEL_NAMES = {
     0: "background",

@@ -27,10 +27,10 @@ from acreg.data.prepare.aligned_copies import (
     write_alignment,
 )
 from acreg.data.datasets.folder import check_source, find_records, split_rule
-from acreg.data.manifest import PICTURE_SUFFIXES, Dataset, Progress
-from acreg.data.records import DatasetInfo, Record, read_info, read_records, some, write_info
+from acreg.data.manifest import PICTURE_SUFFIXES, Dataset
+from acreg.data.records import DatasetInfo, Record, read_info, read_records, write_info
 from acreg.data.resuming import check_least, finished_dataset, run_tasks
-from acreg.data.prepare.rigid_alignment import AUTO, medoid, rigid_map, thinned
+from acreg.data.prepare.rigid_alignment import AUTO, medoid, rigid_map, thinned_labels
 from acreg.data.prepare.steps import Steps
 from acreg.errors import AcregError, UsageError
 from acreg.geometry import Grid, Transform, respaced, sample_cubic, sample_nearest
@@ -49,6 +49,8 @@ from acreg.io import (
 from acreg.io.files import LARGEST
 from acreg.io.point_files import check_points_format
 from acreg.io.transforms import write_transform
+from acreg.names import some
+from acreg.progress import Progress, counted
 
 VERSION = 1
 """Of what is done to the volumes; another number makes an interrupted run start over."""
@@ -126,11 +128,9 @@ def prepare_volumes(
     reference = _reference(records, out, steps, given) if steps.align else None
     tasks = [_Task(record, out, steps, given, reference) for record in records]
     values, spacings = {0}, set()
-    for done, written in enumerate(run_tasks(_prepare_one, tasks, jobs), 1):
+    for written in counted(run_tasks(_prepare_one, tasks, jobs), f"Preparing {info.name}", len(tasks), progress):
         values.update(written.values)
         spacings.add(written.spacing)
-        if progress:
-            progress(f"Preparing {info.name}", done, len(tasks))
     if steps.merge is None and given is None:
         info.labels = {value: f"label {value}" if value else "background" for value in sorted(values)}
     info.spacing = list(spacings.pop()) if len(spacings) == 1 else None
@@ -148,9 +148,9 @@ def _reference(records: list[Record], out: Path, steps: Steps, info: DatasetInfo
         for record in records
         if record.labels is not None
     }
-    subject = medoid({name: thinned(labels()) for name, labels in read.items()}) if steps.align == AUTO else steps.align
+    subject = medoid({name: thinned_labels(labels()) for name, labels in read.items()}) if steps.align == AUTO else steps.align
     labels = read[subject]()
-    return Reference(subject, thinned(labels), common_grid(labels, _grid(labels, steps), steps.size))
+    return Reference(subject, thinned_labels(labels), common_grid(labels, _grid(labels, steps), steps.size))
 
 
 def _check_labels(records: list[Record], steps: Steps) -> None:
@@ -237,7 +237,7 @@ def _prepare_one(task: _Task) -> _Written:
         image, labels = _labelled(task, record.labels)
     transform = None
     if task.reference is not None and labels is not None:
-        rigid = rigid_map(fixed=task.reference.labels, moving=thinned(labels))
+        rigid = rigid_map(fixed=task.reference.labels, moving=thinned_labels(labels))
         transform = Transform(task.reference.grid, image.grid, (rigid,))
         image, labels = (aligned(one, task.reference.grid, rigid) for one in (image, labels))
         write_transform(transform, transform_path(task.out, record.subject))
