@@ -1,4 +1,4 @@
-"""Old names of modules: they work until version 0.3, with a warning.
+"""Old names: they work until version 0.3, with a warning.
 
 `import acreg` installs a finder that answers for the modules of `MOVED`; a package that has the name of an old module
 forwards what it had by `forward`.
@@ -89,7 +89,7 @@ def forward(package: str, home: str) -> Callable[[str], object]:
         if not name.startswith("__"):
             value = getattr(importlib.import_module(home), name, None)
             if value is not None:
-                _warn(f"{package}.{name}", f"{home}.{name}", stacklevel=3)
+                warn_of_old_name(f"{package}.{name}", f"{home}.{name}", stacklevel=3)
                 return value
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
 
@@ -102,7 +102,8 @@ def install() -> None:
         sys.meta_path.append(_Finder())
 
 
-def _warn(old: str, new: str, stacklevel: int) -> None:
+def warn_of_old_name(old: str, new: str, stacklevel: int = 2) -> None:
+    """Warn the caller's caller, `stacklevel` being 2, that a name is an old one."""
     warnings.warn(f"{old} is now {new}; the old name goes in version 0.3.", DeprecationWarning, stacklevel + 1)
 
 
@@ -113,7 +114,7 @@ class _Finder(MetaPathFinder):
         new = MOVED.get(fullname)
         if new is None:
             return None
-        _warn(fullname, new, stacklevel=2)
+        warn_of_old_name(fullname, new, stacklevel=2)
         return spec_from_loader(fullname, _NewName(new))
 
 

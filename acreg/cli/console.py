@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,6 +12,9 @@ from typing import Any
 
 from acreg.names import printable
 from acreg.progress import Progress
+
+OLD_NAME = ".* is now .*; the old name goes"
+"""What warnings of old names match; see `acreg._moved`."""
 
 _quiet = False
 _held: ExitStack | None = None
@@ -55,12 +59,16 @@ def warn(text: str) -> None:
 
 @contextmanager
 def plain_warnings() -> Iterator[None]:
-    """Show what acreg warns of (`UserWarning`) as `warn` does, without the line of code that it comes from."""
+    """Show what acreg warns of as `warn` does, without the line of code that it comes from.
+
+    That is every `UserWarning`, and of old names the `DeprecationWarning`, which Python by itself does not show.
+    """
     with warnings.catch_warnings():
+        warnings.filterwarnings("default", OLD_NAME, DeprecationWarning)
         show = warnings.showwarning
 
         def plain(message: Warning | str, category: type[Warning], *where: Any, **further: Any) -> None:
-            if category is UserWarning:
+            if category is UserWarning or re.match(OLD_NAME, str(message)):
                 warn(str(message))
             else:
                 show(message, category, *where, **further)

@@ -25,7 +25,7 @@ def evaluate(
     model: Annotated[
         list[str] | None,
         typer.Option(
-            help="Preset name or folder, or NAME=PRESET; may be repeated. 'unregistered' stands for no registration.",
+            help="Preset name or folder, or NAME=PRESET; may be repeated.",
             show_default=False,
         ),
     ] = None,
@@ -85,6 +85,7 @@ def evaluate(
       acreg evaluate --method "demons=sitk:demons[smoothing=1,affine=false]" --data hearts --out results/hearts
       acreg compare results/jsrt
     """
+    from acreg._moved import warn_of_old_name
     from acreg.data.manifest import Dataset, dataset_folder
     from acreg.data.pair_files import PAIRS_NAME
     from acreg.evaluation import run as evaluation
@@ -110,6 +111,7 @@ def evaluate(
     for request in dict.fromkeys(model or []):
         name, found, preset = request.partition("=")
         if request == Unregistered.name:
+            warn_of_old_name("--model unregistered", "--method unregistered")
             unregistered = True
         else:
             named = found and name and not Path(request).exists()
