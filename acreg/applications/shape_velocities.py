@@ -24,9 +24,9 @@ from acreg.geometry import Grid, Transform, Velocity, folding
 from acreg.geometry.displacement import voxel_indices
 from acreg.geometry.elastic_spline import ElasticBodySpline
 from acreg.geometry.logarithm import logarithm
-from acreg.io import Image, atomic_path, writes_into
+from acreg.io import Image, writes_into
 from acreg.io.claims import claim
-from acreg.io.csv_tables import write_rows
+from acreg.io.csv_tables import write_table
 from acreg.metrics import label_metrics, mean_over_labels
 from acreg.progress import Progress, counted
 from acreg.shapes import MATCHERS, Surface, matcher, read_surfaces, region_surface, thinned, write_surfaces
@@ -134,7 +134,8 @@ def make_velocities(
         {"fixed": fixed, "moving": moving, **read_velocity(velocity_path(out, (fixed, moving)))[1]}
         for fixed, moving in pairs
     ]
-    _write_table(out / "velocities.csv", rows)
+    columns = ["fixed", "moving", *NUMBERS]
+    write_table(out / "velocities.csv", [columns, *([row.get(column, "") for column in columns] for row in rows)])
     return rows
 
 
@@ -264,9 +265,3 @@ def _read_labels(dataset: Dataset, subjects: Sequence[str], progress: Progress |
 def _template_before(out: Path) -> str | None:
     """The template of a folder that is continued."""
     return read_settings(out).get("template") if (out / SETTINGS).is_file() else None
-
-
-def _write_table(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        columns = ["fixed", "moving", *NUMBERS]
-        write_rows(file, [columns, *([row.get(column, "") for column in columns] for row in rows)], "\r\n")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import importlib.util
 import math
 import time
@@ -13,7 +12,7 @@ from typing import Any
 import keras
 
 from acreg.errors import AcregError, Requeue
-from acreg.io import atomic_path
+from acreg.io.csv_tables import write_table
 from acreg.progress import Progress
 from acreg.training.checkpoint import State, save_checkpoint
 from acreg.training.pictures import PairPictures
@@ -248,10 +247,7 @@ def _some(logs: Mapping[str, Any]) -> str:
 def write_metrics(path: Path, history: Sequence[Mapping[str, float]]) -> None:
     """Write the rows of a training as CSV, all at once; numbers are written so that they read back exactly."""
     columns = list(dict.fromkeys(name for row in history for name in row))
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns, restval="")
-        writer.writeheader()
-        writer.writerows(history)
+    write_table(path, [columns, *([row.get(column, "") for column in columns] for row in history)])
 
 
 def tensorboard(

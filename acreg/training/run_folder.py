@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -13,7 +12,7 @@ from typing import Any
 import acreg
 from acreg.errors import AcregError, UsageError
 from acreg.io import atomic_path, check_empty
-from acreg.io.documents import read_json
+from acreg.io.documents import read_json, write_json
 from acreg.io.folders import contents
 from acreg.training.data import TrainingData
 from acreg.training.recipe import changed_keys, load_recipe
@@ -65,8 +64,7 @@ def describe_run(folder: Path, recipe: Recipe) -> None:
                 "Delete this file; the run goes on without it."
             )
         now = {**first, "resumed": [*first.get("resumed", []), now]}
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(now, indent=2) + "\n", encoding="utf-8")
+    write_json(path, now)
 
 
 def described(data: TrainingData) -> str:

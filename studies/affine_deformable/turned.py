@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
 
@@ -86,14 +87,12 @@ def write_turned(dataset: Dataset, out: Path, split: str, seed: int, rotation: f
         written += [record, copy]
     pairs = [(one.subject, other.subject + SUFFIX) for (one, _), (other, _) in permutations(records, 2)]
     write_pairs(out / PAIRS_NAME, dict.fromkeys(pairs))
-    made = Dataset(
+    made = replace(
+        dataset,
         folder=out,
         name=f"{dataset.name}{SUFFIX}",
         records=written,
-        label_names=dataset.label_names,
-        unit=dataset.unit,
-        licence=dataset.licence,
-        source=dataset.source,
+        spacing=None,
         preparation={"turned": {"split": split, "seed": seed, "rotation": rotation, "scale": scale}},
     )
     made.save()

@@ -138,6 +138,21 @@ def read_public(dataset: PublicDataset, item: Item) -> tuple[np.ndarray, np.ndar
     return image.array, ids
 
 
+def read_lungs(item: Item) -> tuple[np.ndarray, np.ndarray]:
+    """Image float32 ``(rows, columns)`` in 0..255 and ids int32 of a subject in an original layout: 1 in any mask.
+
+    Raises:
+        AcregError: an unreadable file, or sizes that differ.
+    """
+    image = to_8_bit(read_image(item.image).array)
+    ids = np.zeros(image.shape, np.int32)
+    for path in item.labels.values():
+        mask = read_labels(path).array
+        check_same_size(item, image, mask)
+        ids[mask != 0] = 1
+    return image, ids
+
+
 def check_same_size(item: Item, image: np.ndarray, labels: np.ndarray) -> None:
     """Refuse an image and labels of different sizes."""
     if image.shape != labels.shape:

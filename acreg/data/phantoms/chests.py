@@ -25,6 +25,7 @@ from acreg.data.phantoms.common import (
     soft_step,
     streams,
     unit_grid,
+    with_displacement,
     write_phantoms,
 )
 from acreg.errors import AcregError
@@ -226,9 +227,7 @@ def phantom_pair(
     Raises:
         AcregError: see `chest_phantom`.
     """
-    fixed, fixed_anatomy = _draw(seed_fixed, shape, appearance)
-    moving, moving_anatomy = _draw(seed_moving, shape, appearance)
-    return fixed, moving, fixed_anatomy.displacement_to(moving_anatomy, shape)
+    return with_displacement(_draw(seed_fixed, shape, appearance), _draw(seed_moving, shape, appearance))
 
 
 def make_dataset(

@@ -119,6 +119,13 @@ def streams(seed: Seed) -> tuple[np.random.Generator, np.random.Generator]:
     return np.random.default_rng([*parts, 0]), np.random.default_rng([*parts, 1])
 
 
+def with_displacement(
+    fixed: tuple[Phantom, Anatomy], moving: tuple[Phantom, Anatomy]
+) -> tuple[Phantom, Phantom, NDArray[np.float32]]:
+    """Two subjects on one grid and the exact displacement `(*shape, rank)` from the first to the second, in voxels."""
+    return fixed[0], moving[0], fixed[1].displacement_to(moving[1], fixed[0].image.shape)
+
+
 def write_phantoms(
     folder: Path,
     name: str,

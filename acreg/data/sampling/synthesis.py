@@ -121,24 +121,17 @@ def synthesize(
     count = len(records) if count is None else count
     check_least(count=(count, 1), seed=(seed, 0))
     limits = _checked(limits or {})
-    info = DatasetInfo(
-        name=f"{dataset.name}-synthetic",
-        labels=dataset.label_names,
-        spacing=None if dataset.spacing is None else list(dataset.spacing),
-        unit=dataset.unit,
-        licence=dataset.licence,
-        source=dataset.source,
-        preparation={
-            "version": VERSION,
-            "steps": f"pairs made from single images of {dataset.name} by random "
-            f"{'thin-plate splines' if deformed is None else 'turns, shifts and B-splines'}",
-            "split": records[0].split,
-            "count": count,
-            "seed": seed,
-            **(limits if deformed is None else deformed.model_dump(mode="json")),
-            "doubtful": {},
-        },
-    )
+    preparation = {
+        "version": VERSION,
+        "steps": f"pairs made from single images of {dataset.name} by random "
+        f"{'thin-plate splines' if deformed is None else 'turns, shifts and B-splines'}",
+        "split": records[0].split,
+        "count": count,
+        "seed": seed,
+        **(limits if deformed is None else deformed.model_dump(mode="json")),
+        "doubtful": {},
+    }
+    info = dataset.info().model_copy(update={"name": f"{dataset.name}-synthetic", "preparation": preparation})
     if _complete(out, info):
         return Dataset.load(out)
     write_info(out, info)
