@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from acreg.cli.console import bars, hold, note, out
-from acreg.cli.register import METHODS
+from acreg.cli.register import METHODS, check_one
 from acreg.errors import AcregError, UsageError
 
 if TYPE_CHECKING:
@@ -59,11 +59,7 @@ def shared(
     from acreg.applications.batch.tasks import MethodChoice
     from acreg.data.manifest import Dataset, dataset_folder
 
-    if (model is None) == (method is None):
-        raise UsageError(
-            f"Images are registered by a model or by a classical method. Received: --model {model}, --method {method}. "
-            "Give one of them."
-        )
+    check_one(model, method)
     place = dataset_folder(data).absolute()
     dataset = Dataset.load(place)
     if batch is None:

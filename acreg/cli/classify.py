@@ -56,7 +56,7 @@ def classify(
         mask_vector,
     )
     from acreg.io import all_or_none, check_free
-    from acreg.models import LabelAutoencoder, from_preset
+    from acreg.models.presets import load_autoencoder
     from acreg.report.classification import write_classification
 
     if (diseased is None) == (flags is None):
@@ -70,13 +70,7 @@ def classify(
         sides = tuple(int(word) for word in lungs.split(","))
     except ValueError as error:
         raise UsageError(f"--lungs are labels, such as 1,2. Received: {lungs}. Correct it.") from error
-    model = from_preset(autoencoder) if autoencoder else None
-    if model is not None and not isinstance(model, LabelAutoencoder):
-        raise UsageError(
-            f"--autoencoder is the preset of a label autoencoder. Received: {autoencoder}, a {type(model).__name__}. "
-            "A training run writes one beside that of the network."
-        )
-
+    model = load_autoencoder(autoencoder) if autoencoder else None
     dataset = Dataset.load(dataset_folder(data))
     records = [record for record in dataset.records if record.labels is not None]
     subjects = [record.subject for record in records]

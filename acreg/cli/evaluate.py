@@ -96,12 +96,7 @@ def evaluate(
     outside = border_and_fill(border, fill)
     hold(folder)
     dataset = Dataset.load(dataset_folder(data))
-    records = dataset.split(split)
-    if not records:
-        raise UsageError(
-            f"The split that is evaluated needs subjects. Received: --split {split} of {dataset.name}, which has none. "
-            "Choose another split."
-        )
+    records = dataset.used_split(split)
     own = dataset.folder / PAIRS_NAME
     which = pairs if pairs is not None else str(own) if own.is_file() else "2N"
     subjects = [record.subject for record in records]

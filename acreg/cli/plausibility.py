@@ -8,7 +8,6 @@ from typing import Annotated, Literal
 import typer
 
 from acreg.cli.console import bars, hold, note, out, table
-from acreg.errors import UsageError
 
 
 def plausibility(
@@ -38,15 +37,10 @@ def plausibility(
     from acreg.applications.plausibility.study import run
     from acreg.data.manifest import Dataset, dataset_folder
     from acreg.io import all_or_none
-    from acreg.models import LabelAutoencoder, from_preset
+    from acreg.models.presets import load_autoencoder
 
     hold(folder)
-    autoencoder = from_preset(model)
-    if not isinstance(autoencoder, LabelAutoencoder):
-        raise UsageError(
-            f"The experiment needs a label autoencoder. Received: {model}, a {type(autoencoder).__name__}. Give the "
-            "preset of the autoencoder; a training run writes it beside that of the network."
-        )
+    autoencoder = load_autoencoder(model)
     dataset = Dataset.load(dataset_folder(data))
     note(f"{masks} masks of {dataset.name} ({split}), {pixels} pixels changed in four ways")
     with bars() as show:

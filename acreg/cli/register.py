@@ -19,6 +19,15 @@ METHODS = (
 """The names of `acreg.baselines`, written out so that --help imports nothing."""
 
 
+def check_one(model: str | None, method: str | None) -> None:
+    """Raise `UsageError` unless either --model or --method was given."""
+    if (model is None) == (method is None):
+        raise UsageError(
+            "Images are registered by a model or by another method. Received: "
+            f"--model {model}, --method {method}. Give one of --model and --method."
+        )
+
+
 def register(
     fixed: Annotated[Path, typer.Option(help="Image to register onto.", show_default=False)],
     moving: Annotated[Path, typer.Option(help="Image to be moved.", show_default=False)],
@@ -77,11 +86,7 @@ def register(
     from acreg.registration.pair import register_pair
     from acreg.registration.saving import RESULT_NAMES, result_name, save_registration
 
-    if (model is None) == (method is None):
-        raise UsageError(
-            f"A pair is registered by a model or by a classical method. Received: --model {model}, --method {method}. "
-            "Give one of --model and --method."
-        )
+    check_one(model, method)
     if model == Unregistered.name:
         warn_of_old_name("--model unregistered", "--method unregistered")
         model, method = None, model

@@ -159,6 +159,20 @@ class Dataset:
             raise UsageError(f"A split is one of {', '.join(SPLITS)}. Received: {name!r}. Name one of these.")
         return [record for record in self.records if record.split == wanted]
 
+    def used_split(self, name: str) -> list[Record]:
+        """The records of a split that has some.
+
+        Raises:
+            UsageError: unknown name, or an empty split.
+        """
+        records = self.split(name)
+        if not records:
+            raise UsageError(
+                f"The split that is used needs subjects. Received: {name} of {self.name} ({self.folder}), which has "
+                "none. Choose another split, or correct the column split of its manifest."
+            )
+        return records
+
     def record(self, subject: str) -> Record:
         """The record of a subject.
 
@@ -202,14 +216,10 @@ class Dataset:
         """Decode a split once, preprocessed: the arrays that training samples from.
 
         Raises:
-            AcregError: the split has no records, or only some of them have labels.
+            UsageError: the split has no records.
+            AcregError: only some of them have labels.
         """
-        records = self.split(split)
-        if not records:
-            raise AcregError(
-                f"The split that is used needs subjects. Received: {split} of {self.name} ({self.folder}), which has "
-                "none. Correct the column split of its manifest."
-            )
+        records = self.used_split(split)
         unlabelled = [record.subject for record in records if record.labels is None]
         if unlabelled and len(unlabelled) < len(records):
             raise AcregError(

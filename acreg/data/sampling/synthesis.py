@@ -112,12 +112,7 @@ def synthesize(
         AcregError: unreadable files, or an ``out`` in use.
         OSError: files cannot be written (disk full, permission); the pairs finished so far are kept.
     """
-    out, records = Path(out), dataset.split(split)
-    if not records:
-        raise UsageError(
-            f"The split that pairs are made from needs subjects. Received: split={split} of {dataset.name}, which has "
-            "none. Choose another split."
-        )
+    out, records = Path(out), dataset.used_split(split)
     count = len(records) if count is None else count
     check_least(count=(count, 1), seed=(seed, 0))
     limits = _checked(limits or {})
