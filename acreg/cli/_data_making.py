@@ -89,7 +89,7 @@ def synthesize(
 
     from acreg.data.manifest import Dataset, dataset_folder
     from acreg.data.sampling import synthesis
-    from acreg.data.sampling.deformed_pairs import RandomDeformation
+    from acreg.data.sampling.deformation import RandomDeformation
 
     limits = {
         "max_rotation": max_rotation,

@@ -47,8 +47,8 @@ def classify(
     """
     import numpy as np
 
-    from acreg.data.disease_flags import flags_by_name, read_flags
     from acreg.data.manifest import Dataset, dataset_folder
+    from acreg.data.tables.disease_flags import flags_by_name, read_flags
     from acreg.evaluation.classification import (
         cardiothoracic_ratio,
         cross_validate,

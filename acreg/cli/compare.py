@@ -64,7 +64,7 @@ def compare(
       acreg compare results/hearts --test welch --label-tests
       acreg compare results/montgomery --fixed 'MCUCXR_*_1' --out results/montgomery/diseased
     """
-    from acreg.data.region_table import read_region_table
+    from acreg.data.tables.region_table import read_region_table
     from acreg.evaluation import check_same_pairs, keep_pairs, load_results
     from acreg.evaluation.statistics import DESCRIPTIONS, compare_methods
     from acreg.io import all_or_none

@@ -87,7 +87,7 @@ def evaluate(
     """
     from acreg._moved import warn_of_old_name
     from acreg.data.manifest import Dataset, dataset_folder
-    from acreg.data.pair_files import PAIRS_NAME
+    from acreg.data.tables.pair_files import PAIRS_NAME
     from acreg.evaluation import run as evaluation
     from acreg.names import some
     from acreg.registration.methods import Method, PresetMethod, Unregistered, named_method

@@ -14,9 +14,9 @@ from typing import Any
 import acreg
 from acreg.baselines import Baseline
 from acreg.data.manifest import Dataset
-from acreg.data.pair_files import Pair, read_pairs, write_pairs
 from acreg.data.sampling.pairs import fixed_pairs
 from acreg.data.subjects import Subjects
+from acreg.data.tables.pair_files import Pair, read_pairs, write_pairs
 from acreg.errors import AcregError, UsageError
 from acreg.evaluation.completeness import METHODS_NAME, has_results, identity, listed_methods
 from acreg.evaluation.results import MethodResult, read_method, worst_key, write_method
@@ -41,7 +41,7 @@ def choose_pairs(request: str, subjects: Sequence[str], seed: int) -> list[Pair]
 
     Args:
         request: a number; `N`, `2N` and so on, times the number of subjects, or all pairs where there are fewer; or a
-            file (see `acreg.data.pair_files`).
+            file (see `acreg.data.tables.pair_files`).
         subjects: names in the split.
         seed: of the draw.
 

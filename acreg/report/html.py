@@ -9,7 +9,7 @@ from html import escape
 
 import numpy as np
 
-from acreg.data.region_table import RegionTable
+from acreg.data.tables.region_table import RegionTable
 from acreg.evaluation.results import MethodResult, PairScores, compared_by, measured, statistics_of
 from acreg.evaluation.statistics import Comparison
 from acreg.metrics import is_lost

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from acreg.data.region_table import RegionTable
+from acreg.data.tables.region_table import RegionTable
 from acreg.errors import AcregError
 from acreg.evaluation.results import MethodResult, measured, statistics_of
 from acreg.io.csv_tables import write_table

@@ -11,9 +11,12 @@ import numpy as np
 
 from acreg.data.manifest import Arrays, Dataset, Record, dataset_folder
 from acreg.data.sampling.augmentation import Augmentation
-from acreg.data.sampling.deformed_pairs import DeformedPairSampler, RandomDeformation, check_mask
-from acreg.data.sampling.pairs import Batch, ImageSampler, PairSampler, VelocitySampler, fixed_pairs
+from acreg.data.sampling.deformation import RandomDeformation, check_mask
+from acreg.data.sampling.deformed_pairs import DeformedPairSampler
+from acreg.data.sampling.pairs import PairSampler, VelocitySampler, fixed_pairs
 from acreg.data.sampling.pipeline import Sampler
+from acreg.data.sampling.sampler import Batch
+from acreg.data.sampling.singles import ImageSampler
 from acreg.data.sampling.velocities import load_velocities
 from acreg.errors import AcregError, UsageError
 from acreg.io import Image, Preprocessing

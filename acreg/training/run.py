@@ -10,8 +10,8 @@ from typing import Any
 
 import keras
 
-from acreg.data.sampling.pairs import LabelSampler
 from acreg.data.sampling.pipeline import KerasPairs, Sampler, tf_pairs
+from acreg.data.sampling.singles import LabelSampler
 from acreg.errors import AcregError, UsageError
 from acreg.io import writes_into
 from acreg.models import LabelAutoencoder, from_preset

@@ -16,7 +16,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from acreg.data.manifest import Dataset, Record, dataset_folder
-from acreg.data.pair_files import PAIRS_NAME, write_pairs
+from acreg.data.tables.pair_files import PAIRS_NAME, write_pairs
 from acreg.errors import UsageError
 from acreg.geometry import Affine, Grid, Transform
 from acreg.io import read_labelled, write_image

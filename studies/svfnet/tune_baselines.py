@@ -24,7 +24,7 @@ from typing import Any
 from acreg.baselines import Baseline, baseline
 from acreg.baselines.options import Value, with_options
 from acreg.data.manifest import Dataset, dataset_folder
-from acreg.data.pair_files import Pair
+from acreg.data.tables.pair_files import Pair
 from acreg.errors import AcregError
 from acreg.evaluation.results import MethodResult, read_method, statistics_of, write_method
 from acreg.evaluation.run import choose_pairs

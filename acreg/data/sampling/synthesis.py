@@ -17,9 +17,9 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-from acreg.data.sampling.deformed_pairs import RandomDeformation, check_mask
+from acreg.data.sampling.deformation import RandomDeformation, check_mask
 from acreg.data.manifest import Dataset
-from acreg.data.pair_files import PAIRS_NAME, write_pairs
+from acreg.data.tables.pair_files import PAIRS_NAME, write_pairs
 from acreg.data.records import DatasetInfo, Record, read_info, write_info
 from acreg.data.resuming import check_least
 from acreg.errors import AcregError, UsageError

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from acreg.data.pair_files import Pair
+from acreg.data.tables.pair_files import Pair
 from acreg.errors import AcregError
 from acreg.geometry import Grid
 from acreg.io import atomic_path

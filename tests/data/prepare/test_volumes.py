@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from acreg.data.prepare import volumes as module
-from acreg.data.label_table import LabelTable
+from acreg.data.tables.label_table import LabelTable
 from acreg.data.manifest import Dataset
 from acreg.data.prepare.volumes import Steps, prepare_volumes
 from acreg.errors import AcregError, UsageError

@@ -15,7 +15,7 @@ from acreg.errors import AcregError, UsageError
 from acreg.io import Image
 from acreg.names import some
 
-SHIPPED = Path(__file__).resolve().parent / "label_tables"
+SHIPPED = Path(__file__).resolve().parent.parent / "label_tables"
 COLUMNS = ("label", "merged", "name")
 
 
