@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -168,7 +168,7 @@ class Dataset:
         records = self.split(name)
         if not records:
             raise UsageError(
-                f"The split that is used needs subjects. Received: {name} of {self.name} ({self.folder}), which has "
+                f"The split that is used needs subjects. Received: split={name} of {self.name} ({self.folder}), which has "
                 "none. Choose another split, or correct the column split of its manifest."
             )
         return records

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from acreg.names import some
 from acreg.data.splits import published_splits, split_subjects
 from acreg.errors import AcregError
 from acreg.io import read_image, read_labels
+from acreg.names import some
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from acreg.data.datasets.layout import Item, PublicDataset, read_lungs
-from acreg.names import some
 from acreg.errors import AcregError
+from acreg.names import some
 
 SIDE = 4892
 PIXEL_MM = 0.0875

@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
-from acreg.data.sampling.augmentation import smooth_noise
 from acreg.data.manifest import Dataset
 from acreg.data.phantoms.common import (
     Anatomy,
@@ -28,6 +27,7 @@ from acreg.data.phantoms.common import (
     with_displacement,
     write_phantoms,
 )
+from acreg.data.sampling.augmentation import smooth_noise
 from acreg.errors import AcregError
 from acreg.geometry import Grid
 from acreg.progress import Progress

@@ -1,7 +1,7 @@
 """Schematic short-axis heart MR of many subjects, with labels and the exact displacement between any two of them.
 
-The design is that of the chest phantoms (`acreg.data.phantoms.chests`), in 3-D: one template, a scene drawn by formulas, here
-in mm, and for each subject a smooth, invertible map to it plus its own contrast, bias field and noise.
+The design is that of the chest phantoms (`acreg.data.phantoms.chests`), in 3-D: one template, a scene drawn by
+formulas, here in mm, and for each subject a smooth, invertible map to it plus its own contrast, bias field and noise.
 
 Array axes are (z, y, x). The first slices lie above the heart's base, the last below its apex; rows go from front to
 back and columns from the patient's right to the left, so that the right ventricle is on the left of the picture. Both
@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from acreg.data.sampling.augmentation import smooth_noise
 from acreg.data.manifest import Dataset
 from acreg.data.phantoms.common import (
     Anatomy,
@@ -29,6 +28,7 @@ from acreg.data.phantoms.common import (
     with_displacement,
     write_phantoms,
 )
+from acreg.data.sampling.augmentation import smooth_noise
 from acreg.errors import AcregError
 from acreg.geometry import Grid
 from acreg.progress import Progress

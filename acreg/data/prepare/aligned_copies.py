@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from acreg.data.records import Record
 from acreg.data.prepare.rigid_alignment import degrees, label_box
+from acreg.data.records import Record
 from acreg.errors import AcregError, UsageError
 from acreg.geometry import Affine, Grid, inside, sample_cubic, sample_nearest
-from acreg.io import Image, atomic_path, read_labels
+from acreg.io import Image, read_labels
 from acreg.io.csv_tables import write_table
 from acreg.io.files import LARGEST
 from acreg.io.transforms import read_transform

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from acreg.data.prepare.alignment import align
 from acreg.data.datasets import Item, Layout, PublicDataset, find_layout, get_dataset
 from acreg.data.datasets.layout import read_public
 from acreg.data.manifest import Dataset
+from acreg.data.prepare.alignment import align
 from acreg.data.records import DatasetInfo, Record, write_info
 from acreg.data.resuming import check_least, finished_dataset, run_tasks
 from acreg.errors import UsageError

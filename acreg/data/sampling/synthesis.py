@@ -17,16 +17,15 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-from acreg.data.sampling.deformation import RandomDeformation, check_mask
 from acreg.data.manifest import Dataset
-from acreg.data.tables.pair_files import PAIRS_NAME, write_pairs
 from acreg.data.records import DatasetInfo, Record, read_info, write_info
 from acreg.data.resuming import check_least
+from acreg.data.sampling.deformation import RandomDeformation, check_mask
+from acreg.data.tables.pair_files import PAIRS_NAME, write_pairs
 from acreg.errors import AcregError, UsageError
 from acreg.geometry import Displacement, Transform
 from acreg.io import Image, check_empty, write_image, writes_into
 from acreg.io.claims import occupied
-from acreg.io.folders import contents
 from acreg.io.transforms import write_transform
 from acreg.layers import ThinPlateSplineAugmentation
 from acreg.progress import Progress, counted

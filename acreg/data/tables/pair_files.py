@@ -11,11 +11,10 @@ import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from acreg.names import some
 from acreg.errors import AcregError
-from acreg.io.atomic import atomic_path
 from acreg.io.csv_tables import read_dicts, write_table
 from acreg.io.documents import read_text
+from acreg.names import some
 
 PAIRS_NAME = "pairs.csv"
 """The file of a dataset's own pairs, in its folder."""
