@@ -27,16 +27,8 @@ TRACED = (11, 20)
 """First and last step of a trace: the first ones compile, and read what is read once."""
 
 
-class StopOnNonFinite(keras.callbacks.Callback):
-    """Ends the training with an error as soon as a loss term is NaN or infinite, before anything is saved.
-
-    Arguments:
-        stage: the name of what is trained, for the message.
-        steps_per_epoch: steps in an epoch.
-
-    Raises:
-        AcregError: names the term, the step, and what to try.
-    """
+class _OfStage(keras.callbacks.Callback):
+    """A callback that knows the name of what is trained, the steps in an epoch, and which epoch it is, from 0."""
 
     def __init__(self, stage: str, steps_per_epoch: int) -> None:
         super().__init__()
@@ -46,6 +38,18 @@ class StopOnNonFinite(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         self.epoch = epoch
+
+
+class StopOnNonFinite(_OfStage):
+    """Ends the training with an error as soon as a loss term is NaN or infinite, before anything is saved.
+
+    Arguments:
+        stage: the name of what is trained, for the message.
+        steps_per_epoch: steps in an epoch.
+
+    Raises:
+        AcregError: names the term, the step, and what to try.
+    """
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         self._check(logs, f"step {self.epoch * self.steps_per_epoch + batch + 1}")
@@ -148,7 +152,7 @@ class Recorder(keras.callbacks.Callback):
         return best is None or (value > best if self.mode == "max" else value < best)
 
 
-class StopWhenAsked(keras.callbacks.Callback):
+class StopWhenAsked(_OfStage):
     """Ends the training by an error once it was asked to stop: after a step, or after an epoch's checkpoint.
 
     It comes last, so that an epoch whose steps are done is kept and shown. What was done of an epoch that is not
@@ -164,14 +168,8 @@ class StopWhenAsked(keras.callbacks.Callback):
     """
 
     def __init__(self, stage: str, steps_per_epoch: int, asked: Callable[[], bool]) -> None:
-        super().__init__()
-        self.stage = stage
-        self.steps_per_epoch = steps_per_epoch
+        super().__init__(stage, steps_per_epoch)
         self.asked = asked
-        self.epoch = 0
-
-    def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        self.epoch = epoch
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         if batch + 1 < self.steps_per_epoch:
@@ -185,23 +183,20 @@ class StopWhenAsked(keras.callbacks.Callback):
             raise Requeue(f"{self.stage}: stopped as asked {when}. The same command with --resume goes on.")
 
 
-class ShowProgress(keras.callbacks.Callback):
+class ShowProgress(_OfStage):
     """Calls `progress(text, done, total)` after each step, or without it `say(line)` after each epoch."""
 
     def __init__(
         self, stage: str, epochs: int, steps_per_epoch: int, progress: Progress | None, say: Callable[[str], None]
     ) -> None:
-        super().__init__()
-        self.stage = stage
+        super().__init__(stage, steps_per_epoch)
         self.epochs = epochs
-        self.steps_per_epoch = steps_per_epoch
         self.progress = progress
         self.say = say
-        self.epoch = 0
         self.began = time.perf_counter()
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        self.epoch = epoch
+        super().on_epoch_begin(epoch, logs)
         self.began = time.perf_counter()
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
