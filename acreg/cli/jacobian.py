@@ -44,16 +44,16 @@ def jacobian(
     """
     from acreg.geometry import folding, jacobian_determinant
     from acreg.geometry.regularity import log_determinant
-    from acreg.io import Image, read_image, write_image
+    from acreg.io import Image, check_free, read_image, write_image
     from acreg.io.files import ITK_WRITTEN, NIFTI, suffix
-    from acreg.registration.warping import check_new, read_transforms
+    from acreg.registration.warping import read_transforms
 
     if suffix(target) not in NIFTI + ITK_WRITTEN:
         raise UsageError(
             f"A map of determinants has fractions: it is written as {', '.join(NIFTI + ITK_WRITTEN)}. Received: --out "
             f"{target}. Choose one of these suffixes."
         )
-    check_new(target, overwrite)
+    check_free(target, overwrite=overwrite)
     grid = read_image(reference).grid
     displacement = read_transforms(transforms, grid, grid).displacement
     determinant = jacobian_determinant(displacement)
