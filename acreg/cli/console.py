@@ -107,7 +107,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
 
 @contextmanager
 def bars() -> Iterator[Progress | None]:
-    """Progress bars on stderr for library code that calls back with (text, done, total); each new text starts a new bar.
+    """Progress bars on stderr for library code that calls back with (text, done, total): a new bar for each new text.
 
     The part of a text after ": " is shown after the bar. Pieces that an earlier run completed before the first call
     count neither in the bar nor towards its speed. Yields None where nothing is drawn: with ``--quiet``, or when stderr
