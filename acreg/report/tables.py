@@ -150,9 +150,9 @@ def wins_table(results: Sequence[MethodResult]) -> tuple[list[str], list[list[st
     return ["Method", *titles], [[r.name, *(str(found[r.name, metric]) for metric in metrics)] for r in results]
 
 
-def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table, first column to the left, the others to the right."""
-    lines = [columns, ["---", *["---:"] * (len(columns) - 1)], *rows]
+def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]], text_columns: Sequence[int] = (0,)) -> str:
+    """A Markdown table, `text_columns` to the left, the others to the right."""
+    lines = [columns, ["---" if i in text_columns else "---:" for i in range(len(columns))], *rows]
     return "\n".join("| " + " | ".join(_markdown_cell(str(c)) for c in line) + " |" for line in lines) + "\n"
 
 

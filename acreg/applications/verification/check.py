@@ -6,7 +6,11 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike
 
 import acreg
 
@@ -30,6 +34,31 @@ class Measured:
     detail: str = ""
 
 
+def compare(found: ArrayLike, expected: ArrayLike) -> Measured:
+    """The largest absolute difference of two arrays of one shape; NaN where a value is.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    found, expected = np.asarray(found, float), np.asarray(expected, float)
+    if found.shape != expected.shape:
+        raise ValueError(f"the result has the shape {found.shape}, the reference {expected.shape}")
+    return Measured(found.size, float(np.abs(found - expected).max(initial=0.0)))
+
+
+def distance(found: ArrayLike, expected: ArrayLike) -> Measured:
+    """The largest distance of points `(..., rank)` from where they should be. Errors: as `compare`."""
+    compare(found, expected)
+    apart = np.linalg.norm(np.subtract(found, expected), axis=-1)
+    return compare(apart, np.zeros(apart.shape))
+
+
+def together(parts: Iterable[Measured]) -> Measured:
+    """What was found in several parts: the sum of the cases, and the largest difference."""
+    parts = list(parts)
+    return Measured(sum(part.cases for part in parts), float(np.max([part.largest for part in parts])))  # keeps a NaN
+
+
 @dataclass(frozen=True)
 class Check:
     """A computation of acreg that is compared with a reference.
@@ -51,6 +80,19 @@ class Check:
     unit: str
     limit: float
     measure: Callable[[], Measured]
+
+
+Row = tuple[str, str, str, str, str, float, Callable[[int], Measured]]
+"""A check that is done in 2-D and 3-D: the arguments of `Check`, its measure being one of the number of axes."""
+
+
+def in_each_rank(rows: Iterable[Row], ranks: Sequence[int] = (2, 3)) -> list[Check]:
+    """The checks of rows, each once for every number of axes."""
+    return [
+        Check(section, f"{name}, {rank}-D", reference, counted, unit, limit, partial(measure, rank))
+        for section, name, reference, counted, unit, limit, measure in rows
+        for rank in ranks
+    ]
 
 
 @dataclass(frozen=True)
@@ -116,6 +158,14 @@ def without_places(text: str) -> str:
             text = text.replace(str(folder), word)
     line = " ".join(text.split())
     return line if len(line) <= LONGEST else f"{line[:LONGEST]}..."
+
+
+def by_section(outcomes: Iterable[Outcome]) -> dict[str, list[Outcome]]:
+    """Outcomes by their sections, in their order."""
+    sections: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        sections.setdefault(outcome.check.section, []).append(outcome)
+    return sections
 
 
 def failed(outcomes: Iterable[Outcome]) -> list[Outcome]:

@@ -14,8 +14,9 @@ from scipy import ndimage
 from scipy.linalg import expm
 
 from acreg.applications.verification import samples
-from acreg.applications.verification.check import Check, Measured
-from acreg.geometry import Displacement, Grid, Transform, Velocity, jacobian_determinant
+from acreg.applications.verification.check import Measured, compare, distance, in_each_rank, together
+from acreg.geometry import Displacement, Grid, Image, Transform, Velocity, jacobian_determinant
+from acreg.geometry.displacement import voxel_indices
 
 SHAPES = {2: (36, 40), 3: (24, 26, 28)}
 STEPS = 7
@@ -31,11 +32,6 @@ def _inner(rank: int, margin: int) -> tuple[slice, ...]:
     return (slice(margin, -margin),) * rank
 
 
-def _largest(found: Any, expected: Any) -> Measured:
-    found, expected = np.asarray(found, float), np.asarray(expected, float)
-    return Measured(expected.size, float(np.abs(found - expected).max()))
-
-
 def _warp(rank: int, interpolation: Literal["linear", "nearest"]) -> Measured:
     """Of noise, by a field that leaves the image on all sides."""
     rng = np.random.default_rng(rank)
@@ -47,7 +43,7 @@ def _warp(rank: int, interpolation: Literal["linear", "nearest"]) -> Measured:
         places = np.indices(shape) + np.moveaxis(u[b], -1, 0).astype(float)
         order = 1 if interpolation == "linear" else 0
         expected[b, ..., c] = ndimage.map_coordinates(image[b, ..., c], places, order=order, mode="nearest")
-    return _largest(_layers().warp(image, u, interpolation), expected)
+    return compare(_layers().warp(image, u, interpolation), expected)
 
 
 def _warp_as_itk(rank: int) -> Measured:
@@ -57,11 +53,11 @@ def _warp_as_itk(rank: int) -> Measured:
     image = rng.random(grid.shape, np.float32)
     u = (2 * np.stack([samples.smooth(rng, grid.shape, 2.0) for _ in grid.shape], -1)).astype(np.float32)
     moved = Transform(grid, grid, (Displacement(u, grid),))
-    expected = samples.itk_resampled(samples.itk_transform(moved), grid, samples.Image(image, grid))
+    expected = samples.itk_resampled(samples.itk_transform(moved), grid, Image(image, grid))
     places = samples.looked_up(moved).reshape(*grid.shape, rank)
     inside = ((places >= 0) & (places <= np.array(grid.shape) - 1)).all(axis=-1)
     found = np.asarray(_layers().warp(image[None, ..., None], u[None]))[0, ..., 0]
-    return _largest(found[inside], expected[inside])
+    return compare(found[inside], expected[inside])
 
 
 def _composed(rank: int) -> Measured:
@@ -69,32 +65,32 @@ def _composed(rank: int) -> Measured:
     first, second = (samples.field(rng, SHAPES[rank], 2.0).astype(np.float32) for _ in range(2))
     places = np.indices(SHAPES[rank]) + np.moveaxis(second, -1, 0).astype(float)
     sampled = [ndimage.map_coordinates(first[..., d], places, order=1, mode="nearest") for d in range(rank)]
-    return _largest(_layers().compose(first[None], second[None])[0], second + np.stack(sampled, -1))
+    return compare(_layers().compose(first[None], second[None])[0], second + np.stack(sampled, -1))
 
 
 def _warped_twice(rank: int) -> Measured:
     """An image of coordinates is interpolated without an error, so that the law is exact away from the border."""
     rng = np.random.default_rng(30 + rank)
     first, second = (samples.field(rng, SHAPES[rank], 2.0).astype(np.float32)[None] for _ in range(2))
-    image = np.stack(np.indices(SHAPES[rank]), -1).astype(np.float32)[None]
-    layers, core = _layers(), (0, *_inner(rank, 5))
+    image = voxel_indices(SHAPES[rank]).astype(np.float32)[None]
+    layers, core = _layers(), _inner(rank, 5)
     once, twice = layers.warp(image, layers.compose(first, second)), layers.warp(layers.warp(image, first), second)
-    return _largest(np.asarray(once)[core], np.asarray(twice)[core])
+    return compare(np.asarray(once)[0][core], np.asarray(twice)[0][core])
 
 
 def _constant(rank: int) -> Measured:
-    velocity = np.broadcast_to(np.float32([2.7, -1.3, 0.4][:rank]), (1, *SHAPES[rank], rank))
-    return _largest(_layers().integrate(velocity, STEPS), velocity)
+    velocity = np.broadcast_to(np.array([2.7, -1.3, 0.4][:rank], np.float32), (1, *SHAPES[rank], rank))
+    return compare(_layers().integrate(velocity, STEPS), velocity)
 
 
 def _linear(rank: int) -> Measured:
     """Where the flow does not leave the grid."""
     shape = SHAPES[rank]
     matrix = np.random.default_rng(rank).uniform(-0.15, 0.15, (rank, rank))
-    centred = np.stack(np.indices(shape), -1) - (np.array(shape) - 1) / 2
+    centred = voxel_indices(shape) - (np.array(shape) - 1) / 2
     found = np.asarray(_layers().integrate((centred @ matrix.T).astype(np.float32)[None], STEPS))[0]
     core = _inner(rank, 8)
-    return _largest(found[core], (centred @ (expm(matrix) - np.eye(rank)).T)[core])
+    return compare(found[core], (centred @ (expm(matrix) - np.eye(rank)).T)[core])
 
 
 def _there_and_back(rank: int) -> Measured:
@@ -102,14 +98,14 @@ def _there_and_back(rank: int) -> Measured:
     velocity = samples.field(np.random.default_rng(40 + rank), SHAPES[rank]).astype(np.float32)[None]
     there, back = layers.integrate(velocity, STEPS), layers.integrate(-velocity, STEPS)
     rest = np.asarray(layers.compose(there, back))[0][_inner(rank, 3)]
-    return _largest(rest, np.zeros_like(rest))
+    return compare(rest, np.zeros_like(rest))
 
 
 def _flow(rank: int) -> Measured:
     """What a result holds, in NumPy, and what a network computes, in Keras."""
     velocity = samples.field(np.random.default_rng(50 + rank), SHAPES[rank])
     held = Velocity(velocity, Grid(SHAPES[rank]), STEPS).displacement.vectors
-    return _largest(held, _layers().integrate(velocity.astype(np.float32)[None], STEPS)[0])
+    return compare(held, _layers().integrate(velocity.astype(np.float32)[None], STEPS)[0])
 
 
 def _determinant(rank: int) -> Measured:
@@ -119,8 +115,7 @@ def _determinant(rank: int) -> Measured:
     expected = sitk.GetArrayFromImage(sitk.DisplacementFieldJacobianDeterminant(vectors))
     core = _inner(rank, 1)
     layer = np.asarray(_layers().jacobian_determinant(u.astype(np.float32)[None]))[0]
-    both = [_largest(found[core], expected[core]) for found in (jacobian_determinant(u), layer)]
-    return Measured(sum(m.cases for m in both), max(m.largest for m in both))
+    return together(compare(found[core], expected[core]) for found in (jacobian_determinant(u), layer))
 
 
 def _inverse(rank: int) -> Measured:
@@ -131,53 +126,43 @@ def _inverse(rank: int) -> Measured:
     middle = back.warp_points(start, to="moving")
     inside = grid.contains(grid.to_index(middle))
     ends = there.warp_points(middle[inside], to="moving")
-    return _distance(grid, ends, start[inside])
+    return distance(grid.to_index(ends), grid.to_index(start[inside]))
 
 
 def _flow_back(rank: int) -> Measured:
     grid = samples.grids(rank)[0]
     there = Transform(grid, grid, (Velocity(samples.field(np.random.default_rng(80 + rank), grid.shape), grid),))
     points = samples.some_points(grid)
-    return _distance(grid, there.compose(there.inverse()).warp_points(points, to="moving"), points)
+    ends = there.compose(there.inverse()).warp_points(points, to="moving")
+    return distance(grid.to_index(ends), grid.to_index(points))
 
 
 def _points_back(rank: int) -> Measured:
     """Points of the moving image, to the fixed one and back, through a displacement and an affine map."""
     transform = samples.transform(rank, "displacement")
     points = samples.some_points(transform.moving)
-    fixed = transform.warp_points(points, to="fixed")
-    return _distance(transform.moving, transform.warp_points(fixed, to="moving"), points)
+    ends = transform.warp_points(transform.warp_points(points, to="fixed"), to="moving")
+    return distance(transform.moving.to_index(ends), transform.moving.to_index(points))
 
 
-def _distance(grid: Grid, found: np.ndarray, expected: np.ndarray) -> Measured:
-    """The largest distance of world points, in voxels of a grid."""
-    apart = np.linalg.norm(grid.to_index(found) - grid.to_index(expected), axis=1)
-    return Measured(len(apart), float(apart.max()))
-
-
-def _checks(rank: int) -> list[Check]:
-    def one(section: str, name: str, reference: str, limit: float, measure: Any, *rest: Any, counted: str = "voxels",
-            unit: str = "voxels") -> Check:  # fmt: skip
-        return Check(section, f"{name}, {rank}-D", reference, counted, unit, limit, partial(measure, rank, *rest))
-
-    warp, chain, flow = "Warping", "Composition and inverse", "Velocities"
-    coordinates = "scipy.ndimage.map_coordinates"
-    return [
-        one(warp, "Warp layer, linear", f"{coordinates}, order 1", 1e-5, _warp, "linear", counted="values", unit=""),
-        one(warp, "Warp layer, nearest", f"{coordinates}, order 0", 0.0, _warp, "nearest", counted="values", unit=""),
-        one(warp, "Warp layer on a rotated, anisotropic grid", "SimpleITK's Resample", 1e-5, _warp_as_itk, unit=""),
-        one(chain, "Composition of displacements", coordinates, 1e-5, _composed, counted="values"),
-        one(chain, "Warp by a composition", "two warps, one after the other", 1e-4, _warped_twice, counted="values"),
-        one(chain, "Inverse of a displacement, then the displacement", "identity", 0.01, _inverse),
-        one(chain, "Flow of a velocity, then its inverse", "identity", 0.1, _flow_back, counted="points"),
-        one(chain, "Points to the fixed image and back", "identity", 0.01, _points_back, counted="points"),
-        one(flow, "exp of a constant velocity", "the same shift", 1e-6, _constant, counted="values"),
-        one(flow, "exp of a linear velocity", "scipy.linalg.expm", 0.02, _linear, counted="values"),
-        one(flow, "exp(v) after exp(-v)", "identity", 0.06, _there_and_back, counted="values"),
-        one(flow, "Velocity of a result, in NumPy", "the Keras layer", 1e-4, _flow, counted="values"),
-        one(flow, "Jacobian determinant", "SimpleITK's DisplacementFieldJacobianDeterminant", 1e-5, _determinant,
-            unit=""),  # fmt: skip
-    ]
-
-
-CHECKS = [check for rank in (2, 3) for check in _checks(rank)]
+WARP, CHAIN, FLOW = "Warping", "Composition and inverse", "Velocities"
+SCIPY = "scipy.ndimage.map_coordinates"
+DETERMINANT = "SimpleITK's DisplacementFieldJacobianDeterminant"
+LINEAR, NEAREST = partial(_warp, interpolation="linear"), partial(_warp, interpolation="nearest")
+CHECKS = in_each_rank(
+    (
+        (WARP, "Warp layer, linear", f"{SCIPY}, order 1", "values", "", 1e-5, LINEAR),
+        (WARP, "Warp layer, nearest", f"{SCIPY}, order 0", "values", "", 0.0, NEAREST),
+        (WARP, "Warp layer, rotated anisotropic grid", "SimpleITK's Resample", "voxels", "", 1e-5, _warp_as_itk),
+        (WARP, "Jacobian determinant", DETERMINANT, "values", "", 1e-5, _determinant),
+        (CHAIN, "Composition of displacements", SCIPY, "values", "voxels", 1e-5, _composed),
+        (CHAIN, "Warp by a composition", "two warps, one after the other", "values", "voxels", 1e-4, _warped_twice),
+        (CHAIN, "Inverse of a displacement, then the displacement", "identity", "voxels", "voxels", 0.01, _inverse),
+        (CHAIN, "Flow of a velocity, then its inverse", "identity", "points", "voxels", 0.1, _flow_back),
+        (CHAIN, "Points to the fixed image and back", "identity", "points", "voxels", 0.01, _points_back),
+        (FLOW, "exp of a constant velocity", "the same shift", "values", "voxels", 1e-6, _constant),
+        (FLOW, "exp of a linear velocity", "scipy.linalg.expm", "values", "voxels", 0.02, _linear),
+        (FLOW, "exp(v) after exp(-v)", "identity", "values", "voxels", 0.06, _there_and_back),
+        (FLOW, "Velocity of a result, in NumPy", "the Keras layer", "values", "voxels", 1e-4, _flow),
+    )
+)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,9 @@ import SimpleITK as sitk
 from PIL import Image as Picture
 
 from acreg.applications.verification import samples
-from acreg.applications.verification.check import Check, Measured
-from acreg.geometry import Grid, Transform
+from acreg.applications.verification.check import Check, Measured, Row, compare, distance, in_each_rank, together
+from acreg.geometry import Grid, Image
 from acreg.io import (
-    Image,
     Points,
     read_displacement,
     read_image,
@@ -30,26 +29,26 @@ from acreg.io import (
     write_image,
     write_points,
 )
-from acreg.io.files import HDF5, ITK_WRITTEN, NIFTI, PICTURES_WRITTEN
-from acreg.io.point_files import FORMATS
-from acreg.io.transforms import (
-    AFFINE,
-    COMPOSITE,
-    read_learn2reg,
-    read_transform,
-    write_inverse,
-    write_learn2reg,
-    write_transform,
-)
+from acreg.io.transforms import read_learn2reg, read_transform, write_inverse, write_learn2reg, write_transform
 
 SECTION = "Files that are written"
+PICTURES, NIFTI, HDF5 = (".png", ".tif", ".tiff"), (".nii", ".nii.gz"), (".h5", ".hdf5")
+PROGRAMS = {
+    **dict.fromkeys(PICTURES, "Pillow"),
+    **dict.fromkeys(NIFTI, "nibabel"),
+    **dict.fromkeys((".nrrd", ".mha"), "SimpleITK"),
+    **dict.fromkeys(HDF5, "h5py"),
+}
+"""The formats that images are written in, by their suffixes, and what reads them here beside acreg."""
+TRANSFORMS = (".h5", ".tfm", ".nii", ".nii.gz", ".mat")
+POINTS = (".csv", ".fcsv", ".mrk.json")
 MM = 1e-3
 """How far, in mm, a grid may lie from where it was: NIfTI keeps its place in float32."""
 
 
 def _stored(path: Path) -> np.ndarray:
     """The values of a file, in acreg's order of axes, by another program than acreg."""
-    if path.suffix in PICTURES_WRITTEN:
+    if path.suffix in PICTURES:
         with Picture.open(path) as picture:
             return np.asarray(picture)
     if path.name.endswith(NIFTI):
@@ -69,8 +68,8 @@ def _moved(found: Grid, wanted: Grid) -> float:
 
 def _image(suffix: str, labels: bool) -> Measured:
     """Whole numbers, which every format holds: 8 and 16 bit of 2-D images, and a volume where the format takes one."""
-    cases, largest = 0, 0.0
-    pictures = suffix in PICTURES_WRITTEN
+    found = []
+    pictures = suffix in PICTURES
     for rank, highest in ((2, 200), (2, 4000)) if pictures else ((2, 4000), (3, 4000)):
         grid = samples.grids(rank)[0]
         if labels:
@@ -81,14 +80,11 @@ def _image(suffix: str, labels: bool) -> Measured:
             path = Path(folder) / f"image{suffix}"
             write_image(image, path)
             back = read_labels(path) if labels else read_image(path)
-            both = (back.array.astype(float), np.squeeze(_stored(path)).astype(float))
+            stored = np.squeeze(_stored(path))
         if not pictures and _moved(back.grid, grid) > MM:
             raise ValueError(f"the grid of a {rank}-D image moved by {_moved(back.grid, grid):.2g} mm")
-        for array in both:
-            if array.shape != grid.shape:
-                raise ValueError(f"an image of shape {grid.shape} came back as {array.shape}")
-            cases, largest = cases + array.size, max(largest, float(np.abs(array - image.array).max()))
-    return Measured(cases, largest)
+        found += [compare(array, image.array) for array in (back.array, stored)]
+    return together(found)
 
 
 def _read_by_itk(path: Path) -> Any:
@@ -97,13 +93,13 @@ def _read_by_itk(path: Path) -> Any:
     return sitk.ReadTransform(str(path))
 
 
-def _kinds(suffix: str) -> Sequence[Any]:
-    return ("affine",) if suffix in AFFINE else ("displacement", "velocity")
+def _kinds(suffix: str) -> tuple[Any, ...]:
+    return ("affine",) if suffix == ".mat" else ("displacement", "velocity")
 
 
 def _transform_in_itk(rank: int, suffix: str) -> Measured:
     """The moving image, warped by SimpleITK with the file that was read."""
-    cases, largest = 0, 0.0
+    found = []
     for kind in _kinds(suffix):
         transform = samples.transform(rank, kind)
         image, compared = samples.moving_image(transform.moving), samples.away_from_border(transform)
@@ -111,24 +107,22 @@ def _transform_in_itk(rank: int, suffix: str) -> Measured:
             path = Path(folder) / f"transform{suffix}"
             write_transform(transform, path, image)
             theirs = samples.itk_resampled(_read_by_itk(path), transform.fixed, image)
-        apart = np.abs(transform.warp_image(image).array - theirs)[compared]
-        cases, largest = cases + apart.size, max(largest, float(apart.max() / np.ptp(image.array)))
-    return Measured(cases, largest)
+        ours, range_ = transform.warp_image(image).array, np.ptp(image.array)
+        found.append(compare(ours[compared] / range_, theirs[compared] / range_))
+    return together(found)
 
 
 def _transform_again(rank: int, suffix: str) -> Measured:
     """Where the fixed voxels go by the transform that acreg reads."""
-    cases, largest = 0, 0.0
+    found = []
     for kind in _kinds(suffix):
         transform = samples.transform(rank, kind)
         with tempfile.TemporaryDirectory(prefix="acreg-") as folder:
             path = Path(folder) / f"transform{suffix}"
             write_transform(transform, path)
             again = read_transform(path, transform.fixed, transform.moving)
-        places = samples.looked_up(transform)
-        apart = np.linalg.norm(samples.looked_up(again) - places, axis=1)
-        cases, largest = cases + len(apart), max(largest, float(apart.max()))
-    return Measured(cases, largest)
+        found.append(distance(samples.looked_up(again), samples.looked_up(transform)))
+    return together(found)
 
 
 def _inverse(rank: int, suffix: str) -> Measured:
@@ -143,8 +137,7 @@ def _inverse(rank: int, suffix: str) -> Measured:
     moved = samples.itk_points(there, points)
     inside = transform.moving.contains(transform.moving.to_index(moved))
     again = samples.itk_points(back, moved[inside])
-    apart = transform.fixed.to_index(again) - transform.fixed.to_index(points[inside])
-    return Measured(len(apart), float(np.linalg.norm(apart, axis=1).max()))
+    return distance(transform.fixed.to_index(again), transform.fixed.to_index(points[inside]))
 
 
 def _displacement(rank: int) -> Measured:
@@ -157,7 +150,7 @@ def _displacement(rank: int) -> Measured:
         loaded: Any = nibabel.load(path)
         stored = np.asarray(loaded.dataobj).reshape(*wanted.shape[-2::-1], rank)
         both = read_displacement(path), np.moveaxis(stored.T, 0, -1)
-    return Measured(2 * wanted.size, max(float(np.abs(found - wanted).max()) for found in both))
+    return together(compare(found, wanted) for found in both)
 
 
 def _learn2reg() -> Measured:
@@ -170,8 +163,7 @@ def _learn2reg() -> Measured:
         again = read_learn2reg(path, transform.fixed, transform.moving)
     start, places = samples.voxels(transform.fixed), samples.looked_up(transform)
     theirs = start[:, ::-1] + stored[tuple(start.astype(int)[:, ::-1].T)]
-    apart = [theirs[:, ::-1] - places, samples.looked_up(again) - places]
-    return Measured(2 * len(start), float(np.linalg.norm(apart, axis=-1).max()))
+    return together(distance(found, places) for found in (theirs[:, ::-1], samples.looked_up(again)))
 
 
 def _points(rank: int, suffix: str) -> Measured:
@@ -183,8 +175,7 @@ def _points(rank: int, suffix: str) -> Measured:
         back, lps = read_points(path, rank), _lps(path)
     if back.names != names:
         raise ValueError("the names of the points differ")
-    both = (back.positions, lps[:, rank - 1 :: -1])
-    return Measured(2 * len(positions), max(float(np.abs(found - positions).max()) for found in both))
+    return together(distance(found, positions) for found in (back.positions, lps[:, rank - 1 :: -1]))
 
 
 def _lps(path: Path) -> np.ndarray:
@@ -223,10 +214,7 @@ def _vtk() -> Measured:
     at = words.index("POLYGONS")
     cells = np.array(words[at + 3 : at + 3 + 4 * int(words[at + 1])], int).reshape(-1, 4)
     wanted = np.concatenate([surface.points[surface.cells] for surface in surfaces])
-    if len(cells) != len(wanted) or not (cells[:, 0] == 3).all():
-        raise ValueError("the triangles differ")
-    corners = points[cells[:, 1:]][:, ::-1, ::-1]
-    return Measured(len(cells), float(np.linalg.norm(corners - wanted, axis=-1).max()))
+    return distance(points[cells[:, 1:]][:, ::-1, ::-1], wanted)
 
 
 def _surface_file() -> Measured:
@@ -237,37 +225,36 @@ def _surface_file() -> Measured:
         path = Path(folder) / "surfaces.h5"
         write_surfaces(surfaces, path)
         again = read_surfaces(path)
-    pairs = list(zip(again, surfaces, strict=True))
-    largest = max(float(np.abs(a.points[a.cells] - b.points[b.cells]).max()) for a, b in pairs)
-    return Measured(sum(len(surface.cells) for surface in surfaces), largest)
+    return together(distance(a.points[a.cells], b.points[b.cells]) for a, b in zip(again, surfaces, strict=True))
 
 
 def _checks() -> Iterator[Check]:
-    def one(name: str, reader: str, counted: str, unit: str, limit: float, measure: Callable[..., Measured],
-            *rest: Any) -> Check:  # fmt: skip
-        return Check(SECTION, name, f"what was written, read by {reader}", counted, unit, limit, partial(measure, *rest))
+    def read_by(programs: str) -> str:
+        return f"what was written, read by {programs}"
 
-    readers = {**dict.fromkeys(PICTURES_WRITTEN, "Pillow"), **dict.fromkeys(NIFTI, "nibabel"),
-               **dict.fromkeys(ITK_WRITTEN, "SimpleITK"), **dict.fromkeys(HDF5, "h5py")}  # fmt: skip
-    for suffix, program in readers.items():
+    for suffix, program in PROGRAMS.items():
         for labels in (False, True):
-            what = "labels" if labels else "intensities"
-            yield one(f"Image {suffix}, {what}", f"acreg and {program}", "values", "", 0.0, _image, suffix, labels)
-    for suffix in COMPOSITE + NIFTI + AFFINE:
-        for rank in (2, 3):
-            name = f"Transform {suffix}, {rank}-D"
-            yield Check(SECTION, f"{name}, applied by SimpleITK", "acreg's warped image", "voxels",
-                        "of the intensity range", 1e-3, partial(_transform_in_itk, rank, suffix))  # fmt: skip
-            yield one(name, "acreg", "voxels", "voxels", 0.01, _transform_again, rank, suffix)
-    for rank in (2, 3):
-        yield Check(SECTION, f"Inverse .h5 after transform .h5, {rank}-D, applied by SimpleITK", "identity", "points",
-                    "voxels", 0.1, partial(_inverse, rank, ".h5"))  # fmt: skip
-        yield one(f"Displacement .nii.gz, {rank}-D", "acreg and nibabel", "values", "voxels", 0.0, _displacement, rank)
-        for suffix in FORMATS:
-            yield one(f"Points {suffix}, {rank}-D", "acreg and Python", "points", "mm", 1e-6, _points, rank, suffix)
-    yield one("Learn2Reg field", "acreg and nibabel", "voxels", "voxels", 1e-3, _learn2reg)
-    yield one("Surfaces .vtk", "a parser of its text", "triangles", "mm", 2e-3, _vtk)
-    yield one("Surfaces .h5", "acreg", "triangles", "mm", 0.0, _surface_file)
+            name = f"Image {suffix}, {'labels' if labels else 'intensities'}"
+            measure = partial(_image, suffix, labels)
+            yield Check(SECTION, name, read_by(f"acreg and {program}"), "values", "", 0.0, measure)
+    rows: list[Row] = []
+    for suffix in TRANSFORMS:
+        itk, again = (partial(each, suffix=suffix) for each in (_transform_in_itk, _transform_again))
+        name = f"Transform {suffix}"
+        unit = "of the intensity range"
+        rows.append((SECTION, f"{name}, applied by SimpleITK", "acreg's warped image", "voxels", unit, 1e-3, itk))
+        rows.append((SECTION, name, read_by("acreg"), "voxels", "voxels", 0.01, again))
+    inverse = "Inverse .h5 after transform .h5, applied by SimpleITK"
+    rows.append((SECTION, inverse, "identity", "points", "voxels", 0.1, partial(_inverse, suffix=".h5")))
+    both = read_by("acreg and nibabel")
+    rows.append((SECTION, "Displacement .nii.gz", both, "values", "voxels", 0.0, _displacement))
+    for suffix in POINTS:
+        measured = partial(_points, suffix=suffix)
+        rows.append((SECTION, f"Points {suffix}", read_by("acreg and Python"), "points", "mm", 1e-6, measured))
+    yield from in_each_rank(rows)
+    yield Check(SECTION, "Learn2Reg field", both, "voxels", "voxels", 1e-3, _learn2reg)
+    yield Check(SECTION, "Surfaces .vtk", read_by("a parser of its text"), "corners", "mm", 2e-3, _vtk)
+    yield Check(SECTION, "Surfaces .h5", read_by("acreg"), "corners", "mm", 0.0, _surface_file)
 
 
 CHECKS = list(_checks())

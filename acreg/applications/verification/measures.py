@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 from scipy import ndimage
 from scipy.interpolate import RBFInterpolator
 
-from acreg.applications.verification.check import Check, Measured
+from acreg.applications.verification.check import Measured, compare, in_each_rank
 
 SHAPES = {2: (40, 36), 3: (14, 16, 12)}
 
@@ -17,11 +15,6 @@ def _pair(rank: int, batch: int = 3) -> tuple[np.ndarray, np.ndarray]:
     """Two images in [0, 1] that correlate more or less, `(batch, *spatial, 1)`."""
     noise = np.random.default_rng(rank).uniform(size=(2, batch, *SHAPES[rank], 1)).astype(np.float32)
     return noise[0], 0.5 * noise[0] + 0.5 * noise[1]
-
-
-def _apart(found: object, expected: object) -> Measured:
-    a, b = np.asarray(found, float), np.asarray(expected, float)
-    return Measured(b.size, float(np.abs(a - b).max()))
 
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> float:
@@ -37,14 +30,14 @@ def _spline(rank: int) -> Measured:
     values = 5 * np.sin(points / 40)
     kernel, order = {2: ("thin_plate_spline", 2), 3: ("linear", 1)}[rank]
     expected = RBFInterpolator(points, values, kernel=kernel, degree=1)(queries)
-    return _apart(interpolate_spline(points[None], values[None], queries[None], order)[0], expected)
+    return compare(interpolate_spline(points[None], values[None], queries[None], order)[0], expected)
 
 
 def _ncc_loss(rank: int) -> Measured:
     from acreg.losses import ncc
 
     a, b = _pair(rank)
-    return _apart(ncc(a, b), [1 - _correlation(x, y) for x, y in zip(a, b, strict=True)])
+    return compare(ncc(a, b), [1 - _correlation(x, y) for x, y in zip(a, b, strict=True)])
 
 
 def _local_ncc_loss(rank: int, window: int = 5) -> Measured:
@@ -56,7 +49,7 @@ def _local_ncc_loss(rank: int, window: int = 5) -> Measured:
     for at in np.ndindex(SHAPES[rank]):
         part = tuple(slice(max(0, i - window // 2), i + window // 2 + 1) for i in at)
         squares.append(_correlation(a[0][part], b[0][part]) ** 2)
-    return _apart(local_ncc(a, b, window=window), [1 - np.mean(squares)])
+    return compare(local_ncc(a, b, window=window), [1 - np.mean(squares)])
 
 
 def _mutual_information_loss(rank: int, bins: int = 32) -> Measured:
@@ -66,12 +59,13 @@ def _mutual_information_loss(rank: int, bins: int = 32) -> Measured:
     from acreg.losses import mutual_information
 
     a, b = (np.rint(x * (bins - 1)).astype(int) for x in _pair(rank))
-    found = mutual_information(*((x / (bins - 1)).astype(np.float32) for x in (a, b)), bins=bins, width=0.05)
+    first, second = ((x / (bins - 1)).astype(np.float32) for x in (a, b))
+    found = mutual_information(first, second, bins=bins, width=0.05)
     expected = []
     for x, y in zip(a.reshape(len(a), -1), b.reshape(len(b), -1), strict=True):
         shared, single = mutual_info_score(x, y), mutual_info_score(x, x) + mutual_info_score(y, y)
         expected.append(1 - shared / (single - shared))
-    return _apart(found, expected)
+    return compare(found, expected)
 
 
 def _ssim_loss(rank: int) -> Measured:
@@ -82,7 +76,7 @@ def _ssim_loss(rank: int) -> Measured:
     rng = np.random.default_rng(rank)
     a, b = ndimage.gaussian_filter(rng.uniform(size=(2, *SHAPES[rank])), (0, *[1.0] * rank)).astype(np.float32)
     options = {"data_range": 1.0, "gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
-    return _apart(ssim(a[None, ..., None], b[None, ..., None]), [1 - structural_similarity(a, b, **options)])
+    return compare(ssim(a[None, ..., None], b[None, ..., None]), [1 - structural_similarity(a, b, **options)])
 
 
 def _soft_dice_loss(rank: int) -> Measured:
@@ -93,7 +87,7 @@ def _soft_dice_loss(rank: int) -> Measured:
     a, b = _label_maps(rank)
     one_hot = np.eye(4, dtype=np.float32)
     dice = [binary.dc(a == label, b == label) for label in (1, 2, 3)]
-    return _apart(soft_dice(one_hot[a][None], one_hot[b][None], smooth=1e-6), [1 - np.mean(dice)])
+    return compare(soft_dice(one_hot[a][None], one_hot[b][None], smooth=1e-6), [1 - np.mean(dice)])
 
 
 def _label_maps(rank: int) -> tuple[np.ndarray, np.ndarray]:
@@ -119,14 +113,14 @@ def _label_metrics(rank: int) -> Measured:
         found += [scores["dsc"], scores["hd"], scores["hd95"], scores["assd"]]
         expected.append(binary.dc(x, y))
         expected += [measure(x, y, voxelspacing=spacing) for measure in (binary.hd, binary.hd95, binary.assd)]
-    return _apart(found, expected)
+    return compare(found, expected)
 
 
 def _correlation_metric(rank: int) -> Measured:
     from acreg.metrics import normalized_cross_correlation
 
     a, b = _pair(rank)
-    return _apart(normalized_cross_correlation(a, b), _correlation(a, b))
+    return compare([normalized_cross_correlation(a, b)], [_correlation(a, b)])
 
 
 def _information_metric(rank: int) -> Measured:
@@ -141,23 +135,21 @@ def _information_metric(rank: int) -> Measured:
         low, high = np.percentile(x, (0.5, 99.5))
         bins.append(np.clip(np.digitize(x.ravel(), np.linspace(low, high, 33)) - 1, 0, 31))
     single, shared = sum(mutual_info_score(x, x) for x in bins), mutual_info_score(*bins)
-    return _apart(normalized_mutual_information(a, b), single / (single - shared))
+    return compare([normalized_mutual_information(a, b)], [single / (single - shared)])
 
 
 LOSSES, METRICS = "Splines and losses", "Metrics"
-TABLE = (
-    (LOSSES, "Thin-plate spline", "scipy.interpolate.RBFInterpolator", "values", 1e-4, _spline),
-    (LOSSES, "NCC loss", "numpy.corrcoef", "pairs", 1e-5, _ncc_loss),
-    (LOSSES, "Local NCC loss", "numpy.corrcoef in each window", "pairs", 1e-4, _local_ncc_loss),
-    (LOSSES, "Mutual information loss", "scikit-learn's mutual_info_score", "pairs", 1e-4, _mutual_information_loss),
-    (LOSSES, "SSIM loss", "scikit-image's structural_similarity", "pairs", 1e-4, _ssim_loss),
-    (LOSSES, "Soft Dice loss of label maps", "medpy's dc", "pairs", 1e-5, _soft_dice_loss),
-    (METRICS, "DSC, HD, HD95 and ASSD (mm)", "medpy", "scores", 1e-9, _label_metrics),
-    (METRICS, "Normalised cross-correlation", "numpy.corrcoef", "pairs", 1e-9, _correlation_metric),
-    (METRICS, "Normalised mutual information", "scikit-learn's mutual_info_score", "pairs", 1e-6, _information_metric),
+INFORMATION = "scikit-learn's mutual_info_score"
+CHECKS = in_each_rank(
+    (
+        (LOSSES, "Thin-plate spline", "scipy.interpolate.RBFInterpolator", "values", "", 1e-4, _spline),
+        (LOSSES, "NCC loss", "numpy.corrcoef", "pairs", "", 1e-5, _ncc_loss),
+        (LOSSES, "Local NCC loss", "numpy.corrcoef in each window", "pairs", "", 1e-4, _local_ncc_loss),
+        (LOSSES, "Mutual information loss", INFORMATION, "pairs", "", 1e-4, _mutual_information_loss),
+        (LOSSES, "SSIM loss", "scikit-image's structural_similarity", "pairs", "", 1e-4, _ssim_loss),
+        (LOSSES, "Soft Dice loss of label maps", "medpy's dc", "pairs", "", 1e-5, _soft_dice_loss),
+        (METRICS, "DSC, HD, HD95 and ASSD (mm)", "medpy", "scores", "", 1e-9, _label_metrics),
+        (METRICS, "Normalised cross-correlation", "numpy.corrcoef", "pairs", "", 1e-9, _correlation_metric),
+        (METRICS, "Normalised mutual information", INFORMATION, "pairs", "", 1e-6, _information_metric),
+    )
 )
-CHECKS = [
-    Check(section, f"{name}, {rank}-D", reference, counted, "", limit, partial(measure, rank))
-    for section, name, reference, counted, limit, measure in TABLE
-    for rank in (2, 3)
-]

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from acreg.applications.verification.check import Check, Measured
-from acreg.geometry import Grid
-from acreg.io import Image, Preprocessing
+from acreg.applications.verification.check import Check, Measured, compare
+from acreg.geometry import Grid, Image
+from acreg.io import Preprocessing
 from acreg.io.preset_config import sha256_of
 
 STORED = Path(__file__).with_name("preset_samples.json")
@@ -39,18 +39,17 @@ def made_pair(preprocessing: Preprocessing) -> tuple[Image, Image]:
 
     The moving image has voxels of another size, its second axis runs the other way, and it lies elsewhere.
     """
-    from acreg.data.heart_phantoms import heart_phantom
-    from acreg.data.phantoms import chest_phantom
+    from acreg.data.phantoms.chests import chest_phantom
+    from acreg.data.phantoms.hearts import heart_phantom
 
     shape = preprocessing.shape
     draw: Any = chest_phantom if len(shape) == 2 else heart_phantom
     spacing = np.array(preprocessing.spacing or (2.0,) * len(shape))
     fixed, moving = (draw((7, subject), shape).image for subject in (1, 2))
-    larger, direction = 1.1 * spacing, np.eye(len(shape))
-    direction[1, 1] = -1
+    larger, direction = 1.1 * spacing, np.diag([-1.0 if axis == 1 else 1.0 for axis in range(len(shape))])
     origin = np.full(len(shape), 5.0)
     origin[1] += (shape[1] - 1) * larger[1]
-    turned = Grid(shape, tuple(larger), tuple(origin), direction)
+    turned = Grid(shape, tuple(larger), tuple(origin), tuple(map(tuple, direction)))
     return Image(fixed, Grid(shape, tuple(spacing))), Image(np.flip(moving, 1), turned)
 
 
@@ -72,9 +71,10 @@ def images_sample(name: str) -> np.ndarray:
 
 def made_labels(preprocessing: Preprocessing) -> np.ndarray:
     """A phantom's label map on an autoencoder's grid; labels above its last are its last."""
-    from acreg.data.phantoms import chest_phantom
+    from acreg.data.phantoms.chests import chest_phantom
 
-    labels = chest_phantom((7, 1), preprocessing.shape).labels
+    rows, columns = preprocessing.shape
+    labels = chest_phantom((7, 1), (rows, columns)).labels
     return np.minimum(labels, len(preprocessing.label_values) - 1)
 
 
@@ -82,11 +82,11 @@ def values_sample(name: str) -> np.ndarray:
     """What a preset makes of it: a coarse sample of the displacement in voxels, or an autoencoder's code."""
     from acreg.models import LabelAutoencoder, from_preset
 
-    model = from_preset(name)
+    model: Any = from_preset(name)
+    preprocessing: Preprocessing = model.preprocessing
     if isinstance(model, LabelAutoencoder):
-        labels = made_labels(model.preprocessing).astype(np.int32)
-        return np.asarray(model.encode(labels[None, ..., None]), float).ravel()
-    fixed, moving = made_pair(model.preprocessing)
+        return np.asarray(model.encode(made_labels(preprocessing)[None, ..., None]), float).ravel()
+    fixed, moving = made_pair(preprocessing)
     return coarse(model.register(fixed=fixed, moving=moving).displacement, fixed.grid.rank)
 
 
@@ -103,21 +103,15 @@ def _sha256(path: Path) -> str:
 
 
 def _images() -> Measured:
-    apart = {name: _apart(images_sample(name), values[IMAGES]) for name, values in stored().items()}
+    apart = {name: compare(images_sample(name), values[IMAGES]) for name, values in stored().items()}
     worst = max(apart, key=lambda name: apart[name].largest)
     return Measured(sum(m.cases for m in apart.values()), apart[worst].largest, f"the images for {worst}")
 
 
 def _values(name: str, relative: bool) -> Measured:
-    expected = stored()[name][VALUES]
-    found = _apart(values_sample(name), expected)
-    return Measured(found.cases, found.largest / np.abs(expected).max()) if relative else found
-
-
-def _apart(found: np.ndarray, expected: list[float]) -> Measured:
-    if len(found) != len(expected):
-        raise ValueError(f"a sample has {len(found)} values, where {len(expected)} are stored")
-    return Measured(len(expected), float(np.abs(found - np.array(expected)).max()))
+    expected = np.array(stored()[name][VALUES])
+    scale = np.abs(expected).max() if relative else 1.0
+    return compare(values_sample(name) / scale, expected / scale)
 
 
 def _checks() -> list[Check]:

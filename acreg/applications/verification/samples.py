@@ -12,8 +12,8 @@ import SimpleITK as sitk
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from acreg.geometry import Affine, Displacement, Grid, Transform, Velocity
-from acreg.io import Image
+from acreg.geometry import Affine, Displacement, Grid, Image, Transform, Velocity
+from acreg.geometry.displacement import voxel_indices
 
 BORDER = 0.01
 """Voxels from the border of an image's extent. So near to it one program may look inside of the image and the other
@@ -23,7 +23,7 @@ outside, by rounding alone: such voxels are not compared."""
 def grids(rank: int) -> tuple[Grid, Grid]:
     """A fixed and a moving grid: rotated, anisotropic, away from the origin, of different axes."""
     if rank == 2:
-        turn = np.array([[0.8, 0.6], [0.6, -0.8]])  # turned and mirrored
+        turn: Any = np.array([[0.8, 0.6], [0.6, -0.8]])  # turned and mirrored
         small = Rotation.from_euler("z", 0.2).as_matrix()[:2, :2]
         return Grid((60, 52), (0.9, 0.5), (30.0, -4.0), turn), Grid((48, 66), (0.7, 1.1), (-3.0, 12.0), small)
     turn = Rotation.from_euler("xyz", (0.3, -0.5, 0.2)).as_matrix()
@@ -82,7 +82,7 @@ def labels_on(grid: Grid, highest: int = 5) -> Image:
 
 def voxels(grid: Grid) -> np.ndarray:
     """The indices of all voxels, `(n, rank)`."""
-    return np.stack(np.indices(grid.shape), axis=-1).reshape(-1, grid.rank).astype(float)
+    return voxel_indices(grid.shape).reshape(-1, grid.rank)
 
 
 def looked_up(transform: Transform) -> np.ndarray:
@@ -138,5 +138,6 @@ def itk_points(found: Any, points: np.ndarray) -> np.ndarray:
 
 def some_points(grid: Grid, count: int = 500) -> np.ndarray:
     """World positions inside of a grid, at least 4 voxels from its border (2 where it has fewer than 20 voxels)."""
-    margin = np.where(np.array(grid.shape) < 20, 2, 4)
-    return grid.to_world(np.random.default_rng(11).uniform(margin, np.array(grid.shape) - 1 - margin, (count, grid.rank)))
+    last = np.array(grid.shape) - 1
+    margin = np.where(last < 19, 2, 4)
+    return grid.to_world(np.random.default_rng(11).uniform(margin, last - margin, (count, grid.rank)))

@@ -16,9 +16,10 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from acreg.applications.verification import samples
-from acreg.applications.verification.check import Check, Measured
-from acreg.geometry import Grid
-from acreg.io import Image, read_image, write_image
+from acreg.applications.verification.check import Measured, compare, distance, in_each_rank, together
+from acreg.geometry import Grid, Image
+from acreg.geometry.displacement import voxel_indices
+from acreg.io import read_image, write_image
 
 Kind = Literal["displacement", "velocity", "affine"]
 
@@ -28,8 +29,8 @@ def _warped(rank: int, kind: Kind) -> Measured:
     image = samples.moving_image(transform.moving)
     expected = samples.itk_resampled(samples.itk_transform(transform), transform.fixed, image)
     compared = samples.away_from_border(transform)
-    apart = np.abs(transform.warp_image(image).array - expected)[compared]
-    return Measured(apart.size, float(apart.max() / np.ptp(image.array)))
+    range_ = np.ptp(image.array)
+    return compare(transform.warp_image(image).array[compared] / range_, expected[compared] / range_)
 
 
 def _labels(rank: int) -> Measured:
@@ -51,8 +52,8 @@ def _points(rank: int) -> Measured:
     points = samples.some_points(there.fixed)
     first, second = samples.itk_transform(there), samples.itk_transform(back)
     expected = samples.itk_points(second, samples.itk_points(first, points))
-    apart = there.fixed.to_index(there.compose(back).warp_points(points, to="moving")) - there.fixed.to_index(expected)
-    return Measured(len(points), float(np.linalg.norm(apart, axis=1).max()))
+    found = there.compose(back).warp_points(points, to="moving")
+    return distance(there.fixed.to_index(found), there.fixed.to_index(expected))
 
 
 def _coordinates(rank: int) -> Measured:
@@ -60,11 +61,8 @@ def _coordinates(rank: int) -> Measured:
     transform = samples.transform(rank, "displacement")
     moving, places = transform.moving, samples.looked_up(transform)
     inside = ((places >= 0) & (places <= np.array(moving.shape) - 1)).all(axis=1)
-    apart = [
-        transform.warp_image(Image(along.astype(np.float32), moving)).array.ravel()[inside] - places[inside, axis]
-        for axis, along in enumerate(np.indices(moving.shape))
-    ]
-    return Measured(int(inside.sum()), float(np.abs(apart).max()))
+    found = [transform.warp_image(Image(along, moving)).array.ravel()[inside] for along in np.indices(moving.shape)]
+    return distance(np.stack(found, axis=1), places[inside])
 
 
 def _landmarks(rank: int, count: int = 8) -> Measured:
@@ -75,19 +73,20 @@ def _landmarks(rank: int, count: int = 8) -> Measured:
     middle = fixed.to_world((np.array(fixed.shape) - 1) / 2)
     around = middle + np.random.default_rng(5).uniform(-6, 6, (count, rank))  # mm, so that each spot is seen whole
     landmarks = transform.warp_points(around, to="moving")
-    apart = []
-    world = moving.to_world(np.moveaxis(np.indices(moving.shape), 0, -1))
-    for landmark, goes in zip(landmarks, transform.warp_points(landmarks, to="fixed"), strict=True):
+    seen = []
+    world = moving.to_world(voxel_indices(moving.shape))
+    for landmark in landmarks:
         spot = np.exp(-0.5 * ((world - landmark) ** 2).sum(axis=-1) / width**2)
-        seen = ndimage.center_of_mass(transform.warp_image(Image(spot, moving)).array)
-        apart.append(np.linalg.norm(np.array(seen) - fixed.to_index(goes)))
-    return Measured(count, float(max(apart)))
+        seen.append(ndimage.center_of_mass(transform.warp_image(Image(spot, moving)).array))
+    return distance(seen, fixed.to_index(transform.warp_points(landmarks, to="fixed")))
 
 
 def _orientations(rank: int) -> Iterator[Image]:
     """An image in each of the 8 (2-D) or 48 (3-D) orders and senses of axes, turned by some degrees."""
     shape, spacing, origin = ((5, 6, 7), (2.0, 0.7, 1.3), (-40.0, 25.0, 130.0))
-    turn = Rotation.from_euler("xyz", (0.1, -0.2, 0.3)).as_matrix() if rank == 3 else np.array([[0.8, -0.6], [0.6, 0.8]])
+    turn = Rotation.from_euler("xyz", (0.1, -0.2, 0.3)).as_matrix()
+    if rank == 2:
+        turn = np.array([[0.8, -0.6], [0.6, 0.8]])
     for order in itertools.permutations(range(rank)):
         for signs in itertools.product((1, -1), repeat=rank):
             direction = turn[:, order] * signs
@@ -135,36 +134,37 @@ def _read(image: Image, path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 def _exchange(rank: int, suffix: str, way: Callable[[Image, Path], tuple[np.ndarray, np.ndarray]]) -> Measured:
     """Positions of corners, where the values agree."""
-    largest, count = 0.0, 0
+    found = []
     with tempfile.TemporaryDirectory(prefix="acreg-") as folder:
-        for count, image in enumerate(_orientations(rank), 1):
-            array, places = way(image, Path(folder) / f"{count}{suffix}")
-            if array.shape != image.array.shape or not np.array_equal(array, image.array):
-                raise ValueError(f"the values of image {count} of the {suffix} files differ")
-            expected = image.grid.to_world(_corners(image.grid.shape))
-            largest = max(largest, float(np.linalg.norm(places - expected, axis=1).max()))
-    return Measured(count, largest)
+        for number, image in enumerate(_orientations(rank), 1):
+            array, places = way(image, Path(folder) / f"{number}{suffix}")
+            if not np.array_equal(array, image.array):
+                raise ValueError(f"the values of image {number} differ")
+            found.append(distance(places, image.grid.to_world(_corners(image.grid.shape))))
+    return Measured(len(found), together(found).largest)
 
 
-def _checks(rank: int) -> Iterator[Check]:
-    section, itk = "Physical space", "SimpleITK's Resample"
-    for kind, what in (("displacement", "displacement, affine map"), ("velocity", "affine map, velocity")):
-        name, measure = f"Warped image: {what}, {rank}-D", partial(_warped, rank, kind)
-        yield Check(section, name, itk, "voxels", "of the intensity range", 1e-4, measure)
-    yield Check(section, f"Warped labels, nearest, {rank}-D", f"{itk}, nearest", "voxels", "voxels that differ", 0,
-                partial(_labels, rank))  # fmt: skip
-    yield Check(section, f"Points through a composition, {rank}-D", "SimpleITK's TransformPoint", "points", "voxels",
-                1e-3, partial(_points, rank))  # fmt: skip
-    yield Check(section, f"Where the warped image looks, {rank}-D", "where the points go", "voxels", "voxels", 1e-3,
-                partial(_coordinates, rank))  # fmt: skip
-    yield Check(section, f"Landmarks moved to the fixed image, {rank}-D", "spots at the landmarks, warped",
-                "landmarks", "voxels", 0.3, partial(_landmarks, rank))  # fmt: skip
-    formats = {2: {".nrrd": "SimpleITK", ".mha": "SimpleITK"}}
-    formats[3] = {".nii.gz": "nibabel", **formats[2]}
-    for suffix, program in formats[rank].items():
-        for way, verb in ((_written, "read by"), (_read, "written by")):
-            yield Check("Orientation in files", f"{suffix} {verb} {program}, {rank}-D", "the same grid, equal values",
-                        "orientations", "mm", 1e-3, partial(_exchange, rank, suffix, way))  # fmt: skip
-
-
-CHECKS = [check for rank in (2, 3) for check in _checks(rank)]
+SPACE, FILES = "Physical space", "Orientation in files"
+ITK, RANGE = "SimpleITK's Resample", "of the intensity range"
+FIELD, FLOW = partial(_warped, kind="displacement"), partial(_warped, kind="velocity")
+SPOTS = "spots at the landmarks, warped"
+CHECKS = in_each_rank(
+    (
+        (SPACE, "Warped image: displacement, affine map", ITK, "voxels", RANGE, 1e-4, FIELD),
+        (SPACE, "Warped image: affine map, velocity", ITK, "voxels", RANGE, 1e-4, FLOW),
+        (SPACE, "Warped labels, nearest", ITK, "voxels", "voxels that differ", 0.0, _labels),
+        (SPACE, "Points through a composition", "SimpleITK's TransformPoint", "points", "voxels", 1e-3, _points),
+        (SPACE, "Where the warped image looks", "where the points go", "voxels", "voxels", 1e-3, _coordinates),
+        (SPACE, "Landmarks moved to the fixed image", SPOTS, "landmarks", "voxels", 0.3, _landmarks),
+    )
+)
+for _suffix, _program, _ranks in (
+    (".nii.gz", "nibabel", (3,)),
+    (".nrrd", "SimpleITK", (2, 3)),
+    (".mha", "SimpleITK", (2, 3)),
+):
+    for _way, _verb in ((_written, "read by"), (_read, "written by")):
+        _measure = partial(_exchange, suffix=_suffix, way=_way)
+        _name = f"{_suffix} {_verb} {_program}"
+        _row = (FILES, _name, "the same grid, equal values", "orientations", "mm", 1e-3, _measure)
+        CHECKS += in_each_rank([_row], _ranks)
