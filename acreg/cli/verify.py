@@ -10,6 +10,9 @@ import typer
 from acreg.cli.console import bars, check_free, hold, note, out, table
 from acreg.errors import AcregError
 
+NAMED_WITH_REASONS = 5
+"""Failed checks whose reasons the error says; of more it says the names."""
+
 
 def verify(
     folder: Annotated[Path, typer.Option("--out", help="Folder for the two files.", show_default=False)],
@@ -47,10 +50,11 @@ def verify(
     out(f"\nPage: {folder / verification.PAGE}")
     wrong = verification.failed(outcomes)
     if wrong:
+        reasons = len(wrong) <= NAMED_WITH_REASONS
+        named = "; ".join(f"{o.check.name}: {o.reason}" if reasons else o.check.name for o in wrong)
         raise AcregError(
-            f"Every check of an installation passes. Received: {len(wrong)} of {len(outcomes)} that failed: "
-            f"{'; '.join(f'{outcome.check.name}: {outcome.reason}' for outcome in wrong)}. Run `acreg doctor`, and "
-            "install acreg and the packages that it names again; if the checks fail still, please report them with "
-            f"{folder / verification.PAGE}."
+            f"Every check of an installation must pass. Received: {len(wrong)} of {len(outcomes)} that failed: "
+            f"{named}. Run `acreg doctor`, and install the packages again that it names. If the checks still fail, "
+            f"report them with {folder / verification.PAGE}, which has the reason of each."
         )
     out(f"All {len(outcomes)} checks passed.")

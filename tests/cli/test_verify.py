@@ -47,6 +47,16 @@ def test_a_check_that_fails(differences: dict[str, float], tmp_path: Path, capsy
     assert [check["passed"] for check in found["checks"]] == [False, True]
 
 
+def test_many_checks_that_fail_are_named_without_their_reasons(
+    differences: dict[str, float], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    differences.clear()
+    differences.update({f"Warp {number}": 0.5 for number in range(6)})
+    assert main(["verify", "--out", str(tmp_path)]) == 1
+    said = capsys.readouterr().err
+    assert "6 of 6 that failed: Warp 0; Warp 1; Warp 2; Warp 3; Warp 4; Warp 5. Run `acreg doctor`" in said
+
+
 def test_results_are_replaced_only_if_that_is_asked_for(
     differences: dict[str, float], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from acreg.applications.verification.check import Outcome, by_section, failed
 from acreg.io import atomic_path
-from acreg.report.tables import markdown
+from acreg.plotting.page import markdown
 
 PAGE, RESULTS = "verification.md", "verification.json"
 COLUMNS = ("check", "compared with", "compared", "largest difference", "limit", "result")
