@@ -72,12 +72,12 @@ def compare(
     from acreg.evaluation import check_same_pairs, keep_pairs, load_results
     from acreg.evaluation.statistics import DESCRIPTIONS, compare_methods
     from acreg.io import all_or_none
+    from acreg.plotting.page import markdown
     from acreg.report.html import build_report
     from acreg.report.regions import check_regions, region_note, region_table, write_regions_csv
     from acreg.report.tables import (
         WINS_NOTE,
         format_p,
-        markdown,
         metric_title,
         order_methods,
         summary_table,
