@@ -42,17 +42,17 @@ def border_and_fill(
         UsageError: a fill beside edge values, or one that the file cannot hold.
     """
     from acreg.geometry.transform import check_border
-    from acreg.io.files import PICTURES_WRITTEN, suffix
+    from acreg.io.formats import PICTURES_WRITTEN, is_picture
 
     if border == "edge" and fill is not None:
         raise UsageError(
             f"A fill is the constant outside of an image. Received: --fill {fill:g} with --border edge. Leave out one."
         )
     check_border(border or "constant", fill or 0.0)
-    if fill is not None and not 0 <= fill <= 65535 and target is not None and suffix(target) in PICTURES_WRITTEN:
+    if fill is not None and not 0 <= fill <= 65535 and target is not None and is_picture(target):
         raise UsageError(
-            f"PNG and TIFF hold values from 0 to 65535. Received: --fill {fill:g} for {target}. Give another --fill, "
-            "or write .nii.gz."
+            f"{PICTURES_WRITTEN} hold values from 0 to 65535. Received: --fill {fill:g} for {target}. Give another "
+            "--fill, or write .nii.gz."
         )
     return border or "constant", fill or 0.0
 

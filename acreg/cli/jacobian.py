@@ -44,13 +44,14 @@ def jacobian(
     from acreg.geometry import folding, jacobian_determinant
     from acreg.geometry.regularity import log_determinant
     from acreg.io import Image, read_image, write_image
-    from acreg.io.files import ITK_WRITTEN, NIFTI, suffix
+    from acreg.io.formats import FORMATS, suffix
     from acreg.registration.warping import check_new, read_transforms
 
-    if suffix(target) not in NIFTI + ITK_WRITTEN:
+    possible = [ending for known in FORMATS if not known.picture for ending in known.written]
+    if suffix(target) not in possible:
         raise UsageError(
-            f"A map of determinants has fractions: it is written as {', '.join(NIFTI + ITK_WRITTEN)}. Received: --out "
-            f"{target}. Choose one of these suffixes."
+            f"A map of determinants has fractions: it is written as {', '.join(possible)}. Received: --out {target}. "
+            "Choose one of these suffixes."
         )
     check_new(target, overwrite)
     grid = read_image(reference).grid

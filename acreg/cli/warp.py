@@ -72,8 +72,8 @@ def warp(
     from acreg.data.records import some
     from acreg.io import Points, read_image, read_labels, read_points, write_image, write_points
     from acreg.io.colour import read_channels, warp_channels, write_channels
-    from acreg.io.files import check_writable
-    from acreg.io.point_files import check_points_format
+    from acreg.io.formats import writer
+    from acreg.io.points.formats import check_points_format
     from acreg.registration.warping import check_new, read_transforms
 
     options = (("--image", image), ("--labels", labels), ("--points", points))
@@ -107,7 +107,7 @@ def warp(
     if points is not None:
         check_points_format(target)
     else:
-        check_writable(target)
+        writer(target)
     check_new(target, overwrite)
     grid = read_image(reference).grid
 

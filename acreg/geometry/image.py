@@ -12,8 +12,6 @@ from acreg.errors import AcregError, UsageError
 from acreg.geometry.grid import Grid
 
 Kind = Literal["intensity", "labels"]
-_WITH_PLACE = (".nii", ".nii.gz", ".mgh", ".mgz", ".nrrd", ".nhdr", ".mha", ".mhd")
-"""Files whose header says where the image lies, also where it says the origin."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +23,7 @@ class Image:
         grid: its grid, of the same shape.
         kind: "intensity" or "labels".
         name: what messages call it; the file's path when it was read.
+        placed: whether its file has a header that says where it lies, so that the origin is a place, too.
 
     Raises:
         AcregError: shapes differ, an intensity is NaN or infinite, or a label is fractional or too large.
@@ -35,6 +34,7 @@ class Image:
     grid: Grid
     kind: Kind = "intensity"
     name: str = ""
+    placed: bool = False
 
     def __post_init__(self) -> None:
         array = np.asarray(self.array)
@@ -53,7 +53,7 @@ class Image:
         """Whether it says where it lies: its file has a header for that, or its grid an origin or a direction."""
         grid = self.grid
         moved = any(grid.origin) or not np.array_equal(grid.direction, np.eye(grid.rank))
-        return moved or self.name.lower().endswith(_WITH_PLACE)
+        return self.placed or moved
 
     @classmethod
     def from_array(

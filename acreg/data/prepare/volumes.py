@@ -13,7 +13,7 @@ import hashlib
 import math
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from acreg.data.prepare.aligned_copies import (
     write_alignment,
 )
 from acreg.data.datasets.folder import check_source, find_records, split_rule
-from acreg.data.manifest import PICTURE_SUFFIXES, Dataset, Progress
+from acreg.data.manifest import Dataset, Progress
 from acreg.data.records import DatasetInfo, Record, read_info, read_records, some, write_info
 from acreg.data.resuming import check_least, finished_dataset, run_tasks
 from acreg.data.prepare.rigid_alignment import AUTO, medoid, rigid_map, thinned
@@ -46,8 +46,9 @@ from acreg.io import (
     write_points,
     writes_into,
 )
-from acreg.io.files import LARGEST
-from acreg.io.point_files import check_points_format
+from acreg.io.formats import is_picture
+from acreg.io.guards import LARGEST
+from acreg.io.points.formats import check_points_format
 from acreg.io.transforms import write_transform
 
 VERSION = 1
@@ -179,7 +180,7 @@ def _check_labels(records: list[Record], steps: Steps) -> None:
 
 def _info(source: Path, records: list[Record], given: DatasetInfo | None, steps: Steps, rule: str) -> DatasetInfo:
     """The contents of ``dataset.json``, as far as they are known before the files are read."""
-    pictures = all(record.image.suffix.lower() in PICTURE_SUFFIXES for record in records)
+    pictures = all(is_picture(record.image) for record in records)
     info = DatasetInfo(name=source.resolve().name, labels={}, unit="px" if pictures else "mm")
     if given is not None:
         info = given.model_copy(update={"spacing": None}, deep=True)
@@ -265,8 +266,8 @@ def _resampled(image: Image, labels: Image | None, record: Record, steps: Steps)
             start, shape = _box(array == steps.crop, onto, record, steps)
             array = array[tuple(slice(a, a + n) for a, n in zip(start, shape))]
             onto = onto.part(start, shape)
-        labels = Image(array, onto, "labels", labels.name)
-    return Image(sample_cubic(image.array, image.grid, onto), onto, name=image.name), labels
+        labels = replace(labels, array=array, grid=onto)
+    return replace(image, array=sample_cubic(image.array, image.grid, onto), grid=onto), labels
 
 
 def _written_before(target: Record) -> _Written:
@@ -298,7 +299,7 @@ def _labelled(task: _Task, path: Path) -> tuple[Image, Image]:
             "that it is a label file, and number its labels from 1 on."
         )
     array = labels.array if table is None else table.apply(labels)
-    return image, Image(array, image.grid, "labels", labels.name)
+    return image, replace(labels, array=array, grid=image.grid)
 
 
 def _grid(image: Image, steps: Steps) -> Grid:
