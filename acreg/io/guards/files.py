@@ -1,8 +1,10 @@
-"""What a file is, before it is opened by a decoder: a regular file that may be read, of a format that is read."""
+"""What a file is, before a decoder opens it: a regular file that may be read, of a known format, in its own folder."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 from pathlib import Path
 
 from acreg.errors import AcregError
@@ -68,3 +70,32 @@ def has_mark(path: Path, known: Format) -> bool:
     offset, mark = known.mark
     with decoding(path), path.open("rb") as file:
         return file.read(offset + len(mark))[offset:] == mark
+
+
+def data_file(header: Path, name: str) -> Path:
+    """The file that a header names, if it is a file in the header's own folder or below.
+
+    A file from a stranger must not make any other readable file an image.
+
+    Raises:
+        AcregError: the name leads out of the folder, also by a link, or there is no such file.
+    """
+    with contextlib.suppress(UnicodeError):  # headers are decoded byte by byte, names of files are UTF-8
+        name = name.encode("latin-1").decode("utf-8")
+    folder, file = header.parent, header.parent / name
+    if not name.isprintable() or os.path.isabs(name) or re.match(r"[A-Za-z]:|\\", name) or ".." in Path(name).parts:
+        inside = False
+    else:
+        # Also beside the header that a link leads to, as in folders of links to a store.
+        inside = any(file.resolve().is_relative_to(root) for root in (folder.resolve(), header.resolve().parent))
+    if not inside:
+        raise AcregError(
+            f"The files of the voxels lie in the folder of their header. Received: {header}, which names {name!r}. Put "
+            "the file itself (not a link) there, and its bare name into the header."
+        )
+    if not file.is_file():
+        raise AcregError(
+            f"The file of the voxels must lie where the header says. Received: {header}, which names {name}; there "
+            f"is no file {file}. Put it there, or correct the name in the header."
+        )
+    return file

@@ -1,4 +1,9 @@
-"""NRRD and MetaImage, and what else SimpleITK decodes."""
+"""NRRD and MetaImage, and what else SimpleITK decodes.
+
+ITK's readers of NRRD and MetaImage fill what is missing with memory that was never written, open any file that a
+header names, and crash on odd headers. So the header is parsed and the voxels are decoded here; ITK is asked, in a
+process of its own, for the geometry of headers that have passed.
+"""
 
 from __future__ import annotations
 

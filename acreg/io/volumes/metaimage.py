@@ -12,19 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from acreg.errors import AcregError
-from acreg.io.volumes.voxels import (
-    HEADER,
-    NAMES,
-    Layout,
-    check_unit,
-    choice,
-    data_file,
-    listed,
-    numbered,
-    numbers,
-    refuse,
-    whole_numbers,
-)
+from acreg.io.guards.files import data_file
+from acreg.io.volumes.fields import HEADER, NAMES, check_unit, choice, listed, numbered, numbers, refuse, whole_numbers
+from acreg.io.volumes.voxels import Layout
 
 TYPES = {
     "met_char": "i1",

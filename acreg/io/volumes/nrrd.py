@@ -12,20 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from acreg.errors import AcregError
-from acreg.io.volumes.voxels import (
-    HEADER,
-    SKIPPED,
-    Layout,
-    check_unit,
-    choice,
-    data_file,
-    listed,
-    numbered,
-    numbers,
-    refuse,
-    skip_lines,
-    whole_numbers,
-)
+from acreg.io.guards.files import data_file
+from acreg.io.volumes.fields import HEADER, check_unit, choice, listed, numbered, numbers, refuse, whole_numbers
+from acreg.io.volumes.voxels import SKIPPED, Layout, skip_lines
 
 _NAMES = {
     "i1": "signed char, int8, int8_t",

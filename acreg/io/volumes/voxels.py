@@ -1,9 +1,4 @@
-"""What MetaImage and NRRD share: a text header that is checked, and voxels beside or behind it that are read exactly.
-
-ITK's readers of these formats fill what is missing with memory that was never written, open any file that a header
-names, and crash on odd headers. So the header is parsed and the voxels are decoded here; ITK is asked, in a
-process of its own, for the geometry of headers that have passed.
-"""
+"""The voxels of MetaImage and NRRD, beside or behind their header, each of them read from a file."""
 
 from __future__ import annotations
 
@@ -12,9 +7,8 @@ import contextlib
 import gzip
 import io
 import os
-import re
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -24,22 +18,14 @@ import numpy as np
 from acreg.errors import AcregError
 from acreg.io.guards import DEFLATE, check_packed, check_size, kind
 from acreg.io.guards.text import parse_numbers
+from acreg.io.volumes.fields import refuse
 
-HEADER = 2**20
-"""Bytes of a text header that are read at most."""
-NAMES = 2**16
-"""Data files that a header names at most."""
-HUGE = 1e12
-"""Coordinates beyond which ITK hangs."""
 PACKED = {"raw": 1, "ascii": 8, "hex": 1, "zlib": DEFLATE, "gzip": DEFLATE, "bzip2": 10**6}
 """Bytes of voxels that a stored byte stands for at most, by encoding; the shortest text of a value has one."""
 TEXT = {"ascii": 64, "hex": 4}
 """Bytes of text that are read at most, for a value or for a byte of one."""
 SKIPPED = 2**26
 """Bytes and lines that are passed over at most."""
-UNITS = re.compile(r"(?:.?m|.*met(?:er|re)s?|microns?|in(?:ch(?:es)?)?|f(?:oo|ee)?t|angstroms?)", re.IGNORECASE)
-"""Units of length."""
-MM = ("mm", "millimeter", "millimeters", "millimetre", "millimetres")
 
 
 @dataclass(frozen=True)
@@ -63,96 +49,6 @@ class Layout:
     start: int = 0
     lines: int = 0
     skip: int | None = 0
-
-
-def refuse(path: Path, what: str) -> AcregError:
-    """The error for a header that is not whole: `what` is wrong with it."""
-    return AcregError(
-        f"The file must be a whole {kind(path)}. Received: {path}, {what}. It is cut off, damaged or of an unusual "
-        "kind: get the file again, or convert it with the program that wrote it."
-    )
-
-
-def numbers(path: Path, name: str, text: str, count: int | None = None) -> list[float]:
-    """The finite numbers of a field, `count` of them."""
-    try:
-        found = [float(word) for word in text.split()]
-    except ValueError:
-        found = [float("nan")]
-    if not all(abs(number) < HUGE for number in found) or (count is not None and len(found) != count):
-        raise refuse(path, f"with {name} = {text[:60]!r}, where {count or 'finite'} numbers belong")
-    return found
-
-
-def whole_numbers(path: Path, name: str, text: str, count: int | None = None) -> list[int]:
-    """The whole numbers of a field, `count` of them."""
-    words = text.split()
-    if not all(re.fullmatch(r"[+-]?\d{1,18}", word) for word in words) or len(words) != (count or len(words)):
-        raise refuse(path, f"with {name} = {text[:60]!r}, where {count or ''} whole numbers belong".replace("  ", " "))
-    return [int(word) for word in words]
-
-
-def choice(path: Path, name: str, text: str, known: Mapping[str, Any]) -> Any:
-    """What a word of a field stands for."""
-    if text.strip().lower() not in known:
-        raise refuse(path, f"with {name} = {text[:60]!r}, which is none of {', '.join(sorted(known))}")
-    return known[text.strip().lower()]
-
-
-def check_unit(path: Path, unit: str) -> None:
-    """Raise `AcregError` for a unit of length other than mm, which ITK would take for mm."""
-    unit = unit.encode("latin-1", "replace").decode("utf-8", "replace").strip().lower()  # for the sign of micrometres
-    if unit not in MM and UNITS.fullmatch(unit):
-        raise AcregError(
-            f"Lengths in NRRD and MetaImage files are in mm. Received: {path} with the unit {unit!r}, which most "
-            "programs read as mm. Give the header's lengths in mm."
-        )
-
-
-def listed(text: bytes) -> list[str]:
-    """The names in a list of files, one a line."""
-    return [line.strip() for line in text.decode("latin-1").split("\n") if line.strip()]
-
-
-def data_file(header: Path, name: str) -> Path:
-    """The file that a header names, if it is a file in the header's own folder or below.
-
-    A file from a stranger must not make any other readable file an image.
-
-    Raises:
-        AcregError: the name leads out of the folder, also by a link, or there is no such file.
-    """
-    with contextlib.suppress(UnicodeError):  # headers are decoded byte by byte, names of files are UTF-8
-        name = name.encode("latin-1").decode("utf-8")
-    folder, file = header.parent, header.parent / name
-    if not name.isprintable() or os.path.isabs(name) or re.match(r"[A-Za-z]:|\\", name) or ".." in Path(name).parts:
-        inside = False
-    else:
-        # Also beside the header that a link leads to, as in folders of links to a store.
-        inside = any(file.resolve().is_relative_to(root) for root in (folder.resolve(), header.resolve().parent))
-    if not inside:
-        raise AcregError(
-            f"The files of the voxels lie in the folder of their header. Received: {header}, which names {name!r}. Put "
-            "the file itself (not a link) there, and its bare name into the header."
-        )
-    if not file.is_file():
-        raise AcregError(
-            f"The file of the voxels must lie where the header says. Received: {header}, which names {name}; there "
-            f"is no file {file}. Put it there, or correct the name in the header."
-        )
-    return file
-
-
-def numbered(header: Path, pattern: str, first: int, last: int, step: int) -> list[Path]:
-    """The files of a pattern such as `slice%03d.raw`, for each number from the first to the last."""
-    found = re.fullmatch(r"([^%]*)%(0?[1-9]?)[di]([^%]*)", pattern)
-    if found is None or step == 0:
-        raise refuse(header, f"with {pattern!r}, where a name with one %d and a step other than 0 belong")
-    if (last - first) // step >= NAMES:
-        raise refuse(header, f"which names more than {NAMES} files")
-    before, width, after = found.groups()
-    made = [f"{before}{number:{width}d}{after}" for number in range(first, last + (1 if step > 0 else -1), step)]
-    return [data_file(header, name) for name in made]
 
 
 def read_voxels(path: Path, layout: Layout) -> np.ndarray:
