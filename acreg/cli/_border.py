@@ -42,17 +42,18 @@ def border_and_fill(
         UsageError: a fill beside edge values, or one that the file cannot hold.
     """
     from acreg.geometry.transform import check_border
-    from acreg.io.formats import PICTURES_WRITTEN, is_picture
+    from acreg.io.formats import FORMATS, by_suffix
 
     if border == "edge" and fill is not None:
         raise UsageError(
             f"A fill is the constant outside of an image. Received: --fill {fill:g} with --border edge. Leave out one."
         )
     check_border(border or "constant", fill or 0.0)
-    if fill is not None and not 0 <= fill <= 65535 and target is not None and is_picture(target):
+    pictures = [known for known in FORMATS if known.picture and known.written]
+    if fill is not None and not 0 <= fill <= 65535 and target is not None and by_suffix(target) in pictures:
         raise UsageError(
-            f"{PICTURES_WRITTEN} hold values from 0 to 65535. Received: --fill {fill:g} for {target}. Give another "
-            "--fill, or write .nii.gz."
+            f"{' and '.join(known.name for known in pictures)} hold values from 0 to 65535. Received: --fill {fill:g} for "
+            f"{target}. Give another --fill, or write .nii.gz."
         )
     return border or "constant", fill or 0.0
 

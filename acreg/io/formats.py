@@ -75,8 +75,6 @@ READ = tuple(suffix for known in FORMATS for suffix in known.suffixes)
 """The suffixes of all files that are read."""
 WRITTEN = tuple(suffix for known in FORMATS for suffix in known.written)
 """The suffixes of all files that are written."""
-PICTURES_WRITTEN = " and ".join(known.name for known in FORMATS if known.picture and known.written)
-"""The names of the pictures that are written."""
 _BY_SUFFIX = {suffix: known for known in FORMATS for suffix in known.suffixes}
 _DOUBLE = tuple(suffix for suffix in READ if suffix.count(".") > 1)
 

@@ -40,7 +40,7 @@ def inspect_image(path: Path) -> dict[str, Any]:
         labels = read_labels(path)
         return _facts(Contents(stored, labels.array, labels.grid, kind="labels"))
     image = read_image(path)
-    return _facts(Contents(stored, image.array, image.grid))
+    return _facts(Contents(stored, image.array, None if known.picture else image.grid))
 
 
 def _facts(found: Contents) -> dict[str, Any]:
