@@ -19,7 +19,9 @@ def jacobian(
         ),
     ],
     reference: Annotated[Path, typer.Option(help="The fixed image: the map lies on its grid.", show_default=False)],
-    target: Annotated[Path, typer.Option("--out", help="Map to write, .nii.gz, .nrrd, .mha or .h5.", show_default=False)],
+    target: Annotated[
+        Path, typer.Option("--out", help="Map to write, .nii.gz, .nrrd, .mha or .h5.", show_default=False)
+    ],
     log: Annotated[bool, typer.Option("--log", help="Write its natural logarithm, at least log(1e-9).")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
 ) -> None:
