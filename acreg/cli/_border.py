@@ -52,8 +52,8 @@ def border_and_fill(
     known = None if target is None else by_suffix(target)
     if fill is not None and not 0 <= fill <= 65535 and known is not None and known.picture and known.written:
         raise UsageError(
-            f"{known.name} holds values from 0 to 65535. Received: --fill {fill:g} for {target}. Give another --fill, or "
-            "write .nii.gz."
+            f"{known.name} holds values from 0 to 65535. Received: --fill {fill:g} for {target}. Give another --fill, "
+            "or write .nii.gz."
         )
     return border or "constant", fill or 0.0
 
