@@ -1,17 +1,18 @@
-"""The table of image formats: one entry each, which all that reads, writes, lists or inspects images asks.
+"""The table of image formats. Whatever reads, writes, lists or inspects image files looks the format up here.
 
-A format's module is imported when a file of the format is used. It has these functions:
+A new format is one entry in `FORMATS` and one module, which is imported when a file of the format is used. The module
+has these functions; only `read` is required:
 
-- `read(path, labels, needs_spacing)`: the array `(*spatial)` in array-axis order and its `Grid`. `labels`: whether a
-  label map is read; `needs_spacing`: False where the caller gives the spacing.
-- `write(image, path)`, if the format is written: writes an `Image` through `acreg.io.atomic_path`.
-- `write_channels(channels, path)`, if it is written in colour, and `reason_against(channels)`, where it does not hold
-  every colour image; see `acreg.io.colour`.
-- `inspect(path)`: the `acreg.io.contents.Contents` of a file, where its header says more than an image shows.
-- `holds_labels(path)`, where a file says itself that it is a label map.
+- `read(path, labels, needs_spacing)` returns the array `(*spatial)` in array-axis order, as it is stored, and its
+  `Grid`. `labels` says whether a label map is wanted; `needs_spacing` is False if the caller gives the spacing.
+- `write(image, path)` writes an `Image` by way of `acreg.io.atomic_path`.
+- `write_channels(channels, path)` writes a colour image; `reason_against(channels)` says why it cannot be written, or
+  returns an empty text. See `acreg.io.colour`.
+- `inspect(path)` returns the `acreg.io.contents.Contents` of a file. Without it `acreg inspect` shows the image.
+- `holds_labels(path)` says whether a file is marked as a label map.
 
-Whatever a decoder raises is worded by `acreg.io.guards.decoding`, and sizes are checked by `acreg.io.guards.check_size`
-before memory is taken.
+A reader wraps its decoder in `acreg.io.guards.decoding`, which turns any exception into one message, and calls
+`acreg.io.guards.check_size` before it allocates memory.
 """
 
 from __future__ import annotations
@@ -29,13 +30,13 @@ class Format:
     """A format of image files.
 
     Args:
-        name: what messages call it.
+        name: its name in messages.
         suffixes: of its files, in lower case.
-        home: its module, see above.
-        written: the suffixes of the files that are written.
-        picture: whether it is a format of 2-D pictures: without spacing or place, of whole numbers from 0 to 65535.
+        home: the name of its module.
+        written: the suffixes that can be written; none if the format is read only.
+        picture: whether it holds 2-D pictures: whole numbers from 0 to 65535, without spacing and place.
         has_place: whether its header always says where the image lies.
-        mark: an offset and the bytes that stand there, by which a file without a known suffix is recognised.
+        mark: an offset and the bytes at that offset; they identify a file whose suffix is not known.
     """
 
     name: str
