@@ -72,12 +72,12 @@ FORMATS = (
 )
 """All formats, in the order in which messages list them."""
 
-READ = tuple(suffix for known in FORMATS for suffix in known.suffixes)
+READ = tuple(ending for known in FORMATS for ending in known.suffixes)
 """The suffixes of all files that are read."""
-WRITTEN = tuple(suffix for known in FORMATS for suffix in known.written)
+WRITTEN = tuple(ending for known in FORMATS for ending in known.written)
 """The suffixes of all files that are written."""
-_BY_SUFFIX = {suffix: known for known in FORMATS for suffix in known.suffixes}
-_DOUBLE = tuple(suffix for suffix in READ if suffix.count(".") > 1)
+_BY_SUFFIX = {ending: known for known in FORMATS for ending in known.suffixes}
+_DOUBLE = tuple(ending for ending in READ if ending.count(".") > 1)
 
 
 def suffix(path: Path) -> str:
