@@ -77,8 +77,6 @@ def mirrored_warp(self: Transform, image: Image, *rest: Any, original: Any = Tra
     return original(self, dataclasses.replace(image, array=np.flip(image.array, 0)), *rest)
 
 
-
-
 def rounded_image(image: Image, path: Path, original: Any = files.write_image) -> None:
     original(dataclasses.replace(image, array=image.array // 2 * 2), path)
 
