@@ -37,7 +37,7 @@ def shows_progress() -> bool:
 
 
 def one_line(text: str) -> str:
-    """A text from data, such as a name, as it is shown: on one line, without control characters."""
+    """A text from data, such as a name, prepared for display: on one line, without control characters."""
     return printable(" ".join(text.split()))
 
 
@@ -47,7 +47,7 @@ def out(text: str = "") -> None:
 
 
 def note(text: str) -> None:
-    """Print to stderr what is going on; silent with ``--quiet``."""
+    """Print a remark on the progress of the work to stderr; silent with ``--quiet``."""
     if not _quiet:
         print(printable(text), file=sys.stderr, flush=True)
 
@@ -59,9 +59,9 @@ def warn(text: str) -> None:
 
 @contextmanager
 def plain_warnings() -> Iterator[None]:
-    """Show what acreg warns of as `warn` does, without the line of code that it comes from.
+    """Show acreg's own warnings as `warn` does, without the source line that raised them.
 
-    That is every `UserWarning`, and of old names the `DeprecationWarning`, which Python by itself does not show.
+    These are each `UserWarning`, and the `DeprecationWarning` of an old name, which Python by itself does not show.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("default", OLD_NAME, DeprecationWarning)
@@ -145,7 +145,7 @@ def bars() -> Iterator[Progress | None]:
 
 @contextmanager
 def holding() -> Iterator[None]:
-    """The time of a command, at whose end the folders that it holds are let go."""
+    """The duration of a command; at its end, the folders that the command holds are released."""
     global _held
     try:
         with ExitStack() as _held:
@@ -155,7 +155,7 @@ def holding() -> Iterator[None]:
 
 
 def hold(folder: Path) -> None:
-    """Let no other process write into a folder until the command ends; see `acreg.io.sole_writer`."""
+    """Prevent other processes from writing into a folder until the command ends; see `acreg.io.sole_writer`."""
     from acreg.io import sole_writer
 
     if _held is not None:  # else its function was called by other code
