@@ -1,4 +1,4 @@
-"""Reading of text, JSON and YAML files, which may come from strangers: of limited size, depth and number of values."""
+"""Reading of untrusted text, JSON and YAML files, with limits on size, depth and number of values."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from acreg.errors import AcregError
 from acreg.io.atomic import atomic_path
 
 TEXT_LIMIT = 2**27
-"""Bytes of a text file that are read at most: 128 MiB, a table of a million rows."""
+"""Largest size of a text file in bytes: 128 MiB, which is a table of a million rows."""
 JSON_LIMIT = 2**26
 YAML_LIMIT = 2**17
-"""A recipe has 2 KiB; PyYAML reads some 100 KiB a second."""
+"""Largest size of a YAML file in bytes. A recipe has 2 KiB; PyYAML reads about 100 KiB per second."""
 DEPTH = 64
-"""Lists and mappings that may lie in each other."""
+"""Largest depth of nested lists and mappings."""
 VALUES = 100_000
-"""Values of a YAML text, those of an alias counted each time that it is used."""
+"""Largest number of values of a YAML text; the values of an alias count each time it is used."""
 
 
 def check_regular(path: str | os.PathLike[str], limit: int, what: str) -> Path:
     """Raise `AcregError` unless `path` is a file, or a link to one, of at most `limit` bytes.
 
-    A pipe would be waited for, and a device such as /dev/zero has no end.
+    Reading from a pipe would block, and a device such as /dev/zero has no end.
 
     Args:
         path: the file.
         limit: in bytes.
-        what: the word for it in the message: "recipe".
+        what: the word for the file in messages, such as "recipe".
     """
     path = Path(path)
     try:
@@ -57,7 +57,7 @@ def check_regular(path: str | os.PathLike[str], limit: int, what: str) -> Path:
 
 
 def _without_waiting(path: str, flags: int) -> int:
-    """Some files in /proc, regular by their status, have their readers wait."""
+    """Open without blocking: some files in /proc, regular by their status, block their readers."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
@@ -72,7 +72,8 @@ def read_text(path: str | os.PathLike[str], what: str, limit: int = TEXT_LIMIT) 
     """The text of a UTF-8 file, with or without a byte order mark.
 
     Raises:
-        AcregError: no such file, no regular one, too large, not readable, or no UTF-8; `what` names its kind.
+        AcregError: the file is missing, not a regular file, too large, not readable, or not UTF-8; `what` names its
+            kind.
     """
     path = check_regular(path, limit, what)
     try:
@@ -102,8 +103,8 @@ def parse_json(text: str, where: str) -> Any:
     """The content of a JSON text.
 
     Raises:
-        AcregError: no JSON, a key twice in an object, a number that JSON does not have (NaN, Infinity), or lists and
-            objects more than `DEPTH` deep. `where` says where the text comes from.
+        AcregError: the text is not JSON, an object has a key twice, a number is not in JSON (NaN, Infinity), or lists
+            and objects are nested more than `DEPTH` deep. `where` names the source of the text.
     """
     with _parsing(where, "JSON"):
         content = json.loads(text, object_pairs_hook=_once, parse_constant=_refuse_constant)
@@ -137,7 +138,7 @@ def _check_depth(content: Any) -> None:
 
 
 def _check_characters(text: str, content: Any) -> None:
-    """Refuse halves of characters, which can be written as an escape and not be stored as UTF-8."""
+    """Refuse unpaired surrogates, which can be written as an escape but not stored as UTF-8."""
     if "\\u" in text.lower():
         json.dumps(content, ensure_ascii=False, default=str, skipkeys=True).encode("utf-8")
 
@@ -162,8 +163,8 @@ def parse_yaml(text: str, where: str) -> Any:
     """The content of a YAML text of plain values.
 
     Raises:
-        AcregError: no YAML, a key twice in a mapping, a tag that makes an object, lists and mappings more than `DEPTH`
-            deep or that contain themselves, or more than `VALUES` values.
+        AcregError: the text is not YAML, a mapping has a key twice, a tag creates an object, lists and mappings are
+            nested more than `DEPTH` deep or contain themselves, or there are more than `VALUES` values.
     """
     with _parsing(where, "YAML"):
         _check_events(text)
@@ -173,7 +174,7 @@ def parse_yaml(text: str, where: str) -> Any:
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, which keeps the last of two equal keys in silence."""
+    """PyYAML's safe loader, which silently keeps the last of two equal keys."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
@@ -183,7 +184,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def _check_events(text: str) -> None:
-    """Count values, and how deep they lie, with each alias as what it stands for; PyYAML would make them all."""
+    """Count values and their depth, with each alias expanded; PyYAML would create all of them."""
     sizes: dict[str, tuple[int, int]] = {}  # of finished anchors: values, depth
     open_: list[tuple[str | None, int, int]] = []  # anchor, values so far, depth so far
     anchors: set[str] = set()
@@ -224,7 +225,7 @@ def _check_events(text: str) -> None:
 
 @contextlib.contextmanager
 def _parsing(where: str, language: str) -> Iterator[None]:
-    """One paragraph for what a parser raises. PyYAML has many types, such as KeyError for `!!bool x`."""
+    """Turn any error of a parser into one paragraph. PyYAML raises many types, such as KeyError for `!!bool x`."""
     try:
         yield
     except Exception as error:

@@ -1,4 +1,4 @@
-"""What all file formats share: which are known, checks before decoding, one message for what a decoder raises."""
+"""What all file formats share: the list of formats, checks before decoding, and one message for decoder errors."""
 
 from __future__ import annotations
 
@@ -26,27 +26,27 @@ READ = PICTURES + NIFTI + MGH + ITK + DICOM + HDF5
 ITK_WRITTEN = (".nrrd", ".mha")
 LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601
 LARGEST = 2**32
-"""Bytes of voxels that are read at most, 4 GiB (1024 x 1024 x 1024 voxels of 4 bytes): a header can claim any size."""
+"""Largest number of bytes of voxels, 4 GiB (1024 x 1024 x 1024 voxels of 4 bytes): a header can claim any size."""
 DEFLATE = 1032
-"""Bytes that a byte of a file compressed by gzip or zlib stands for at most."""
+"""Largest number of bytes to which one byte of a gzip or zlib file decompresses."""
 FREE = 5 * 2**28
-"""Bytes of memory that any image may take, however small its file: a mask of 512x512x1000 in 8 bit takes 1.2 GiB."""
+"""Bytes of memory that any image may take, however small its file: an 8-bit mask of 512x512x1000 takes 1.2 GiB."""
 ZEROS = 2**17
-"""Bytes of 0 that no gzip file has in a row: a block that is stored as it is has 65535 bytes."""
+"""No gzip file has this many zero bytes in a row: an uncompressed block has 65535 bytes."""
 EXPANSION = 1000
-"""Bytes of memory that a stored byte may become where these are more than `FREE`."""
+"""Largest number of bytes of memory per stored byte, for images that take more than `FREE`."""
 CONVERTED = 4
-"""Bytes that a value takes in memory as float32 or int32, beside those that were read."""
+"""Bytes that a value takes in memory as float32 or int32, in addition to the bytes that were read."""
 
 
 def suffix(path: Path) -> str:
-    """The suffix that names the format, in lower case: `.nii.gz` as one."""
+    """The suffix that names the format, in lower case; `.nii.gz` counts as one suffix."""
     name = path.name.lower()
     return ".nii.gz" if name.endswith(".nii.gz") else Path(name).suffix
 
 
 def check_utf8(path: Path) -> None:
-    """Raise `AcregError` where a path is no UTF-8: ITK would end the process."""
+    """Raise `AcregError` if a path is not UTF-8: ITK would end the process."""
     try:
         str(path).encode("utf-8")
     except UnicodeEncodeError as error:
@@ -57,7 +57,7 @@ def check_utf8(path: Path) -> None:
 
 
 def check_name(path: Path) -> None:
-    """Raise `AcregError` where a path is no UTF-8, too long, or in a closed folder."""
+    """Raise `AcregError` if a path is not UTF-8, too long, or in a folder without permission."""
     check_utf8(path)
     try:
         path.exists()
@@ -71,7 +71,7 @@ def check_name(path: Path) -> None:
 
 
 def check_file(path: Path) -> None:
-    """Raise `AcregError` unless `path` is a regular file with something in it that may be read."""
+    """Raise `AcregError` unless `path` is a regular, non-empty file that may be read."""
     check_name(path)
     if not path.exists():
         raise AcregError(f"The file must exist. Received: {path}. Check its name and folder.")
@@ -95,7 +95,7 @@ def check_writable(path: Path) -> None:
 
 
 def is_readable_format(path: Path) -> bool:
-    """Whether the name, or for a file without a known suffix the DICOM mark inside, is of a format that is read."""
+    """Whether the format can be read, by the suffix or, for a file without a known suffix, by the DICOM mark inside."""
     return suffix(path) in READ or has_dicom_mark(path)
 
 
@@ -110,15 +110,15 @@ def has_dicom_mark(path: Path) -> bool:
 def check_size(
     path: Path, shape: Sequence[int], itemsize: int, stored: int, ratio: int = DEFLATE, converted: int = CONVERTED
 ) -> None:
-    """Raise `AcregError`, before memory is taken, if a header announces more voxels than there can be.
+    """Raise `AcregError`, before memory is allocated, if a header announces more voxels than the file can hold.
 
     Args:
         path: the file.
-        shape: voxels by axis, and values a voxel, as the header has it.
-        itemsize: bytes a value.
-        stored: bytes that hold the values: the size of the file, or of the file of voxels that belongs to it.
-        ratio: bytes of values that a stored byte stands for at most; 1 where nothing is compressed.
-        converted: bytes a value that reading takes beside those that are stored.
+        shape: voxels per axis, and values per voxel, as given by the header.
+        itemsize: bytes per value.
+        stored: number of stored bytes: the size of the file, or of the voxel file that belongs to it.
+        ratio: largest number of bytes of values per stored byte; 1 without compression.
+        converted: additional bytes of memory per value during reading.
     """
     count = math.prod(int(n) for n in shape)
     announced = count * itemsize
@@ -143,9 +143,9 @@ def check_size(
 
 
 def check_packed(path: Path) -> None:
-    """Raise `AcregError` for a gzip file with zeros in or behind it, which its reader would pass over one by one.
+    """Raise `AcregError` for a gzip file with many zeros in it or after it, which its reader would skip one by one.
 
-    Packed data have no such block, and padding is shorter.
+    Compressed data have no such block, and padding is shorter.
     """
     with path.open("rb") as file:
         while block := file.read(ZEROS):
@@ -157,15 +157,15 @@ def check_packed(path: Path) -> None:
 
 
 def kind(path: Path) -> str:
-    """What a message calls a file of this suffix: "png image"."""
+    """The name of a file with this suffix in messages, such as "png image"."""
     return f"{suffix(path).lstrip('.') if suffix(path) in READ else 'DICOM'} image"
 
 
 @contextlib.contextmanager
 def decoding(path: Path, what: str = "") -> Iterator[None]:
-    """Turn whatever a decoder raises into one paragraph that names the file, and keep its warnings quiet.
+    """Turn any error of a decoder into one paragraph that names the file, and suppress its warnings.
 
-    `what` is the word for what the file must be, by default an image of the kind that its suffix says.
+    `what` names the expected content, by default an image in the format of the suffix.
     """
     try:
         with warnings.catch_warnings():
@@ -191,7 +191,7 @@ def decoding(path: Path, what: str = "") -> Iterator[None]:
 
 @dataclass
 class Channel:
-    """The channel that is read of a colour file, and `of` how many it was."""
+    """The channel of a colour file that is read, and `of`, the number of channels."""
 
     number: int
     of: int = 1
@@ -202,7 +202,7 @@ _channel: ContextVar[Channel | None] = ContextVar("channel", default=None)
 
 @contextlib.contextmanager
 def one_channel(number: int) -> Iterator[Channel]:
-    """Have colour read as one of its channels, in place of its luminance, also in volumes."""
+    """Read colour images, also volumes, as one of their channels instead of as luminance."""
     wanted = Channel(number)
     before = _channel.set(wanted)
     try:
@@ -214,7 +214,7 @@ def one_channel(number: int) -> Iterator[Channel]:
 def to_grey(colours: np.ndarray, path: Path, labels: bool) -> np.ndarray:
     """One channel of `(*spatial, channels)`, 2 being grey and alpha, 3 RGB, 4 RGBA; labels need equal channels.
 
-    The luminance, or what `one_channel` asks for.
+    The result is the luminance, or the channel that `one_channel` sets.
     """
     wanted = _channel.get()
     if wanted is not None:
@@ -228,7 +228,7 @@ def to_grey(colours: np.ndarray, path: Path, labels: bool) -> np.ndarray:
             "a grey image of ids."
         )
     grey = np.zeros(colours.shape[:-1], np.float32)
-    for channel, weight in enumerate(LUMINANCE):  # one by one: large pictures fit into memory
+    for channel, weight in enumerate(LUMINANCE):  # one by one, so that large pictures fit into memory
         grey += np.float32(weight) * colours[..., channel].astype(np.float32)
     return grey
 

@@ -1,7 +1,7 @@
 """NIfTI, and FreeSurfer's MGH and MGZ, by nibabel.
 
-nibabel reads NIfTI because it notices a file that is cut off, where ITK fills the rest with zeros. What it does not
-look at is looked at here: the unit of length, the checksum that ends a compressed file, form codes that do not exist.
+nibabel reads NIfTI because it detects a truncated file, where ITK fills the rest with zeros. This module checks what
+nibabel does not: the unit of length, the checksum at the end of a compressed file, and invalid form codes.
 """
 
 from __future__ import annotations
@@ -35,21 +35,21 @@ from acreg.io.files import (
 )
 
 MM_PER_UNIT = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
-"""By NIfTI's code: unknown (mm, as all programs have it), metre, mm, micrometre."""
+"""By NIfTI's code: unknown (mm, as in all programs), metre, mm, micrometre."""
 EXTENSIONS = 2**21
-"""Bytes that lie before the voxels at most: nibabel reads each extension of a header, which have 16 bytes or more."""
+"""Largest number of bytes before the voxels: nibabel reads each header extension, which has 16 bytes or more."""
 PADDING = 2**24
-"""Bytes that may follow the voxels: zeros, or the tags of MGH."""
+"""Largest number of bytes that may follow the voxels: zeros, or the tags of MGH."""
 SAME_PLACE = 0.01
-"""Voxels by which the sform and the qform that are written may differ."""
+"""Voxels by which the written sform and qform may differ."""
 SCALED_PRECISION = 2.0**-21
-"""Relative error of a value that was scaled by a factor and a summand in float32."""
+"""Relative error of a value that was scaled by a slope and an intercept in float32."""
 
 
 def load_nifti(path: Path, labels: bool, needs_spacing: bool = True) -> tuple[np.ndarray, Grid]:
     """The array `(*spatial)` in array-axis order and the grid of a NIfTI or MGH file.
 
-    `needs_spacing` is false where the caller gives the spacing, so that a header without one will do.
+    `needs_spacing` is false if the caller gives the spacing, so that the header need not have one.
     """
     with decoding(path):
         image = open_nifti(path)
@@ -77,7 +77,7 @@ def load_nifti_raw(path: Path) -> tuple[np.ndarray, str]:
 def save_nifti(array: np.ndarray, grid: Grid, path: Path, *, description: str = "acreg", intent: str = "none") -> None:
     """Write `(x, y, ...)`, already in NIfTI's axis order, in its own dtype with the geometry of `grid`.
 
-    A sheared grid is written as an sform alone, with `qform_code` 0.
+    A sheared grid is written with an sform only, and `qform_code` 0.
     """
     import nibabel
 
@@ -91,13 +91,13 @@ def save_nifti(array: np.ndarray, grid: Grid, path: Path, *, description: str = 
     image.header["descrip"] = description
     image.set_sform(affine, code="scanner")
     image.set_qform(affine, code="scanner")
-    if _apart(image) > SAME_PLACE:  # a sheared grid (a tilted gantry), which a quaternion cannot hold
+    if _apart(image) > SAME_PLACE:  # a sheared grid (a tilted gantry), which a quaternion cannot represent
         image.set_qform(None, code="unknown")
     nibabel.save(image, path)
 
 
 def open_nifti(path: Path) -> Any:
-    """nibabel's image, of a size that the file can hold; `nifti_values` reads its voxels."""
+    """The nibabel image, after a check that the file can hold its size; `nifti_values` reads its voxels."""
     import nibabel
 
     packed = path.suffix.lower() in (".gz", ".mgz")
@@ -114,7 +114,7 @@ def open_nifti(path: Path) -> Any:
             "volume as .nii.gz."
         )
     scaled = (image.dataobj.slope, image.dataobj.inter) != (1, 0)
-    # Scaling makes float64 of the values, fields become mm in float64.
+    # Scaling converts values to float64; fields are converted to mm in float64.
     converted = 24 if len(image.shape) > 3 else CONVERTED + 8 * scaled
     itemsize, stored = image.get_data_dtype().itemsize, path.stat().st_size
     check_size(path, image.shape, itemsize, stored, DEFLATE if packed else 1, converted)
@@ -131,7 +131,7 @@ def open_nifti(path: Path) -> Any:
                 f"The file must be a whole {kind(path)}, of the voxels that its header announces. Received: {path} of "
                 f"{stored} bytes, where {needed} are packed. The header is damaged; get the file again."
             )
-        # Python's gzip compares checksums, at the end of the file; what nibabel would take may not
+        # Python's gzip compares checksums at the end of the file; the reader that nibabel would choose may not
         stream = gzip.GzipFile(fileobj=io.BytesIO(path.read_bytes()))
         with _quiet():
             image = type(image).from_file_map(type(image).make_file_map({"image": stream}))
@@ -139,7 +139,7 @@ def open_nifti(path: Path) -> Any:
 
 
 def _check_extensions(path: Path, packed: bool) -> None:
-    """Raise `AcregError` where the voxels begin so late that a small packed file would fill the memory before them."""
+    """Raise `AcregError` if the voxels begin so late that a small compressed file would fill the memory before them."""
     from nibabel import Nifti1Header, Nifti2Header
 
     with gzip.open(path) if packed else path.open("rb") as file:
@@ -155,7 +155,7 @@ def _check_extensions(path: Path, packed: bool) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without nibabel's log of what it replaces in a header: what matters is refused here."""
+    """Suppress nibabel's log of header values that it replaces: this module refuses those that matter."""
     from nibabel.imageglobals import logger
 
     before, logger.disabled = logger.disabled, True
@@ -169,7 +169,7 @@ def nifti_values(image: Any, path: Path) -> np.ndarray:
     """The values of an image of `open_nifti`, `(x, y, ...)`; a compressed file is read to its end and its checksum.
 
     Raises:
-        AcregError: more than some zeros follow the voxels that the header announces, or they are complex.
+        AcregError: more than a few zeros follow the voxels that the header announces, or the values are complex.
     """
     from nibabel import MGHImage  # its voxels are followed by tags
 
@@ -197,12 +197,12 @@ def nifti_values(image: Any, path: Path) -> np.ndarray:
 
 
 def nifti_affine(image: Any, path: Path, needs_spacing: bool = True) -> np.ndarray:
-    """The affine to mm: the sform where it is coded, else the qform, else voxel sizes, identity direction (LPS), at 0.
+    """The affine to mm: the sform if it has a code, else the qform, else voxel sizes, identity direction (LPS), at 0.
 
-    The unit of `xyzt_units` (metre, mm, micrometre) is made mm; unknown is mm.
+    The unit of `xyzt_units` (metre, mm, micrometre) is converted to mm; an unknown unit means mm.
 
     Raises:
-        AcregError: the sform contradicts the qform or the voxel sizes, a code or a unit is none of the format's, or the
+        AcregError: the sform contradicts the qform or the voxel sizes, a code or a unit is not in the standard, or the
             voxel sizes are needed and not positive.
     """
     import nibabel
@@ -235,13 +235,13 @@ def nifti_affine(image: Any, path: Path, needs_spacing: bool = True) -> np.ndarr
 
 
 def _has_place(image: Any) -> bool:
-    """Whether the header says where the image lies; MGH always does."""
+    """Whether the header gives the position of the image; MGH always does."""
     header = image.header
     return "sform_code" not in header.keys() or bool(header["sform_code"] > 0 or header["qform_code"] > 0)
 
 
 def _apart(image: Any) -> float:
-    """How far the sform and the qform place a corner apart, in voxels."""
+    """The largest distance in voxels between the positions of a corner by the sform and by the qform."""
     shape = (*image.shape, 1, 1)[:3]
     sform, qform = image.get_sform(), image.get_qform()
     corners = np.array([(*corner, 1) for corner in itertools.product(*((0, n - 1) for n in shape))])
@@ -250,7 +250,7 @@ def _apart(image: Any) -> float:
 
 
 def _check_agreement(image: Any, path: Path) -> None:
-    """Programs differ in which they take (nibabel the sform, ITK often the qform), so both must say the same."""
+    """Check that sform and qform agree, because nibabel uses the sform and ITK often the qform."""
     apart = _apart(image)
     if not apart <= 0.5:
         raise AcregError(
@@ -261,7 +261,7 @@ def _check_agreement(image: Any, path: Path) -> None:
 
 
 def _check_scale(image: Any, path: Path, sizes: np.ndarray) -> None:
-    """nibabel takes the lengths of the sform alone, ITK its directions with the lengths, and signs, of pixdim."""
+    """Check the voxel sizes: nibabel uses the sform alone, ITK its directions with the lengths and signs of pixdim."""
     lengths = np.linalg.norm(image.get_sform()[:3, :3], axis=0)
     said = np.isfinite(sizes) & (sizes != 0) & (lengths > 0)
     off = np.abs(sizes - lengths) * ((*image.shape, 1, 1)[:3] - np.ones(3))
@@ -275,7 +275,7 @@ def _check_scale(image: Any, path: Path, sizes: np.ndarray) -> None:
 
 
 def _stored_header(image: Any, path: Path) -> Any:
-    """The header as it lies in the file: nibabel replaces what it finds odd when it loads."""
+    """The header as stored in the file: on loading, nibabel replaces values that it finds odd."""
     from nibabel.openers import ImageOpener
 
     with ImageOpener(path) as file:
@@ -293,7 +293,7 @@ def _check_voxel_sizes(image: Any, path: Path, sizes: np.ndarray) -> None:
 
 
 def _whole_where_scaled(array: np.ndarray, intercept: float) -> np.ndarray:
-    """Scaled labels as the whole numbers that they are but for the rounding of the scale to the header's float32."""
+    """Scaled labels, rounded to integers if they differ from these only by the float32 rounding of the scale."""
     whole = np.rint(array)
     return np.where(np.abs(array - whole) <= SCALED_PRECISION * (np.abs(whole) + abs(intercept)), whole, array)
 

@@ -1,4 +1,4 @@
-"""NRRD, MetaImage and what else SimpleITK decodes."""
+"""NRRD, MetaImage and other formats that SimpleITK decodes."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ DECODERS = {".nrrd": "NrrdImageIO", ".nhdr": "NrrdImageIO", ".mha": "MetaImageIO
 
 @dataclass(frozen=True)
 class Volume:
-    """What a file holds, of any number of axes.
+    """The content of a file, with any number of axes.
 
     Args:
-        array: `(*reversed size)`, or `(*reversed size, channels)` where there are several.
-        size: voxels by axis, ITK's x first, as are the others.
-        channels: values a voxel.
+        array: `(*reversed size)`, or `(*reversed size, channels)` if there are several channels.
+        size: voxels by axis, in ITK's order with x first, like the other arguments.
+        channels: values per voxel.
         spacing, origin: mm, LPS.
         direction: `(rank, rank)`; its columns are the directions of the axes.
     """
@@ -49,13 +49,13 @@ class Volume:
 
 
 def load_itk(path: Path, labels: bool, decoder: str = "") -> tuple[np.ndarray, Grid]:
-    """The array `(*spatial)` and the grid of a file, by the decoder of its suffix or by the one that is named."""
+    """The array `(*spatial)` and the grid of a file, by the decoder of its suffix or by the named one."""
     with decoding(path):
         return image_of(read_volume(path, decoder), path, labels)
 
 
 def image_of(volume: Volume, path: Path, labels: bool) -> tuple[np.ndarray, Grid]:
-    """The array `(*spatial)` and the grid of a volume, without trailing axes of size 1; a slice keeps its place."""
+    """The array `(*spatial)` and the grid of a volume, without trailing axes of size 1; a slice keeps its position."""
     grid = None
     while len(volume.size) > 2 and volume.size[-1] == 1:
         grid = volume.grid.slice() if len(volume.size) == 3 else None
@@ -64,10 +64,10 @@ def image_of(volume: Volume, path: Path, labels: bool) -> tuple[np.ndarray, Grid
 
 
 def read_volume(path: Path, decoder: str = "") -> Volume:
-    """What a file holds, by the decoder of its suffix or by the one of ITK that is named.
+    """The content of a file, by the decoder of its suffix or by the named ITK decoder.
 
     Raises:
-        AcregError: the header is damaged, or the file holds other than what its header announces.
+        AcregError: the header is damaged, or the content of the file differs from what its header announces.
     """
     if decoder:
         return _read_by_itk(path, decoder)
@@ -90,7 +90,7 @@ def read_volume(path: Path, decoder: str = "") -> Volume:
 
 
 def _read_by_itk(path: Path, decoder: str) -> Volume:
-    """What a decoder of ITK reads, in a process of its own, after a look at what the header announces."""
+    """Read a file with an ITK decoder in a separate process, after a check of the size that the header announces."""
     header, _ = decode("itk_header", path, decoder=decoder)
     values = (*header["size"], header["channels"])
     check_size(path, values, header["itemsize"], path.stat().st_size)
@@ -99,7 +99,7 @@ def _read_by_itk(path: Path, decoder: str) -> Volume:
 
 
 def _volume(facts: Mapping[str, Any], array: np.ndarray) -> Volume:
-    """The array with the geometry that ITK says."""
+    """The array with the geometry that ITK reports."""
     size, spacing, origin = (tuple(facts[name]) for name in ("size", "spacing", "origin"))
     return Volume(
         array, size, facts["channels"], spacing, origin, np.reshape(facts["direction"], (len(size), len(size)))
@@ -111,7 +111,7 @@ def grey_array(volume: Volume, path: Path, labels: bool) -> np.ndarray:
     array = volume.array
     if volume.channels > 1:
         check_colour_rank(path, len(volume.size))
-        if volume.channels not in (3, 4) or array.min() < 0:  # a field of vectors is no colour
+        if volume.channels not in (3, 4) or array.min() < 0:  # a vector field is not a colour image
             raise AcregError(
                 f"A pixel holds one value or a colour, three or four values from 0 on. Received: {path} with "
                 f"{volume.channels} values a pixel, the least of them {array.min():g}. Save one channel."
@@ -141,7 +141,7 @@ def save_itk(array: np.ndarray, grid: Grid, path: Path, vectors: bool = False) -
 
 
 def _drop_last_axis(volume: Volume) -> Volume:
-    """A volume without its last axis, of size 1; directions that lean out of the plane become the identity."""
+    """A volume without its last axis, of size 1; directions that leave the plane become the identity."""
     rank = len(volume.size) - 1
     direction = volume.direction[:rank, :rank]
     if np.abs(np.linalg.norm(direction, axis=0) - 1).max() > 1e-3:

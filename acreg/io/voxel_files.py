@@ -1,8 +1,8 @@
-"""What MetaImage and NRRD share: a text header that is checked, and voxels beside or behind it that are read exactly.
+"""What MetaImage and NRRD share: a text header, which is checked, and voxels in the same file or in other files.
 
-ITK's readers of these formats fill what is missing with memory that was never written, open any file that a header
-names, and crash on odd headers. So the header is parsed and the voxels are decoded here; ITK is asked, in a
-process of its own, for the geometry of headers that have passed.
+ITK's readers of these formats fill missing voxels with uninitialised memory, open any file that a header
+names, and crash on invalid headers. So the header is parsed and the voxels are decoded here; ITK, in a
+separate process, only provides the geometry of headers that have passed the checks.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from acreg.errors import AcregError
 from acreg.io.files import DEFLATE, check_packed, check_size, kind
 
 HEADER = 2**20
-"""Bytes of a text header that are read at most."""
+"""Largest size of a text header in bytes."""
 NAMES = 2**16
-"""Data files that a header names at most."""
+"""Largest number of data files that a header may name."""
 HUGE = 1e12
 """Coordinates beyond which ITK hangs."""
 PACKED = {"raw": 1, "ascii": 8, "hex": 1, "zlib": DEFLATE, "gzip": DEFLATE, "bzip2": 10**6}
-"""Bytes of voxels that a stored byte stands for at most, by encoding; the shortest text of a value has one."""
+"""Largest number of bytes of voxels per stored byte, by encoding; the shortest text of a value has one byte."""
 TEXT = {"ascii": 64, "hex": 4}
-"""Bytes of text that are read at most, for a value or for a byte of one."""
+"""Largest number of bytes of text for a value (ascii) or for a byte of a value (hex)."""
 SKIPPED = 2**26
-"""Bytes and lines that are passed over at most."""
+"""Largest number of bytes and of lines that are skipped."""
 UNITS = re.compile(r"(?:.?m|.*met(?:er|re)s?|microns?|in(?:ch(?:es)?)?|f(?:oo|ee)?t|angstroms?)", re.IGNORECASE)
 """Units of length."""
 MM = ("mm", "millimeter", "millimeters", "millimetre", "millimetres")
@@ -44,16 +44,17 @@ MM = ("mm", "millimeter", "millimeters", "millimetre", "millimetres")
 
 @dataclass(frozen=True)
 class Layout:
-    """How the voxels of a file are stored, as its header says.
+    """How the voxels of a file are stored, according to its header.
 
     Args:
-        sizes: by axis, the fastest first, channels included.
+        sizes: by axis, the fastest first, including channels.
         dtype: of a value, with its byte order.
         encoding: a key of `PACKED`.
-        files: those that hold the voxels one after the other, in equal parts.
-        start: bytes of each file before anything else, such as the header.
-        lines: lines that are passed over behind `start`.
-        skip: bytes that are passed over behind the lines, in what was unpacked; None: the voxels end the file.
+        files: the files that hold the voxels one after the other, in equal parts.
+        start: number of bytes at the start of each file before anything else, such as the header.
+        lines: number of lines that are skipped after `start`.
+        skip: number of uncompressed bytes that are skipped after the lines; with None, the voxels are at the end of the
+            file.
     """
 
     sizes: tuple[int, ...]
@@ -66,7 +67,7 @@ class Layout:
 
 
 def refuse(path: Path, what: str) -> AcregError:
-    """The error for a header that is not whole: `what` is wrong with it."""
+    """The error for an invalid header: `what` is wrong with it."""
     return AcregError(
         f"The file must be a whole {kind(path)}. Received: {path}, {what}. It is cut off, damaged or of an unusual "
         "kind: get the file again, or convert it with the program that wrote it."
@@ -93,14 +94,14 @@ def whole_numbers(path: Path, name: str, text: str, count: int | None = None) ->
 
 
 def choice(path: Path, name: str, text: str, known: Mapping[str, Any]) -> Any:
-    """What a word of a field stands for."""
+    """The meaning of a word in a field."""
     if text.strip().lower() not in known:
         raise refuse(path, f"with {name} = {text[:60]!r}, which is none of {', '.join(sorted(known))}")
     return known[text.strip().lower()]
 
 
 def check_unit(path: Path, unit: str) -> None:
-    """Raise `AcregError` for a unit of length other than mm, which ITK would take for mm."""
+    """Raise `AcregError` for a unit of length other than mm, which ITK would treat as mm."""
     unit = unit.encode("latin-1", "replace").decode("utf-8", "replace").strip().lower()  # for the sign of micrometres
     if unit not in MM and UNITS.fullmatch(unit):
         raise AcregError(
@@ -110,25 +111,25 @@ def check_unit(path: Path, unit: str) -> None:
 
 
 def listed(text: bytes) -> list[str]:
-    """The names in a list of files, one a line."""
+    """The names in a list of files, one per line."""
     return [line.strip() for line in text.decode("latin-1").split("\n") if line.strip()]
 
 
 def data_file(header: Path, name: str) -> Path:
-    """The file that a header names, if it is a file in the header's own folder or below.
+    """The file that a header names, if it is in the folder of the header or below it.
 
-    A file from a stranger must not make any other readable file an image.
+    An untrusted file must not be able to read any other file as an image.
 
     Raises:
-        AcregError: the name leads out of the folder, also by a link, or there is no such file.
+        AcregError: the name leads out of the folder, also by a link, or the file does not exist.
     """
-    with contextlib.suppress(UnicodeError):  # headers are decoded byte by byte, names of files are UTF-8
+    with contextlib.suppress(UnicodeError):  # headers are decoded byte by byte; file names are UTF-8
         name = name.encode("latin-1").decode("utf-8")
     folder, file = header.parent, header.parent / name
     if not name.isprintable() or os.path.isabs(name) or re.match(r"[A-Za-z]:|\\", name) or ".." in Path(name).parts:
         inside = False
     else:
-        # Also beside the header that a link leads to, as in folders of links to a store.
+        # A file beside the target of a linked header is also accepted, as in folders of links to a store.
         inside = any(file.resolve().is_relative_to(root) for root in (folder.resolve(), header.resolve().parent))
     if not inside:
         raise AcregError(
@@ -156,7 +157,7 @@ def numbered(header: Path, pattern: str, first: int, last: int, step: int) -> li
 
 
 def read_voxels(path: Path, layout: Layout) -> np.ndarray:
-    """The values `(*reversed sizes)` of the file with this header, each of them read from a file.
+    """The values `(*reversed sizes)` of the file with this header; none is invented.
 
     Raises:
         AcregError: the files hold fewer bytes than the header announces, or more.
@@ -189,7 +190,7 @@ def _fill(part: np.ndarray, file: Path, layout: Layout, path: Path) -> None:
                 part[:] = values
         else:
             with _unpacked(opened, layout.encoding) as stream:
-                if layout.skip is None:  # raw voxels alone
+                if layout.skip is None:  # only raw voxels
                     before = os.fstat(opened.fileno()).st_size - part.nbytes
                     opened.seek(max(before, opened.tell()))
                 elif layout.encoding == "raw":
@@ -197,7 +198,7 @@ def _fill(part: np.ndarray, file: Path, layout: Layout, path: Path) -> None:
                 else:
                     _pass_over(stream, layout.skip)
                 got = _read_into(stream, part)
-                # Also reads on to the checksum that ends packed voxels.
+                # Also reads the checksum at the end of compressed voxels.
                 more = len(stream.read(2**16).strip(b"\r\n \0")) if got == part.nbytes else 0
     if got != part.nbytes or more:
         raise AcregError(
@@ -219,7 +220,7 @@ def _read_into(stream: Any, part: np.ndarray) -> int:
 
 
 def skip_lines(opened: IO[bytes], count: int, path: Path) -> None:
-    """Pass over lines of a file, of which there may be none."""
+    """Skip `count` lines of a file, which may be 0."""
     before = opened.tell()
     for _ in range(count):
         line = opened.readline(2**16)
@@ -247,7 +248,7 @@ def _unpacked(opened: IO[bytes], encoding: str) -> Iterator[Any]:
 
 
 class _Zlib(io.RawIOBase):
-    """What a zlib or gzip stream unpacks to; the file may go on behind it."""
+    """The decompressed content of a zlib or gzip stream; the file may continue after it."""
 
     def __init__(self, packed: IO[bytes]) -> None:
         self._packed = packed
@@ -272,7 +273,7 @@ def parse_numbers(text: bytes) -> np.ndarray:
     """The numbers, float64, of a text in which only spaces and line ends separate them.
 
     Raises:
-        ValueError: a word is no number.
+        ValueError: a word is not a number.
     """
     spaces = np.frombuffer(b" " + text, np.uint8) <= ord(" ")
     words = int(np.count_nonzero(spaces[:-1] & ~spaces[1:]))
