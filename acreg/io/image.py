@@ -49,9 +49,9 @@ def read_image(
       inverted. The print resolution of a picture is not its spacing.
     - NIfTI (lengths in metres or micrometres are converted to mm), FreeSurfer's MGH and MGZ, NRRD, MetaImage.
     - DICOM: a file with one slice or several frames, or a folder with the slices of one series, which are sorted by
-    position; objects without an image in the folder are skipped. X-rays without any spacing need `spacing`. X-rays that
-    are stored inverted (MONOCHROME1) are inverted within the range of their bits, so that bone is bright. The display
-    window is not applied: clip to the desired range in the preprocessing.
+      position; objects without an image in the folder are skipped. X-rays without any spacing need `spacing`. X-rays
+      that are stored inverted (MONOCHROME1) are inverted within the range of their bits, so that bone is bright. The
+      display window is not applied: clip to the desired range in the preprocessing.
     - HDF5: the dataset `image`, or the only dataset, with `Grid`'s spacing, origin and direction as its attributes.
 
     Values are not changed (16-bit values stay 0..65535), except that the rescaling of NIfTI and DICOM is applied (CT is

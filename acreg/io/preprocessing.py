@@ -38,7 +38,7 @@ class Preprocessing(BaseModel):
     1. `orient`: the axes are put in the order and direction nearest to those of the world.
     2. `trim`: outer rows that hold one value each (padding, a frame of background) are ignored.
     3. `spacing`, `centre` and `shape`: without a spacing, the rest is scaled, by the same factor along all axes, to
-    fill the shape; with a spacing, the grid has that spacing, lies around a centre, and crops or pads.
+       fill the shape; with a spacing, the grid has that spacing, lies around a centre, and crops or pads.
 
     Then the image is sampled on this grid, once. An axis that shrinks is averaged, and voxels outside the image get one
     of its lowest values (the 0.5 percentile). Finally, `window` clips the values and `intensity` scales them.
