@@ -14,6 +14,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+"""The version of acreg."""
 
 if TYPE_CHECKING:
     from acreg.io import Image, read_image

@@ -18,22 +18,26 @@ IMAGE_LOSSES = {
     "ms_ssim": ms_ssim,
     "mutual_information": mutual_information,
 }
+"""Losses of two images, `(batch, *spatial, channels)` each, by name."""
 LABEL_LOSSES = {
     "cross_entropy": cross_entropy,
     "soft_dice": soft_dice,
     "log_dice": log_dice,
     "hausdorff_erosion": hausdorff_erosion,
 }
+"""Losses of two one-hot label maps, `(batch, *spatial, classes)` each, by name."""
 DISPLACEMENT_LOSSES = {
     "displacement_error": displacement_error,
     "endpoint_error": endpoint_error,
 }
+"""Losses of a displacement and the true one, by name."""
 FIELD_LOSSES = {
     "total_variation_sum": total_variation_sum,
     "total_variation_mean": total_variation_mean,
     "diffusion": diffusion,
     "bending": bending,
 }
+"""Losses of a displacement or velocity alone, by name."""
 
 __all__ = [
     "DISPLACEMENT_LOSSES",

@@ -1,0 +1,8 @@
+"""
+Register two chest phantoms
+===========================
+"""
+
+import acreg
+
+print(acreg.__version__)
