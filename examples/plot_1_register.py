@@ -1,8 +1,0 @@
-"""
-Register two chest phantoms
-===========================
-"""
-
-import acreg
-
-print(acreg.__version__)
