@@ -50,10 +50,6 @@ RUN --mount=type=cache,target=/var/cache/pip \
 # acreg itself goes to a place of its own: of the final image's layers a change of the sources renews this small one.
 FROM tools AS package
 COPY setup.cfg setup.py README.md LICENSE ./
-COPY layers layers
-COPY data data
-COPY experiments experiments
-# Copied with its links to the three folders above.
 COPY acreg acreg
 RUN pip --python /opt/acreg install --no-index --no-deps --no-build-isolation --prefix /package .
 

@@ -38,7 +38,7 @@ docs: $(VENV)/.installed-dev
 	$(BIN)/python -m sphinx -b html -W --keep-going -q docs docs/_build/html
 
 bench: $(VENV)/.installed-bench
-	$(BIN)/python -m acreg.experiments.benchmarks $(BENCH_ARGS)
+	$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
 # For the Python of the Dockerfile. On a CPU the wheel without CUDA does the same in less space; `acreg doctor` knows it.
 LOCK := $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-header --no-annotate \

@@ -13,18 +13,23 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from acreg import _moved
+
 __version__ = "0.1.0"
 """The version of acreg."""
 
 if TYPE_CHECKING:
-    from acreg.io import Image, read_image
+    from acreg.geometry import Image
+    from acreg.io import read_image
     from acreg.models import from_preset
 
-_NAMES = {"from_preset": "acreg.models", "Image": "acreg.io", "read_image": "acreg.io"}
+_NAMES = {"from_preset": "acreg.models", "Image": "acreg.geometry", "read_image": "acreg.io"}
 _SUBMODULES = (
     "applications",
+    "baselines",
     "data",
     "errors",
+    "evaluation",
     "experiments",
     "geometry",
     "io",
@@ -32,10 +37,17 @@ _SUBMODULES = (
     "losses",
     "metrics",
     "models",
+    "plotting",
+    "registration",
     "report",
+    "shapes",
+    "training",
 )
 
 __all__ = ["Image", "__version__", "from_preset", "read_image"]
+
+
+_moved.install()
 
 
 def __getattr__(name: str) -> Any:

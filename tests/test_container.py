@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from acreg.cli.main import app
 from acreg.errors import AcregError, Requeue, UsageError
-from acreg.experiments.recipe import load_recipe
+from acreg.training.recipe import load_recipe
 
 
 def locked(path: Path) -> dict[str, str]:

@@ -2,12 +2,15 @@ import inspect
 
 import pytest
 
-from acreg.applications.registration import PresetMethod, Unregistered, register_pair, save_registration
-from acreg.applications.scoring import score_pair
 from acreg.baselines import Baseline
-from acreg.data.rigid_alignment import rigid_map
+from acreg.data.prepare.rigid_alignment import rigid_map
 from acreg.errors import UsageError, images_by_name
-from acreg.report.drawing import unregistered, view_pair
+from acreg.evaluation.scoring import score_pair
+from acreg.geometry import unregistered
+from acreg.plotting.drawing import view_pair
+from acreg.registration.methods import PresetMethod, Unregistered
+from acreg.registration.pair import register_pair
+from acreg.registration.saving import save_registration
 
 
 def test_images_by_position_are_refused_with_the_names_to_write():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import subprocess
 import sys
 import time
@@ -43,10 +44,12 @@ def test_linked_packages_refuse_another_name(name: str, repository: Path) -> Non
 
 
 @pytest.mark.parametrize("name", ["layers", "data", "experiments"])
-def test_sub_packages_are_links_to_the_folders_beside(name: str, repository: Path) -> None:
-    link = repository / "acreg" / name
-    assert link.is_symlink()
-    assert link.readlink() == Path("..") / name
+def test_packages_are_real_folders_and_links_at_the_root_point_to_them(name: str, repository: Path) -> None:
+    assert (repository / "acreg" / name / "__init__.py").is_file()
+    assert not (repository / "acreg" / name).is_symlink()
+    link = repository / name  # where the file system has no links, git writes a file that holds the target
+    target = os.readlink(link) if link.is_symlink() else link.read_text()
+    assert Path(target.strip()) == Path("acreg", name)
 
 
 def test_lazy_names_are_the_real_ones() -> None:

@@ -15,7 +15,7 @@ import pytest
 from scipy import ndimage
 
 from acreg.cli.main import main
-from acreg.data.phantoms import make_dataset
+from acreg.data.phantoms.chests import make_dataset
 from acreg.geometry import Displacement, Grid, Transform
 from acreg.io import Image, read_image, read_labels, write_displacement
 

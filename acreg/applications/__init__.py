@@ -1,1 +1,1 @@
-"""What is done with trained models."""
+"""What registration is used for: atlases, velocities of shapes, conversion, inspection, batches of images."""

@@ -16,10 +16,10 @@ from scipy import spatial
 
 from acreg.data.manifest import Dataset
 from acreg.data.pair_files import Pair
+from acreg.data.prepare.rigid_alignment import medoid
+from acreg.data.prepare.rigid_alignment import thinned as thinned_labels
 from acreg.data.resuming import check_least, run_tasks
-from acreg.data.rigid_alignment import medoid
-from acreg.data.rigid_alignment import thinned as thinned_labels
-from acreg.data.velocities import read_settings, read_velocity, velocity_path, write_velocity
+from acreg.data.sampling.velocities import read_settings, read_velocity, velocity_path, write_velocity
 from acreg.errors import AcregError, UsageError
 from acreg.geometry import Grid, Transform, Velocity, folding
 from acreg.geometry.displacement import voxel_indices

@@ -40,9 +40,9 @@ def phantoms(
     Example:
       acreg data phantoms heart --out datasets/hearts --subjects 100
     """
-    from acreg.data.heart_phantoms import make_heart_dataset
     from acreg.data.manifest import Dataset
-    from acreg.data.phantoms import make_dataset
+    from acreg.data.phantoms.chests import make_dataset
+    from acreg.data.phantoms.hearts import make_heart_dataset
     from acreg.io.folders import all_or_none, contents
 
     if contents(out_folder):
@@ -91,9 +91,9 @@ def synthesize(
     """
     from pydantic import ValidationError
 
-    from acreg.data import synthesis
-    from acreg.data.deformed_pairs import RandomDeformation
     from acreg.data.manifest import Dataset, dataset_folder
+    from acreg.data.sampling import synthesis
+    from acreg.data.sampling.deformed_pairs import RandomDeformation
 
     limits = {
         "max_rotation": max_rotation,
@@ -177,10 +177,10 @@ def velocities(
     """
     import numpy as np
 
-    from acreg.applications.evaluation import choose_pairs
     from acreg.applications.shape_velocities import ShapeSettings, make_velocities
     from acreg.data.manifest import Dataset, dataset_folder
-    from acreg.data.velocities import FOLDER
+    from acreg.data.sampling.velocities import FOLDER
+    from acreg.evaluation.run import choose_pairs
 
     source = Dataset.load(dataset_folder(dataset))
     subjects = [record.subject for record in source.split(split)]

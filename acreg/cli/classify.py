@@ -46,14 +46,14 @@ def classify(
     """
     import numpy as np
 
-    from acreg.applications.shape_classification import (
+    from acreg.data.disease_flags import flags_by_name, read_flags
+    from acreg.data.manifest import Dataset, dataset_folder
+    from acreg.evaluation.classification import (
         cardiothoracic_ratio,
         cross_validate,
         label_codes,
         mask_vector,
     )
-    from acreg.data.disease_flags import flags_by_name, read_flags
-    from acreg.data.manifest import Dataset, dataset_folder
     from acreg.io import all_or_none
     from acreg.models import LabelAutoencoder, from_preset
     from acreg.report.classification import write_classification

@@ -65,11 +65,11 @@ def compare(
       acreg compare results/montgomery --fixed 'MCUCXR_*_1' --out results/montgomery/diseased
     """
     from acreg.data.region_table import read_region_table
+    from acreg.evaluation import check_same_pairs, keep_pairs, load_results
+    from acreg.evaluation.statistics import DESCRIPTIONS, compare_methods
     from acreg.io import all_or_none
-    from acreg.report import check_same_pairs, keep_pairs, load_results
     from acreg.report.html import build_report
     from acreg.report.regions import check_regions, region_note, region_table, write_regions_csv
-    from acreg.report.statistics import DESCRIPTIONS, compare_methods
     from acreg.report.tables import (
         WINS_NOTE,
         format_p,

@@ -45,7 +45,7 @@ def acregnet_tf1(
       acreg convert acregnet-tf1 registration/model.ckpt presets/acregnet-original
       acreg register --model presets/acregnet-original --fixed a.png --moving b.png --out result
     """
-    from acreg.applications.convert_acregnet import convert_checkpoint
+    from acreg.applications.conversion.acregnet import convert_checkpoint
     from acreg.errors import AcregError
     from acreg.models import LabelAutoencoder, from_preset
 
@@ -108,7 +108,7 @@ def ddmr_h5(file: File, folder: Out, shape: Shape = None, steps: Steps = None, d
 def _convert_weights(
     file: Path, folder: Path, program: Any, shape: str | None, steps: int | None, downsize: int | None
 ) -> None:
-    from acreg.applications.convert_voxelmorph import convert_weights
+    from acreg.applications.conversion.voxelmorph import convert_weights
     from acreg.errors import UsageError
 
     try:

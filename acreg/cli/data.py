@@ -12,7 +12,7 @@ from acreg.cli.console import bars, note, out, table
 from acreg.errors import UsageError
 
 if TYPE_CHECKING:
-    from acreg.data.volume_steps import Steps
+    from acreg.data.prepare.steps import Steps
 
 app = typer.Typer(no_args_is_help=True, help="Prepare and check datasets; make phantoms, pairs and velocities.")
 
@@ -90,7 +90,7 @@ def prepare(
                     "without copies. Leave these out."
                 )
             if copies:
-                from acreg.data.prepare_volumes import prepare_volumes
+                from acreg.data.prepare.volumes import prepare_volumes
 
                 if out_folder is None:
                     raise UsageError(
@@ -104,8 +104,8 @@ def prepare(
 
                 prepared = prepare_folder(source, out_folder, seed=seed, progress=update)
         else:
-            from acreg.data import prepare as library
             from acreg.data.datasets import get_dataset
+            from acreg.data.prepare import pictures as library
 
             get_dataset(dataset)
             if copies or margin:
@@ -155,7 +155,7 @@ def _steps(
     spacing: str | None, merge: str | None, crop: int | None, margin: float, align: str | None, size: str | None
 ) -> Steps:
     from acreg.data.label_table import read_label_table
-    from acreg.data.volume_steps import Steps
+    from acreg.data.prepare.steps import Steps
 
     try:
         numbers = tuple(float(text) for text in spacing.split(",")) if spacing is not None else ()
@@ -186,7 +186,7 @@ def check(
       acreg data check datasets/jsrt
       acreg data check my_scans/manifest.csv --json
     """
-    from acreg.data import check as library
+    from acreg.data.check import dataset as library
     from acreg.data.manifest import dataset_folder
 
     with bars() as update:

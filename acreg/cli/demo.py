@@ -41,7 +41,7 @@ def demo(
 
     out(f"1. Making {subjects} chest phantoms in {phantoms}")
     from acreg.data.manifest import Dataset
-    from acreg.data.phantoms import make_dataset
+    from acreg.data.phantoms.chests import make_dataset
 
     make_dataset(phantoms, subjects=subjects, seed=seed)
     test = Dataset.load(phantoms).split("test")

@@ -85,11 +85,11 @@ def evaluate(
       acreg evaluate --method "demons=sitk:demons[smoothing=1,affine=false]" --data hearts --out results/hearts
       acreg compare results/jsrt
     """
-    from acreg.applications import evaluation
-    from acreg.applications.registration import Method, PresetMethod, Unregistered, named_method
     from acreg.data.manifest import Dataset, dataset_folder
     from acreg.data.pair_files import PAIRS_NAME
     from acreg.data.records import some
+    from acreg.evaluation import run as evaluation
+    from acreg.registration.methods import Method, PresetMethod, Unregistered, named_method
     from acreg.report.tables import order_methods, summary_table
 
     outside = border_and_fill(border, fill)

@@ -34,7 +34,7 @@ def inspect(
       acreg inspect 0GenericAffine.mat
       acreg inspect runs/mine/preset --json
     """
-    from acreg.applications.inspection import inspect as library
+    from acreg.applications.inspection.files import inspect as library
 
     facts = {"file": str(file), **library(file)}
     if as_json:

@@ -41,11 +41,11 @@ def jacobian(
       acreg jacobian --transform t.h5 --reference fixed.nii.gz --out jacobian.nii.gz
       acreg jacobian --transform 1Warp.nii.gz --reference fixed.nii.gz --out log_jacobian.nii.gz --log
     """
-    from acreg.applications.warping import check_new, read_transforms
     from acreg.geometry import folding, jacobian_determinant
     from acreg.geometry.regularity import log_determinant
     from acreg.io import Image, read_image, write_image
     from acreg.io.files import ITK_WRITTEN, NIFTI, suffix
+    from acreg.registration.warping import check_new, read_transforms
 
     if suffix(target) not in NIFTI + ITK_WRITTEN:
         raise UsageError(

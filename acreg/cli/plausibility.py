@@ -34,9 +34,9 @@ def plausibility(
     Example:
       acreg plausibility --model autoencoder-jsrt --data jsrt --out results/plausibility
     """
+    from acreg.applications.plausibility.results import COLUMNS, table_rows, write_results
+    from acreg.applications.plausibility.study import run
     from acreg.data.manifest import Dataset, dataset_folder
-    from acreg.experiments.acregnet.plausibility import run
-    from acreg.experiments.acregnet.plausibility_results import COLUMNS, table_rows, write_results
     from acreg.io import all_or_none
     from acreg.models import LabelAutoencoder, from_preset
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from acreg.cli import _volume
+from acreg.cli import _batch
 from acreg.cli.console import out
 
 
@@ -18,22 +18,22 @@ def quality(
             help="CSV with columns image and labels, such as segmentations.csv; with truth, too.", show_default=False
         ),
     ],
-    data: _volume.Data,
-    folder: _volume.Out,
-    model: _volume.Model = None,
-    method: _volume.MethodName = None,
+    data: _batch.Data,
+    folder: _batch.Out,
+    model: _batch.Model = None,
+    method: _batch.MethodName = None,
     references: Annotated[int, typer.Option(min=1, help="Of each image, the most similar ones.")] = 10,
-    similarity: _volume.SimilarityName = "ncc",
+    similarity: _batch.SimilarityName = "ncc",
     threshold: Annotated[
         float, typer.Option(min=0, max=1, help="Predicted Dice from which on one is accepted.")
     ] = 0.92,
-    split: _volume.Split = "train",
-    batch: _volume.Batch = None,
-    threads: _volume.Threads = 1,
-    seed: _volume.Seed = 0,
-    engine: _volume.EngineName = "local",
-    address: _volume.Address = None,
-    workers: _volume.Workers = 1,
+    split: _batch.Split = "train",
+    batch: _batch.Batch = None,
+    threads: _batch.Threads = 1,
+    seed: _batch.Seed = 0,
+    engine: _batch.EngineName = "local",
+    address: _batch.Address = None,
+    workers: _batch.Workers = 1,
 ) -> None:
     """Predict how good segmentations are, without their truth (reverse classification accuracy).
 
@@ -48,14 +48,12 @@ def quality(
       acreg segment --images folder --data jsrt --model acregnet-jsrt --out result
       acreg quality --images result/segmentations.csv --data jsrt --model acregnet-jsrt --out quality
     """
-    from acreg.applications.volume_tasks import QualityTask
+    from acreg.applications.batch.tasks import QualityTask
     from acreg.report.quality import write_quality
 
-    dataset, arguments = _volume.shared(
-        data, split, model, method, threads, seed, folder, references, similarity, batch
-    )
+    dataset, arguments = _batch.shared(data, split, model, method, threads, seed, folder, references, similarity, batch)
     labels = tuple(value for value in dataset.label_values if value)
     task = QualityTask(**arguments, labels=labels, threshold=threshold)
-    _volume.run_task(task, images, engine, address, workers)
+    _batch.run_task(task, images, engine, address, workers)
     for line in write_quality(folder / task.table, threshold, folder):
         out(line)

@@ -68,20 +68,13 @@ def register(
     """
     import numpy as np
 
-    from acreg.applications.registration import (
-        RESULT_NAMES,
-        Method,
-        PresetMethod,
-        Unregistered,
-        named_method,
-        register_pair,
-        result_name,
-        save_registration,
-    )
     from acreg.data.records import some
     from acreg.io import Image, read_image, read_labelled
     from acreg.io.colour import read_channels, reason_against
     from acreg.metrics import is_lost, label_metrics, mean_over_labels
+    from acreg.registration.methods import Method, PresetMethod, Unregistered, named_method
+    from acreg.registration.pair import register_pair
+    from acreg.registration.saving import RESULT_NAMES, result_name, save_registration
 
     if (model is None) == (method is None):
         raise UsageError(

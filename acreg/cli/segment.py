@@ -7,32 +7,32 @@ from typing import Annotated, Literal
 
 import typer
 
-from acreg.cli import _volume
+from acreg.cli import _batch
 
 
 def segment(
     images: Annotated[
         Path, typer.Option(help="Image, folder of images, or CSV with a column image.", show_default=False)
     ],
-    data: _volume.Data,
-    folder: _volume.Out,
-    model: _volume.Model = None,
-    method: _volume.MethodName = None,
+    data: _batch.Data,
+    folder: _batch.Out,
+    model: _batch.Model = None,
+    method: _batch.MethodName = None,
     atlases: Annotated[int, typer.Option(min=1, help="Of each image, the most similar ones.")] = 5,
-    similarity: _volume.SimilarityName = "ncc",
+    similarity: _batch.SimilarityName = "ncc",
     fusion: Annotated[
         Literal["majority", "weighted", "staple"], typer.Option(help="How their labels become one map.")
     ] = "majority",
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Also write the probability of each label.")
     ] = False,
-    split: _volume.Split = "train",
-    batch: _volume.Batch = None,
-    threads: _volume.Threads = 1,
-    seed: _volume.Seed = 0,
-    engine: _volume.EngineName = "local",
-    address: _volume.Address = None,
-    workers: _volume.Workers = 1,
+    split: _batch.Split = "train",
+    batch: _batch.Batch = None,
+    threads: _batch.Threads = 1,
+    seed: _batch.Seed = 0,
+    engine: _batch.EngineName = "local",
+    address: _batch.Address = None,
+    workers: _batch.Workers = 1,
 ) -> None:
     """Segment images by the labelled images most like each.
 
@@ -47,13 +47,13 @@ def segment(
       acreg segment --images folder --data jsrt --model acregnet-jsrt --fusion staple --out result
       acreg quality --images result/segmentations.csv --data jsrt --model acregnet-jsrt --out quality
     """
-    from acreg.applications.volume_tasks import SegmentTask
+    from acreg.applications.batch.tasks import SegmentTask
     from acreg.data.records import DatasetInfo, write_info
     from acreg.io.files import PICTURES
 
-    dataset, arguments = _volume.shared(data, split, model, method, threads, seed, folder, atlases, similarity, batch)
+    dataset, arguments = _batch.shared(data, split, model, method, threads, seed, folder, atlases, similarity, batch)
     task = SegmentTask(**arguments, fusion=fusion, probabilities=probabilities)
-    items = _volume.run_task(task, images, engine, address, workers)
+    items = _batch.run_task(task, images, engine, address, workers)
     pictures = all(item.image.suffix.lower() in PICTURES for item in items)
     info = DatasetInfo(name=folder.absolute().name, labels=dataset.label_names, unit="px" if pictures else "mm")
     write_info(folder, info)

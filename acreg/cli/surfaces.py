@@ -32,11 +32,11 @@ def surfaces(
       acreg data velocities datasets/hippocampus --pairs 10N
       acreg surfaces --image new.nii.gz --data datasets/hippocampus --model svfnet-hippocampus --out result
     """
-    from acreg.applications.mesh_segmentation import segment_by_meshes, template_subjects
-    from acreg.applications.registration import PresetMethod
+    from acreg.applications.atlases.meshes import segment_by_meshes, template_subjects
     from acreg.data.manifest import Dataset, dataset_folder
-    from acreg.data.velocities import FOLDER, read_settings
+    from acreg.data.sampling.velocities import FOLDER, read_settings
     from acreg.io import all_or_none, read_image
+    from acreg.registration.methods import PresetMethod
     from acreg.report.surfaces import draw_surfaces
     from acreg.shapes.vtk import write_vtk
 

@@ -67,7 +67,7 @@ def train(
     os.environ.setdefault("TF_DETERMINISTIC_OPS", "1")
     import json
 
-    from acreg.experiments.recipe import load_recipe
+    from acreg.training.recipe import load_recipe
 
     changes = list(overrides or ())
     if data is not None:
@@ -83,7 +83,7 @@ def train(
     with _sigterm() as stop, _bars() as show:
         import keras
 
-        from acreg.experiments.train import run_recipe
+        from acreg.training.run import run_recipe
 
         keras.utils.set_random_seed(loaded.seed)
         note(f"Training {loaded.name} on {loaded.data.dataset} into {run}")

@@ -69,12 +69,12 @@ def warp(
     """
     import numpy as np
 
-    from acreg.applications.warping import check_new, read_transforms
     from acreg.data.records import some
     from acreg.io import Points, read_image, read_labels, read_points, write_image, write_points
     from acreg.io.colour import read_channels, warp_channels, write_channels
     from acreg.io.files import check_writable
     from acreg.io.point_files import check_points_format
+    from acreg.registration.warping import check_new, read_transforms
 
     options = (("--image", image), ("--labels", labels), ("--points", points))
     given = [(option, path) for option, path in options if path is not None]

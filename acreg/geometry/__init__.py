@@ -1,7 +1,9 @@
 """Grids, transforms and what one does with displacements, in NumPy."""
 
 from acreg.geometry.displacement import jacobian_determinant, warp_array
+from acreg.geometry.extents import unregistered
 from acreg.geometry.grid import Grid
+from acreg.geometry.image import Image
 from acreg.geometry.label_grid import labels_on
 from acreg.geometry.maps import Affine, Displacement, Velocity
 from acreg.geometry.regularity import folding, log_determinant
@@ -13,6 +15,7 @@ __all__ = [
     "Affine",
     "Displacement",
     "Grid",
+    "Image",
     "Transform",
     "Velocity",
     "folding",
@@ -28,5 +31,6 @@ __all__ = [
     "sample_image",
     "sample_labels",
     "sample_nearest",
+    "unregistered",
     "warp_array",
 ]

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from acreg.errors import AcregError
 from acreg.geometry.grid import Grid
+from acreg.geometry.image import Image
 from acreg.geometry.resample import inside, sample_nearest
-
-if TYPE_CHECKING:
-    from acreg.io.image import Image
 
 SAME_PLACE = 0.1
 """Voxels by which the corners of one box may lie apart in two headers: their rounding."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 from scipy import ndimage
@@ -12,13 +12,11 @@ from scipy import ndimage
 from acreg.errors import AcregError, UsageError
 from acreg.geometry.displacement import jacobian_determinant, slabs, voxel_indices
 from acreg.geometry.grid import Grid
+from acreg.geometry.image import Image
 from acreg.geometry.label_grid import place_labels
 from acreg.geometry.label_sampling import LargestLabel, NearestLabel
 from acreg.geometry.maps import Affine, Displacement, Map, Velocity
 from acreg.geometry.regularity import folding
-
-if TYPE_CHECKING:
-    from acreg.io.image import Image
 
 Border = Literal["constant", "edge"]
 """What lies outside of an image: one value, or its edge values."""

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from acreg.errors import AcregError
+from acreg.geometry import Image
 from acreg.geometry.transform import Border, Transform
 from acreg.io.atomic import atomic_path
 from acreg.io.files import HDF5, NIFTI, PICTURES_WRITTEN, check_writable, one_channel, suffix
-from acreg.io.image import Image, read_image
+from acreg.io.image import read_image
 from acreg.io.nifti import save_nifti
 from acreg.io.pictures import save_picture
 from acreg.io.volumes import save_itk

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from acreg.errors import AcregError
+from acreg.io.atomic import atomic_path
 
 TEXT_LIMIT = 2**27
 """Bytes of a text file that are read at most: 128 MiB, a table of a million rows."""
@@ -236,3 +237,9 @@ def _parsing(where: str, language: str) -> Iterator[None]:
             f"The content must be legal {language}, of plain values. Received: the {where} ({reason}). Correct it, or "
             "get it again."
         ) from error
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write JSON that every reader accepts: values that are not finite are not allowed."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")

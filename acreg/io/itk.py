@@ -9,11 +9,11 @@ from __future__ import annotations
 import numpy as np
 import SimpleITK as sitk
 
+from acreg.geometry import Image
 from acreg.geometry.displacement import slabs, voxel_indices
 from acreg.geometry.grid import Grid
 from acreg.geometry.maps import Affine, Displacement, Velocity
 from acreg.geometry.transform import Transform
-from acreg.io.image import Image
 
 FLOAT32_MM = 1000.0
 """Below this length float32 holds a vector to 3e-5 mm."""

@@ -13,13 +13,13 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from acreg.errors import AcregError
+from acreg.geometry import Image
 from acreg.geometry.grid import Grid
 from acreg.geometry.resample import inside
 from acreg.geometry.resize import sample_image, sample_labels
 from acreg.io.atomic import atomic_path
 from acreg.io.documents import read_json
 from acreg.io.histogram import LANDMARKS, mean_landmarks, standardise
-from acreg.io.image import Image
 from acreg.io.label_values import check_label_values
 
 Intensity = Literal["minmax", "percentiles", "histogram", "divide_by_255"]

@@ -8,10 +8,10 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
+from acreg.geometry import Image
 from acreg.geometry.displacement import slabs, voxel_indices
 from acreg.geometry.grid import Grid
 from acreg.geometry.transform import Border, Transform
-from acreg.io.image import Image
 from acreg.io.itk import image_to_itk
 
 TOLERANCE = 1e-3

@@ -20,6 +20,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from acreg.errors import AcregError, UsageError
+from acreg.geometry import Image
 from acreg.geometry.displacement import voxel_indices
 from acreg.geometry.grid import Grid
 from acreg.geometry.maps import Affine, Displacement
@@ -27,7 +28,7 @@ from acreg.geometry.transform import Border, Transform
 from acreg.io.atomic import atomic_path, not_whole
 from acreg.io.files import NIFTI, check_file, decoding, suffix
 from acreg.io.hdf5 import new_hdf5
-from acreg.io.image import DISPLACEMENT_MARK, Image, read_displacement
+from acreg.io.image import DISPLACEMENT_MARK, read_displacement
 from acreg.io.itk import affine_to_itk, to_itk, whole_field
 from acreg.io.nifti import load_nifti_raw, nifti_affine, nifti_values, open_nifti
 from acreg.io.transform_check import TOLERANCE, TOLERANCE_VOXELS, compare_with_itk, round_trip

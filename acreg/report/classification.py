@@ -8,11 +8,11 @@ from typing import Any
 
 from sklearn.metrics import roc_curve
 
-from acreg.applications.shape_classification import CrossValidation
+from acreg.evaluation.classification import CrossValidation
 from acreg.io.atomic import atomic_path
 from acreg.io.csv_tables import write_rows
-from acreg.report.plots import to_png
-from acreg.report.results import write_json
+from acreg.io.documents import write_json
+from acreg.plotting.figures import to_png
 
 
 def write_classification(

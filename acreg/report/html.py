@@ -10,16 +10,17 @@ from html import escape
 import numpy as np
 
 from acreg.data.region_table import RegionTable
+from acreg.evaluation.results import MethodResult, PairScores, compared_by, measured, statistics_of
+from acreg.evaluation.statistics import Comparison
 from acreg.metrics import is_lost
-from acreg.report import page
+from acreg.plotting import page
+from acreg.plotting.figures import THEMES
 from acreg.report.overview_plots import cost_plots, ranking_plot
 from acreg.report.pictures import PairPictures
-from acreg.report.plots import THEMES, MethodStyle, box_plots, label_box_plots, method_styles
+from acreg.report.plots import MethodStyle, box_plots, label_box_plots, method_styles
 from acreg.report.ranking import rank_methods
 from acreg.report.regions import absent_note, region_note, region_table
-from acreg.report.results import MethodResult, PairScores, compared_by, measured, statistics_of
 from acreg.report.significance import label_tests, significance
-from acreg.report.statistics import Comparison
 from acreg.report.tables import (
     DIGITS,
     LEVEL,

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from acreg.report.plots import INK, LINES, Theme, figure_of, legend, method_styles, shortened, to_png
+from acreg.evaluation.results import MethodResult, compared_by
+from acreg.plotting.figures import INK, LINES, Theme, figure_of, shortened, to_png
+from acreg.report.plots import legend, method_styles
 from acreg.report.ranking import Ranking
-from acreg.report.results import MethodResult, compared_by
 from acreg.report.tables import metric_title
 
 

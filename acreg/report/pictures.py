@@ -9,10 +9,11 @@ from typing import Any
 
 from acreg.data.manifest import Dataset
 from acreg.errors import AcregError
-from acreg.geometry import Displacement, Transform
+from acreg.evaluation.results import MethodResult, PairScores
+from acreg.geometry import Displacement, Transform, unregistered
 from acreg.io import Image, read_displacement
 from acreg.names import pair_folder
-from acreg.report.drawing import (
+from acreg.plotting.drawing import (
     FIXED_COLOUR,
     WARPED_COLOUR,
     PairView,
@@ -21,11 +22,9 @@ from acreg.report.drawing import (
     draw_determinant,
     draw_grid,
     draw_image,
-    unregistered,
     view_pair,
 )
-from acreg.report.plots import to_png
-from acreg.report.results import MethodResult, PairScores
+from acreg.plotting.figures import to_png
 
 PIXELS = 340  # of a panel's longer side
 COLOURS = 160  # of a panel's palette: a third of the bytes, no difference to the eye

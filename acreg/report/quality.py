@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from scipy.stats import pearsonr
 
 from acreg.data.records import read_cells
+from acreg.geometry import unregistered
 from acreg.io import read_labelled
 from acreg.io.atomic import atomic_path
-from acreg.report.drawing import WARPED_COLOUR, draw_contours, draw_image, unregistered, view_pair
-from acreg.report.plots import COLOURS, to_png
-from acreg.report.results import write_json
+from acreg.io.documents import write_json
+from acreg.plotting.drawing import WARPED_COLOUR, draw_contours, draw_image, view_pair
+from acreg.plotting.figures import COLOURS, to_png
 
 EXAMPLES = 6
 """Segmentations that are drawn, from the lowest predicted Dice to the highest in equal steps of rank."""
@@ -28,7 +29,7 @@ def write_quality(table: Path, threshold: float, folder: Path) -> list[str]:
 
     Args:
         table: ``quality.csv``.
-        threshold: of the predicted Dice, see `acreg.applications.segmentation_quality`.
+        threshold: of the predicted Dice, see `acreg.applications.atlases.quality`.
         folder: to write to.
 
     Returns:

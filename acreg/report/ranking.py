@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from acreg.report.results import HIGHER_IS_BETTER, MethodResult
-from acreg.report.statistics import wilcoxon
+from acreg.evaluation.results import HIGHER_IS_BETTER, MethodResult
+from acreg.evaluation.statistics import wilcoxon
 from acreg.report.tables import LEVEL
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from acreg.data.region_table import RegionTable
 from acreg.errors import AcregError
-from acreg.report.results import MethodResult, measured, statistics_of
+from acreg.evaluation.results import MethodResult, measured, statistics_of
 from acreg.report.tables import DIGITS, best_of, metric_title, text_of, write_csv
 
 

@@ -6,10 +6,11 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-from acreg.report import page
-from acreg.report.plots import THEMES, forest_plots
-from acreg.report.results import MethodResult
-from acreg.report.statistics import DESCRIPTIONS, EFFECT_SYMBOLS, Comparison
+from acreg.evaluation.results import MethodResult
+from acreg.evaluation.statistics import DESCRIPTIONS, EFFECT_SYMBOLS, Comparison
+from acreg.plotting import page
+from acreg.plotting.figures import THEMES
+from acreg.report.plots import forest_plots
 from acreg.report.tables import DIGITS, LEVEL, format_p, leader, metric_title
 
 BESIDE = 3

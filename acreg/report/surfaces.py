@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from acreg.io import atomic_path
-from acreg.report.plots import to_png
+from acreg.plotting.figures import to_png
 from acreg.shapes import Surface
 
 VIEWS = ((20, -60), (20, 120))

@@ -7,10 +7,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from acreg.io.atomic import atomic_path
-from acreg.io.csv_tables import write_rows
-from acreg.metrics import LABEL_METRICS
-from acreg.report.results import (
+from acreg.evaluation.results import (
     FIELD_VALUES,
     HIGHER_IS_BETTER,
     PAIR_VALUES,
@@ -19,7 +16,10 @@ from acreg.report.results import (
     measured,
     statistics_of,
 )
-from acreg.report.statistics import Comparison
+from acreg.evaluation.statistics import Comparison
+from acreg.io.atomic import atomic_path
+from acreg.io.csv_tables import write_rows
+from acreg.metrics import LABEL_METRICS
 
 DIGITS = {"dsc": 3, "hd": 2, "hd95": 2, "assd": 2, "tre": 2, "tre_true": 2, "ncc": 3, "ssim": 3}
 DIGITS |= {"lcc": 3, "label_sd_log_j": 3, "mask_dsc": 3, "folded_percent": 3, "sd_log_j": 3, "seconds": 3}
@@ -108,7 +108,7 @@ def summary_table(
 ) -> tuple[list[str], list[list[str]]]:
     """Columns and rows: mean (population SD) over pairs, counts; `bold` wraps the best of a column.
 
-    Warned are pairs that something speaks against, see `acreg.applications.concerns`.
+    Warned are pairs that something speaks against, see `acreg.registration.concerns`.
     """
     unit, metrics = results[0].unit, metrics_shown(results)
     columns = ["Method", *(metric_title(m, unit) for m in metrics), "Pairs", "Failed"]

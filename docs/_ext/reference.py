@@ -1,7 +1,7 @@
 """Writes the reference: a page for each module with the docstrings of its public names, and a page of the commands.
 
-Both are made before each build, from the `__all__` of the modules and from the command line itself. The build warns, and
-with `-W` fails, if a public name is on no page or has no docstring.
+Both are made before each build, from the `__all__` of the modules and from the command line itself. The build warns,
+and with `-W` fails, if a public name is on no page or has no docstring.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from acreg.data.phantoms import make_dataset
+from acreg.data.phantoms.chests import make_dataset
 from acreg.geometry import Transform
 
 

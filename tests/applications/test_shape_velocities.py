@@ -10,17 +10,17 @@ import pytest
 
 from acreg.cli.main import main
 from acreg.data.manifest import Dataset
-from acreg.data.phantom_common import Phantom, write_phantoms
-from acreg.data.phantoms import LABEL_NAMES, chest_phantom, make_dataset
-from acreg.data.velocities import load_velocities, read_velocity, velocity_path, write_velocity
+from acreg.data.phantoms.chests import LABEL_NAMES, chest_phantom, make_dataset
+from acreg.data.phantoms.common import Phantom, write_phantoms
+from acreg.data.sampling.velocities import load_velocities, read_velocity, velocity_path, write_velocity
 from acreg.errors import AcregError, UsageError
-from acreg.experiments.recipe import load_recipe
-from acreg.experiments.train import run_recipe
-from acreg.experiments.training_data import build_sampler, load_data
 from acreg.geometry import Grid, Transform, Velocity
 from acreg.layers import functional
 from acreg.metrics import label_metrics
-from tests.experiments.runs import metrics_of
+from acreg.training.data import build_sampler, load_data
+from acreg.training.recipe import load_recipe
+from acreg.training.run import run_recipe
+from tests.training.runs import metrics_of
 
 RECIPE = """
 seed: 1

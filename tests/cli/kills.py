@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from acreg.cli.main import main
-from acreg.data.phantoms import make_dataset
+from acreg.data.phantoms.chests import make_dataset
 from acreg.geometry import Grid
 from acreg.io import Image, write_image
 from acreg.io.folders import READY

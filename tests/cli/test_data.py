@@ -73,7 +73,7 @@ def test_a_full_disk_is_one_paragraph(source, tmp_path, capsys, monkeypatch):
     def full(image, path):
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
-    monkeypatch.setattr("acreg.data.prepare.write_image", full)
+    monkeypatch.setattr("acreg.data.prepare.pictures.write_image", full)
     assert _prepare(source, tmp_path / "out") == 1
     error = capsys.readouterr().err
     assert "Traceback" not in error
@@ -153,7 +153,7 @@ def test_check_of_nothing(tmp_path, capsys):
 
 
 def test_synthesized_pairs_are_evaluated_against_their_truth(tmp_path, capsys):
-    from acreg.data.phantoms import make_dataset
+    from acreg.data.phantoms.chests import make_dataset
 
     make_dataset(tmp_path / "data", subjects=10, shape=(40, 32), seed=0)
     limits = ["--max-rotation", "0", "--max-translation", "4", "--max-deformation", "0", "--gamma", "0"]
@@ -186,7 +186,7 @@ def test_wrong_limits_of_a_synthesis_exit_with_2(source, tmp_path, capsys):
 
 
 def test_pairs_of_known_deformation(tmp_path, capsys):
-    from acreg.data.phantoms import make_dataset
+    from acreg.data.phantoms.chests import make_dataset
 
     make_dataset(tmp_path / "data", subjects=10, shape=(40, 32), seed=0)
     made = ["data", "synthesize", str(tmp_path / "data"), "--out", str(tmp_path / "pairs")]
@@ -206,7 +206,7 @@ def test_pairs_of_known_deformation(tmp_path, capsys):
 
 
 def test_an_image_smaller_than_the_control_grid_is_refused(tmp_path, capsys):
-    from acreg.data.phantoms import make_dataset
+    from acreg.data.phantoms.chests import make_dataset
 
     make_dataset(tmp_path / "data", subjects=10, shape=(40, 32), seed=0)
     made = ["data", "synthesize", str(tmp_path / "data"), "--out", str(tmp_path / "pairs"), "--control-points", "12"]

@@ -22,7 +22,7 @@ def test_demo_leaves_reports_a_preset_and_pictures(
     tmp_path: Path, repository: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     recipe = tmp_path / "tiny.yaml"
-    recipe.write_text(TINY.format(base=repository / "experiments" / "acregnet" / "acregnet-phantoms.yaml"))
+    recipe.write_text(TINY.format(base=repository / "acreg" / "experiments" / "acregnet" / "acregnet-phantoms.yaml"))
     folder = tmp_path / "demo"
     arguments = ["demo", "--out", str(folder), "--recipe", str(recipe), "--subjects", "15"]
     assert main(arguments) == 0, capsys.readouterr().err

@@ -6,11 +6,11 @@ import json
 import numpy as np
 import pytest
 
-from acreg.applications import registration
 from acreg.cli.main import main
-from acreg.data.phantoms import make_dataset
+from acreg.data.phantoms.chests import make_dataset
 from acreg.geometry import Transform
 from acreg.io import read_displacement, read_image
+from acreg.registration import pair as registration
 
 
 class Stub:

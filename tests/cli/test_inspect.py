@@ -13,7 +13,7 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from acreg.cli.main import main
-from acreg.data.phantoms import make_dataset
+from acreg.data.phantoms.chests import make_dataset
 from acreg.geometry import Displacement, Grid, Transform
 from acreg.io import Image, write_displacement, write_image
 from acreg.io.transforms import write_learn2reg, write_transform
@@ -157,7 +157,7 @@ def test_points_datasets_recipes_and_presets(facts, tmp_path, repository):
     assert (found["kind"], found["class"], found["rank"], found["shape"]) == ("preset", "ACRegNet", 2, [64, 64])
     assert found["labels"] == ["0 background", "1 left lung", "2 right lung", "3 heart"]
 
-    found = facts(repository / "experiments" / "acregnet" / "acregnet-phantoms.yaml")
+    found = facts(repository / "acreg" / "experiments" / "acregnet" / "acregnet-phantoms.yaml")
     assert (found["kind"], found["model"], found["dataset"]) == ("recipe of a training", "ACRegNet", "phantoms")
 
 

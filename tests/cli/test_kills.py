@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from acreg.cli.main import main
-from acreg.data.phantoms import make_dataset
+from acreg.data.phantoms.chests import make_dataset
 from acreg.io import sole_writer
 
 

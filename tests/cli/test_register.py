@@ -11,13 +11,13 @@ import SimpleITK as sitk
 from medpy.metric import binary
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
-from acreg.applications import registration
 from acreg.baselines import NAMES
 from acreg.cli.main import main
 from acreg.cli.register import METHODS
-from acreg.data.phantoms import chest_phantom
+from acreg.data.phantoms.chests import chest_phantom
 from acreg.geometry import Grid, Transform
 from acreg.io import Image, read_displacement, read_image, read_labels, transforms, write_image
+from acreg.registration import pair as registration
 
 STRAIGHT = np.diag([-1.0, 1.0, 1.0, 1.0])
 

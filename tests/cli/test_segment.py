@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 from PIL import Image as Picture
 
-from acreg.applications.segmentation_quality import label_dice
+from acreg.applications.atlases.quality import label_dice
 from acreg.cli.main import main
 from acreg.data.manifest import Dataset
-from acreg.data.phantoms import make_dataset
+from acreg.data.phantoms.chests import make_dataset
 from acreg.io import read_image, read_labels
 
 DEMONS = ("--method", "sitk:demons[affine=false,iterations=20x10]", "--atlases", "3")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from acreg.cli.main import main
-from acreg.data.phantoms import make_dataset
+from acreg.data.phantoms.chests import make_dataset
 
 SMALL = ["data.shape=[16,16]", "model.arguments.network=unet", "training.steps=4", "training.batch_size=2"]
 SMALL += ["optimizer.warmup_steps=0", "model.arguments.filters=[4,8]"]

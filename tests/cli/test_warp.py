@@ -11,13 +11,13 @@ import SimpleITK as sitk
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from acreg.applications.warping import read_transforms
 from acreg.cli.main import main
-from acreg.data.phantoms import chest_phantom
+from acreg.data.phantoms.chests import chest_phantom
 from acreg.geometry import Displacement, Grid, Transform
 from acreg.io import Image, read_image, read_labels, write_image
 from acreg.io.colour import read_channels
 from acreg.io.transforms import write_transform
+from acreg.registration.warping import read_transforms
 
 FIXED = Grid((9, 24, 20), (4.0, 1.5, 1.0), (-30.0, 12.0, 5.0), Rotation.from_euler("xyz", (0.2, -0.3, 0.1)).as_matrix())
 MOVING = Grid((22, 20, 18), (1.5, 2.0, 1.5), (-26.0, 10.0, 4.0))

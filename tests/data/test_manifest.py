@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from acreg.data.check import check
+from acreg.data.check.dataset import check
 from acreg.data.manifest import Dataset, Record, dataset_folder
 from acreg.errors import AcregError, UsageError
 from acreg.geometry import Grid
@@ -225,7 +225,7 @@ def test_phantoms_are_made_on_first_use(tmp_path, monkeypatch):
 
     monkeypatch.delenv("ACREG_DATA", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr("acreg.data.phantoms.make_dataset", make_dataset)
+    monkeypatch.setattr("acreg.data.phantoms.chests.make_dataset", make_dataset)
     first = dataset_folder("phantoms")
     assert dataset_folder("phantoms") == first == made[0]
     assert len(made) == 1

@@ -244,7 +244,7 @@ def _peak_memory() -> int:
 
 def read_corpus(files: list[Path], with_commands: bool = True) -> list[tuple[str, str, int]]:
     """(outcome, message, peak memory of the child so far in bytes) of each file."""
-    from acreg.data.phantoms import make_dataset
+    from acreg.data.phantoms.chests import make_dataset
 
     results: list[tuple[str, str, int]] = []
     process = None

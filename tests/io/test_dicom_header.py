@@ -40,7 +40,7 @@ def test_what_is_no_image_is_passed_over_in_a_folder(tmp_path, volume):
     save(private, tmp_path / "private.dcm")
     for series in (None, "1.2.3.4"):
         np.testing.assert_array_equal(read_image(tmp_path, series=series).array, volume)
-    from acreg.applications.inspection import inspect
+    from acreg.applications.inspection.files import inspect
 
     found = {entry["series"]: entry for entry in inspect(tmp_path)["series"]}
     assert found["1.2.3.4"]["size_xy"] == [20, 24] and found["1.2.77"]["files"] == len(OTHERS)

@@ -131,7 +131,7 @@ def test_a_segmentation_is_no_image(tmp_path, capsys):
     with pytest.raises(AcregError, match="with Segmentation Storage only"):
         read_image(path.parent)
     np.testing.assert_array_equal(read_labels(path.parent).array, expected()[0])
-    from acreg.applications.inspection import inspect
+    from acreg.applications.inspection.files import inspect
 
     facts = inspect(path)
     assert facts["kind"] == "labels" and facts["values"] == [0, 1, 7] and json.dumps(facts)

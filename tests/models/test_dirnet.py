@@ -8,7 +8,7 @@ import pytest
 from keras import ops
 from scipy.interpolate import BSpline
 
-from acreg.data.deformed_pairs import DeformedPairSampler, RandomDeformation
+from acreg.data.sampling.deformed_pairs import DeformedPairSampler, RandomDeformation
 from acreg.models import DIRNet
 from acreg.models.dirnet import b_spline
 

@@ -8,7 +8,7 @@ import pytest
 from keras import ops
 
 import acreg
-from acreg.data.deformed_pairs import DeformedPairSampler
+from acreg.data.sampling.deformed_pairs import DeformedPairSampler
 from acreg.errors import AcregError
 from acreg.geometry import Grid
 from acreg.io import Image, Preprocessing

@@ -7,18 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from acreg.applications.concerns import Usual
-from acreg.applications.evaluation import choose_pairs
-from acreg.data.deformed_pairs import RandomDeformation
-from acreg.data.heart_phantoms import heart_phantom
 from acreg.data.manifest import Dataset
-from acreg.data.phantoms import chest_phantom
-from acreg.data.prepare import prepare
-from acreg.data.synthesis import synthesize
+from acreg.data.phantoms.chests import chest_phantom
+from acreg.data.phantoms.hearts import heart_phantom
+from acreg.data.prepare.pictures import prepare
+from acreg.data.sampling.deformed_pairs import RandomDeformation
+from acreg.data.sampling.synthesis import synthesize
+from acreg.evaluation.run import choose_pairs
 from acreg.io import Image
 from acreg.metrics import label_metrics, mean_over_labels
 from acreg.models import LabelAutoencoder, from_preset
 from acreg.models.presets import SHIPPED
+from acreg.registration.concerns import Usual
 
 NAMES = [
     "acregnet-jsrt",

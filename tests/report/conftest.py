@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from acreg.report import MethodResult, PairScores
+from acreg.evaluation import MethodResult, PairScores
 
 LABELS = {1: "left lung", 2: "heart"}
 

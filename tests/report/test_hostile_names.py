@@ -6,10 +6,10 @@ import warnings
 from html.parser import HTMLParser
 
 from acreg.cli import console
-from acreg.report import read_method, write_method
+from acreg.evaluation import read_method, write_method
+from acreg.evaluation.statistics import compare_methods
+from acreg.plotting.figures import to_png
 from acreg.report.html import build_report
-from acreg.report.plots import to_png
-from acreg.report.statistics import compare_methods
 from acreg.report.tables import markdown, write_summary_csv
 
 NAMES = ["a$_{$", "$\\frac{$", "<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "=cmd|'/c calc'!A0"]

@@ -7,11 +7,11 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from acreg.data.phantoms import make_dataset
+from acreg.data.phantoms.chests import make_dataset
+from acreg.evaluation import MethodResult, PairScores, write_method
+from acreg.evaluation.statistics import compare_methods
 from acreg.io import Image, write_displacement, write_image
-from acreg.report import MethodResult, PairScores, write_method
 from acreg.report.html import build_report
-from acreg.report.statistics import compare_methods
 
 
 class Reader(HTMLParser):

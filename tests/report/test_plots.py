@@ -6,8 +6,9 @@ import PIL.Image
 import pytest
 from matplotlib.figure import Figure
 
-from acreg.report.plots import GROUND, THEMES, _forest, figure_of, forest_plots, legend, method_styles, shortened
-from acreg.report.statistics import compare_methods
+from acreg.evaluation.statistics import compare_methods
+from acreg.plotting.figures import GROUND, THEMES, figure_of, shortened
+from acreg.report.plots import _forest, forest_plots, legend, method_styles
 
 
 @pytest.fixture

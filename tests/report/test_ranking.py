@@ -10,8 +10,8 @@ import PIL.Image
 import pytest
 from scipy import stats
 
+from acreg.plotting.figures import THEMES
 from acreg.report.overview_plots import cost_plots, ranking_plot
-from acreg.report.plots import THEMES
 from acreg.report.ranking import holm, rank_methods
 
 

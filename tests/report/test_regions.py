@@ -5,7 +5,7 @@ import pytest
 
 from acreg.data.region_table import RegionTable
 from acreg.errors import AcregError
-from acreg.report import MethodResult, PairScores, read_method, write_method
+from acreg.evaluation import MethodResult, PairScores, read_method, write_method
 from acreg.report.html import build_report
 from acreg.report.regions import (
     absent_note,

@@ -2,7 +2,7 @@ import csv
 
 import pytest
 
-from acreg.report.statistics import compare_methods
+from acreg.evaluation.statistics import compare_methods
 from acreg.report.tables import (
     best_methods,
     format_p,

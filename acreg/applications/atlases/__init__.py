@@ -1,0 +1,1 @@
+"""Segmentation by registered atlases, and its quality."""

@@ -1,0 +1,1 @@
+"""Many images at once, in this process or with Ray."""

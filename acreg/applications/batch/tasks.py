@@ -1,0 +1,288 @@
+"""What `acreg segment` and `acreg quality` do to each image of a run; see `acreg.applications.batch.run`."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from acreg.applications.atlases.label_fusion import Fusion
+from acreg.applications.atlases.multi_atlas import Atlases, AtlasSegmentation, Similarity, segment_by_atlases
+from acreg.applications.atlases.quality import THRESHOLD, PredictedQuality, label_dice, predict_quality
+from acreg.applications.batch.items import Item
+from acreg.data.manifest import Dataset, manifest_path
+from acreg.errors import AcregError
+from acreg.geometry import Grid
+from acreg.io import Image, read_image, read_labelled, write_image
+from acreg.io.files import PICTURES, suffix
+from acreg.registration.methods import Method, PresetMethod, named_method
+from acreg.registration.saving import result_name
+
+SEGMENTATIONS = "segmentations.csv"
+QUALITY = "quality.csv"
+
+
+@dataclass(frozen=True)
+class MethodChoice:
+    """A method by what it is made from: a preset, or a classical method's name.
+
+    Args:
+        model: name or folder of a preset, or None.
+        method: see `named_method`, or None.
+        threads, seed: of a classical method.
+    """
+
+    model: str | None = None
+    method: str | None = None
+    threads: int = 1
+    seed: int = 0
+
+    def load(self) -> Method:
+        """The method. Errors as `PresetMethod` and `named_method`."""
+        if self.model is not None:
+            return PresetMethod(self.model)
+        return named_method(self.method or "identity", self.threads, self.seed)
+
+    def settings(self) -> dict[str, Any]:
+        """What its results depend on."""
+        if self.model is None:
+            return {"method": self.method, "threads": self.threads, "seed": self.seed}
+        from acreg.models.presets import preset_digest
+
+        return {"model": Path(self.model).name, "model_sha256": preset_digest(self.model)}
+
+
+@dataclass(frozen=True)
+class _AtlasTask:
+    """A task that registers each image with the most similar subjects of a dataset.
+
+    Args:
+        data: the dataset's folder or manifest.
+        split: whose subjects.
+        method: what registers.
+        count: subjects used for each image.
+        measure: of similarity.
+        at_once: pairs in one batch through a network.
+        folder: of the results.
+    """
+
+    data: Path
+    split: str
+    method: MethodChoice
+    folder: Path
+    count: int = 5
+    measure: Similarity = "ncc"
+    at_once: int = 16
+
+    def _settings(self) -> dict[str, Any]:
+        manifest = manifest_path(self.data)
+        files = [manifest, manifest.with_name("dataset.json")]
+        return {
+            "data": Dataset.load(self.data).name,
+            "data_sha256": _digest([path for path in files if path.is_file()]),
+            "split": self.split,
+            **self.method.settings(),
+            "atlases": self.count,
+            "similarity": self.measure,
+        }
+
+
+class _AtlasWorker:
+    def __init__(self, task: _AtlasTask) -> None:
+        self.task = task
+        self.method = task.method.load()
+        self.atlases = Atlases(Dataset.load(task.data), task.split)
+        self._grid = self.atlases[self.atlases.records[0].subject][0].grid
+        self._own = {record.image.resolve(): record.subject for record in self.atlases.records}
+
+    def sized(self, image: Image) -> Image:
+        """An image; of a picture file, which has no spacing, as large as the atlases are, in its own proportions.
+
+        The tools that register in physical space would else see a body many times larger or smaller than the atlases'.
+        """
+        grid = self._grid
+        if suffix(Path(image.name)) not in PICTURES or image.grid.rank != grid.rank:
+            return image
+        spacing = max(n * s / own for n, s, own in zip(grid.shape, grid.spacing, image.grid.shape, strict=True))
+        return replace(image, grid=Grid(image.grid.shape, (spacing,) * grid.rank))
+
+    def subjects(self, items: Sequence[Item]) -> list[str]:
+        """The atlas that each item itself is, by its file, or an empty name: none is segmented by itself."""
+        return [self._own.get(item.image.resolve(), "") for item in items]
+
+
+@dataclass(frozen=True)
+class SegmentTask(_AtlasTask):
+    """Segmentation by atlases: a label map for each image, and perhaps the probability of each label.
+
+    Its table is the manifest of a dataset as well, whose label maps these are.
+
+    Args:
+        fusion: see `label_shares`.
+        probabilities: whether to write these.
+    """
+
+    fusion: Fusion = "majority"
+    probabilities: bool = False
+    table: str = field(default=SEGMENTATIONS, init=False)
+    columns: tuple[str, ...] = field(
+        default=("subject", "image", "labels", "split", "atlases", "similarities", "agreement"), init=False
+    )
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What decides the results."""
+        return {**self._settings(), "fusion": self.fusion, "probabilities": self.probabilities}
+
+    def load(self) -> SegmentWorker:
+        """The worker, with the model and the atlases."""
+        return SegmentWorker(self)
+
+
+class SegmentWorker(_AtlasWorker):
+    """Segments images; see `SegmentTask`."""
+
+    task: SegmentTask
+
+    def read(self, item: Item) -> Image:
+        """An item's image."""
+        return self.sized(read_image(item.image))
+
+    def compute(self, items: Sequence[Item], contents: Sequence[Image]) -> list[AtlasSegmentation]:
+        """The segmentations."""
+        task = self.task
+        return segment_by_atlases(
+            contents,
+            self.atlases,
+            self.method,
+            task.count,
+            task.measure,
+            task.fusion,
+            without=self.subjects(items),
+            at_once=task.at_once,
+        )
+
+    def save(self, item: Item, result: AtlasSegmentation) -> list[str]:
+        """Write the label map, perhaps the probabilities.
+
+        The row's agreement is the mean probability of the label that won, over the voxels that are not background: 1
+        where all atlases agree.
+        """
+        rank = result.labels.grid.rank
+        path = self.task.folder / "labels" / result_name(item.name, item.image.name, rank)
+        write_image(result.labels, path)
+        if self.task.probabilities:
+            for value, share in zip(result.values, result.shares, strict=True):
+                if value:
+                    name = f"{item.name}_{value}.nii.gz"
+                    write_image(Image(share, result.labels.grid), self.task.folder / "probabilities" / name)
+        won = result.shares.max(axis=0)[result.labels.array > 0]
+        return [
+            item.name,
+            os.path.abspath(item.image),
+            path.relative_to(self.task.folder).as_posix(),
+            "test",
+            ";".join(result.atlases),
+            ";".join(f"{similarity:.4f}" for similarity in result.similarities),
+            f"{won.mean():.4f}" if won.size else "",
+        ]
+
+
+@dataclass(frozen=True)
+class QualityTask(_AtlasTask):
+    """Predicted quality of segmentations, and their true quality where the truth is known.
+
+    Args:
+        labels: the foreground values.
+        threshold: of the predicted Dice, below which a segmentation is rejected.
+    """
+
+    labels: tuple[int, ...] = ()
+    threshold: float = THRESHOLD
+    table: str = field(default=QUALITY, init=False)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Of the table."""
+        return (
+            *("subject", "image", "labels", "predicted_dice", "mean_dice", "accepted"),
+            *(f"predicted_dice_{value}" for value in self.labels),
+            "true_dice",
+            *(f"true_dice_{value}" for value in self.labels),
+            "references",
+        )
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What decides the results."""
+        return {**self._settings(), "threshold": self.threshold}
+
+    def load(self) -> QualityWorker:
+        """The worker, with the model and the references."""
+        return QualityWorker(self)
+
+
+class QualityWorker(_AtlasWorker):
+    """Judges segmentations; see `QualityTask`."""
+
+    task: QualityTask
+
+    def read(self, item: Item) -> tuple[Image, Image, Image | None]:
+        """An item's image, its segmentation and, where there is one, the truth."""
+        if item.labels is None:
+            raise AcregError(
+                "A segmentation is judged. Received: an image without one. Fill the column labels of the list of "
+                "images."
+            )
+        known = (0, *self.task.labels)  # a bad segmentation may be noise, which is no reason to refuse it
+        image, labels = read_labelled(item.image, item.labels, known)
+        truth = None if item.truth is None else read_labelled(item.image, item.truth, known)[1]
+        image = self.sized(image)
+        return image, replace(labels, grid=image.grid), truth
+
+    def compute(
+        self, items: Sequence[Item], contents: Sequence[tuple[Image, Image, Image | None]]
+    ) -> list[tuple[PredictedQuality, np.ndarray | None]]:
+        """The predicted and, where there is a truth, the true Dice of each label."""
+        task = self.task
+        predicted = predict_quality(
+            [(image, labels) for image, labels, _ in contents],
+            self.atlases,
+            self.method,
+            task.count,
+            task.measure,
+            without=self.subjects(items),
+            at_once=task.at_once,
+        )
+        true = [None if t is None else label_dice(s.array, t.array, task.labels) for _, s, t in contents]
+        return list(zip(predicted, true, strict=True))
+
+    def save(self, item: Item, result: tuple[PredictedQuality, np.ndarray | None]) -> list[str]:
+        """The row; nothing else is written."""
+        found, true = result
+        known = true is not None and np.isfinite(true).any()
+        return [
+            item.name,
+            os.path.abspath(item.image),
+            os.path.abspath(item.labels or ""),
+            _number(found.maximum),
+            _number(found.mean),
+            str(int(found.accepted(self.task.threshold))),
+            *(_number(found.per_label[value]) for value in self.task.labels),
+            _number(float(np.nanmean(true))) if true is not None and known else "",
+            *(_number(value) for value in (true if true is not None else [np.nan] * len(self.task.labels))),
+            ";".join(found.references),
+        ]
+
+
+def _number(value: float) -> str:
+    return f"{value:.4f}" if np.isfinite(value) else ""
+
+
+def _digest(paths: Sequence[Path]) -> str:
+    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()[:16]

@@ -1,0 +1,1 @@
+"""Whether codes of an autoencoder tell plausible from implausible anatomy."""

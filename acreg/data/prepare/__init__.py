@@ -1,0 +1,5 @@
+"""Raw images to prepared datasets: pictures of the public chest collections, and volumes of one's own."""
+
+from acreg._moved import forward
+
+__getattr__ = forward(__name__, "acreg.data.prepare.pictures")

@@ -1,0 +1,1 @@
+"""Pairs, label maps and made pairs for training, and how they reach `fit`."""

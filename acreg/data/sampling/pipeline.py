@@ -1,0 +1,131 @@
+"""Batches for `fit`: a sampler of NumPy batches as a `tf.data.Dataset`, or as a `keras.utils.PyDataset`.
+
+Nothing is decoded here: a sampler holds its arrays in memory, and step n of a pipeline is the sampler's `batch(n)`. A
+training that resumes at step n therefore starts its pipeline there, and goes on with the batches it would have had.
+TensorFlow is imported when a `tf.data.Dataset` is asked for, and not before.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+import keras
+from numpy.typing import NDArray
+
+from acreg.data.sampling.augmentation import Augmentation
+from acreg.data.sampling.pairs import LabelSampler, PairSampler
+from acreg.errors import AcregError
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+
+class Sampler(Protocol):
+    """What a pipeline reads: `batch(step)` is a pure function with the same names, shapes and types at each step."""
+
+    def batch(self, step: int) -> Any:
+        """The batch of a step: an array, or arrays by name."""
+        ...
+
+
+def _check(start: int, steps: int | None) -> None:
+    if start < 0 or (steps is not None and steps < 1):
+        raise AcregError(
+            f"A pipeline starts at step 0 or later and has at least one step. Received: start={start}, steps={steps}."
+        )
+
+
+def _tf_batches(sampler: Sampler, start: int, steps: int | None) -> tf.data.Dataset:
+    import tensorflow as tf
+
+    _check(start, steps)
+    example = sampler.batch(start)
+    names = sorted(example) if isinstance(example, dict) else None
+    arrays: list[NDArray] = [example] if names is None else [example[name] for name in names]
+
+    def draw(step: NDArray) -> list[NDArray]:
+        batch = sampler.batch(int(step))
+        return [batch] if names is None else [batch[name] for name in names]
+
+    def load(step: tf.Tensor) -> Any:
+        tensors = tf.numpy_function(draw, [step], [tf.as_dtype(array.dtype) for array in arrays], stateful=False)
+        for tensor, array in zip(tensors, arrays):
+            tensor.set_shape(array.shape)
+        return tensors[0] if names is None else dict(zip(names, tensors))
+
+    counter = tf.data.Dataset.counter(start) if steps is None else tf.data.Dataset.range(start, start + steps)
+    options = tf.data.Options()
+    options.deterministic = True
+    options.autotune.enabled = False
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    # one batch at a time: a batch costs little, and Python's lock would serialise several anyway
+    dataset = counter.map(load, num_parallel_calls=1, deterministic=True).prefetch(2).with_options(options)
+    dataset.sampler = sampler  # as in KerasPairs: a model looks at its labels before it is fitted
+    return dataset
+
+
+def tf_pairs(sampler: PairSampler | Sampler, start: int = 0, steps: int | None = None) -> tf.data.Dataset:
+    """The batches `sampler.batch(start)`, `sampler.batch(start + 1)`, ... in this order, made while the model works.
+
+    Arguments:
+        sampler: usually a `PairSampler`.
+        start: the first step.
+        steps: how many batches; None for no end (then give `fit` its `steps_per_epoch`).
+
+    Returns:
+        A dataset of dictionaries as `PairSampler.batch` returns them, all shapes known.
+
+    Raises:
+        AcregError: a negative start, or no step.
+    """
+    return _tf_batches(sampler, start, steps)
+
+
+def label_batches(
+    labels: NDArray,
+    batch_size: int,
+    seed: int,
+    augment: Augmentation | None = None,
+    start: int = 0,
+    steps: int | None = None,
+) -> tf.data.Dataset:
+    """Random batches of label maps int32 `(batch, *spatial, 1)`, for training an autoencoder.
+
+    Arguments:
+        labels: integers `(subjects, *spatial, 1)`.
+        batch_size, seed, augment: see `LabelSampler`.
+        start, steps: see `tf_pairs`.
+
+    Raises:
+        AcregError: see `LabelSampler` and `tf_pairs`.
+    """
+    return _tf_batches(LabelSampler(labels, batch_size, seed, augment), start, steps)
+
+
+class KerasPairs(keras.utils.PyDataset):
+    """The same batches where TensorFlow is absent: `sampler.batch(start)`, `sampler.batch(start + 1)`, ... without end.
+
+    Give `fit` its `steps_per_epoch`; each epoch then goes on where the last one ended. It has no length on purpose:
+    Keras begins a dataset with a length anew in each epoch, and by default in an order that no seed of ours fixes.
+
+    Arguments:
+        sampler: usually a `PairSampler`; a `LabelSampler` works as well.
+        start: the step of the first batch.
+
+    Raises:
+        AcregError: a negative start.
+    """
+
+    def __init__(self, sampler: Sampler, start: int = 0) -> None:
+        super().__init__()
+        _check(start, None)
+        self.sampler = sampler
+        self.start = start
+
+    @property
+    def num_batches(self) -> None:
+        """None, by which Keras knows that there is no end."""
+        return None
+
+    def __getitem__(self, index: int) -> Any:
+        return self.sampler.batch(self.start + index)

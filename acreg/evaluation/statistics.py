@@ -1,0 +1,235 @@
+"""Significance tests between methods."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, get_args
+
+import numpy as np
+from scipy import stats
+
+from acreg.evaluation.results import HIGHER_IS_BETTER, NAN, MethodResult, compared_by
+
+Test = Literal["wilcoxon", "mann-whitney", "welch", "tukey"]
+TESTS: tuple[Test, ...] = get_args(Test)
+DESCRIPTIONS: dict[str, tuple[str, str]] = {
+    "wilcoxon": ("Paired Wilcoxon", "p Bonferroni-corrected by {n}; effect: matched-pairs rank-biserial correlation"),
+    "mann-whitney": ("Mann-Whitney U", "p Benjamini-Hochberg-corrected over {n}; effect: rank-biserial correlation"),
+    "welch": ("Welch's t-test", "p Benjamini-Hochberg-corrected over {n}; effect: Hedges' g"),
+    "tukey": (
+        "Tukey's range test",
+        "p of the range over all methods; effect: difference in pooled standard deviations",
+    ),
+}
+"""Of each test: its name, and what its p and effect are, with the number of tests that p is corrected for."""
+EFFECT_SYMBOLS: dict[str, str] = {"wilcoxon": "r", "mann-whitney": "r", "welch": "g", "tukey": "d"}
+"""What tables call the effect."""
+WITH_INTERVAL = ("welch", "tukey")
+"""The tests that bound the difference of the means."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A two-sided test of two methods on one metric.
+
+    Differences are first - second; `n` pairs on which both have a value, and `first_better` and `second_better` are the
+    shares of these in which that method is the better one (the rest are ties). `p_corrected` is corrected within the
+    metric over `comparisons` tests, that is over the pairs of methods and, where labels are tested, over them. `effect`
+    is positive where the first has the larger values. With no pair, or no difference anywhere, nothing was tested: p is
+    NaN, or 1. `low` and `high` bound the 95% confidence interval of the difference of the samples' means: Welch's of
+    this difference alone, Tukey's simultaneously over the pairs of methods; the other tests have none, NaN.
+    `label` is the name of a label, "" for the mean over labels.
+    """
+
+    metric: str
+    first: str
+    second: str
+    n: int
+    mean_difference: float
+    median_difference: float
+    statistic: float
+    p: float
+    p_corrected: float
+    effect: float
+    comparisons: int
+    test: Test = "wilcoxon"
+    low: float = NAN
+    high: float = NAN
+    first_better: float = NAN
+    second_better: float = NAN
+    label: str = ""
+
+
+class _Found(NamedTuple):
+    """What one test says of one pair of methods."""
+
+    statistic: float
+    p: float
+    effect: float
+    low: float = NAN
+    high: float = NAN
+
+
+def wilcoxon(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
+    """Statistic and two-sided p of the signed-rank test on paired values `(n,)`, pairs without difference left out."""
+    difference = np.asarray(first, float) - np.asarray(second, float)
+    if difference.size == 0:
+        return float("nan"), float("nan")
+    if not difference.any():
+        return 0.0, 1.0
+    result = stats.wilcoxon(difference, zero_method="wilcox", alternative="two-sided")
+    return float(result.statistic), float(result.pvalue)
+
+
+def mann_whitney(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
+    """U of the first sample and two-sided p of the rank-sum test, which takes the samples as independent."""
+    if min(len(first), len(second)) == 0:
+        return float("nan"), float("nan")
+    result = stats.mannwhitneyu(first, second, alternative="two-sided")
+    return float(result.statistic), float(result.pvalue)
+
+
+def welch(first: np.ndarray, second: np.ndarray) -> tuple[float, float, float, float, float]:
+    """Welch's t and two-sided p of independent samples, Hedges' g, and the 95% interval of the difference of the means.
+
+    g is the difference of the means in pooled standard deviations, times 1 - 3 / (4 (n1 + n2) - 9) against its bias in
+    small samples (Hedges, 1981). All NaN where a sample has fewer than two values, or neither varies.
+    """
+    spread = sum(((sample - sample.mean()) ** 2).sum() for sample in (first, second) if len(sample) > 1)
+    if min(len(first), len(second)) < 2 or spread == 0:
+        return NAN, NAN, NAN, NAN, NAN
+    result = stats.ttest_ind(first, second, equal_var=False)
+    low, high = result.confidence_interval(0.95)
+    left = len(first) + len(second) - 2
+    g = (first.mean() - second.mean()) / np.sqrt(spread / left) * (1 - 3 / (4 * left - 1))
+    return float(result.statistic), float(result.pvalue), float(g), float(low), float(high)
+
+
+def rank_biserial(difference: np.ndarray) -> float:
+    """Of paired differences: the share of ranks in favour minus that against, in [-1, 1] (Kerby, 2014)."""
+    if difference.size == 0:
+        return float("nan")
+    difference = difference[difference != 0]
+    if difference.size == 0:
+        return 0.0
+    ranks = stats.rankdata(np.abs(difference))
+    return float((ranks * np.sign(difference)).sum() / ranks.sum())
+
+
+def compare_methods(
+    results: Sequence[MethodResult],
+    metrics: Sequence[str] | None = None,
+    test: Test = "wilcoxon",
+    labels: Sequence[int] | None = None,
+) -> list[Comparison]:
+    """Test all pairs of methods on each metric.
+
+    Args:
+        results: with the same pairs in the same order (`check_same_pairs` sees to it).
+        metrics: what is compared; all label metrics that were measured if None, or, without labels, those of images.
+        test: "wilcoxon", paired, Bonferroni within a metric, as the AC-RegNet paper has it (Section 5.2);
+            "mann-whitney", unpaired, with Benjamini and Hochberg's correction within a metric, and "tukey", the range
+            test over all methods, as the DDMR paper has them; "welch", unpaired, as the SVF-Net paper has it, with
+            Benjamini and Hochberg's correction within a metric.
+        labels: to be tested one by one; the mean over labels is tested if None.
+    """
+    couples = list(itertools.combinations(range(len(results)), 2))
+    comparisons: list[Comparison] = []
+    for metric in (compared_by(results) if metrics is None else metrics) if couples else ():
+        rows: list[Comparison] = []
+        for label in (None,) if labels is None else labels:
+            values = [result.values(metric, label) for result in results]
+            name = "" if label is None else results[0].label_names[label]
+            for (a, b), found in zip(couples, _test(values, couples, test), strict=True):
+                names = results[a].name, results[b].name
+                rows.append(_comparison(metric, name, names, values[a] - values[b], found, test))
+        corrected = _corrected(np.array([row.p for row in rows]), test)
+        comparisons += [
+            dataclasses.replace(row, p_corrected=float(q), comparisons=len(rows))
+            for row, q in zip(rows, corrected, strict=True)
+        ]
+    return comparisons
+
+
+def _test(values: Sequence[np.ndarray], couples: Sequence[tuple[int, int]], test: Test) -> list[_Found]:
+    """What the test says of each pair of the methods' values `(pairs,)`."""
+    samples = [value[np.isfinite(value)] for value in values]
+    if test == "tukey":
+        tukey = _tukey(samples)
+        return [tukey[couple] for couple in couples]
+    found: list[_Found] = []
+    for a, b in couples:
+        if test == "welch":
+            found.append(_Found(*welch(samples[a], samples[b])))
+        elif test == "mann-whitney":
+            u, p = mann_whitney(samples[a], samples[b])
+            found.append(_Found(u, p, 2 * u / max(1, len(samples[a]) * len(samples[b])) - 1))
+        else:
+            both = np.isfinite(values[a]) & np.isfinite(values[b])
+            first, second = values[a][both], values[b][both]
+            found.append(_Found(*wilcoxon(first, second), rank_biserial(first - second)))
+    return found
+
+
+def _comparison(
+    metric: str, label: str, names: tuple[str, str], difference: np.ndarray, found: _Found, test: Test
+) -> Comparison:
+    """One row, not yet corrected; of the differences of all pairs, with NaN where one has no value."""
+    difference = difference[np.isfinite(difference)]
+    gain = difference if metric in HIGHER_IS_BETTER else -difference
+    known = difference.size > 0
+    return Comparison(
+        metric=metric,
+        first=names[0],
+        second=names[1],
+        n=difference.size,
+        mean_difference=float(difference.mean()) if known else NAN,
+        median_difference=float(np.median(difference)) if known else NAN,
+        statistic=found.statistic,
+        p=found.p,
+        p_corrected=found.p,
+        effect=found.effect,
+        comparisons=1,
+        test=test,
+        low=found.low,
+        high=found.high,
+        first_better=float((gain > 0).mean()) if known else NAN,
+        second_better=float((gain < 0).mean()) if known else NAN,
+        label=label,
+    )
+
+
+def _corrected(p: np.ndarray, test: Test) -> np.ndarray:
+    if test == "wilcoxon":
+        return np.minimum(p * len(p), 1.0)
+    if test in ("mann-whitney", "welch"):
+        known = np.isfinite(p)
+        corrected = p.copy()
+        if known.any():
+            corrected[known] = stats.false_discovery_control(p[known], method="bh")
+        return corrected
+    return p  # Tukey's test has the family in it
+
+
+def _tukey(samples: Sequence[np.ndarray]) -> dict[tuple[int, int], _Found]:
+    """What the test finds, by pair of positions: the mean difference is the statistic."""
+    usable = [index for index, sample in enumerate(samples) if len(sample) > 1]
+    found = dict.fromkeys(itertools.combinations(range(len(samples)), 2), _Found(NAN, NAN, NAN))
+    if len(usable) < 2:
+        return found
+    pooled = np.sqrt(
+        sum(((samples[i] - samples[i].mean()) ** 2).sum() for i in usable) / sum(len(samples[i]) - 1 for i in usable)
+    )
+    if pooled == 0:
+        return found
+    result = stats.tukey_hsd(*(samples[i] for i in usable))
+    interval = result.confidence_interval(0.95)
+    for (row, a), (column, b) in itertools.combinations(enumerate(usable), 2):
+        difference, p, low, high = (
+            float(matrix[row, column]) for matrix in (result.statistic, result.pvalue, interval.low, interval.high)
+        )
+        found[a, b] = _Found(difference, p, difference / float(pooled), low, high)
+    return found

@@ -1,0 +1,66 @@
+"""What a preset reaches on pairs of its training data, for the warning that a result is unusual.
+
+Run as ``python -m acreg.evaluation.usual PRESET --data DATASET``. It writes ``usual.json`` into the preset's folder,
+or to ``--out``; see `acreg.registration.concerns.Usual`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from acreg.data.manifest import Dataset, dataset_folder
+from acreg.data.subjects import Subjects
+from acreg.evaluation.run import choose_pairs
+from acreg.io import atomic_path
+from acreg.models.presets import preset_folder
+from acreg.registration.concerns import Usual
+from acreg.registration.methods import Method, PresetMethod
+from acreg.registration.pair import register_pair
+
+LEFT_OUT = 200
+"""One pair of so many is an exception: it is not usual."""
+
+
+def measure(method: Method, dataset: Dataset, split: str = "train", pairs: int = 500, seed: int = 0) -> Usual:
+    """Register pairs of a split's subjects, drawn as `acreg evaluate` does; of 200 the most extreme is left out."""
+    names = [record.subject for record in dataset.split(split)]
+    chosen = choose_pairs(str(min(pairs, len(names) * (len(names) - 1))), names, seed)
+    subjects, found = Subjects(dataset), []
+    for fixed, moving in chosen:
+        result = register_pair(method, fixed=subjects.get(fixed)[0], moving=subjects.get(moving)[0])
+        found.append([result.after.ncc, result.after.nmi, result.regularity["folded_percent"]])
+    ordered, left_out = np.sort(found, axis=0), len(found) // LEFT_OUT
+    low, high = ordered[left_out], ordered[-1 - left_out]
+    return Usual(
+        data=f"{dataset.name}, {split}",
+        pairs=len(chosen),
+        ncc=round(float(low[0]), 4),
+        nmi=round(float(low[1]), 4),
+        folded_percent=round(float(high[2]), 4),
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, write and print."""
+    parser = argparse.ArgumentParser(prog="usual", description="What a preset reaches on pairs of its training data.")
+    parser.add_argument("preset", help="name or folder")
+    parser.add_argument("--data", required=True, help="prepared dataset: folder, or name under ACREG_DATA")
+    parser.add_argument("--split", default="train", help="whose pairs are registered; never the test split")
+    parser.add_argument("--pairs", type=int, default=500, help="at most")
+    parser.add_argument("--seed", type=int, default=0, help="of the draw of pairs")
+    parser.add_argument("--out", type=Path, help="file to write, if not usual.json of the preset")
+    given = parser.parse_args(arguments)
+    dataset = Dataset.load(dataset_folder(given.data))
+    usual = measure(PresetMethod(given.preset), dataset, given.split, given.pairs, given.seed)
+    text = usual.model_dump_json(indent=2) + "\n"
+    with atomic_path(given.out or preset_folder(given.preset) / "usual.json") as path:
+        path.write_text(text, encoding="utf-8")
+    print(text, end="")
+
+
+if __name__ == "__main__":
+    main()

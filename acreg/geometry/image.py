@@ -1,0 +1,104 @@
+"""An image or a label map with the grid that it lives on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from acreg.errors import AcregError, UsageError
+from acreg.geometry.grid import Grid
+
+Kind = Literal["intensity", "labels"]
+_WITH_PLACE = (".nii", ".nii.gz", ".mgh", ".mgz", ".nrrd", ".nhdr", ".mha", ".mhd")
+"""Files whose header says where the image lies, also where it says the origin."""
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    """An image or a label map, and the grid that it lives on.
+
+    Args:
+        array: `(*spatial)` in array-axis order; kept as float32 for intensities and int32 for labels.
+        grid: its grid, of the same shape.
+        kind: "intensity" or "labels".
+        name: what messages call it; the file's path when it was read.
+
+    Raises:
+        AcregError: shapes differ, an intensity is NaN or infinite, or a label is fractional or too large.
+        UsageError: `kind` is another word.
+    """
+
+    array: np.ndarray
+    grid: Grid
+    kind: Kind = "intensity"
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        array = np.asarray(self.array)
+        if self.kind not in ("intensity", "labels"):
+            raise UsageError(f"An image holds 'intensity' or 'labels'. Received: kind={self.kind!r}.")
+        if array.shape != self.grid.shape:
+            raise AcregError(
+                f"An image has the shape of its grid. Received: {self.name or 'array'} of shape {array.shape}, "
+                f"grid {self.grid.shape}."
+            )
+        converted = _as_labels(array, self.name) if self.kind == "labels" else _as_intensity(array, self.name)
+        object.__setattr__(self, "array", converted)
+
+    @property
+    def has_place(self) -> bool:
+        """Whether it says where it lies: its file has a header for that, or its grid an origin or a direction."""
+        grid = self.grid
+        moved = any(grid.origin) or not np.array_equal(grid.direction, np.eye(grid.rank))
+        return moved or self.name.lower().endswith(_WITH_PLACE)
+
+    @classmethod
+    def from_array(
+        cls, array: np.ndarray, spacing: Sequence[float] | None = None, kind: Kind = "intensity", name: str = ""
+    ) -> Image:
+        """An image of an array `(*spatial)`; spacing in mm by array axis, 1 if left out."""
+        array = np.asarray(array)
+        return cls(array, Grid(array.shape, () if spacing is None else tuple(spacing)), kind, name)
+
+
+def _check_numbers(array: np.ndarray, name: str) -> None:
+    if array.dtype.kind not in "biuf":
+        raise AcregError(f"The values of an image are real numbers. Received: {name or 'array'} of {array.dtype}.")
+
+
+def _as_intensity(array: np.ndarray, name: str) -> np.ndarray:
+    _check_numbers(array, name)
+    with np.errstate(over="ignore"):
+        array = np.ascontiguousarray(array, dtype=np.float32)
+    bad = array.size - int(np.count_nonzero(np.isfinite(array)))
+    if bad:
+        raise AcregError(
+            f"The values of an image are finite numbers. Received: {name or 'array'} with {bad} NaN or infinite "
+            f"values out of {array.size}. Replace them, for example by 0, and write the image again."
+        )
+    return array
+
+
+def _as_labels(array: np.ndarray, name: str) -> np.ndarray:
+    _check_numbers(array, name)
+    limits = np.iinfo(np.int32)
+    if array.dtype == bool or np.issubdtype(array.dtype, np.integer):
+        integers: Any = array
+    else:
+        integers = np.rint(array)
+        if not np.array_equal(integers, array):
+            example = array[integers != array].flat[0]
+            raise AcregError(
+                f"Labels are whole numbers. Received: {name or 'array'} with the value {example}. Give a label map, "
+                "not an image or a label map that was resized with interpolation."
+            )
+    # As Python's numbers: NumPy would round the limit to the array's float32, and 2**31 would pass.
+    low, high = (integers.min().item(), integers.max().item()) if integers.size else (0, 0)
+    if low < limits.min or high > limits.max:
+        raise AcregError(
+            f"Labels fit into 32 bits. Received: {name or 'array'} with {low}..{high}. Give the labels smaller numbers."
+        )
+    return np.ascontiguousarray(integers, dtype=np.int32)

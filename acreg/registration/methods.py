@@ -1,0 +1,120 @@
+"""What registers: a preset's model, a classical program, or nothing at all, behind the same two names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import copy
+from pathlib import Path
+from typing import Any, Protocol
+
+from acreg.baselines import baseline
+from acreg.errors import AcregError, images_by_name
+from acreg.geometry import Grid, Image, Transform, unregistered
+from acreg.registration.concerns import Usual
+
+
+class Method(Protocol):
+    """Anything that registers: a model, or a classical program behind the same two names."""
+
+    name: str
+
+    def register(self, *, fixed: Image, moving: Image) -> Transform:
+        """The transform that pulls `moving` onto the grid of `fixed`."""
+        ...
+
+
+class Unregistered:
+    """Zero displacement: what the images look like before any registration."""
+
+    name = "unregistered"
+
+    @images_by_name
+    def register(self, *, fixed: Image, moving: Image) -> Transform:
+        """The identity, the two extents laid over each other."""
+        return unregistered(fixed=fixed, moving=moving)
+
+
+class PresetMethod:
+    """A model from a preset, under a name of one's own.
+
+    Args:
+        model: the name of a shipped preset or a preset's folder.
+        name: what tables call it; the preset's name if left out, followed by "-refined" where it is refined.
+        refine: at most so many steps of refinement for each pair, see `RegistrationModel.refine`.
+
+    Raises:
+        AcregError: the preset cannot be loaded, or does not register (an autoencoder).
+    """
+
+    def __init__(self, model: str, name: str = "", refine: int = 0) -> None:
+        from acreg.models import from_preset
+        from acreg.models.presets import preset_digest, preset_folder
+
+        self._model: Any = from_preset(model)
+        self.preset = model
+        self.refine = refine
+        self.name = name or preset_name(model) + ("-refined" if refine else "")
+        if not hasattr(self._model, "register"):
+            raise AcregError(
+                f"A model that registers is needed. Received: {model}, a {type(self._model).__name__}. "
+                "Give the preset of a registration network."
+            )
+        self.sha256 = preset_digest(model)
+        self.usual = Usual.of_preset(preset_folder(model))
+        self.deforms = True
+
+    def affine_part(self) -> PresetMethod | None:
+        """The model's affine part alone, as a method of the same name followed by "-affine"; None if it has none."""
+        if getattr(self._model, "affine", "none") == "none":
+            return None
+        part = copy(self)
+        part._model, part.refine, part.name = self._model.affine_part(), 0, f"{self.name}-affine"
+        part.usual, part.deforms = None, False  # what is usual is that of the whole
+        return part
+
+    @images_by_name
+    def register(self, *, fixed: Image, moving: Image) -> Transform:
+        """Register with the model."""
+        if self.refine:
+            return self._model.refine(fixed=fixed, moving=moving, steps=self.refine)
+        return self._model.register(fixed=fixed, moving=moving)
+
+    @images_by_name
+    def register_many(self, *, fixed: Sequence[Image], moving: Sequence[Image]) -> list[Transform]:
+        """Register pairs by one batch through the network; one by one where they are refined."""
+        if self.refine:
+            return [self.register(fixed=one, moving=other) for one, other in zip(fixed, moving, strict=True)]
+        return self._model.register_many(fixed=fixed, moving=moving)
+
+    def sees(self, image: Image) -> Grid:
+        """The network's grid in an image."""
+        return self._model.preprocessing.grid(image)
+
+    @images_by_name
+    def segment(self, *, fixed: Image, moving: Image) -> Image | None:
+        """The model's mask of the fixed image, None of a model that makes none."""
+        return self._model.segment(fixed=fixed, moving=moving) if hasattr(self._model, "segment") else None
+
+
+def named_method(name: str, threads: int, seed: int) -> Method:
+    """A method that needs no preset: `identity`, which is `Unregistered`, or a classical one (see `acreg.baselines`).
+
+    Raises:
+        AcregError: as `acreg.baselines.baseline`.
+    """
+    return Unregistered() if name == "identity" else baseline(name, threads, seed)
+
+
+def preset_name(model: str) -> str:
+    """The name of a preset; a run's folder for `runs/<name>/preset`."""
+    path = Path(model).resolve()
+    return path.parent.name if path.name == "preset" and path.parent.name else path.name
+
+
+def register_many(method: Method, pairs: Sequence[tuple[Image, Image]], at_once: int = 1) -> list[Transform]:
+    """Register pairs (fixed, moving), so many at once as the method can; a classical one takes them one by one."""
+    many = getattr(method, "register_many", None)
+    if many is None:
+        return [method.register(fixed=fixed, moving=moving) for fixed, moving in pairs]
+    parts = [pairs[n : n + at_once] for n in range(0, len(pairs), at_once)]
+    return [found for part in parts for found in many(fixed=[f for f, _ in part], moving=[m for _, m in part])]

@@ -1,0 +1,93 @@
+"""Registering one pair: the transform, the warped images, and what speaks against them."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from acreg.errors import AcregError, images_by_name
+from acreg.geometry import Image, Transform, labels_on, unregistered
+from acreg.registration.concerns import Concern, Likeness, concerns
+from acreg.registration.methods import Method, Unregistered
+
+
+@dataclass
+class Registration:
+    """A registered pair, everything on the fixed grid; `sampled` is the transform as it was evaluated there, once.
+
+    Attributes:
+        warped: what is measured; outside of the moving image it has edge values.
+        inside: which voxels look inside of the moving image, `(*spatial)`; beyond it `warped` is made up.
+        before, after: how alike the images are inside, unregistered (the extents laid over each other) and registered.
+        regularity: of the field, see `acreg.geometry.folding`.
+        seconds: of the registration alone.
+        mask: what the method itself makes the fixed image's foreground to be, where it segments.
+        concerns: what speaks against the result, see `acreg.registration.concerns`.
+        no_inverse: why no inverse was saved with the transform.
+        inexact: what makes the inverse that was saved an approximation.
+    """
+
+    transform: Transform
+    sampled: Transform
+    warped: Image
+    warped_labels: Image | None
+    inside: np.ndarray
+    before: Likeness
+    after: Likeness
+    regularity: dict[str, float]
+    seconds: float
+    mask: Image | None = None
+    concerns: list[Concern] = field(default_factory=list)
+    no_inverse: str = ""
+    inexact: str = ""
+
+
+@images_by_name
+def register_pair(method: Method, *, fixed: Image, moving: Image, moving_labels: Image | None = None) -> Registration:
+    """Register, warp, and say what speaks against the result.
+
+    Raises:
+        AcregError: an axis has one voxel, the method's result is not on the fixed grid, the labels cannot lie on the
+            moving image's (see `acreg.geometry.labels_on`), or what the method raises.
+    """
+    for image, role in ((fixed, "fixed"), (moving, "moving")):
+        if min(image.grid.shape) < 2:
+            raise AcregError(
+                f"Images to register have at least 2 voxels along each axis. Received: {image.name or role}, the "
+                f"{role} image, of shape {image.grid.shape}. A slice is read as a 2-D image where the axis of one "
+                "voxel is the last of the file: store it so."
+            )
+    moving_labels = None if moving_labels is None else labels_on(moving_labels, moving)
+    start = time.perf_counter()
+    transform = method.register(fixed=fixed, moving=moving)
+    seconds = time.perf_counter() - start
+    if transform.fixed != fixed.grid:
+        raise AcregError(
+            "A method's result lies on the fixed image's grid. "
+            f"Received: {method.name} with a result on {transform.fixed}, fixed image on {fixed.grid}."
+        )
+    sampled = transform.sampled()
+    labels = None if moving_labels is None else sampled.warp_labels(moving_labels)
+    segment = getattr(method, "segment", None)  # which few methods have
+    warped, inside = sampled.warp_image(moving, border="edge"), sampled.inside(moving.grid)
+    start_image = unregistered(fixed=fixed, moving=moving).warp_image(moving, border="edge")
+    result = Registration(
+        transform=transform,
+        sampled=sampled,
+        warped=warped,
+        warped_labels=labels,
+        inside=inside,
+        before=Likeness.of(fixed, start_image, np.ones(fixed.grid.shape, bool)),
+        after=Likeness.of(fixed, warped, inside),
+        regularity=sampled.folding(),
+        seconds=seconds,
+        mask=None if segment is None else segment(fixed=fixed, moving=moving),
+    )
+    if not isinstance(method, Unregistered):
+        usual, sees = getattr(method, "usual", None), getattr(method, "sees", None)
+        grids = None if sees is None else (sees(fixed), sees(moving))
+        deforms = getattr(method, "deforms", True)
+        result.concerns = concerns(result, fixed=fixed, moving=moving, usual=usual, sees=grids, deforms=deforms)
+    return result

@@ -1,0 +1,151 @@
+"""The files of a registered pair."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+import acreg
+from acreg.errors import AcregError, images_by_name
+from acreg.geometry import Image
+from acreg.geometry.transform import Border
+from acreg.io import all_or_none, write_displacement, write_image
+from acreg.io.colour import reason_against, warp_channels, write_channels
+from acreg.io.documents import write_json
+from acreg.io.files import PICTURES
+from acreg.io.transforms import write_inverse, write_transform
+from acreg.plotting.drawing import view_pair
+from acreg.plotting.preview import write_preview
+from acreg.registration.pair import Registration
+
+RECORD_NAME = "registration.json"
+RESULT_NAMES = (
+    RECORD_NAME,
+    "warped.png",
+    "warped.nii.gz",
+    "warped_labels.png",
+    "warped_labels.nii.gz",
+    "mask.png",
+    "mask.nii.gz",
+    "displacement.nii.gz",
+    "transform.h5",
+    "transform.h5.check.json",
+    "inverse_transform.h5",
+    "inverse_transform.h5.check.json",
+    "preview.png",
+)
+INVERSE_NAMES = ("inverse_transform.h5", "inverse_transform.h5.check.json")
+SAVED = ("labels", "displacement", "transform", "images")
+"""What can be saved of a registered pair."""
+
+
+def write_record(folder: Path, method: str, result: Registration) -> None:
+    """Write the numbers of a registration and what speaks against it, as JSON; `concerns` is empty where nothing does.
+
+    NCC and mutual information ("nmi") are those of `Registration.before` and `after`.
+    """
+    content = {
+        "method": method,
+        "acreg": acreg.__version__,
+        "seconds": result.seconds,
+        "before": result.before._asdict(),
+        "after": result.after._asdict(),
+        "folded_percent": result.regularity["folded_percent"],
+        "sd_log_j": result.regularity["sd_log_j"],
+        "concerns": [concern._asdict() for concern in result.concerns],
+    }
+    write_json(folder / RECORD_NAME, content)
+
+
+def result_name(stem: str, source: str, rank: int) -> str:
+    """`stem` with .png when `source` is a 2-D picture file, else with .nii.gz."""
+    return stem + (".png" if rank == 2 and Path(source).suffix.lower() in PICTURES else ".nii.gz")
+
+
+@images_by_name
+def save_registration(
+    folder: Path,
+    result: Registration,
+    *,
+    fixed: Image,
+    moving: Image,
+    moving_labels: Image | None = None,
+    fixed_labels: Image | None = None,
+    what: Collection[str] = SAVED,
+    border: Border = "constant",
+    fill: float = 0.0,
+    channels: Sequence[Image] = (),
+    method: str = "",
+    overwrite: bool = False,
+) -> list[Path]:
+    """Write warped.*, preview.png (`images`), warped_labels.*, mask.* (`labels`), displacement.nii.gz, transform.h5.
+
+    The transform is what other programs open (`acreg.io.transforms`), with the record of its check and its inverse
+    (`inverse_transform.h5`) beside it. Where it has no inverse, the other files are written and `result.no_inverse`
+    says why. Pictures are written as the kind of file that the moving image (the labels) came from; see `result_name`.
+    Outside of the moving image they have `border` and `fill`, see `Transform.warp_image`. `channels` are those of a
+    moving image in colour, of which `moving` is the luminance. With the name of the method registration.json is
+    written, too (`write_record`). The files appear all together, see `acreg.io.all_or_none`; with `overwrite` those of
+    an earlier registration go at that moment, also where the new one has none of their names.
+    """
+    old = [folder / name for name in RESULT_NAMES if overwrite]
+    with all_or_none(folder, replaced=old) as staged:
+        names = _write(staged, result, fixed, moving, moving_labels, fixed_labels, what, border, fill, channels)
+        if method:
+            write_record(staged, method, result)
+            names.insert(0, RECORD_NAME)
+    return [folder / name for name in names]
+
+
+def _write(
+    folder: Path,
+    result: Registration,
+    fixed: Image,
+    moving: Image,
+    moving_labels: Image | None,
+    fixed_labels: Image | None,
+    what: Collection[str],
+    border: Border,
+    fill: float,
+    channels: Sequence[Image],
+) -> list[str]:
+    """The names of the files that were written, see `save_registration`."""
+    written = []
+
+    def path(name: str) -> Path:
+        written.append(name)
+        return folder / name
+
+    rank = fixed.grid.rank
+    if "displacement" in what:
+        write_displacement(result.sampled.displacement, fixed.grid, path("displacement.nii.gz"))
+    if "transform" in what:
+        write_transform(result.transform, path("transform.h5"), moving, border, fill)
+        written.append("transform.h5.check.json")
+        try:
+            result.inexact = write_inverse(result.transform, folder / INVERSE_NAMES[0], fixed, border, fill)
+            written += INVERSE_NAMES
+        except AcregError as error:
+            result.no_inverse = str(error)
+    if "labels" in what and result.warped_labels is not None:
+        source = moving_labels.name if moving_labels is not None else ""
+        write_image(result.warped_labels, path(result_name("warped_labels", source, rank)))
+    if "labels" in what and result.mask is not None:
+        write_image(result.mask, path(result_name("mask", fixed.name, rank)))
+    if "images" in what:
+        target = path(result_name("warped", moving.name, rank))
+        if len(channels) > 1 and not reason_against(channels, target):
+            write_channels(warp_channels(channels, result.sampled, border, fill), target)
+        else:
+            write_image(result.sampled.warp_image(moving, border, fill), target)
+        view = view_pair(
+            result.sampled,
+            fixed=fixed,
+            moving=moving,
+            fixed_labels=fixed_labels,
+            moving_labels=moving_labels,
+            border=border,
+            fill=fill,
+        )
+        write_preview(view, path("preview.png"))
+    return written

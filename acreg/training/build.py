@@ -1,0 +1,189 @@
+"""From a recipe to models and optimisers."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+import numpy as np
+
+from acreg import models
+from acreg.errors import AcregError, UsageError
+from acreg.models.arguments import check_memory, constructor_types
+from acreg.training import devices
+from acreg.training.data import TrainingData
+from acreg.training.schema import AutoencoderSection, OptimizerSection, Recipe
+
+FILLED_IN = {
+    "rank",
+    "channels",
+    "num_classes",
+    "autoencoder",
+    "preprocessing",
+    "augmentation",
+    "seed",
+    "name",
+    "dtype",
+    "trainable",
+}
+"""Arguments of a model that follow from other sections of a recipe."""
+
+
+def model_classes() -> dict[str, type]:
+    """The registration models that a recipe may name."""
+    public = {name: getattr(models, name) for name in models.__all__}
+    base = models.RegistrationModel
+    return {n: c for n, c in public.items() if isinstance(c, type) and issubclass(c, base) and c is not base}
+
+
+def need_labels(data: TrainingData) -> np.ndarray:
+    """The training labels.
+
+    Raises:
+        AcregError: the dataset has none.
+    """
+    if data.train.labels is None:
+        raise AcregError(
+            f"A label autoencoder needs labels. Received: {data.dataset.name}, which has none. Fill the column labels "
+            "of its manifest, or set autoencoder=null and leave out the anatomical prior."
+        )
+    return data.train.labels
+
+
+def build_autoencoder(recipe: Recipe, section: AutoencoderSection, data: TrainingData) -> models.LabelAutoencoder:
+    """The label autoencoder of a recipe, compiled, not trained.
+
+    Raises:
+        AcregError: the dataset has no labels; see `need_labels`.
+        UsageError: a value that the model refuses.
+    """
+    need_labels(data)
+    classes = len(data.preprocessing.label_values)
+    with _explicit_seed(recipe.seed, "autoencoder"), _as_usage_error("autoencoder"):
+        model = models.LabelAutoencoder(
+            shape=recipe.data.shape,
+            num_classes=classes,
+            code_size=section.code_size,
+            noise=section.noise,
+            noise_probability=section.noise_probability,
+            seed=recipe.seed,
+            preprocessing=data.preprocessing,
+        )
+    model.compile(optimizer=keras.optimizers.Adam(section.learning_rate))
+    return model
+
+
+def build_network(recipe: Recipe, data: TrainingData, autoencoder: models.LabelAutoencoder | None) -> Any:
+    """The registration model of a recipe, compiled, not trained.
+
+    Raises:
+        UsageError: a value that the model refuses, such as an unknown loss.
+    """
+    model_class = model_classes()[recipe.model.class_name]
+    filled = {
+        "rank": len(recipe.data.shape),
+        "channels": data.train.images.shape[-1],
+        "num_classes": data.num_classes,
+        "preprocessing": data.preprocessing,
+    }
+    known = constructor_types(model_class)
+    if recipe.data.synthetic is not None:
+        filled["augmentation"] = {**recipe.data.synthetic.layer_arguments(), "seed": recipe.seed}
+    if "autoencoder" in known:
+        filled["autoencoder"] = autoencoder
+        if autoencoder is not None and recipe.training.distribute:  # its variables, too, are made for all devices
+            filled["autoencoder"] = models.LabelAutoencoder.from_config(autoencoder.get_config())
+            filled["autoencoder"].set_weights(autoencoder.get_weights())
+    if "seed" in known:
+        filled["seed"] = recipe.seed
+    if recipe.training.mixed_precision:
+        filled["dtype"] = recipe.training.mixed_precision
+    with _explicit_seed(recipe.seed, "count"), _as_usage_error("model"):
+        check_memory(model_class, {**recipe.model.arguments, **filled}, copies=4)
+    with _explicit_seed(recipe.seed, "network"), _as_usage_error("model"):
+        model = model_class(**recipe.model.arguments, **filled)
+    if recipe.training.distribute:
+        devices.synchronise(model)
+    compile_network(model, recipe, recipe.training.steps)
+    return model
+
+
+def compile_network(model: Any, recipe: Recipe, steps: int, frozen: Sequence[str] = ()) -> None:
+    """Give a registration model a new optimiser for `steps` steps in which some of its parts are frozen.
+
+    Raises:
+        UsageError: a part that the network does not have, or more warm-up steps than steps.
+    """
+    with _as_usage_error("start"):
+        model.freeze(*frozen)
+    optimizer = build_optimizer(recipe.optimizer, steps, recipe.training.steps_per_epoch)
+    if model.loss_weighting is not None:  # decay would draw every loss's weight towards one
+        optimizer.exclude_from_weight_decay(var_list=model.loss_weighting.trainable_variables)
+    model.compile(optimizer=optimizer, jit_compile=recipe.training.jit_compile)
+
+
+def build_optimizer(section: OptimizerSection, steps: int, steps_per_epoch: int) -> keras.optimizers.Optimizer:
+    """The optimiser of a recipe for a training of `steps` steps, with epochs of `steps_per_epoch`.
+
+    Raises:
+        UsageError: more warm-up steps than steps.
+    """
+    if section.warmup_steps >= steps:
+        raise UsageError(
+            "optimizer.warmup_steps must be fewer than training.steps, and than those before and after "
+            "start.freeze_steps. "
+            f"Received: warmup_steps={section.warmup_steps}, steps={steps}. Lower the one or raise the other."
+        )
+    rate: Any = section.learning_rate
+    if section.schedule == "step":
+        length = section.step_epochs * steps_per_epoch
+        rates = [max(rate * section.step_factor**stage, section.floor) for stage in range(1 + (steps - 1) // length)]
+        falls = [stage for stage in range(1, len(rates)) if rates[stage] < rates[stage - 1]]
+        if falls:  # a boundary is the last step, counted from 0, at the rate before it
+            boundaries = [stage * length - 1 for stage in falls]
+            rate = keras.optimizers.schedules.PiecewiseConstantDecay(boundaries, [rate, *(rates[i] for i in falls)])
+    elif section.schedule == "cosine" or section.warmup_steps:
+        fraction = section.final_fraction if section.schedule == "cosine" else 1.0
+        left = steps - section.warmup_steps
+        if section.warmup_steps:
+            rate = keras.optimizers.schedules.CosineDecay(
+                0.0, left, alpha=fraction, warmup_target=rate, warmup_steps=section.warmup_steps
+            )
+        else:
+            rate = keras.optimizers.schedules.CosineDecay(rate, left, alpha=fraction)
+    chosen = {"adam": keras.optimizers.Adam, "adamw": keras.optimizers.AdamW}[section.name]
+    decay = {} if section.weight_decay is None else {"weight_decay": section.weight_decay}
+    accumulated = section.gradient_accumulation_steps
+    return chosen(rate, clipnorm=section.clipnorm, gradient_accumulation_steps=accumulated, **decay)
+
+
+@contextmanager
+def _explicit_seed(seed: int, purpose: str) -> Iterator[None]:
+    """Weights and dropout that depend on `seed` alone.
+
+    Keras draws the seed of each initialiser and dropout layer without one from Python's own generator, which is given
+    a state of its own here and gets its old state back.
+    """
+    before = random.getstate()
+    random.seed(f"{purpose} {seed}")
+    try:
+        yield
+    finally:
+        random.setstate(before)
+
+
+@contextmanager
+def _as_usage_error(section: str) -> Iterator[None]:
+    """What a constructor refuses is a mistake in the recipe."""
+    try:
+        yield
+    except AcregError:
+        raise
+    except Exception as error:  # what constructors and Keras raise for odd values has many types
+        raise UsageError(
+            f"The recipe's section {section} must be accepted by the model. The model says: "
+            f"{' '.join(str(error).split())} Correct that key of the recipe."
+        ) from error

@@ -1,0 +1,276 @@
+"""Keras callbacks of a training: what is recorded after each epoch, when it stops, and what is shown meanwhile."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from acreg.errors import AcregError, Requeue
+from acreg.io import atomic_path
+from acreg.training.checkpoint import State, save_checkpoint
+from acreg.training.pictures import PairPictures
+
+Progress = Callable[[str, int, int], None]
+"""Called with (text, done, total)."""
+
+TIME_COLUMNS = ("seconds",)
+LOST = 0.05
+"""Loss of a discriminator, of log 2 = 0.69 by chance, from which on it is taken to have won."""
+EPOCHS_LOST = 3
+TRACED = (11, 20)
+"""First and last step of a trace: the first ones compile, and read what is read once."""
+
+
+class StopOnNonFinite(keras.callbacks.Callback):
+    """Ends the training with an error as soon as a loss term is NaN or infinite, before anything is saved.
+
+    Arguments:
+        stage: the name of what is trained, for the message.
+        steps_per_epoch: steps in an epoch.
+
+    Raises:
+        AcregError: names the term, the step, and what to try.
+    """
+
+    def __init__(self, stage: str, steps_per_epoch: int) -> None:
+        super().__init__()
+        self.stage = stage
+        self.steps_per_epoch = steps_per_epoch
+        self.epoch = 0
+
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        self._check(logs, f"step {self.epoch * self.steps_per_epoch + batch + 1}")
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        self._check(logs, f"the end of epoch {epoch + 1}")
+
+    def _check(self, logs: Mapping[str, Any] | None, when: str) -> None:
+        bad = {name: float(value) for name, value in (logs or {}).items() if not math.isfinite(value)}
+        if bad:
+            terms = [f"{name}={value}" for name, value in bad.items() if not name.endswith("loss")]
+            shown = ", ".join(terms or [f"{name}={value}" for name, value in bad.items()])
+            raise AcregError(
+                f"The loss of a training must stay finite. Received: {shown} at {when} of the {self.stage}. The last "
+                "checkpoint is kept. Try a lower optimizer.learning_rate, optimizer.clipnorm=1.0, a smaller weight of "
+                "that term, or training.mixed_precision=null; and check the images with `acreg data check`."
+            )
+
+
+class Recorder(keras.callbacks.Callback):
+    """After each epoch: the metrics CSV, the preset if the epoch is the best, early stopping, then the checkpoint.
+
+    They are one callback because their order matters: a kill between two of them must leave files from which the
+    training goes on exactly. The checkpoint is last and holds all rows; what was written after the one before it is
+    written again, equal, by the resumed training.
+
+    Arguments:
+        stage: prefix of the checkpoint's file name.
+        state: the state to go on from; changed in place.
+        checkpoints: folder of the checkpoints.
+        metrics: path of the CSV.
+        epochs: epochs in all.
+        steps_per_epoch: steps in an epoch.
+        monitor: the logged number that decides which epoch is best; None takes every epoch as better.
+        mode: "max" or "min".
+        patience: epochs without a better one after which training ends; None for never.
+        plateau: (factor of the learning rate, epochs without a better one after which it is applied), or None.
+        save_best: called with the row of a better epoch.
+    """
+
+    def __init__(
+        self,
+        stage: str,
+        state: State,
+        *,
+        checkpoints: Path,
+        metrics: Path,
+        epochs: int,
+        steps_per_epoch: int,
+        monitor: str | None,
+        mode: str,
+        patience: int | None,
+        plateau: tuple[float, int] | None,
+        save_best: Callable[[Mapping[str, float]], object],
+    ) -> None:
+        super().__init__()
+        self.stage = stage
+        self.state = state
+        self.checkpoints = checkpoints
+        self.metrics = metrics
+        self.epochs = epochs
+        self.steps_per_epoch = steps_per_epoch
+        self.monitor = monitor
+        self.mode = mode
+        self.patience = patience
+        self.plateau = plateau
+        self.save_best = save_best
+        self.began = time.perf_counter()
+
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        self.began = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        state = self.state
+        row: dict[str, float] = {"epoch": epoch + 1, "step": (epoch + 1) * self.steps_per_epoch}
+        row["learning_rate"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        row |= {name: float(value) for name, value in (logs or {}).items()}
+        row["seconds"] = round(time.perf_counter() - self.began, 3)
+        state.history.append(row)
+        state.epoch = epoch + 1
+        write_metrics(self.metrics, state.history)
+        if self._is_better(row):
+            state.best = row[self.monitor] if self.monitor else None
+            state.best_epoch, state.waited = epoch + 1, 0
+            self.save_best(row)
+        else:
+            state.waited += 1
+            if self.plateau is not None and state.waited % self.plateau[1] == 0:
+                self.model.optimizer.learning_rate = row["learning_rate"] * self.plateau[0]
+        out_of_patience = self.patience is not None and state.waited >= self.patience
+        state.finished = out_of_patience or state.epoch >= self.epochs
+        save_checkpoint(self.checkpoints, self.stage, self.model, state)
+        if out_of_patience:
+            self.model.stop_training = True
+
+    def _is_better(self, row: Mapping[str, float]) -> bool:
+        if self.monitor is None:
+            return True
+        best, value = self.state.best, row[self.monitor]
+        return best is None or (value > best if self.mode == "max" else value < best)
+
+
+class StopWhenAsked(keras.callbacks.Callback):
+    """Ends the training by an error once it was asked to stop: after a step, or after an epoch's checkpoint.
+
+    It comes last, so that an epoch whose steps are done is kept and shown. What was done of an epoch that is not
+    complete is done again by the resumed training.
+
+    Arguments:
+        stage: the name of what is trained, for the message.
+        steps_per_epoch: steps in an epoch.
+        asked: whether the training is to stop.
+
+    Raises:
+        Requeue: it was.
+    """
+
+    def __init__(self, stage: str, steps_per_epoch: int, asked: Callable[[], bool]) -> None:
+        super().__init__()
+        self.stage = stage
+        self.steps_per_epoch = steps_per_epoch
+        self.asked = asked
+        self.epoch = 0
+
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        if batch + 1 < self.steps_per_epoch:
+            self._check(f"in epoch {self.epoch + 1}, which will be done again from its beginning")
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        self._check(f"after epoch {epoch + 1}")
+
+    def _check(self, when: str) -> None:
+        if self.asked():
+            raise Requeue(f"{self.stage}: stopped as asked {when}. The same command with --resume goes on.")
+
+
+class ShowProgress(keras.callbacks.Callback):
+    """Calls `progress(text, done, total)` after each step, or without it `say(line)` after each epoch."""
+
+    def __init__(
+        self, stage: str, epochs: int, steps_per_epoch: int, progress: Progress | None, say: Callable[[str], None]
+    ) -> None:
+        super().__init__()
+        self.stage = stage
+        self.epochs = epochs
+        self.steps_per_epoch = steps_per_epoch
+        self.progress = progress
+        self.say = say
+        self.epoch = 0
+        self.began = time.perf_counter()
+
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        self.epoch = epoch
+        self.began = time.perf_counter()
+
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        if self.progress is not None:
+            done = self.epoch * self.steps_per_epoch + batch + 1
+            self.progress(f"{self.stage}: {_some(logs or {})}", done, self.epochs * self.steps_per_epoch)
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        if self.progress is None:
+            seconds = time.perf_counter() - self.began
+            self.say(f"{self.stage}: epoch {epoch + 1}/{self.epochs}, {_some(logs or {})}, {seconds:.1f} s")
+
+
+class WarnOfCollapse(keras.callbacks.Callback):
+    """Says, once for each time, that discriminators have won: their loss was near 0 for `EPOCHS_LOST` epochs.
+
+    Arguments:
+        state: whose history is read, after the `Recorder` wrote to it.
+        say: gets the warning.
+    """
+
+    def __init__(self, state: State, say: Callable[[str], None]) -> None:
+        super().__init__()
+        self.state = state
+        self.say = say
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        lost = [row.get("discriminator", math.inf) < LOST for row in self.state.history[-EPOCHS_LOST - 1 :]]
+        if lost[-EPOCHS_LOST:] == [True] * EPOCHS_LOST and not (len(lost) > EPOCHS_LOST and lost[0]):
+            self.say(
+                f"The loss of the discriminators was below {LOST:g} for {EPOCHS_LOST} epochs: they tell every made "
+                "image from a real one, and the adversarial loss guides the generator no more. Lower "
+                "optimizer.learning_rate or model.arguments.discriminator_filters, or the weights of adversarial and "
+                "cycle."
+            )
+
+
+def _some(logs: Mapping[str, Any]) -> str:
+    wanted = ("loss", "dice", "val_loss", "val_dice")
+    return ", ".join(f"{name} {float(logs[name]):.4f}" for name in wanted if name in logs)
+
+
+def write_metrics(path: Path, history: Sequence[Mapping[str, float]]) -> None:
+    """Write the rows of a training as CSV, all at once; numbers are written so that they read back exactly."""
+    columns = list(dict.fromkeys(name for row in history for name in row))
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns, restval="")
+        writer.writeheader()
+        writer.writerows(history)
+
+
+def tensorboard(
+    folder: Path, say: Callable[[str], None], batch: Mapping[str, Any] | None, trace_within: int = 0
+) -> list[keras.callbacks.Callback]:
+    """Keras' TensorBoard callback, where the backend is TensorFlow and TensorBoard is installed; else none, and why.
+
+    With pictures of the pairs in `batch`, where there is one, and with a trace of the steps `TRACED`, as far as they
+    are among the first `trace_within` steps (0 for no trace).
+    """
+    if keras.backend.backend() != "tensorflow":
+        say("TensorBoard logs are written with the TensorFlow backend only.")
+        return []
+    if importlib.util.find_spec("tensorboard") is None:
+        say("TensorBoard is not installed (pip install tensorboard): its logs are left out; metrics.csv has the same.")
+        return []
+    first, last = (min(step, trace_within) for step in TRACED)
+    if trace_within:
+        viewer = "" if importlib.util.find_spec("xprof") else " (pip install xprof adds that page)"
+        say(f"Steps {first} to {last} are traced; tensorboard --logdir {folder} shows them under Profile{viewer}.")
+    curves = keras.callbacks.TensorBoard(str(folder), write_graph=False, profile_batch=(first, last) if last else 0)
+    return [curves] if batch is None else [curves, PairPictures(folder / "pictures", batch)]

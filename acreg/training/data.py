@@ -1,0 +1,254 @@
+"""What a recipe trains on: its dataset in memory, the batches of training, the fixed pairs of validation."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+
+from acreg.data.manifest import Arrays, Dataset, Progress, Record, dataset_folder
+from acreg.data.sampling.augmentation import Augmentation
+from acreg.data.sampling.deformed_pairs import DeformedPairSampler, RandomDeformation, check_mask
+from acreg.data.sampling.pairs import Batch, ImageSampler, PairSampler, VelocitySampler, fixed_pairs
+from acreg.data.sampling.pipeline import Sampler
+from acreg.data.sampling.velocities import load_velocities
+from acreg.errors import AcregError, UsageError
+from acreg.io import Image, Preprocessing
+from acreg.layers import ThinPlateSplineAugmentation
+from acreg.training.schema import Recipe, SyntheticSection
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a recipe trains on, in memory.
+
+    Attributes:
+        dataset: where it comes from.
+        preprocessing: how images became arrays.
+        train: the union of the training splits.
+        validation: the validation split, or None.
+        pairs: the validation pairs as (fixed, moving) positions in `validation`; the same twice where a pair is made
+            of one image.
+        digest: of all arrays.
+    """
+
+    dataset: Dataset
+    preprocessing: Preprocessing
+    train: Arrays
+    validation: Arrays | None
+    pairs: list[tuple[int, int]]
+    digest: str
+
+    @property
+    def num_classes(self) -> int | None:
+        """Labels with the background; None without label files."""
+        return None if self.train.labels is None else len(self.preprocessing.label_values)
+
+
+def load_data(recipe: Recipe, progress: Progress | None = None) -> TrainingData:
+    """Read the dataset of a recipe onto its grid.
+
+    Raises:
+        AcregError: no such dataset, or a split without subjects; see `acreg.data.Dataset`.
+    """
+    section = recipe.data
+    dataset = Dataset.load(dataset_folder(section.dataset))
+    spacing = section.spacing if section.velocities is None else _stored_spacing(dataset, section.train_splits[0])
+    preprocessing = Preprocessing(
+        **section.model_dump(include={"shape", "centre", "trim", "window", "intensity"}),
+        spacing=spacing,
+        label_values=dataset.label_values,
+        label_names=dataset.label_names,
+    )
+    if section.intensity == "histogram":
+        records = [record for split in section.train_splits for record in dataset.split(split)]
+        images = _images(dataset, records[: section.train_subjects], progress)
+        preprocessing = preprocessing.with_landmarks(images)
+    train = _join([dataset.load_arrays(split, preprocessing, progress) for split in section.train_splits])
+    if section.train_subjects is not None:
+        train = _first(train, section.train_subjects)
+    validation, pairs = None, []
+    if section.validation_split != "none":
+        validation = dataset.load_arrays(section.validation_split, preprocessing, progress)
+        if section.pairs_are_made:
+            count = len(validation.subjects)
+            pairs = [(i % count, i % count) for i in range(section.validation_pairs)]
+            return TrainingData(dataset, preprocessing, train, validation, pairs, _digest([train, validation]))
+        place = {subject: position for position, subject in enumerate(validation.subjects)}
+        named = fixed_pairs(validation.subjects, section.validation_pairs, recipe.seed)
+        pairs = [(place[fixed], place[moving]) for fixed, moving in named]
+    return TrainingData(dataset, preprocessing, train, validation, pairs, _digest([train, validation]))
+
+
+def _stored_spacing(dataset: Dataset, split: str) -> tuple[float, ...] | None:
+    """That of the first image, along the network's axes: velocities are of voxels as they are stored."""
+    records = dataset.split(split)
+    return dataset.read_image(records[0]).grid.reoriented().spacing if records else None
+
+
+def build_sampler(recipe: Recipe, data: TrainingData) -> Sampler:
+    """The batches that a recipe's network is trained with: real pairs, single images, or both."""
+    train, section, batch_size = data.train, recipe.data, recipe.training.batch_size
+    if section.deformed is not None:
+        return _deforming(train, section.deformed, batch_size, recipe.seed)
+    real = batch_size if section.synthetic is None else section.synthetic.real_pairs
+    augment = or_none(section.augmentation), or_none(section.moving_augmentation)
+    if section.velocities is not None:
+        image = data.dataset.read_image(data.dataset.record(train.subjects[0]))  # aligned: all are on one grid
+        grids = image.grid, data.preprocessing.grid(image)
+        velocities = load_velocities(data.dataset.folder / section.velocities, train.subjects, *grids)
+        return VelocitySampler(train.images, train.labels, velocities, batch_size, recipe.seed, section.max_shift)
+    pairs = PairSampler(train.images, train.labels, real, recipe.seed, *augment) if real else None
+    if pairs is not None and real == batch_size:
+        return pairs
+    return ImageSampler(train.images, train.labels, train.spacings, batch_size - real, recipe.seed, pairs)
+
+
+def build_validation(recipe: Recipe, data: TrainingData) -> keras.utils.PyDataset | None:
+    """The pairs that are registered after each epoch, always the same."""
+    section, batch_size = recipe.data, recipe.training.batch_size
+    if data.validation is None:
+        return None
+    subjects = [i for i, _ in data.pairs]
+    if section.deformed is not None:
+        return MadePairs(_deformed(data.validation, subjects, section.deformed, recipe.seed), batch_size)
+    if section.synthetic is not None and section.pairs_are_made:
+        return MadePairs(_synthetic(data.validation, subjects, section.synthetic, recipe.seed), batch_size)
+    return ValidationPairs(data.validation, data.pairs, batch_size)
+
+
+def _deforming(arrays: Arrays, random: RandomDeformation, batch_size: int, seed: int) -> DeformedPairSampler:
+    if arrays.labels is None:
+        raise AcregError(
+            "How far data.deformed deforms an image is judged by its labels. Received: a dataset without labels. Fill "
+            "the column labels of its manifest, or use data.synthetic."
+        )
+    for subject, labels in zip(arrays.subjects, arrays.labels, strict=True):
+        check_mask(labels, f"the labels of {subject}")
+    return DeformedPairSampler(arrays.images, arrays.labels, batch_size, seed, random)
+
+
+def _deformed(arrays: Arrays, subjects: Sequence[int], random: RandomDeformation, seed: int) -> Iterator[Batch]:
+    """Pairs of an image and its copy by `RandomDeformation`, each a batch of one."""
+    sampler = _deforming(arrays, random, 1, seed)
+    for number, i in enumerate(subjects):
+        deformation = random.draw(sampler.labels[i], np.random.default_rng([seed, 1, number]))
+        yield sampler.make([(i, deformation)])
+
+
+def _synthetic(arrays: Arrays, subjects: Sequence[int], section: SyntheticSection, seed: int) -> Iterator[Batch]:
+    """Pairs of single images by `ThinPlateSplineAugmentation`, each a batch of one."""
+    make = ThinPlateSplineAugmentation(**section.layer_arguments(), seed=seed)
+    for i in subjects:
+        image = {"image": arrays.images[i : i + 1], "spacing": arrays.spacings[i : i + 1]}
+        if arrays.labels is not None:
+            image["labels"] = arrays.labels[i : i + 1]
+        yield {name: keras.ops.convert_to_numpy(value) for name, value in make(image).items()}
+
+
+class ValidationPairs(keras.utils.PyDataset):
+    """The fixed pairs that decide which epoch is best, in batches, in their order."""
+
+    def __init__(self, arrays: Arrays, pairs: Sequence[tuple[int, int]], batch_size: int) -> None:
+        super().__init__()
+        self.arrays = arrays
+        self.pairs = list(pairs)
+        self.batch_size = batch_size
+
+    def __len__(self) -> int:
+        return -(-len(self.pairs) // self.batch_size)
+
+    def __getitem__(self, index: int) -> tuple[dict[str, np.ndarray]]:
+        chosen = np.array(self.pairs[index * self.batch_size : (index + 1) * self.batch_size])
+        fixed, moving = chosen.T
+        batch = {"moving": self.arrays.images[moving], "fixed": self.arrays.images[fixed]}
+        if self.arrays.labels is not None:
+            batch["moving_labels"] = self.arrays.labels[moving]
+            batch["fixed_labels"] = self.arrays.labels[fixed]
+        return (batch,)
+
+
+class MadePairs(keras.utils.PyDataset):
+    """Fixed pairs like `ValidationPairs`, each made of one image, once; they depend on the seed and nothing else."""
+
+    def __init__(self, made: Iterable[Batch], batch_size: int) -> None:
+        super().__init__()
+        pairs = list(made)
+        self.batches = [
+            {name: np.concatenate([pair[name] for pair in part]) for name in part[0]}
+            for part in (pairs[at : at + batch_size] for at in range(0, len(pairs), batch_size))
+        ]
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, index: int) -> tuple[dict[str, np.ndarray]]:
+        return (self.batches[index],)
+
+
+class ValidationLabels(keras.utils.PyDataset):
+    """The label maps of the validation split in batches, in their order."""
+
+    def __init__(self, labels: np.ndarray, batch_size: int) -> None:
+        super().__init__()
+        self.labels = labels
+        self.batch_size = batch_size
+
+    def __len__(self) -> int:
+        return -(-len(self.labels) // self.batch_size)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray]:
+        return (self.labels[index * self.batch_size : (index + 1) * self.batch_size],)
+
+
+def or_none(augmentation: Augmentation) -> Augmentation | None:
+    """None where every part of an augmentation is off, so that nothing is copied."""
+    return augmentation if augmentation != Augmentation() else None
+
+
+def _images(dataset: Dataset, records: Sequence[Record], progress: Progress | None) -> Iterator[Image]:
+    for done, record in enumerate(records, 1):
+        yield dataset.read_image(record)
+        if progress:
+            progress("Learning the histogram", done, len(records))
+
+
+def _first(arrays: Arrays, count: int) -> Arrays:
+    if count > len(arrays.subjects):
+        raise UsageError(
+            f"data.train_subjects is at most the number of subjects for training. Received: {count} of "
+            f"{len(arrays.subjects)}. Lower it, or leave it out for all."
+        )
+    labels = None if arrays.labels is None else arrays.labels[:count]
+    return Arrays(arrays.subjects[:count], arrays.images[:count], labels, arrays.spacings[:count])
+
+
+def _join(parts: Sequence[Arrays]) -> Arrays:
+    if len(parts) == 1:
+        return parts[0]
+    labels = [part.labels for part in parts if part.labels is not None]
+    if labels and len(labels) < len(parts):
+        raise AcregError(
+            f"All training splits have labels, or none. Received: {len(labels)} of {len(parts)} splits with labels. "
+            "Change data.train_splits."
+        )
+    return Arrays(
+        [subject for part in parts for subject in part.subjects],
+        np.concatenate([part.images for part in parts]),
+        np.concatenate(labels) if labels else None,
+        np.concatenate([part.spacings for part in parts]),
+    )
+
+
+def _digest(parts: Sequence[Arrays | None]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        if part is not None:
+            digest.update("\n".join(part.subjects).encode())
+            digest.update(np.ascontiguousarray(part.images).tobytes())
+            if part.labels is not None:
+                digest.update(np.ascontiguousarray(part.labels).tobytes())
+    return digest.hexdigest()

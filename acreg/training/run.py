@@ -1,0 +1,345 @@
+"""Running a recipe: the label autoencoder first, where the recipe has one, then the network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from acreg.data.sampling.pairs import LabelSampler
+from acreg.data.sampling.pipeline import KerasPairs, Sampler, tf_pairs
+from acreg.errors import AcregError, UsageError
+from acreg.io import writes_into
+from acreg.models import LabelAutoencoder, from_preset
+from acreg.training import build, devices
+from acreg.training.callbacks import (
+    Progress,
+    Recorder,
+    ShowProgress,
+    StopOnNonFinite,
+    StopWhenAsked,
+    WarnOfCollapse,
+    tensorboard,
+    write_metrics,
+)
+from acreg.training.checkpoint import State, load_checkpoint, restore
+from acreg.training.curves import write_report
+from acreg.training.data import (
+    TrainingData,
+    ValidationLabels,
+    build_sampler,
+    build_validation,
+    load_data,
+    or_none,
+)
+from acreg.training.pictures import draw_pairs, png
+from acreg.training.run_folder import check_run_folder, describe_run, described, model_card
+from acreg.training.schema import AutoencoderSection, Recipe, TrainingSection
+
+Say = Callable[[str], None]
+
+
+@writes_into("run_folder")
+def run_recipe(
+    recipe: Recipe,
+    run_folder: str | Path,
+    resume: bool = False,
+    progress: Progress | None = None,
+    say: Say | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    profile: bool = False,
+) -> Path:
+    """Train what a recipe describes.
+
+    The same recipe, data and machine give the same weights, also when a run was killed and resumed (on a GPU, and on
+    machines with many cores, TensorFlow needs `TF_DETERMINISTIC_OPS=1` in the environment for that, as `acreg train`
+    sets it).
+
+    Arguments:
+        recipe: from `load_recipe`.
+        run_folder: new or empty; with `resume` the folder of the run to go on with (a new one starts it).
+        resume: go on from the last checkpoint.
+        progress: called with (text, done, total) after each step; without it `say` gets a line after each epoch.
+        say: gets messages.
+        stop: asked after each step; once it says yes the training ends by an error.
+        profile: write a TensorBoard trace of ten steps of the network.
+
+    Returns:
+        The folder of the preset with the best weights, `<run_folder>/preset`.
+
+    Raises:
+        UsageError: the folder is in use, the recipe changed since the run began, or the model refuses a value.
+        AcregError: another process writes into the folder, data do not fit, a loss is not finite, or a checkpoint
+            cannot be written or read.
+        Requeue: `stop` said yes; the run goes on with `resume`.
+    """
+    folder = Path(run_folder)
+    say = say or (lambda text: None)
+    check_run_folder(folder, recipe, resume)
+    data = load_data(recipe, progress)
+    run = _Run(recipe, folder, data, progress, say, stop, profile)
+    run.check()
+    describe_run(folder, recipe)
+    stages = {}
+    autoencoder = None
+    if recipe.autoencoder is not None:
+        autoencoder, state = run.autoencoder()
+        if state is not None:
+            stages["Label autoencoder"] = (state.best_epoch, state.history)
+    with devices.divided() if recipe.training.distribute else nullcontext():
+        preset, state = run.network(autoencoder)
+    stages["Network"] = (state.best_epoch, state.history)
+    picture = None
+    if run.validation is not None:
+        picture = png(draw_pairs(from_preset(preset), run.validation[0][0]))
+    write_report(folder / "report.html", recipe, described(data), stages, picture)
+    return preset
+
+
+class _Run:
+    """What the two stages of a run share."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        folder: Path,
+        data: TrainingData,
+        progress: Progress | None,
+        say: Say,
+        stop: Callable[[], bool],
+        profile: bool,
+    ) -> None:
+        self.recipe = recipe
+        self.folder = folder
+        self.data = data
+        self.progress = progress
+        self.say = say
+        self.stop = stop
+        self.profile = profile
+
+    @cached_property
+    def sampler(self) -> Sampler:
+        """Draws the network's training batches."""
+        return build_sampler(self.recipe, self.data)
+
+    @cached_property
+    def validation(self) -> keras.utils.PyDataset | None:
+        """The network's validation pairs."""
+        return build_validation(self.recipe, self.data)
+
+    def check(self) -> None:
+        """Refuse what models and pairs refuse before anything is written and an autoencoder is trained for nothing."""
+        if self.recipe.training.distribute:
+            devices.check_division(self.recipe)
+        section = self.recipe.autoencoder
+        autoencoder = None
+        if isinstance(section, AutoencoderSection):
+            autoencoder = build.build_autoencoder(self.recipe, section, self.data)
+        elif section is not None:
+            autoencoder = self._given_autoencoder(section)
+        model = build.build_network(self.recipe, self.data, autoencoder)
+        for begin, end, frozen in _phases(self.recipe):
+            steps = (end - begin) * self.recipe.training.steps_per_epoch
+            build.compile_network(model, self.recipe, steps, frozen)
+        if self.recipe.start is not None and self._state("network")[1] is None:
+            model.transfer_from(self.recipe.start.source)
+        if self.data.validation is not None:
+            _check_monitor(self.recipe.training.monitor, model)
+        _ = self.sampler, self.validation
+
+    def autoencoder(self) -> tuple[LabelAutoencoder, State | None]:
+        """The trained autoencoder: given by the recipe, finished before in this run, or trained now."""
+        section = self.recipe.autoencoder
+        if not isinstance(section, AutoencoderSection):
+            self.say(f"autoencoder: taken from the preset {section}")
+            return self._given_autoencoder(str(section)), None
+        preset = self.folder / "autoencoder"
+        state, arrays = self._state("autoencoder")
+        if state.finished:
+            self.say(f"autoencoder: complete, taken from {preset}")
+            write_metrics(self.folder / "autoencoder_metrics.csv", state.history)
+            return from_preset(preset), state
+        model = build.build_autoencoder(self.recipe, section, self.data)
+        labels = build.need_labels(self.data)
+        sampler = LabelSampler(labels, section.batch_size, self.recipe.seed, or_none(section.augmentation))
+        held_out = None if self.data.validation is None else self.data.validation.labels
+        self._fit(
+            "autoencoder",
+            model,
+            sampler,
+            None if held_out is None else ValidationLabels(held_out, section.batch_size),
+            state,
+            arrays,
+            schedule=section,
+            monitor="val_dice",
+            mode="max",
+            patience=None,
+            preset=preset,
+            title="label autoencoder",
+        )
+        return from_preset(preset), state
+
+    def network(self, autoencoder: LabelAutoencoder | None) -> tuple[Path, State]:
+        """The registration network's preset, and the rows of its training."""
+        training, preset = self.recipe.training, self.folder / "preset"
+        state, arrays = self._state("network")
+        if state.finished:
+            self.say(f"network: complete, in {preset}")
+            write_metrics(self.folder / "metrics.csv", state.history)
+            return preset, state
+        model = build.build_network(self.recipe, self.data, autoencoder)
+        if self.recipe.start is not None and arrays is None:
+            model.transfer_from(self.recipe.start.source)
+            self.say(f"network: starts from {self.recipe.start.source}")
+        optimizer = self.recipe.optimizer
+        for begin, end, frozen in _phases(self.recipe):
+            if state.epoch >= end:
+                continue
+            build.compile_network(model, self.recipe, (end - begin) * training.steps_per_epoch, frozen)
+            self._fit(
+                "network",
+                model,
+                self.sampler,
+                self.validation,
+                state,
+                arrays,
+                schedule=training,
+                monitor=training.monitor,
+                mode=training.mode,
+                patience=training.early_stopping_patience if end == training.epochs else None,
+                plateau=(optimizer.plateau_factor, optimizer.plateau_patience)
+                if optimizer.schedule == "plateau"
+                else None,
+                preset=preset,
+                title="registration network",
+                begin=begin,
+                end=end,
+            )
+            arrays = None
+        return preset, state
+
+    def _state(self, stage: str) -> tuple[State, dict[str, Any] | None]:
+        found = load_checkpoint(self.folder / "checkpoints", stage)
+        if found is None:
+            return State(data=self.data.digest), None
+        state, arrays = found
+        if state.data != self.data.digest:
+            raise AcregError(
+                f"A training is resumed with the data that it began with. Received: other images, labels or subjects "
+                f"in {self.data.dataset.folder}. Restore them, or train into a new folder."
+            )
+        return state, arrays
+
+    def _fit(
+        self,
+        stage: str,
+        model: keras.Model,
+        sampler: Sampler,
+        validation: keras.utils.PyDataset | None,
+        state: State,
+        arrays: Mapping[str, Any] | None,
+        *,
+        schedule: AutoencoderSection | TrainingSection,
+        monitor: str,
+        mode: str,
+        patience: int | None,
+        plateau: tuple[float, int] | None = None,
+        preset: Path,
+        title: str,
+        begin: int = 0,
+        end: int | None = None,
+    ) -> None:
+        """Train one stage, or its epochs from `begin` to `end`, from `state` on, which is brought up to date in place.
+
+        The optimiser is new at `begin`; a checkpoint of that epoch holds the one before it.
+        """
+        end = schedule.epochs if end is None else end
+        metrics = "metrics.csv" if stage == "network" else f"{stage}_metrics.csv"
+        if arrays is not None:
+            restore(model, dict(arrays), optimizer=state.epoch > begin)
+            write_metrics(self.folder / metrics, state.history)
+            self.say(f"{stage}: goes on after epoch {state.epoch} of {schedule.epochs}")
+        if state.epoch == begin:
+            state.waited = 0
+        start = state.epoch * schedule.steps_per_epoch
+        callbacks: list[keras.callbacks.Callback] = [
+            StopOnNonFinite(stage, schedule.steps_per_epoch),
+            Recorder(
+                stage,
+                state,
+                checkpoints=self.folder / "checkpoints",
+                metrics=self.folder / metrics,
+                epochs=schedule.epochs,
+                steps_per_epoch=schedule.steps_per_epoch,
+                monitor=monitor if validation is not None else None,
+                mode=mode,
+                patience=patience if validation is not None else None,
+                plateau=plateau,
+                save_best=lambda row: model.save_preset(preset, model_card(self.recipe, self.data, row, title)),
+            ),
+            ShowProgress(stage, schedule.epochs, schedule.steps_per_epoch, self.progress, self.say),
+        ]
+        if stage == "network":
+            callbacks.append(WarnOfCollapse(state, self.say))
+            shown = None if validation is None else validation[0][0]
+            steps = schedule.steps_per_epoch if self.profile else 0
+            callbacks += tensorboard(self.folder / "tensorboard", self.say, shown, trace_within=steps)
+        callbacks.append(StopWhenAsked(stage, schedule.steps_per_epoch, self.stop))
+        model.fit(
+            batches(sampler, start, end * schedule.steps_per_epoch - start),
+            steps_per_epoch=schedule.steps_per_epoch,
+            shuffle=False,
+            epochs=end,
+            initial_epoch=state.epoch,
+            validation_data=validation,
+            callbacks=callbacks,
+            verbose=0,
+        )
+
+    def _given_autoencoder(self, name: str) -> LabelAutoencoder:
+        model = from_preset(name)
+        wanted = (tuple(self.recipe.data.shape), self.data.num_classes)
+        if not isinstance(model, LabelAutoencoder):
+            raise UsageError(
+                f"autoencoder must be the preset of a LabelAutoencoder. Received: {name}, a {type(model).__name__}. "
+                "A run keeps its autoencoder in the folder `autoencoder`."
+            )
+        if (tuple(model.shape), model.num_classes) != wanted:
+            raise UsageError(
+                f"The autoencoder must have the recipe's grid and the dataset's labels, {wanted[0]} and {wanted[1]}. "
+                f"Received: {name} for {tuple(model.shape)} and {model.num_classes}. Train one with this recipe."
+            )
+        return model
+
+
+def batches(sampler: Sampler, start: int, steps: int) -> Any:
+    """The batches of `steps` steps from `start` on, for `fit`: tf.data on TensorFlow, a PyDataset elsewhere."""
+    if keras.backend.backend() == "tensorflow":
+        return tf_pairs(sampler, start=start, steps=steps)
+    return KerasPairs(sampler, start=start)
+
+
+def _phases(recipe: Recipe) -> list[tuple[int, int, list[str]]]:
+    """What the network's training consists of: first epoch, the one after its last, parts that are frozen."""
+    training, start = recipe.training, recipe.start
+    if start is None:
+        return [(0, training.epochs, [])]
+    if start.freeze_steps is None:
+        return [(0, training.epochs, start.freeze)]
+    middle = start.freeze_steps // training.steps_per_epoch
+    return [(0, middle, start.freeze), (middle, training.epochs, [])]
+
+
+def _check_monitor(monitor: str, model: keras.Model) -> None:
+    """Refuse a monitor that will not be logged."""
+    logged = [metric.name for metric in model.metrics]
+    known = [*logged, *(f"val_{name}" for name in logged)]
+    if monitor not in known:
+        hint = " Dice is logged where the dataset has labels." if monitor.endswith("dice") else ""
+        raise UsageError(
+            f"training.monitor must be a number that is logged. Received: {monitor}. Logged: {', '.join(known)}.{hint}"
+        )

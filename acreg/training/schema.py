@@ -1,0 +1,315 @@
+"""What a training is: the sections of a recipe and their values."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from acreg.data.sampling.augmentation import Augmentation
+from acreg.data.sampling.deformed_pairs import RandomDeformation
+from acreg.io.preprocessing import MOST_VOXELS, Centre, Intensity
+from acreg.names import is_file_name
+
+Split = Literal["train", "validation", "test"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False)
+
+
+class _Schedule(_Section):
+    """Steps are counted in epochs of `steps_per_epoch`; an epoch ends with a validation and a checkpoint."""
+
+    steps: int = Field(ge=1, le=10**9)
+    steps_per_epoch: int = Field(100, ge=1, le=10**9)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_run_is_one_epoch(cls, values: Any) -> Any:
+        if isinstance(values, dict) and isinstance(values.get("steps"), int):
+            per_epoch = values.get("steps_per_epoch", cls.model_fields["steps_per_epoch"].default)
+            if isinstance(per_epoch, int) and 1 <= values["steps"] < per_epoch:
+                return {**values, "steps_per_epoch": values["steps"]}
+        return values
+
+    @model_validator(mode="after")
+    def _epochs_are_whole(self) -> _Schedule:
+        if self.steps % self.steps_per_epoch:
+            raise ValueError(f"steps ({self.steps}) must be a multiple of steps_per_epoch ({self.steps_per_epoch})")
+        return self
+
+    @property
+    def epochs(self) -> int:
+        """Number of epochs."""
+        return self.steps // self.steps_per_epoch
+
+
+class SyntheticSection(_Section):
+    """Pairs made of single images while training, by `acreg.layers.ThinPlateSplineAugmentation`; limits see there.
+
+    Arguments:
+        real_pairs: how many pairs of a batch are real ones, of two subjects; the other are made.
+    """
+
+    max_rotation: float = 10.0
+    max_translation: float = 30.0
+    max_deformation: float = 6.0
+    control_points: int = Field(8, le=1024)
+    gamma: float = 1.0
+    brightness: float = 0.2
+    real_pairs: int = Field(0, ge=0, le=2**16)
+
+    def layer_arguments(self) -> dict[str, Any]:
+        """The arguments of the layer."""
+        return self.model_dump(exclude={"real_pairs"})
+
+
+class DataSection(_Section):
+    """What is trained on.
+
+    Arguments:
+        dataset: the name or folder of a prepared dataset.
+        shape: the network's grid, array-axis order.
+        spacing, centre, trim, window, intensity: see `acreg.io.Preprocessing`; the landmarks of the intensity
+            "histogram" are learned from the training subjects.
+        train_splits: the splits that training pairs are drawn from.
+        train_subjects: only so many of their subjects, the first; null for all.
+        validation_split: the split that decides which weights are kept; "none" keeps the last ones.
+        validation_pairs: how many fixed pairs of it are registered after each epoch. Where training has made pairs
+            alone, so has validation: they are made once.
+        augmentation: of both images of real pairs, see `acreg.data.Augmentation`.
+        moving_augmentation: of their moving image alone, after `augmentation`: a random rotation, scale, shear and
+            shift teaches a network to align.
+        synthetic: how pairs are made of single images; null for real pairs alone.
+        deformed: the same for 2-D pairs of an image and its copy, turned, shifted and deformed until the labels hardly
+            overlap, with the true displacement; limits see `acreg.data.sampling.deformed_pairs.RandomDeformation`.
+        velocities: the folder of reference velocities (see `acreg data velocities`), whose pairs are trained on;
+            relative to the dataset's. They are of the images as they are stored: `shape` is theirs, and the spacing is
+            taken from them. null for none.
+        max_shift: voxels by axis by which a pair with its velocity is moved in training, at most; null for none.
+    """
+
+    dataset: str
+    shape: tuple[int, ...] = (64, 64)
+    spacing: tuple[float, ...] | None = None
+    centre: Centre = "extent"
+    trim: bool = True
+    window: tuple[float, float] | None = None
+    intensity: Intensity = "minmax"
+    train_splits: list[Split] = Field(["train"], min_length=1)
+    train_subjects: int | None = Field(None, ge=1)
+    validation_split: Split | Literal["none"] = "validation"
+    validation_pairs: int = Field(50, ge=1, le=10**6)
+    augmentation: Augmentation = Field(default_factory=Augmentation)
+    moving_augmentation: Augmentation = Field(default_factory=Augmentation)
+    synthetic: SyntheticSection | None = None
+    deformed: RandomDeformation | None = None
+    velocities: str | None = None
+    max_shift: tuple[int, ...] | None = None
+
+    @property
+    def pairs_are_made(self) -> bool:
+        """Whether all pairs are made of single images."""
+        return self.deformed is not None or (self.synthetic is not None and not self.synthetic.real_pairs)
+
+    @model_validator(mode="after")
+    def _made_pairs_have_their_own_augmentation(self) -> DataSection:
+        for name in ("augmentation", "moving_augmentation"):
+            if self.pairs_are_made and getattr(self, name) != Augmentation():
+                raise ValueError(f"{name} is of real pairs: leave it out, or (with synthetic) set synthetic.real_pairs")
+        return self
+
+    @model_validator(mode="after")
+    def _pairs_are_made_in_one_way(self) -> DataSection:
+        if self.deformed is not None and self.synthetic is not None:
+            raise ValueError("pairs are made in one way: set synthetic or deformed, not both")
+        if self.deformed is not None and len(self.shape) != 2:
+            raise ValueError(f"deformed pairs are of 2-D images: shape must have 2 sizes, not {list(self.shape)}")
+        return self
+
+    @model_validator(mode="after")
+    def _velocities_are_of_the_images_as_they_are(self) -> DataSection:
+        if self.velocities is None:
+            if self.max_shift is not None:
+                raise ValueError("max_shift is of pairs with velocities: set velocities too, or leave it out")
+            return self
+        changed = {name: getattr(self, name) for name in ("spacing", "synthetic", "deformed")} | {
+            "trim": self.trim or None,
+            "centre": None if self.centre == "extent" else self.centre,
+            "augmentation": None if self.augmentation == Augmentation() else "one",
+            "moving_augmentation": None if self.moving_augmentation == Augmentation() else "one",
+        }
+        wrong = [name for name, value in changed.items() if value is not None]
+        if wrong:
+            raise ValueError(
+                f"with velocities, which are of the images as they are stored, leave out {wrong} (trim: false)"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _shape_is_a_size(self) -> DataSection:
+        if len(self.shape) not in (2, 3) or min(self.shape) < 8:
+            raise ValueError(f"shape must be 2 or 3 sizes of at least 8, not {list(self.shape)}")
+        if math.prod(self.shape) > MOST_VOXELS:
+            raise ValueError(f"shape must be of at most {MOST_VOXELS} voxels, not {list(self.shape)}")
+        return self
+
+
+class AutoencoderSection(_Schedule):
+    """How the label autoencoder of the anatomical prior is trained, before the network.
+
+    Arguments:
+        noise: "pair_swap" (columns 2k and 2k+1 of a row change places) or "border" (a pixel takes its left
+            neighbour's label).
+        noise_probability: of each such change.
+        augmentation: only the geometric parts have an effect on labels.
+    """
+
+    batch_size: int = Field(16, ge=1, le=2**16)
+    learning_rate: float = Field(1e-3, gt=0)
+    noise: Literal["pair_swap", "border"] = "pair_swap"
+    noise_probability: float = Field(0.1, ge=0, le=1)
+    code_size: int = Field(32, ge=1, le=2**16)
+    augmentation: Augmentation = Field(default_factory=Augmentation)
+
+
+class ModelSection(_Section):
+    """The network: a class of `acreg.models` and its own arguments; what follows from the data is filled in."""
+
+    class_name: str = Field("ACRegNet", alias="class")
+    arguments: dict[str, Any] = Field(default_factory=dict)
+
+
+class StartSection(_Section):
+    """Where the network's weights come from, and which of them are kept.
+
+    Arguments:
+        source (`from` in the file): a preset, a `.keras` or a `.weights.h5` file, of a network with the same widths.
+        freeze: parts of the network that are not trained, such as "encoder"; see `acreg.models.RegistrationModel`.
+        freeze_steps: after so many steps all of it is trained, with a new optimiser; null for never. Two steps, as in
+            DDMR's transfer learning.
+    """
+
+    source: str = Field(alias="from")
+    freeze: list[str] = Field(default_factory=list)
+    freeze_steps: int | None = Field(None, ge=1)
+
+    @model_validator(mode="after")
+    def _steps_need_parts(self) -> StartSection:
+        if self.freeze_steps and not self.freeze:
+            raise ValueError("freeze_steps needs the parts to freeze, such as freeze: [encoder]")
+        return self
+
+
+class OptimizerSection(_Section):
+    """The optimiser and how its learning rate changes.
+
+    Arguments:
+        schedule: "constant"; "cosine" down to `final_fraction` of the learning rate; "step", which multiplies it by
+            `step_factor` after every `step_epochs` epochs, but never below `floor`; or "plateau", which multiplies it
+            by `plateau_factor` when `training.monitor` was not better for `plateau_patience` epochs, and again after
+            as many.
+        warmup_steps: steps in which the learning rate rises from 0; 0 for none.
+        clipnorm: largest norm of each variable's gradient; null for no limit.
+        gradient_accumulation_steps: batches whose gradients are averaged for one change of the weights; null for one.
+    """
+
+    name: Literal["adam", "adamw"] = "adam"
+    learning_rate: float = Field(1e-3, gt=0)
+    weight_decay: float | None = Field(None, ge=0)
+    schedule: Literal["constant", "cosine", "step", "plateau"] = "constant"
+    warmup_steps: int = Field(0, ge=0)
+    final_fraction: float = Field(0.01, ge=0, le=1)
+    step_epochs: int = Field(10, ge=1)
+    step_factor: float = Field(0.5, gt=0, lt=1)
+    floor: float = Field(1e-6, ge=0)
+    plateau_factor: float = Field(0.1, gt=0, lt=1)
+    plateau_patience: int = Field(10, ge=1)
+    clipnorm: float | None = Field(None, gt=0)
+    gradient_accumulation_steps: int | None = Field(None, ge=2)
+
+    @model_validator(mode="after")
+    def _parts_agree(self) -> OptimizerSection:
+        if self.schedule in ("plateau", "step") and self.warmup_steps:
+            raise ValueError(f"warmup_steps must be 0 with schedule {self.schedule}, not {self.warmup_steps}")
+        if self.schedule == "step" and self.floor > self.learning_rate:
+            raise ValueError(f"floor ({self.floor:g}) must be at most learning_rate ({self.learning_rate:g})")
+        return self
+
+
+class TrainingSection(_Schedule):
+    """How long the network is trained.
+
+    Arguments:
+        early_stopping_patience: epochs without a better `monitor` after which training ends; null for never.
+        monitor: the logged number whose best epoch becomes the preset.
+        mode: whether a larger or a smaller `monitor` is better.
+        mixed_precision: a Keras policy such as "mixed_float16", which scales the loss; null for float32.
+        distribute: train the network on all devices of this machine, a part of each batch on each; see
+            docs/how-to/devices.md.
+        jit_compile: "auto" compiles the step with XLA on a GPU only.
+    """
+
+    batch_size: int = Field(32, ge=1, le=2**16)
+    early_stopping_patience: int | None = Field(None, ge=1)
+    monitor: str = "val_dice"
+    mode: Literal["max", "min"] = "max"
+    mixed_precision: Literal["mixed_float16", "mixed_bfloat16"] | None = None
+    distribute: bool = False
+    jit_compile: bool | Literal["auto"] = "auto"
+
+
+class Recipe(_Section):
+    """A whole training: data, label autoencoder (null, a preset to reuse, or how to train it), network, start (null for
+    random weights), optimiser."""
+
+    name: str
+    description: str = Field("", max_length=10_000)
+    seed: int = Field(0, ge=0, lt=2**31)
+    data: DataSection
+    autoencoder: AutoencoderSection | str | None = None
+    model: ModelSection = Field(default_factory=ModelSection)
+    start: StartSection | None = None
+    optimizer: OptimizerSection = Field(default_factory=OptimizerSection)
+    training: TrainingSection
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_of_a_folder(cls, name: str) -> str:
+        if not is_file_name(name):
+            raise ValueError("a recipe's name becomes a folder's: no slashes, no dot at its ends, at most 200 bytes")
+        return name
+
+    @model_validator(mode="after")
+    def _sections_agree(self) -> Recipe:
+        if self.optimizer.schedule == "plateau" and self.data.validation_split == "none":
+            raise ValueError("optimizer.schedule plateau needs a validation split (data.validation_split)")
+        synthetic = self.data.synthetic
+        if synthetic is not None and synthetic.real_pairs >= self.training.batch_size:
+            raise ValueError(
+                f"data.synthetic.real_pairs ({synthetic.real_pairs}) must be fewer than training.batch_size "
+                f"({self.training.batch_size}); for real pairs alone leave data.synthetic out"
+            )
+        if self.training.distribute and synthetic is not None:
+            raise ValueError(
+                "training.distribute needs pairs that are given, of which data.synthetic has none: made on a device, "
+                "they would be made alike on all. Leave the one or the other out"
+            )
+        frozen = None if self.start is None else self.start.freeze_steps
+        if frozen and (frozen % self.training.steps_per_epoch or frozen >= self.training.steps):
+            raise ValueError(
+                f"start.freeze_steps ({frozen}) must be a multiple of training.steps_per_epoch "
+                f"({self.training.steps_per_epoch}) and fewer than training.steps ({self.training.steps})"
+            )
+        return self
+
+    def resolved(self) -> dict[str, Any]:
+        """Every key with its value, as plain YAML types."""
+        return self.model_dump(mode="json", by_alias=True)
+
+    def to_yaml(self) -> str:
+        """The resolved recipe as YAML text."""
+        return yaml.safe_dump(self.resolved(), sort_keys=False, allow_unicode=True)

@@ -1,0 +1,283 @@
+"""The one way of measuring: contenders in processes of their own, checked against each other, then timed in turns.
+
+A `Benchmark` has contenders that compute the same thing from the same input, acreg's first. Each gets a process, so
+that frameworks do not fight over threads or memory. A contender whose results differ from the first one's by more than
+the benchmark's tolerance is refused and not timed. The others are asked for one timing each, round after round, so that
+whatever else the machine does hurts all alike, and ratios are formed within a round.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from acreg.errors import UsageError
+from benchmarks.processes import Failed, Process, Processes
+
+PACKAGES = (
+    "acreg", "tensorflow", "keras", "jax", "numpy", "scipy", "SimpleITK", "medpy", "torch", "monai", "voxelmorph",
+    "itk-elastix", "antspyx", "picsl-greedy",
+)  # fmt: skip
+COPY = "a copy"
+"""The contender whose bandwidth is that of the device; its result is no peer's."""
+INSTALL = {"itk": "itk-elastix", "ants": "antspyx", "picsl_greedy": "picsl-greedy"}
+"""Packages by the name that they are imported by, where it is another."""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One that computes.
+
+    Args:
+        prepare: imports its framework, makes the input, and returns what is timed: a function without arguments, whose
+            result is an array (of any framework), or several in a sequence. A peer may leave out the last of those that
+            the first contender returns; what it returns is compared.
+        needs: packages beyond acreg's own, by the names that they are imported by.
+        size: where contenders differ in the size of their input: that size, for the growth.
+        moved: bytes that must be read and written at least, for the share of a device's bandwidth.
+    """
+
+    prepare: Callable[[], Callable[[], Any]]
+    needs: tuple[str, ...] = ()
+    size: float | None = None
+    moved: int | None = None
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A comparison, or (where the contenders have sizes) a growth.
+
+    Args:
+        module: where ``benchmarks(quick)`` returns this, which is how the contenders' processes find it.
+        name: what it is asked for by.
+        title: a heading.
+        contenders: by name, the one first that others are compared with; acreg's own have names that begin with it.
+        tolerance: how far results may differ from the first one's, at any element, as a share of its largest value;
+            None where they are not compared.
+        faster: the target: how many times faster than the fastest peer the first is meant to be.
+        within: the target: seconds that the first may take.
+        note: what else a reader must know.
+        size_name: what the sizes count.
+        calls: of the function in one timing at least, whose results are awaited together.
+        device: "cpu", whose threads are limited, or "gpu".
+        environment: variables of the processes.
+    """
+
+    module: str
+    name: str
+    title: str
+    contenders: Mapping[str, Contender]
+    tolerance: float | None = None
+    faster: float | None = None
+    within: float | None = None
+    note: str = ""
+    size_name: str = ""
+    calls: int = 1
+    device: str = "cpu"
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long to measure: so many rounds at least and at most, and no new one after so many seconds."""
+
+    least: int = 5
+    most: int = 25
+    seconds: float = 30.0
+    quick: bool = False
+    """Whether the inputs are small ones, to try whether everything runs."""
+
+
+QUICK = Effort(least=2, most=3, seconds=1.0, quick=True)
+
+
+def measure(benchmark: Benchmark, effort: Effort, processes: Processes, skipped: str = "") -> dict[str, Any]:
+    """Check the contenders of a benchmark against each other and time them; nothing if `skipped` says why not.
+
+    Returns:
+        What is written as JSON: of the benchmark ``name``, ``title``, ``note``, its targets, ``calls`` and ``took``
+        (seconds, all in all), and for each of ``contenders``: ``state`` ("measured", "missing", "failed" or "refused"),
+        ``why`` it is another than the first, ``difference`` (the largest from the first's results), and of those
+        measured, ``seconds`` and ``cpu_seconds`` of one call in each round, ``memory_mb`` (the process's peak),
+        ``work_mb`` (how far the timed calls went above what the process took between them; of commands, which begin
+        anew, both are the command's peak), ``size`` and ``moved`` as given.
+    """
+    told = ("module", "name", "title", "note", "tolerance", "faster", "within", "size_name", "calls", "device")
+    about = {name: getattr(benchmark, name) for name in told}
+    if skipped:
+        return {**about, "took": 0.0, "skipped": skipped, "contenders": {}}
+    begin = time.perf_counter()
+    contest = _Contest(processes)
+    with tempfile.TemporaryDirectory(prefix="acreg-bench-") as folder:
+        contest.prepare(benchmark, effort.quick, Path(folder))
+    contest.take_turns(effort)
+    return {**about, "took": time.perf_counter() - begin, "contenders": contest.found}
+
+
+class _Contest:
+    """Contenders while they are measured: what was found out about each, and the processes of those that still run."""
+
+    def __init__(self, processes: Processes) -> None:
+        self.found: dict[str, dict[str, Any]] = {}
+        self._processes = processes
+        self._running: dict[str, Process] = {}
+
+    def prepare(self, benchmark: Benchmark, quick: bool, folder: Path) -> None:
+        """Start each contender and compare its results, written to `folder`, with those of the first that has any."""
+        reference: Path | None = None
+        for number, (name, contender) in enumerate(benchmark.contenders.items()):
+            self.found[name] = {"state": "measured", "size": contender.size, "moved": contender.moved}
+            missing = [package for package in contender.needs if importlib.util.find_spec(package) is None]
+            if missing:
+                wanted = " ".join(INSTALL.get(package, package) for package in missing)
+                self.found[name] |= {"state": "missing", "why": f"to install: python -m pip install {wanted}"}
+                continue
+            framework = "torch" if "torch" in contender.needs else "keras"
+            self._running[name] = self._processes.get(framework, benchmark.device, benchmark.environment)
+            results = folder / f"{number}.npz"
+            which = {"module": benchmark.module, "benchmark": benchmark.name, "contender": name, "quick": quick}
+            self._ask(name, "prepare", **which, results=str(results))
+            if name not in self._running or benchmark.tolerance is None or name == COPY:
+                continue
+            reference = reference or results
+            off = largest_difference(reference, results)
+            self.found[name]["difference"] = None if np.isinf(off) else off
+            if not off <= benchmark.tolerance:
+                differs = "in shape or by a NaN" if np.isinf(off) else f"by {off:.2g} of the largest value"
+                why = f"its result differs from the first one's {differs}; {benchmark.tolerance:g} is allowed"
+                self._stop(name, "refused", why)
+
+    def take_turns(self, effort: Effort) -> None:
+        """Rounds of one timing each, begun by one contender after the other; then ask for the memory, and end them."""
+        for name in self._running:
+            self.found[name] |= {"seconds": [], "cpu_seconds": []}
+        start = time.perf_counter()
+        for turn in range(effort.most):
+            if turn >= effort.least and time.perf_counter() - start > effort.seconds:
+                break
+            names = deque(self._running)
+            names.rotate(-turn)
+            for name in names:
+                for key, value in self._ask(name, "time").items():
+                    self.found[name][key].append(value)
+        for name in list(self._running):
+            self.found[name] |= self._ask(name, "memory")
+        for name in list(self._running):
+            self._stop(name)
+
+    def _ask(self, name: str, what: str, **more: Any) -> dict[str, float]:
+        """The answer; empty where the contender failed, which ends it."""
+        try:
+            return self._running[name].ask(what=what, key=name, **more)
+        except Failed as error:
+            self._stop(name, "failed", str(error))
+            return {}
+
+    def _stop(self, name: str, state: str = "", why: str = "") -> None:
+        process = self._running.pop(name)
+        with suppress(Failed):
+            process.ask(what="forget", key=name)
+        self._processes.end(process)
+        if state:
+            self.found[name] |= {"state": state, "why": why}
+
+
+def largest_difference(first: Path, other: Path) -> float:
+    """Between arrays of two files, at any element, as a share of the largest value of the first.
+
+    `other` may hold fewer arrays. Infinite where it holds more or none, where shapes differ, or where a NaN is.
+    """
+    with np.load(first) as a, np.load(other) as b:
+        names = b.files
+        if not names or not set(names) <= set(a.files) or any(a[name].shape != b[name].shape for name in names):
+            return float("inf")
+        differences = []
+        for name in names:
+            one, two = a[name].astype(float), b[name].astype(float)
+            largest = np.abs(one).max(initial=0.0)
+            differences.append(np.abs(one - two).max(initial=0.0) / (largest if largest else 1.0))
+    return float(np.nan_to_num(max(differences), nan=np.inf))
+
+
+def seconds(function: Callable[[], object], repeats: int) -> float:
+    """The median time of a call in this process, after one that does not count."""
+    function()
+    taken = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        function()
+        taken.append(time.perf_counter() - start)
+    return median(taken)
+
+
+def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
+    """First quartile, median, third quartile."""
+    low, middle, high = np.quantile(np.asarray(values, float), [0.25, 0.5, 0.75])
+    return float(low), float(middle), float(high)
+
+
+def ratio(times: Sequence[float], to: Sequence[float]) -> tuple[float, float, float]:
+    """Quartiles over the rounds of one contender's time as a multiple of another's in the same round."""
+    return quartiles([a / b for a, b in zip(times, to, strict=True)])
+
+
+def exponent(sizes: Sequence[float], values: Sequence[float]) -> float:
+    """The p of ``value = c size^p``, by least squares of the logarithms."""
+    return float(np.polyfit(np.log(np.asarray(sizes, float)), np.log(np.asarray(values, float)), 1)[0])
+
+
+def machine() -> dict[str, Any]:
+    """What the figures depend on: processor, memory, system, versions, and how busy the machine is just now."""
+    cpu, memory = platform.processor() or platform.machine(), 0.0
+    if Path("/proc/cpuinfo").is_file():
+        names = [line.split(":", 1)[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
+        cpu = names[0] if names else cpu
+        memory = next(int(line.split()[1]) / 2**20 for line in _lines("/proc/meminfo") if line.startswith("MemTotal"))
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return {
+        "cpu": cpu,
+        "cpus": len(os.sched_getaffinity(0)),
+        "memory_gib": round(memory, 1),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "versions": versions,
+        "load": round(os.getloadavg()[0], 2),
+    }
+
+
+def _lines(path: str) -> list[str]:
+    return Path(path).read_text(encoding="utf-8").splitlines()
+
+
+def find(benchmarks: Sequence[Benchmark], names: Sequence[str]) -> list[Benchmark]:
+    """Those of the names, each that of a benchmark or of a module of some; all of them without names.
+
+    Raises:
+        UsageError: there is none of that name.
+    """
+    chosen = []
+    for name in names:
+        matching = [b for b in benchmarks if name in (b.name, b.module.rsplit(".", 1)[-1])]
+        if not matching:
+            known = ", ".join(b.name for b in benchmarks)
+            raise UsageError(f"A benchmark is one of {known}. Received: {name}. Correct the name, or see --list.")
+        chosen += [b for b in matching if b not in chosen]
+    return chosen if names else list(benchmarks)

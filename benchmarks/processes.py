@@ -1,0 +1,117 @@
+"""The processes in which contenders compute, and how one asks them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from typing import Any
+
+from acreg.errors import AcregError
+
+THREADS = (
+    "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS",
+    "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS",
+)  # fmt: skip
+
+
+class Failed(Exception):
+    """A contender could not do what it was asked for."""
+
+
+class Process:
+    """One that runs `benchmarks.worker`, which answers each line of JSON with one.
+
+    Args:
+        threads: of everything in it; 0 sets no limit.
+        environment: variables beside those of this process.
+    """
+
+    def __init__(self, threads: int, environment: Mapping[str, str]) -> None:
+        self._errors = tempfile.TemporaryFile("w+", encoding="utf-8")
+        limits = dict.fromkeys(THREADS, str(threads)) if threads else {}
+        defaults = {"TF_CPP_MIN_LOG_LEVEL": "3", "MPLBACKEND": "Agg"}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.worker", str(threads)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+            env={**defaults, **os.environ, **limits, **environment},
+        )
+
+    @property
+    def runs(self) -> bool:
+        """Whether it can still be asked."""
+        return self._process.poll() is None
+
+    def ask(self, **question: Any) -> dict[str, float]:
+        """Send a question and wait for the answer.
+
+        Raises:
+            Failed: what went wrong, in a line.
+        """
+        if self._process.stdin is None or self._process.stdout is None:
+            raise AcregError("A process is asked through pipes. Received: none. This should not happen: report it.")
+        try:
+            self._process.stdin.write(json.dumps(question) + "\n")
+            self._process.stdin.flush()
+            line = self._process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        if not line:
+            self._process.wait()
+            self._errors.seek(0)
+            printed = [text for text in self._errors.read().splitlines() if text.strip()]
+            last = f" and printed last: {printed[-1].strip()}" if printed else ""
+            raise Failed(f"it ended with the code {self._process.returncode}{last}")
+        answer = json.loads(line)
+        if "failed" in answer:
+            raise Failed(answer["failed"])
+        return answer
+
+    def close(self) -> None:
+        """End it."""
+        self._process.communicate()
+        self._errors.close()
+
+
+class Processes:
+    """Gives each contender a process.
+
+    Args:
+        threads: of each on a CPU.
+        shared: contenders of one framework share a process, one benchmark after another. It saves the time of starting;
+            what is measured then means little.
+    """
+
+    def __init__(self, threads: int, shared: bool = False) -> None:
+        self.threads = threads
+        self._shared = shared
+        self._kept: dict[tuple[Any, ...], Process] = {}
+
+    def get(self, framework: str, device: str, environment: Mapping[str, str]) -> Process:
+        """A process for a contender of that framework."""
+        threads = self.threads if device == "cpu" else 0
+        key = (framework, threads, *sorted(environment.items()))
+        if key in self._kept and self._kept[key].runs:
+            return self._kept[key]
+        process = Process(threads, environment)
+        if self._shared:
+            self._kept[key] = process
+        return process
+
+    def end(self, process: Process) -> None:
+        """A contender is done with it."""
+        if process not in self._kept.values():
+            process.close()
+
+    def __enter__(self) -> Processes:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self._kept.values():
+            process.close()

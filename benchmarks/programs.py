@@ -1,0 +1,181 @@
+"""Whole programs: registration from files to files, the scores of a pair, and how soon `acreg` answers."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import inputs
+from benchmarks.measure import Benchmark, Contender
+from benchmarks.worker import memory_mb
+
+Run = Callable[[], Any]
+CLASSICAL = {
+    "elastix B-spline": ("elastix:bspline", ("itk",)),
+    "ANTs SyN": ("ants:SyN", ("ants",)),
+    "ANTs SyNCC": ("ants:SyNCC", ("ants",)),
+    "greedy": ("greedy:deformable", ("picsl_greedy",)),
+}
+NOTE = (
+    "The whole command `acreg register`, which starts, reads two files, registers, writes the transform, checks it and "
+    "writes the warped image and a picture. {}Methods are not compared by their results here; see docs/models."
+)
+
+
+def _files(shape: Sequence[int], folder: Path) -> tuple[str, str]:
+    """Two phantoms on disk: chests in the plane, hearts in space."""
+    from acreg.data.phantoms.chests import chest_phantom
+    from acreg.data.phantoms.hearts import heart_phantom
+    from acreg.geometry import Grid
+    from acreg.io import Image, write_image
+
+    rank = len(shape)
+    extent = (358.4, 358.4) if rank == 2 else (128.0, 112.0, 112.0)
+    grid = Grid(tuple(shape), tuple(mm / n for mm, n in zip(extent, shape)), (0.0,) * rank)
+    paths = []
+    for subject in (1, 2):
+        chosen: Any = heart_phantom if rank == 3 else chest_phantom
+        paths.append(str(folder / f"{subject}.nii.gz"))
+        write_image(Image(chosen(subject, tuple(shape)).image, grid), paths[-1])
+    return paths[0], paths[1]
+
+
+class Command:
+    """A command, run anew by each call.
+
+    Args:
+        words: of the command.
+        read: what of its output is the result.
+
+    Attributes:
+        peak_mb: the most memory that it was seen to take. (What the system sums up for a child that has ended begins
+            with the size of the process that started it.)
+
+    Raises:
+        RuntimeError: it failed; the last line that it printed.
+    """
+
+    def __init__(self, words: Sequence[str], read: Callable[[str], float] = len) -> None:
+        self.words, self._read, self.peak_mb = words, read, 0.0
+
+    def __call__(self) -> Any:
+        process = subprocess.Popen(self.words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        ended = threading.Event()
+        watch = threading.Thread(target=self._watch, args=(process.pid, ended))
+        watch.start()
+        printed, errors = process.communicate()
+        ended.set()
+        watch.join()
+        if process.returncode:
+            raise RuntimeError((errors.strip() or "failed").splitlines()[-1])
+        return np.array(self._read(printed))
+
+    def _watch(self, number: int, ended: threading.Event) -> None:
+        peak = 0.0
+        while not ended.wait(0.01):
+            with suppress(OSError, StopIteration):  # it has just ended
+                peak = memory_mb("VmHWM", number)
+        self.peak_mb = max(self.peak_mb, peak)
+
+
+class Registration(Command):
+    """The command `acreg register` on two files; `threads` are passed to classical methods, models read them elsewhere.
+
+    Raises:
+        RuntimeError: also if the images are as alike as before.
+    """
+
+    def __init__(self, shape: Sequence[int], words: Sequence[str], threads: bool = False) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="acreg-bench-")  # lives as long as this
+        folder = Path(self._folder.name)
+        fixed, moving = _files(shape, folder)
+        command = [sys.executable, "-m", "acreg.cli.main", "register", *words, "--fixed", fixed, "--moving", moving]
+        command += ["--out", str(folder / "out"), "--overwrite"]
+        command += ["--threads", os.environ["OMP_NUM_THREADS"]] if threads else []
+        super().__init__(command, self._similarity)
+
+    @staticmethod
+    def _similarity(printed: str) -> float:
+        before, after = re.findall(r"NCC +before (\S+) +after (\S+)", printed)[0]
+        if float(after) == float(before):
+            raise RuntimeError("the images are as alike as they were")
+        return float(after)
+
+
+def answer(*words: str) -> Run:
+    """A command of Python."""
+    return Command([sys.executable, *words])
+
+
+def _maps(shape: Sequence[int], classes: int) -> list[np.ndarray]:
+    return [inputs.labels(shape, classes, seed) for seed in (0, 1)]
+
+
+def scores(shape: Sequence[int], classes: int) -> Run:
+    """`acreg.metrics.label_metrics`."""
+    from acreg.metrics import label_metrics
+
+    a, b = _maps(shape, classes)
+
+    def run() -> Any:
+        found = label_metrics(a, b, range(1, classes), 1.5)
+        return np.array([list(one.values()) for one in found.values()])
+
+    return run
+
+
+def scores_medpy(shape: Sequence[int], classes: int) -> Run:
+    """The same by medpy, each metric of each label on the full arrays."""
+    from medpy.metric import binary
+
+    a, b = _maps(shape, classes)
+
+    def run() -> Any:
+        found = []
+        for value in range(1, classes):
+            one, two = a == value, b == value
+            distances = [f(one, two, voxelspacing=1.5) for f in (binary.hd, binary.hd95, binary.assd)]
+            found.append([binary.dc(one, two), *distances])
+        return np.array(found)
+
+    return run
+
+
+def benchmarks(quick: bool) -> list[Benchmark]:
+    """Registration in 2-D and 3-D, scores in 2-D and 3-D, and the two starts."""
+    made = []
+    preset = {2: "acregnet-jsrt", 3: "affine-deformable-brain"}
+    remark = {2: "", 3: "The network was trained on brains: on these hearts its time is meant, not its result. "}
+    for shape in ((64, 64), (16, 32, 32)) if quick else ((256, 256), (64, 64, 64)):
+        rank = len(shape)
+        contenders = {f"acreg {preset[rank]}": Contender(partial(Registration, shape, ("--model", preset[rank])))}
+        for name, (method, needs) in CLASSICAL.items():
+            contenders[name] = Contender(partial(Registration, shape, ("--method", method), True), needs)
+        title = f"Registration from files to files, {' x '.join(map(str, shape))}"
+        note = NOTE.format(remark[rank])
+        made.append(Benchmark(__name__, f"registration-{rank}d", title, contenders, note=note))
+    for shape, classes in (((64, 64), 4), ((24,) * 3, 5)) if quick else (((256, 256), 4), ((128,) * 3, 17)):
+        contenders = {
+            "acreg": Contender(partial(scores, shape, classes)),
+            "medpy on full arrays": Contender(partial(scores_medpy, shape, classes)),
+        }
+        title = f"Scores of a pair: {classes - 1} labels at {shape[0]}^{len(shape)}"
+        made.append(Benchmark(__name__, f"scores-{len(shape)}d", title, contenders, 1e-6))
+    command = ("-m", "acreg.cli.main", "--help")
+    starts = {"help": ("acreg --help", command), "import": ("import acreg", ("-c", "import acreg"))}
+    for name, (title, words) in starts.items():
+        contenders = {f"acreg: {title}": Contender(partial(answer, *words))}
+        contenders["Python alone"] = Contender(partial(answer, "-c", "pass"))
+        made.append(Benchmark(__name__, name, f"Start: {title}", contenders, within=0.5))
+    return made

@@ -1,0 +1,1 @@
+"""The joint affine and deformable network."""

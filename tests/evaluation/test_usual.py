@@ -1,0 +1,53 @@
+"""What is usual for a preset, measured on a dataset that it made no use of."""
+
+import json
+
+import numpy as np
+import pytest
+
+from acreg.data.phantoms.chests import make_dataset
+from acreg.evaluation import usual
+from acreg.evaluation.run import choose_pairs
+from acreg.registration.concerns import Usual
+from acreg.registration.methods import Unregistered
+
+
+@pytest.fixture
+def data(tmp_path):
+    return make_dataset(tmp_path / "data", subjects=10, shape=(32, 24), seed=0)
+
+
+def test_limits_are_the_extremes_over_the_pairs_of_the_split(data):
+    found = usual.measure(Unregistered(), data, "train", pairs=12, seed=3)
+    names = [record.subject for record in data.split("train")]
+    ncc = []
+    for pair in choose_pairs("12", names, 3):
+        arrays = [data.read_image(data.record(name)).array.ravel() for name in pair]
+        ncc.append(np.corrcoef(*arrays)[0, 1])
+    assert found.ncc == pytest.approx(min(ncc), abs=1e-4) and 1 < found.nmi < 2
+    assert found.folded_percent == 0 and found.pairs == 12 and found.data == "phantoms, train"
+
+
+def test_one_pair_of_so_many_is_left_out(data, monkeypatch):
+    monkeypatch.setattr(usual, "LEFT_OUT", 5)
+    lowest = [usual.measure(Unregistered(), data, "train", pairs=n, seed=3).ncc for n in (4, 12)]
+    names = [record.subject for record in data.split("train")]
+    for n, found, left_out in zip((4, 12), lowest, (0, 2), strict=True):
+        ncc = []
+        for pair in choose_pairs(str(n), names, 3):
+            arrays = [data.read_image(data.record(name)).array.ravel() for name in pair]
+            ncc.append(np.corrcoef(*arrays)[0, 1])
+        assert found == pytest.approx(sorted(ncc)[left_out], abs=1e-4)
+
+
+def test_all_pairs_are_taken_of_a_small_split(data):
+    assert usual.measure(Unregistered(), data, "validation", pairs=500).pairs == 2
+
+
+def test_the_command_writes_what_concerns_read(data, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(usual, "PresetMethod", lambda preset: Unregistered())
+    monkeypatch.setattr(usual, "preset_folder", lambda preset: tmp_path)
+    usual.main(["mine", "--data", str(data.folder), "--pairs", "3"])
+    found = Usual.of_preset(tmp_path)
+    assert found is not None and found.pairs == 3
+    assert json.loads(capsys.readouterr().out) == found.model_dump()

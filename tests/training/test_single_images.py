@@ -1,0 +1,136 @@
+"""Recipes whose pairs are made of single images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import acreg
+from acreg.errors import UsageError
+from acreg.layers import ThinPlateSplineAugmentation
+from acreg.training.data import MadePairs, build_sampler, build_validation, load_data
+from acreg.training.recipe import changed_keys, load_recipe
+from acreg.training.run import run_recipe
+from acreg.training.schema import SyntheticSection
+from studies.ddmr import transfer as study
+from tests.training.runs import arrays_of, metrics_of
+
+MADE = [
+    "autoencoder=null",
+    "data.augmentation=null",
+    "data.synthetic={max_translation: 2, max_deformation: 1, control_points: 4}",
+    "model={class: DDMR, arguments: null}",
+    "model.arguments={encoder: [4, 8], decoder: [8, 4], head: [4], losses: {ncc: 1, soft_dice: 1}}",
+    "optimizer={warmup_steps: 0, schedule: constant}",
+    "training.steps=9",
+    "training.steps_per_epoch=3",
+]
+
+
+@pytest.fixture(scope="module")
+def whole(recipe_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("single") / "run"
+    run_recipe(load_recipe(recipe_file, MADE), run)
+    return run
+
+
+def test_a_resumed_run_makes_the_pairs_of_an_unbroken_one(whole: Path, recipe_file: Path, tmp_path: Path) -> None:
+    def stop(text: str, done: int, total: int) -> None:
+        if total == 9 and done == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_recipe(load_recipe(recipe_file, MADE), tmp_path / "run", progress=stop)
+    assert len(metrics_of(tmp_path / "run")) == 1
+    run_recipe(load_recipe(recipe_file, MADE), tmp_path / "run", resume=True)
+    assert metrics_of(whole) == metrics_of(tmp_path / "run")
+    for name, value in arrays_of(whole).items():
+        np.testing.assert_array_equal(value, arrays_of(tmp_path / "run")[name], err_msg=name)
+
+
+def test_validation_pairs_are_made_once(whole: Path, recipe_file: Path) -> None:
+    recipe = load_recipe(recipe_file, MADE)
+    data = load_data(recipe)
+    one, two = (build_validation(recipe, data) for _ in range(2))
+    assert isinstance(one, MadePairs) and isinstance(two, MadePairs)
+    assert sum(len(one[i][0]["fixed"]) for i in range(len(one))) == recipe.data.validation_pairs
+    for i in range(len(one)):
+        for name, value in one[i][0].items():
+            np.testing.assert_array_equal(value, two[i][0][name])
+    assert np.abs(one[0][0]["fixed"] - one[0][0]["moving"]).max() > 0.2
+    model = acreg.from_preset(whole / "preset")
+    model.compile()
+    best = max(float(row["val_dice"]) for row in metrics_of(whole))
+    assert model.evaluate(one, return_dict=True, verbose=0)["dice"] == pytest.approx(best, abs=1e-6)
+
+
+def test_spacings_are_those_of_the_networks_grid(recipe_file: Path) -> None:
+    recipe = load_recipe(recipe_file, [*MADE, "data.spacing=[1.5, 2.5]"])
+    batch = build_sampler(recipe, load_data(recipe)).batch(0)
+    np.testing.assert_array_equal(batch["spacing"], np.tile(np.float32([1.5, 2.5]), (4, 1)))
+
+
+def test_a_mix_trains_on_both_and_validates_on_real_pairs(recipe_file: Path, tmp_path: Path) -> None:
+    recipe = load_recipe(recipe_file, [*MADE, "data.synthetic.real_pairs=1", "training.steps=3"])
+    data = load_data(recipe)
+    batch = build_sampler(recipe, data).batch(0)
+    assert (len(batch["image"]), len(batch["moving"])) == (3, 1)
+    assert not isinstance(build_validation(recipe, data), MadePairs)
+    run_recipe(recipe, tmp_path / "run")
+    assert np.isfinite(float(metrics_of(tmp_path / "run")[0]["val_dice"]))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            "data.augmentation={noise: 0.1}",
+            "augmentation is of real pairs: leave it out, or .* synthetic.real_pairs",
+        ),
+        ("data.moving_augmentation={shear: 0.1}", "moving_augmentation is of real pairs"),
+        ("data.synthetic.real_pairs=4", r"real_pairs \(4\) must be fewer than training.batch_size \(4\)"),
+        ("data.synthetic.max_angle=4", "Received: data.synthetic.max_angle on the command line. Did you mean"),
+    ],
+)
+def test_a_recipe_that_contradicts_itself_is_refused(recipe_file: Path, change: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        load_recipe(recipe_file, [*MADE, change])
+
+
+def test_a_limit_that_the_layer_refuses_is_a_mistake_in_the_recipe(recipe_file: Path, tmp_path: Path) -> None:
+    recipe = load_recipe(recipe_file, [*MADE, "data.synthetic.control_points=99"])
+    with pytest.raises(UsageError, match="`control_points` must be a whole number from 3 to 12"):
+        run_recipe(recipe, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_fewer_subjects_are_the_first_of_all(recipe_file: Path) -> None:
+    every, few = (load_data(load_recipe(recipe_file, [*MADE, f"data.train_subjects={n}"])) for n in (8, 3))
+    assert few.train.subjects == every.train.subjects[:3] and len(every.train.subjects) == 8
+    np.testing.assert_array_equal(few.train.images, every.train.images[:3])
+    assert few.train.labels is not None and every.train.labels is not None
+    np.testing.assert_array_equal(few.train.labels, every.train.labels[:3])
+    assert few.validation is not None and few.validation.subjects == every.validation.subjects
+    with pytest.raises(UsageError, match="at most the number of subjects for training. Received: 9 of 8"):
+        load_data(load_recipe(recipe_file, [*MADE, "data.train_subjects=9"]))
+
+
+def test_the_transfer_study_differs_in_its_start_alone() -> None:
+    scratch, direct, two_step = (
+        load_recipe(study.RECIPE, study.overrides(way, 16, "ixi", "here", 2000)).resolved()
+        for way in ("scratch", "direct", "two-step")
+    )
+    assert scratch["start"] is None and scratch["data"]["train_subjects"] == 16
+    assert changed_keys(scratch, direct) == ["name", "optimizer.learning_rate", "start"]
+    assert direct["start"] == {"from": "ixi", "freeze": [], "freeze_steps": None}
+    assert two_step["start"] == {"from": "ixi", "freeze": ["encoder"], "freeze_steps": 600}
+    pretraining = load_recipe("uw-nsd-ixi")
+    for part in ("encoder", "decoder", "head"):
+        assert scratch["model"]["arguments"][part] == pretraining.model.arguments[part]
+
+
+def test_made_pairs_have_the_layers_limits_where_the_recipe_names_none() -> None:
+    defaults = ThinPlateSplineAugmentation().get_config()
+    assert SyntheticSection().layer_arguments().items() <= defaults.items()
