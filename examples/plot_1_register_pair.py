@@ -2,8 +2,8 @@
 Register two chest X-rays
 =========================
 
-A network that ships with acreg registers one image onto another. Neither labels nor a GPU are needed. The images are
-*phantoms*: drawn chest X-rays of two different subjects, with the labels of both lungs and the heart.
+A trained network that ships with acreg registers one image onto another; it needs neither labels nor a GPU. The images
+are *phantoms*: synthetic chest X-rays of two subjects, with labels of both lungs and the heart.
 """
 
 # %%
@@ -26,15 +26,15 @@ moving_labels = acreg.Image.from_array(moving_phantom.labels, spacing=(2.8, 2.8)
 # Registration
 # ------------
 #
-# ``from_preset`` loads a trained network by name, or from the folder that a training wrote. The images are given by
-# name, because programs differ in the order of the two.
+# ``from_preset`` loads a trained network by name, or from the folder that a training wrote. ``fixed`` and ``moving`` are
+# always given by name, because programs differ in the order of the two.
 
 model = acreg.from_preset("acregnet-jsrt-diffeomorphic")
 transform = model.register(fixed=fixed, moving=moving)
 
 # %%
-# The result is a :class:`~acreg.geometry.Transform`. It resamples the moving image, and what was drawn on it, on the
-# grid of the fixed image.
+# The result is a :class:`~acreg.geometry.Transform`. It resamples the moving image and its labels on the grid of the
+# fixed image.
 
 warped = transform.warp_image(moving)
 warped_labels = transform.warp_labels(moving_labels)
@@ -43,7 +43,7 @@ warped_labels = transform.warp_labels(moving_labels)
 # Before and after
 # ----------------
 #
-# Green outlines are those of the fixed image. Orange ones are those of the moving image, as it was and as it was warped.
+# Outlines of the fixed labels are green; those of the moving and the warped labels are orange.
 
 figure, panels = plt.subplots(1, 3, figsize=(9, 3.2), layout="constrained")
 shown = [("Fixed", fixed, None), ("Moving", moving, moving_phantom.labels), ("Warped", warped, warped_labels.array)]
@@ -60,8 +60,8 @@ plt.show()
 # How good is it?
 # ---------------
 #
-# The Dice of each label says how far two outlines agree; 1 is best. A transform folds where it turns the tissue inside
-# out, which no anatomy does.
+# Dice measures the overlap of two labels; 1 is best. Where a transform folds, its Jacobian determinant is not positive:
+# it turns the tissue inside out, which is not plausible.
 
 from acreg.metrics import label_metrics
 

@@ -29,18 +29,18 @@ moving = acreg.Image.from_array(moving_phantom.image, spacing=(2.8, 2.8))
 transform = Transform(fixed.grid, moving.grid, (Displacement(displacement, fixed.grid),))
 
 # %%
-# Its direction is the one of ITK: it takes a point of the fixed image to the moving image, where the warped image reads
-# its value, ``warped(x) = moving(T(x))``.
+# As in ITK, a transform takes points of the fixed image to the moving image: ``warped(x) = moving(T(x))``.
 #
 # Compose
 # -------
 #
-# ``a.compose(b)`` goes through ``a`` first. Here the patient of the moving image has moved by 20 mm to the side since;
-# the image is resampled once all the same. Coordinates are in the order of the array's axes, here (rows, columns).
+# ``a.compose(b)`` applies ``a`` to a point first, then ``b``. Here ``b`` shifts by 20 mm to the side. An image is still
+# resampled only once. Coordinates are in mm, in the order of the array's axes: (row, column).
 
 shift = Affine(np.array([[1.0, 0, 0], [0, 1, 20], [0, 0, 1]]))
 both = transform.compose(Transform(moving.grid, moving.grid, (shift,)))
-print(both.warp_points(np.array([[180.0, 180.0]]), to="moving") - transform.warp_points(np.array([[180.0, 180.0]]), to="moving"))
+point = np.array([[180.0, 180.0]])
+print(both.warp_points(point, to="moving") - transform.warp_points(point, to="moving"))
 
 # %%
 # Invert
@@ -87,8 +87,8 @@ plt.show()
 # Write for 3D Slicer, ANTs and SimpleITK
 # ---------------------------------------
 #
-# ``.h5`` is ITK's composite transform in mm. After it is written it is read back and applied by SimpleITK; a result that
-# differs is refused. Points are written as markups of 3D Slicer.
+# ``.h5`` holds a composite transform of ITK, in mm. The file is read back and applied by SimpleITK, and refused if the
+# result differs. Points become markups of 3D Slicer.
 
 from acreg.io import Points, write_points
 from acreg.io.transforms import read_transform, write_transform
@@ -99,7 +99,7 @@ write_points(Points(found, ("apex", "hilum", "base")), folder / "landmarks.mrk.j
 print(f"SimpleITK's warped image differs by {difference:.1e} of the intensity range")
 
 # %%
-# What such programs write is read the same way.
+# ``read_transform`` also reads what these programs write.
 
 again = read_transform(folder / "transform.h5", fixed.grid, moving.grid)
 print(np.abs(again.displacement - transform.displacement).max(), "pixels")
