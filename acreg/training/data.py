@@ -80,8 +80,8 @@ def load_data(recipe: Recipe, progress: Progress | None = None) -> TrainingData:
         if len(validation.subjects) < 2:
             raise AcregError(
                 "Validation registers pairs, so its split needs two subjects. Received: "
-                f"{len(validation.subjects)} in the split {section.validation_split} of {dataset.folder}. Move subjects "
-                "to it in manifest.csv, or train without validation: data.validation_split=none."
+                f"{len(validation.subjects)} in the split {section.validation_split} of {dataset.folder}. Move "
+                "subjects to it in manifest.csv, or train without validation: data.validation_split=none."
             )
         place = {subject: position for position, subject in enumerate(validation.subjects)}
         named = fixed_pairs(validation.subjects, section.validation_pairs, recipe.seed)

@@ -11,6 +11,7 @@ import importlib
 import importlib.util
 import inspect
 import pkgutil
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,23 +26,25 @@ from acreg.cli.main import app as program
 
 FOLDER = "reference/generated"
 HELP_WIDTH = 100
+SAYS_ALL = re.compile(r"^(\w+, )*__all__\b.*=", re.M)
 logger = logging.getLogger(__name__)
 
 
 def public_modules() -> list[str]:
-    """The modules of acreg that have an `__all__`, by name."""
+    """The modules of acreg that have an `__all__`, by name; of the others none is imported."""
     names = ["acreg"]
     for module in pkgutil.walk_packages(acreg.__path__, "acreg."):
         spec = importlib.util.find_spec(module.name)
-        if spec and spec.origin and "\n__all__" in Path(spec.origin).read_text(encoding="utf-8"):
+        if spec and spec.origin and SAYS_ALL.search(Path(spec.origin).read_text(encoding="utf-8")):
             names.append(module.name)
     return sorted(names)
 
 
 def public_names(module: str) -> dict[str, Any]:
-    """The public names of a module with their objects."""
+    """The public names of a module with their objects; modules have pages of their own."""
     imported = importlib.import_module(module)
-    return {name: getattr(imported, name) for name in imported.__all__}
+    found = {name: getattr(imported, name) for name in sorted(imported.__all__, key=str.lower)}
+    return {name: value for name, value in found.items() if not inspect.ismodule(value)}
 
 
 def homes() -> dict[str, dict[str, str]]:
