@@ -58,6 +58,10 @@ sphinx_gallery_conf = {
     "matplotlib_animations": False,
 }
 
+for page in (HERE / "gallery").glob("plot_*"):  # of examples that are no more
+    if not (HERE.parent / "examples" / f"{page.name.split('.')[0]}.py").exists():
+        page.unlink()
+
 # Pages
 html_theme = "pydata_sphinx_theme"
 html_title = f"acreg {release}"

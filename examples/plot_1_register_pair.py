@@ -26,8 +26,8 @@ moving_labels = acreg.Image.from_array(moving_phantom.labels, spacing=(2.8, 2.8)
 # Registration
 # ------------
 #
-# ``from_preset`` loads a trained network by name, or from the folder that a training wrote. ``fixed`` and ``moving`` are
-# always given by name, because programs differ in the order of the two.
+# ``from_preset`` loads a trained network by name, or from the folder that a training wrote. ``fixed`` and ``moving``
+# are always given by name, because programs differ in the order of the two.
 
 model = acreg.from_preset("acregnet-jsrt-diffeomorphic")
 transform = model.register(fixed=fixed, moving=moving)

@@ -108,4 +108,4 @@ print(np.abs(again.displacement - transform.displacement).max(), "pixels")
 # From the command line::
 #
 #     acreg warp --transform transform.h5 --reference fixed.nii.gz --image moving.nii.gz --out warped.nii.gz
-#     acreg warp --transform transform.h5 --reference fixed.nii.gz --points moving.mrk.json --to fixed --out fixed.mrk.json
+#     acreg warp --transform transform.h5 --reference fixed.nii.gz --points moving.mrk.json --to fixed --out out.mrk.json

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 
-from acreg.data import make_dataset
-from acreg.evaluation.run import choose_pairs, evaluate
+from acreg.data import fixed_pairs, make_dataset
+from acreg.evaluation.run import evaluate
 from acreg.registration import PresetMethod, Unregistered, named_method
 
 folder = Path(tempfile.mkdtemp())
@@ -30,10 +30,11 @@ subjects = [record.subject for record in dataset.split("test")]
 # Methods and pairs
 # -----------------
 #
-# Any object with a ``name`` and a ``register(fixed=..., moving=...)`` is a method. The pairs are drawn once, with a seed.
+# Any object with a ``name`` and a ``register(fixed=..., moving=...)`` is a method. The pairs are drawn once, with a
+# seed.
 
 methods = [PresetMethod("acregnet-jsrt"), named_method("sitk:demons", threads=1, seed=0), Unregistered()]
-pairs = choose_pairs("8", subjects, seed=0)
+pairs = fixed_pairs(subjects, 8, seed=0)
 results = evaluate(methods, dataset, "test", pairs, folder / "results")
 
 # %%

@@ -36,8 +36,8 @@ def dice(model: RegNet) -> float:
 # The network of the preset in a new model
 # ----------------------------------------
 #
-# ``transfer_from`` copies the weights of another model's network, which must have the same layers and widths. The losses
-# and labels may differ: this model is trained on the overlap of the labels as well.
+# ``transfer_from`` copies the weights of another model's network, which must have the same layers and widths. The
+# losses and labels may differ: this model is trained on the overlap of the labels as well.
 
 keras.utils.set_random_seed(0)
 start = acreg.from_preset("acregnet-jsrt")
