@@ -240,7 +240,8 @@ def _checks() -> Iterator[Check]:
         for labels in (False, True):
             name = f"Image {suffix}, {'labels' if labels else 'intensities'}"
             measure = partial(_image, suffix, labels)
-            yield Check(SECTION, name, read_by(f"acreg and {program}" if program else "acreg"), "values", "", 0.0, measure)
+            against = read_by(f"acreg and {program}" if program else "acreg")
+            yield Check(SECTION, name, against, "values", "", 0.0, measure)
     rows: list[Row] = []
     for suffix in TRANSFORMS:
         itk, again = (partial(each, suffix=suffix) for each in (_transform_in_itk, _transform_again))
