@@ -31,6 +31,7 @@ REQUIRED = (
     "PyYAML",
     "typer",
     "rich",
+    "lazy_loader",
 )
 
 

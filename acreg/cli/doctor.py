@@ -15,14 +15,15 @@ def doctor(
 ) -> None:
     """Show versions, the backend and the GPU, and what to run if something is missing.
 
-    The exit code is 1 if a package that acreg needs is missing, is of a version that it does not work with, or cannot
-    be imported.
+    The exit code is 1 if a part of acreg itself is missing, or if a package that acreg needs is missing, is of a
+    version that it does not work with, or cannot be imported.
 
     \b
     Examples:
       acreg doctor
       acreg doctor --gpu    # at the start of a GPU job
     """
+    from acreg import _parts
     from acreg.cli import _gpu, _installation
 
     packages = _installation.packages()
@@ -43,6 +44,8 @@ def doctor(
     if diagnosis.command:
         out(f"  To run: {diagnosis.command}")
 
+    if missing := _parts.missing_parts():
+        raise AcregError(_parts.incomplete(missing))
     problems = [p.problem for p in packages if p.problem]
     if backend.problem:
         problems.append(f"The Keras backend {backend.name!r} cannot be imported.")
