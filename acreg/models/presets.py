@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
@@ -22,6 +22,10 @@ from acreg.io.preset_config import AGAIN, FORMAT, check_weights_file, read_prese
 from acreg.io.stored_weights import count_values, open_weights
 from acreg.models.arguments import check_arguments, count_weights
 from acreg.models.forking import check_process
+
+if TYPE_CHECKING:
+    from acreg.models.label_autoencoder import LabelAutoencoder
+    from acreg.models.registration_model import RegistrationModel
 
 SHIPPED = Path(__file__).resolve().parent.parent / "presets"
 
@@ -83,11 +87,12 @@ class Preset:
         return folder
 
 
-def from_preset(name_or_folder: str | os.PathLike[str]) -> Any:
+def from_preset(name_or_folder: str | os.PathLike[str]) -> RegistrationModel | LabelAutoencoder:
     """Loads a trained model: a preset that ships with acreg, by name, or any preset folder.
 
     Returns:
-        The model, such as an `ACRegNet`, with its ``preprocessing``.
+        The model, such as an `ACRegNet`, with its ``preprocessing``. Presets of autoencoders give a `LabelAutoencoder`,
+        which does not register.
 
     Raises:
         UsageError: no such preset.
@@ -111,7 +116,9 @@ def from_preset(name_or_folder: str | os.PathLike[str]) -> Any:
     return model
 
 
-def load_model(class_name: str, config: Mapping[str, Any], weights: Path, source: Path, trusted: bool = False) -> Any:
+def load_model(
+    class_name: str, config: Mapping[str, Any], weights: Path, source: Path, trusted: bool = False
+) -> RegistrationModel | LabelAutoencoder:
     """A model by the name of its class and its arguments, as JSON has them, with its weights.
 
     Args:
@@ -232,7 +239,7 @@ def _check_model(class_name: str, config: Mapping[str, Any], source: Path) -> tu
         ) from error
 
 
-def _check_grid(folder: Path, model: Any, preprocessing: Preprocessing) -> None:
+def _check_grid(folder: Path, model: RegistrationModel | LabelAutoencoder, preprocessing: Preprocessing) -> None:
     from acreg.models import LabelAutoencoder
 
     shape = preprocessing.shape

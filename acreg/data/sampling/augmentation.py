@@ -101,16 +101,16 @@ class Augmentation(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    gamma: float = Field(0.0, ge=0.0, le=3.0)
-    contrast: float = Field(0.0, ge=0.0, le=1.0)
-    bias_field: float = Field(0.0, ge=0.0, le=2.0)
-    noise: float = Field(0.0, ge=0.0, le=1.0)
-    rotation: float = Field(0.0, ge=0.0, le=np.pi)
-    scale: float = Field(0.0, ge=0.0, lt=1.0)
-    shear: float = Field(0.0, ge=0.0, le=1.0)
-    shift: float = Field(0.0, ge=0.0, le=0.5)
-    elastic: float = Field(0.0, ge=0.0, le=0.2)
-    elastic_grid: int = Field(4, ge=2, le=32)
+    gamma: float = Field(default=0.0, ge=0.0, le=3.0)
+    contrast: float = Field(default=0.0, ge=0.0, le=1.0)
+    bias_field: float = Field(default=0.0, ge=0.0, le=2.0)
+    noise: float = Field(default=0.0, ge=0.0, le=1.0)
+    rotation: float = Field(default=0.0, ge=0.0, le=np.pi)
+    scale: float = Field(default=0.0, ge=0.0, lt=1.0)
+    shear: float = Field(default=0.0, ge=0.0, le=1.0)
+    shift: float = Field(default=0.0, ge=0.0, le=0.5)
+    elastic: float = Field(default=0.0, ge=0.0, le=0.2)
+    elastic_grid: int = Field(default=4, ge=2, le=32)
 
     @property
     def geometric(self) -> bool:

@@ -182,11 +182,11 @@ class RandomDeformation(BaseModel):
 
     translation: Range = (25.0, 40.0)
     rotation: Range = (20.0, 180.0)
-    rotation_step: float = Field(5.0, gt=0)
+    rotation_step: float = Field(default=5.0, gt=0)
     elastic: Range = (1.0, 15.0)
-    control_spacing: float = Field(64.0, gt=0)
-    largest_dice: float = Field(0.7, gt=0, le=1)
-    draws: int = Field(20, ge=1)
+    control_spacing: float = Field(default=64.0, gt=0)
+    largest_dice: float = Field(default=0.7, gt=0, le=1)
+    draws: int = Field(default=20, ge=1)
 
     @model_validator(mode="after")
     def _check(self) -> RandomDeformation:
