@@ -1,9 +1,9 @@
 """Reading and writing of images, labels, displacements and points."""
 
+from acreg.geometry import Image
 from acreg.io.atomic import atomic_path, check_folder, require_space
 from acreg.io.folders import all_or_none, sole_writer, writes_into
 from acreg.io.image import (
-    Image,
     read_displacement,
     read_image,
     read_labelled,

@@ -132,7 +132,7 @@ def _check_points(points: Tensor, distinct: bool) -> None:
             )
 
 
-def known_values(x: Tensor) -> NDArray | None:
+def known_values(x: Tensor) -> np.ndarray | None:
     """The values of a tensor; None in a function that is being compiled, where it has none yet."""
     try:
         return np.asarray(ops.convert_to_numpy(x))
@@ -271,7 +271,7 @@ def _rotation(angles: Tensor) -> Tensor:
 _NARROW = 0.1
 
 
-def _gaussians(rank: int) -> tuple[NDArray, NDArray]:
+def _gaussians(rank: int) -> tuple[np.ndarray, np.ndarray]:
     """Scales ``t`` and heights ``h`` for which ``sum h exp(-t r^2)`` is the kernel, up to multiples of 1 and r^2.
 
     Those the spline's linear part takes up. The integrals over ``t`` of ``-t^-1.5 exp(-t r^2) / (2 sqrt(pi))``, which

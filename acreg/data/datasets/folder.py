@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from acreg.data.manifest import Dataset, Progress, gather_info
-from acreg.data.records import Record, is_file_name, some
+from acreg.data.records import Record, some
 from acreg.data.splits import split_subjects
 from acreg.errors import AcregError
 from acreg.io import sole_writer
+from acreg.names import is_file_name
 
 SUFFIXES = (
     ".nii.gz .nii .mgz .mgh .nrrd .nhdr .mha .mhd .dcm .dicom .h5 .hdf5 .png .jpg .jpeg .tif .tiff .bmp .gif".split()

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from acreg.data.sampling.augmentation import Augmentation
 from acreg.errors import AcregError
 
-Batch = dict[str, NDArray]
+Batch = dict[str, np.ndarray]
 
 
-def check_arrays(images: NDArray | None, labels: NDArray | None) -> None:
+def check_arrays(images: np.ndarray | None, labels: np.ndarray | None) -> None:
     for name, array in (("images", images), ("labels", labels)):
         if array is not None and array.ndim not in (4, 5):
             raise AcregError(
@@ -68,8 +68,8 @@ class PairSampler:
 
     def __init__(
         self,
-        images: NDArray,
-        labels: NDArray | None,
+        images: np.ndarray,
+        labels: np.ndarray | None,
         batch_size: int,
         seed: int,
         augment: Augmentation | None = None,
@@ -131,9 +131,9 @@ class ImageSampler:
 
     def __init__(
         self,
-        images: NDArray,
-        labels: NDArray | None,
-        spacings: NDArray,
+        images: np.ndarray,
+        labels: np.ndarray | None,
+        spacings: np.ndarray,
         batch_size: int,
         seed: int,
         pairs: PairSampler | None = None,
@@ -184,9 +184,9 @@ class VelocitySampler:
 
     def __init__(
         self,
-        images: NDArray,
-        labels: NDArray | None,
-        velocities: Mapping[tuple[int, int], NDArray],
+        images: np.ndarray,
+        labels: np.ndarray | None,
+        velocities: Mapping[tuple[int, int], np.ndarray],
         batch_size: int,
         seed: int,
         max_shift: Sequence[int] | None = None,
@@ -241,7 +241,7 @@ class VelocitySampler:
         return result
 
 
-def _shifted(array: NDArray, shift: NDArray) -> NDArray:
+def _shifted(array: np.ndarray, shift: np.ndarray) -> np.ndarray:
     """`(*spatial, channels)` moved by whole voxels along each spatial axis."""
     for axis, by in enumerate(shift):
         array = array.take(np.clip(np.arange(array.shape[axis]) - by, 0, array.shape[axis] - 1), axis)
@@ -261,7 +261,7 @@ class LabelSampler:
         AcregError: no subject, or labels that are not integers.
     """
 
-    def __init__(self, labels: NDArray, batch_size: int, seed: int, augment: Augmentation | None = None) -> None:
+    def __init__(self, labels: np.ndarray, batch_size: int, seed: int, augment: Augmentation | None = None) -> None:
         check_arrays(None, labels)
         check_draw(batch_size, seed)
         if len(labels) < 1:
