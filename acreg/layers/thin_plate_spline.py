@@ -16,7 +16,7 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-Tensor = Any
+from acreg.layers.tensor import Tensor
 
 
 def interpolate_spline(
@@ -140,7 +140,7 @@ def known_values(x: Tensor) -> np.ndarray | None:
         return None
 
 
-def grid_spline(values: Tensor, shape: Sequence[Any]) -> Tensor:
+def grid_spline(values: Tensor, shape: Sequence[int | Tensor]) -> Tensor:
     """The thin-plate spline through a regular grid of control points, at every voxel of an image.
 
     The grid spans the extent of the image: its outermost points lie on the outer faces of the outermost voxels.
@@ -187,7 +187,7 @@ def grid_spline(values: Tensor, shape: Sequence[Any]) -> Tensor:
     return ops.moveaxis(ops.reshape(spline, (-1, channels, *shape)), 1, -1)
 
 
-def _separable_sum(weights: Tensor, bases: Sequence[Tensor], shape: Sequence[Any]) -> Tensor:
+def _separable_sum(weights: Tensor, bases: Sequence[Tensor], shape: Sequence[int | Tensor]) -> Tensor:
     """Sums over j and k_0, k_1, ... of ``weights[k] bases[0][j, p_0, k_0] bases[1][j, p_1, k_1] ...``.
 
     ``weights`` is ``(batch, channels, k**rank)``, a basis ``(j, voxels, k)``; the result has ``batch * channels``
@@ -205,7 +205,7 @@ def _separable_sum(weights: Tensor, bases: Sequence[Tensor], shape: Sequence[Any
 
 
 def spline_displacement(
-    shape: Sequence[Any],
+    shape: Sequence[int | Tensor],
     spacing: Tensor,
     angles: Tensor | None = None,
     translation: Tensor | None = None,
@@ -283,7 +283,7 @@ def _gaussians(rank: int) -> tuple[np.ndarray, np.ndarray]:
     return scales, step / (2 * scales) if rank == 2 else -step / (2 * np.sqrt(np.pi * scales))
 
 
-def _cubic(x: Any) -> Tensor:
+def _cubic(x: Tensor) -> Tensor:
     """The cubic B-spline with knots at -2, -1, 0, 1, 2."""
     x = ops.abs(x)
     return ops.relu(2 - x) ** 3 / 6 - 4 * ops.relu(1 - x) ** 3 / 6
