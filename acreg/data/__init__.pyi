@@ -14,13 +14,13 @@ from .phantoms.hearts import heart_pair as heart_pair
 from .phantoms.hearts import heart_phantom as heart_phantom
 from .phantoms.hearts import make_heart_dataset as make_heart_dataset
 from .sampling.augmentation import Augmentation as Augmentation
-from .sampling.deformed_pairs import Deformation as Deformation
+from .sampling.deformation import Deformation as Deformation
+from .sampling.deformation import RandomDeformation as RandomDeformation
 from .sampling.deformed_pairs import DeformedPairSampler as DeformedPairSampler
-from .sampling.deformed_pairs import RandomDeformation as RandomDeformation
-from .sampling.pairs import LabelSampler as LabelSampler
 from .sampling.pairs import PairSampler as PairSampler
 from .sampling.pairs import fixed_pairs as fixed_pairs
 from .sampling.pipeline import KerasPairs as KerasPairs
 from .sampling.pipeline import label_batches as label_batches
 from .sampling.pipeline import tf_pairs as tf_pairs
+from .sampling.singles import LabelSampler as LabelSampler
 from .sampling.synthesis import synthesize as synthesize

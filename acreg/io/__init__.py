@@ -2,6 +2,7 @@
 
 from acreg.geometry import Image
 from acreg.io.atomic import atomic_path, check_folder, require_space
+from acreg.io.claims import check_empty, check_free
 from acreg.io.folders import all_or_none, sole_writer, writes_into
 from acreg.io.image import (
     read_displacement,
@@ -20,7 +21,9 @@ __all__ = [
     "Preprocessing",
     "all_or_none",
     "atomic_path",
+    "check_empty",
     "check_folder",
+    "check_free",
     "read_displacement",
     "read_image",
     "read_labelled",

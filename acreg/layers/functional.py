@@ -7,13 +7,12 @@ belongs to array axis ``d``. Warping reads ``warped(p) = image(p + u(p))``, with
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 from keras import ops
 
-from acreg.layers.warping import spatial_shape, warp
 from acreg.layers.tensor import Tensor
+from acreg.layers.warping import spatial_shape, warp
 
 __all__ = [
     "affine_displacement",

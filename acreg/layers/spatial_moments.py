@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import combinations_with_replacement
 from collections.abc import Sequence
+from itertools import combinations_with_replacement
 from typing import Any
 
 import keras

@@ -8,8 +8,8 @@ from typing import Any
 import keras
 
 from acreg.layers import functional
-from acreg.layers.warping import BORDERS, INTERPOLATIONS, warped_dtype
 from acreg.layers.tensor import Tensor
+from acreg.layers.warping import BORDERS, INTERPOLATIONS, warped_dtype
 
 
 @keras.saving.register_keras_serializable("acreg")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from functools import lru_cache, reduce
-from typing import Any
 
 import numpy as np
 from keras import ops

@@ -11,8 +11,8 @@ import numpy as np
 from keras import ops
 
 from acreg.layers import functional
-from acreg.layers.thin_plate_spline import known_values, spline_displacement
 from acreg.layers.tensor import Tensor
+from acreg.layers.thin_plate_spline import known_values, spline_displacement
 
 _GEOMETRY = ("angles", "translation", "control_displacements")
 
