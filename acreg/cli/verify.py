@@ -37,7 +37,7 @@ def verify(
     from acreg.io import check_free
 
     hold(folder)
-    check_free(folder, (verification.PAGE, verification.RESULTS), overwrite)
+    check_free(folder, (verification.PAGE, verification.RESULTS), overwrite=overwrite)
     checks = verification.all_checks()
     note(f"{len(checks)} checks")
     with bars() as progress:

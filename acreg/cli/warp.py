@@ -77,8 +77,8 @@ def warp(
 
     from acreg.io import Points, check_free, read_image, read_labels, read_points, write_image, write_points
     from acreg.io.colour import read_channels, warp_channels, write_channels
-    from acreg.io.files import check_writable
-    from acreg.io.point_files import check_points_format
+    from acreg.io.formats import writer
+    from acreg.io.points.formats import check_points_format
     from acreg.names import some
     from acreg.registration.warping import read_transforms
 
@@ -113,7 +113,7 @@ def warp(
     if points is not None:
         check_points_format(target)
     else:
-        check_writable(target)
+        writer(target)
     check_free(target, overwrite=overwrite)
     grid = read_image(reference).grid
 
