@@ -92,7 +92,7 @@ def read_dataset(path: Path, keywords: list[str], pixels: bool = False) -> Any:
     with _Bounded(path) as content:
         dataset = None
         try:
-            dataset = read_partial(content, stop, force=True, specific_tags=list(wanted))  # type: ignore[arg-type]
+            dataset = read_partial(content, stop, force=True, specific_tags=list(wanted))
         except RecursionError:
             raise AcregError(
                 f"The sequences of a DICOM header nest a few times. Received: {path}, where they nest hundreds of "
