@@ -17,7 +17,7 @@ LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 @dataclass
 class Channel:
-    """The channel that is read of a colour file, and `of` how many it was."""
+    """The channel of a colour file that is read, and `of`, the number of channels."""
 
     number: int
     of: int = 1
@@ -28,7 +28,7 @@ _channel: ContextVar[Channel | None] = ContextVar("channel", default=None)
 
 @contextlib.contextmanager
 def one_channel(number: int) -> Iterator[Channel]:
-    """Have colour read as one of its channels, in place of its luminance, also in volumes."""
+    """Read colour images, also volumes, as one of their channels instead of as luminance."""
     wanted = Channel(number)
     before = _channel.set(wanted)
     try:
@@ -40,7 +40,7 @@ def one_channel(number: int) -> Iterator[Channel]:
 def to_grey(colours: np.ndarray, path: Path, labels: bool) -> np.ndarray:
     """One channel of `(*spatial, channels)`, 2 being grey and alpha, 3 RGB, 4 RGBA; labels need equal channels.
 
-    The luminance, or what `one_channel` asks for.
+    The result is the luminance, or the channel that `one_channel` sets.
     """
     wanted = _channel.get()
     if wanted is not None:
@@ -54,7 +54,7 @@ def to_grey(colours: np.ndarray, path: Path, labels: bool) -> np.ndarray:
             "a grey image of ids."
         )
     grey = np.zeros(colours.shape[:-1], np.float32)
-    for channel, weight in enumerate(LUMINANCE):  # one by one: large pictures fit into memory
+    for channel, weight in enumerate(LUMINANCE):  # one by one, so that large pictures fit into memory
         grey += np.float32(weight) * colours[..., channel].astype(np.float32)
     return grey
 

@@ -1,4 +1,4 @@
-"""Colour images, a channel at a time: what is warped keeps its colours, of which networks see the luminance."""
+"""Colour images, processed one channel at a time: warped images keep their colours; networks see the luminance."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from acreg.io.formats import writer
 from acreg.io.image import read_image
 
 ALPHA = {2: 1, 4: 3}
-"""Where the alpha lies among so many channels."""
+"""Index of the alpha channel, by the number of channels."""
 
 
 def read_channels(path: str | os.PathLike[str]) -> list[Image]:
-    """Read each channel of a colour image as an image: grey and alpha, RGB, or RGBA; a grey file has one.
+    """Read each channel of a colour image as an image: grey and alpha, RGB, or RGBA; a grey file has one channel.
 
-    From all that `acreg.io.read_image` reads, and from colour volumes.
+    Reads all formats of `acreg.io.read_image`, and colour volumes.
 
     Raises:
         AcregError, UsageError: as `acreg.io.read_image`.
@@ -34,7 +34,7 @@ def read_channels(path: str | os.PathLike[str]) -> list[Image]:
 
 
 def write_channels(channels: Sequence[Image], path: str | os.PathLike[str]) -> None:
-    """Write a colour image of channels on one grid: .png, .tif (2-D), .nii, .nii.gz, .nrrd or .mha.
+    """Write channels on one grid as a colour image: .png, .tif (2-D), .nii, .nii.gz, .nrrd or .mha.
 
     PNG and TIFF hold 8 bits, or 16 when the largest value is above 255; NIfTI holds 8 (RGB24, RGBA32): values are
     rounded and clipped. NRRD and MetaImage hold float32 vectors.
@@ -55,7 +55,7 @@ def write_channels(channels: Sequence[Image], path: str | os.PathLike[str]) -> N
 def warp_channels(
     channels: Sequence[Image], transform: Transform, border: Border = "constant", fill: float = 0.0
 ) -> list[Image]:
-    """Each channel warped, see `Transform.warp_image`. Outside of the image an alpha is 0, transparent."""
+    """Warp each channel, see `Transform.warp_image`. Outside the image, an alpha channel is 0 (transparent)."""
     alpha = ALPHA.get(len(channels))
     return [
         transform.warp_image(channel, border, 0.0 if number == alpha else fill)
@@ -64,7 +64,7 @@ def warp_channels(
 
 
 def reason_against(channels: Sequence[Image], path: Path) -> str:
-    """Why the format of a file cannot hold such a colour image; empty if it can."""
+    """The reason why the format of a file cannot hold this colour image; empty if it can."""
     known = writer(path)
     if not hasattr(known.module, "write_channels"):
         return f"An image in {known.name} has one value a voxel."

@@ -1,4 +1,4 @@
-"""Reading of text, JSON and YAML files, which may come from strangers: of limited size, depth and number of values."""
+"""Reading of untrusted text, JSON and YAML files, with limits on size, depth and number of values."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from acreg.io.guards.text import (
 
 
 def _without_waiting(path: str, flags: int) -> int:
-    """Some files in /proc, regular by their status, have their readers wait."""
+    """Open without blocking: some files in /proc, regular by their status, block their readers."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
@@ -36,7 +36,8 @@ def read_text(path: str | os.PathLike[str], what: str, limit: int = TEXT_LIMIT) 
     """The text of a UTF-8 file, with or without a byte order mark.
 
     Raises:
-        AcregError: no such file, no regular one, too large, not readable, or no UTF-8; `what` names its kind.
+        AcregError: the file is missing, not a regular file, too large, not readable, or not UTF-8; `what` names its
+            kind.
     """
     path = check_regular(path, limit, what)
     try:
@@ -66,8 +67,8 @@ def parse_json(text: str, where: str) -> Any:
     """The content of a JSON text.
 
     Raises:
-        AcregError: no JSON, a key twice in an object, a number that JSON does not have (NaN, Infinity), or lists and
-            objects more than `DEPTH` deep. `where` says where the text comes from.
+        AcregError: the text is not JSON, an object has a key twice, a number is not in JSON (NaN, Infinity), or lists
+            and objects are nested more than `DEPTH` deep. `where` names the source of the text.
     """
     with _parsing(where, "JSON"):
         content = json.loads(text, object_pairs_hook=_once, parse_constant=_refuse_constant)
@@ -104,8 +105,8 @@ def parse_yaml(text: str, where: str) -> Any:
     """The content of a YAML text of plain values.
 
     Raises:
-        AcregError: no YAML, a key twice in a mapping, a tag that makes an object, lists and mappings more than `DEPTH`
-            deep or that contain themselves, or more than `VALUES` values.
+        AcregError: the text is not YAML, a mapping has a key twice, a tag creates an object, lists and mappings are
+            nested more than `DEPTH` deep or contain themselves, or there are more than `VALUES` values.
     """
     with _parsing(where, "YAML"):
         check_events(text)
@@ -115,7 +116,7 @@ def parse_yaml(text: str, where: str) -> Any:
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, which keeps the last of two equal keys in silence."""
+    """PyYAML's safe loader, which silently keeps the last of two equal keys."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
@@ -126,7 +127,7 @@ class _Loader(yaml.SafeLoader):
 
 @contextlib.contextmanager
 def _parsing(where: str, language: str) -> Iterator[None]:
-    """One paragraph for what a parser raises. PyYAML has many types, such as KeyError for `!!bool x`."""
+    """Turn any error of a parser into one paragraph. PyYAML raises many types, such as KeyError for `!!bool x`."""
     try:
         yield
     except Exception as error:

@@ -81,7 +81,7 @@ _DOUBLE = tuple(ending for ending in READ if ending.count(".") > 1)
 
 
 def suffix(path: Path) -> str:
-    """The suffix that names the format, in lower case: `.nii.gz` as one."""
+    """The suffix that names the format, in lower case; `.nii.gz` counts as one suffix."""
     name = path.name.lower()
     return next((double for double in _DOUBLE if name.endswith(double)), Path(name).suffix)
 

@@ -1,4 +1,4 @@
-"""Losses of learned registration, one value per sample, ``(batch,)``; 0 is best, `mutual_information` has no 0."""
+"""Losses for learned registration, one value per sample, ``(batch,)``; 0 is best, except for `mutual_information`."""
 
 from acreg.losses.anatomical_prior import AnatomicalPrior
 from acreg.losses.displacements import displacement_error, endpoint_error

@@ -25,11 +25,12 @@ def read(path: Path, labels: bool, needs_spacing: bool = True) -> tuple[np.ndarr
 
     Args:
         path: the file.
-        labels: whether labels are read, which a segmentation holds.
-        needs_spacing: False where the caller has the spacing.
+        labels: whether to read labels, which a segmentation holds.
+        needs_spacing: False if the caller gives the spacing.
 
     Raises:
-        AcregError: the file holds no image, or one that cannot be read right; a segmentation is read as an image.
+        AcregError: the file holds no image, or an image that cannot be read correctly, or a segmentation was to be read
+            as an image.
     """
     with decoding(path):
         header = read_header(path)
@@ -47,13 +48,13 @@ def read(path: Path, labels: bool, needs_spacing: bool = True) -> tuple[np.ndarr
 def load_series(folder: Path, labels: bool, series: str | None, needs_spacing: bool = True) -> tuple[np.ndarray, Grid]:
     """The array `(z, y, x)` and the grid of a series of slices, sorted by their positions.
 
-    Objects without an image (plans, structure sets, reports) are passed over; so are segmentations, unless labels are
+    Objects without an image (plans, structure sets, reports) are skipped; so are segmentations, unless labels are
     read.
 
     Raises:
-        AcregError: no DICOM images, unreadable ones, or slices that make no volume: several at one place, missing ones,
-            unequal distances, sizes or directions.
-        UsageError: several series and none chosen, or no series of that UID.
+        AcregError: no DICOM images, unreadable ones, or slices that do not form a volume: several at one position,
+            missing slices, unequal distances, sizes or directions.
+        UsageError: there are several series and none was chosen, or no series has this UID.
     """
     with decoding(folder):
         chosen = _chosen(_images(folder, labels), folder, series)
@@ -67,7 +68,7 @@ def load_series(folder: Path, labels: bool, series: str | None, needs_spacing: b
 
 
 def is_segmentation(header: Any) -> bool:
-    """Whether the header is that of a DICOM segmentation, which is read as labels only."""
+    """Whether the header is that of a DICOM segmentation, which can only be read as labels."""
     return object_class(header) in SEGMENTATIONS
 
 
@@ -78,7 +79,7 @@ def holds_labels(path: Path) -> bool:
 
 
 def dicom_files(folder: Path) -> list[Path]:
-    """The files in a folder that are DICOM by name or by their mark, without a disc's directory."""
+    """The files in a folder that are DICOM by their suffix or their DICOM mark, without the DICOMDIR of a disc."""
     files = sorted(f for f in folder.iterdir() if f.is_file() and not f.name.startswith("."))
     return [f for f in files if (by_suffix(f) is DICOM or has_mark(f, DICOM)) and f.name.upper() != "DICOMDIR"]
 
@@ -93,7 +94,7 @@ def read_headers(folder: Path) -> Headers:
 
 
 def by_series(headers: Headers) -> dict[str, Headers]:
-    """The headers of files by the UID of their series, in the order of the UIDs."""
+    """The headers of files, grouped by the UID of their series and sorted by it."""
     found: dict[str, Headers] = defaultdict(dict)
     for path, header in headers.items():
         found[text(header, "SeriesInstanceUID")][path] = header
@@ -101,19 +102,19 @@ def by_series(headers: Headers) -> dict[str, Headers]:
 
 
 def _volume(headers: Headers, where: str, labels: bool, needs_spacing: bool) -> tuple[np.ndarray, Grid]:
-    """The values of all frames of some files, in the order of their places."""
+    """The values of all frames of some files, sorted by position."""
     frames = [frame for path, header in headers.items() for frame in read_frames(path, header, needs_spacing)]
     ordered, grid = (frames, plane_grid(frames[0])) if len(frames) == 1 else stack(frames, where)
     shape = (len(frames), *frames[0].size)
     check_size(frames[0].path, shape, 4, sum(path.stat().st_size for path in headers), COMPRESSED)
-    array = np.empty(shape, np.float64 if labels else np.float32)  # labels of 32 bits stay what they are
+    array = np.empty(shape, np.float64 if labels else np.float32)  # 32-bit labels stay as they are
     places: dict[Path, list[tuple[int, Frame]]] = defaultdict(list)
     for place, frame in enumerate(ordered):
         places[frame.path].append((place, frame))
     for path, planes in places.items():
         pixels = stored_pixels(path, headers[path], labels)
         for place, frame in planes:
-            slope, intercept = frame.scaling  # of each frame: in PET they differ
+            slope, intercept = frame.scaling  # separately for each frame: in PET they differ
             stored = pixels[frame.index]
             array[place] = stored if frame.scaling == (1.0, 0.0) else stored * slope + intercept
     return (array if len(frames) > 1 else array[0]), grid

@@ -1,4 +1,4 @@
-"""Where the frames of DICOM files lie and what their values mean, and the volume that they make."""
+"""The positions of the frames of DICOM files, the meaning of their values, and the volume that they form."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from acreg.io.dicom.header import (
 from acreg.io.dicom.pixels import frame_shape
 
 UNEVEN = 0.1
-"""Slice distances by which a slice may lie off its place in an even stack."""
+"""Largest deviation of a slice from its position in an evenly spaced stack, in slice distances."""
 MOST, MOST_OF_SEGMENTS = 5000, 100_000
-"""Frames of a file: of a volume, and of a segmentation, which has one for each segment in each plane."""
+"""Largest number of frames of a file: of a volume, and of a segmentation, which has one frame per segment and plane."""
 SHARED = (
     ("", "FrameOfReferenceUID"),
     ("", "TemporalPositionIdentifier"),
@@ -41,7 +41,7 @@ SHARED = (
     ("MRDiffusionSequence", "DiffusionBValue"),
     ("PixelValueTransformationSequence", "RescaleType"),
 )
-"""What the frames of one volume have in common: functional group ("" where it is said of a file) and element."""
+"""What the frames of one volume have in common: functional group ("" for an element of the file) and element."""
 PLACES = (
     "ImagePositionPatient",
     "PlanePositionSequence",
@@ -49,7 +49,7 @@ PLACES = (
     "StackID",
     "ReferencedSegmentNumber",
 )
-"""Dimensions that place frames, or tell segments apart."""
+"""Dimensions that give the position of frames or distinguish segments."""
 
 
 @dataclass(frozen=True)
@@ -58,16 +58,16 @@ class Frame:
 
     Args:
         path: the file.
-        index: which of its frames.
+        index: index of the frame in the file.
         size: rows, columns.
-        spacing: mm between rows, between columns; None if the file does not say and the caller does.
-        position: `(3,)`, centre of the first pixel, LPS (x, y, z) in mm; None if the file does not say.
-        directions: `(2, 3)`, unit vectors along a row and along a column, LPS; None if the file does not say.
-        scaling: slope and intercept that make values of what is stored.
-        shared: what must be the same in all frames of a volume, by the words for it.
-        dimensions: indices along the dimensions that a file sorts its frames by, places apart, by keyword.
+        spacing: mm between rows and between columns; None if the caller gives it instead of the file.
+        position: `(3,)`, centre of the first pixel, LPS (x, y, z) in mm; None if the file does not give it.
+        directions: `(2, 3)`, unit vectors along a row and along a column, LPS; None if the file does not give them.
+        scaling: slope and intercept that convert stored values.
+        shared: the properties that must be the same in all frames of a volume, by name.
+        dimensions: indices along the dimensions by which the file sorts its frames, except positions, by keyword.
         segment: the number of its segment, 0 in images.
-        thickness: mm to the next slice, or of this one, as far as the file says; else 1.
+        thickness: mm to the next slice, or thickness of this one, if the file gives either; otherwise 1.
     """
 
     path: Path
@@ -84,11 +84,11 @@ class Frame:
 
 
 def read_frames(path: Path, header: Any, needs_spacing: bool = True) -> list[Frame]:
-    """The frames of a file in its order.
+    """The frames of a file in stored order.
 
     Raises:
-        AcregError: an element that places frames or scales values is no number, contradicts another, or says what is
-            not read; there is no spacing although it is needed.
+        AcregError: an element that gives positions or scales values is not a number, contradicts another element or has
+            an unsupported value; or there is no spacing although it is needed.
     """
     count, *size = frame_shape(header, path)
     if "MOSAIC" in text(header, "ImageType"):
@@ -145,17 +145,17 @@ def read_frames(path: Path, header: Any, needs_spacing: bool = True) -> list[Fra
 
 
 def stack(frames: Sequence[Frame], where: str) -> tuple[list[Frame], Grid]:
-    """The frames in the order of their positions, and the grid of the volume that they make.
+    """The frames sorted by position, and the grid of the volume that they form.
 
     The axis along the slices is the line through their positions, so that a tilted gantry gives a sheared grid.
 
     Args:
         frames: two or more.
-        where: what messages call them.
+        where: their name in messages.
 
     Raises:
-        AcregError: frames that make no volume: without places, several at one place, missing ones, unequal distances,
-            sizes, spacings or directions, of several times or stacks.
+        AcregError: the frames do not form a volume: they have no positions, several have the same position, some are
+            missing, distances, sizes, spacings or directions differ, or they belong to several times or stacks.
     """
     check_alike(frames, where)
     normal = np.cross(*frames[0].directions)  # type: ignore[misc]
@@ -183,7 +183,7 @@ def stack(frames: Sequence[Frame], where: str) -> tuple[list[Frame], Grid]:
 
 
 def volume_grid(first: Frame, count: int, step: np.ndarray) -> Grid:
-    """The grid of `count` planes of which each lies `step` (LPS, mm) after the one before."""
+    """The grid of `count` planes, each at the offset `step` (LPS, mm) from the previous one."""
     distance = float(np.linalg.norm(step))
     lps = np.stack([*first.directions, step / distance], axis=1)  # type: ignore[misc]  # along the x, y, z indices
     spacing = (distance, *(first.spacing or (1.0, 1.0)))
@@ -191,7 +191,7 @@ def volume_grid(first: Frame, count: int, step: np.ndarray) -> Grid:
 
 
 def plane_grid(frame: Frame) -> Grid:
-    """The grid of a single frame, 2-D, with its plane in the patient if the file says where it lies."""
+    """The 2-D grid of a single frame, with its plane in the patient if the file gives its position."""
     if frame.position is None or frame.directions is None:
         return Grid(frame.size, frame.spacing or (1.0, 1.0))
     return volume_grid(frame, 1, np.cross(*frame.directions) * frame.thickness).slice()
@@ -202,7 +202,7 @@ def _name(frame: Frame) -> str:
 
 
 def check_alike(frames: Sequence[Frame], where: str) -> None:
-    """Raise `AcregError` unless frames have places, and what those of one volume have in common."""
+    """Raise `AcregError` unless all frames have positions and the properties that frames of one volume share."""
     bare = next((one for one in frames if one.position is None or one.directions is None), None)
     if bare is not None:
         raise AcregError(
@@ -234,7 +234,7 @@ def check_alike(frames: Sequence[Frame], where: str) -> None:
             )
     for what in frames[0].dimensions:
         found = sorted({one.dimensions.get(what, "") for one in frames})
-        if 1 < len(found) < len(frames):  # an index for each frame counts them
+        if 1 < len(found) < len(frames):  # an index that differs for each frame only counts the frames
             raise AcregError(
                 f"The frames of a volume differ in their places only. Received: {where}, where they differ in "
                 f"{title(what)}, too ({len(found)} values). They belong to several volumes: convert these to NIfTI one "
@@ -243,7 +243,7 @@ def check_alike(frames: Sequence[Frame], where: str) -> None:
 
 
 def _dimensions(group: Groups, pointers: Sequence[str]) -> dict[str, str]:
-    """The indices of a frame along the dimensions that are no places."""
+    """The indices of a frame along the dimensions that are not positions."""
     indices = group.numbers("FrameContentSequence", "DimensionIndexValues", 0) if pointers else None
     if indices is None or len(indices) != len(pointers):
         return {}
@@ -251,7 +251,7 @@ def _dimensions(group: Groups, pointers: Sequence[str]) -> dict[str, str]:
 
 
 def _plane_offsets(path: Path, header: Any, count: int) -> np.ndarray | None:
-    """Distances of the planes from the first, mm along the normal, in the objects that give these; else None."""
+    """Distances of the planes from the first in mm along the normal, for objects that give them; otherwise None."""
     if count > 1 and object_class(header) == DOSE:
         return _dose_offsets(path, header, count)
     if count > 1 and object_class(header) == NUCLEAR and "RECON TOMO" in text(header, "ImageType"):

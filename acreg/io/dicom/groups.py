@@ -1,4 +1,4 @@
-"""What DICOM says of a frame, in functional groups or in the file: spacing, directions, the scaling of values."""
+"""Properties of a DICOM frame, from functional groups or the file: spacing, directions, the scaling of values."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ from acreg.io.dicom.header import (
 )
 
 ALIKE = 1e-3
-"""By which directions may differ from unit vectors at right angles and from each other, and spacings relatively."""
+"""Largest deviation of directions from orthogonal unit vectors and from each other, and of spacings (relative)."""
 
 
 class Groups:
-    """The elements of a frame: in its own functional groups, in the shared ones, or in the file itself."""
+    """The elements of a frame: from its own functional groups, the shared ones, or the file itself."""
 
     def __init__(self, path: Path, header: Any, shared: Any, own: Any, known: dict[Any, Any] | None = None) -> None:
         self.path, self.header = path, header
         self._shared, self._own = shared, own
-        self._known = {} if known is None else known  # what is not of one frame is asked once
+        self._known = {} if known is None else known  # elements that do not belong to one frame are read once
 
     @classmethod
     def shared(cls, path: Path, header: Any) -> Groups:
-        """What all frames of a file have in common."""
+        """The elements that all frames of a file share."""
         shared = (items(header, "SharedFunctionalGroupsSequence") or [{}])[0]
         if object_class(header) == NUCLEAR and (detectors := items(header, "DetectorInformationSequence")):
             shared = {"PlanePositionSequence": detectors, "PlaneOrientationSequence": detectors}
         return cls(path, header, shared, {})
 
     def of_frame(self, own: Any) -> Groups:
-        """What is said of one frame."""
+        """The elements of one frame."""
         return Groups(self.path, self.header, self._shared, own, self._known)
 
     def numbers(self, sequence: str, keyword: str, count: int, above: float = -np.inf) -> np.ndarray | None:
@@ -70,13 +70,13 @@ class Groups:
 
 
 def pixel_spacing(group: Groups, needed: bool) -> tuple[float, float] | None:
-    """Mm between rows and between columns; None if the file does not say and the caller does.
+    """Distance between rows and between columns in mm; None if the caller gives it instead of the file.
 
-    Pixel Spacing is that in the patient, calibrated or measured. Where an X-ray has only that of its detector, it is
-    divided by the magnification if that is estimated; digitised film has the spacing of its scan.
+    Pixel Spacing is the spacing in the patient, calibrated or measured. If an X-ray only has the spacing of its
+    detector, it is divided by the estimated magnification, if there is one; digitised film has the spacing of its scan.
 
     Raises:
-        AcregError: it is needed, and is not there or no pair of positive numbers.
+        AcregError: it is needed, and is missing or not a pair of positive numbers.
     """
     remedy = (
         "Give the spacing (`spacing` of read_image or of dataset.json), or save an X-ray as PNG, whose pixels count as "
@@ -104,7 +104,7 @@ def pixel_spacing(group: Groups, needed: bool) -> tuple[float, float] | None:
 
 
 def slice_thickness(group: Groups) -> float:
-    """Mm to the next slice or, where that is not said, of the slice; 1 if neither is."""
+    """Distance to the next slice in mm or, if it is not given, the thickness of the slice; 1 if neither is given."""
     for keyword in ("SpacingBetweenSlices", "SliceThickness"):
         found = group.numbers("PixelMeasuresSequence", keyword, 1)
         if found is not None and found[0] > SMALLEST:
@@ -113,7 +113,7 @@ def slice_thickness(group: Groups) -> float:
 
 
 def plane_directions(group: Groups) -> np.ndarray | None:
-    """`(2, 3)`, unit vectors along a row and along a column, LPS; None if the file does not say."""
+    """`(2, 3)`, unit vectors along a row and along a column, LPS; None if the file does not give them."""
     numbers_ = group.numbers("PlaneOrientationSequence", "ImageOrientationPatient", 6)
     if numbers_ is None:
         return None
@@ -128,7 +128,7 @@ def plane_directions(group: Groups) -> np.ndarray | None:
 
 
 def value_scaling(group: Groups) -> tuple[float, float]:
-    """Slope and intercept: rescaling, dose scaling, or the real values of a parametric map."""
+    """Slope and intercept: from the rescaling, the dose scaling, or the real-world values of a parametric map."""
     path, header = group.path, group.header
     if object_class(header) == DOSE:
         slope, intercept = numbers(header, "DoseGridScaling", 1, path), None
@@ -154,7 +154,7 @@ def value_scaling(group: Groups) -> tuple[float, float]:
 
 
 def _real_world(group: Groups) -> tuple[float, float]:
-    """Slope and intercept of Real World Value Mapping: those of a parametric map; elsewhere they must be 1 and 0."""
+    """Slope and intercept of Real World Value Mapping in a parametric map; in other objects they must be 1 and 0."""
     found = {
         tuple(
             default if (value := numbers(mapping, keyword, 1, group.path)) is None else float(value[0])

@@ -1,4 +1,4 @@
-"""What the header of a DICOM file says, read by pydicom: only the elements that place and explain pixels.
+"""The header of a DICOM file, read by pydicom: only the elements that give the position and meaning of pixels.
 
 Whatever pydicom raises becomes one message in `acreg.io.dicom.format`, from where all of this is called.
 """
@@ -35,13 +35,13 @@ HEADER = (
     "DetectorInformationSequence SliceVector"
 ).split() + PIXEL_MODULE
 LARGEST = 1e9
-"""Millimetres, and other numbers of a header, at most."""
+"""Largest number in a header, such as a length in mm."""
 SMALLEST = 1e-7
-"""Millimetres, which a distance of pixels or slices is above."""
+"""A distance between pixels or slices must be greater than this, in mm."""
 UNDEFINED = 0xFFFFFFFF
 ITEM = b"\xfe\xff\x00\xe0"
 MOST_READS, MOST_ITEMS = 400_000, 200_000
-"""Of a file, two or three an element, and items of a sequence: a segmentation of 10,000 frames has as many."""
+"""Largest number of reads of a file (two or three per element) and of items of a sequence: enough for 10,000 frames."""
 FIRST_PIXELS, LAST_PIXELS = 0x7FE00008, 0x7FE00010
 """The tags of the elements that hold pixels; a header ends before them."""
 DEFLATED, LARGEST_DEFLATED = b"1.2.840.10008.1.2.1.99", 2**28
@@ -57,11 +57,11 @@ NOT_CALLED_IMAGES = (DOSE, PARAMETRIC_MAP, *SEGMENTATIONS)
 
 
 def read_dataset(path: Path, keywords: list[str], pixels: bool = False) -> Any:
-    """The elements with these keywords as a `pydicom.Dataset`; a file without DICOM's mark may be one, too.
+    """The elements with these keywords as a `pydicom.Dataset`; the file may lack the DICOM mark.
 
     Raises:
-        AcregError: an element claims more bytes than are left; one is there twice, which programs read differently;
-            sequences nest without end.
+        AcregError: an element claims more bytes than are left; an element occurs twice, which programs read
+            differently; or sequences are nested too deeply.
     """
     from pydicom.datadict import tag_for_keyword
     from pydicom.filereader import read_partial
@@ -107,7 +107,7 @@ def read_dataset(path: Path, keywords: list[str], pixels: bool = False) -> Any:
 
 
 def read_header(path: Path) -> Any:
-    """The header of a file that may hold an image; raises `AcregError` where it is none of DICOM."""
+    """The header of a file that may hold an image; raises `AcregError` if it is not DICOM."""
     header = read_dataset(path, HEADER)
     if not text(header, "SOPClassUID") and "Rows" not in header and not _media_class(header):
         raise AcregError(
@@ -118,25 +118,25 @@ def read_header(path: Path) -> Any:
 
 
 def object_class(header: Any) -> str:
-    """The UID that says what kind of object a file is."""
+    """The UID of the kind of object in a file."""
     return text(header, "SOPClassUID") or _media_class(header)
 
 
 def class_name(header: Any) -> str:
-    """The class in the words of DICOM's dictionary: "RT Structure Set Storage"."""
+    """The name of the class in the DICOM dictionary, such as "RT Structure Set Storage"."""
     from pydicom.uid import UID
 
     return UID(object_class(header)).name
 
 
 def may_be_image(header: Any) -> bool:
-    """Whether the class is one of images, or a private one with rows: no plan, structure set, report or the like."""
+    """Whether the class is an image class, or a private class with rows; not a plan, structure set or report."""
     known, name = object_class(header), class_name(header)
     return "Image Storage" in name or known in NOT_CALLED_IMAGES or (name == known and "Rows" in header)
 
 
 def check_image(header: Any, path: Path) -> None:
-    """Raise `AcregError` for an object that holds no image, whole or not."""
+    """Raise `AcregError` for an object that holds no image, or an incomplete one."""
     if may_be_image(header):
         missing = [name for name in ("Rows", "Columns", "BitsAllocated") if name not in header]
         if missing:
@@ -156,7 +156,7 @@ def check_image(header: Any, path: Path) -> None:
 
 
 def title(keyword: str) -> str:
-    """An element as messages name it: "Pixel Spacing (0028,0030)"."""
+    """The name of an element in messages, such as "Pixel Spacing (0028,0030)"."""
     from pydicom.datadict import dictionary_description, tag_for_keyword
 
     tag: Any = tag_for_keyword(keyword)
@@ -166,17 +166,17 @@ def title(keyword: str) -> str:
 
 
 def text(data: Any, keyword: str) -> str:
-    """The value of an element in one line; empty if it is absent or cannot be decoded."""
+    """The value of an element on one line; empty if it is absent or cannot be decoded."""
     try:
         value = data.get(keyword)
         words = " ".join(str("" if value is None else value).strip("\0").split())
         return "".join(letter if letter.isprintable() else "?" for letter in words)
-    except Exception:  # pydicom raises what a value happens to trip over
+    except Exception:  # pydicom raises many types of error
         return ""
 
 
 def pointed_at(item: Any) -> str:
-    """The keyword of the element that an item of the dimensions points at, or its tag if it is private."""
+    """The keyword of the element to which a dimension item points, or its tag if it is private."""
     from pydicom.datadict import keyword_for_tag
 
     tag = item.get("DimensionIndexPointer")
@@ -189,12 +189,12 @@ def numbers(data: Any, keyword: str, count: int, path: Path, above: float = -np.
     Args:
         data: the dataset or the item of a sequence.
         keyword: DICOM's keyword.
-        count: how many there are to be; 0 for any number.
+        count: the required number of values; 0 for any number.
         path: named in messages.
-        above: what each must be larger than, 0 or about it.
+        above: each number must be greater than this, which is 0 or close to it.
 
     Raises:
-        AcregError: something else: words, NaN, infinite or huge numbers, or another count.
+        AcregError: there are other values, such as words, NaN, infinite or huge numbers, or another number of values.
     """
     if keyword not in data:
         return None
@@ -217,7 +217,7 @@ def numbers(data: Any, keyword: str, count: int, path: Path, above: float = -np.
 
 
 def whole_number(data: Any, keyword: str, path: Path, default: int | None = None, least: int = 0) -> int:
-    """The whole number of an element, `default` where it is absent; raises `AcregError` for others or below `least`."""
+    """The integer of an element, `default` if it is absent; raises `AcregError` for other values and below `least`."""
     values = numbers(data, keyword, 1, path)
     if values is None and default is not None:
         return default
@@ -241,7 +241,7 @@ def items(data: Any, keyword: str) -> list[Any]:
 
 
 class _Bounded(io.BufferedReader):
-    """A file that is asked for no more than it has, whatever an element claims: Python takes the memory first."""
+    """A file from which no more is read than it has, whatever an element claims: Python would allocate memory first."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(io.FileIO(path))
@@ -256,7 +256,7 @@ class _Bounded(io.BufferedReader):
 
 
 def too_many(where: Path | str) -> AcregError:
-    """The error for a header that is no header, and would take minutes to read."""
+    """The error for data that are not a header and would take minutes to read."""
     return AcregError(
         f"The header of a DICOM image has at most some hundred thousand elements. Received: more in {where}. The file "
         "is damaged; get it again."
@@ -268,7 +268,7 @@ def _media_class(header: Any) -> str:
 
 
 def _check_deflated(path: Path) -> bool:
-    """Whether the dataset is compressed as a whole; raises `AcregError` if it would unpack to very much."""
+    """Whether the dataset is compressed as a whole; raises `AcregError` if it decompresses to too many bytes."""
     with path.open("rb") as file:
         head = file.read(2**12)
         if DEFLATED not in head or not has_mark(path, DICOM):

@@ -1,4 +1,4 @@
-"""The pixels of a DICOM file as they are stored, by pydicom; what only GDCM decodes goes to it without its header."""
+"""The stored pixels of a DICOM file, by pydicom; data that only GDCM decodes are passed to it without the header."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 GREY = ("MONOCHROME1", "MONOCHROME2")
 COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_420", "YBR_ICT", "YBR_RCT", "PALETTE COLOR")
 MEASURED = ("CT", "MR", "PT", "NM")
-"""Modalities whose values are measurements, to be kept however a screen should show them."""
+"""Modalities whose values are measurements, which are kept regardless of how a screen should show them."""
 COMPRESSED = 2**12
-"""Bytes of values that a stored byte of JPEG 2000 stands for at most."""
+"""Largest number of bytes of values per stored byte of JPEG 2000."""
 BESIDES = 2**28
-"""Bytes that a file may have beside its pixels."""
+"""Bytes that a file may have in addition to its pixels."""
 PRECISION = {"PixelData": (1, 8, 16, 32), "FloatPixelData": (32,), "DoubleFloatPixelData": (64,)}
 
 
@@ -37,7 +37,7 @@ def frame_shape(header: Any, path: Path) -> tuple[int, int, int]:
 
 
 def stored_pixels(path: Path, header: Any, labels: bool) -> np.ndarray:
-    """The pixels `(frames, rows, columns)` as stored; X-rays in MONOCHROME1 are turned, colour becomes grey.
+    """The pixels `(frames, rows, columns)` as stored; X-rays in MONOCHROME1 are inverted, and colour becomes grey.
 
     Raises:
         AcregError: there are fewer or more bytes than the header announces, the header contradicts itself, the pixels
@@ -90,7 +90,7 @@ def _check_file_size(path: Path, header: Any) -> None:
 
 
 def _precision(header: Any, path: Path, name: str) -> tuple[int, bool]:
-    """Bits that a value uses, and whether it has a sign."""
+    """Number of bits that a value uses, and whether it is signed."""
     allocated = whole_number(header, "BitsAllocated", path)
     if allocated not in PRECISION[name]:
         raise AcregError(
@@ -124,9 +124,9 @@ def _photometric(header: Any, path: Path, samples: int, grey: tuple[str, ...]) -
 
 
 def _check_length(path: Path, header: Any, shape: tuple[int, ...], content: bytes, photometric: str) -> None:
-    """Raise `AcregError` unless uncompressed pixels fill their element; what follows them may be zeros."""
+    """Raise `AcregError` unless uncompressed pixels fill their element; only zeros may follow them."""
     values = math.prod(shape)
-    if photometric == "YBR_FULL_422":  # two pixels share their colour
+    if photometric == "YBR_FULL_422":  # two pixels share one colour
         values = values // 3 * 2
     needed = (values * whole_number(header, "BitsAllocated", path) + 7) // 8
     rest = content[needed:]
@@ -142,7 +142,7 @@ def _check_length(path: Path, header: Any, shape: tuple[int, ...], content: byte
 def _syntax(data: Any) -> Any:
     from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-    if "TransferSyntaxUID" not in data.file_meta:  # no file header: as it was found to be
+    if "TransferSyntaxUID" not in data.file_meta:  # no file header: the transfer syntax that was detected
         implicit, little = data.original_encoding
         explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
         data.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
@@ -156,13 +156,13 @@ def _by_pydicom(data: Any, shape: tuple[int, ...], photometric: str) -> np.ndarr
     pixels = pixel_array(data, raw=photometric in (*GREY, COLOURS[-1]), decoding_plugin="pydicom")
     if photometric == "PALETTE COLOR":
         pixels = apply_color_lut(pixels, data)
-        pixels = pixels >> 8 if pixels.dtype == np.uint16 else pixels  # colours of a screen, 8 bit as ITK has them
+        pixels = pixels >> 8 if pixels.dtype == np.uint16 else pixels  # screen colours, 8 bits as in ITK
         return pixels.reshape(*shape[:3], pixels.shape[-1])
     return pixels.reshape(shape if shape[-1] > 1 else shape[:-1])
 
 
 def _by_gdcm(path: Path, data: Any, shape: tuple[int, ...], photometric: str, labels: bool) -> np.ndarray:
-    """Decode JPEG and its like: GDCM is given a file with nothing but the pixels and their sizes."""
+    """Decode JPEG and similar encodings: GDCM is given a file with only the pixels and their sizes."""
     from pydicom.dataset import Dataset, FileMetaDataset
     from pydicom.uid import generate_uid
 
@@ -172,7 +172,7 @@ def _by_gdcm(path: Path, data: Any, shape: tuple[int, ...], photometric: str, la
     bare.SOPClassUID, bare.SOPInstanceUID, bare.Modality = SECONDARY_CAPTURE, generate_uid(), "OT"
     bare.NumberOfFrames = shape[0]
     if photometric in GREY:
-        bare.PhotometricInterpretation = "MONOCHROME2"  # GDCM would turn the values of MONOCHROME1
+        bare.PhotometricInterpretation = "MONOCHROME2"  # GDCM would invert the values of MONOCHROME1
     bare.file_meta = FileMetaDataset()
     bare.file_meta.TransferSyntaxUID = data.file_meta.TransferSyntaxUID
     with tempfile.TemporaryDirectory() as folder:
@@ -185,9 +185,9 @@ def _by_gdcm(path: Path, data: Any, shape: tuple[int, ...], photometric: str, la
 
 
 def _check_streams(path: Path, data: Any, shape: tuple[int, ...]) -> None:
-    """Raise `AcregError` unless each frame is a whole JPEG, JPEG-LS or JPEG 2000 stream of the image's size.
+    """Raise `AcregError` unless each frame is a complete JPEG, JPEG-LS or JPEG 2000 stream of the image's size.
 
-    GDCM takes the sizes of the header, and leaves as it found it the memory that a smaller stream does not fill.
+    GDCM uses the sizes in the header and does not initialise memory that a smaller stream does not fill.
     """
     from pydicom.encaps import generate_frames
 
@@ -224,7 +224,7 @@ def _stream_size(stream: bytes) -> tuple[int, ...] | None:
 
 
 def _without_unused_bits(pixels: np.ndarray, stored: int, signed: bool) -> np.ndarray:
-    """Values of `stored` bits, where the bits above them may hold something else (overlays)."""
+    """Values of `stored` bits, without the higher bits, which may hold other data (overlays)."""
     low = pixels & pixels.dtype.type(2**stored - 1)
     if not signed:
         return low

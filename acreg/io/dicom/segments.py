@@ -1,4 +1,4 @@
-"""DICOM segmentations as label maps: the planes of each segment become one volume of its number."""
+"""DICOM segmentations as label maps: in one volume, the voxels of each segment get its number."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ KINDS = BINARY, FRACTIONAL, LABEL_MAP = "BINARY", "FRACTIONAL", "LABELMAP"
 def load_segmentation(path: Path, header: Any, needs_spacing: bool) -> tuple[np.ndarray, Grid]:
     """The label map `(z, y, x)` of a segmentation, from its lowest plane to its highest.
 
-    A voxel is the number of its segment. Planes without a segment need not be in the file. One plane alone gives 2-D
-    labels, unless the file says how far planes are apart.
+    The value of a voxel is the number of its segment. Planes without a segment need not be in the file. A single plane
+    gives 2-D labels, unless the file gives the distance between planes.
 
     Raises:
-        AcregError: segments overlap, fractions, planes that do not lie on one even stack, contradictions.
+        AcregError: segments overlap or are fractional, planes are not evenly spaced, or elements contradict each other.
     """
     frames = read_frames(path, header, needs_spacing)
     kind = text(header, "SegmentationType")
@@ -63,7 +63,7 @@ def load_segmentation(path: Path, header: Any, needs_spacing: bool) -> tuple[np.
 
 
 def _places(path: Path, header: Any, frames: list[Frame]) -> tuple[np.ndarray, Grid]:
-    """The plane of each frame, and the grid of the volume: even planes, of which some may have no frame."""
+    """The plane of each frame, and the grid of the volume: evenly spaced planes, some of which may have no frame."""
     where = f"the segmentation {path}"
     check_alike(frames, where)
     positions = np.array([frame.position for frame in frames])
@@ -89,7 +89,7 @@ def _places(path: Path, header: Any, frames: list[Frame]) -> tuple[np.ndarray, G
 
 
 def _whole(masks: np.ndarray, header: Any, path: Path) -> np.ndarray:
-    """Fractions that are all or nothing as a mask."""
+    """Fractional values that are all 0 or 1, as a mask."""
     largest = whole_number(header, "MaximumFractionalValue", path)
     if largest == 0 or not np.isin(masks, (0, largest)).all():
         raise AcregError(

@@ -1,7 +1,7 @@
 """The process in which files are decoded by C and C++ code, and what it decodes; see `acreg.io.guards.isolation`.
 
-Run as a script, it answers requests on its standard input, each a length and JSON, by a length, JSON and the bytes of
-arrays on its standard output. It imports nothing of acreg, so that it starts in 0.1 s.
+Run as a script, it reads requests from standard input, each a length and JSON, and answers with a length, JSON and the
+bytes of arrays on standard output. It imports nothing from acreg, so that it starts in 0.1 s.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from collections.abc import Callable
 from typing import Any
 
 Answer = tuple[dict[str, Any], list[Any]]
-"""Facts, which JSON can hold, and arrays."""
+"""Facts that JSON can hold, and arrays."""
 HEAD = struct.Struct("<I")
 ROOM = 2**30
 """Bytes that a decoder may use beyond those of the values that it returns."""
 SECONDS = 2
-"""Computing time that a decoder may use, beside that for the values; imports are not counted."""
+"""Computing time in seconds that a decoder may use in addition to that for the values; imports are not counted."""
 BYTES_A_SECOND = 10 * 2**20
-"""Decoded bytes for which a second more is given."""
+"""Decoded bytes per additional second of computing time."""
 DATASETS = 5_000
 GROUPS = 32
-"""Datasets of an HDF5 file, and groups within groups, that are looked at."""
+"""Largest number of datasets of an HDF5 file that are examined, and largest depth of groups."""
 ATTRIBUTES = 64
-"""Attributes of a dataset, and values of one, that are looked at."""
+"""Largest number of attributes of a dataset, and of values of an attribute, that are examined."""
 
 
 def itk_header(path: str, decoder: str) -> Answer:
-    """What a decoder of ITK says of a file before it reads the voxels."""
+    """What an ITK decoder reports of a file before it reads the voxels."""
     import SimpleITK as sitk
 
     reader = _reader(path, decoder)
@@ -42,7 +42,7 @@ def itk_header(path: str, decoder: str) -> Answer:
 
 
 def _geometry(found: Any) -> dict[str, list[float]]:
-    """Of an image, or of a reader that has read a header."""
+    """The geometry of an image, or of a reader that has read a header."""
     return {
         "size": list(found.GetSize()),
         "spacing": list(found.GetSpacing()),
@@ -65,7 +65,7 @@ def _reader(path: str, decoder: str) -> Any:
 
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
     reader = sitk.ImageFileReader()
-    reader.SetImageIO(decoder)  # only the decoder of the format: by content, any of ITK's would be tried
+    reader.SetImageIO(decoder)  # only the decoder of the format: otherwise ITK would try all decoders by content
     reader.SetFileName(path)
     reader.ReadImageInformation()
     return reader
@@ -165,8 +165,8 @@ def main() -> None:
     """Answer requests until the standard input ends."""
     import signal
 
-    # The process that asks decides when to stop, also where a terminal or a scheduler signals to all; the end of the
-    # standard input ends this one.
+    # The requesting process decides when to stop, even if a terminal or a scheduler signals all processes; the end of
+    # standard input ends this process.
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2"):
         signal.signal(getattr(signal, name), signal.SIG_IGN)
     sys.path[:] = json.loads(sys.argv[1])
@@ -174,7 +174,7 @@ def main() -> None:
 
     requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     silent = os.open(os.devnull, os.O_RDWR)
-    for stream in (0, 1, 2):  # libraries print what they like
+    for stream in (0, 1, 2):  # libraries print to standard output
         os.dup2(silent, stream)
     answers.write(pack({"ready": True}))
     answers.flush()
@@ -182,14 +182,14 @@ def main() -> None:
         arrays: list[Any] = []
         try:
             size, task = request.pop("bytes"), request.pop("task")
-            __import__("h5py" if task.startswith("hdf5") else "SimpleITK")  # takes time of its own
+            __import__("h5py" if task.startswith("hdf5") else "SimpleITK")  # imports take time that is not counted
             _limit(size)
             facts, arrays = TASKS[task](**request)
             arrays = [np.ascontiguousarray(array) for array in arrays]
             answer = {"facts": facts, "arrays": [[array.dtype.str, array.shape] for array in arrays]}
         except MemoryError:
             answer = {"error": "it asks for more memory than an image of its size"}
-        except Exception as error:  # decoders raise many types
+        except Exception as error:  # decoders raise many types of error
             answer = {"error": " ".join(str(error).split()) or type(error).__name__}
         answers.write(pack(answer))
         for array in arrays if "facts" in answer else ():

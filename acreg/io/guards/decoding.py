@@ -12,15 +12,15 @@ from acreg.io.formats import READ, suffix
 
 
 def kind(path: Path) -> str:
-    """What a message calls a file of this suffix: "png image"."""
+    """The name of a file with this suffix in messages, such as "png image"."""
     return f"{suffix(path).lstrip('.') if suffix(path) in READ else 'DICOM'} image"
 
 
 @contextlib.contextmanager
 def decoding(path: Path, what: str = "") -> Iterator[None]:
-    """Turn whatever a decoder raises into one paragraph that names the file, and keep its warnings quiet.
+    """Turn any error of a decoder into one paragraph that names the file, and suppress its warnings.
 
-    `what` is the word for what the file must be, by default an image of the kind that its suffix says.
+    `what` names the expected content, by default an image in the format of the suffix.
     """
     try:
         with warnings.catch_warnings():

@@ -13,7 +13,7 @@ from acreg.io.guards.decoding import decoding
 
 
 def check_utf8(path: Path) -> None:
-    """Raise `AcregError` where a path is no UTF-8: ITK would end the process."""
+    """Raise `AcregError` if a path is not UTF-8: ITK would end the process."""
     try:
         str(path).encode("utf-8")
     except UnicodeEncodeError as error:
@@ -24,7 +24,7 @@ def check_utf8(path: Path) -> None:
 
 
 def check_name(path: Path) -> None:
-    """Raise `AcregError` where a path is no UTF-8, too long, or in a closed folder."""
+    """Raise `AcregError` if a path is not UTF-8, too long, or in a folder without permission."""
     check_utf8(path)
     try:
         path.exists()
@@ -38,7 +38,7 @@ def check_name(path: Path) -> None:
 
 
 def check_file(path: Path) -> None:
-    """Raise `AcregError` unless `path` is a regular file with something in it that may be read."""
+    """Raise `AcregError` unless `path` is a regular, non-empty file that may be read."""
     check_name(path)
     if not path.exists():
         raise AcregError(f"The file must exist. Received: {path}. Check its name and folder.")
@@ -73,20 +73,20 @@ def has_mark(path: Path, known: Format) -> bool:
 
 
 def data_file(header: Path, name: str) -> Path:
-    """The file that a header names, if it is a file in the header's own folder or below.
+    """The file that a header names, if it is in the folder of the header or below it.
 
-    A file from a stranger must not make any other readable file an image.
+    An untrusted file must not be able to read any other file as an image.
 
     Raises:
-        AcregError: the name leads out of the folder, also by a link, or there is no such file.
+        AcregError: the name leads out of the folder, also by a link, or the file does not exist.
     """
-    with contextlib.suppress(UnicodeError):  # headers are decoded byte by byte, names of files are UTF-8
+    with contextlib.suppress(UnicodeError):  # headers are decoded byte by byte; file names are UTF-8
         name = name.encode("latin-1").decode("utf-8")
     folder, file = header.parent, header.parent / name
     if not name.isprintable() or os.path.isabs(name) or re.match(r"[A-Za-z]:|\\", name) or ".." in Path(name).parts:
         inside = False
     else:
-        # Also beside the header that a link leads to, as in folders of links to a store.
+        # A file beside the target of a linked header is also accepted, as in folders of links to a store.
         inside = any(file.resolve().is_relative_to(root) for root in (folder.resolve(), header.resolve().parent))
     if not inside:
         raise AcregError(

@@ -1,8 +1,8 @@
-"""C and C++ decoders, run in a process of their own.
+"""C and C++ decoders, run in a separate process.
 
-What they do with a damaged or hostile file cannot be foreseen: they crash, hang, or take any memory. One process a
-Python process is started when it is first needed (0.1 to 0.2 s), reused for each file, and started anew after a crash,
-so that one bad file is one `AcregError` and not the end of a run over ten thousand.
+Their behaviour with a damaged or hostile file cannot be foreseen: they crash, hang, or take any amount of memory. Each
+Python process starts one decoder process when it is first needed (0.1 to 0.2 s), reuses it for each file, and restarts
+it after a crash, so that one bad file causes one `AcregError` and does not end a run over ten thousand files.
 """
 
 from __future__ import annotations
@@ -25,25 +25,27 @@ import numpy as np
 from acreg.io.guards import decoder
 
 SECONDS = 60
-"""For an answer, beside those for its bytes: more than the decoder's own limit of computing time, since disks wait."""
+"""Seconds to wait for an answer, in addition to those for its bytes; greater than the decoder's own limit of computing
+time, because disks are slow."""
 
 ALONE = {"ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": "1", "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
-"""One thread: each takes address space, which is limited, and no decoder needs more."""
+"""One thread: each thread takes address space, which is limited, and no decoder needs more."""
 
 
 def decode(task: str, path: Path, size: int = 0, **arguments: Any) -> tuple[dict[str, Any], list[np.ndarray]]:
     """The facts and arrays that a task of `acreg.io.guards.decoder` answers for a file.
 
-    Where no such process can be started (no Python at `sys.executable`, no POSIX) the task is run in this one.
+    If no such process can be started (no Python at `sys.executable`, no POSIX), the task runs in this process.
 
     Args:
         task: its name in `acreg.io.guards.decoder.TASKS`.
         path: the file.
-        size: bytes of the arrays that are expected, from which the limits of memory and time follow.
-        arguments: further ones of the task.
+        size: expected number of bytes of the arrays, which sets the limits of memory and time.
+        arguments: further arguments of the task.
 
     Raises:
-        RuntimeError: the decoder refused the file, crashed, or took too much memory or time; for `decoding` to word.
+        RuntimeError: the decoder refused the file, crashed, or took too much memory or time; `decoding` words the
+            message.
     """
     with _lock:
         child = _started()
@@ -88,7 +90,7 @@ class _Child:
             raise RuntimeError(f"its decoder {reason}") from None
         except RuntimeError:
             raise
-        except BaseException:  # interrupted, or an answer that makes no sense: the next one would be out of step
+        except BaseException:  # interrupted, or an invalid answer: the next answer would be out of step
             self.close()
             raise
         return answer["facts"], arrays
@@ -102,7 +104,7 @@ class _Child:
         self.close_pipes()
 
     def close_pipes(self) -> None:
-        """Close this side of the pipes; the process ends by itself when no one holds the other side."""
+        """Close this side of the pipes; the process ends by itself when no process holds this side."""
         for pipe in (self._requests, self._answers):
             with contextlib.suppress(OSError):
                 pipe.close()
@@ -146,7 +148,7 @@ def _forget() -> None:
 
 
 def _after_fork() -> None:
-    """A fork starts a process of its own: the parent may be in the middle of an answer."""
+    """A forked process starts its own decoder process: that of the parent may be in the middle of an answer."""
     global _lock
     _lock = threading.RLock()
     if _child is not None:

@@ -10,31 +10,31 @@ from acreg.errors import AcregError
 from acreg.io.guards.decoding import kind
 
 LARGEST = 2**32
-"""Bytes of voxels that are read at most, 4 GiB (1024 x 1024 x 1024 voxels of 4 bytes): a header can claim any size."""
+"""Largest number of bytes of voxels, 4 GiB (1024 x 1024 x 1024 voxels of 4 bytes): a header can claim any size."""
 DEFLATE = 1032
-"""Bytes that a byte of a file compressed by gzip or zlib stands for at most."""
+"""Largest number of bytes to which one byte of a gzip or zlib file decompresses."""
 FREE = 5 * 2**28
-"""Bytes of memory that any image may take, however small its file: a mask of 512x512x1000 in 8 bit takes 1.2 GiB."""
+"""Bytes of memory that any image may take, however small its file: an 8-bit mask of 512x512x1000 takes 1.2 GiB."""
 ZEROS = 2**17
-"""Bytes of 0 that no gzip file has in a row: a block that is stored as it is has 65535 bytes."""
+"""No gzip file has this many zero bytes in a row: an uncompressed block has 65535 bytes."""
 EXPANSION = 1000
-"""Bytes of memory that a stored byte may become where these are more than `FREE`."""
+"""Largest number of bytes of memory per stored byte, for images that take more than `FREE`."""
 CONVERTED = 4
-"""Bytes that a value takes in memory as float32 or int32, beside those that were read."""
+"""Bytes that a value takes in memory as float32 or int32, in addition to the bytes that were read."""
 
 
 def check_size(
     path: Path, shape: Sequence[int], itemsize: int, stored: int, ratio: int = DEFLATE, converted: int = CONVERTED
 ) -> None:
-    """Raise `AcregError`, before memory is taken, if a header announces more voxels than there can be.
+    """Raise `AcregError`, before memory is allocated, if a header announces more voxels than the file can hold.
 
     Args:
         path: the file.
-        shape: voxels by axis, and values a voxel, as the header has it.
-        itemsize: bytes a value.
-        stored: bytes that hold the values: the size of the file, or of the file of voxels that belongs to it.
-        ratio: bytes of values that a stored byte stands for at most; 1 where nothing is compressed.
-        converted: bytes a value that reading takes beside those that are stored.
+        shape: voxels per axis, and values per voxel, as given by the header.
+        itemsize: bytes per value.
+        stored: number of stored bytes: the size of the file, or of the voxel file that belongs to it.
+        ratio: largest number of bytes of values per stored byte; 1 without compression.
+        converted: additional bytes of memory per value during reading.
     """
     count = math.prod(int(n) for n in shape)
     announced = count * itemsize
@@ -59,9 +59,9 @@ def check_size(
 
 
 def check_packed(path: Path) -> None:
-    """Raise `AcregError` for a gzip file with zeros in or behind it, which its reader would pass over one by one.
+    """Raise `AcregError` for a gzip file with many zeros in it or after it, which its reader would skip one by one.
 
-    Packed data have no such block, and padding is shorter.
+    Compressed data have no such block, and padding is shorter.
     """
     with path.open("rb") as file:
         while block := file.read(ZEROS):

@@ -17,25 +17,25 @@ import yaml
 from acreg.errors import AcregError
 
 TEXT_LIMIT = 2**27
-"""Bytes of a text file that are read at most: 128 MiB, a table of a million rows."""
+"""Largest size of a text file in bytes: 128 MiB, which is a table of a million rows."""
 JSON_LIMIT = 2**26
 YAML_LIMIT = 2**17
-"""A recipe has 2 KiB; PyYAML reads some 100 KiB a second."""
+"""Largest size of a YAML file in bytes. A recipe has 2 KiB; PyYAML reads about 100 KiB per second."""
 DEPTH = 64
-"""Lists and mappings that may lie in each other."""
+"""Largest depth of nested lists and mappings."""
 VALUES = 100_000
-"""Values of a YAML text, those of an alias counted each time that it is used."""
+"""Largest number of values of a YAML text; the values of an alias count each time it is used."""
 
 
 def check_regular(path: str | os.PathLike[str], limit: int, what: str) -> Path:
     """Raise `AcregError` unless `path` is a file, or a link to one, of at most `limit` bytes.
 
-    A pipe would be waited for, and a device such as /dev/zero has no end.
+    Reading from a pipe would block, and a device such as /dev/zero has no end.
 
     Args:
         path: the file.
         limit: in bytes.
-        what: the word for it in the message: "recipe".
+        what: the word for the file in messages, such as "recipe".
     """
     path = Path(path)
     try:
@@ -74,7 +74,7 @@ def check_depth(content: Any) -> None:
 
 
 def check_characters(text: str, content: Any) -> None:
-    """Refuse halves of characters, which can be written as an escape and not be stored as UTF-8."""
+    """Refuse unpaired surrogates, which can be written as an escape but not stored as UTF-8."""
     if "\\u" in text.lower():
         json.dumps(content, ensure_ascii=False, default=str, skipkeys=True).encode("utf-8")
 
@@ -87,7 +87,7 @@ def _items(value: Any) -> Iterator[Any]:
 
 
 def check_events(text: str) -> None:
-    """Count values, and how deep they lie, with each alias as what it stands for; PyYAML would make them all."""
+    """Count values and their depth, with each alias expanded; PyYAML would create all of them."""
     sizes: dict[str, tuple[int, int]] = {}  # of finished anchors: values, depth
     open_: list[tuple[str | None, int, int]] = []  # anchor, values so far, depth so far
     anchors: set[str] = set()
@@ -130,7 +130,7 @@ def parse_numbers(text: bytes) -> np.ndarray:
     """The numbers, float64, of a text in which only spaces and line ends separate them.
 
     Raises:
-        ValueError: a word is no number.
+        ValueError: a word is not a number.
     """
     spaces = np.frombuffer(b" " + text, np.uint8) <= ord(" ")
     words = int(np.count_nonzero(spaces[:-1] & ~spaces[1:]))

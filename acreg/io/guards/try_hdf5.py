@@ -1,6 +1,6 @@
-"""Read a HDF5 file to its end, in a process of its own that may die of it: the library does not survive all damage.
+"""Read an HDF5 file to its end in a separate process, which may crash: the library does not survive all damage.
 
-Run by `acreg.io.stored_weights` as a program, which imports nothing of acreg and so starts in a third of a second.
+`acreg.io.stored_weights` runs this program. It imports nothing from acreg, so it starts in a third of a second.
 """
 
 import os
@@ -10,7 +10,7 @@ import h5py
 
 
 def read(path: str, most: int) -> None:
-    """Read all arrays that take at most so many bytes; those kept in other files are passed over."""
+    """Read all arrays of at most `most` bytes; arrays in other files are skipped."""
 
     def visit(name: str, item: h5py.Group | h5py.Dataset) -> None:
         if isinstance(item, h5py.Dataset) and not item.is_virtual and not item.external and item.nbytes <= most:
@@ -23,5 +23,5 @@ def read(path: str, most: int) -> None:
 if __name__ == "__main__":
     try:
         read(sys.argv[1], min(1032 * os.path.getsize(sys.argv[1]), 2**30))
-    except Exception:  # the caller finds what is wrong, in its own words
+    except Exception:  # the caller finds and reports what is wrong
         sys.exit(1)

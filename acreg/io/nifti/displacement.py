@@ -20,10 +20,10 @@ from acreg.io.nifti.opening import DISPLACEMENT_MARK, read_raw
 def write_displacement(displacement: np.ndarray, grid: Grid, path: str | os.PathLike[str]) -> None:
     """Write a displacement as a NIfTI vector image.
 
-    The file has five axes, (x, y, z, 1, rank), with z of size 1 in 2-D, and the fixed grid's geometry. Its vectors keep
-    acreg's convention: voxels of the fixed grid, components in the order of acreg's axes, (rows, columns) or (z, y, x),
-    which is that of the file's axes reversed. The header's `descrip` says so; the field is not in mm, so other tools
-    must not apply it as it is.
+    The file has five axes, (x, y, z, 1, rank), with z of size 1 in 2-D, and the geometry of the fixed grid. Its vectors
+    follow acreg's convention: they are in voxels of the fixed grid, with components in the order of acreg's axes,
+    (rows, columns) or (z, y, x), which is the reverse order of the axes in the file. The field `descrip` of the header
+    says so. The vectors are not in mm, so other programs must not apply the file directly.
 
     Args:
         displacement: `(*spatial, rank)`, voxels.
@@ -64,8 +64,8 @@ def read_displacement(path: str | os.PathLike[str]) -> np.ndarray:
         float32 `(*spatial, rank)`, voxels of the fixed grid, component `d` along array axis `d`.
 
     Raises:
-        AcregError: the file is missing, cut off, holds vectors that are not finite, or was not written as an acreg
-            displacement (fields of other tools are in mm, in other axes).
+        AcregError: the file is missing, truncated, holds vectors that are not finite, or was not written as an acreg
+            displacement (the fields of other programs are in mm and have other axes).
     """
     path = Path(path)
     check_file(path)

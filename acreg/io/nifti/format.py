@@ -18,7 +18,7 @@ from acreg.io.nifti.reading import read
 __all__ = ["inspect", "read", "reason_against", "save_nifti", "write", "write_channels"]
 
 SAME_PLACE = 0.01
-"""Voxels by which the sform and the qform that are written may differ."""
+"""Voxels by which the written sform and qform may differ."""
 
 
 def write(image: Image, path: Path) -> None:
@@ -45,7 +45,7 @@ def write_channels(channels: Sequence[Image], path: Path) -> None:
 def save_nifti(array: np.ndarray, grid: Grid, path: Path, *, description: str = "acreg", intent: str = "none") -> None:
     """Write `(x, y, ...)`, already in NIfTI's axis order, in its own dtype with the geometry of `grid`.
 
-    A sheared grid is written as an sform alone, with `qform_code` 0.
+    A sheared grid is written with an sform only, and `qform_code` 0.
     """
     import nibabel
 

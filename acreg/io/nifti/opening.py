@@ -23,13 +23,13 @@ from acreg.io.guards import CONVERTED, DEFLATE, check_packed, check_size, decodi
 DISPLACEMENT_MARK = "acreg displacement"
 """How the description of a displacement begins that acreg wrote."""
 EXTENSIONS = 2**21
-"""Bytes that lie before the voxels at most: nibabel reads each extension of a header, which have 16 bytes or more."""
+"""Largest number of bytes before the voxels: nibabel reads each header extension, which has 16 bytes or more."""
 PADDING = 2**24
-"""Bytes that may follow the voxels: zeros, or the tags of MGH."""
+"""Largest number of bytes that may follow the voxels: zeros, or the tags of MGH."""
 
 
 def open_nifti(path: Path) -> Any:
-    """nibabel's image, of a size that the file can hold; `nifti_values` reads its voxels."""
+    """The nibabel image, after a check that the file can hold its size; `nifti_values` reads its voxels."""
     import nibabel
 
     packed = path.suffix.lower() in (".gz", ".mgz")
@@ -46,7 +46,7 @@ def open_nifti(path: Path) -> Any:
             "volume as .nii.gz."
         )
     scaled = (image.dataobj.slope, image.dataobj.inter) != (1, 0)
-    # Scaling makes float64 of the values, fields become mm in float64.
+    # Scaling converts values to float64; fields are converted to mm in float64.
     converted = 24 if len(image.shape) > 3 else CONVERTED + 8 * scaled
     itemsize, stored = image.get_data_dtype().itemsize, path.stat().st_size
     check_size(path, image.shape, itemsize, stored, DEFLATE if packed else 1, converted)
@@ -63,7 +63,7 @@ def open_nifti(path: Path) -> Any:
                 f"The file must be a whole {kind(path)}, of the voxels that its header announces. Received: {path} of "
                 f"{stored} bytes, where {needed} are packed. The header is damaged; get the file again."
             )
-        # Python's gzip compares checksums, at the end of the file; what nibabel would take may not
+        # Python's gzip compares checksums at the end of the file; the reader that nibabel would choose may not
         stream = gzip.GzipFile(fileobj=io.BytesIO(path.read_bytes()))
         with _quiet():
             image = type(image).from_file_map(type(image).make_file_map({"image": stream}))
@@ -71,7 +71,7 @@ def open_nifti(path: Path) -> Any:
 
 
 def _check_extensions(path: Path, packed: bool) -> None:
-    """Raise `AcregError` where the voxels begin so late that a small packed file would fill the memory before them."""
+    """Raise `AcregError` if the voxels begin so late that a small compressed file would fill the memory before them."""
     from nibabel import Nifti1Header, Nifti2Header
 
     with gzip.open(path) if packed else path.open("rb") as file:
@@ -87,7 +87,7 @@ def _check_extensions(path: Path, packed: bool) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without nibabel's log of what it replaces in a header: what matters is refused here."""
+    """Suppress nibabel's log of header values that it replaces: this module refuses those that matter."""
     from nibabel.imageglobals import logger
 
     before, logger.disabled = logger.disabled, True
@@ -101,7 +101,7 @@ def nifti_values(image: Any, path: Path) -> np.ndarray:
     """The values of an image of `open_nifti`, `(x, y, ...)`; a compressed file is read to its end and its checksum.
 
     Raises:
-        AcregError: more than some zeros follow the voxels that the header announces, or they are complex.
+        AcregError: more than a few zeros follow the voxels that the header announces, or the values are complex.
     """
     from nibabel import MGHImage  # its voxels are followed by tags
 

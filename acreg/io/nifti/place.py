@@ -11,16 +11,16 @@ import numpy as np
 from acreg.errors import AcregError
 
 MM_PER_UNIT = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
-"""By NIfTI's code: unknown (mm, as all programs have it), metre, mm, micrometre."""
+"""By NIfTI's code: unknown (mm, as in all programs), metre, mm, micrometre."""
 
 
 def nifti_affine(image: Any, path: Path, needs_spacing: bool = True) -> np.ndarray:
-    """The affine to mm: the sform where it is coded, else the qform, else voxel sizes, identity direction (LPS), at 0.
+    """The affine to mm: the sform if it has a code, else the qform, else voxel sizes, identity direction (LPS), at 0.
 
-    The unit of `xyzt_units` (metre, mm, micrometre) is made mm; unknown is mm.
+    The unit of `xyzt_units` (metre, mm, micrometre) is converted to mm; an unknown unit means mm.
 
     Raises:
-        AcregError: the sform contradicts the qform or the voxel sizes, a code or a unit is none of the format's, or the
+        AcregError: the sform contradicts the qform or the voxel sizes, a code or a unit is not in the standard, or the
             voxel sizes are needed and not positive.
     """
     import nibabel
@@ -53,13 +53,13 @@ def nifti_affine(image: Any, path: Path, needs_spacing: bool = True) -> np.ndarr
 
 
 def has_place(image: Any) -> bool:
-    """Whether the header says where the image lies; MGH always does."""
+    """Whether the header gives the position of the image; MGH always does."""
     header = image.header
     return "sform_code" not in header.keys() or bool(header["sform_code"] > 0 or header["qform_code"] > 0)
 
 
 def apart(image: Any) -> float:
-    """How far the sform and the qform place a corner apart, in voxels."""
+    """The largest distance in voxels between the positions of a corner by the sform and by the qform."""
     shape = (*image.shape, 1, 1)[:3]
     sform, qform = image.get_sform(), image.get_qform()
     corners = np.array([(*corner, 1) for corner in itertools.product(*((0, n - 1) for n in shape))])
@@ -68,7 +68,7 @@ def apart(image: Any) -> float:
 
 
 def _check_agreement(image: Any, path: Path) -> None:
-    """Programs differ in which they take (nibabel the sform, ITK often the qform), so both must say the same."""
+    """Check that sform and qform agree, because nibabel uses the sform and ITK often the qform."""
     distance = apart(image)
     if not distance <= 0.5:
         raise AcregError(
@@ -79,7 +79,7 @@ def _check_agreement(image: Any, path: Path) -> None:
 
 
 def _check_scale(image: Any, path: Path, sizes: np.ndarray) -> None:
-    """nibabel takes the lengths of the sform alone, ITK its directions with the lengths, and signs, of pixdim."""
+    """Check the voxel sizes: nibabel uses the sform alone, ITK its directions with the lengths and signs of pixdim."""
     lengths = np.linalg.norm(image.get_sform()[:3, :3], axis=0)
     said = np.isfinite(sizes) & (sizes != 0) & (lengths > 0)
     off = np.abs(sizes - lengths) * ((*image.shape, 1, 1)[:3] - np.ones(3))
@@ -93,7 +93,7 @@ def _check_scale(image: Any, path: Path, sizes: np.ndarray) -> None:
 
 
 def _stored_header(image: Any, path: Path) -> Any:
-    """The header as it lies in the file: nibabel replaces what it finds odd when it loads."""
+    """The header as stored in the file: on loading, nibabel replaces values that it finds odd."""
     from nibabel.openers import ImageOpener
 
     with ImageOpener(path) as file:

@@ -14,13 +14,13 @@ from acreg.io.nifti.opening import nifti_values, open_nifti
 from acreg.io.nifti.place import has_place, nifti_affine
 
 SCALED_PRECISION = 2.0**-21
-"""Relative error of a value that was scaled by a factor and a summand in float32."""
+"""Relative error of a value that was scaled by a slope and an intercept in float32."""
 
 
 def read(path: Path, labels: bool, needs_spacing: bool = True) -> tuple[np.ndarray, Grid]:
     """The array `(*spatial)` in array-axis order and the grid of a NIfTI or MGH file.
 
-    `needs_spacing` is false where the caller gives the spacing, so that a header without one will do.
+    `needs_spacing` is false if the caller gives the spacing, so that the header need not have one.
     """
     with decoding(path):
         image = open_nifti(path)
@@ -39,7 +39,7 @@ def read(path: Path, labels: bool, needs_spacing: bool = True) -> tuple[np.ndarr
 
 
 def _whole_where_scaled(array: np.ndarray, intercept: float) -> np.ndarray:
-    """Scaled labels as the whole numbers that they are but for the rounding of the scale to the header's float32."""
+    """Scaled labels, rounded to integers if they differ from these only by the float32 rounding of the scale."""
     whole = np.rint(array)
     return np.where(np.abs(array - whole) <= SCALED_PRECISION * (np.abs(whole) + abs(intercept)), whole, array)
 

@@ -30,14 +30,14 @@ from acreg.io.volumes.format import read_by_itk, save_itk
 
 DECODED = ("PNG", "JPEG", "TIFF", "BMP", "GIF")  # Pillow has more, some of which run other programs
 LARGEST = 2**29
-"""Bytes of a file: 89 million pixels of 4 bytes, and what else is in it. Pillow reads some of that whole."""
+"""Largest file size in bytes: 89 million pixels of 4 bytes, and other data, some of which Pillow reads completely."""
 DEEP = {"PNG": "PNGImageIO", "TIFF": "TIFFImageIO"}
 
 
 def read(path: Path, labels: bool, needs_spacing: bool = True) -> tuple[np.ndarray, Grid]:
     """The array `(rows, columns)` in its own depth, and its grid; colour becomes grey, see `acreg.io.read_image`.
 
-    `needs_spacing` is false where the caller gives the spacing, so that pixels need not be square.
+    `needs_spacing` is false if the caller gives the spacing, so that pixels need not be square.
     """
     array = _pixels(path, labels, needs_spacing)
     return array, Grid(array.shape)
@@ -76,7 +76,7 @@ def write_channels(channels: Sequence[Image], path: Path) -> None:
     with atomic_path(path) as temporary:
         if pixels.dtype == np.uint8:
             _save(pixels, temporary)
-        else:  # Pillow writes no colour of 16 bits
+        else:  # Pillow does not write 16-bit colour
             save_itk(pixels, channels[0].grid, temporary, vectors=True)
 
 
@@ -120,7 +120,7 @@ def _pixels(path: Path, labels: bool, needs_spacing: bool) -> np.ndarray:
         picture.load()
         if not deep_colour and not swapped:
             return _grey_of(picture, path, labels)
-    # Pillow cuts colour of 16 bits to 8, and takes the bytes of some files in the wrong order; ITK does not.
+    # Pillow reduces 16-bit colour to 8 bits, and reads the bytes of some files in the wrong order; ITK does not.
     return read_by_itk(path, labels, decoder)[0]
 
 
@@ -131,7 +131,7 @@ def _save(pixels: np.ndarray, path: Path) -> None:
 
 
 def _opened(path: Path) -> Any:
-    """Pillow's picture, of which the header is read."""
+    """The Pillow picture, with its header read."""
     import PIL.Image
 
     if path.stat().st_size > LARGEST:
@@ -163,7 +163,7 @@ def _is_deep_colour(picture: Any) -> bool:
 
 
 def _is_swapped(picture: Any) -> bool:
-    """Whether Pillow would swap bytes that libtiff has swapped: a compressed TIFF of big-endian i2, i4 or f4."""
+    """Whether Pillow would swap bytes that libtiff has swapped: in a compressed TIFF of big-endian i2, i4 or f4."""
     return any(name == "libtiff" and "B" in str(args[0]) for name, _, _, args in picture.tile)
 
 
@@ -183,7 +183,7 @@ def _grey_of(picture: Any, path: Path, labels: bool) -> np.ndarray:
 
 
 def _as_stored(array: np.ndarray, tags: Any) -> np.ndarray:
-    """Grey values by what the tags of a TIFF say and Pillow passes over: signs, and that white is 0 in 16 bits."""
+    """Grey values by TIFF tags that Pillow ignores: signed values, and 16-bit values in which 0 is white."""
     array = array.astype(array.dtype.newbyteorder("="))
     bits, kind = tags.get(BITS, (0,))[0], tags.get(FORMAT, (1,))[0]
     if bits == 8 and kind == 2:

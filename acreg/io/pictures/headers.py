@@ -1,4 +1,4 @@
-"""What the headers of PNG, TIFF and JPEG say that their decoders pass over."""
+"""Information in the headers of PNG, TIFF and JPEG that their decoders ignore."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from acreg.errors import AcregError
 from acreg.io.guards import kind
 
 ORIENTATION = 0x0112
-"""The tag of EXIF and TIFF that says how a camera was held; 1 is upright."""
+"""The EXIF and TIFF tag of the camera orientation; 1 is upright."""
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, DESCRIPTION = 256, 257, 258, 259, 262, 270
 OFFSETS, SAMPLES, ROWS_PER_STRIP, COUNTS, PLANAR = 273, 277, 278, 279, 284
 TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_COUNTS, EXTRA, FORMAT = 322, 323, 324, 325, 338, 339
@@ -21,14 +21,14 @@ WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE = 0, 1, 2, 3
 MODELS = ("1", "L", "LA", "La", "P", "PA", "F", "RGB", "RGBA", "RGBX", "RGBa")
 DEFLATE = (8, 32946)
 SURPLUS = 2**20
-"""Bytes that are unpacked at a time."""
+"""Bytes that are decompressed at a time."""
 PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
-"""Of an interlaced PNG: first column and row of each pass, and their steps."""
+"""For an interlaced PNG: first column and row of each pass, and their steps."""
 
 
 def check_place(picture: Any, path: Path, needs_spacing: bool) -> None:
-    """Raise `AcregError` for a rotation mark, which programs obey or not, and for pixels that are not square."""
+    """Raise `AcregError` for a camera rotation, which only some programs apply, and for pixels that are not square."""
     turned = picture.getexif().get(ORIENTATION, 1)
     if turned in range(2, 9):
         raise AcregError(
@@ -43,7 +43,7 @@ def check_place(picture: Any, path: Path, needs_spacing: bool) -> None:
 
 
 def _check_square(across: float, down: float, path: Path) -> None:
-    """Raise `AcregError` where so many pixels lie across and down in one length."""
+    """Raise `AcregError` if the horizontal and vertical resolutions (pixels per length) differ."""
     if across > 0 and down > 0 and abs(across / down - 1) > 0.01:
         raise AcregError(
             f"A picture without spacing has square pixels. Received: {path}, whose header has {across:g} pixels across "
@@ -62,10 +62,10 @@ def check_colours(picture: Any, path: Path) -> None:
 
 
 def check_png(path: Path, needs_spacing: bool) -> None:
-    """Compare the checksums of a PNG, and see that its pixels are all there and square by sCAL; Pillow does none of it.
+    """Check the checksums of a PNG, that all pixels are there, and that they are square by sCAL; Pillow checks none.
 
     Raises:
-        AcregError: it does not hold, or the file ends early; pixels are not square and no spacing is given.
+        AcregError: a checksum is wrong, the file ends early, or pixels are not square and no spacing is given.
     """
     with path.open("rb") as file:
         file.seek(8)
@@ -82,7 +82,7 @@ def check_png(path: Path, needs_spacing: bool) -> None:
 
 
 class _Deflated:
-    """What is known of a zlib stream: how many bytes it gives, and whether it goes on to its checksum, which holds."""
+    """The state of a zlib stream: how many bytes it gives, and whether it is complete with a correct checksum."""
 
     def __init__(self, wanted: int) -> None:
         self.wanted, self.got = wanted, 0
@@ -93,14 +93,14 @@ class _Deflated:
         return self._unpacker.eof and self.got >= self.wanted
 
     def feed(self, data: bytes) -> None:
-        """Unpack a part, in pieces, since a few bytes may stand for very many; some surplus is harmless."""
+        """Decompress a part in pieces, because a few bytes may expand to very many; a small surplus is harmless."""
         while data and not self._unpacker.eof and self.got < self.wanted + SURPLUS:
             self.got += len(self._unpacker.decompress(data, SURPLUS))
             data = self._unpacker.unconsumed_tail
 
 
 def _png_bytes(head: bytes) -> int:
-    """Bytes of the pixels of a PNG before they are packed: a byte a line, and its pixels."""
+    """Number of uncompressed bytes of the pixels of a PNG: one byte per line, and its pixels."""
     width, height, depth, colour, _, _, interlaced = struct.unpack(">IIBBBBB", head)
     passes = PASSES if interlaced else ((0, 0, 1, 1),)
     sizes = [(-(-(width - x) // across), -(-(height - y) // down)) for x, y, across, down in passes]
@@ -109,7 +109,7 @@ def _png_bytes(head: bytes) -> int:
 
 
 def _chunk(file: IO[bytes], path: Path, pixels: _Deflated) -> tuple[bytes, bytes]:
-    """The name of the next chunk of a PNG and how it begins; pixels are unpacked piece by piece."""
+    """The name of the next chunk of a PNG and its first bytes; pixels are decompressed piece by piece."""
     head = file.read(8)
     size, name = struct.unpack(">I4s", head) if len(head) == 8 else (0, b"")
     checksum, begins = zlib.crc32(name), b""
@@ -128,12 +128,12 @@ def _chunk(file: IO[bytes], path: Path, pixels: _Deflated) -> tuple[bytes, bytes
 
 
 def check_tiff(tags: Any, path: Path, labels: bool) -> None:
-    """Raise `AcregError` for a TIFF whose values are not what a decoder makes of them.
+    """Raise `AcregError` for a TIFF whose values a decoder would misinterpret.
 
     Args:
         tags: the tags of the image, by their numbers.
         path: its file.
-        labels: whether it is to be read as labels.
+        labels: whether it will be read as labels.
     """
     photometric, samples = _first(tags, PHOTOMETRIC, BLACK_IS_ZERO), _first(tags, SAMPLES, 1)
     bits, form = _first(tags, BITS, 1), _first(tags, FORMAT, 1)
@@ -163,7 +163,7 @@ def check_tiff(tags: Any, path: Path, labels: bool) -> None:
 
 
 def frames_of_imagej(tags: Any) -> int:
-    """The images that ImageJ's description announces, which in large files are not in the list of frames."""
+    """The number of images in ImageJ's description; in large files they are not in the list of frames."""
     lines = str(tags.get(DESCRIPTION, "")).splitlines()
     if not lines or not lines[0].startswith("ImageJ="):
         return 1
@@ -172,7 +172,7 @@ def frames_of_imagej(tags: Any) -> int:
 
 
 def _check_strips(tags: Any, path: Path, deflated: bool) -> None:
-    """See that strips or tiles hold all pixels: Pillow leaves 0 where one is missing, libtiff a checksum unread."""
+    """Check that strips or tiles hold all pixels: Pillow fills missing ones with 0, and libtiff ignores a checksum."""
     across, down = _first(tags, WIDTH, 0), _first(tags, HEIGHT, 0)
     tiled = TILE_WIDTH in tags
     width = _first(tags, TILE_WIDTH, across)

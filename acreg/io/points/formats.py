@@ -1,7 +1,7 @@
-"""The formats that points are kept in: CSV, and the markups of 3D Slicer (`.fcsv`, `.mrk.json`).
+"""The file formats of points: CSV, and the markups of 3D Slicer (`.fcsv`, `.mrk.json`).
 
-A format is a class that holds all of a file's content and knows where the coordinates are in it: (x, y, z) in mm, in
-the file's own coordinate system.
+A format is a class that holds the complete content of a file and knows where the coordinates are in it: (x, y, z) in
+mm, in the coordinate system of the file.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from acreg.errors import AcregError, UsageError
 FORMATS = (".csv", ".fcsv", ".mrk.json")
 FROM_RAS = {"LPS": np.ones(3), "RAS": np.array([-1.0, -1.0, 1.0])}
 ROWS = 10**6
-"""Lines of a table that are read at most."""
+"""Largest number of lines of a table."""
 MOVED_BY_THEIR_POINTS = ("Fiducial", "Line", "Angle", "Curve", "ClosedCurve")
 SLICER_SCHEMA = (
     "https://raw.githubusercontent.com/slicer/slicer/master/Modules/Loadable/Markups/Resources/Schema/"
@@ -34,7 +34,7 @@ FCSV_COLUMNS = "id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc,associatedNodeID"
 
 
 def check_points_format(path: Path) -> str:
-    """The format that the suffix names, or `UsageError`."""
+    """The format of the suffix; raises `UsageError` for another suffix."""
     for format_ in FORMATS:
         if path.name.lower().endswith(format_):
             return format_
@@ -43,7 +43,7 @@ def check_points_format(path: Path) -> str:
 
 @dataclass(frozen=True)
 class Table:
-    """A `.csv` or `.fcsv`: rows of cells, of which those in `places` are points."""
+    """A `.csv` or `.fcsv` file: rows of cells, where the rows in `places` are points."""
 
     format: str
     rows: list[list[str]]
@@ -121,7 +121,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Markups:
-    """A `.mrk.json`: the control points of all of its markups, one after the other."""
+    """A `.mrk.json` file: the control points of all of its markups, one after the other."""
 
     content: dict[str, Any]
     systems: list[str]
@@ -215,7 +215,7 @@ def blank(format_: str, names: Sequence[str]) -> Table | Markups:
 
 
 def _entry(comments: str, key: str) -> str | None:
-    """What stands behind `# key =` in the comment lines of a `.fcsv`."""
+    """The value after `# key =` in the comment lines of an `.fcsv` file."""
     found = re.search(rf"^#\s*{key}\s*=\s*(.*)$", comments, re.MULTILINE)
     return found.group(1).strip() if found else None
 

@@ -1,7 +1,7 @@
 """Points (landmarks) read from files and written to them.
 
-What a file holds beside the coordinates is kept, so that points that were moved are written back as they came: with
-their labels, ids, colours and further columns.
+The other contents of a file are kept, so that moved points are written back with their labels, ids, colours and other
+columns.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from acreg.io.guards import check_file, decoding
 from acreg.io.points.formats import Markups, Table, blank, check_points_format
 
 LARGEST = {".csv": 2**26, ".fcsv": 2**26, ".mrk.json": 2**25}
-"""Bytes of a file that is read: parsed, it takes up to 40 times as much memory."""
+"""Largest size of a file in bytes: a parsed file takes up to 40 times as much memory."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,9 +28,9 @@ class Points:
 
     Args:
         positions: `(n, rank)`, world coordinates in mm, array-axis order (see `acreg.geometry.Grid`): the (x, y, z) of
-            ITK, LPS, taken backwards.
-        names: a name for each point, "" where it has none; left out, none has.
-        source: what `read_points` found in the file, into which `write_points` puts the positions.
+            ITK, LPS, in reverse order.
+        names: a name for each point, "" for a point without a name; if left out, no point has a name.
+        source: the content of the file that `read_points` read, into which `write_points` inserts the positions.
 
     Raises:
         AcregError: another shape, values that are not finite, or another number of names.
@@ -58,10 +58,11 @@ def read_points(path: str | os.PathLike[str], rank: int | None = None) -> Points
     """Read points.
 
     Args:
-        path: a `.csv` whose header has the columns x and y, and z in 3-D, in mm and LPS as in ITK and ANTs (names in a
-            column `label` or `name`); or a `.fcsv` or `.mrk.json` of 3D Slicer, LPS or RAS as the file says.
-        rank: axes of the image that the points belong to. 2 takes (x, y) of points that have a z, which is 0 then. As
-            many as the file has, if left out.
+        path: a `.csv` file with the columns x and y, and z in 3-D, in mm and LPS as in ITK and ANTs (names in a
+            column `label` or `name`); or an `.fcsv` or `.mrk.json` file of 3D Slicer, in LPS or RAS as stated in the
+            file.
+        rank: number of axes of the image that the points belong to. With 2, (x, y) of 3-D points is used, and z must be
+            0. If left out, all coordinates in the file are used.
 
     Raises:
         AcregError: the file is missing or damaged, lacks a column, has no points, a coordinate that is not a finite
@@ -99,11 +100,11 @@ def read_points(path: str | os.PathLike[str], rank: int | None = None) -> Points
 
 
 def write_points(points: Points, path: str | os.PathLike[str]) -> None:
-    """Write points as the format that the suffix names.
+    """Write points in the format of the suffix.
 
-    Points that were read from a file of the same format are put into its content: everything else, the coordinate
-    system included, stays. Otherwise a new file is written, in LPS, with the names as labels: a CSV of
-    `x,y,z,t,label`, as ANTs wants it, or a list of markups.
+    Points that were read from a file of the same format are inserted into its content: everything else, including the
+    coordinate system, stays. Otherwise, a new file is written in LPS, with the names as labels: a CSV file with the
+    columns `x,y,z,t,label`, as ANTs requires, or a list of markups.
 
     Raises:
         AcregError: the number of points is not that of the file they were read from.

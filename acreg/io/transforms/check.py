@@ -1,4 +1,4 @@
-"""A transform that was written, as SimpleITK reads and applies it, against what it does here."""
+"""Comparison of a written transform, as SimpleITK reads and applies it, with the transform in acreg."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from acreg.geometry.transform import Border, Transform
 from acreg.io.transforms.itk import image_to_itk
 
 TOLERANCE = 1e-3
-"""Largest difference, relative to the intensity range, between our warped image and SimpleITK's that a write passes."""
+"""Largest accepted difference between acreg's and SimpleITK's warped images, relative to the intensity range."""
 TOLERANCE_VOXELS = 0.01
-"""Largest distance, in voxels of the moving grid, between where we take a point and where SimpleITK does. So far from a
-border of the moving image a point may also look inside of it in the one program and outside in the other."""
+"""Largest distance, in voxels of the moving grid, between the positions to which acreg and SimpleITK map a point. A
+point that is this close to the border of the moving image may lie inside it in one program and outside in the other."""
 
 
 def compare_with_itk(
     transform: Transform, back: sitk.Transform, image: Image | None, border: Border, fill: float
 ) -> dict[str, Any]:
-    """Warp an image by both, and take points through both.
+    """Warp an image and map points with both transforms, and compare the results.
 
-    SimpleITK has no border of edge values: with that, the voxels are compared that look inside of the image.
+    SimpleITK has no border with edge values: for such a border, only voxels that map inside the image are compared.
 
     Args:
-        transform: what was written.
-        back: what SimpleITK read.
+        transform: the transform that was written.
+        back: the transform that SimpleITK read.
         image: of the moving space; a smooth pattern on the moving grid if None.
-        border, fill: what lies outside of it, see `Transform.warp_image`.
+        border, fill: the values outside the image, see `Transform.warp_image`.
 
     Returns:
-        What `<name>.check.json` holds. `voxels` were compared, of which `voxels_inside` look inside of the image;
-        `voxels_not_compared` look outside of it where it has edge values; `voxels_on_border` look at most
-        `TOLERANCE_VOXELS` from its border, where rounding decides about the side: there the programs took different
-        sides, and SimpleITK's value is that of the other side here.
+        The content of `<name>.check.json`. `voxels` is the number of compared voxels, of which `voxels_inside` map
+        inside the image; `voxels_not_compared` map outside an image with edge values; `voxels_on_border` map to a point
+        at most `TOLERANCE_VOXELS` from its border, where rounding determines the side: the programs chose different
+        sides, and SimpleITK's value equals that of the other side in acreg.
     """
     image = _pattern(transform.moving) if image is None else image
     theirs = _warped_by_itk(transform.fixed, back, image)
@@ -66,7 +66,7 @@ def compare_with_itk(
 
 
 def round_trip(transform: Transform, inverse: Transform) -> dict[str, float]:
-    """How far, in mm, the fixed voxels that look into the moving image end from where they started."""
+    """Round-trip distances in mm: how far fixed voxels that map into the moving image end from where they started."""
     fixed, moving = transform.fixed, transform.moving
     count, total, largest = 0, 0.0, 0.0
     for part in slabs(fixed.shape):
@@ -94,9 +94,9 @@ def _warped_by_itk(fixed: Grid, back: sitk.Transform, image: Image) -> np.ndarra
 def _allow_other_side(
     apart: np.ndarray, theirs: np.ndarray, transform: Transform, image: Image, fill: float, limit: float
 ) -> int:
-    """Replace differences above the limit beside the image's border by that to the value of the border's other side.
+    """Near the border of the image, replace differences above the limit by that to the value of the other side.
 
-    Returns how many of them are below the limit then.
+    Returns the number of voxels whose difference is then below the limit.
     """
     voxels = np.argwhere(apart > limit)
     places = image.grid.to_index(transform.warp_points(transform.fixed.to_world(voxels), to="moving"))
@@ -111,9 +111,9 @@ def _allow_other_side(
 
 
 def _distance(transform: Transform, back: sitk.Transform, points: int = 1000) -> float:
-    """Largest distance along an axis, in voxels of the moving grid, between where the two take fixed voxels.
+    """Largest distance along an axis, in voxels of the moving grid, between the points to which both map fixed voxels.
 
-    Unlike the images' difference it says something where the images do not overlap, or are flat.
+    Unlike the difference of the images, it is informative where the images do not overlap or are constant.
     """
     fixed, moving = transform.fixed, transform.moving
     some = np.linspace(0, np.prod(fixed.shape) - 1, points).astype(int)

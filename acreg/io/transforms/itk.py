@@ -1,7 +1,7 @@
-"""The maps of a transform as SimpleITK's objects, and back.
+"""Conversion of the maps of a transform to SimpleITK objects and back.
 
-ITK's axes and vectors are acreg's in reverse order, its vectors are in mm, and a composite applies first what was added
-to it last.
+The axes and vectors of ITK are those of acreg in reverse order, its vectors are in mm, and a composite applies the
+transform that was added last first.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ FLOAT32_MM = 1000.0
 
 
 def to_itk(transform: Transform) -> sitk.CompositeTransform:
-    """The same maps as SimpleITK's transforms."""
+    """The same maps as SimpleITK transforms."""
     composite = sitk.CompositeTransform(transform.fixed.rank)
-    for part in reversed(transform.maps):  # ITK applies first what was added last
+    for part in reversed(transform.maps):  # ITK applies the last transform first
         if isinstance(part, Affine):
             composite.AddTransform(affine_to_itk(part))
         else:
@@ -53,7 +53,7 @@ def field_to_itk(part: Displacement) -> sitk.Image:
 
 
 def whole_field(transform: Transform) -> sitk.Image:
-    """All maps as one field in mm on the fixed grid; float32 where that holds it to 3e-5 mm, else float64."""
+    """All maps as one field in mm on the fixed grid; float32 if its error is below 3e-5 mm, otherwise float64."""
     fixed = transform.fixed
     mm = np.empty((*fixed.shape, fixed.rank))
     for part in slabs(fixed.shape):

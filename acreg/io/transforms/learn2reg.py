@@ -20,7 +20,7 @@ from acreg.io.nifti.opening import read_raw
 
 
 def write_learn2reg(transform: Transform, path: str | os.PathLike[str]) -> None:
-    """Write a field as the Learn2Reg challenges want it: `disp_FFFF_MMMM.nii.gz`.
+    """Write a field in the format of the Learn2Reg challenges: `disp_FFFF_MMMM.nii.gz`.
 
     `(x, y, z, 3)` in voxels: the moving index minus the fixed index, on the fixed grid and with its affine.
 
@@ -56,5 +56,5 @@ def read_learn2reg(path: str | os.PathLike[str], fixed: Grid, moving: Grid) -> T
             f"{stored.shape}."
         )
     field = stored.transpose(2, 1, 0, 3)[..., ::-1].astype(np.float64)
-    # moving index = fixed index + field; as maps: the displacement, then the affine from grid to grid.
+    # moving index = fixed index + field; as maps: the displacement, then the affine map between the grids.
     return Transform(fixed, moving, (Displacement(field, fixed), Affine(moving.matrix @ np.linalg.inv(fixed.matrix))))

@@ -1,7 +1,7 @@
-"""ITK's transform files, parsed: `.tfm` and `.txt`, `.mat` (MATLAB 4), `.h5`.
+"""Parsers for ITK transform files: `.tfm` and `.txt`, `.mat` (MATLAB 4), `.h5`.
 
-ITK's own readers of these crash on odd sizes, so that the files are taken apart here; ITK is asked what a linear
-transform does, whose few numbers have been checked.
+ITK's own readers crash on invalid sizes, so the files are parsed here. ITK is only used to compute the map of a linear
+transform, after its few numbers have been checked.
 """
 
 from __future__ import annotations
@@ -69,17 +69,17 @@ LINEAR = {
         "CenteredSimilarity2DTransform": 6,
     },
 }
-"""Parameters of each kind, by the number of axes. Most have the centre, which is no parameter, as fixed ones."""
+"""Number of parameters of each kind, by the number of axes. Most kinds have the centre as fixed parameters."""
 CONVERTED = 20
-"""Bytes that a value of a field takes while it is read, beside those that are stored: twice float64, once float32."""
+"""Additional bytes that a value of a field takes while it is read: twice float64, once float32."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """A transform of a file.
+    """A transform in a file.
 
     Args:
-        kind: ITK's name of its class, without precision and axes.
+        kind: the name of its ITK class, without precision and number of axes.
         rank: 2 or 3.
         parameters, fixed: its parameters, and those that are not optimised.
         path: the file, for messages.
@@ -134,7 +134,7 @@ class Part:
         lines = [FIRST_LINE.decode(), f"Transform: CompositeTransform_double_{self.rank}_{self.rank}"]
         lines += [f"Transform: {self.kind}_double_{self.rank}_{self.rank}"]
         lines += [f"{name}: {' '.join(map(repr, values.tolist()))}" for name, values in numbers.items()]
-        with tempfile.TemporaryDirectory(prefix="acreg-") as folder:  # ITK reads transforms from files alone
+        with tempfile.TemporaryDirectory(prefix="acreg-") as folder:  # ITK reads transforms only from files
             copy = Path(folder) / "linear.tfm"
             copy.write_text("\n".join(lines) + "\n", encoding="ascii")
             found = sitk.ReadTransform(str(copy))
@@ -144,11 +144,11 @@ class Part:
 
 
 def read_parts(path: Path) -> list[Part]:
-    """The transforms of a file in the order in which a point of the fixed image goes through them.
+    """The transforms of a file in the order in which they are applied to a point of the fixed image.
 
     Raises:
-        AcregError: the file is damaged, or it holds several transforms that are not one composite, of which some
-            programs apply the first and others all.
+        AcregError: the file is damaged, or it contains several transforms that are not one composite (some programs
+            apply the first of them and others apply all).
         UsageError: another suffix.
     """
     readers = {**dict.fromkeys(TEXT, _read_text), ".mat": _read_mat, ".h5": _read_hdf5, ".hdf5": _read_hdf5}
@@ -167,7 +167,7 @@ def read_parts(path: Path) -> list[Part]:
                 f"{', '.join(part.kind for part in parts[:5])}. Programs differ in which they apply, and in what "
                 "order: write them as a CompositeTransform, or as a file each."
             )
-        return others[::-1] if first.kind == "CompositeTransform" else parts  # ITK applies first what was added last
+        return others[::-1] if first.kind == "CompositeTransform" else parts  # ITK applies the last transform first
 
 
 def damaged(path: Path, what: str) -> AcregError:
@@ -209,7 +209,7 @@ def _read_text(path: Path) -> list[Part]:
 
 
 def _read_mat(path: Path) -> list[Part]:
-    """Matrices of MATLAB 4: one named as the transform, and one named `fixed`, by turns."""
+    """Matrices of MATLAB 4: alternately one named like the transform and one named `fixed`."""
     content = path.read_bytes() if path.stat().st_size < 2**20 else b""
     matrices: list[tuple[str, np.ndarray]] = []
     at = 0
@@ -255,7 +255,7 @@ def _read_hdf5(path: Path) -> list[Part]:
 
 
 def _values(path: Path, datasets: Sequence[Stored | None]) -> list[np.ndarray]:
-    """The values of datasets, none for one that is absent or empty, as composites have them."""
+    """The values of datasets; a dataset that is absent or empty, as in composites, has no values."""
     present = [dataset for dataset in datasets if dataset is not None and dataset.shape and math.prod(dataset.shape)]
     values = iter(array.ravel() for array in read_values(path, present, CONVERTED)) if present else iter(())
     return [next(values) if dataset in present else np.zeros(0) for dataset in datasets]

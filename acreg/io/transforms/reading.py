@@ -25,13 +25,13 @@ DISPLACEMENT, VECTOR = 1006, 1007
 def read_transform(path: str | os.PathLike[str], fixed: Grid, moving: Grid) -> Transform:
     """Read a transform that maps points of the fixed image to the moving one.
 
-    ANTs' list of transforms (`-t 1Warp.nii.gz -t 0GenericAffine.mat`) is, in that order, a composition:
+    A list of transforms in ANTs (`-t 1Warp.nii.gz -t 0GenericAffine.mat`) is, in that order, the composition
     `read_transform(warp, fixed, fixed).compose(read_transform(affine, fixed, moving))`.
 
     Args:
         path: an ITK transform (`.h5`, `.tfm`, `.txt`, ANTs' `0GenericAffine.mat`), a displacement field in mm
             (`.nii`, `.nii.gz` with vector intent: ANTs' `1Warp.nii.gz`), or a field in voxels that `write_displacement`
-            wrote, whose header says so. Fields lie where their headers say, not on `fixed`.
+            wrote, recognised by its header. Fields have the grids of their headers, not `fixed`.
         fixed, moving: the grids of the two images.
 
     Raises:
@@ -52,7 +52,7 @@ def read_transform(path: str | os.PathLike[str], fixed: Grid, moving: Grid) -> T
 
 
 def _read_field(path: Path) -> Displacement:
-    """A displacement field in NIfTI. By nibabel, because ITK fills up a file that is cut off with zeros."""
+    """Read a displacement field in NIfTI, by nibabel, because ITK fills a truncated file with zeros."""
     image = open_nifti(path)
     if bytes(image.header["descrip"]).startswith(DISPLACEMENT_MARK.encode()):
         vectors = read_displacement(path)

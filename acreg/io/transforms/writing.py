@@ -26,9 +26,9 @@ COMPOSITE = (".h5", ".tfm")
 AFFINE = (".mat",)
 WRITTEN = COMPOSITE + AFFINE + NIFTI.written
 LARGEST_RESIDUAL = 1.0
-"""Voxels by which an inverse that is written misses its transform at most where it was solved for."""
+"""Largest error in voxels of an inverse that is written, at the voxels where it was computed."""
 EXACT = 0.05
-"""Voxels up to which nothing is said of it."""
+"""Largest error in voxels of an inverse that is not reported as an approximation."""
 
 
 def write_transform(
@@ -39,19 +39,19 @@ def write_transform(
     fill: float = 0.0,
     errors: Mapping[str, float] | None = None,
 ) -> float:
-    """Write a transform, read it back with SimpleITK, and compare what it does to an image with what ours does.
+    """Write a transform, read it back with SimpleITK, and compare the two by warping an image.
 
-    `.h5` and `.tfm` hold the maps one by one (a velocity as its displacement); `.mat` holds affine maps alone, as one;
-    `.nii` and `.nii.gz` hold all maps as one displacement field in mm on the fixed grid, beyond which nothing moves.
-    The result of the comparison is written beside the file, as `<name>.check.json`.
+    `.h5` and `.tfm` hold the maps one by one (a velocity as its displacement). `.mat` holds only affine maps, composed
+    into one. `.nii` and `.nii.gz` hold all maps as one displacement field in mm on the fixed grid, outside of which it
+    is zero. The result of the comparison is written beside the file, as `<name>.check.json`.
 
-    Fields are stored as float32, which is what maps are made of; `.tfm` is text.
+    Fields are stored as float32, the type of the maps; `.tfm` is text.
 
     Args:
         transform: what to write.
         path: where.
         image: a moving image to compare on; a smooth pattern on the moving grid if left out.
-        border, fill: what lies outside of it, see `Transform.warp_image`.
+        border, fill: the values outside the image, see `Transform.warp_image`.
         errors: what else is recorded; see `write_inverse`.
 
     Returns:
@@ -59,8 +59,8 @@ def write_transform(
         image's intensity range: see `acreg.io.transforms.check.compare_with_itk`.
 
     Raises:
-        AcregError: the difference exceeds 1e-3, or the distance of mapped points 0.01 voxels (the file is removed); the
-            format cannot hold the transform.
+        AcregError: the difference exceeds 1e-3 or the distance of mapped points 0.01 voxels (the file is then removed),
+            or the format cannot hold the transform.
         UsageError: another suffix.
         OSError: the disk is full, or writing is not permitted.
     """
@@ -73,7 +73,7 @@ def write_transform(
         try:
             back = _written(transform, temporary, path)
             check = compare_with_itk(transform, back, image, border, fill)
-        except RuntimeError as error:  # ITK's; it does not always report a full disk, and then cannot use the file
+        except RuntimeError as error:  # ITK's writer does not always report a full disk; the file is then unusable
             raise not_whole(path) from error
         difference, distance = check["largest_difference"], check["largest_distance_voxels"]
         if not (difference <= TOLERANCE and distance <= TOLERANCE_VOXELS):
@@ -97,21 +97,21 @@ def write_inverse(
     border: Border = "constant",
     fill: float = 0.0,
 ) -> str:
-    """Write the transform that pulls fixed images onto the moving grid, as `write_transform` does.
+    """Write the transform that warps fixed images onto the moving grid, as `write_transform` does.
 
     It is `Transform.sampled_inverse`. Its check file has `folded_percent` of the transform, `residual_voxels`, and the
-    mean and largest distance in mm between a fixed voxel and where it comes back to.
+    mean and largest round-trip error of a fixed voxel in mm.
 
     Args:
-        transform: whose inverse is written.
+        transform: the transform whose inverse is written.
         path, border, fill: as in `write_transform`.
-        image: a fixed image to compare on.
+        image: a fixed image for the comparison.
 
     Returns:
-        What makes the inverse an approximation; empty if nothing does.
+        The reason why the inverse is an approximation; empty if it is not.
 
     Raises:
-        AcregError: the transform has no inverse, because it tears; else as `write_transform`.
+        AcregError: the transform has no inverse, because it is discontinuous; otherwise as `write_transform`.
         OSError: as `write_transform`.
     """
     inverse, folded = transform.sampled_inverse(), 0.0
@@ -121,7 +121,7 @@ def write_inverse(
             f"inverse would miss by {inverse.residual:.2g} voxels. For an inverse take a method that deforms less."
         )
     if not all(isinstance(part, Affine) for part in transform.maps):
-        back = transform.affine_part.inverse()  # so that one that mirrors does not count as folded
+        back = transform.affine_part.inverse()  # so that a mirroring transform does not count as folded
         folded = dataclasses.replace(transform, maps=(*transform.maps, back)).folding()["folded_percent"]
     errors = {"folded_percent": folded, "residual_voxels": inverse.residual, **round_trip(transform, inverse)}
     write_transform(inverse, path, image, border, fill, errors)
@@ -131,7 +131,7 @@ def write_inverse(
 
 
 def _check_nifti(transform: Transform, path: Path) -> None:
-    """Raise `AcregError` where ITK would read another field than the one that is in the file."""
+    """Raise `AcregError` if ITK would read a field that differs from the one in the file."""
     if transform.fixed.shape[0] == 1:
         raise AcregError(
             "ITK reads a NIfTI whose last axis has a single voxel as an image with an axis less. Received: "
@@ -146,7 +146,7 @@ def _check_nifti(transform: Transform, path: Path) -> None:
 
 
 def _written(transform: Transform, temporary: Path, path: Path) -> sitk.Transform:
-    """What SimpleITK reads after the transform was written at `temporary`, on the way to `path`."""
+    """The transform that SimpleITK reads back after it was written to `temporary`, before the move to `path`."""
     if by_suffix(path) is NIFTI:
         sitk.WriteImage(whole_field(transform), str(temporary))
         return sitk.DisplacementFieldTransform(sitk.ReadImage(str(temporary), sitk.sitkVectorFloat64))
@@ -166,9 +166,9 @@ def _written(transform: Transform, temporary: Path, path: Path) -> sitk.Transfor
 
 
 def _write_hdf5(composite: sitk.CompositeTransform, path: Path) -> None:
-    """Write an `.h5` as ITK does, but vectors in float32, which ITK reads, too.
+    """Write an `.h5` file as ITK does, but with vectors in float32, which ITK also reads.
 
-    ITK's own writer stops the process on a full disk. What places a field (its fixed parameters) and affine maps are
+    ITK's own writer crashes the process on a full disk. The fixed parameters that place a field, and affine maps, are
     float64.
     """
     rank, text = composite.GetDimension(), h5py.string_dtype("ascii")

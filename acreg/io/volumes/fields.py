@@ -12,9 +12,9 @@ from acreg.io.guards import kind
 from acreg.io.guards.files import data_file
 
 HEADER = 2**20
-"""Bytes of a text header that are read at most."""
+"""Largest size of a text header in bytes."""
 NAMES = 2**16
-"""Data files that a header names at most."""
+"""Largest number of data files that a header may name."""
 HUGE = 1e12
 """Coordinates beyond which ITK hangs."""
 UNITS = re.compile(r"(?:.?m|.*met(?:er|re)s?|microns?|in(?:ch(?:es)?)?|f(?:oo|ee)?t|angstroms?)", re.IGNORECASE)
@@ -23,7 +23,7 @@ MM = ("mm", "millimeter", "millimeters", "millimetre", "millimetres")
 
 
 def refuse(path: Path, what: str) -> AcregError:
-    """The error for a header that is not whole: `what` is wrong with it."""
+    """The error for an invalid header: `what` is wrong with it."""
     return AcregError(
         f"The file must be a whole {kind(path)}. Received: {path}, {what}. It is cut off, damaged or of an unusual "
         "kind: get the file again, or convert it with the program that wrote it."
@@ -50,14 +50,14 @@ def whole_numbers(path: Path, name: str, text: str, count: int | None = None) ->
 
 
 def choice(path: Path, name: str, text: str, known: Mapping[str, Any]) -> Any:
-    """What a word of a field stands for."""
+    """The meaning of a word in a field."""
     if text.strip().lower() not in known:
         raise refuse(path, f"with {name} = {text[:60]!r}, which is none of {', '.join(sorted(known))}")
     return known[text.strip().lower()]
 
 
 def check_unit(path: Path, unit: str) -> None:
-    """Raise `AcregError` for a unit of length other than mm, which ITK would take for mm."""
+    """Raise `AcregError` for a unit of length other than mm, which ITK would treat as mm."""
     unit = unit.encode("latin-1", "replace").decode("utf-8", "replace").strip().lower()  # for the sign of micrometres
     if unit not in MM and UNITS.fullmatch(unit):
         raise AcregError(
@@ -67,7 +67,7 @@ def check_unit(path: Path, unit: str) -> None:
 
 
 def listed(text: bytes) -> list[str]:
-    """The names in a list of files, one a line."""
+    """The names in a list of files, one per line."""
     return [line.strip() for line in text.decode("latin-1").split("\n") if line.strip()]
 
 

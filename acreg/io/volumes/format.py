@@ -34,12 +34,12 @@ DECODERS = {"NRRD": ("NrrdImageIO", nrrd_layout), "MetaImage": ("MetaImageIO", m
 
 @dataclass(frozen=True)
 class Volume:
-    """What a file holds, of any number of axes.
+    """The content of a file, with any number of axes.
 
     Args:
-        array: `(*reversed size)`, or `(*reversed size, channels)` where there are several.
-        size: voxels by axis, ITK's x first, as are the others.
-        channels: values a voxel.
+        array: `(*reversed size)`, or `(*reversed size, channels)` if there are several channels.
+        size: voxels by axis, in ITK's order with x first, like the other arguments.
+        channels: values per voxel.
         spacing, origin: mm, LPS.
         direction: `(rank, rank)`; its columns are the directions of the axes.
     """
@@ -105,7 +105,7 @@ def read_by_itk(path: Path, labels: bool, decoder: str) -> tuple[np.ndarray, Gri
 
 
 def image_of(volume: Volume, path: Path, labels: bool) -> tuple[np.ndarray, Grid]:
-    """The array `(*spatial)` and the grid of a volume, without trailing axes of size 1; a slice keeps its place."""
+    """The array `(*spatial)` and the grid of a volume, without trailing axes of size 1; a slice keeps its position."""
     grid = None
     while len(volume.size) > 2 and volume.size[-1] == 1:
         grid = volume.grid.slice() if len(volume.size) == 3 else None
@@ -117,7 +117,7 @@ def read_volume(path: Path) -> Volume:
     """What a file holds.
 
     Raises:
-        AcregError: the header is damaged, or the file holds other than what its header announces.
+        AcregError: the header is damaged, or the content of the file differs from what its header announces.
     """
     decoder, parse = _decoder(path)
     layout, axis = parse(path)
@@ -143,7 +143,7 @@ def _decoder(path: Path) -> tuple[str, Callable[[Path], tuple[Layout, int | None
 
 
 def _volume(facts: Mapping[str, Any], array: np.ndarray) -> Volume:
-    """The array with the geometry that ITK says."""
+    """The array with the geometry that ITK reports."""
     size, spacing, origin = (tuple(facts[name]) for name in ("size", "spacing", "origin"))
     return Volume(
         array, size, facts["channels"], spacing, origin, np.reshape(facts["direction"], (len(size), len(size)))
@@ -155,7 +155,7 @@ def grey_array(volume: Volume, path: Path, labels: bool) -> np.ndarray:
     array = volume.array
     if volume.channels > 1:
         check_colour_rank(path, len(volume.size))
-        if volume.channels not in (3, 4) or array.min() < 0:  # a field of vectors is no colour
+        if volume.channels not in (3, 4) or array.min() < 0:  # a vector field is not a colour image
             raise AcregError(
                 f"A pixel holds one value or a colour, three or four values from 0 on. Received: {path} with "
                 f"{volume.channels} values a pixel, the least of them {array.min():g}. Save one channel."
@@ -185,7 +185,7 @@ def save_itk(array: np.ndarray, grid: Grid, path: Path, vectors: bool = False) -
 
 
 def _drop_last_axis(volume: Volume) -> Volume:
-    """A volume without its last axis, of size 1; directions that lean out of the plane become the identity."""
+    """A volume without its last axis, of size 1; directions that leave the plane become the identity."""
     rank = len(volume.size) - 1
     direction = volume.direction[:rank, :rank]
     if np.abs(np.linalg.norm(direction, axis=0) - 1).max() > 1e-3:

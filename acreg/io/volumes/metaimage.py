@@ -1,4 +1,4 @@
-"""MetaImage, `.mha` and `.mhd`: its header, checked, and its voxels.
+"""MetaImage, `.mha` and `.mhd`: checks of its header, and its voxels.
 
 The format: https://itk.org/Wiki/ITK/MetaIO/Documentation.
 """
@@ -46,10 +46,10 @@ LENGTHS = ("offset", "position", "origin", "elementspacing", "elementsize", "cen
 
 
 def metaimage_layout(path: Path) -> tuple[Layout, int | None]:
-    """How the voxels of a MetaImage are stored, and the axis of its channels, None where it has none.
+    """How the voxels of a MetaImage are stored, and the axis of its channels, or None if it has none.
 
     Raises:
-        AcregError: the header is damaged, contradicts itself, or names files outside of its folder.
+        AcregError: the header is damaged, contradicts itself, or names files outside its folder.
     """
     fields, names, start = _fields(path)
     if fields.get("objecttype", "Image").lower() != "image":
@@ -89,7 +89,7 @@ def metaimage_layout(path: Path) -> tuple[Layout, int | None]:
 
 
 def _fields(path: Path) -> tuple[dict[str, str], list[str], int]:
-    """The fields by their names in lower case, the lines behind them, and where these begin."""
+    """The fields by their names in lower case, the lines after them, and the position of these lines."""
     with path.open("rb") as file:
         head = file.read(HEADER)
     fields: dict[str, str] = {}
@@ -134,7 +134,7 @@ def _check_geometry(path: Path, fields: dict[str, str], rank: int) -> None:
 
 
 def _check_scaling(path: Path, fields: dict[str, str]) -> None:
-    """Raise `AcregError` where programs differ: ITK ignores the factor that VTK applies."""
+    """Raise `AcregError` for a scaling on which programs differ: ITK ignores the factor that VTK applies."""
     wanted = {"elementtointensityfunctionslope": 1.0, "elementtointensityfunctionoffset": 0.0}
     for name, usual in wanted.items():
         if name in fields and numbers(path, name, fields[name], 1) != [usual]:
@@ -145,7 +145,7 @@ def _check_scaling(path: Path, fields: dict[str, str]) -> None:
 
 
 def _files(path: Path, named: str, names: list[str], sizes: list[int]) -> list[Path]:
-    """The files of the voxels: one, a pattern with numbers, or the list behind the header."""
+    """The voxel files: one file, a pattern with numbers, or the list after the header."""
     words = named.split()
     if words and words[0].lower() == "list":
         rank = int(words[1][0]) if len(words) == 2 and re.fullmatch(r"[1-5][dD]?", words[1]) else len(sizes) - 1

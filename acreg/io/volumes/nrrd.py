@@ -1,4 +1,4 @@
-"""NRRD, `.nrrd` and `.nhdr`: its header, checked, and its voxels.
+"""NRRD, `.nrrd` and `.nhdr`: checks of its header, and its voxels.
 
 The format: https://teem.sourceforge.net/nrrd/format.html.
 """
@@ -38,7 +38,7 @@ ENCODINGS = {
 }
 ORDERS = {"little": "<", "big": ">"}
 DOMAIN = ("domain", "space", "time", "none", "???")
-"""Kinds of axes along which an image extends; along the others lie the channels of a voxel."""
+"""Kinds of spatial axes; the other axes hold the channels of a voxel."""
 PER_AXIS = ("spacings", "axismins", "axismaxs", "thicknesses")
 FIELDS = (
     "spacings axismins axismaxs thicknesses content number sampleunits spacedimension space min max oldmin oldmax "
@@ -50,10 +50,10 @@ HANDED = ("3d-left-handed", "3dlh", "3d-left-handed-time", "3dlht")
 
 
 def nrrd_layout(path: Path) -> tuple[Layout, int | None]:
-    """How the voxels of a NRRD are stored, and the axis of its channels, None where it has none.
+    """How the voxels of an NRRD file are stored, and the axis of its channels, or None if it has none.
 
     Raises:
-        AcregError: the header is damaged, contradicts itself, or names files outside of its folder.
+        AcregError: the header is damaged, contradicts itself, or names files outside its folder.
     """
     fields, names, start = _fields(path)
     for needed in ("type", "dimension", "sizes", "encoding"):
@@ -74,7 +74,7 @@ def nrrd_layout(path: Path) -> tuple[Layout, int | None]:
     _check_geometry(path, fields, rank, channels)
     (lines,) = whole_numbers(path, "line skip", fields.get("lineskip", "0"), 1)
     (skip,) = whole_numbers(path, "byte skip", fields.get("byteskip", "0"), 1)
-    # ITK passes over bytes and lines one by one, in the largest of files.
+    # ITK skips bytes and lines one by one, even in very large files.
     if not 0 <= lines <= SKIPPED or not -1 <= skip <= SKIPPED or (skip == -1 and encoding != "raw"):
         raise refuse(path, f"with line skip {lines} and byte skip {skip} for voxels stored as {encoding}")
     local = "datafile" not in fields
@@ -88,7 +88,7 @@ def nrrd_layout(path: Path) -> tuple[Layout, int | None]:
 
 
 def _fields(path: Path) -> tuple[dict[str, str], list[str], int]:
-    """The fields by their names in lower case and without spaces, the lines behind them, and where these begin."""
+    """The fields by their names in lower case without spaces, the lines after them, and the position of these lines."""
     with path.open("rb") as file:
         head = file.read(HEADER)
     if not re.match(rb"NRRD000[1-5]\r?\n", head):
@@ -116,12 +116,12 @@ def _fields(path: Path) -> tuple[dict[str, str], list[str], int]:
 
 
 def _check_geometry(path: Path, fields: dict[str, str], rank: int, channels: int | None) -> None:
-    """Raise `AcregError` for lengths that are no numbers, for which ITK takes others, and for other units than mm."""
+    """Raise `AcregError` for lengths that are not numbers, which ITK replaces, and for units other than mm."""
     for name in PER_AXIS:
         words = fields.get(name, "").split()
         if words and len(words) != rank:
             raise refuse(path, f"with {name} = {fields[name]!r}, where {rank} numbers belong")
-        # "nan" is NRRD's word for unknown, for which ITK would take 1 mm.
+        # "nan" means unknown in NRRD; ITK would use 1 mm.
         known = [w for k, w in enumerate(words) if w.lower() != "nan" or (name == "spacings" and k != channels)]
         numbers(path, name, " ".join(known))
     for name in ("spacedirections", "spaceorigin", "measurementframe"):
@@ -152,7 +152,7 @@ def _channels(path: Path, fields: dict[str, str], rank: int) -> int | None:
 
 
 def _files(path: Path, named: str, names: list[str], sizes: list[int]) -> list[Path]:
-    """The files of the voxels: one, a pattern with numbers, or the list behind the header."""
+    """The voxel files: one file, a pattern with numbers, or the list after the header."""
     words = named.split()
     if words and words[0].lower() == "list":
         files, across = [data_file(path, name) for name in names], words[1:]

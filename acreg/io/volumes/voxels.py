@@ -21,25 +21,26 @@ from acreg.io.guards.text import parse_numbers
 from acreg.io.volumes.fields import refuse
 
 PACKED = {"raw": 1, "ascii": 8, "hex": 1, "zlib": DEFLATE, "gzip": DEFLATE, "bzip2": 10**6}
-"""Bytes of voxels that a stored byte stands for at most, by encoding; the shortest text of a value has one."""
+"""Largest number of bytes of voxels per stored byte, by encoding; the shortest text of a value has one byte."""
 TEXT = {"ascii": 64, "hex": 4}
-"""Bytes of text that are read at most, for a value or for a byte of one."""
+"""Largest number of bytes of text for a value (ascii) or for a byte of a value (hex)."""
 SKIPPED = 2**26
-"""Bytes and lines that are passed over at most."""
+"""Largest number of bytes and of lines that are skipped."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How the voxels of a file are stored, as its header says.
+    """How the voxels of a file are stored, according to its header.
 
     Args:
-        sizes: by axis, the fastest first, channels included.
+        sizes: by axis, the fastest first, including channels.
         dtype: of a value, with its byte order.
         encoding: a key of `PACKED`.
-        files: those that hold the voxels one after the other, in equal parts.
-        start: bytes of each file before anything else, such as the header.
-        lines: lines that are passed over behind `start`.
-        skip: bytes that are passed over behind the lines, in what was unpacked; None: the voxels end the file.
+        files: the files that hold the voxels one after the other, in equal parts.
+        start: number of bytes at the start of each file before anything else, such as the header.
+        lines: number of lines that are skipped after `start`.
+        skip: number of uncompressed bytes that are skipped after the lines; with None, the voxels are at the end of the
+            file.
     """
 
     sizes: tuple[int, ...]
@@ -52,7 +53,7 @@ class Layout:
 
 
 def read_voxels(path: Path, layout: Layout) -> np.ndarray:
-    """The values `(*reversed sizes)` of the file with this header, each of them read from a file.
+    """The values `(*reversed sizes)` of the file with this header; none is invented.
 
     Raises:
         AcregError: the files hold fewer bytes than the header announces, or more.
@@ -85,7 +86,7 @@ def _fill(part: np.ndarray, file: Path, layout: Layout, path: Path) -> None:
                 part[:] = values
         else:
             with _unpacked(opened, layout.encoding) as stream:
-                if layout.skip is None:  # raw voxels alone
+                if layout.skip is None:  # only raw voxels
                     before = os.fstat(opened.fileno()).st_size - part.nbytes
                     opened.seek(max(before, opened.tell()))
                 elif layout.encoding == "raw":
@@ -93,7 +94,7 @@ def _fill(part: np.ndarray, file: Path, layout: Layout, path: Path) -> None:
                 else:
                     _pass_over(stream, layout.skip)
                 got = _read_into(stream, part)
-                # Also reads on to the checksum that ends packed voxels.
+                # Also reads the checksum at the end of compressed voxels.
                 more = len(stream.read(2**16).strip(b"\r\n \0")) if got == part.nbytes else 0
     if got != part.nbytes or more:
         raise AcregError(
@@ -115,7 +116,7 @@ def _read_into(stream: Any, part: np.ndarray) -> int:
 
 
 def skip_lines(opened: IO[bytes], count: int, path: Path) -> None:
-    """Pass over lines of a file, of which there may be none."""
+    """Skip `count` lines of a file, which may be 0."""
     before = opened.tell()
     for _ in range(count):
         line = opened.readline(2**16)
@@ -143,7 +144,7 @@ def _unpacked(opened: IO[bytes], encoding: str) -> Iterator[Any]:
 
 
 class _Zlib(io.RawIOBase):
-    """What a zlib or gzip stream unpacks to; the file may go on behind it."""
+    """The decompressed content of a zlib or gzip stream; the file may continue after it."""
 
     def __init__(self, packed: IO[bytes]) -> None:
         self._packed = packed
