@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from acreg.cli.console import hold, note, out, progress
-from acreg.cli.register import METHODS
+from acreg.cli.console import bars, hold, note, out
+from acreg.cli.register import METHODS, check_one
 from acreg.errors import AcregError, UsageError
 
 if TYPE_CHECKING:
@@ -69,11 +69,7 @@ def shared(
     from acreg.applications.batch.tasks import MethodChoice
     from acreg.data.manifest import Dataset, dataset_folder
 
-    if (model is None) == (method is None):
-        raise UsageError(
-            f"Images are registered by a model or by a classical method. Received: --model {model}, --method {method}. "
-            "Give one of them."
-        )
+    check_one(model, method)
     place = dataset_folder(data).absolute()
     dataset = Dataset.load(place)
     if batch is None:
@@ -101,14 +97,7 @@ def run_task(
         from acreg.applications.batch.ray_engine import RayEngine
 
         chosen = RayEngine(address, workers)
-    with progress(task.table, len(items)) as advance:
-        seen = 0
-
-        def show(tried: int, failed: int) -> None:
-            nonlocal seen
-            advance(tried - seen, f"{failed} failed" if failed else "")
-            seen = tried
-
+    with bars() as show:
         tally = run(task, items, folder, chosen, max(1, task.at_once // task.count), show)
     if tally.before:
         note(f"{tally.before} of {tally.images} images were done before.")

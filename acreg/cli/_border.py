@@ -44,16 +44,17 @@ def border_and_fill(
         UsageError: a fill together with edge values, or a fill that the file format cannot hold.
     """
     from acreg.geometry.transform import check_border
-    from acreg.io.files import PICTURES_WRITTEN, suffix
+    from acreg.io.formats import by_suffix
 
     if border == "edge" and fill is not None:
         raise UsageError(
             f"A fill is the constant outside of an image. Received: --fill {fill:g} with --border edge. Leave out one."
         )
     check_border(border or "constant", fill or 0.0)
-    if fill is not None and not 0 <= fill <= 65535 and target is not None and suffix(target) in PICTURES_WRITTEN:
+    known = None if target is None else by_suffix(target)
+    if fill is not None and not 0 <= fill <= 65535 and known is not None and known.picture and known.written:
         raise UsageError(
-            f"PNG and TIFF hold values from 0 to 65535. Received: --fill {fill:g} for {target}. Give another --fill, "
+            f"{known.name} holds values from 0 to 65535. Received: --fill {fill:g} for {target}. Give another --fill, "
             "or write .nii.gz."
         )
     return border or "constant", fill or 0.0

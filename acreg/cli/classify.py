@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from acreg.cli.console import check_free, hold, note, out, progress, table
+from acreg.cli.console import bars, hold, note, out, table
 from acreg.errors import UsageError
+from acreg.progress import counted
 
 
 def classify(
@@ -53,16 +54,16 @@ def classify(
     """
     import numpy as np
 
-    from acreg.data.disease_flags import flags_by_name, read_flags
     from acreg.data.manifest import Dataset, dataset_folder
+    from acreg.data.tables.disease_flags import flags_by_name, read_flags
     from acreg.evaluation.classification import (
         cardiothoracic_ratio,
         cross_validate,
         label_codes,
         mask_vector,
     )
-    from acreg.io import all_or_none
-    from acreg.models import LabelAutoencoder, from_preset
+    from acreg.io import all_or_none, check_free
+    from acreg.models.presets import load_autoencoder
     from acreg.report.classification import write_classification
 
     if (diseased is None) == (flags is None):
@@ -76,13 +77,7 @@ def classify(
         sides = tuple(int(word) for word in lungs.split(","))
     except ValueError as error:
         raise UsageError(f"--lungs are labels, such as 1,2. Received: {lungs}. Correct it.") from error
-    model = from_preset(autoencoder) if autoencoder else None
-    if model is not None and not isinstance(model, LabelAutoencoder):
-        raise UsageError(
-            f"--autoencoder is the preset of a label autoencoder. Received: {autoencoder}, a {type(model).__name__}. "
-            "A training run writes one beside that of the network."
-        )
-
+    model = load_autoencoder(autoencoder) if autoencoder else None
     dataset = Dataset.load(dataset_folder(data))
     records = [record for record in dataset.records if record.labels is not None]
     subjects = [record.subject for record in records]
@@ -92,8 +87,8 @@ def classify(
     note(f"{sum(truth)} of {len(truth)} subjects of {dataset.name} have the disease")
     values = [value for value in dataset.label_values if value]
     features: dict[str, list[np.ndarray]] = {"masks": []}
-    with progress("Reading labels", len(records)) as advance:
-        for record in records:
+    with bars() as show:
+        for record in counted(records, "Reading labels", len(records), show):
             image, labels = dataset.read_labelled(record)
             features["masks"].append(mask_vector(labels, values))
             if model is not None:
@@ -101,7 +96,6 @@ def classify(
             if heart is not None:
                 ratio = cardiothoracic_ratio(labels, heart, sides)
                 features.setdefault("ratio", []).append(np.array([ratio]))
-            advance()
     found = {name: cross_validate(rows, truth, name == "masks", folds, seed) for name, rows in features.items()}
     settings = {
         "dataset": dataset.name,

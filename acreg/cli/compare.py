@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from acreg.cli.console import hold, out, progress, table
+from acreg.cli.console import bars, hold, out, table
 from acreg.errors import UsageError
 
 
@@ -68,16 +68,16 @@ def compare(
       acreg compare results/hearts --test welch --label-tests
       acreg compare results/montgomery --fixed 'MCUCXR_*_1' --out results/montgomery/diseased
     """
-    from acreg.data.region_table import read_region_table
+    from acreg.data.tables.region_table import read_region_table
     from acreg.evaluation import check_same_pairs, keep_pairs, load_results
     from acreg.evaluation.statistics import DESCRIPTIONS, compare_methods
     from acreg.io import all_or_none
+    from acreg.plotting.page import markdown
     from acreg.report.html import build_report
     from acreg.report.regions import check_regions, region_note, region_table, write_regions_csv
     from acreg.report.tables import (
         WINS_NOTE,
         format_p,
-        markdown,
         metric_title,
         order_methods,
         summary_table,
@@ -114,10 +114,8 @@ def compare(
         tables.append((f"Regions of {grouped.name}: mean (SD)", *region_table(results, grouped), note))
     if len(results) > 1 and results[0].label_names:
         tables.append(("Labels won", *wins_table(results), WINS_NOTE))
-    with progress("Drawing") as advance:
-        report = build_report(
-            results, comparisons, worst, lambda text, done, total: advance(1, text), grouped, by_label
-        )
+    with bars() as show:
+        report = build_report(results, comparisons, worst, show, grouped, by_label)
     files = ("table.md", "table.csv", "statistics.csv", "label_statistics.csv", "regions.csv", "report.html")
     with all_or_none(target, replaced=[target / name for name in files]) as staged:
         first, *more = tables

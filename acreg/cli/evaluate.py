@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from acreg.cli._border import BorderOption, FillOption, border_and_fill
-from acreg.cli.console import hold, note, out, progress, table, warn
+from acreg.cli.console import bars, hold, note, out, table, warn
 from acreg.cli.register import METHODS
 from acreg.errors import UsageError
 
@@ -25,7 +25,7 @@ def evaluate(
     model: Annotated[
         list[str] | None,
         typer.Option(
-            help="Name or folder of a preset, or NAME=PRESET; may be repeated. 'unregistered' means no registration.",
+            help="Name or folder of a preset, or NAME=PRESET; may be repeated.",
             show_default=False,
         ),
     ] = None,
@@ -91,22 +91,18 @@ def evaluate(
       acreg evaluate --method "demons=sitk:demons[smoothing=1,affine=false]" --data hearts --out results/hearts
       acreg compare results/jsrt
     """
+    from acreg._moved import warn_of_old_name
     from acreg.data.manifest import Dataset, dataset_folder
-    from acreg.data.pair_files import PAIRS_NAME
-    from acreg.data.records import some
+    from acreg.data.tables.pair_files import PAIRS_NAME
     from acreg.evaluation import run as evaluation
+    from acreg.names import some
     from acreg.registration.methods import Method, PresetMethod, Unregistered, named_method
     from acreg.report.tables import order_methods, summary_table
 
     outside = border_and_fill(border, fill)
     hold(folder)
     dataset = Dataset.load(dataset_folder(data))
-    records = dataset.split(split)
-    if not records:
-        raise UsageError(
-            f"The split that is evaluated needs subjects. Received: --split {split} of {dataset.name}, which has none. "
-            "Choose another split."
-        )
+    records = dataset.used_split(split)
     own = dataset.folder / PAIRS_NAME
     which = pairs if pairs is not None else str(own) if own.is_file() else "2N"
     subjects = [record.subject for record in records]
@@ -116,6 +112,7 @@ def evaluate(
     for request in dict.fromkeys(model or []):
         name, found, preset = request.partition("=")
         if request == Unregistered.name:
+            warn_of_old_name("--model unregistered", "--method unregistered")
             unregistered = True
         else:
             named = found and name and not Path(request).exists()
@@ -149,14 +146,7 @@ def evaluate(
         f"{len(chosen)} pairs{source} of {dataset.name} ({split}, {len(records)} subjects){known}, "
         f"{len(methods)} methods"
     )
-    with progress("Evaluating", total=len(methods) * len(chosen)) as advance:
-        drawn = 0
-
-        def show(text: str, done: int, total: int) -> None:
-            nonlocal drawn
-            advance(done - drawn, text)
-            drawn = done
-
+    with bars() as show:
         results = evaluation.evaluate(
             methods,
             dataset,

@@ -17,7 +17,9 @@ def jacobian(
         typer.Option("--transform", help="Transform file; may be repeated to compose transforms.", show_default=False),
     ],
     reference: Annotated[Path, typer.Option(help="Fixed image, whose grid the map is sampled on.", show_default=False)],
-    target: Annotated[Path, typer.Option("--out", help="Map to write: .nii.gz, .nrrd or .mha.", show_default=False)],
+    target: Annotated[
+        Path, typer.Option("--out", help="Map to write: .nii.gz, .nrrd, .mha or .h5.", show_default=False)
+    ],
     log: Annotated[
         bool, typer.Option("--log", help="Write the natural logarithm of the determinant, clipped at log(1e-9).")
     ] = False,
@@ -44,16 +46,17 @@ def jacobian(
     """
     from acreg.geometry import folding, jacobian_determinant
     from acreg.geometry.regularity import log_determinant
-    from acreg.io import Image, read_image, write_image
-    from acreg.io.files import ITK_WRITTEN, NIFTI, suffix
-    from acreg.registration.warping import check_new, read_transforms
+    from acreg.io import Image, check_free, read_image, write_image
+    from acreg.io.formats import FORMATS, suffix
+    from acreg.registration.warping import read_transforms
 
-    if suffix(target) not in NIFTI + ITK_WRITTEN:
+    possible = [ending for known in FORMATS if not known.picture for ending in known.written]
+    if suffix(target) not in possible:
         raise UsageError(
-            f"A map of determinants has fractions: it is written as {', '.join(NIFTI + ITK_WRITTEN)}. Received: --out "
-            f"{target}. Choose one of these suffixes."
+            f"A map of determinants has fractions: it is written as {', '.join(possible)}. Received: --out {target}. "
+            "Choose one of these suffixes."
         )
-    check_new(target, overwrite)
+    check_free(target, overwrite=overwrite)
     grid = read_image(reference).grid
     displacement = read_transforms(transforms, grid, grid).displacement
     determinant = jacobian_determinant(displacement)

@@ -27,6 +27,7 @@ from acreg.errors import AcregError, Requeue, UsageError
 COMMANDS = (
     "demo",
     "doctor",
+    "verify",
     "data",
     "train",
     "register",

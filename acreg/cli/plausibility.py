@@ -7,8 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from acreg.cli.console import hold, note, out, progress, table
-from acreg.errors import UsageError
+from acreg.cli.console import bars, hold, note, out, table
 
 
 def plausibility(
@@ -46,19 +45,14 @@ def plausibility(
     from acreg.applications.plausibility.study import run
     from acreg.data.manifest import Dataset, dataset_folder
     from acreg.io import all_or_none
-    from acreg.models import LabelAutoencoder, from_preset
+    from acreg.models.presets import load_autoencoder
 
     hold(folder)
-    autoencoder = from_preset(model)
-    if not isinstance(autoencoder, LabelAutoencoder):
-        raise UsageError(
-            f"The experiment needs a label autoencoder. Received: {model}, a {type(autoencoder).__name__}. Give the "
-            "preset of the autoencoder; a training run writes it beside that of the network."
-        )
+    autoencoder = load_autoencoder(model)
     dataset = Dataset.load(dataset_folder(data))
     note(f"{masks} masks of {dataset.name} ({split}), {pixels} pixels changed in four ways")
-    with progress("Reading labels", masks) as advance:
-        outcome = run(autoencoder, dataset, split, masks, pixels, seed, lambda text, done, total: advance())
+    with bars() as show:
+        outcome = run(autoencoder, dataset, split, masks, pixels, seed, show)
     settings = {
         "model": model,
         "dataset": dataset.name,

@@ -8,15 +8,24 @@ from typing import Annotated
 import typer
 
 from acreg.cli._border import BorderOption, FillOption, border_and_fill, note_background
-from acreg.cli.console import check_free, hold, note, out, warn
+from acreg.cli.console import hold, note, out, warn
 from acreg.errors import AcregError, UsageError
 
 METHODS = (
-    "identity, ants:affine|SyN|SyNCC|SyNOnly, sitk:affine|demons|diffeomorphic-demons|symmetric-demons|bspline, "
+    "unregistered, ants:affine|SyN|SyNCC|SyNOnly, sitk:affine|demons|diffeomorphic-demons|symmetric-demons|bspline, "
     "elastix:affine|bspline|acregnet|jrsnet, greedy:affine|deformable|svf; some take options in brackets, as in "
     "sitk:demons[smoothing=1,affine=false], and an unknown option is answered with the list of valid ones"
 )
 """The names of `acreg.baselines`, written out so that --help imports nothing."""
+
+
+def check_one(model: str | None, method: str | None) -> None:
+    """Raise `UsageError` unless either --model or --method was given."""
+    if (model is None) == (method is None):
+        raise UsageError(
+            "Images are registered by a model or by another method. Received: "
+            f"--model {model}, --method {method}. Give one of --model and --method."
+        )
 
 
 def register(
@@ -70,23 +79,23 @@ def register(
     """
     import numpy as np
 
-    from acreg.data.records import some
-    from acreg.io import Image, read_image, read_labelled
+    from acreg._moved import warn_of_old_name
+    from acreg.io import Image, check_free, read_image, read_labelled
     from acreg.io.colour import read_channels, reason_against
     from acreg.metrics import is_lost, label_metrics, mean_over_labels
+    from acreg.names import some
     from acreg.registration.methods import Method, PresetMethod, Unregistered, named_method
     from acreg.registration.pair import register_pair
     from acreg.registration.saving import RESULT_NAMES, result_name, save_registration
 
-    if (model is None) == (method is None):
+    check_one(model, method)
+    if model == Unregistered.name:
+        warn_of_old_name("--model unregistered", "--method unregistered")
+        model, method = None, model
+    if refine and method:
         raise UsageError(
-            f"A pair is registered by a model or by a classical method. Received: --model {model}, --method {method}. "
-            "Give one of --model and --method."
-        )
-    if refine and (method or model == Unregistered.name):
-        raise UsageError(
-            f"Models alone refine. Received: --refine {refine} with "
-            f"{f'--method {method}' if method else f'--model {model}'}. Leave out --refine, or give a preset."
+            f"Models alone refine. Received: --refine {refine} with --method {method}. Leave out --refine, or give a "
+            "preset."
         )
     if fixed_labels is not None and labels is None:
         raise UsageError(
@@ -118,15 +127,13 @@ def register(
         warn("--fixed and --moving are one file: nothing needs to be moved.")
     elif labels is not None and fixed_labels is not None and labels.samefile(fixed_labels):
         warn("--labels and --fixed-labels are one file, of two images: Dice says nothing.")
-    if method is None and (threads != 1 or seed):
-        note("--threads and --seed are for classical methods: a model does not use them.")
     chosen: Method
     if method is not None:
         chosen = named_method(method, threads, seed)
-    elif model is None or model == Unregistered.name:
-        chosen = Unregistered()
     else:
-        chosen = PresetMethod(model, refine=refine)
+        chosen = PresetMethod(str(model), refine=refine)
+    if (method is None or isinstance(chosen, Unregistered)) and (threads != 1 or seed):
+        note(f"--threads and --seed are for classical methods: {chosen.name} does not use them.")
     result = register_pair(chosen, fixed=fixed_image, moving=moving_image, moving_labels=moving_map)
     written = save_registration(
         folder,

@@ -55,11 +55,11 @@ def segment(
     """
     from acreg.applications.batch.tasks import SegmentTask
     from acreg.data.records import DatasetInfo, write_info
-    from acreg.io.files import PICTURES
+    from acreg.io.formats import is_picture
 
     dataset, arguments = _batch.shared(data, split, model, method, threads, seed, folder, atlases, similarity, batch)
     task = SegmentTask(**arguments, fusion=fusion, probabilities=probabilities)
     items = _batch.run_task(task, images, engine, address, workers)
-    pictures = all(item.image.suffix.lower() in PICTURES for item in items)
+    pictures = all(is_picture(item.image) for item in items)
     info = DatasetInfo(name=folder.absolute().name, labels=dataset.label_names, unit="px" if pictures else "mm")
     write_info(folder, info)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from acreg.cli.console import bars, check_free, hold, note, out
+from acreg.cli.console import bars, hold, note, out
 
 
 def surfaces(
@@ -40,7 +40,7 @@ def surfaces(
     from acreg.applications.atlases.meshes import segment_by_meshes, template_subjects
     from acreg.data.manifest import Dataset, dataset_folder
     from acreg.data.sampling.velocities import FOLDER, read_settings
-    from acreg.io import all_or_none, read_image
+    from acreg.io import all_or_none, check_free, read_image
     from acreg.registration.methods import PresetMethod
     from acreg.report.surfaces import draw_surfaces
     from acreg.shapes.vtk import write_vtk

@@ -75,12 +75,12 @@ def warp(
     """
     import numpy as np
 
-    from acreg.data.records import some
-    from acreg.io import Points, read_image, read_labels, read_points, write_image, write_points
+    from acreg.io import Points, check_free, read_image, read_labels, read_points, write_image, write_points
     from acreg.io.colour import read_channels, warp_channels, write_channels
-    from acreg.io.files import check_writable
-    from acreg.io.point_files import check_points_format
-    from acreg.registration.warping import check_new, read_transforms
+    from acreg.io.formats import writer
+    from acreg.io.points.formats import check_points_format
+    from acreg.names import some
+    from acreg.registration.warping import read_transforms
 
     options = (("--image", image), ("--labels", labels), ("--points", points))
     given = [(option, path) for option, path in options if path is not None]
@@ -113,8 +113,8 @@ def warp(
     if points is not None:
         check_points_format(target)
     else:
-        check_writable(target)
-    check_new(target, overwrite)
+        writer(target)
+    check_free(target, overwrite=overwrite)
     grid = read_image(reference).grid
 
     if to is not None:

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from acreg.errors import AcregError
-from acreg.io.files import check_utf8
+from acreg.io.guards import check_utf8
 
 TEMPORARY = re.compile(r"\.[0-9a-f]{12}\.tmp.*")
 """The names of temporary files and folders, which a killed process leaves behind."""

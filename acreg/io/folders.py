@@ -27,7 +27,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from acreg.errors import AcregError, UsageError
 from acreg.io.atomic import TEMPORARY, folder_errors, make_folder
-from acreg.io.files import check_utf8
+from acreg.io.guards import check_utf8
 
 Arguments = ParamSpec("Arguments")
 Returned = TypeVar("Returned")

@@ -14,8 +14,11 @@ import numpy as np
 
 from acreg.errors import AcregError
 from acreg.geometry.grid import Grid
-from acreg.io.files import CONVERTED, check_rank, check_size, decoding
-from acreg.io.isolation import decode
+from acreg.geometry.image import Image
+from acreg.io.atomic import atomic_path
+from acreg.io.channels import check_rank
+from acreg.io.guards import CONVERTED, check_size, decoding
+from acreg.io.guards.isolation import decode
 
 PLACE = ("spacing", "origin", "direction", "plane")
 """The arguments of `Grid` that are attributes of a dataset."""
@@ -96,7 +99,7 @@ def read_values(path: Path, datasets: Sequence[Stored], converted: int = CONVERT
     return decode("hdf5_values", path, size, names=[dataset.name for dataset in datasets])[1]
 
 
-def load_hdf5(path: Path) -> tuple[np.ndarray, Grid]:
+def read(path: Path, labels: bool = False, needs_spacing: bool = True) -> tuple[np.ndarray, Grid]:
     """The array `(*spatial)`, as stored, and the grid of the dataset `image`, or of the only dataset in the file.
 
     The attributes `spacing`, `origin`, `direction` and `plane` of the dataset are those of `Grid`, in array-axis order;
@@ -111,18 +114,18 @@ def load_hdf5(path: Path) -> tuple[np.ndarray, Grid]:
         return array, Grid(array.shape, **known)
 
 
-def save_hdf5(array: np.ndarray, grid: Grid, path: Path) -> None:
-    """Write `(*spatial)` as the dataset `image`, in chunks compressed by gzip, with the attributes of `load_hdf5`.
+def write(image: Image, path: Path) -> None:
+    """Write an image as the dataset `image`, in chunks compressed by gzip, with the attributes that `read` reads.
 
     Integers are stored in the smallest integer type that holds them, other values in their own type.
     """
-    stored = _smallest(array)
-    with new_hdf5(path) as file:
+    stored = _smallest(image.array)
+    with atomic_path(path) as temporary, new_hdf5(temporary) as file:
         chunks = tuple(min(n, CHUNK) for n in stored.shape)
         dataset = file.create_dataset("image", data=stored, chunks=chunks, compression="gzip", shuffle=True)
         for name in PLACE:
-            if np.size(getattr(grid, name)):
-                dataset.attrs[name] = getattr(grid, name)
+            if np.size(getattr(image.grid, name)):
+                dataset.attrs[name] = getattr(image.grid, name)
 
 
 @contextmanager

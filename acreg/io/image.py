@@ -9,34 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from acreg.errors import AcregError, UsageError
-from acreg.geometry.displacement import check_displacement
+from acreg.errors import UsageError
 from acreg.geometry.grid import Grid
 from acreg.geometry.image import Image, Kind
 from acreg.geometry.label_grid import labels_on
-from acreg.io.atomic import atomic_path
-from acreg.io.dicom import load_dicom, load_series
-from acreg.io.files import (
-    HDF5,
-    ITK,
-    MGH,
-    NIFTI,
-    PICTURES,
-    PICTURES_WRITTEN,
-    READ,
-    check_file,
-    check_name,
-    check_writable,
-    is_readable_format,
-    suffix,
-)
-from acreg.io.hdf5 import load_hdf5, save_hdf5
+from acreg.io.dicom.format import load_series
+from acreg.io.formats import READ, writer
+from acreg.io.guards import check_file, check_name, format_of
 from acreg.io.label_values import check_label_regions, check_label_values
-from acreg.io.nifti import load_nifti, load_nifti_raw, save_nifti
-from acreg.io.pictures import load_picture, save_picture
-from acreg.io.volumes import load_itk, save_itk
-
-DISPLACEMENT_MARK = "acreg displacement"
 
 
 def read_image(
@@ -157,100 +137,25 @@ def write_image(image: Image, path: str | os.PathLike[str]) -> None:
         OSError: the disk is full, or writing is not permitted.
     """
     path = Path(path)
-    check_writable(path)
-    if suffix(path) in PICTURES_WRITTEN:
-        if image.grid.rank != 2:
-            raise AcregError(
-                f"PNG and TIFF hold 2-D images. Received: shape {image.grid.shape} for {path}. Write it as .nii.gz."
-            )
-        pixels = _pixels(image, path)
-        with atomic_path(path) as temporary:
-            save_picture(pixels, temporary)
-    elif suffix(path) in NIFTI:
-        with atomic_path(path) as temporary:
-            save_nifti(image.array.T, image.grid, temporary)
-    elif suffix(path) in HDF5:
-        with atomic_path(path) as temporary:
-            save_hdf5(image.array, image.grid, temporary)
-    else:
-        with atomic_path(path) as temporary:
-            save_itk(image.array, image.grid, temporary)
-
-
-def write_displacement(displacement: np.ndarray, grid: Grid, path: str | os.PathLike[str]) -> None:
-    """Write a displacement as a NIfTI vector image.
-
-    The file has five axes, (x, y, z, 1, rank), with z of size 1 in 2-D, and the geometry of the fixed grid. Its vectors
-    follow acreg's convention: they are in voxels of the fixed grid, with components in the order of acreg's axes,
-    (rows, columns) or (z, y, x), which is the reverse order of the axes in the file. The field `descrip` of the header
-    says so. The vectors are not in mm, so other programs must not apply the file directly.
-
-    Args:
-        displacement: `(*spatial, rank)`, voxels.
-        grid: the fixed grid, of shape `spatial`.
-        path: ends in .nii or .nii.gz.
-
-    Raises:
-        AcregError: shapes do not fit.
-        UsageError: another suffix.
-        OSError: the disk is full, or writing is not permitted.
-    """
-    path = Path(path)
-    displacement = np.asarray(displacement, dtype=np.float32)
-    rank = check_displacement(displacement)
-    if suffix(path) not in NIFTI:
-        raise UsageError(f"A displacement is written as NIfTI. Received: {path}. Let the name end in .nii.gz.")
-    if displacement.shape[:-1] != grid.shape:
-        raise AcregError(
-            f"A displacement has the shape of its grid. Received: {displacement.shape[:-1]}, grid {grid.shape}."
-        )
-    axes = "rows,columns" if rank == 2 else "z,y,x"
-    stored = displacement.transpose(*range(rank)[::-1], rank)
-    stored = stored.reshape(stored.shape[:rank] + (1,) * (4 - rank) + (rank,))
-    with atomic_path(path) as temporary:
-        save_nifti(
-            stored,
-            grid,
-            temporary,
-            description=f"{DISPLACEMENT_MARK}: voxels of the fixed grid, array-axis order ({axes})",
-            intent="vector",
-        )
-
-
-def read_displacement(path: str | os.PathLike[str]) -> np.ndarray:
-    """Read a displacement that `write_displacement` wrote.
-
-    Returns:
-        float32 `(*spatial, rank)`, voxels of the fixed grid, component `d` along array axis `d`.
-
-    Raises:
-        AcregError: the file is missing, truncated, holds vectors that are not finite, or was not written as an acreg
-            displacement (the fields of other programs are in mm and have other axes).
-    """
-    path = Path(path)
-    check_file(path)
-    if suffix(path) not in NIFTI:
-        raise AcregError(f"A displacement is a NIfTI file. Received: {path}. Give acreg's displacement.nii.gz.")
-    stored, description = load_nifti_raw(path)
-    rank = stored.shape[-1] if stored.ndim == 5 else 0
-    if not description.startswith(DISPLACEMENT_MARK) or rank not in (2, 3) or stored.shape[rank:4] != (1,) * (4 - rank):
-        raise AcregError(
-            "A displacement file is a NIfTI that acreg wrote, in voxels and array-axis order. Received: "
-            f"{path} of shape {stored.shape}, described as {description!r}. "
-            "Give acreg's displacement.nii.gz."
-        )
-    field = stored.reshape(stored.shape[:rank] + (rank,)).transpose(*range(rank)[::-1], rank)
-    with np.errstate(over="ignore"):
-        field = np.ascontiguousarray(field, dtype=np.float32)
-    if not np.isfinite(field).all():
-        raise AcregError(f"The vectors of a displacement are finite. Received: {path}, where some are not.")
-    return field
+    writer(path).module.write(image, path)
 
 
 def _read(path: str | os.PathLike[str], kind: Kind, needs_spacing: bool, series: str | None = None) -> Image:
     """Read a file with its own grid; `needs_spacing` says whether the file must contain a spacing."""
-    array, grid = _load(Path(path), needs_spacing, series, labels=kind == "labels")
-    return Image(array, grid, kind, str(path))
+    path, labels = Path(path), kind == "labels"
+    check_name(path)
+    if series is not None and not path.is_dir():
+        raise UsageError(f"A series is chosen in a folder. Received: series={series!r} with {path}. Name the folder.")
+    if path.is_dir():
+        array, grid = load_series(path, labels, series, needs_spacing)
+        return Image(array, grid, kind, str(path))
+    known = format_of(path)
+    if known is not None or not path.is_file():
+        check_file(path)
+    if known is None:
+        raise UsageError(f"Images are read from {', '.join(READ)}. Received: {path}. Convert it to one of these.")
+    array, grid = known.module.read(path, labels, needs_spacing)
+    return Image(array, grid, kind, str(path), known.has_place)
 
 
 def _checked(labels: Image, values: Sequence[int] | None) -> Image:
@@ -261,45 +166,9 @@ def _checked(labels: Image, values: Sequence[int] | None) -> Image:
     return labels
 
 
-def _load(path: Path, needs_spacing: bool, series: str | None, labels: bool) -> tuple[np.ndarray, Grid]:
-    """Array and grid of a file by its format."""
-    check_name(path)
-    if series is not None and not path.is_dir():
-        raise UsageError(f"A series is chosen in a folder. Received: series={series!r} with {path}. Name the folder.")
-    if not path.is_dir() and (not path.is_file() or is_readable_format(path)):
-        check_file(path)
-    if path.is_dir():
-        array, grid = load_series(path, labels, series, needs_spacing)
-    elif suffix(path) in PICTURES:
-        array = load_picture(path, labels, needs_spacing)
-        grid = Grid(array.shape)
-    elif suffix(path) in NIFTI + MGH:
-        array, grid = load_nifti(path, labels, needs_spacing)
-    elif suffix(path) in ITK:
-        array, grid = load_itk(path, labels)
-    elif suffix(path) in HDF5:
-        array, grid = load_hdf5(path)
-    elif is_readable_format(path):
-        array, grid = load_dicom(path, labels, needs_spacing)
-    else:
-        raise UsageError(f"Images are read from {', '.join(READ)}. Received: {path}. Convert it to one of these.")
-    return array, grid
-
-
 def _with_spacing(grid: Grid, spacing: Sequence[float]) -> Grid:
     if len(spacing) != grid.rank or not all(np.isfinite(s) and s > 0 for s in spacing):
         raise UsageError(
             f"The spacing of this image is {grid.rank} positive numbers, mm by array axis. Received: {tuple(spacing)}."
         )
     return replace(grid, spacing=tuple(spacing))
-
-
-def _pixels(image: Image, path: Path) -> np.ndarray:
-    low, high = image.array.min(), image.array.max()
-    wide = high > 255
-    if image.kind == "labels" and (low < 0 or high > 65535):
-        raise AcregError(
-            f"PNG and TIFF hold labels 0 to 65535. Received: {low}..{high} for {path}. Write it as .nii.gz."
-        )
-    rounded = np.clip(np.rint(image.array), 0, 65535 if wide else 255)
-    return rounded.astype(np.uint16 if wide else np.uint8)

@@ -9,7 +9,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from acreg.errors import AcregError
-from acreg.io.documents import check_regular, read_json
+from acreg.io.documents import read_json
+from acreg.io.guards.text import check_regular
 
 FORMAT = 1
 CONFIG_LIMIT = 2**20

@@ -12,11 +12,11 @@ from pathlib import Path
 import h5py
 
 from acreg.errors import AcregError
-from acreg.io.documents import check_regular
-from acreg.io.files import LARGEST, check_size
+from acreg.io.guards import LARGEST, check_size, try_hdf5
+from acreg.io.guards.text import check_regular
 from acreg.io.preset_config import WEIGHTS_LIMIT
 
-PROGRAM = Path(__file__).with_name("try_hdf5.py")
+PROGRAM = Path(try_hdf5.__file__)
 TIME = 600
 """Seconds after which the reading of a file is abandoned."""
 OBJECTS = 100_000

@@ -9,7 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from acreg.data.sampling.augmentation import Augmentation
-from acreg.data.sampling.deformed_pairs import RandomDeformation
+from acreg.data.sampling.deformation import RandomDeformation
 from acreg.io.preprocessing import MOST_VOXELS, Centre, Intensity
 from acreg.names import is_file_name
 
@@ -85,7 +85,7 @@ class DataSection(_Section):
             shift teaches a network to align.
         synthetic: how pairs are made of single images; null for real pairs alone.
         deformed: the same for 2-D pairs of an image and its copy, turned, shifted and deformed until the labels hardly
-            overlap, with the true displacement; limits see `acreg.data.sampling.deformed_pairs.RandomDeformation`.
+            overlap, with the true displacement; limits see `acreg.data.sampling.deformation.RandomDeformation`.
         velocities: the folder of reference velocities (see `acreg data velocities`), whose pairs are trained on;
             relative to the dataset's. They are of the images as they are stored: `shape` is theirs, and the spacing is
             taken from them. null for none.
@@ -177,7 +177,14 @@ class AutoencoderSection(_Schedule):
 
 
 class ModelSection(_Section):
-    """The network: a class of `acreg.models` and its own arguments; what follows from the data is filled in."""
+    """The network: what follows from the data is filled in.
+
+    Arguments:
+        class_name (`class` in the file): of `acreg.models`, or the name under which another package registered its
+            model with Keras, such as "mypackage>MyNet".
+        arguments: of the class. `losses` has a weight for each loss by its name, or the weight and arguments of the
+            loss: `losses: {local_ncc: {weight: 1, window: 7}, "mypackage>edges": 0.5}`.
+    """
 
     class_name: str = Field("ACRegNet", alias="class")
     arguments: dict[str, Any] = Field(default_factory=dict)
