@@ -169,8 +169,8 @@ class Dataset:
         records = self.split(name)
         if not records:
             raise UsageError(
-                f"The split that is used needs subjects. Received: split={name} of {self.name} ({self.folder}), which "
-                "has none. Choose another split, or correct the column split of its manifest."
+                f"The split that is used needs subjects. Received: {name} of {self.name} ({self.folder}), which has "
+                "none. Choose another split, or correct the column split of its manifest."
             )
         return records
 

@@ -98,7 +98,7 @@ class _Corners:
         self.weight: list[Tensor] = []
         """For each axis: the weight of the upper neighbour."""
         self.moves: list[Tensor] = []
-        """For each axis: whether the sample depends on its position, which it does not if the position is clipped."""
+        """For each axis: whether the sample depends on its position, which it does not once the position is clipped."""
         for axis in range(self.rank):
             along = ops.arange(grid[axis], dtype="float32")
             along = ops.reshape(along, tuple(-1 if a == axis else 1 for a in range(self.rank)))

@@ -39,24 +39,24 @@ def write_transform(
     fill: float = 0.0,
     errors: Mapping[str, float] | None = None,
 ) -> float:
-    """Write a transform, read it back with SimpleITK, and compare what it does to an image with what ours does.
+    """Write a transform, read it back with SimpleITK, and compare the two by warping an image.
 
-    `.h5` and `.tfm` hold the maps one by one (a velocity as its displacement); `.mat` holds affine maps alone, as one;
-    `.nii` and `.nii.gz` hold all maps as one displacement field in mm on the fixed grid, beyond which nothing moves.
-    The result of the comparison is written beside the file, as `<name>.check.json`.
+    `.h5` and `.tfm` hold the maps one by one (a velocity as its displacement). `.mat` holds only affine maps, composed
+    into one. `.nii` and `.nii.gz` hold all maps as one displacement field in mm on the fixed grid, outside of which it
+    is zero. The result of the comparison is written beside the file, as `<name>.check.json`.
 
-    Fields are stored as float32, which is what maps are made of; `.tfm` is text.
+    Fields are stored as float32, the type of the maps; `.tfm` is text.
 
     Args:
-        transform: what to write.
-        path: where.
-        image: a moving image to compare on; a smooth pattern on the moving grid if left out.
-        border, fill: what lies outside of it, see `Transform.warp_image`.
-        errors: what else is recorded; see `write_inverse`.
+        transform: the transform to write.
+        path: the file to write.
+        image: a moving image for the comparison; a smooth pattern on the moving grid if left out.
+        border, fill: the values outside the image, see `Transform.warp_image`.
+        errors: further numbers to record; see `write_inverse`.
 
     Returns:
-        The largest difference of the two warped images over all voxels that SimpleITK has a rule for, relative to the
-        image's intensity range: see `acreg.io.transforms.check.compare_with_itk`.
+        The largest difference of the two warped images over all voxels for which SimpleITK defines a value, relative to
+        the intensity range of the image: see `acreg.io.transforms.check.compare_with_itk`.
 
     Raises:
         AcregError: the difference exceeds 1e-3 or the distance of mapped points 0.01 voxels (the file is then removed),
