@@ -1,4 +1,4 @@
-"""Transforms written as ITK's files or as displacement fields, read back, and compared with what they do here."""
+"""Writing of transforms as ITK files or displacement fields, which are read back and compared with the original."""
 
 from __future__ import annotations
 
