@@ -13,6 +13,7 @@ from __future__ import annotations
 from acreg import _lazy, _moved, _parts
 
 __version__ = "0.1.0"
+"""The version of acreg."""
 
 _parts.install()
 _moved.install()

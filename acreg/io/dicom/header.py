@@ -1,6 +1,6 @@
 """The header of a DICOM file, read by pydicom: only the elements that give the position and meaning of pixels.
 
-Whatever pydicom raises becomes one message in `acreg.io.dicom.format`, from where all of this is called.
+All errors that pydicom raises become one message in `acreg.io.dicom.format`, which calls these functions.
 """
 
 from __future__ import annotations
