@@ -12,7 +12,9 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
+from acreg import models
 from acreg.cli.main import main
+from acreg.training import load_recipe
 
 
 def _blocks(page: str, language: str) -> list[str]:
@@ -42,6 +44,20 @@ def test_first_page_works_as_written(
     Path("program.py").write_text(program, encoding="utf-8")
     runpy.run_path("program.py")
     assert float(capsys.readouterr().out.split()[0]) < 0.1, "the diffeomorphic network hardly folds"
+
+
+@pytest.mark.parametrize("page", ["index", "how-to/train", "how-to/fine-tune"])
+def test_recipes_to_copy_are_recipes(repository: Path, tmp_path: Path, page: str) -> None:
+    recipes = _blocks((repository / "docs" / f"{page}.md").read_text(encoding="utf-8"), "yaml")
+    assert recipes
+    for text in recipes:
+        (tmp_path / "recipe.yaml").write_text(text, encoding="utf-8")
+        recipe = load_recipe(tmp_path / "recipe.yaml")
+        arguments = dict(recipe.model.arguments)
+        if recipe.autoencoder:
+            arguments["autoencoder"] = models.LabelAutoencoder(shape=recipe.data.shape, num_classes=3)
+        model_class = getattr(models, recipe.model.class_name)
+        assert model_class(rank=len(recipe.data.shape), num_classes=3, **arguments).loss_weights
 
 
 @pytest.mark.parametrize("page", ["README.md", "CHANGELOG.md"])
