@@ -1,4 +1,4 @@
-"""What ``acreg segment`` and ``acreg quality`` share: options, and a run with its progress and its tally."""
+"""What ``acreg segment`` and ``acreg quality`` share: their options, and running a task with progress and a tally."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from acreg.cli.console import hold, note, out, progress
-from acreg.cli.register import METHODS
+from acreg.cli.console import bars, hold, note, out
+from acreg.cli.register import METHODS, check_one
 from acreg.errors import AcregError, UsageError
 
 if TYPE_CHECKING:
@@ -19,28 +19,38 @@ if TYPE_CHECKING:
 
 Data = Annotated[
     str,
-    typer.Option("--data", help="Dataset with labels: a folder, or a name under $ACREG_DATA.", show_default=False),
+    typer.Option("--data", help="Labelled dataset: a folder, or a name under $ACREG_DATA.", show_default=False),
 ]
-Out = Annotated[Path, typer.Option("--out", help="Folder for the results; a killed run goes on.", show_default=False)]
-Model = Annotated[str | None, typer.Option(help="Preset name or folder.", show_default=False)]
+Out = Annotated[
+    Path,
+    typer.Option("--out", help="Folder for the results; an interrupted run in it is continued.", show_default=False),
+]
+Model = Annotated[str | None, typer.Option(help="Name or folder of a preset.", show_default=False)]
 MethodName = Annotated[
-    str | None, typer.Option(help=f"Classical method: {METHODS}.", metavar="TOOL:KIND", show_default=False)
+    str | None,
+    typer.Option(help=f"Classical method, instead of a model: {METHODS}.", metavar="TOOL:KIND", show_default=False),
 ]
-Threads = Annotated[int, typer.Option(min=1, help="Threads of a classical method.", metavar="N")]
-Seed = Annotated[int, typer.Option(min=0, help="Of a classical method.")]
-Split = Annotated[str, typer.Option(help="Its subjects that are used: train, validation or test.")]
+Threads = Annotated[int, typer.Option(min=1, help="Threads for a classical method.", metavar="N")]
+Seed = Annotated[int, typer.Option(min=0, help="Random seed of a classical method.")]
+Split = Annotated[str, typer.Option(help="Split of the dataset whose subjects are used: train, validation or test.")]
 SimilarityName = Annotated[
-    Literal["ncc", "mutual_information", "mean_squares"], typer.Option(help="By which they are chosen.")
+    Literal["ncc", "mutual_information", "mean_squares"],
+    typer.Option(help="Image similarity by which the most similar subjects are chosen."),
 ]
 Batch = Annotated[
     int | None,
-    typer.Option(min=1, help="Pairs at once through a network; 16 in 2-D and 1 in 3-D.", show_default=False),
+    typer.Option(
+        min=1, help="Number of pairs in one batch through a network. Default: 16 in 2-D, 1 in 3-D.", show_default=False
+    ),
 ]
-EngineName = Annotated[Literal["local", "ray"], typer.Option(help="This process, or actors of Ray (extra 'scale').")]
+EngineName = Annotated[
+    Literal["local", "ray"], typer.Option(help="Where to run: in this process, or on Ray (needs the extra 'scale').")
+]
 Address = Annotated[
-    str | None, typer.Option(help="Of a Ray cluster; without one a cluster on this machine.", show_default=False)
+    str | None,
+    typer.Option(help="Address of a Ray cluster. Default: start one on this machine.", show_default=False),
 ]
-Workers = Annotated[int, typer.Option(min=1, help="Actors of Ray, each with the model.")]
+Workers = Annotated[int, typer.Option(min=1, help="Number of Ray actors; each loads the model.")]
 
 
 def shared(
@@ -55,15 +65,11 @@ def shared(
     measure: str,
     batch: int | None,
 ) -> tuple[Dataset, dict[str, Any]]:
-    """The dataset, and the arguments that both tasks have."""
+    """The dataset, and the arguments that both tasks take."""
     from acreg.applications.batch.tasks import MethodChoice
     from acreg.data.manifest import Dataset, dataset_folder
 
-    if (model is None) == (method is None):
-        raise UsageError(
-            f"Images are registered by a model or by a classical method. Received: --model {model}, --method {method}. "
-            "Give one of them."
-        )
+    check_one(model, method)
     place = dataset_folder(data).absolute()
     dataset = Dataset.load(place)
     if batch is None:
@@ -76,7 +82,7 @@ def shared(
 def run_task(
     task: SegmentTask | QualityTask, images: Path, engine: str, address: str | None, workers: int
 ) -> list[Item]:
-    """Work on the images, a batch of pairs at a time, and say how many are done."""
+    """Process the images, a batch of pairs at a time, and report how many are done."""
     from acreg.applications.batch.items import find_items
     from acreg.applications.batch.run import FAILURES, local, run
 
@@ -91,14 +97,7 @@ def run_task(
         from acreg.applications.batch.ray_engine import RayEngine
 
         chosen = RayEngine(address, workers)
-    with progress(task.table, len(items)) as advance:
-        seen = 0
-
-        def show(tried: int, failed: int) -> None:
-            nonlocal seen
-            advance(tried - seen, f"{failed} failed" if failed else "")
-            seen = tried
-
+    with bars() as show:
         tally = run(task, items, folder, chosen, max(1, task.at_once // task.count), show)
     if tally.before:
         note(f"{tally.before} of {tally.images} images were done before.")

@@ -1,4 +1,4 @@
-"""The options of what lies outside of a warped image."""
+"""The options for the values outside a warped image."""
 
 from __future__ import annotations
 
@@ -17,16 +17,18 @@ if TYPE_CHECKING:
 BorderOption = Annotated[
     Literal["constant", "edge"] | None,
     typer.Option(
-        help="Outside of the moving image a warped one has a constant (the default, as in ITK and ANTs) or the nearest "
-        "edge value."
+        help="Values of a warped image outside the moving image: a constant (the default, as in ITK and ANTs) or the "
+        "nearest edge value."
     ),
 ]
 FillOption = Annotated[
     float | None,
-    typer.Option(help="That constant, 0 if left out; -1000 is air in CT.", show_default=False, metavar="VALUE"),
+    typer.Option(
+        help="Constant outside the moving image. Default: 0; air in CT is -1000.", show_default=False, metavar="VALUE"
+    ),
 ]
 SHARE_BELOW = 0.05
-"""Part of an image's range that lies below a background in the midst of its values, at least."""
+"""A background of 0 is doubtful if more than this share of the image's intensity range lies below it."""
 
 
 def border_and_fill(
@@ -39,19 +41,20 @@ def border_and_fill(
         target: a file to be written, where it is known.
 
     Raises:
-        UsageError: a fill beside edge values, or one that the file cannot hold.
+        UsageError: a fill together with edge values, or a fill that the file format cannot hold.
     """
     from acreg.geometry.transform import check_border
-    from acreg.io.files import PICTURES_WRITTEN, suffix
+    from acreg.io.formats import by_suffix
 
     if border == "edge" and fill is not None:
         raise UsageError(
             f"A fill is the constant outside of an image. Received: --fill {fill:g} with --border edge. Leave out one."
         )
     check_border(border or "constant", fill or 0.0)
-    if fill is not None and not 0 <= fill <= 65535 and target is not None and suffix(target) in PICTURES_WRITTEN:
+    known = None if target is None else by_suffix(target)
+    if fill is not None and not 0 <= fill <= 65535 and known is not None and known.picture and known.written:
         raise UsageError(
-            f"PNG and TIFF hold values from 0 to 65535. Received: --fill {fill:g} for {target}. Give another --fill, "
+            f"{known.name} holds values from 0 to 65535. Received: --fill {fill:g} for {target}. Give another --fill, "
             "or write .nii.gz."
         )
     return border or "constant", fill or 0.0
@@ -60,7 +63,7 @@ def border_and_fill(
 def note_background(
     image: Image, border: Literal["constant", "edge"], fill: float | None, share_inside: Callable[[], float]
 ) -> None:
-    """Say that the default background, 0, lies within the values of an image that does not fill the fixed grid."""
+    """Note that the default background, 0, lies within the intensity range of an image that leaves voxels uncovered."""
     low, high = float(image.array.min()), float(image.array.max())
     if border == "constant" and fill is None and low < -SHARE_BELOW * (high - low) and share_inside() < 1:
         note(

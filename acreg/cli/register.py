@@ -7,58 +7,69 @@ from typing import Annotated
 
 import typer
 
+from acreg.baselines.tools import TOOLS
 from acreg.cli._border import BorderOption, FillOption, border_and_fill, note_background
-from acreg.cli.console import check_free, hold, note, out, warn
+from acreg.cli.console import hold, note, out, warn
 from acreg.errors import AcregError, UsageError
 
-METHODS = (
-    "identity, ants:affine|SyN|SyNCC|SyNOnly, sitk:affine|demons|diffeomorphic-demons|symmetric-demons|bspline, "
-    "elastix:affine|bspline|acregnet|jrsnet, greedy:affine|deformable|svf; some take options in brackets, as in "
-    "sitk:demons[smoothing=1,affine=false], and a wrong one is answered with those that there are"
+METHODS = ", ".join(["unregistered", *(f"{tool.name}:{'|'.join(tool.kinds)}" for tool in TOOLS.values())]) + (
+    "; some take options in brackets, as in sitk:demons[smoothing=1,affine=false], and an unknown option is answered "
+    "with the list of valid ones"
 )
-"""The names of `acreg.baselines`, written out so that --help imports nothing."""
+"""The names of all methods that need no preset, for help texts."""
+
+
+def check_one(model: str | None, method: str | None) -> None:
+    """Raise `UsageError` unless either --model or --method was given."""
+    if (model is None) == (method is None):
+        raise UsageError(
+            "Images are registered by a model or by another method. Received: "
+            f"--model {model}, --method {method}. Give one of --model and --method."
+        )
 
 
 def register(
-    fixed: Annotated[Path, typer.Option(help="Image to register onto.", show_default=False)],
-    moving: Annotated[Path, typer.Option(help="Image to be moved.", show_default=False)],
+    fixed: Annotated[Path, typer.Option(help="Fixed image, onto which to register.", show_default=False)],
+    moving: Annotated[Path, typer.Option(help="Moving image, which is warped.", show_default=False)],
     folder: Annotated[Path, typer.Option("--out", help="Folder for the results.", show_default=False)],
-    model: Annotated[str | None, typer.Option(help="Preset name or folder.", show_default=False)] = None,
+    model: Annotated[str | None, typer.Option(help="Name or folder of a preset.", show_default=False)] = None,
     method: Annotated[
         str | None,
-        typer.Option(
-            help=f"In place of a model a classical method: {METHODS}.", show_default=False, metavar="TOOL:KIND"
-        ),
+        typer.Option(help=f"Classical method, instead of a model: {METHODS}.", show_default=False, metavar="TOOL:KIND"),
     ] = None,
-    threads: Annotated[int, typer.Option(min=1, help="Threads of a classical method.", metavar="N")] = 1,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of a classical method's samples.")] = 0,
+    threads: Annotated[int, typer.Option(min=1, help="Threads for a classical method.", metavar="N")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed of a classical method.")] = 0,
     labels: Annotated[
-        Path | None, typer.Option(help="Labels of the moving image, moved along.", show_default=False)
+        Path | None, typer.Option(help="Label map of the moving image, warped with it.", show_default=False)
     ] = None,
     fixed_labels: Annotated[
-        Path | None, typer.Option(help="Labels of the fixed image, to measure Dice.", show_default=False)
+        Path | None, typer.Option(help="Label map of the fixed image, to measure Dice.", show_default=False)
     ] = None,
     refine: Annotated[
-        int, typer.Option(min=0, help="Steps of refinement for this pair, at most; 0 is none.", metavar="STEPS")
+        int,
+        typer.Option(
+            min=0, help="Maximum number of refinement steps for this pair; 0 means no refinement.", metavar="STEPS"
+        ),
     ] = 0,
     border: BorderOption = None,
     fill: FillOption = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that are there.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing results.")] = False,
 ) -> None:
     """Register a moving image onto a fixed image.
 
-    Writes warped.png (or .nii.gz, as the moving file is), warped_labels.*, preview.png, transform.h5 (an ITK transform,
-    in mm, which 3D Slicer, ANTs and SimpleITK open; what it does in SimpleITK is checked and recorded beside it),
-    inverse_transform.h5, which takes the fixed image onto the moving grid (an approximation where the transform folds),
-    and displacement.nii.gz (voxels of the fixed grid, components along z, y, x); mask.* of models that segment.
-    A doubtful result (images that are less similar than before or hardly overlap, folds and so on) is reported as a
-    warning, and in registration.json beside the other numbers.
+    Writes warped.png or warped.nii.gz (in the format of the moving file), warped_labels.*, preview.png, transform.h5
+    (an ITK transform in mm, which 3D Slicer, ANTs and SimpleITK open; acreg checks its effect in SimpleITK and records
+    the check beside it), inverse_transform.h5, which warps the fixed image onto the moving grid (an approximation where
+    the transform folds), and displacement.nii.gz (in voxels of the fixed grid, components in the order z, y, x). Models
+    that segment also write mask.*. A doubtful result, for example images that are less similar than before or hardly
+    overlap, or a transform that folds, is reported as a warning and recorded in registration.json with the other
+    numbers.
 
-    A moving image in colour is seen as luminance, and warped.* has its colours. Where the moving image does not reach,
-    warped.* has 0, as in SimpleITK, ANTs and 3D Slicer: of CT give --fill -1000.
+    A colour image is registered by its luminance; warped.* keeps the colours of the moving image. Voxels of warped.*
+    that lie outside the moving image are 0, as in SimpleITK, ANTs and 3D Slicer. For CT, give --fill -1000.
 
-    Refinement optimises the predicted field for this pair by the similarity of the images. That can make labels fit
-    worse: the model's page says what it did to them.
+    Refinement optimises the predicted field for this pair by the similarity of the two images. It can make labels fit
+    worse; the page of each model reports its measured effect on labels.
 
     \b
     Examples:
@@ -68,23 +79,23 @@ def register(
     """
     import numpy as np
 
-    from acreg.data.records import some
-    from acreg.io import Image, read_image, read_labelled
+    from acreg._moved import warn_of_old_name
+    from acreg.io import Image, check_free, read_image, read_labelled
     from acreg.io.colour import read_channels, reason_against
     from acreg.metrics import is_lost, label_metrics, mean_over_labels
+    from acreg.names import some
     from acreg.registration.methods import Method, PresetMethod, Unregistered, named_method
     from acreg.registration.pair import register_pair
     from acreg.registration.saving import RESULT_NAMES, result_name, save_registration
 
-    if (model is None) == (method is None):
+    check_one(model, method)
+    if model == Unregistered.name:
+        warn_of_old_name("--model unregistered", "--method unregistered")
+        model, method = None, model
+    if refine and method:
         raise UsageError(
-            f"A pair is registered by a model or by a classical method. Received: --model {model}, --method {method}. "
-            "Give one of --model and --method."
-        )
-    if refine and (method or model == Unregistered.name):
-        raise UsageError(
-            f"Models alone refine. Received: --refine {refine} with "
-            f"{f'--method {method}' if method else f'--model {model}'}. Leave out --refine, or give a preset."
+            f"Models alone refine. Received: --refine {refine} with --method {method}. Leave out --refine, or give a "
+            "preset."
         )
     if fixed_labels is not None and labels is None:
         raise UsageError(
@@ -116,15 +127,13 @@ def register(
         warn("--fixed and --moving are one file: nothing needs to be moved.")
     elif labels is not None and fixed_labels is not None and labels.samefile(fixed_labels):
         warn("--labels and --fixed-labels are one file, of two images: Dice says nothing.")
-    if method is None and (threads != 1 or seed):
-        note("--threads and --seed are for classical methods: a model does not use them.")
     chosen: Method
     if method is not None:
         chosen = named_method(method, threads, seed)
-    elif model is None or model == Unregistered.name:
-        chosen = Unregistered()
     else:
-        chosen = PresetMethod(model, refine=refine)
+        chosen = PresetMethod(str(model), refine=refine)
+    if (method is None or isinstance(chosen, Unregistered)) and (threads != 1 or seed):
+        note(f"--threads and --seed are for classical methods: {chosen.name} does not use them.")
     result = register_pair(chosen, fixed=fixed_image, moving=moving_image, moving_labels=moving_map)
     written = save_registration(
         folder,

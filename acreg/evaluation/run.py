@@ -5,37 +5,35 @@ from __future__ import annotations
 import hashlib
 import heapq
 import io
-import platform
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import acreg
 from acreg.baselines import Baseline
 from acreg.data.manifest import Dataset
-from acreg.data.pair_files import Pair, read_pairs, write_pairs
 from acreg.data.sampling.pairs import fixed_pairs
 from acreg.data.subjects import Subjects
+from acreg.data.tables.pair_files import Pair, read_pairs, write_pairs
 from acreg.errors import AcregError, UsageError
 from acreg.evaluation.completeness import METHODS_NAME, has_results, identity, listed_methods
 from acreg.evaluation.results import MethodResult, read_method, worst_key, write_method
 from acreg.evaluation.scoring import score_pair
 from acreg.geometry.transform import Border
-from acreg.io import all_or_none, writes_into
+from acreg.io import all_or_none, check_free, writes_into
 from acreg.io.csv_tables import read_dicts
 from acreg.io.documents import read_text, write_json
 from acreg.io.transforms import read_transform
 from acreg.names import folded, pair_folder, safe_name
+from acreg.progress import Progress
 from acreg.registration.methods import Method, Unregistered
 from acreg.registration.saving import RESULT_NAMES, SAVED, save_registration
+from acreg.versions import package_versions, program_versions
 
 KEPT_WORST = 6
 """The displacements of so many worst pairs are always saved: the report draws them."""
-
-Progress = Callable[[str, int, int], None]
 
 
 def choose_pairs(request: str, subjects: Sequence[str], seed: int) -> list[Pair]:
@@ -43,7 +41,7 @@ def choose_pairs(request: str, subjects: Sequence[str], seed: int) -> list[Pair]
 
     Args:
         request: a number; `N`, `2N` and so on, times the number of subjects, or all pairs where there are fewer; or a
-            file (see `acreg.data.pair_files`).
+            file (see `acreg.data.tables.pair_files`).
         subjects: names in the split.
         seed: of the draw.
 
@@ -163,11 +161,11 @@ def evaluate(
 
         def show(text: str, done: int) -> None:
             if progress:
-                progress(text, len(results) * len(pairs) + done, len(methods) * len(pairs))
+                progress(f"Evaluating: {text}", len(results) * len(pairs) + done, len(methods) * len(pairs))
 
         results.append(_measure(method, origin, folder, dataset, subjects, pairs, truths, save, border, fill, show))
     if progress:
-        progress("", len(methods) * len(pairs), len(methods) * len(pairs))
+        progress("Evaluating", len(methods) * len(pairs), len(methods) * len(pairs))
     return results
 
 
@@ -238,7 +236,7 @@ def _measure(
             **origin,
             "labelled_pairs": labelled,
             **({"no_inverse": {"pairs": len(no_inverse), "first": no_inverse[0]}} if no_inverse else {}),
-            "environment": environment(),
+            "environment": {**program_versions(), **package_versions()},
             "started": started.isoformat(timespec="seconds"),
         }
         write_method(result, folder)
@@ -297,12 +295,8 @@ def _refuse_other_results(
     if overwrite:
         return
     registering = {out / safe_name(method.name) for method in methods if not isinstance(method, Unregistered)}
-    for folder in folders:
-        if (folder / "summary.json").exists() and folder in registering:
-            raise AcregError(
-                f"Results are not replaced unasked. Received: {folder}, which holds some of other weights, data, pairs "
-                "or settings, or of another version. Choose another --out, or give --overwrite."
-            )
+    for folder in registering.intersection(folders):
+        check_free(folder, ["summary.json"], holds="some of other weights, data, pairs or settings, or versions")
     used = out / "pairs_used.csv"
     if used.is_file():
         rows = read_dicts(io.StringIO(read_text(used, "table of pairs"), newline=""))
@@ -339,14 +333,3 @@ def _describe(dataset: Dataset, split: str) -> dict[str, Any]:
         "licence": dataset.licence,
         "labels": {str(value): name for value, name in _foreground(dataset).items()},
     }
-
-
-def environment() -> dict[str, str]:
-    """Versions of what scores depend on."""
-    found = {"acreg": acreg.__version__, "python": platform.python_version(), "platform": platform.platform()}
-    for package in ("numpy", "scipy", "medpy", "keras", "tensorflow"):
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found

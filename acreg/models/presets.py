@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
@@ -22,6 +22,11 @@ from acreg.io.preset_config import AGAIN, FORMAT, check_weights_file, read_prese
 from acreg.io.stored_weights import count_values, open_weights
 from acreg.models.arguments import check_arguments, count_weights
 from acreg.models.forking import check_process
+from acreg.models.registered import registered_models, registered_name
+
+if TYPE_CHECKING:
+    from acreg.models.label_autoencoder import LabelAutoencoder
+    from acreg.models.registration_model import RegistrationModel
 
 SHIPPED = Path(__file__).resolve().parent.parent / "presets"
 
@@ -40,9 +45,13 @@ class Preset:
 
     preprocessing: Preprocessing | None
 
+    def remade(self, **changed: Any) -> Any:
+        """A new model with the configuration of this one, some of it changed."""
+        return type(self).from_config({**self.get_config(), **changed})  # type: ignore[attr-defined]
+
     def plain_copy(self) -> Any:
         """A fresh model that holds what use needs, the weights alone: no optimiser, no metrics."""
-        plain = type(self).from_config(self.get_config())  # type: ignore[attr-defined]
+        plain = self.remade()
         plain.set_weights(self.get_weights())  # type: ignore[attr-defined]
         return plain
 
@@ -74,7 +83,7 @@ class Preset:
             content = {
                 "format": FORMAT,
                 "acreg": acreg.__version__,
-                "class": type(self).__name__,
+                "class": registered_name(type(self)),
                 "config": arguments_of(config),
                 "weights_sha256": sha256_of(staged / "model.weights.h5"),
             }
@@ -83,11 +92,12 @@ class Preset:
         return folder
 
 
-def from_preset(name_or_folder: str | os.PathLike[str]) -> Any:
+def from_preset(name_or_folder: str | os.PathLike[str]) -> RegistrationModel | LabelAutoencoder:
     """Loads a trained model: a preset that ships with acreg, by name, or any preset folder.
 
     Returns:
-        The model, such as an `ACRegNet`, with its ``preprocessing``.
+        The model, such as an `ACRegNet`, with its ``preprocessing``. Presets of autoencoders give a `LabelAutoencoder`,
+        which does not register.
 
     Raises:
         UsageError: no such preset.
@@ -111,11 +121,13 @@ def from_preset(name_or_folder: str | os.PathLike[str]) -> Any:
     return model
 
 
-def load_model(class_name: str, config: Mapping[str, Any], weights: Path, source: Path, trusted: bool = False) -> Any:
+def load_model(
+    class_name: str, config: Mapping[str, Any], weights: Path, source: Path, trusted: bool = False
+) -> RegistrationModel | LabelAutoencoder:
     """A model by the name of its class and its arguments, as JSON has them, with its weights.
 
     Args:
-        class_name: of `acreg.models`.
+        class_name: see `registered_models`.
         config: its arguments.
         weights: a file that `save_weights` wrote.
         source: where class and arguments come from, for messages.
@@ -210,12 +222,11 @@ def _check_model(class_name: str, config: Mapping[str, Any], source: Path) -> tu
     """
     from acreg import models
 
-    public = {name: getattr(models, name) for name in models.__all__ if name != "RegistrationModel"}
-    classes: dict[str, Any] = {name: c for name, c in public.items() if isinstance(c, type) and issubclass(c, Preset)}
+    classes = registered_models(Preset)
     if class_name not in classes:
         raise AcregError(
             f"A preset's class must be one of {', '.join(classes)}. Received: {class_name!r} in {source}. "
-            "Install the acreg version that wrote it."
+            "Install the acreg version that wrote it, or import the package that registers the class."
         )
     model = classes[class_name]
     try:
@@ -232,7 +243,26 @@ def _check_model(class_name: str, config: Mapping[str, Any], source: Path) -> tu
         ) from error
 
 
-def _check_grid(folder: Path, model: Any, preprocessing: Preprocessing) -> None:
+def load_autoencoder(name_or_folder: str | os.PathLike[str]) -> LabelAutoencoder:
+    """The label autoencoder of a preset.
+
+    Raises:
+        UsageError: the preset is that of another model, or there is none.
+        AcregError: as `from_preset`.
+    """
+    from acreg.models import LabelAutoencoder
+
+    model = from_preset(name_or_folder)
+    if not isinstance(model, LabelAutoencoder):
+        raise UsageError(
+            f"The preset of a label autoencoder is needed. Received: {name_or_folder}, a {type(model).__name__}. Give "
+            "that of an autoencoder: a training run keeps its own in the folder `autoencoder`, and `acreg convert` "
+            "makes one of its checkpoint."
+        )
+    return model
+
+
+def _check_grid(folder: Path, model: RegistrationModel | LabelAutoencoder, preprocessing: Preprocessing) -> None:
     from acreg.models import LabelAutoencoder
 
     shape = preprocessing.shape

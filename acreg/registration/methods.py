@@ -7,7 +7,8 @@ from copy import copy
 from pathlib import Path
 from typing import Any, Protocol
 
-from acreg.baselines import baseline
+from acreg._moved import warn_of_old_name
+from acreg.baselines.baseline import baseline
 from acreg.errors import AcregError, images_by_name
 from acreg.geometry import Grid, Image, Transform, unregistered
 from acreg.registration.concerns import Usual
@@ -97,12 +98,17 @@ class PresetMethod:
 
 
 def named_method(name: str, threads: int, seed: int) -> Method:
-    """A method that needs no preset: `identity`, which is `Unregistered`, or a classical one (see `acreg.baselines`).
+    """A method that needs no preset: "unregistered", which is `Unregistered`, or a classical one of `acreg.baselines`.
+
+    Until version 0.3 "identity" is taken for the first, with a warning.
 
     Raises:
         AcregError: as `acreg.baselines.baseline`.
     """
-    return Unregistered() if name == "identity" else baseline(name, threads, seed)
+    if name == "identity":
+        warn_of_old_name("The method identity", Unregistered.name)
+        name = Unregistered.name
+    return Unregistered() if name == Unregistered.name else baseline(name, threads, seed)
 
 
 def preset_name(model: str) -> str:

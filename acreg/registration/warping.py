@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from acreg.errors import AcregError
 from acreg.geometry import Grid, Transform
-from acreg.io import check_folder
 from acreg.io.transforms import read_transform
 
 
@@ -24,13 +22,3 @@ def read_transforms(paths: Sequence[Path], fixed: Grid, moving: Grid) -> Transfo
         AcregError: as `read_transform`.
     """
     return Transform(fixed, moving, tuple(part for path in paths for part in read_transform(path, fixed, moving).maps))
-
-
-def check_new(path: Path, overwrite: bool) -> None:
-    """Raise `AcregError` if there is such a file and it was not said that it may be replaced, or it cannot be made."""
-    check_folder(path.parent)
-    if path.exists() and not overwrite:
-        raise AcregError(
-            f"Results are not replaced unasked. Received: --out {path}, which exists. Choose another name, or give "
-            "--overwrite."
-        )

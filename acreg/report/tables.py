@@ -17,8 +17,7 @@ from acreg.evaluation.results import (
     statistics_of,
 )
 from acreg.evaluation.statistics import Comparison
-from acreg.io.atomic import atomic_path
-from acreg.io.csv_tables import write_rows
+from acreg.io.csv_tables import write_table
 from acreg.metrics import LABEL_METRICS
 
 DIGITS = {"dsc": 3, "hd": 2, "hd95": 2, "assd": 2, "tre": 2, "tre_true": 2, "ncc": 3, "ssim": 3}
@@ -150,17 +149,6 @@ def wins_table(results: Sequence[MethodResult]) -> tuple[list[str], list[list[st
     return ["Method", *titles], [[r.name, *(str(found[r.name, metric]) for metric in metrics)] for r in results]
 
 
-def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table, first column to the left, the others to the right."""
-    lines = [columns, ["---", *["---:"] * (len(columns) - 1)], *rows]
-    return "\n".join("| " + " | ".join(_markdown_cell(str(c)) for c in line) + " |" for line in lines) + "\n"
-
-
-def _markdown_cell(text: str) -> str:
-    """On one line, without the marks of a column and of HTML."""
-    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
-
-
 def write_summary_csv(results: Sequence[MethodResult], path: Path) -> None:
     """A row a method with unrounded numbers: mean, SD, median and n of each metric, pairs, failed, absent, lost labels.
 
@@ -183,19 +171,14 @@ def write_summary_csv(results: Sequence[MethodResult], path: Path) -> None:
         columns += [f"{metric}_wins" for metric in measured(results)]
         for row, result in zip(rows, results, strict=True):
             row += [won[result.name, metric] for metric in measured(results)]
-    write_csv(columns, rows, path)
+    write_table(path, [columns, *rows])
 
 
 def write_statistics_csv(comparisons: Sequence[Comparison], path: Path) -> None:
     """A row a metric and pair of methods, with the fields of `Comparison`."""
     columns = [field.name for field in dataclasses.fields(Comparison)]
-    write_csv(columns, [[getattr(comparison, column) for column in columns] for comparison in comparisons], path)
-
-
-def write_csv(columns: Sequence[str], rows: Sequence[Sequence[object]], path: Path) -> None:
-    """Write a CSV file in one go."""
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
-        write_rows(stream, [columns, *rows], lineterminator="\r\n")
+    rows = [[getattr(comparison, column) for column in columns] for comparison in comparisons]
+    write_table(path, [columns, *rows])
 
 
 def format_p(p: float) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import numpy as np
 from acreg.data.manifest import Dataset
 from acreg.errors import AcregError
 from acreg.io import Image
+from acreg.progress import Progress, counted
 from acreg.registration.methods import Method
 from acreg.shapes import Surface, read_surfaces
 
@@ -49,7 +50,7 @@ def segment_by_meshes(
     dataset: Dataset,
     shapes: Path,
     templates: Sequence[str],
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> list[FusedSurface]:
     """Register an image to each template and fuse the template's surfaces as they lie in the image.
 
@@ -74,7 +75,8 @@ def segment_by_meshes(
     """
     moved: list[list[np.ndarray]] = []
     surfaces: list[Surface] = []
-    for done, subject in enumerate(templates, 1):
+    text = f"Registering templates to {image.name or 'the image'}"
+    for subject in counted(templates, text, len(templates), progress):
         surfaces = read_surfaces(shapes / "shapes" / f"{subject}.h5")
         transform = method.register(fixed=dataset.read_image(dataset.record(subject)), moving=image)
         moved.append([transform.warp_points(surface.points, to="moving") for surface in surfaces])
@@ -83,8 +85,6 @@ def segment_by_meshes(
                 f"The surfaces of all templates have points that correspond. Received: {subject} with other numbers of "
                 f"points than {templates[0]}, in {shapes}. Make them anew by `acreg data velocities`."
             )
-        if progress:
-            progress(f"Registering templates to {image.name or 'the image'}", done, len(templates))
     fused = []
     for region, surface in enumerate(surfaces):
         estimates = np.stack([points[region] for points in moved])

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from acreg.data.manifest import Dataset, Progress, gather_info
-from acreg.data.records import Record, is_file_name, some
+from acreg.data.manifest import Dataset, gather_info
+from acreg.data.records import Record
 from acreg.data.splits import split_subjects
 from acreg.errors import AcregError
-from acreg.io import sole_writer
+from acreg.io import check_free, sole_writer
+from acreg.io.formats import READ, by_suffix, stem
+from acreg.names import is_file_name, some
+from acreg.progress import Progress
 
-SUFFIXES = (
-    ".nii.gz .nii .mgz .mgh .nrrd .nhdr .mha .mhd .dcm .dicom .h5 .hdf5 .png .jpg .jpeg .tif .tiff .bmp .gif".split()
-)  # the longer one first
 LABEL_ENDINGS = ("", "_labels", "_label", "_mask", "_seg")
 
 
@@ -39,11 +39,12 @@ def prepare_folder(
     out = source if out is None else Path(out)
     check_source(source)
     with sole_writer(out):
-        if (out / "manifest.csv").exists():
-            raise AcregError(
-                f"A folder with a manifest.csv is a dataset already. Received: {out}. Check it with `acreg data check "
-                f"{out}`, or delete its manifest.csv to have it written anew."
-            )
+        check_free(
+            out,
+            ["manifest.csv"],
+            holds="a manifest.csv and is a dataset already",
+            instead=f"check it with `acreg data check {out}`, or delete its manifest.csv to have it written anew",
+        )
         records = find_records(source, seed)
         info = gather_info(records, source.resolve().name, progress)
         info.preparation["split"] = split_rule(seed)
@@ -69,7 +70,7 @@ def find_records(source: Path, seed: int) -> list[Record]:
     images = _files(images_folder)
     if not images:
         raise AcregError(
-            f"The source needs images ({' '.join(SUFFIXES)}). Received: {images_folder} without any. Name the "
+            f"The source needs images ({' '.join(READ)}). Received: {images_folder} without any. Name the "
             "folder that holds them, or the parent of its folders images and labels."
         )
     odd = [name for name in images if not is_file_name(name)]
@@ -93,10 +94,9 @@ def _files(folder: Path) -> dict[str, Path]:
     """Subject -> file, sorted by subject; a file without suffix may be DICOM."""
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        ending = next((s for s in SUFFIXES if path.name.lower().endswith(s)), None)
-        if not path.is_file() or path.name.startswith(".") or (ending is None and path.suffix):
+        if not path.is_file() or path.name.startswith(".") or (by_suffix(path) is None and path.suffix):
             continue
-        subject = path.name[: -len(ending)] if ending else path.name
+        subject = stem(path.name)
         if subject in found:
             raise AcregError(
                 f"Each subject has one file. Received: {found[subject]} and {path}. Move one of them elsewhere."

@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -50,7 +51,7 @@ def label_box(labels: Image) -> tuple[np.ndarray, np.ndarray]:
     return found.min(axis=0), found.max(axis=0) + 1
 
 
-def thinned(labels: Image) -> Image:
+def thinned_labels(labels: Image) -> Image:
     """The part of a label map around its labels, of 64 voxels along an axis at most: every second one, or third.
 
     Raises:
@@ -62,7 +63,7 @@ def thinned(labels: Image) -> Image:
     array = labels.array[tuple(slice(a, b, s) for a, b, s in zip(start, stop, steps))]
     grid = labels.grid.part(start, array.shape)
     spacing = tuple((np.asarray(grid.spacing) * steps).tolist())
-    return Image(array, Grid(grid.shape, spacing, grid.origin, grid.direction), "labels", labels.name)
+    return replace(labels, array=array, grid=Grid(grid.shape, spacing, grid.origin, grid.direction))
 
 
 def medoid(subjects: dict[str, Image]) -> str:
