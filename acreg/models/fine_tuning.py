@@ -1,4 +1,4 @@
-"""Transfer learning: the weights of another model, and parts that stay as they are."""
+"""Transfer learning: weights from another model, and frozen parts."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class FineTuning:
     network: keras.Model
 
     def parts(self) -> dict[str, list[keras.layers.Layer]]:
-        """The network's layers with weights by the part that they belong to.
+        """The layers of the network that have weights, grouped by part.
 
         `DDMR` and the ``"unet"`` of `RegNet` have ``encoder``, ``decoder`` and ``head``; the ``"pyramid"`` has
         ``encoder``, which reads each image, and ``level``, which estimates the field level by level.
@@ -41,13 +41,13 @@ class FineTuning:
         return found
 
     def freeze(self, *parts: str) -> None:
-        """Keeps the weights of some parts, and the statistics of their batch normalisation, as they are in training.
+        """Freezes the weights of some parts, and the statistics of their batch normalisation, during training.
 
-        Takes effect when the model is compiled next. All parts that are not named are trained: without any name the
-        whole network is.
+        It takes effect when the model is next compiled. All parts that are not named are trained: without any name, the
+        whole network is trained.
 
         Raises:
-            ValueError: a part that the network does not have, or all of them.
+            ValueError: a part that the network does not have, or all parts.
         """
         known = self.parts()
         if unknown := [part for part in parts if part not in known]:
@@ -59,17 +59,18 @@ class FineTuning:
                 layer.trainable = part not in parts
 
     def transfer_from(self, source: str | os.PathLike[str]) -> None:
-        """Takes over the weights of another model's network, all of them.
+        """Copies all weights from the network of another model.
 
-        The other model may be of another class, or have other losses and labels, as long as its network has the same
+        The other model may be of another class, or have other losses and labels, if its network has the same
         layers and widths.
 
         Args:
             source: a preset, by name or folder; a model (``.keras``); or its weights (``.weights.h5``).
 
         Raises:
-            UsageError: no such preset or file.
-            AcregError: it cannot be read, or a weight is absent, left over or of another shape; both shapes are named.
+            UsageError: the preset or file does not exist.
+            AcregError: it cannot be read, or a weight is missing, superfluous or of another shape; the message gives
+                both shapes.
         """
         path, ours = Path(source), _weights(self.network)
         if path.name.endswith(".weights.h5"):
@@ -117,7 +118,7 @@ class FineTuning:
 
 
 def _load_keras(path: Path) -> Any:
-    """The model of a `.keras` file, which is built by acreg: `keras.models.load_model` makes whatever a file names."""
+    """The model of a `.keras` file, built by acreg: `keras.models.load_model` would create any class that it names."""
     _check_file(path)
     try:
         with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory() as folder:
@@ -145,7 +146,7 @@ def _load_keras(path: Path) -> Any:
 
 
 def _member(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
-    """A file in an archive, of at most so many bytes, whatever the archive says of its size."""
+    """A file in an archive, read up to a limit of bytes, whatever size the archive claims."""
     with archive.open(name) as file:
         content = file.read(limit + 1)
     if len(content) > limit:
@@ -160,9 +161,9 @@ def _check_file(path: Path) -> None:
 
 
 def _stored_weights(path: Path, network: keras.Model) -> dict[str, np.ndarray]:
-    """A network's weights in a file of Keras 3, by the names that they have in `network`, or else by their numbers.
+    """The weights of a network in a Keras 3 file, by their names in `network` or otherwise by their numbers.
 
-    Keras' own loading names one misfit at most, and fills what it can before that.
+    Keras' own loading reports at most one mismatch, and loads the other weights before that.
     """
     _check_file(path)
     names = {
@@ -179,14 +180,14 @@ def _stored_weights(path: Path, network: keras.Model) -> dict[str, np.ndarray]:
             found[names.get(stored, stored)] = item[()]
 
     with open_weights(path, ".weights.h5 file") as file:
-        for part in ("layers", "network"):  # Keras takes the one or the other for a model's network
+        for part in ("layers", "network"):  # Keras uses one name or the other for the network of a model
             if isinstance(file.get(part), h5py.Group):
                 file[part].visititems(read)
     return found
 
 
 def _layers(network: keras.Model, part: str | None = None) -> Iterator[tuple[str, keras.layers.Layer]]:
-    """(part, layer) of each layer with weights; a part is what stands before the number in a layer's name."""
+    """(part, layer) for each layer with weights; the part is the text before the number in the name of the layer."""
     for layer in network.layers:
         found = re.match(r"[a-z]+", layer.name)
         name = part or (found[0] if found else layer.name)

@@ -1,4 +1,4 @@
-"""The labels that a model is trained with are its own: integers from 0 to `num_classes` - 1."""
+"""Checks that a model is trained only with its own labels: integers from 0 to `num_classes` - 1."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from acreg.errors import AcregError
 
 
 class ChecksLabels:
-    """`fit` and `evaluate` that look at the labels they are given, once; a mix-in for models with `num_classes`.
+    """`fit` and `evaluate` that check the given labels once; a mix-in for models with `num_classes`.
 
-    All labels of arrays and of acreg's samplers are looked at, the first batch of other datasets, none of a generator;
-    the loss is NaN where a later batch has a label that is not the model's (`unknown_labels`).
+    They check all labels of arrays and of acreg's samplers, the first batch of other datasets, and none of a generator;
+    the loss is NaN if a later batch has a label that the model does not have (`unknown_labels`).
     """
 
     num_classes: Any
@@ -38,7 +38,7 @@ class ChecksLabels:
 
 
 def check_labels(x: Any, num_classes: int | None) -> None:
-    """Refuse data for training whose labels are not those of a model, see `ChecksLabels`.
+    """Refuse training data with labels that a model does not have, see `ChecksLabels`.
 
     Raises:
         AcregError: labels that are not integers from 0 to ``num_classes - 1``.
@@ -58,12 +58,12 @@ def check_labels(x: Any, num_classes: int | None) -> None:
 
 
 def unknown_labels(labels: Any, num_classes: int) -> Any:
-    """NaN if one of some integer labels is none of a model's, which would be one-hot of no class; else 0."""
+    """NaN if one of the integer labels is not a class of the model, so that its one-hot would be empty; otherwise 0."""
     return ops.where(ops.any((labels < 0) | (labels >= num_classes)), float("nan"), 0.0)
 
 
 def _labels_of(x: Any) -> Iterator[tuple[str, Any]]:
-    """Label maps by name, of all that `fit` accepts."""
+    """Label maps by name, for all inputs that `fit` accepts."""
     sampler = getattr(x, "sampler", None)
     while sampler is not None:
         if getattr(sampler, "labels", None) is not None:

@@ -1,4 +1,4 @@
-"""Presets: a folder with everything that a trained model needs to be used."""
+"""Presets: a folder with everything that is needed to use a trained model."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ SHIPPED = Path(__file__).resolve().parent.parent / "presets"
 
 
 NOT_STORED = ("preprocessing", "augmentation", "name", "trainable", "dtype")
-"""What a preset's config.json leaves out: these are of training, or have a file of their own."""
+"""Arguments that are not in the config.json of a preset, because they concern training or have a separate file."""
 
 
 def arguments_of(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of a model that decide its weights and what it computes, out of its `get_config`."""
+    """The arguments in a model's `get_config` that determine its weights and its computation."""
     return {name: value for name, value in config.items() if name not in NOT_STORED}
 
 
@@ -49,7 +49,7 @@ class Preset:
         return type(self).from_config({**self.get_config(), **changed})  # type: ignore[attr-defined]
 
     def plain_copy(self) -> Any:
-        """A fresh model that holds what use needs, the weights alone: no optimiser, no metrics."""
+        """A new model with only what is needed to use it: the weights, without optimiser and metrics."""
         plain = self.remade()
         plain.set_weights(self.get_weights())  # type: ignore[attr-defined]
         return plain
@@ -58,11 +58,11 @@ class Preset:
         """Writes ``config.json``, ``model.weights.h5``, ``preprocessing.json`` and ``model_card.md``.
 
         Args:
-            folder: made if absent; files of the same names are replaced, all at once.
+            folder: created if absent; files with the same names are replaced, all at once.
             card: Markdown text of the model card (data, licence, recipe, seed, scores, limits).
 
         Raises:
-            AcregError: when the model has no ``preprocessing``, without which it cannot be used.
+            AcregError: the model has no ``preprocessing``, without which it cannot be used.
         """
         if self.preprocessing is None:
             raise AcregError(
@@ -92,15 +92,15 @@ class Preset:
 
 
 def from_preset(name_or_folder: str | os.PathLike[str]) -> Any:
-    """Loads a trained model: a preset that ships with acreg, by name, or any preset folder.
+    """Loads a trained model: a preset that is shipped with acreg, by name, or any preset folder.
 
     Returns:
         The model, such as an `ACRegNet`, with its ``preprocessing``.
 
     Raises:
-        UsageError: no such preset.
-        AcregError: a file of the preset is missing or does not fit the others; or the process was forked from one that
-            used a model, in which TensorFlow would wait for ever.
+        UsageError: the preset does not exist.
+        AcregError: a file of the preset is missing or does not match the others; or the process was forked from one
+            that used a model, where TensorFlow would wait forever.
 
     Example:
 
@@ -120,18 +120,18 @@ def from_preset(name_or_folder: str | os.PathLike[str]) -> Any:
 
 
 def load_model(class_name: str, config: Mapping[str, Any], weights: Path, source: Path, trusted: bool = False) -> Any:
-    """A model by the name of its class and its arguments, as JSON has them, with its weights.
+    """A model from the name of its class and its arguments, as in JSON, with its weights.
 
     Args:
         class_name: see `registered_models`.
         config: its arguments.
         weights: a file that `save_weights` wrote.
-        source: where class and arguments come from, for messages.
-        trusted: the weights came with acreg, see `open_weights`.
+        source: the source of class and arguments, for messages.
+        trusted: whether the weights are shipped with acreg, see `open_weights`.
 
     Raises:
-        AcregError: an unknown class, arguments that it does not have or refuses, or other weights than the model's,
-            which are checked before memory is taken for the model.
+        AcregError: an unknown class, arguments that it does not have or refuses, or weights that do not match the
+            model, which is checked before memory is allocated for it.
     """
     model_class, needed = _check_model(class_name, config, source)
     with open_weights(weights, "file of weights", trusted) as file:
@@ -143,11 +143,11 @@ def load_model(class_name: str, config: Mapping[str, Any], weights: Path, source
         for variable in model.weights:
             variable.assign(ops.full(variable.shape, np.nan, variable.dtype))
         model.load_weights(weights)
-        # Keras may pass over a part that the file lacks; what it did not load is still NaN.
+        # Keras may skip a part that the file lacks; weights that it did not load are still NaN.
         missing = [v.path for v in model.weights if not np.isfinite(np.asarray(v)).all()]
         if missing:
             raise ValueError(f"{len(missing)} of {len(model.weights)} are absent or not finite, such as {missing[0]}")
-    except Exception as error:  # h5py and Keras raise many types for a file that another program wrote
+    except Exception as error:  # h5py and Keras raise many types of error for a file from another program
         raise AcregError(
             f"The weights of a preset must be those of the model in its config.json. Received: {weights}, which could "
             f"not be loaded into {class_name} ({_first_line(error)}). {AGAIN[:-1]}; files of two presets cannot be "
@@ -160,7 +160,7 @@ def preset_folder(name_or_folder: str | os.PathLike[str]) -> Path:
     """The folder of a shipped preset or a given folder.
 
     Raises:
-        UsageError: neither exists; names what ships and the nearest name.
+        UsageError: neither exists; the message lists the shipped presets and the closest name.
     """
     shipped = shipped_presets()
     if str(name_or_folder) in shipped:
@@ -177,7 +177,7 @@ def preset_folder(name_or_folder: str | os.PathLike[str]) -> Path:
 
 
 def preset_digest(name_or_folder: str | os.PathLike[str]) -> str:
-    """Another one where the weights, the configuration or the preprocessing are others. Errors: `preset_folder`."""
+    """A digest of the weights, the configuration and the preprocessing of a preset. Errors: `preset_folder`."""
     files = sorted(p for p in preset_folder(name_or_folder).iterdir() if p.suffix in (".json", ".h5"))
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16]
 
@@ -188,7 +188,7 @@ def shipped_presets() -> list[str]:
 
 
 def _compress(path: Path) -> None:
-    """Packs a HDF5 file losslessly: Keras writes each variable as it is, among wide groups."""
+    """Compresses an HDF5 file losslessly: Keras writes variables uncompressed, with large groups."""
     packed = path.with_name(f"{path.name}.packed")
     try:
         with h5py.File(path, "r") as source, new_hdf5(packed, libver="latest") as target:
@@ -208,13 +208,13 @@ def _compress(path: Path) -> None:
 
 
 def _check_model(class_name: str, config: Mapping[str, Any], source: Path) -> tuple[Any, int]:
-    """The class of that name, with arguments that it takes.
+    """The class with this name, after a check of its arguments.
 
     Returns:
-        The class, and how many numbers its weights have.
+        The class, and its number of weights.
 
     Raises:
-        AcregError: an unknown class, or arguments that it does not have or refuses, or too large ones.
+        AcregError: an unknown class, or arguments that it does not have or refuses, or that are too large.
     """
     from acreg import models
 
@@ -232,7 +232,7 @@ def _check_model(class_name: str, config: Mapping[str, Any], source: Path) -> tu
         return model, count_weights(model, config)
     except AcregError:
         raise
-    except Exception as error:  # what constructors and Keras raise for odd values has many types
+    except Exception as error:  # constructors and Keras raise many types of error for invalid values
         raise AcregError(
             f"A preset's config must hold the arguments of its class. Received: {source}, refused by {class_name} "
             f"({_first_line(error)}). {AGAIN}"
@@ -243,7 +243,7 @@ def load_autoencoder(name_or_folder: str | os.PathLike[str]) -> LabelAutoencoder
     """The label autoencoder of a preset.
 
     Raises:
-        UsageError: the preset is that of another model, or there is none.
+        UsageError: the preset is that of another model, or does not exist.
         AcregError: as `from_preset`.
     """
     from acreg.models import LabelAutoencoder

@@ -1,4 +1,4 @@
-"""Use of a registration model: images in, a transform in physical space out."""
+"""Registration with a model: from two images to a transform in physical space."""
 
 from __future__ import annotations
 
@@ -34,29 +34,29 @@ class Registering:
 
         Args:
             fixed, moving: images of any size and of the model's rank: `acreg.io.Image`, an array ``(*spatial)``, or a
-                path. Spacing and orientation are read from them; `acreg.io.Preprocessing` says how they become the
-                network's input.
+                path. Their spacing and orientation are used; `acreg.io.Preprocessing` defines how they become the
+                input of the network.
 
         Returns:
-            An `acreg.geometry.Transform` on the fixed image's own grid: what the network found on its grid (a
-            displacement, or a velocity where there is one; then an affine map, where it finds one), then the map from
-            its grid in the fixed image to that in the moving one. ``warp_image`` and ``warp_labels`` resample originals
-            once.
+            An `acreg.geometry.Transform` on the grid of the fixed image. Its maps are the result of the network on its
+            own grid (a displacement, or a velocity if the model has one; then an affine map, if the network predicts
+            one), followed by the map from the network's grid in the fixed image to its grid in the moving image.
+            ``warp_image`` and ``warp_labels`` resample the original images once.
 
         Raises:
             UsageError: the images are not given by name.
-            AcregError: the model has no ``preprocessing``, an image cannot be read, has another rank or one value
-                everywhere, the memory at hand is less than `estimate_memory`, or the process was forked from the one
-                in which the first model was made (use "spawn").
+            AcregError: the model has no ``preprocessing``; an image cannot be read, has another rank or is constant;
+                the available memory is less than `estimate_memory`; or the process was forked from the one in which the
+                first model was made (use "spawn").
         """
         return self.register_many(fixed=[fixed], moving=[moving])[0]
 
     @images_by_name
     def register_many(self, *, fixed: Sequence[ImageLike], moving: Sequence[ImageLike]) -> list[Transform]:
-        """Registers several pairs, the first of ``moving`` onto the first of ``fixed``, by one batch.
+        """Registers several pairs in one batch: the first image in ``moving`` onto the first in ``fixed``, and so on.
 
-        An image that is in several pairs as the same object is read and preprocessed once. Returns and errors are as in
-        `register`, for each pair, and `UsageError` where there are not as many of both, or none; memory grows with the
+        An object that is in several pairs is read and preprocessed once. Results and errors are as in
+        `register`, for each pair; `UsageError` if the numbers of images differ or are 0. Memory grows with the
         number of pairs.
         """
         if len(fixed) != len(moving) or not len(fixed):
@@ -66,7 +66,7 @@ class Registering:
             )
         prepared = self._pairs(list(zip(fixed, moving, strict=True)))
         batch = {role: np.concatenate([pair.batch[role] for pair in prepared]) for role in ("fixed", "moving")}
-        kept = self.__dict__  # for Keras not a part of the model
+        kept = self.__dict__  # not part of the model for Keras
         if "_field" not in kept:
             kept["_field"] = _Field(self)
         found = kept["_field"].predict_on_batch(batch)
@@ -88,21 +88,22 @@ class Registering:
         patience: int = 5,
         folding_limit: float = 0.01,
     ) -> Transform:
-        """Registers a pair, then optimises the predicted field (the velocity, where there is one) for it alone.
+        """Registers a pair, then optimises the predicted field (the velocity, if there is one) for this pair.
 
-        Adam on the network's grid; the field with the lowest loss is returned. It stops early when the loss has not
-        fallen for ``patience`` steps, or when more voxels fold than ``folding_limit`` allows. See the model's page for
-        what this does to the Dice of labels: a better image similarity can mean worse anatomy.
+        Optimises with Adam on the network's grid and returns the field with the lowest loss. Stops early if the loss
+        has not fallen for ``patience`` steps, or if more voxels fold than ``folding_limit`` allows. The page of each
+        model reports the effect on the Dice of labels: a better image similarity can mean worse anatomy.
 
         Args:
             fixed, moving: as in `register`.
-            steps: at most.
-            losses: weights of image and field losses, as the model takes them; the default is the local NCC with the
-                model's own field losses, because the global NCC was found to lower Dice.
-            anchor: weight of the mean squared distance from the predicted field, voxels of its own grid.
-            learning_rate: voxels of that grid.
+            steps: maximum number of steps.
+            losses: weights of image and field losses, in the form that the model takes; the default is the local NCC
+                with the field losses of the model, because the global NCC lowers the Dice.
+            anchor: weight of the mean squared distance from the predicted field, in voxels of its own grid.
+            learning_rate: in voxels of that grid.
             patience: see above.
-            folding_limit: percentage of folded voxels that the field may have beyond those of the predicted one.
+            folding_limit: percentage of folded voxels that the field may have in addition to those of the predicted
+                field.
 
         Returns, errors: as `register`; `ValueError` for an unknown loss or one on labels.
         """
@@ -122,11 +123,11 @@ class Registering:
         return pair.transform(self, found)
 
     def estimate_memory(self, shape: tuple[int, ...]) -> int:
-        """Bytes that it takes to register one pair on a network's grid of ``shape``.
+        """The number of bytes needed to register one pair on a network's grid of ``shape``.
 
-        Twice the tensors that are alive at once in the network (convolutions keep a copy of their input), and eight
-        fields at full resolution. Measured on a CPU, a registration took 0.6 to 1 times this (3-D, 64 to 128 voxels an
-        axis, both networks).
+        It is twice the size of the tensors that exist at the same time in the network (convolutions keep a copy of
+        their input), plus eight fields at full resolution. Measured on a CPU, a registration took 0.6 to 1 times this
+        (3-D, 64 to 128 voxels per axis, both networks).
         """
         sizes = tuple(self._padded(shape))  # type: ignore[attr-defined]
         network = self.network  # type: ignore[attr-defined]
@@ -182,7 +183,7 @@ class _Field(keras.Model):
 
 
 class _Input:
-    """An image's grid, where the network's grid lies in it, and the network's input."""
+    """The grid of an image, the network's grid in it, and the input of the network."""
 
     def __init__(self, preprocessing: Preprocessing, image: Image, role: str) -> None:
         self.image = image.grid
@@ -197,7 +198,7 @@ class _Input:
 
 
 class _Pair:
-    """Two images as the network's input."""
+    """Two images as the input of the network."""
 
     def __init__(self, fixed: _Input, moving: _Input) -> None:
         self.fixed, self.moving = fixed.image, moving.image
@@ -205,7 +206,7 @@ class _Pair:
         self.batch = {"fixed": fixed.array, "moving": moving.array}
 
     def transform(self, model: Any, found: Mapping[str, Any]) -> Transform:
-        """What a model found on its grid, as a transform of physical space over all of the fixed image's extent."""
+        """The result of a model on its grid, as a transform in physical space over the extent of the fixed image."""
         grid = self.grids[0]
         name = "velocity" if model.integration_steps else "deformation" if "deformation" in found else "displacement"
         field = np.asarray(ops.convert_to_numpy(found[name])[0], np.float32)
@@ -225,7 +226,7 @@ class _Pair:
 
 
 def _covering(field: np.ndarray, grid: Grid, extent: Grid) -> tuple[np.ndarray, Grid]:
-    """A field, by its edge values, on a grid that reaches as far as `extent`: beyond its grid a map moves nothing."""
+    """A field, extended by its edge values to a grid that covers `extent`: outside its grid, a map moves nothing."""
     corners = np.stack(np.meshgrid(*([-0.5, n - 0.5] for n in extent.shape), indexing="ij"), -1).reshape(-1, grid.rank)
     reach = grid.to_index(extent.to_world(corners))
     before = np.ceil(np.maximum(-0.5 - reach.min(axis=0) - ROUNDING, 0)).astype(int)

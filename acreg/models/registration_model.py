@@ -1,4 +1,4 @@
-"""The base of every registration model: from a pair of images to a displacement, with its losses and its use."""
+"""The base class of all registration models: from a pair of images to a displacement, with losses."""
 
 from __future__ import annotations
 
@@ -27,55 +27,56 @@ PAIR = ("moving", "fixed", "moving_labels", "fixed_labels")
 
 
 class RegistrationModel(Registering, FineTuning, ChecksLabels, Preset, keras.Model):
-    """Registers a moving image onto a fixed one by a network that predicts a field.
+    """Registers a moving image onto a fixed image by a network that predicts a field.
 
-    Subclasses make `network`, a model ``{"moving", "fixed"} -> {"field", ...}`` whose field is a displacement, or, with
-    ``integration_steps``, a stationary velocity, on the images' grid or a coarser one over the same extent. One that
-    finds an affine map as well adds it in `_run_network`, as ``"affine"``, ``(batch, rank, rank + 1)`` in voxels: the
-    field moves a point of the fixed image first, then the map.
+    Subclasses create `network`, a model ``{"moving", "fixed"} -> {"field", ...}`` whose field is a displacement or,
+    with ``integration_steps``, a stationary velocity, on the grid of the images or a coarser one over the same extent.
+    A subclass that also predicts an affine map adds it in `_run_network`, as ``"affine"``, ``(batch, rank, rank + 1)``
+    in voxels: a point of the fixed image is moved first by the field, then by the map.
 
     Args:
         network: see above.
         multiple: the network's input sizes must be multiples of this; other sizes are padded and cropped inside.
-        integration_steps: squarings that turn the field into a diffeomorphic displacement; 0 takes the field as the
+        integration_steps: squarings that turn the field into a diffeomorphic displacement; with 0, the field is the
             displacement.
-        own_losses: what a subclass adds to the losses of `acreg.losses.LOSSES`.
+        own_losses: the losses that a subclass adds to `acreg.losses.LOSSES`.
         losses: the weight of each loss by its name, such as ``{"ncc": 1, "diffusion": 0.1}``; with arguments of its
-            function, ``{"local_ncc": {"weight": 1, "window": 7}}``. Names are those of `acreg.losses.LOSSES`, of what
-            the model adds, and of functions that other packages registered with Keras (``"mypackage>edges"``). A key
-            may also be a function or an `acreg.losses.Loss`; see there for what a function is given. None for
-            `default_losses`. Field losses act on the velocity where there is one, in voxels of its own grid.
+            function, ``{"local_ncc": {"weight": 1, "window": 7}}``. Names are those of `acreg.losses.LOSSES`, of losses
+            that the model adds, and of functions that other packages registered with Keras (``"mypackage>edges"``). A
+            key may also be a function or an `acreg.losses.Loss`, which describes the arguments of a function. None
+            means `default_losses`. Field losses act on the velocity, if there is one, in voxels of its own grid.
         weighting: ``"fixed"`` sums the losses with these weights. ``"uncertainty"`` and ``"softmax"`` start from them
-            and train them beside the network, see `acreg.layers.UncertaintyWeighting` (field losses are its
-            regularisers); each is then logged as ``weight_<name>``, and ``loss`` is that layer's total, whose value
-            depends on the weights: compare models by other numbers.
-        num_classes: labels including the background; needed when label losses are used or Dice is to be logged.
-        labels_per_step: a training step compares so many labels, drawn anew, and takes the others for background:
-            memory and time for many labels are those of few. None compares all.
+            and train them together with the network, see `acreg.layers.UncertaintyWeighting` (field losses are its
+            regularisers). Each weight is then logged as ``weight_<name>``, and ``loss`` is the total of that layer,
+            which depends on the weights: compare models by other numbers.
+        num_classes: labels including the background; needed for label losses and for logging the Dice.
+        labels_per_step: number of labels, drawn at random, that a training step compares; others count as background.
+            Memory and time for many labels are then those for few. None compares all labels.
         preprocessing: an `acreg.io.Preprocessing` or its fields, needed by `register` and `save_preset`.
-        augmentation: an `acreg.layers.ThinPlateSplineAugmentation` or its arguments: what makes pairs of the single
-            images that are given in training; None where pairs are given.
-        recompute: parts of the network, see `parts`, whose activations are computed again for the gradient instead of
-            being kept, level by level: less memory in training, for the time of one more forward pass through them.
+        augmentation: an `acreg.layers.ThinPlateSplineAugmentation` or its arguments, which makes pairs from single
+            images in training; None if pairs are given.
+        recompute: parts of the network, see `parts`, whose activations are recomputed for the gradient instead of
+            being kept, level by level: this saves memory in training and costs one more forward pass through these
+            parts.
 
     Call arguments:
-        inputs: ``{"moving", "fixed"}``, each ``(batch, *spatial, channels)`` about in [0, 1]; in training optionally
-            ``"moving_labels"`` and ``"fixed_labels"``, integers ``(batch, *spatial, 1)``, and, for the losses on it,
+        inputs: ``{"moving", "fixed"}``, each ``(batch, *spatial, channels)`` in about [0, 1]; in training optionally
+            ``"moving_labels"`` and ``"fixed_labels"``, integers ``(batch, *spatial, 1)``, and, for losses that need it,
             the true ``"displacement"`` from fixed to moving, ``(batch, *spatial, rank)`` in voxels. With an
-            ``augmentation`` also ``"image"`` and optionally ``"labels"`` and ``"spacing"``, see there: of each of these
-            images a pair is made, to which pairs, where they are given as well, are added.
+            ``augmentation``, also ``"image"`` and optionally ``"labels"`` and ``"spacing"``, see there: from each of
+            these images a pair is made; pairs that are also given are added.
 
     Returns:
         ``{"warped": (batch, *spatial, channels), "displacement": (batch, *spatial, rank)}`` and, with integration,
-        ``"velocity"`` on the network's own grid; both fields in voxels of their grid. Where there is an affine map,
-        ``"affine"`` and ``"deformation"``, the displacement before it; ``"displacement"`` is that of both. Where pairs
-        were made, ``"pairs"`` has them all, as ``inputs`` would.
+        ``"velocity"`` on the network's own grid; both fields are in voxels of their grid. With an affine map, also
+        ``"affine"`` and ``"deformation"``, the displacement that is applied before it; ``"displacement"`` is the
+        composition of both. If pairs were made, ``"pairs"`` has all pairs, in the form of ``inputs``.
 
     Raises:
-        ValueError: an unknown loss or argument of one, an unknown weighting or part to recompute, a label loss without
-            ``num_classes``, or single images without an ``augmentation``.
+        ValueError: an unknown loss or argument of a loss, an unknown weighting or part to recompute, a label loss
+            without ``num_classes``, or single images without an ``augmentation``.
 
-    Example of a loss of one's own; registered, it is loaded with a saved model:
+    Example of a loss of your own; a registered loss is loaded with a saved model:
 
     >>> @keras.saving.register_keras_serializable("mypackage")
     ... def edges(fixed, warped, power=2.0):
@@ -103,7 +104,7 @@ class RegistrationModel(Registering, FineTuning, ChecksLabels, Preset, keras.Mod
         **kwargs: Any,
     ) -> None:
         check_process()
-        # Images stay float32 in mixed precision: only the network's layers compute in half.
+        # Images stay float32 in mixed precision: only the layers of the network compute in half precision.
         super().__init__(autocast=False, **kwargs)
         self.network = network
         self.multiple = multiple
@@ -136,12 +137,12 @@ class RegistrationModel(Registering, FineTuning, ChecksLabels, Preset, keras.Mod
         self.built = True
 
     def default_losses(self) -> dict[str, float]:
-        """The weights of the losses where none are given: those of labels only where there are any."""
+        """The default weights of the losses; label losses are included only if there are labels."""
         compares_labels = {name for name, loss in {**LOSSES, **self._own_losses}.items() if loss.compares_labels}
         return {n: w for n, w in self.DEFAULT_LOSSES.items() if self.num_classes or n not in compares_labels}
 
     def known_losses(self) -> list[str]:
-        """The names of all losses that this model knows, beside those that other packages register."""
+        """The names of all losses that this model knows, without those that other packages register."""
         return [*LOSSES, *self._own_losses]
 
     def _check_losses(self) -> None:
@@ -204,12 +205,12 @@ class RegistrationModel(Registering, FineTuning, ChecksLabels, Preset, keras.Mod
         return {"warped": warped, "displacement": displacement, **outputs, **made}
 
     def predict_field(self, inputs: Mapping[str, Any], training: bool = False) -> dict[str, Any]:
-        """What the network finds for pairs: the part of `call` before anything is integrated, composed or warped.
+        """The prediction of the network for pairs: the part of `call` before integration, composition and warping.
 
         Returns:
-            ``"velocity"``, on the network's grid, of a model that integrates, or ``"displacement"``, on the images'
-            grid and without the affine map, which is there as ``"affine"`` where the network finds one; and its further
-            outputs.
+            ``"velocity"`` on the network's grid for a model that integrates, or else ``"displacement"`` on the grid of
+            the images, without the affine map; ``"affine"``, if the network predicts one; and further outputs of the
+            network.
         """
         sizes = functional.spatial_shape(inputs["fixed"])
         outputs = self._run_network(self._network_inputs(inputs, training), sizes, training)
@@ -241,7 +242,7 @@ class RegistrationModel(Registering, FineTuning, ChecksLabels, Preset, keras.Mod
         return [(n + self.multiple - 1) // self.multiple * self.multiple for n in sizes]
 
     def _network_inputs(self, inputs: Mapping[str, Any], training: bool) -> dict[str, Any]:
-        """What of the inputs the network sees."""
+        """The inputs that the network sees."""
         return {name: inputs[name] for name in ("moving", "fixed")}
 
     def _run_network(self, images: Mapping[str, Any], sizes: tuple[Any, ...], training: bool) -> dict[str, Any]:
@@ -252,13 +253,13 @@ class RegistrationModel(Registering, FineTuning, ChecksLabels, Preset, keras.Mod
         return dict(self._through(self.network, images, training))
 
     def _through(self, network: keras.Model, images: Mapping[str, Any], training: bool) -> Any:
-        """What a network gives; in training by `recompute`."""
+        """The outputs of a network; in training with `recompute`."""
         if training and self._recomputation.parts:
             return self._recomputation(network, images)
         return network(dict(images), training=training)
 
     def _to_image_grid(self, displacement: Any, sizes: tuple[Any, ...]) -> Any:
-        """Brings the network's displacement to the padded images' grid and crops it."""
+        """Resizes the network's displacement to the grid of the padded images and crops it."""
         padded = self._padded(sizes)
         x = self._to_padded_grid(ops.cast(displacement, "float32"), padded)
         for axis, (n, p) in enumerate(zip(sizes, padded, strict=True), start=1):
@@ -272,7 +273,7 @@ class RegistrationModel(Registering, FineTuning, ChecksLabels, Preset, keras.Mod
     def loss_values(
         self, x: Mapping[str, Any], y_pred: Mapping[str, Any], num_classes: int | None, training: bool
     ) -> LossValues:
-        """What losses may compare, see `acreg.losses.Loss`; a subclass adds what its own losses need."""
+        """The values for losses, see `acreg.losses.Loss`; a subclass adds those that its own losses need."""
         values = LossValues(x, y_pred)
         if num_classes and "moving_labels" in x:
             values.add("fixed_one_hot", lambda: self.one_hot(x["fixed_labels"], num_classes))
@@ -283,10 +284,10 @@ class RegistrationModel(Registering, FineTuning, ChecksLabels, Preset, keras.Mod
     def loss_terms(
         self, x: Mapping[str, Any], y_pred: Mapping[str, Any], num_classes: int | None = None, training: bool = False
     ) -> dict[str, Any]:
-        """Every loss with a weight other than 0, unweighted, mean over the batch; and updates the logged Dice.
+        """Every loss with a weight other than 0, unweighted, averaged over the batch; also updates the logged Dice.
 
-        ``num_classes`` are those of the labels in ``x``, where they are not the model's; ``training`` is for models
-        whose losses need other networks.
+        ``num_classes`` is the number of labels in ``x``, if it differs from that of the model; ``training`` is for
+        models whose losses need other networks.
         """
         num_classes = num_classes or self.num_classes
         values = self.loss_values(x, y_pred, num_classes, training)
@@ -305,7 +306,7 @@ class RegistrationModel(Registering, FineTuning, ChecksLabels, Preset, keras.Mod
 
         Raises:
             ValueError: another type, or more than one channel.
-            AcregError: of an array, a label that is no class.
+            AcregError: an array has a label that is not a class.
         """
         if "int" not in keras.backend.standardize_dtype(labels.dtype) or labels.shape[-1] != 1:
             raise ValueError(
@@ -317,7 +318,7 @@ class RegistrationModel(Registering, FineTuning, ChecksLabels, Preset, keras.Mod
         return ops.one_hot(labels[..., 0], num_classes or self.num_classes, dtype="float32")
 
     def _unknown_labels(self, x: Mapping[str, Any]) -> Any:
-        """NaN if a label is not one of the model's, else 0; `ValueError` for labels of another shape than images."""
+        """NaN if a label is not a class of the model, otherwise 0; `ValueError` if shapes of labels and images differ."""
         for role in ("moving", "fixed"):
             image, labels = tuple(x[role].shape[1:-1]), tuple(x[f"{role}_labels"].shape[1:-1])
             if None not in (*image, *labels) and image != labels:
@@ -325,7 +326,7 @@ class RegistrationModel(Registering, FineTuning, ChecksLabels, Preset, keras.Mod
         return sum(unknown_labels(x[f"{role}_labels"], self.num_classes or 0) for role in ("moving", "fixed"))
 
     def _some_labels(self, x: Mapping[str, Any]) -> dict[str, Any]:
-        """Labels of some of the classes, drawn at random and numbered from 1; the others are background."""
+        """Labels of some classes, drawn at random and renumbered from 1; other classes become background."""
         classes, wanted = self.num_classes or 0, self.labels_per_step or 0
         order = keras.random.shuffle(ops.arange(1, classes, dtype="int32"), seed=self._label_draws)
         new = ops.where(ops.arange(classes - 1) < wanted, ops.arange(1, classes), 0)
@@ -346,7 +347,7 @@ class RegistrationModel(Registering, FineTuning, ChecksLabels, Preset, keras.Mod
         determinant = functional.jacobian_determinant(y_pred["displacement"])
         self.trackers["folded_percent"].update_state(100.0 * ops.mean(ops.cast(determinant <= 0, "float32")))
         total = self.total_loss(terms, x, y_pred, training) + unknown
-        # A strategy of TensorFlow sums the gradients of its devices; ours is that of the mean over the batch.
+        # A TensorFlow strategy sums the gradients of its devices; ours is the gradient of the mean over the batch.
         strategy = getattr(self, "distribute_strategy", None)
         parts = 1 if strategy is None else strategy.num_replicas_in_sync
         return total if parts == 1 else total / parts
@@ -354,7 +355,7 @@ class RegistrationModel(Registering, FineTuning, ChecksLabels, Preset, keras.Mod
     def total_loss(
         self, terms: Mapping[str, Any], x: Mapping[str, Any], y_pred: Mapping[str, Any], training: bool
     ) -> Any:
-        """What is minimised, a scalar: the losses, weighted."""
+        """The weighted sum of the losses, a scalar, which is minimised."""
         if self.loss_weighting is None:
             weighted = [self.loss_weights[name] * value for name, value in terms.items() if name in self.loss_weights]
             return sum(weighted, ops.zeros(()))
@@ -363,7 +364,7 @@ class RegistrationModel(Registering, FineTuning, ChecksLabels, Preset, keras.Mod
         return self.loss_weighting(dict(terms))
 
     def remade(self, **changed: Any) -> Any:
-        # A loss that was given as a function is found by its name, though it may not be registered.
+        # A loss that was given as a function is found by its name, even if it is not registered.
         with keras.saving.custom_object_scope({n: x for n, x in self.chosen_losses.items() if n not in LOSSES}):
             return super().remade(**changed)
 
@@ -387,7 +388,7 @@ class RegistrationModel(Registering, FineTuning, ChecksLabels, Preset, keras.Mod
 
 
 def warp_one_hot(labels: Any, displacement: Any) -> Any:
-    """Warps one-hot labels linearly; outside the moving image is background, as `Transform.warp_labels` has it."""
+    """Warps one-hot labels linearly; outside the moving image is background, as in `Transform.warp_labels`."""
     foreground = functional.warp(labels[..., 1:], displacement, border="constant")
     return ops.concatenate([1.0 - ops.sum(foreground, axis=-1, keepdims=True), foreground], axis=-1)
 
