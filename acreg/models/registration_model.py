@@ -318,7 +318,7 @@ class RegistrationModel(Registering, FineTuning, ChecksLabels, Preset, keras.Mod
         return ops.one_hot(labels[..., 0], num_classes or self.num_classes, dtype="float32")
 
     def _unknown_labels(self, x: Mapping[str, Any]) -> Any:
-        """NaN if a label is not a class of the model, otherwise 0; `ValueError` if shapes of labels and images differ."""
+        """NaN if a label is not a class of the model, else 0; `ValueError` if labels and images differ in shape."""
         for role in ("moving", "fixed"):
             image, labels = tuple(x[role].shape[1:-1]), tuple(x[f"{role}_labels"].shape[1:-1])
             if None not in (*image, *labels) and image != labels:
