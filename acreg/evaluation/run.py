@@ -40,8 +40,8 @@ def choose_pairs(request: str, subjects: Sequence[str], seed: int) -> list[Pair]
     """The pairs (fixed, moving) that `request` asks for.
 
     Args:
-        request: a number; `N`, `2N` and so on, times the number of subjects, or all pairs where there are fewer; or a
-            file (see `acreg.data.tables.pair_files`).
+        request: a number; `N`, `2N` and so on, a multiple of the number of subjects, or all pairs if there are fewer;
+            or a file (see `acreg.data.tables.pair_files`).
         subjects: names in the split.
         seed: for drawing the pairs.
 

@@ -108,7 +108,7 @@ class Likeness(NamedTuple):
 
     @classmethod
     def of(cls, fixed: Image, other: Image, inside: np.ndarray) -> Likeness:
-        """The similarity of the fixed image and another one on its grid, inside a mask; the lowest if the mask is empty."""
+        """The similarity of the fixed image and another one on its grid, within a mask; lowest for an empty mask."""
         if not inside.any():
             return cls(0.0, 1.0)
         arrays = fixed.array[inside], other.array[inside]
