@@ -16,7 +16,7 @@ from acreg.layers import functional
 
 
 def check_rank(rank: int) -> None:
-    """Raise `ValueError` for another rank than 2 and 3."""
+    """Raise `ValueError` for a rank other than 2 and 3."""
     if rank not in (2, 3):
         raise ValueError(f"`rank` must be 2 or 3. Received: rank={rank}")
 
@@ -24,7 +24,7 @@ def check_rank(rank: int) -> None:
 def convolution(
     rank: int, filters: int, size: int | tuple[int, ...] = 3, strides: int = 1, **kwargs: Any
 ) -> keras.layers.Layer:
-    """A convolution with "same" padding, of the given rank; one width, or one for each axis."""
+    """A convolution of the given rank with "same" padding; one kernel size, or one for each axis."""
     kind = {2: layers.Conv2D, 3: layers.Conv3D}[rank]
     return kind(filters, size, strides=strides, padding="same", **kwargs)
 
@@ -44,7 +44,7 @@ def normalisation(kind: str, filters: int, name: str | None = None, dtype: Any =
 def residual_block(
     x: keras.KerasTensor, filters: int, slope: float, norm: str, name: str, dtype: Any = None
 ) -> keras.KerasTensor:
-    """Two convolutions and what came in, which passes one of width 1 where the numbers of filters differ."""
+    """Two convolutions plus the input, which passes a convolution of width 1 if the numbers of filters differ."""
     rank, start = len(x.shape) - 2, x
     for part in "ab":
         x = convolution(rank, filters, name=f"{name}_{part}", dtype=dtype)(x)
@@ -61,7 +61,7 @@ def residual_block(
 def dilated_block(
     x: keras.KerasTensor, filters: int, rates: Sequence[int], norm: str, name: str, dtype: Any = None
 ) -> keras.KerasTensor:
-    """Dilated convolutions in a row, each with a rectifier and normalisation: a wide view of a coarse grid."""
+    """A sequence of dilated convolutions, each with ReLU and normalisation: a wide receptive field on a coarse grid."""
     rank = len(x.shape) - 2
     for rate in rates:
         x = convolution(rank, filters, dilation_rate=rate, name=f"{name}_{rate}", dtype=dtype)(x)
@@ -74,7 +74,7 @@ def average_pool(rank: int, name: str | None = None, dtype: Any = None) -> keras
     """Halves every spatial axis by averaging."""
     if rank == 2:
         return layers.AveragePooling2D(2, name=name, dtype=dtype)
-    return layers.AveragePooling3D(2, name=name, dtype="float32")  # TensorFlow has none in float16 on the CPU
+    return layers.AveragePooling3D(2, name=name, dtype="float32")  # TensorFlow has no pooling in float16 on the CPU
 
 
 def max_pool(rank: int, name: str | None = None, dtype: Any = None) -> keras.layers.Layer:
@@ -106,7 +106,7 @@ class RepeatVoxels(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("acreg")
 class DoubleField(keras.layers.Layer):
-    """Moves a field to the grid of twice its size, in voxels of the new grid.
+    """Resizes a field to a grid of twice its size, in voxels of the new grid.
 
     Call arguments:
         field: ``(batch, *spatial, rank)``.

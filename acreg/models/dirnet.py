@@ -1,4 +1,4 @@
-"""DIRNet: displacements at control points, and a cubic B-spline between them."""
+"""DIRNet: displacements at control points, interpolated by a cubic B-spline."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from acreg.models.blocks import batch_norm, check_rank, convolution
 from acreg.models.registration_model import RegistrationModel
 
 SMALL = 1e-4
-"""Standard deviation of the last convolution's first weights."""
+"""Standard deviation of the initial weights of the last convolution."""
 
 
 @keras.saving.register_keras_serializable("acreg")
 class DIRNet(RegistrationModel):
-    """A regressor of control points: convolutions and pools down to their grid, a uniform cubic B-spline back up.
+    """Predicts displacements at control points by convolutions and pooling; a uniform cubic B-spline interpolates them.
 
     Args:
         rank: 2 or 3.
         channels: of one image.
         filters: of every convolution.
-        levels: halvings between the images and the control points, which then lie ``2 ** levels`` voxels apart.
+        levels: number of halvings from the images to the control points, which are ``2 ** levels`` voxels apart.
         **kwargs: ``losses`` and the other options of `RegistrationModel`. The default loss is ``{"ncc": 1}``; the
-            spline is what keeps the displacement smooth.
+            spline keeps the displacement smooth.
 
     Call arguments and result: see `RegistrationModel`.
 
     Raises:
-        ValueError: another rank than 2 and 3, fewer than one filter or level, or an unknown loss.
+        ValueError: a rank other than 2 and 3, fewer than one filter or level, or an unknown loss.
 
     Source: de Vos et al., End-to-end unsupervised deformable image registration with a convolutional neural network,
     DLMIA 2017, section 2.
@@ -63,7 +63,7 @@ class DIRNet(RegistrationModel):
 
 
 def control_points(rank: int, channels: int, filters: int, levels: int, dtype: Any = None) -> keras.Model:
-    """A functional model ``{"moving", "fixed"} -> {"field"}``, displacements in voxels at every ``2 ** levels``-th."""
+    """A functional model ``{"moving", "fixed"} -> {"field"}``: displacements every ``2 ** levels`` voxels."""
     pool = {2: layers.AveragePooling2D, 3: layers.AveragePooling3D}[rank]
     # The functional graph
     shape = (None,) * rank + (channels,)

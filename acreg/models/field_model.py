@@ -51,7 +51,7 @@ class FieldModel(PresetModel):
         **kwargs: Any,
     ) -> None:
         check_process()
-        # Images stay float32 in mixed precision: only the network's layers compute in half.
+        # Images stay float32 in mixed precision: only the layers of the network compute in half precision.
         super().__init__(autocast=False, **kwargs)
         self.network = network
         self.multiple = multiple
@@ -84,12 +84,12 @@ class FieldModel(PresetModel):
         self.built = True
 
     def default_losses(self) -> dict[str, float]:
-        """The weights of the losses where none are given: those of labels only where there are any."""
+        """The default weights of the losses; label losses are included only if there are labels."""
         compares_labels = {name for name, loss in {**LOSSES, **self._own_losses}.items() if loss.compares_labels}
         return {n: w for n, w in self.DEFAULT_LOSSES.items() if self.num_classes or n not in compares_labels}
 
     def known_losses(self) -> list[str]:
-        """The names of all losses that this model knows, beside those that other packages register."""
+        """The names of all losses that this model knows, without those that other packages register."""
         return [*LOSSES, *self._own_losses]
 
     def _check_losses(self) -> None:
@@ -152,12 +152,12 @@ class FieldModel(PresetModel):
         return {"warped": warped, "displacement": displacement, **outputs, **made}
 
     def predict_field(self, inputs: Mapping[str, Any], training: bool = False) -> dict[str, Any]:
-        """What the network finds for pairs: the part of `call` before anything is integrated, composed or warped.
+        """The prediction of the network for pairs: the part of `call` before integration, composition and warping.
 
         Returns:
-            ``"velocity"``, on the network's grid, of a model that integrates, or ``"displacement"``, on the images'
-            grid and without the affine map, which is there as ``"affine"`` where the network finds one; and its further
-            outputs.
+            ``"velocity"`` on the network's grid for a model that integrates, or else ``"displacement"`` on the grid of
+            the images, without the affine map; ``"affine"``, if the network predicts one; and further outputs of the
+            network.
         """
         sizes = functional.spatial_shape(inputs["fixed"])
         outputs = self._run_network(self._network_inputs(inputs, training), sizes, training)
@@ -170,7 +170,7 @@ class FieldModel(PresetModel):
         return [(n + self.multiple - 1) // self.multiple * self.multiple for n in sizes]
 
     def _network_inputs(self, inputs: Mapping[str, Any], training: bool) -> dict[str, Any]:
-        """What of the inputs the network sees."""
+        """The inputs that the network sees."""
         return {name: inputs[name] for name in ("moving", "fixed")}
 
     def _run_network(self, images: Mapping[str, Any], sizes: tuple[Any, ...], training: bool) -> dict[str, Any]:
@@ -181,13 +181,13 @@ class FieldModel(PresetModel):
         return dict(self._through(self.network, images, training))
 
     def _through(self, network: keras.Model, images: Mapping[str, Any], training: bool) -> Any:
-        """What a network gives; in training by `recompute`."""
+        """The outputs of a network; in training with `recompute`."""
         if training and self._recomputation.parts:
             return self._recomputation(network, images)
         return network(dict(images), training=training)
 
     def _to_image_grid(self, displacement: Any, sizes: tuple[Any, ...]) -> Any:
-        """Brings the network's displacement to the padded images' grid and crops it."""
+        """Resizes the network's displacement to the grid of the padded images and crops it."""
         padded = self._padded(sizes)
         x = self._to_padded_grid(ops.cast(displacement, "float32"), padded)
         for axis, (n, p) in enumerate(zip(sizes, padded, strict=True), start=1):
@@ -201,7 +201,7 @@ class FieldModel(PresetModel):
     def loss_values(
         self, x: Mapping[str, Any], y_pred: Mapping[str, Any], num_classes: int | None, training: bool
     ) -> LossValues:
-        """What losses may compare, see `acreg.losses.Loss`; a subclass adds what its own losses need."""
+        """The values for losses, see `acreg.losses.Loss`; a subclass adds those that its own losses need."""
         values = LossValues(x, y_pred)
         if num_classes and "moving_labels" in x:
             values.add("fixed_one_hot", lambda: one_hot_of(x["fixed_labels"], num_classes))
@@ -212,10 +212,10 @@ class FieldModel(PresetModel):
     def loss_terms(
         self, x: Mapping[str, Any], y_pred: Mapping[str, Any], num_classes: int | None = None, training: bool = False
     ) -> dict[str, Any]:
-        """Every loss with a weight other than 0, unweighted, mean over the batch; and updates the logged Dice.
+        """Every loss with a weight other than 0, unweighted, averaged over the batch; also updates the logged Dice.
 
-        ``num_classes`` are those of the labels in ``x``, where they are not the model's; ``training`` is for models
-        whose losses need other networks.
+        ``num_classes`` is the number of labels in ``x``, if it differs from that of the model; ``training`` is for
+        models whose losses need other networks.
         """
         num_classes = num_classes or self.num_classes
         values = self.loss_values(x, y_pred, num_classes, training)
@@ -251,7 +251,7 @@ class FieldModel(PresetModel):
         determinant = functional.jacobian_determinant(y_pred["displacement"])
         self.trackers["folded_percent"].update_state(100.0 * ops.mean(ops.cast(determinant <= 0, "float32")))
         total = self.total_loss(terms, x, y_pred, training) + unknown
-        # A strategy of TensorFlow sums the gradients of its devices; ours is that of the mean over the batch.
+        # A TensorFlow strategy sums the gradients of its devices; ours is the gradient of the mean over the batch.
         strategy = getattr(self, "distribute_strategy", None)
         parts = 1 if strategy is None else strategy.num_replicas_in_sync
         return total if parts == 1 else total / parts
@@ -259,7 +259,7 @@ class FieldModel(PresetModel):
     def total_loss(
         self, terms: Mapping[str, Any], x: Mapping[str, Any], y_pred: Mapping[str, Any], training: bool
     ) -> Any:
-        """What is minimised, a scalar: the losses, weighted."""
+        """The weighted sum of the losses, a scalar, which is minimised."""
         if self.loss_weighting is None:
             weighted = [self.loss_weights[name] * value for name, value in terms.items() if name in self.loss_weights]
             return sum(weighted, ops.zeros(()))
@@ -268,7 +268,7 @@ class FieldModel(PresetModel):
         return self.loss_weighting(dict(terms))
 
     def remade(self, **changed: Any) -> Any:
-        # A loss that was given as a function is found by its name, though it may not be registered.
+        # A loss that was given as a function is found by its name, even if it is not registered.
         with keras.saving.custom_object_scope({n: x for n, x in self.chosen_losses.items() if n not in LOSSES}):
             return super().remade(**changed)
 

@@ -73,7 +73,7 @@ def transfer_weights(model: FieldModel, source: str | os.PathLike[str]) -> None:
 
 
 def _load_keras(path: Path) -> Any:
-    """The model of a `.keras` file, which is built by acreg: `keras.models.load_model` makes whatever a file names."""
+    """The model of a `.keras` file, built by acreg: `keras.models.load_model` would create any class that it names."""
     _check_file(path)
     try:
         with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory() as folder:
@@ -101,7 +101,7 @@ def _load_keras(path: Path) -> Any:
 
 
 def _member(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
-    """A file in an archive, of at most so many bytes, whatever the archive says of its size."""
+    """A file in an archive, read up to a limit of bytes, whatever size the archive claims."""
     with archive.open(name) as file:
         content = file.read(limit + 1)
     if len(content) > limit:
@@ -116,9 +116,9 @@ def _check_file(path: Path) -> None:
 
 
 def _stored_weights(path: Path, network: keras.Model) -> dict[str, np.ndarray]:
-    """A network's weights in a file of Keras 3, by the names that they have in `network`, or else by their numbers.
+    """The weights of a network in a Keras 3 file, by their names in `network` or otherwise by their numbers.
 
-    Keras' own loading names one misfit at most, and fills what it can before that.
+    Keras' own loading reports at most one mismatch, and loads the other weights before that.
     """
     _check_file(path)
     names = {
@@ -135,7 +135,7 @@ def _stored_weights(path: Path, network: keras.Model) -> dict[str, np.ndarray]:
             found[names.get(stored, stored)] = item[()]
 
     with open_weights(path, ".weights.h5 file") as file:
-        for part in ("layers", "network"):  # Keras takes the one or the other for a model's network
+        for part in ("layers", "network"):  # Keras uses one name or the other for the network of a model
             if isinstance(file.get(part), h5py.Group):
                 file[part].visititems(read)
     return found

@@ -23,17 +23,18 @@ NOISES = ("pair_swap", "border")
 class LabelAutoencoder(PresetModel):
     """A convolutional denoising autoencoder of label maps with a short code.
 
-    Three strided levels down to an eighth of the grid, a dense code without activation, and back. It learns to undo
-    noise on the borders, and so the manifold of plausible anatomy. Trained by `fit` on label maps alone.
+    Three strided levels reduce the grid to an eighth, followed by a dense code without activation, and a decoder. The
+    network learns to remove noise at the borders, and thus the manifold of plausible anatomy. It is trained by `fit` on
+    label maps alone.
 
     Args:
         shape: the grid, 2 or 3 sizes divisible by 8.
         num_classes: labels including the background.
         code_size: length of the code.
-        noise: what disturbs the input in training. ``"pair_swap"`` (the authors' code) exchanges the voxels ``2k`` and
-            ``2k + 1`` of the last axis; ``"border"`` (the paper's words) gives a voxel its left neighbour's label
-            where the two differ.
-        noise_probability: of each such change.
+        noise: the noise on the input in training. ``"pair_swap"`` (as in the authors' code) swaps the voxels ``2k`` and
+            ``2k + 1`` of the last axis; ``"border"`` (as described in the paper) gives a voxel the label of its left
+            neighbour where the two differ.
+        noise_probability: probability of each such change.
         seed: of the noise.
 
     Call arguments:
@@ -108,11 +109,11 @@ class LabelAutoencoder(PresetModel):
         return keras.Model(code, layers.Activation("linear", dtype="float32", name="logits_float32")(x), name="decoder")
 
     def one_hot(self, labels: Any) -> Any:
-        """Integer labels ``(batch, *shape, 1)`` as float32 one-hot; probabilities of the classes unchanged.
+        """Integer labels ``(batch, *shape, 1)`` as float32 one-hot; class probabilities are returned unchanged.
 
         Raises:
-            ValueError: neither.
-            AcregError: of an array, a label that is no class.
+            ValueError: the input is neither of these.
+            AcregError: an array has a label that is not a class.
         """
         kind = keras.backend.standardize_dtype(labels.dtype)
         if labels.shape[-1] != (1 if "int" in kind else self.num_classes):
@@ -131,7 +132,7 @@ class LabelAutoencoder(PresetModel):
         return self.encoder(self.one_hot(labels), training=False)
 
     def add_noise(self, one_hot: Any) -> Any:
-        """Disturbs one-hot labels as in training; see ``noise``."""
+        """Adds noise to one-hot labels as in training; see ``noise``."""
         batch, width = ops.shape(one_hot)[0], self.shape[-1]
         draw = keras.random.uniform((batch, *self.shape[:-1], width, 1), seed=self.seed_generator)
         if self.noise == "border":
@@ -171,9 +172,10 @@ class LabelAutoencoder(PresetModel):
 
 
 def hard_dice(fixed: Any, warped: Any, num_classes: int) -> Any:
-    """Dice of two integer maps ``(batch, *spatial)``, mean over the classes but the background, ``(batch,)``.
+    """Mean Dice of two integer maps ``(batch, *spatial)`` over all classes except the background, ``(batch,)``.
 
-    A class of one map alone counts with 0, one of neither does not count; NaN where neither has any.
+    A class that is in only one map counts as 0, a class in neither map does not count; NaN if neither map has any
+    class.
     """
     axes = tuple(range(1, len(fixed.shape)))
     total, there = 0.0, 0.0

@@ -1,4 +1,4 @@
-"""The labels that a model is trained with are its own: integers from 0 to `num_classes` - 1."""
+"""Checks that a model is trained only with its own labels: integers from 0 to `num_classes` - 1."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def check_labels(x: Any, num_classes: int | None) -> None:
 
 
 def unknown_labels(labels: Any, num_classes: int) -> Any:
-    """NaN if one of some integer labels is none of a model's, which would be one-hot of no class; else 0."""
+    """NaN if one of the integer labels is not a class of the model, so that its one-hot would be empty; otherwise 0."""
     return ops.where(ops.any((labels < 0) | (labels >= num_classes)), float("nan"), 0.0)
 
 
@@ -73,13 +73,13 @@ def some_labels(x: Mapping[str, Any], classes: int, wanted: int, seed: Any) -> d
 
 
 def warp_one_hot(labels: Any, displacement: Any) -> Any:
-    """Warps one-hot labels linearly; outside the moving image is background, as `Transform.warp_labels` has it."""
+    """Warps one-hot labels linearly; outside the moving image is background, as in `Transform.warp_labels`."""
     foreground = functional.warp(labels[..., 1:], displacement, border="constant")
     return ops.concatenate([1.0 - ops.sum(foreground, axis=-1, keepdims=True), foreground], axis=-1)
 
 
 def _labels_of(x: Any) -> Iterator[tuple[str, Any]]:
-    """Label maps by name, of all that `fit` accepts."""
+    """Label maps by name, for all inputs that `fit` accepts."""
     sampler = getattr(x, "sampler", None)
     while sampler is not None:
         if getattr(sampler, "labels", None) is not None:

@@ -1,4 +1,4 @@
-"""Optimising a predicted field for one pair of images."""
+"""Optimisation of a predicted field for one pair of images."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from acreg.models.field_model import FieldModel
 
 
 class TrainableField(keras.layers.Layer):
-    """Stands in for a network: answers every pair with its weights, a field; `start` is where that began.
+    """Replaces a network: for every pair, it returns its weights, a field; `start` is the initial field.
 
-    An affine map that follows the field is kept as it is.
+    An affine map that follows the field stays unchanged.
     """
 
     def __init__(self, shape: tuple[int, ...], affine: bool) -> None:
@@ -35,9 +35,9 @@ class TrainableField(keras.layers.Layer):
 
 
 class Refinement(FieldModel):
-    """A model whose only weights are the field of one pair, with a loss that holds it near where it started.
+    """A model whose only weights are the field of one pair, with a loss that keeps it close to the initial field.
 
-    It is kept for the next pair, because TensorFlow takes seconds to compile a training step.
+    The model is kept for the next pair, because TensorFlow takes seconds to compile a training step.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Refinement(FieldModel):
         self._fresh = [ops.convert_to_numpy(variable) for variable in self.optimizer.variables]
 
     def begin(self, start: np.ndarray, affine: np.ndarray | None) -> None:
-        """Forget the pair before."""
+        """Begin with a new pair."""
         if affine is not None:
             self.network.affine.assign(affine)
         self.network.field.assign(start)
@@ -95,7 +95,7 @@ class Refining:
         for step in range(settings.steps + 1):
             field = ops.convert_to_numpy(refinement.network.field)
             refinement.reset_metrics()
-            logs = refinement.train_on_batch(batch, return_dict=True)  # of the field before this step
+            logs = refinement.train_on_batch(batch, return_dict=True)  # the loss of the field before this step
             if step == 0:
                 limit = float(logs["folded_percent"]) + settings.folding_limit
             if float(logs["folded_percent"]) > limit or not np.isfinite(logs["loss"]):

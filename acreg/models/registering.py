@@ -1,4 +1,4 @@
-"""Use of a registration model: images in, a transform in physical space out."""
+"""Registration with a model: from two images to a transform in physical space."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ class _Field(keras.Model):
 
 
 class _Input:
-    """An image's grid, where the network's grid lies in it, and the network's input."""
+    """The grid of an image, the network's grid in it, and the input of the network."""
 
     def __init__(self, preprocessing: Preprocessing, image: Image, role: str) -> None:
         self.image = image.grid
@@ -133,7 +133,7 @@ class _Input:
 
 
 class Pair:
-    """Two images as the network's input."""
+    """Two images as the input of the network."""
 
     def __init__(self, fixed: _Input, moving: _Input) -> None:
         self.fixed, self.moving = fixed.image, moving.image
@@ -141,7 +141,7 @@ class Pair:
         self.batch = {"fixed": fixed.array, "moving": moving.array}
 
     def transform(self, model: Any, found: Mapping[str, Any]) -> Transform:
-        """What a model found on its grid, as a transform of physical space over all of the fixed image's extent."""
+        """The result of a model on its grid, as a transform in physical space over the extent of the fixed image."""
         grid = self.grids[0]
         name = "velocity" if model.integration_steps else "deformation" if "deformation" in found else "displacement"
         field = np.asarray(ops.convert_to_numpy(found[name])[0], np.float32)
@@ -161,7 +161,7 @@ class Pair:
 
 
 def _covering(field: np.ndarray, grid: Grid, extent: Grid) -> tuple[np.ndarray, Grid]:
-    """A field, by its edge values, on a grid that reaches as far as `extent`: beyond its grid a map moves nothing."""
+    """A field, extended by its edge values to a grid that covers `extent`: outside its grid, a map moves nothing."""
     corners = np.stack(np.meshgrid(*([-0.5, n - 0.5] for n in extent.shape), indexing="ij"), -1).reshape(-1, grid.rank)
     reach = grid.to_index(extent.to_world(corners))
     before = np.ceil(np.maximum(-0.5 - reach.min(axis=0) - ROUNDING, 0)).astype(int)
