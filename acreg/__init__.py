@@ -21,8 +21,14 @@ if TYPE_CHECKING:
     from acreg.geometry import Image
     from acreg.io import read_image
     from acreg.models import from_preset
+    from acreg.registration import register
 
-_NAMES = {"from_preset": "acreg.models", "Image": "acreg.geometry", "read_image": "acreg.io"}
+_NAMES = {
+    "from_preset": "acreg.models",
+    "Image": "acreg.geometry",
+    "read_image": "acreg.io",
+    "register": "acreg.registration",
+}
 _SUBMODULES = (
     "applications",
     "baselines",
@@ -43,7 +49,7 @@ _SUBMODULES = (
     "training",
 )
 
-__all__ = ["Image", "__version__", "from_preset", "read_image"]
+__all__ = ["Image", "__version__", "from_preset", "read_image", "register"]
 
 
 _moved.install()

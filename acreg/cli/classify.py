@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from acreg.cli.console import check_free, hold, note, out, progress, table
+from acreg.cli.console import hold, note, out, progress, table
 from acreg.errors import UsageError
 
 

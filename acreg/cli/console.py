@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from acreg.errors import AcregError
+from acreg.errors import DoubtfulResult
 from acreg.names import printable
 
 _quiet = False
@@ -62,7 +62,7 @@ def plain_warnings() -> Iterator[None]:
         def plain(message: Warning | str, category: type[Warning], *where: Any, **further: Any) -> None:
             if category is UserWarning:
                 warn(str(message))
-            else:
+            elif category is not DoubtfulResult:  # a command says them last, after its results
                 show(message, category, *where, **further)
 
         warnings.showwarning = plain
@@ -162,13 +162,3 @@ def hold(folder: Path) -> None:
 
     if _held is not None:  # else its function was called by other code
         _held.enter_context(sole_writer(folder))
-
-
-def check_free(folder: Path, names: Iterable[str], overwrite: bool) -> None:
-    """Raise `AcregError` if a folder holds results of these names that were not asked to be replaced."""
-    there = [name for name in names if (folder / name).exists()]
-    if there and not overwrite:
-        raise AcregError(
-            f"Results are not replaced unasked. Received: --out {folder}, which holds {', '.join(there)}. "
-            "Choose another folder, or give --overwrite."
-        )

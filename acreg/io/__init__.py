@@ -1,7 +1,7 @@
 """Reading and writing of images, labels, displacements and points."""
 
 from acreg.io.atomic import atomic_path, check_folder, require_space
-from acreg.io.folders import all_or_none, sole_writer, writes_into
+from acreg.io.folders import all_or_none, check_free, sole_writer, writes_into
 from acreg.io.image import (
     Image,
     read_displacement,
@@ -11,6 +11,7 @@ from acreg.io.image import (
     write_displacement,
     write_image,
 )
+from acreg.io.inputs import as_image
 from acreg.io.points import Points, read_points, write_points
 from acreg.io.preprocessing import Preprocessing
 
@@ -19,8 +20,10 @@ __all__ = [
     "Points",
     "Preprocessing",
     "all_or_none",
+    "as_image",
     "atomic_path",
     "check_folder",
+    "check_free",
     "read_displacement",
     "read_image",
     "read_labelled",

@@ -67,6 +67,29 @@ def load_nifti(path: Path, labels: bool, needs_spacing: bool = True) -> tuple[np
         return array.T, grid if _has_place(image) else replace(grid, plane=())
 
 
+def from_nibabel(image: Any, name: str) -> tuple[np.ndarray, Grid]:
+    """The array `(*spatial)` in array-axis order and the grid of an image of nibabel in memory, which `name` is for.
+
+    Raises:
+        AcregError: it has no affine, vectors or colours, or other than 2 or 3 axes.
+    """
+    import nibabel
+
+    array = np.asanyarray(image.dataobj)
+    if image.affine is None or array.dtype.fields or array.dtype.kind == "c":
+        raise AcregError(
+            f"An image of nibabel has an affine and one real value a voxel. Received: {name} of {array.dtype} "
+            f"{'without' if image.affine is None else 'with'} an affine. Give one channel, with its affine."
+        )
+    array = _drop_trailing(array, keep=2)
+    affine = np.array(image.affine, dtype=float)
+    if isinstance(image, nibabel.Nifti1Image):
+        affine[:3] *= MM_PER_UNIT.get(int(image.header["xyzt_units"]) % 8, 1.0)
+    grid = Grid.from_affine(affine, array.shape[::-1])
+    known = not isinstance(image, nibabel.Nifti1Image) or _has_place(image)
+    return array.T, grid if known else replace(grid, plane=())
+
+
 def load_nifti_raw(path: Path) -> tuple[np.ndarray, str]:
     """The array of a NIfTI file as stored, (x, y, z, ...), and its description."""
     with decoding(path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,12 +12,11 @@ from keras import ops
 from acreg.errors import AcregError, UsageError, images_by_name
 from acreg.geometry import Affine, Displacement, Grid, Transform, Velocity
 from acreg.geometry.grid import ROUNDING
-from acreg.io import Image, Preprocessing, read_image
+from acreg.io import Image, Preprocessing
+from acreg.io.inputs import ImageLike, as_image
 from acreg.layers.warping import no_gradients
 from acreg.models.forking import check_process
 from acreg.models.memory import available_bytes, peak_bytes
-
-ImageLike = Image | np.ndarray | str | os.PathLike[str]
 
 
 class Registering:
@@ -32,9 +30,8 @@ class Registering:
         """Registers ``moving`` onto ``fixed``.
 
         Args:
-            fixed, moving: images of any size and of the model's rank: `acreg.io.Image`, an array ``(*spatial)``, or a
-                path. Spacing and orientation are read from them; `acreg.io.Preprocessing` says how they become the
-                network's input.
+            fixed, moving: images of any size and of the model's rank: what `acreg.io.as_image` takes. Spacing and
+                orientation are read from them; `acreg.io.Preprocessing` says how they become the network's input.
 
         Returns:
             An `acreg.geometry.Transform` on the fixed image's own grid: what the network found on its grid (a
@@ -155,7 +152,7 @@ class Registering:
 
         def prepared(value: ImageLike, role: str) -> _Input:
             if id(value) not in inputs:
-                inputs[id(value)] = _Input(preprocessing, _as_image(value, role), role)
+                inputs[id(value)] = _Input(preprocessing, as_image(value, role), role)
             return inputs[id(value)]
 
         return [_Pair(prepared(fixed, "fixed"), prepared(moving, "moving")) for fixed, moving in pairs]
@@ -231,11 +228,3 @@ def _covering(field: np.ndarray, grid: Grid, extent: Grid) -> tuple[np.ndarray, 
     after = np.ceil(np.maximum(reach.max(axis=0) + 0.5 - grid.shape - ROUNDING, 0)).astype(int)
     wider = grid.part(-before, grid.shape + before + after)
     return np.pad(field, [*zip(before, after, strict=True), (0, 0)], mode="edge"), wider
-
-
-def _as_image(value: Any, role: str) -> Image:
-    if isinstance(value, Image):
-        return value
-    if isinstance(value, np.ndarray):
-        return Image(value.astype(np.float32), Grid(value.shape), name=role)
-    return read_image(value)

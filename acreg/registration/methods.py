@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from copy import copy
 from pathlib import Path
 from typing import Any, Protocol
 
 from acreg.baselines import baseline
-from acreg.errors import AcregError, images_by_name
+from acreg.errors import AcregError, UsageError, argument, images_by_name
 from acreg.geometry import Grid, Image, Transform, unregistered
 from acreg.registration.concerns import Usual
 
@@ -35,33 +36,36 @@ class Unregistered:
 
 
 class PresetMethod:
-    """A model from a preset, under a name of one's own.
+    """A model, under a name of one's own.
 
     Args:
-        model: the name of a shipped preset or a preset's folder.
-        name: what tables call it; the preset's name if left out, followed by "-refined" where it is refined.
+        model: the name of a shipped preset, a preset's folder, or a model that is loaded.
+        name: what tables call it; the name of the preset or model if left out, and "-refined" where it is refined.
         refine: at most so many steps of refinement for each pair, see `RegistrationModel.refine`.
 
     Raises:
         AcregError: the preset cannot be loaded, or does not register (an autoencoder).
     """
 
-    def __init__(self, model: str, name: str = "", refine: int = 0) -> None:
+    def __init__(self, model: str | os.PathLike[str] | Any, name: str = "", refine: int = 0) -> None:
         from acreg.models import from_preset
         from acreg.models.presets import preset_digest, preset_folder
 
-        self._model: Any = from_preset(model)
-        self.preset = model
+        stored = isinstance(model, (str, os.PathLike))
+        self._model: Any = from_preset(model) if stored else model
+        self.preset = str(model) if stored else ""
         self.refine = refine
-        self.name = name or preset_name(model) + ("-refined" if refine else "")
+        own = preset_name(self.preset) if stored else str(getattr(model, "name", type(model).__name__))
+        self.name = name or own + ("-refined" if refine else "")
         if not hasattr(self._model, "register"):
             raise AcregError(
                 f"A model that registers is needed. Received: {model}, a {type(self._model).__name__}. "
                 "Give the preset of a registration network."
             )
-        self.sha256 = preset_digest(model)
-        self.usual = Usual.of_preset(preset_folder(model))
+        self.usual = Usual.of_preset(preset_folder(model)) if stored else None
         self.deforms = True
+        if stored:  # of an object in memory the weights are not known to be those of any file
+            self.sha256 = preset_digest(model)
 
     def affine_part(self) -> PresetMethod | None:
         """The model's affine part alone, as a method of the same name followed by "-affine"; None if it has none."""
@@ -103,6 +107,52 @@ def named_method(name: str, threads: int, seed: int) -> Method:
         AcregError: as `acreg.baselines.baseline`.
     """
     return Unregistered() if name == "identity" else baseline(name, threads, seed)
+
+
+def one_method(
+    model: str | os.PathLike[str] | Any | None = None,
+    method: str | Method | None = None,
+    *,
+    refine: int = 0,
+    threads: int = 1,
+    seed: int = 0,
+) -> Method:
+    """What registers a pair, by a model or by a classical method.
+
+    Args:
+        model: as `PresetMethod`; "unregistered" for none.
+        method: as `named_method`, or an object of one's own with `name` and `register`.
+        refine: steps of refinement, at most, of a model.
+        threads, seed: of a classical method.
+
+    Raises:
+        UsageError: as `check_one_method`.
+        AcregError: as `PresetMethod` and `named_method`.
+    """
+    check_one_method(model, method, refine)
+    if method is not None:
+        return named_method(method, threads, seed) if isinstance(method, str) else method
+    return Unregistered() if _is_none(model) else PresetMethod(model, refine=refine)
+
+
+def check_one_method(model: str | os.PathLike[str] | Any | None, method: str | Method | None, refine: int = 0) -> None:
+    """Raise `UsageError` unless a model or a method is given, and a model where the result is refined."""
+    if (model is None) == (method is None):
+        raise UsageError(
+            "A pair is registered by a model or by a classical method. Received: "
+            f"{argument('model', model)}, {argument('method', method)}. "
+            f"Give one of {argument('model')} and {argument('method')}."
+        )
+    if refine and (method is not None or _is_none(model)):
+        given = argument("model", model) if method is None else argument("method", method)
+        raise UsageError(
+            f"Models alone refine. Received: {argument('refine', refine)} with {given}. Leave out "
+            f"{argument('refine')}, or give a preset."
+        )
+
+
+def _is_none(model: object) -> bool:
+    return isinstance(model, str) and model == Unregistered.name
 
 
 def preset_name(model: str) -> str:

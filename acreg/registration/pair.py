@@ -3,32 +3,53 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from acreg.errors import AcregError, images_by_name
 from acreg.geometry import Image, Transform, labels_on, unregistered
+from acreg.geometry.transform import Border
 from acreg.registration.concerns import Concern, Likeness, concerns
 from acreg.registration.methods import Method, Unregistered
 
 
-@dataclass
+SAVED = ("labels", "displacement", "transform", "images")
+"""What can be saved of a registered pair."""
+
+
+@dataclass(eq=False, repr=False)
 class Registration:
     """A registered pair, everything on the fixed grid; `sampled` is the transform as it was evaluated there, once.
 
+    A notebook shows it as a picture with a table of its numbers and what speaks against it.
+
     Attributes:
+        fixed, moving: the images, as they were registered.
+        method: what registered them.
         warped: what is measured; outside of the moving image it has edge values.
+        moving_labels, fixed_labels: those that were given, each on the grid of its image.
+        warped_labels: the moving labels on the fixed grid.
         inside: which voxels look inside of the moving image, `(*spatial)`; beyond it `warped` is made up.
         before, after: how alike the images are inside, unregistered (the extents laid over each other) and registered.
+        scores_before, scores_after: the same of the labels, `{label: {"dsc", "hd", "hd95", "assd"}}` as of
+            `acreg.metrics.label_metrics`, distances in mm; empty where the labels of one image are not known.
         regularity: of the field, see `acreg.geometry.folding`.
         seconds: of the registration alone.
         mask: what the method itself makes the fixed image's foreground to be, where it segments.
         concerns: what speaks against the result, see `acreg.registration.concerns`.
+        channels: of a moving image in colour, of which `moving` is the luminance.
         no_inverse: why no inverse was saved with the transform.
         inexact: what makes the inverse that was saved an approximation.
+        notes: what else is worth knowing of the call and of the files of `save`, in sentences.
     """
 
+    fixed: Image
+    moving: Image
+    method: str
     transform: Transform
     sampled: Transform
     warped: Image
@@ -39,9 +60,67 @@ class Registration:
     regularity: dict[str, float]
     seconds: float
     mask: Image | None = None
+    moving_labels: Image | None = None
+    fixed_labels: Image | None = None
+    scores_before: dict[int, dict[str, float]] = field(default_factory=dict)
+    scores_after: dict[int, dict[str, float]] = field(default_factory=dict)
     concerns: list[Concern] = field(default_factory=list)
+    channels: Sequence[Image] = ()
     no_inverse: str = ""
     inexact: str = ""
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def vanished(self) -> list[int]:
+        """The labels of the moving image that have no voxel in the warped labels."""
+        if self.moving_labels is None or self.warped_labels is None:
+            return []
+        return [int(value) for value in np.setdiff1d(self.moving_labels.array, self.warped_labels.array)]
+
+    def save(
+        self,
+        folder: str | Path,
+        *,
+        what: Collection[str] = SAVED,
+        border: Border | None = None,
+        fill: float | None = None,
+        overwrite: bool = False,
+    ) -> list[Path]:
+        """Write the files of `acreg register`: warped images and labels, transforms, preview.png, registration.json.
+
+        Args:
+            folder: made if absent.
+            what: some of `SAVED`.
+            border, fill: what lies outside of the moving image, see `Transform.warp_image`: 0 if left out.
+            overwrite: replace the results of an earlier registration.
+
+        Returns:
+            The files. `notes`, `no_inverse` and `inexact` then say what is worth knowing of them.
+
+        Raises:
+            UsageError: border and fill contradict each other or the kind of file, or an unknown word in `what`.
+            AcregError: results are there and may not be replaced, or another process writes into the folder.
+            OSError: the disk is full, or writing is not permitted.
+        """
+        from acreg.registration.saving import save_result
+
+        return save_result(self, Path(folder), what, border, fill, overwrite)
+
+    def figure(self) -> Any:
+        """The picture of preview.png, a Matplotlib figure."""
+        from acreg.registration.display import preview
+
+        return preview(self)
+
+    def __repr__(self) -> str:
+        from acreg.registration.display import describe
+
+        return describe(self)
+
+    def _repr_html_(self) -> str:
+        from acreg.registration.display import html
+
+        return html(self)
 
 
 @images_by_name
@@ -74,10 +153,14 @@ def register_pair(method: Method, *, fixed: Image, moving: Image, moving_labels:
     warped, inside = sampled.warp_image(moving, border="edge"), sampled.inside(moving.grid)
     start_image = unregistered(fixed=fixed, moving=moving).warp_image(moving, border="edge")
     result = Registration(
+        fixed=fixed,
+        moving=moving,
+        method=method.name,
         transform=transform,
         sampled=sampled,
         warped=warped,
         warped_labels=labels,
+        moving_labels=moving_labels,
         inside=inside,
         before=Likeness.of(fixed, start_image, np.ones(fixed.grid.shape, bool)),
         after=Likeness.of(fixed, warped, inside),

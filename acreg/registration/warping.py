@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from acreg.errors import AcregError
+from acreg.errors import AcregError, argument
 from acreg.geometry import Grid, Transform
 from acreg.io import check_folder
 from acreg.io.transforms import read_transform
@@ -31,6 +31,6 @@ def check_new(path: Path, overwrite: bool) -> None:
     check_folder(path.parent)
     if path.exists() and not overwrite:
         raise AcregError(
-            f"Results are not replaced unasked. Received: --out {path}, which exists. Choose another name, or give "
-            "--overwrite."
+            f"Results are not replaced unasked. Received: {path}, which exists. Choose another name, or give "
+            f"{argument('overwrite', True)}."
         )
