@@ -18,12 +18,14 @@ from acreg import _moved
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from acreg.evaluation import evaluate
     from acreg.geometry import Image
     from acreg.io import read_image
     from acreg.models import from_preset
     from acreg.registration import register
 
 _NAMES = {
+    "evaluate": "acreg.evaluation",
     "from_preset": "acreg.models",
     "Image": "acreg.geometry",
     "read_image": "acreg.io",
@@ -49,7 +51,7 @@ _SUBMODULES = (
     "training",
 )
 
-__all__ = ["Image", "__version__", "from_preset", "read_image", "register"]
+__all__ = ["Image", "__version__", "evaluate", "from_preset", "read_image", "register"]
 
 
 _moved.install()

@@ -66,11 +66,9 @@ def compare(
     """
     from acreg.data.region_table import read_region_table
     from acreg.evaluation import check_same_pairs, keep_pairs, load_results
+    from acreg.evaluation.regions import check_regions, region_note, region_table, write_regions_csv
     from acreg.evaluation.statistics import DESCRIPTIONS, compare_methods
-    from acreg.io import all_or_none
-    from acreg.report.html import build_report
-    from acreg.report.regions import check_regions, region_note, region_table, write_regions_csv
-    from acreg.report.tables import (
+    from acreg.evaluation.tables import (
         WINS_NOTE,
         format_p,
         markdown,
@@ -81,6 +79,8 @@ def compare(
         write_statistics_csv,
         write_summary_csv,
     )
+    from acreg.io import all_or_none
+    from acreg.report.html import build_report
 
     target = folder or folders[0]
     for path in folders:

@@ -127,19 +127,22 @@ def progress(title: str, total: int | None = None) -> Iterator[Callable[..., Non
 
 
 @contextmanager
-def bars() -> Iterator[Callable[[str, int, int], None]]:
-    """Bars for library code that calls back with (text, done, total): one after the other, a new one for a new text."""
+def bars(title: str = "") -> Iterator[Callable[[str, int, int], None]]:
+    """Bars for library code that calls back with (text, done, total): one after the other, a new one for a new text.
+
+    With a title it is one bar, behind which the texts stand.
+    """
     with ExitStack() as stack:
         titles: list[str] = []
         shown: list[tuple[Callable[..., None], int]] = []
 
         def update(text: str, done: int, total: int) -> None:
-            if titles != [text]:
+            if titles != [title or text]:
                 stack.close()
-                titles[:] = [text]
-                shown[:] = [(stack.enter_context(progress(text, total)), 0)]
+                titles[:] = [title or text]
+                shown[:] = [(stack.enter_context(progress(titles[0], total)), 0)]
             advance, before = shown[0]
-            advance(done - before)
+            advance(done - before, text if title else "")
             shown[0] = advance, done
 
         yield update

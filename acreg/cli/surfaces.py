@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from acreg.cli.console import bars, check_free, hold, note, out
+from acreg.cli.console import bars, hold, note, out
 
 
 def surfaces(

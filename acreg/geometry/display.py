@@ -47,10 +47,15 @@ def transform_html(transform: Transform) -> str:
     return table_html(rows)
 
 
-def table_html(rows: Iterable[tuple[str, str]]) -> str:
-    """A table of names and plain texts."""
-    cells = "".join(f"<tr><th style='text-align:left'>{escape(k)}</th><td>{escape(v)}</td></tr>" for k, v in rows)
-    return f"<table>{cells}</table>"
+def table_html(rows: Iterable[Sequence[str]], columns: Sequence[str] = (), title: str = "") -> str:
+    """A table of plain texts, the first of a row to the left."""
+    head = "".join(f"<th>{escape(column)}</th>" for column in columns)
+    body = ""
+    for first, *rest in rows:
+        cells = "".join(f"<td>{escape(cell)}</td>" for cell in rest)
+        body += f"<tr><th style='text-align:left'>{escape(first)}</th>{cells}</tr>"
+    caption = f"<caption>{escape(title)}</caption>" if title else ""
+    return f"<table>{caption}{f'<tr>{head}</tr>' if head else ''}{body}</table>"
 
 
 def image_png(image: Image) -> bytes:

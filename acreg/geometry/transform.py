@@ -10,8 +10,8 @@ import numpy as np
 from scipy import ndimage
 
 from acreg.errors import AcregError, UsageError
-from acreg.geometry.display import describe_transform, transform_html
 from acreg.geometry.displacement import jacobian_determinant, slabs, voxel_indices
+from acreg.geometry.display import describe_transform, transform_html
 from acreg.geometry.grid import Grid
 from acreg.geometry.image import Image
 from acreg.geometry.label_grid import place_labels

@@ -34,8 +34,8 @@ def as_image(value: ImageLike | Any, name: str, kind: Kind = "intensity") -> Ima
     if isinstance(value, Image):
         if kind == "labels" and value.kind != "labels":
             raise UsageError(
-                f"Labels are an image of kind 'labels'. Received: {value.name or name}, of kind {value.kind!r}. Read it "
-                "by acreg.io.read_labels, or make it by Image(..., kind='labels')."
+                f"Labels are an image of kind 'labels'. Received: {value.name or name}, of kind {value.kind!r}. Read "
+                "it by acreg.io.read_labels, or make it by Image(..., kind='labels')."
             )
         return value
     if isinstance(value, np.ndarray):

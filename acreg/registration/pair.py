@@ -16,7 +16,6 @@ from acreg.geometry.transform import Border
 from acreg.registration.concerns import Concern, Likeness, concerns
 from acreg.registration.methods import Method, Unregistered
 
-
 SAVED = ("labels", "displacement", "transform", "images")
 """What can be saved of a registered pair."""
 

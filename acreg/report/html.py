@@ -10,18 +10,11 @@ from html import escape
 import numpy as np
 
 from acreg.data.region_table import RegionTable
-from acreg.evaluation.results import MethodResult, PairScores, compared_by, measured, statistics_of
+from acreg.evaluation.method_result import MethodResult, PairScores, compared_by, measured, statistics_of
+from acreg.evaluation.ranking import rank_methods
+from acreg.evaluation.regions import absent_note, region_note, region_table
 from acreg.evaluation.statistics import Comparison
-from acreg.metrics import is_lost
-from acreg.plotting import page
-from acreg.plotting.figures import THEMES
-from acreg.report.overview_plots import cost_plots, ranking_plot
-from acreg.report.pictures import PairPictures
-from acreg.report.plots import MethodStyle, box_plots, label_box_plots, method_styles
-from acreg.report.ranking import rank_methods
-from acreg.report.regions import absent_note, region_note, region_table
-from acreg.report.significance import label_tests, significance
-from acreg.report.tables import (
+from acreg.evaluation.tables import (
     DIGITS,
     LEVEL,
     WINS_NOTE,
@@ -33,6 +26,13 @@ from acreg.report.tables import (
     text_of,
     wins_table,
 )
+from acreg.metrics import is_lost
+from acreg.plotting import page
+from acreg.plotting.figures import THEMES
+from acreg.report.overview_plots import cost_plots, ranking_plot
+from acreg.report.pictures import PairPictures
+from acreg.report.plots import MethodStyle, box_plots, label_box_plots, method_styles
+from acreg.report.significance import label_tests, significance
 
 LISTED = 40
 RANKED = ("dsc", "assd", "ncc")

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from acreg.evaluation.results import MethodResult, compared_by
+from acreg.evaluation.method_result import MethodResult, compared_by
+from acreg.evaluation.ranking import Ranking
+from acreg.evaluation.tables import metric_title
 from acreg.plotting.figures import INK, LINES, Theme, figure_of, shortened, to_png
 from acreg.report.plots import legend, method_styles
-from acreg.report.ranking import Ranking
-from acreg.report.tables import metric_title
 
 
 def ranking_plot(results: Sequence[MethodResult], ranking: Ranking, theme: Theme) -> bytes:

@@ -9,7 +9,7 @@ from typing import Any
 
 from acreg.data.manifest import Dataset
 from acreg.errors import AcregError
-from acreg.evaluation.results import MethodResult, PairScores
+from acreg.evaluation.method_result import MethodResult, PairScores
 from acreg.geometry import Displacement, Transform, unregistered
 from acreg.io import Image, read_displacement
 from acreg.names import pair_folder

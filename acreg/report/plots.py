@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from acreg.evaluation.results import MethodResult, compared_by
+from acreg.evaluation.method_result import MethodResult, compared_by
 from acreg.evaluation.statistics import EFFECT_SYMBOLS, WITH_INTERVAL, Comparison
+from acreg.evaluation.tables import leader, metric_title
 from acreg.plotting.figures import COLOURS, GROUND, INK, Theme, figure_of, shortened, to_png
-from acreg.report.tables import leader, metric_title
 
 
 class MethodStyle(NamedTuple):

@@ -6,12 +6,12 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-from acreg.evaluation.results import MethodResult
+from acreg.evaluation.method_result import MethodResult
 from acreg.evaluation.statistics import DESCRIPTIONS, EFFECT_SYMBOLS, Comparison
+from acreg.evaluation.tables import DIGITS, LEVEL, format_p, leader, metric_title
 from acreg.plotting import page
 from acreg.plotting.figures import THEMES
 from acreg.report.plots import forest_plots
-from acreg.report.tables import DIGITS, LEVEL, format_p, leader, metric_title
 
 BESIDE = 3
 """Methods up to which the tables of two metrics stand beside each other."""

@@ -19,11 +19,11 @@ from keras import layers
 from acreg.data.manifest import Dataset, dataset_folder
 from acreg.data.sampling.augmentation import Augmentation
 from acreg.errors import AcregError
+from acreg.evaluation.tables import write_csv
 from acreg.geometry import sample_image
 from acreg.io import Preprocessing
 from acreg.metrics import label_metrics
 from acreg.models.blocks import average_pool, batch_norm, convolution
-from acreg.report.tables import write_csv
 
 AUGMENTATION = Augmentation(gamma=0.3, contrast=0.2, noise=0.03, rotation=0.15, scale=0.1, shift=0.06)
 

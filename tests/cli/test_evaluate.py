@@ -10,7 +10,7 @@ from acreg.cli.main import main
 from acreg.data.phantoms.chests import make_dataset
 from acreg.geometry import Transform
 from acreg.io import read_displacement, read_image
-from acreg.registration import pair as registration
+from acreg.registration import methods as registration
 
 
 class Stub:

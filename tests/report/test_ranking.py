@@ -10,9 +10,9 @@ import PIL.Image
 import pytest
 from scipy import stats
 
+from acreg.evaluation.ranking import holm, rank_methods
 from acreg.plotting.figures import THEMES
 from acreg.report.overview_plots import cost_plots, ranking_plot
-from acreg.report.ranking import holm, rank_methods
 
 
 def test_holms_correction_by_hand() -> None:

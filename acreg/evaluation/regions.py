@@ -9,8 +9,8 @@ import numpy as np
 
 from acreg.data.region_table import RegionTable
 from acreg.errors import AcregError
-from acreg.evaluation.results import MethodResult, measured, statistics_of
-from acreg.report.tables import DIGITS, best_of, metric_title, text_of, write_csv
+from acreg.evaluation.method_result import MethodResult, measured, statistics_of
+from acreg.evaluation.tables import DIGITS, best_of, metric_title, text_of, write_csv
 
 
 def check_regions(results: Sequence[MethodResult], table: RegionTable) -> None:

@@ -1,0 +1,71 @@
+"""What the results of a method are made from, as `summary.json` records it."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Collection, Sequence
+from importlib import metadata
+from typing import Any
+
+import acreg
+from acreg.baselines import Baseline
+from acreg.data.manifest import Dataset
+from acreg.data.pair_files import Pair
+from acreg.evaluation.pairs import foreground
+from acreg.registration.methods import Method, Unregistered
+
+
+def origin_of(
+    method: Method, dataset: Dataset, split: str, pairs: Sequence[Pair], save: Collection[str], settings: dict[str, Any]
+) -> dict[str, Any]:
+    """What a method's results are made from, as `summary.json` records it."""
+    files = [dataset.folder / name for name in ("manifest.csv", "dataset.json")]
+    data = b"".join(path.read_bytes() for path in files if path.is_file())
+    return {
+        "method": method.name,
+        "registers": not isinstance(method, Unregistered),
+        "preset": str(getattr(method, "preset", "")),
+        "dataset": _describe(dataset, split),
+        "settings": {
+            **settings,
+            **({"baseline": method.settings} if isinstance(method, Baseline) else {}),
+            "preset_sha256": getattr(method, "sha256", ""),
+            "data_sha256": hashlib.sha256(data).hexdigest(),
+            "pairs_sha256": _digest(pairs),
+            "saved": sorted(save),
+            "acreg": acreg.__version__,
+        },
+    }
+
+
+def is_known(method: Method) -> bool:
+    """Whether its name and settings say all that its results depend on: of a caller's own object they do not."""
+    return isinstance(method, (Baseline, Unregistered)) or hasattr(method, "sha256")
+
+
+def _digest(pairs: Sequence[Pair]) -> str:
+    return hashlib.sha256("\n".join(f"{fixed},{moving}" for fixed, moving in pairs).encode()).hexdigest()
+
+
+def _describe(dataset: Dataset, split: str) -> dict[str, Any]:
+    return {
+        "name": dataset.name,
+        "folder": str(dataset.folder.resolve()),
+        "split": split,
+        "unit": dataset.unit,
+        "spacing": None if dataset.spacing is None else list(dataset.spacing),
+        "licence": dataset.licence,
+        "labels": {str(value): name for value, name in foreground(dataset).items()},
+    }
+
+
+def environment() -> dict[str, str]:
+    """Versions of what scores depend on."""
+    found = {"acreg": acreg.__version__, "python": platform.python_version(), "platform": platform.platform()}
+    for package in ("numpy", "scipy", "medpy", "keras", "tensorflow"):
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
