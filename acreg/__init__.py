@@ -22,14 +22,18 @@ if TYPE_CHECKING:
     from acreg.geometry import Image
     from acreg.io import read_image
     from acreg.models import from_preset
-    from acreg.registration import register
+    from acreg.registration import jacobian, register, warp
+    from acreg.report import compare
 
 _NAMES = {
+    "compare": "acreg.report",
     "evaluate": "acreg.evaluation",
     "from_preset": "acreg.models",
     "Image": "acreg.geometry",
+    "jacobian": "acreg.registration",
     "read_image": "acreg.io",
     "register": "acreg.registration",
+    "warp": "acreg.registration",
 }
 _SUBMODULES = (
     "applications",
@@ -51,7 +55,17 @@ _SUBMODULES = (
     "training",
 )
 
-__all__ = ["Image", "__version__", "evaluate", "from_preset", "read_image", "register"]
+__all__ = [
+    "Image",
+    "__version__",
+    "compare",
+    "evaluate",
+    "from_preset",
+    "jacobian",
+    "read_image",
+    "register",
+    "warp",
+]
 
 
 _moved.install()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from acreg.plotting.drawing import (
     FIXED_COLOUR,
@@ -14,8 +14,11 @@ from acreg.plotting.drawing import (
     draw_image,
 )
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
-def preview_figure(view: PairView) -> Any:
+
+def preview_figure(view: PairView) -> Figure:
     """A Matplotlib figure of six panels.
 
     They show the fixed image, the moving one (before), the warped one (after), checkerboards before and after, and the

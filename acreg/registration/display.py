@@ -14,6 +14,8 @@ from acreg.plotting.figures import to_png
 from acreg.plotting.preview import preview_figure
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from acreg.registration.pair import Registration
 
 VOXELS = 2**20
@@ -40,7 +42,7 @@ def html(result: Registration) -> str:
     return picture + table_html([*rows, *((f"doubtful: {each.name}", each.text) for each in result.concerns)])
 
 
-def preview(result: Registration, voxels: int | None = None) -> Any:
+def preview(result: Registration, voxels: int | None = None) -> Figure:
     """The figure of preview.png; of so many voxels of each image, at most."""
 
     def small(image: Any) -> Any:

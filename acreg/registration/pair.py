@@ -6,7 +6,7 @@ import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from acreg.geometry import Image, Transform, labels_on, unregistered
 from acreg.geometry.transform import Border
 from acreg.registration.concerns import Concern, Likeness, concerns
 from acreg.registration.methods import Method, Unregistered
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SAVED = ("labels", "displacement", "transform", "images")
 """What can be saved of a registered pair."""
@@ -105,7 +108,7 @@ class Registration:
 
         return save_result(self, Path(folder), what, border, fill, overwrite)
 
-    def figure(self) -> Any:
+    def figure(self) -> Figure:
         """The picture of preview.png, a Matplotlib figure."""
         from acreg.registration.display import preview
 

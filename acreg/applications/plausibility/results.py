@@ -7,13 +7,16 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from acreg.applications.plausibility.study import Labels, Modification, Outcome, Row
 from acreg.io.atomic import atomic_path
 from acreg.plotting.figures import COLOURS, to_png
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 COLUMNS = ("Modification", "Anatomy", "L_ce", "L_ae median", "L_ae quartiles", "(a) lower")
 INK = "#24303c"
@@ -81,12 +84,12 @@ def write_results(outcome: Outcome, folder: Path, settings: dict[str, Any]) -> l
         content = {"settings": settings, "modifications": summarise(outcome)}
         path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     with atomic_path(folder / "figure.png") as path:
-        path.write_bytes(draw(outcome))
+        path.write_bytes(to_png(plausibility_figure(outcome)))
     return [folder / name for name in ("table.csv", "table.md", "summary.json", "figure.png")]
 
 
-def draw(outcome: Outcome) -> bytes:
-    """The figure as PNG: one subject's maps above; below, both losses mask by mask, and the code distances as boxes."""
+def plausibility_figure(outcome: Outcome) -> Figure:
+    """One subject's maps above; below, both losses mask by mask, and the code distances as boxes."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -141,7 +144,7 @@ def draw(outcome: Outcome) -> bytes:
         axes.set_axisbelow(True)
         axes.tick_params(colors=INK, labelsize=9)
         axes.spines[["top", "right"]].set_visible(False)
-    return to_png(figure)
+    return figure
 
 
 def _title() -> dict[str, Any]:
