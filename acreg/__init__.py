@@ -18,6 +18,10 @@ from acreg import _moved
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from acreg.applications.atlases.meshes import surfaces
+    from acreg.applications.batch.commands import quality, segment
+    from acreg.applications.classification import classify
+    from acreg.applications.plausibility.experiment import plausibility
     from acreg.evaluation import evaluate
     from acreg.geometry import Image
     from acreg.io import read_image
@@ -26,13 +30,18 @@ if TYPE_CHECKING:
     from acreg.report import compare
 
 _NAMES = {
+    "classify": "acreg.applications.classification",
     "compare": "acreg.report",
     "evaluate": "acreg.evaluation",
     "from_preset": "acreg.models",
     "Image": "acreg.geometry",
     "jacobian": "acreg.registration",
+    "plausibility": "acreg.applications.plausibility.experiment",
+    "quality": "acreg.applications.batch.commands",
     "read_image": "acreg.io",
     "register": "acreg.registration",
+    "segment": "acreg.applications.batch.commands",
+    "surfaces": "acreg.applications.atlases.meshes",
     "warp": "acreg.registration",
 }
 _SUBMODULES = (
@@ -58,12 +67,17 @@ _SUBMODULES = (
 __all__ = [
     "Image",
     "__version__",
+    "classify",
     "compare",
     "evaluate",
     "from_preset",
     "jacobian",
+    "plausibility",
+    "quality",
     "read_image",
     "register",
+    "segment",
+    "surfaces",
     "warp",
 ]
 

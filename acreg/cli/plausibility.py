@@ -7,8 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from acreg.cli.console import hold, note, out, progress, table
-from acreg.errors import UsageError
+from acreg.cli.console import bars, hold, note, out, table
 
 
 def plausibility(
@@ -34,33 +33,12 @@ def plausibility(
     Example:
       acreg plausibility --model autoencoder-jsrt --data jsrt --out results/plausibility
     """
-    from acreg.applications.plausibility.results import COLUMNS, table_rows, write_results
-    from acreg.applications.plausibility.study import run
-    from acreg.data.manifest import Dataset, dataset_folder
-    from acreg.io import all_or_none
-    from acreg.models import LabelAutoencoder, from_preset
+    from acreg.applications.plausibility.experiment import COLUMNS
+    from acreg.applications.plausibility.experiment import plausibility as library
 
     hold(folder)
-    autoencoder = from_preset(model)
-    if not isinstance(autoencoder, LabelAutoencoder):
-        raise UsageError(
-            f"The experiment needs a label autoencoder. Received: {model}, a {type(autoencoder).__name__}. Give the "
-            "preset of the autoencoder; a training run writes it beside that of the network."
-        )
-    dataset = Dataset.load(dataset_folder(data))
-    note(f"{masks} masks of {dataset.name} ({split}), {pixels} pixels changed in four ways")
-    with progress("Reading labels", masks) as advance:
-        outcome = run(autoencoder, dataset, split, masks, pixels, seed, lambda text, done, total: advance())
-    settings = {
-        "model": model,
-        "dataset": dataset.name,
-        "split": split,
-        "masks": masks,
-        "pixels": pixels,
-        "seed": seed,
-        "grid": list(autoencoder.shape),
-    }
-    with all_or_none(folder) as staged:
-        write_results(outcome, staged, settings)
-    table(f"{dataset.name}, {masks} masks, {pixels} pixels changed", COLUMNS, table_rows(outcome))
+    with bars() as update:
+        found = library(model, data, split=split, masks=masks, pixels=pixels, seed=seed, progress=update, say=note)
+    found.save(folder)
+    table(found.title, COLUMNS, found.rows)
     out(f"\nFigure: {folder / 'figure.png'}")

@@ -18,6 +18,7 @@ from acreg.plotting.figures import COLOURS, to_png
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+FILES = ("table.csv", "table.md", "summary.json", "figure.png")
 COLUMNS = ("Modification", "Anatomy", "L_ce", "L_ae median", "L_ae quartiles", "(a) lower")
 INK = "#24303c"
 GREYS = ("#ffffff", "#cfd6de", "#b4bec9", "#98a5b3")
@@ -85,7 +86,7 @@ def write_results(outcome: Outcome, folder: Path, settings: dict[str, Any]) -> l
         path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     with atomic_path(folder / "figure.png") as path:
         path.write_bytes(to_png(plausibility_figure(outcome)))
-    return [folder / name for name in ("table.csv", "table.md", "summary.json", "figure.png")]
+    return [folder / name for name in FILES]
 
 
 def plausibility_figure(outcome: Outcome) -> Figure:
