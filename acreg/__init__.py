@@ -18,16 +18,9 @@ from acreg import _moved
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from acreg.applications.atlases.meshes import surfaces
-    from acreg.applications.batch.commands import quality, segment
-    from acreg.applications.classification import classify
-    from acreg.applications.plausibility.experiment import plausibility
-    from acreg.evaluation import evaluate
     from acreg.geometry import Image
     from acreg.io import read_image
     from acreg.models import from_preset
-    from acreg.registration import jacobian, register, warp
-    from acreg.report import compare
 
 _NAMES = {
     "classify": "acreg.applications.classification",

@@ -136,7 +136,7 @@ def classify(
     dataset = data if isinstance(data, Dataset) else Dataset.load(dataset_folder(os.fspath(data)))
     records = [record for record in dataset.records if record.labels is not None]
     subjects = [record.subject for record in records]
-    known = flags_by_name(subjects, diseased) if diseased else read_flags(flags or "", subjects, finding)
+    known = flags_by_name(subjects, diseased) if diseased else read_flags(Path(flags or ""), subjects, finding)
     records = [record for record in records if record.subject in known]
     truth = [known[record.subject] for record in records]
     if say:

@@ -82,8 +82,8 @@ def jacobian(
     displacement = read_transforms(parts, grid, grid).displacement
     determinant = jacobian_determinant(displacement)
     image = Image(log_determinant(determinant) if log else determinant, grid)
-    numbers = (float(each(determinant)) for each in (np.mean, np.min, np.max))
-    return JacobianMap(image, *numbers, folding(displacement))
+    mean, low, high = (float(each(determinant)) for each in (np.mean, np.min, np.max))
+    return JacobianMap(image, mean, low, high, folding(displacement))
 
 
 def check_map_file(path: Path, overwrite: bool) -> None:
