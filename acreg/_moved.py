@@ -1,4 +1,4 @@
-"""Old names of modules: they work until version 0.3, with a warning.
+"""Old names: they work until version 0.3, with a warning.
 
 `import acreg` installs a finder that answers for the modules of `MOVED`; a package that has the name of an old module
 forwards what it had by `forward`.
@@ -42,13 +42,17 @@ MOVED = {
     "acreg.data.check_orientation": "acreg.data.check.orientation",
     "acreg.data.check_volumes": "acreg.data.check.volumes",
     "acreg.data.deformed_pairs": "acreg.data.sampling.deformed_pairs",
+    "acreg.data.disease_flags": "acreg.data.tables.disease_flags",
     "acreg.data.findings": "acreg.data.check.findings",
     "acreg.data.heart_phantoms": "acreg.data.phantoms.hearts",
+    "acreg.data.label_table": "acreg.data.tables.label_table",
     "acreg.data.mni152": "acreg.data.datasets.mni152",
+    "acreg.data.pair_files": "acreg.data.tables.pair_files",
     "acreg.data.pairs": "acreg.data.sampling.pairs",
     "acreg.data.phantom_common": "acreg.data.phantoms.common",
     "acreg.data.pipeline": "acreg.data.sampling.pipeline",
     "acreg.data.prepare_volumes": "acreg.data.prepare.volumes",
+    "acreg.data.region_table": "acreg.data.tables.region_table",
     "acreg.data.rigid_alignment": "acreg.data.prepare.rigid_alignment",
     "acreg.data.synthesis": "acreg.data.sampling.synthesis",
     "acreg.data.velocities": "acreg.data.sampling.velocities",
@@ -92,7 +96,7 @@ def forward(package: str, home: str) -> Callable[[str], object]:
         if not name.startswith("__"):
             value = getattr(importlib.import_module(home), name, None)
             if value is not None:
-                _warn(f"{package}.{name}", f"{home}.{name}", stacklevel=3)
+                warn_of_old_name(f"{package}.{name}", f"{home}.{name}", stacklevel=3)
                 return value
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
 
@@ -105,7 +109,8 @@ def install() -> None:
         sys.meta_path.append(_Finder())
 
 
-def _warn(old: str, new: str, stacklevel: int) -> None:
+def warn_of_old_name(old: str, new: str, stacklevel: int = 2) -> None:
+    """Warn the caller's caller, `stacklevel` being 2, that a name is an old one."""
     warnings.warn(f"{old} is now {new}; the old name goes in version 0.3.", DeprecationWarning, stacklevel + 1)
 
 
@@ -116,7 +121,7 @@ class _Finder(MetaPathFinder):
         new = MOVED.get(fullname)
         if new is None:
             return None
-        _warn(fullname, new, stacklevel=2)
+        warn_of_old_name(fullname, new, stacklevel=2)
         return spec_from_loader(fullname, _NewName(new))
 
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from acreg.data.disease_flags import flags_by_name, read_flags
 from acreg.data.manifest import Dataset, dataset_folder
+from acreg.data.tables.disease_flags import flags_by_name, read_flags
 from acreg.errors import UsageError, argument
 from acreg.evaluation.classification import (
     FOLDS,
@@ -23,7 +23,9 @@ from acreg.evaluation.classification import (
 )
 from acreg.geometry.display import table_html
 from acreg.io import all_or_none, check_free
-from acreg.models import LabelAutoencoder, from_preset
+from acreg.models import LabelAutoencoder
+from acreg.models.presets import load_autoencoder
+from acreg.progress import Progress, counted
 from acreg.report.classification import roc_curves, table_rows, write_classification
 
 if TYPE_CHECKING:
@@ -94,7 +96,7 @@ def classify(
     lungs: str | Sequence[int] = (1, 2),
     folds: int = FOLDS,
     seed: int = 0,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Classification:
     """Tell disease from the shape of segmentations, cross-validated, as `acreg classify` does.
@@ -127,12 +129,7 @@ def classify(
     except ValueError as error:
         raise UsageError(f"{argument('lungs')} are labels, such as 1,2. Received: {lungs}. Correct it.") from error
     stored = isinstance(autoencoder, (str, os.PathLike))
-    model = from_preset(autoencoder) if isinstance(autoencoder, (str, os.PathLike)) else autoencoder
-    if model is not None and not isinstance(model, LabelAutoencoder):
-        raise UsageError(
-            f"{argument('autoencoder')} is the preset of a label autoencoder. Received: {autoencoder}, a "
-            f"{type(model).__name__}. A training run writes one beside that of the network."
-        )
+    model = load_autoencoder(autoencoder) if isinstance(autoencoder, (str, os.PathLike)) else autoencoder
     dataset = data if isinstance(data, Dataset) else Dataset.load(dataset_folder(os.fspath(data)))
     records = [record for record in dataset.records if record.labels is not None]
     subjects = [record.subject for record in records]
@@ -143,23 +140,19 @@ def classify(
         say(f"{sum(truth)} of {len(truth)} subjects of {dataset.name} have the disease")
     values = [value for value in dataset.label_values if value]
     features: dict[str, list[np.ndarray]] = {"masks": []}
-    for done, record in enumerate(records, 1):
+    for record in counted(records, "Reading labels", len(records), progress):
         image, labels = dataset.read_labelled(record)
         features["masks"].append(mask_vector(labels, values))
         if model is not None:
             features.setdefault("codes", []).append(label_codes(model, [image], [labels])[0])
         if heart is not None:
             features.setdefault("ratio", []).append(np.array([cardiothoracic_ratio(labels, heart, sides)]))
-        if progress:
-            progress("Reading labels", done, len(records))
     found = {name: cross_validate(rows, truth, name == "masks", folds, seed) for name, rows in features.items()}
     settings = {
         "dataset": dataset.name,
         "diseased": diseased or str(flags),
         "finding": finding,
-        "autoencoder": str(autoencoder)
-        if isinstance(autoencoder, (str, os.PathLike))
-        else getattr(model, "name", None),
+        "autoencoder": str(autoencoder) if stored else getattr(model, "name", None),
         "folds": folds,
         "seed": seed,
     }

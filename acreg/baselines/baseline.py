@@ -6,7 +6,6 @@ import dataclasses
 import math
 import tempfile
 from collections.abc import Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,6 +19,7 @@ from acreg.geometry import Transform
 from acreg.geometry.maps import Affine, Displacement, Map
 from acreg.io import Image
 from acreg.metrics import normalized_cross_correlation
+from acreg.versions import installed_version
 
 
 class Tool(Protocol):
@@ -75,7 +75,7 @@ class Baseline:
         self.settings = {
             "method": name,
             "tool": self._tool.PACKAGE,
-            "version": metadata.version(self._tool.PACKAGE),
+            "version": installed_version(self._tool.PACKAGE),
             "parameters": dict(self._tool.KINDS[self._kind]),
             "options": dict(self._options),
             "threads": threads,

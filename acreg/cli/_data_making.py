@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from acreg.cli.console import bars, note, out
-from acreg.errors import AcregError, UsageError
+from acreg.errors import UsageError
 
 if TYPE_CHECKING:
     from acreg.data.manifest import Dataset
@@ -43,13 +43,9 @@ def phantoms(
     from acreg.data.manifest import Dataset
     from acreg.data.phantoms.chests import make_dataset
     from acreg.data.phantoms.hearts import make_heart_dataset
-    from acreg.io.folders import all_or_none, contents
+    from acreg.io import all_or_none, check_empty
 
-    if contents(out_folder):
-        raise AcregError(
-            f"Phantoms are written into a folder of their own. Received: {out_folder}, which is there and not empty. "
-            "Name another folder."
-        )
+    check_empty(out_folder)
     make = make_heart_dataset if organ == "heart" else make_dataset
     with bars() as update, all_or_none(out_folder) as staged:
         make(staged, subjects, seed=seed, progress=update)
@@ -93,7 +89,7 @@ def synthesize(
 
     from acreg.data.manifest import Dataset, dataset_folder
     from acreg.data.sampling import synthesis
-    from acreg.data.sampling.deformed_pairs import RandomDeformation
+    from acreg.data.sampling.deformation import RandomDeformation
 
     limits = {
         "max_rotation": max_rotation,

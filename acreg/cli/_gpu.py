@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from acreg.versions import installed_version
+
 OLDEST_DRIVER = 525  # the first series that runs CUDA 12
 TENSORFLOW_GPU = '"tensorflow[and-cuda]>=2.20,<2.22"'
 _VARIANTS = ("tensorflow-cpu", "tensorflow-intel", "tensorflow-macos", "tensorflow-rocm")
@@ -202,9 +204,6 @@ def _missing_wheels() -> tuple[str, ...]:
     missing = []
     for line in requirements:
         match = re.match(r"(nvidia[\w.-]*)", line)
-        if match and "and-cuda" in line:
-            try:
-                metadata.version(match.group(1))
-            except metadata.PackageNotFoundError:
-                missing.append(match.group(1))
+        if match and "and-cuda" in line and installed_version(match.group(1)) is None:
+            missing.append(match.group(1))
     return tuple(missing)

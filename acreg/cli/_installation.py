@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from acreg.versions import installed_version
+
 # The packages of setup.cfg, for a checkout that is not installed; the bounds are in the metadata.
 REQUIRED = (
     "tensorflow",
@@ -67,14 +69,6 @@ def _fits(version: str, needed: str) -> bool:
     except ImportError:  # comes with Keras; what is missing is reported by name
         return True
     return SpecifierSet(needed).contains(version, prereleases=True)
-
-
-def installed_version(name: str) -> str | None:
-    """The installed version of a distribution, or ``None``."""
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _needed() -> dict[str, str]:

@@ -49,7 +49,7 @@ def classify(
 
     hold(folder)
     check_free(folder, FILES, overwrite)
-    with bars() as update:
+    with bars() as show:
         found = library(
             data,
             diseased=diseased,
@@ -60,7 +60,7 @@ def classify(
             lungs=lungs,
             folds=folds,
             seed=seed,
-            progress=update,
+            progress=show,
             say=note,
         )
     found.save(folder, overwrite=overwrite)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from acreg.cli.console import bars, out, table
+from acreg.cli.console import bars, hold, out, table
 
 
 def compare(
@@ -62,12 +62,15 @@ def compare(
       acreg compare results/hearts --test welch --label-tests
       acreg compare results/montgomery --fixed 'MCUCXR_*_1' --out results/montgomery/diseased
     """
+    from acreg.report.comparison import check_folders
     from acreg.report.comparison import compare as library
 
-    found = library(*folders, test=test, label_tests=label_tests, regions=regions, fixed=fixed)
+    check_folders(folders)
     target = folder or folders[0]
-    with bars("Drawing") as update:
-        found.save(target, worst, update)
+    hold(target)
+    found = library(*folders, test=test, label_tests=label_tests, regions=regions, fixed=fixed)
+    with bars() as show:
+        found.save(target, worst, show)
     for number, (title, columns, rows, note) in enumerate(found.tables):
         if number:
             out()

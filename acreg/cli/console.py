@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from acreg.errors import DoubtfulResult
 from acreg.names import printable
+from acreg.progress import Progress
+
+OLD_NAME = ".* is now .*; the old name goes"
+"""What warnings of old names match; see `acreg._moved`."""
 
 _quiet = False
 _held: ExitStack | None = None
@@ -55,12 +60,16 @@ def warn(text: str) -> None:
 
 @contextmanager
 def plain_warnings() -> Iterator[None]:
-    """Show what acreg warns of (`UserWarning`) as `warn` does, without the line of code that it comes from."""
+    """Show what acreg warns of as `warn` does, without the line of code that it comes from.
+
+    That is every `UserWarning`, and of old names the `DeprecationWarning`, which Python by itself does not show.
+    """
     with warnings.catch_warnings():
+        warnings.filterwarnings("default", OLD_NAME, DeprecationWarning)
         show = warnings.showwarning
 
         def plain(message: Warning | str, category: type[Warning], *where: Any, **further: Any) -> None:
-            if category is UserWarning:
+            if category is UserWarning or re.match(OLD_NAME, str(message)):
                 warn(str(message))
             elif category is not DoubtfulResult:  # a command says them last, after its results
                 show(message, category, *where, **further)
@@ -98,17 +107,19 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
 
 
 @contextmanager
-def progress(title: str, total: int | None = None) -> Iterator[Callable[..., None]]:
-    """A progress bar on stderr; yields ``advance(n=1, text="")``, which also shows ``text`` behind the bar.
+def bars() -> Iterator[Progress | None]:
+    """The `progress` that library code calls: bars on stderr, one after the other, a new one for a new text.
 
-    ``total=None`` draws a moving bar for work of unknown length. Nothing is drawn with ``--quiet`` or when stderr is no
-    terminal.
+    What follows ": " in a text stands behind the bar. Pieces that were done before the first call, by an earlier run,
+    do not count, neither in the bar nor for its speed. None where nothing is drawn: with ``--quiet``, or when stderr is
+    no terminal.
     """
     if not shows_progress():
-        yield lambda n=1, text="": None
+        yield None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
 
     columns = (
         TextColumn("{task.description}", markup=False),
@@ -117,35 +128,20 @@ def progress(title: str, total: int | None = None) -> Iterator[Callable[..., Non
         TimeRemainingColumn(),
         TextColumn("{task.fields[text]}", markup=False),
     )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(one_line(title), total=total, text="")
-
-        def advance(n: int = 1, text: str = "") -> None:
-            bar.update(task, advance=n, text=one_line(text))
-
-        yield advance
-
-
-@contextmanager
-def bars(title: str = "") -> Iterator[Callable[[str, int, int], None]]:
-    """Bars for library code that calls back with (text, done, total): one after the other, a new one for a new text.
-
-    With a title it is one bar, behind which the texts stand.
-    """
     with ExitStack() as stack:
-        titles: list[str] = []
-        shown: list[tuple[Callable[..., None], int]] = []
+        bar, before, title = Bar(), 0, ""
 
-        def update(text: str, done: int, total: int) -> None:
-            if titles != [title or text]:
+        def show(text: str, done: int, total: int) -> None:
+            nonlocal bar, before, title
+            name, _, details = text.partition(": ")
+            if not bar.task_ids or name != title:
                 stack.close()
-                titles[:] = [title or text]
-                shown[:] = [(stack.enter_context(progress(titles[0], total)), 0)]
-            advance, before = shown[0]
-            advance(done - before, text if title else "")
-            shown[0] = advance, done
+                bar = stack.enter_context(Bar(*columns, console=Console(stderr=True)))
+                bar.add_task(one_line(name), total=None, text="")
+                title, before = name, max(done - 1, 0)
+            bar.update(bar.task_ids[0], completed=done - before, total=total - before, text=one_line(details))
 
-        yield update
+        yield show
 
 
 @contextmanager

@@ -46,15 +46,9 @@ def acregnet_tf1(
       acreg register --model presets/acregnet-original --fixed a.png --moving b.png --out result
     """
     from acreg.applications.conversion.acregnet import convert_checkpoint
-    from acreg.errors import AcregError
-    from acreg.models import LabelAutoencoder, from_preset
+    from acreg.models.presets import load_autoencoder
 
-    prior = None if autoencoder is None else from_preset(autoencoder)
-    if prior is not None and not isinstance(prior, LabelAutoencoder):
-        raise AcregError(
-            f"--autoencoder needs the preset of a label autoencoder. Received: {autoencoder}, a "
-            f"{type(prior).__name__}. Convert the autoencoder's checkpoint first and give that preset."
-        )
+    prior = None if autoencoder is None else load_autoencoder(autoencoder)
     made = convert_checkpoint(checkpoint, folder, prior)
     note("These are the weights that the authors published." if made.published else "Not the published weights.")
     out(f"{made.folder}: {type(made.model).__name__}, {made.variables} variables converted")

@@ -154,8 +154,8 @@ def _whole(text: str) -> int:
 def _steps(
     spacing: str | None, merge: str | None, crop: int | None, margin: float, align: str | None, size: str | None
 ) -> Steps:
-    from acreg.data.label_table import read_label_table
     from acreg.data.prepare.steps import Steps
+    from acreg.data.tables.label_table import read_label_table
 
     try:
         numbers = tuple(float(text) for text in spacing.split(",")) if spacing is not None else ()

@@ -10,7 +10,6 @@ from typing import Annotated
 import typer
 
 from acreg.cli.console import hold, out
-from acreg.errors import UsageError
 
 MARK = ".acreg-demo"
 """A folder with this file was made by the demo and may be replaced by it."""
@@ -88,16 +87,12 @@ def _step(number: int, command: str) -> None:
 
 def _clear(folder: Path) -> None:
     """Make the folder, empty; one with anything but an earlier demo in it is refused."""
+    from acreg.io import check_empty
     from acreg.io.folders import contents
 
-    there = contents(folder)
-    if there:
-        if not (folder / MARK).is_file():
-            raise UsageError(
-                "The demo writes into a new or empty folder, or over an earlier demo. "
-                f"Received: --out {folder}, which holds something else. Choose another folder."
-            )
-        for path in there:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    if not (folder / MARK).is_file():
+        check_empty(folder, "something else than an earlier demo")
+    for path in contents(folder):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MARK).touch()

@@ -23,7 +23,7 @@ def evaluate(
     model: Annotated[
         list[str] | None,
         typer.Option(
-            help="Preset name or folder, or NAME=PRESET; may be repeated. 'unregistered' stands for no registration.",
+            help="Preset name or folder, or NAME=PRESET; may be repeated.",
             show_default=False,
         ),
     ] = None,
@@ -86,7 +86,7 @@ def evaluate(
     from acreg.evaluation import evaluate as library
 
     hold(folder)
-    with bars("Evaluating") as update:
+    with bars() as show:
         found = library(
             data,
             folder,
@@ -103,7 +103,7 @@ def evaluate(
             border=border,
             fill=fill,
             overwrite=overwrite,
-            progress=update,
+            progress=show,
             say=note,
         )
     table(f"{found.title}: mean (SD)", *found.table())

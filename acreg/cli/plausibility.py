@@ -37,8 +37,8 @@ def plausibility(
     from acreg.applications.plausibility.experiment import plausibility as library
 
     hold(folder)
-    with bars() as update:
-        found = library(model, data, split=split, masks=masks, pixels=pixels, seed=seed, progress=update, say=note)
+    with bars() as show:
+        found = library(model, data, split=split, masks=masks, pixels=pixels, seed=seed, progress=show, say=note)
     found.save(folder)
     table(found.title, COLUMNS, found.rows)
     out(f"\nFigure: {folder / 'figure.png'}")

@@ -50,7 +50,7 @@ def quality(
     """
     from acreg.applications.batch.commands import quality as library
 
-    with bars("quality.csv") as update:
+    with bars() as show:
         found = library(
             images,
             data,
@@ -67,7 +67,7 @@ def quality(
             engine=engine,
             address=address,
             workers=workers,
-            progress=update,
+            progress=show,
             say=note,
         )
     _batch.say_done(found)

@@ -11,7 +11,7 @@ from acreg.cli._border import BorderOption, FillOption
 from acreg.cli.console import hold, note, out, warn
 
 METHODS = (
-    "identity, ants:affine|SyN|SyNCC|SyNOnly, sitk:affine|demons|diffeomorphic-demons|symmetric-demons|bspline, "
+    "unregistered, ants:affine|SyN|SyNCC|SyNOnly, sitk:affine|demons|diffeomorphic-demons|symmetric-demons|bspline, "
     "elastix:affine|bspline|acregnet|jrsnet, greedy:affine|deformable|svf; some take options in brackets, as in "
     "sitk:demons[smoothing=1,affine=false], and a wrong one is answered with those that there are"
 )
@@ -65,9 +65,9 @@ def register(
       acreg register --model acregnet-jsrt --fixed a.png --moving b.png --labels b_lungs.png --out result --refine 20
       acreg register --method ants:SyN --fixed a.nii.gz --moving b.nii.gz --out result --threads 4
     """
-    from acreg.data.records import some
     from acreg.io import check_free
     from acreg.metrics import is_lost, mean_over_labels
+    from acreg.names import some
     from acreg.registration import register as register_images
     from acreg.registration.background import border_and_fill
     from acreg.registration.methods import check_one_method

@@ -50,7 +50,7 @@ def segment(
     """
     from acreg.applications.batch.commands import segment as library
 
-    with bars("segmentations.csv") as update:
+    with bars() as show:
         found = library(
             images,
             data,
@@ -68,7 +68,7 @@ def segment(
             engine=engine,
             address=address,
             workers=workers,
-            progress=update,
+            progress=show,
             say=note,
         )
     _batch.say_done(found)

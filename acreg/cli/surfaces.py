@@ -38,8 +38,8 @@ def surfaces(
 
     hold(folder)
     check_free(folder, FILES, overwrite)
-    with bars() as update:
-        found = library(image, data, model, shapes=shapes, templates=templates, progress=update)
+    with bars() as show:
+        found = library(image, data, model, shapes=shapes, templates=templates, progress=show)
     written = found.save(folder, overwrite=overwrite)
     for name, text in found.rows:
         out(f"{name}: {text}")

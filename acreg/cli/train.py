@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from acreg.cli.console import hold, note, out, progress, shows_progress
+from acreg.cli.console import bars, hold, note, out
 
 
 def train(
@@ -80,7 +80,7 @@ def train(
     run = folder if folder is not None else Path("runs") / loaded.name
     hold(run)
 
-    with _sigterm() as stop, _bars() as show:
+    with _sigterm() as stop, bars() as show:
         import keras
 
         from acreg.training.run import run_recipe
@@ -101,34 +101,3 @@ def _sigterm() -> Iterator[Callable[[], bool]]:
         yield came.is_set
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-@contextmanager
-def _bars() -> Iterator[Callable[[str, int, int], None] | None]:
-    """A progress bar for each piece of work, or None where none are shown (then there is a line an epoch)."""
-    if not shows_progress():
-        yield None
-        return
-    bar, advance, title, before = None, None, "", 0
-
-    def show(text: str, done: int, total: int) -> None:
-        nonlocal bar, advance, title, before
-        name, _, details = text.partition(": ")
-        if bar is None or name != title:
-            close()
-            title, before = name, done - 1  # steps done by an earlier run do not count for the speed
-            bar = progress(name, total - before)
-            advance = bar.__enter__()
-        advance(done - before, details)
-        before = done
-
-    def close() -> None:
-        nonlocal bar
-        if bar is not None:
-            bar.__exit__(None, None, None)
-            bar = None
-
-    try:
-        yield show
-    finally:
-        close()

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -26,23 +26,21 @@ from acreg.data.records import (
     manifest_path,
     read_info,
     read_records,
-    some,
     split_name,
     write_info,
     write_records,
 )
 from acreg.errors import AcregError, UsageError
 from acreg.io import Image, Preprocessing, read_image, read_labelled, read_labels
+from acreg.names import some
+from acreg.progress import Progress, counted
 
-__all__ = ["COLUMNS", "SPLITS", "Arrays", "Dataset", "Progress", "Record", "dataset_folder", "gather_info"]
+__all__ = ["COLUMNS", "SPLITS", "Arrays", "Dataset", "Record", "dataset_folder", "gather_info"]
 
 MADE = {"phantoms": "acreg.data.phantoms.chests", "mni152": "acreg.data.datasets.mni152"}
 """Datasets that a module of `acreg.data` of the same name makes."""
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif")
-
-Progress = Callable[[str, int, int], None]
-"""Called with (text, done, total)."""
 
 
 @dataclass(frozen=True)
@@ -69,15 +67,13 @@ def gather_info(records: Sequence[Record], name: str, progress: Progress | None 
     """
     values: set[int] = {0}
     spacings: set[tuple[float, ...]] = set()
-    for done, record in enumerate(records):
+    for record in counted(records, "Reading labels", len(records), progress):
         if record.labels is not None:
             labels = read_labels(record.labels)
             values.update(int(value) for value in np.unique(labels.array))
             spacings.add(tuple(round(float(s), 6) for s in labels.grid.spacing))
         else:
             spacings.add(tuple(round(float(s), 6) for s in read_image(record.image).grid.spacing))
-        if progress:
-            progress("Reading labels", done + 1, len(records))
     if min(values) < 0:
         raise AcregError(
             f"Label values are 0 or more, 0 being the background. Received: {min(values)} in the label files of "
@@ -163,6 +159,20 @@ class Dataset:
             raise UsageError(f"A split is one of {', '.join(SPLITS)}. Received: {name!r}. Name one of these.")
         return [record for record in self.records if record.split == wanted]
 
+    def used_split(self, name: str) -> list[Record]:
+        """The records of a split that has some.
+
+        Raises:
+            UsageError: unknown name, or an empty split.
+        """
+        records = self.split(name)
+        if not records:
+            raise UsageError(
+                f"The split that is used needs subjects. Received: split={name} of {self.name} ({self.folder}), which "
+                "has none. Choose another split, or correct the column split of its manifest."
+            )
+        return records
+
     def record(self, subject: str) -> Record:
         """The record of a subject.
 
@@ -206,14 +216,10 @@ class Dataset:
         """Decode a split once, preprocessed: the arrays that training samples from.
 
         Raises:
-            AcregError: the split has no records, or only some of them have labels.
+            UsageError: the split has no records.
+            AcregError: only some of them have labels.
         """
-        records = self.split(split)
-        if not records:
-            raise AcregError(
-                f"The split that is used needs subjects. Received: {split} of {self.name} ({self.folder}), which has "
-                "none. Correct the column split of its manifest."
-            )
+        records = self.used_split(split)
         unlabelled = [record.subject for record in records if record.labels is None]
         if unlabelled and len(unlabelled) < len(records):
             raise AcregError(
@@ -221,7 +227,7 @@ class Dataset:
                 f"{some(unlabelled)} lack them. Fill the column labels, or leave these subjects out."
             )
         images, labels, spacings = [], [], []
-        for done, record in enumerate(records):
+        for record in counted(records, f"Reading {split}", len(records), progress):
             drawn = None
             if record.labels is None:
                 image = self.read_image(record)
@@ -232,8 +238,6 @@ class Dataset:
             spacings.append(grid.spacing)
             if drawn is not None:
                 labels.append(preprocessing.apply_labels(drawn, grid))
-            if progress:
-                progress(f"Reading {split}", done + 1, len(records))
         return Arrays(
             subjects=[record.subject for record in records],
             images=np.stack(images).astype(np.float32, copy=False),

@@ -8,7 +8,7 @@ import json
 import math
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from acreg.errors import AcregError
 from acreg.io.atomic import atomic_path
-from acreg.io.csv_tables import read_table, write_rows
+from acreg.io.csv_tables import read_table, write_table
 from acreg.io.documents import read_json, read_text
-from acreg.names import SUBJECT_RULE, folded, is_file_name
+from acreg.names import SUBJECT_RULE, folded, is_file_name, some
 
 SPLITS = ("train", "validation", "test")
 SPLIT_ALIASES = {"val": "validation"}
@@ -169,11 +169,6 @@ def _named(folder: Path, cell: str) -> Path:
     return folder / cell
 
 
-def some(items: Iterable[str], limit: int = 5) -> str:
-    items = list(items)
-    return ", ".join(items[:limit]) + (f" and {len(items) - limit} more" if len(items) > limit else "")
-
-
 def read_records(path: Path | str) -> list[Record]:
     """The checked records of a manifest, in its order.
 
@@ -267,10 +262,9 @@ def write_records(folder: Path | str, records: Sequence[Record]) -> None:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     extra = [c for c in OPTIONAL_COLUMNS if any(getattr(record, c) for record in records)]
-    with atomic_path(folder / "manifest.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        rows = [[*COLUMNS, *extra]]
-        for r in records:
-            cells = {"points": _cell(folder, r.points), "group": r.group}
-            row = [r.subject, _cell(folder, r.image), _cell(folder, r.labels), r.split]
-            rows.append([*row, *(cells[c] for c in extra)])
-        write_rows(file, rows)
+    rows = [[*COLUMNS, *extra]]
+    for r in records:
+        cells = {"points": _cell(folder, r.points), "group": r.group}
+        row = [r.subject, _cell(folder, r.image), _cell(folder, r.labels), r.split]
+        rows.append([*row, *(cells[c] for c in extra)])
+    write_table(folder / "manifest.csv", rows, "\n")

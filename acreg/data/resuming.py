@@ -16,7 +16,8 @@ from typing import Any, TypeVar
 
 from acreg.data.manifest import Dataset
 from acreg.data.records import DatasetInfo, read_info
-from acreg.errors import AcregError, UsageError
+from acreg.errors import UsageError
+from acreg.io.claims import occupied
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -42,19 +43,12 @@ def finished_dataset(out: Path, info: DatasetInfo, force: bool) -> Dataset | Non
     manifest, settings = out / "manifest.csv", out / "dataset.json"
     old = read_info(settings) if settings.is_file() else None
     if (old is None or "version" not in old.preparation) and (manifest.exists() or any(out.glob("images/*"))):
-        raise AcregError(
-            f"A dataset is prepared into a folder of its own. Received: {out}, which holds images that "
-            "`acreg data prepare` did not write. Name another folder."
-        )
+        raise occupied(out, "images that `acreg data prepare` did not write")
     same = old is not None and _settings(old) == _settings(info)
     if same and manifest.is_file() and not force:
         return Dataset.load(out)
     if manifest.is_file() and not force:
-        raise AcregError(
-            f"A dataset is prepared into a folder of its own. Received: {out}, which holds "
-            f"{old.name if old else 'one'} prepared with other settings. Name another folder, or give --force to "
-            "replace it."
-        )
+        raise occupied(out, f"{old.name if old else 'one'} prepared with other settings", "give --force to replace it")
     manifest.unlink(missing_ok=True)
     if old is not None and (force or not same):
         for pattern in LEAVINGS:

@@ -11,9 +11,9 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from acreg.data.records import some
 from acreg.errors import AcregError
 from acreg.io.documents import read_text
+from acreg.names import some
 
 VALIDATION_SHARE = 0.25
 """Of a published training list: about 60/20/20 of the whole, as the paper words it."""

@@ -10,18 +10,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from acreg._moved import warn_of_old_name
 from acreg.data.manifest import Dataset, dataset_folder
-from acreg.data.pair_files import PAIRS_NAME, Pair
-from acreg.data.records import some
+from acreg.data.tables.pair_files import PAIRS_NAME, Pair
 from acreg.errors import DoubtfulResult, UsageError, argument
 from acreg.evaluation.method_result import MethodResult
 from acreg.evaluation.pairs import choose_pairs, labelled_pairs, true_transforms
-from acreg.evaluation.run import Progress
 from acreg.evaluation.run import evaluate as run
 from acreg.evaluation.tables import order_methods, summary_table
 from acreg.geometry.display import table_html
 from acreg.geometry.transform import Border
 from acreg.io import sole_writer
+from acreg.names import some
+from acreg.progress import Progress
 from acreg.registration import methods as registering
 from acreg.registration.background import border_and_fill
 from acreg.registration.methods import Method, Unregistered
@@ -128,12 +129,7 @@ def evaluate(
     outside, out = border_and_fill(border, fill), Path(out)
     with sole_writer(out):
         dataset = data if isinstance(data, Dataset) else Dataset.load(dataset_folder(os.fspath(data)))
-        subjects = [record.subject for record in dataset.split(split)]
-        if not subjects:
-            raise UsageError(
-                f"The split that is evaluated needs subjects. Received: {argument('split', split)} of {dataset.name}, "
-                "which has none. Choose another split."
-            )
+        subjects = [record.subject for record in dataset.used_split(split)]
         own = dataset.folder / PAIRS_NAME
         which = str(pairs) if pairs is not None else str(own) if own.is_file() else "2N"
         chosen = choose_pairs(which, subjects, seed)
@@ -185,6 +181,8 @@ def _methods(
     found: list[Method] = []
     for request in models:
         if isinstance(request, str) and request == Unregistered.name:
+            name = Unregistered.name
+            warn_of_old_name(argument("model", name), argument("method", name), stacklevel=4)
             unregistered = True
             continue
         name, sign, preset = request.partition("=") if isinstance(request, str) else ("", "", "")

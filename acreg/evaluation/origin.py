@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import platform
 from collections.abc import Collection, Sequence
-from importlib import metadata
 from typing import Any
 
 import acreg
 from acreg.baselines import Baseline
 from acreg.data.manifest import Dataset
-from acreg.data.pair_files import Pair
+from acreg.data.tables.pair_files import Pair
 from acreg.evaluation.pairs import foreground
 from acreg.registration.methods import Method, Unregistered
 
@@ -58,14 +56,3 @@ def _describe(dataset: Dataset, split: str) -> dict[str, Any]:
         "licence": dataset.licence,
         "labels": {str(value): name for value, name in foreground(dataset).items()},
     }
-
-
-def environment() -> dict[str, str]:
-    """Versions of what scores depend on."""
-    found = {"acreg": acreg.__version__, "python": platform.python_version(), "platform": platform.platform()}
-    for package in ("numpy", "scipy", "medpy", "keras", "tensorflow"):
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from acreg.data.manifest import Dataset
-from acreg.data.pair_files import Pair, read_pairs
 from acreg.data.sampling.pairs import fixed_pairs
+from acreg.data.tables.pair_files import Pair, read_pairs
 from acreg.errors import UsageError, argument
 
 
@@ -17,7 +17,7 @@ def choose_pairs(request: str, subjects: Sequence[str], seed: int) -> list[Pair]
 
     Args:
         request: a number; `N`, `2N` and so on, times the number of subjects, or all pairs where there are fewer; or a
-            file (see `acreg.data.pair_files`).
+            file (see `acreg.data.tables.pair_files`).
         subjects: names in the split.
         seed: of the draw.
 

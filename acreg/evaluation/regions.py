@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from acreg.data.region_table import RegionTable
+from acreg.data.tables.region_table import RegionTable
 from acreg.errors import AcregError
 from acreg.evaluation.method_result import MethodResult, measured, statistics_of
-from acreg.evaluation.tables import DIGITS, best_of, metric_title, text_of, write_csv
+from acreg.evaluation.tables import DIGITS, best_of, metric_title, text_of
+from acreg.io.csv_tables import write_table
 
 
 def check_regions(results: Sequence[MethodResult], table: RegionTable) -> None:
@@ -102,4 +103,5 @@ def write_regions_csv(results: Sequence[MethodResult], table: RegionTable, path:
                 numbers = statistics_of(region_values(result, labels, metric))
                 cells = ["nan" if numbers[part] is None else numbers[part] for part in parts]
                 rows.append([result.name, result.unit, table.name, region, len(known), metric, *cells, absent])
-    write_csv(["method", "unit", "table", "region", "labels", "metric", *parts, "absent"], rows, path)
+    columns = ["method", "unit", "table", "region", "labels", "metric", *parts, "absent"]
+    write_table(path, [columns, *rows])

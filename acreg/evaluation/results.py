@@ -28,8 +28,7 @@ from acreg.evaluation.method_result import (
     measured,
     summarise,
 )
-from acreg.io.atomic import atomic_path
-from acreg.io.csv_tables import read_dicts, write_rows
+from acreg.io.csv_tables import read_dicts, write_table
 from acreg.io.documents import read_json, read_text, write_json
 from acreg.metrics import MAP_METRICS
 
@@ -40,19 +39,18 @@ def write_method(result: MethodResult, folder: Path) -> None:
     """Write `pairs.csv`, then `summary.json` (the numbers of `summarise` and the settings in `result.summary`)."""
     metrics = measured([result])
     label_columns = ["label", "label_name"] if result.label_names else []
-    with atomic_path(folder / "pairs.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
-        rows: list[list[object]] = [["fixed", "moving", *label_columns, *metrics, *PAIR_VALUES, "concerns", "failure"]]
-        for pair in result.pairs:
-            named: list[tuple[Any, str]] = list(result.label_names.items()) if pair.labels or pair.failure else []
-            for label, name in named or [("", "")]:
-                scores = pair.labels.get(label, {})
-                rows.append(
-                    [pair.fixed, pair.moving, *([label, name] if label_columns else [])]
-                    + [repr(float(scores.get(m, NAN))) for m in metrics]
-                    + [repr(float(getattr(pair, v))) for v in PAIR_VALUES]
-                    + [" ".join(pair.concerns), pair.failure]
-                )
-        write_rows(stream, rows, lineterminator="\r\n")
+    rows: list[list[object]] = [["fixed", "moving", *label_columns, *metrics, *PAIR_VALUES, "concerns", "failure"]]
+    for pair in result.pairs:
+        named: list[tuple[Any, str]] = list(result.label_names.items()) if pair.labels or pair.failure else []
+        for label, name in named or [("", "")]:
+            scores = pair.labels.get(label, {})
+            rows.append(
+                [pair.fixed, pair.moving, *([label, name] if label_columns else [])]
+                + [repr(float(scores.get(m, NAN))) for m in metrics]
+                + [repr(float(getattr(pair, v))) for v in PAIR_VALUES]
+                + [" ".join(pair.concerns), pair.failure]
+            )
+    write_table(folder / "pairs.csv", rows)
     write_json(folder / "summary.json", {**summarise(result), **result.summary})
     result.folder = folder
 

@@ -12,30 +12,30 @@ from typing import Any
 from acreg._moved import forward
 from acreg.baselines import Baseline
 from acreg.data.manifest import Dataset
-from acreg.data.pair_files import Pair, write_pairs
 from acreg.data.subjects import Subjects
+from acreg.data.tables.pair_files import Pair, write_pairs
 from acreg.errors import AcregError, UsageError, argument
 from acreg.evaluation.completeness import METHODS_NAME, has_results, identity, listed_methods
 from acreg.evaluation.method_result import MethodResult, worst_key
-from acreg.evaluation.origin import environment, is_known, origin_of
+from acreg.evaluation.origin import is_known, origin_of
 from acreg.evaluation.pairs import foreground, labelled_pairs
 from acreg.evaluation.results import read_method, write_method
 from acreg.evaluation.scoring import score_pair
 from acreg.geometry.transform import Border
-from acreg.io import all_or_none, write_displacement, writes_into
+from acreg.io import all_or_none, check_free, write_displacement, writes_into
 from acreg.io.csv_tables import read_dicts
 from acreg.io.documents import read_text, write_json
 from acreg.io.transforms import read_transform
 from acreg.names import folded, pair_folder, safe_name
+from acreg.progress import Progress
 from acreg.registration.methods import Method, Unregistered
 from acreg.registration.saving import RESULT_NAMES, check_saved, save_registration
+from acreg.versions import package_versions, program_versions
 
 __getattr__ = forward(__name__, "acreg.evaluation.pairs")
 
 KEPT_WORST = 6
 """The displacements of so many worst pairs are always saved: the report draws them."""
-
-Progress = Callable[[str, int, int], None]
 
 
 @writes_into("out")
@@ -116,11 +116,11 @@ def evaluate(
 
         def show(text: str, done: int) -> None:
             if progress:
-                progress(text, len(results) * len(pairs) + done, len(methods) * len(pairs))
+                progress(f"Evaluating: {text}", len(results) * len(pairs) + done, len(methods) * len(pairs))
 
         results.append(_measure(method, origin, folder, dataset, subjects, pairs, truths, save, border, fill, show))
     if progress:
-        progress("", len(methods) * len(pairs), len(methods) * len(pairs))
+        progress("Evaluating", len(methods) * len(pairs), len(methods) * len(pairs))
     return results
 
 
@@ -190,7 +190,7 @@ def _measure(
             **origin,
             "labelled_pairs": labelled,
             **({"no_inverse": {"pairs": len(no_inverse), "first": no_inverse[0]}} if no_inverse else {}),
-            "environment": environment(),
+            "environment": {**program_versions(), **package_versions()},
             "started": started.isoformat(timespec="seconds"),
         }
         write_method(result, folder)
@@ -213,13 +213,8 @@ def _refuse_other_results(
     if overwrite:
         return
     registering = {out / safe_name(method.name) for method in methods if not isinstance(method, Unregistered)}
-    for folder in folders:
-        if (folder / "summary.json").exists() and folder in registering:
-            raise AcregError(
-                f"Results are not replaced unasked. Received: {folder}, which holds some of other weights, data, pairs "
-                f"or settings, or of another version. Choose another {argument('out')}, or give "
-                f"{argument('overwrite', True)}."
-            )
+    for folder in registering.intersection(folders):
+        check_free(folder, ["summary.json"], holds="some of other weights, data, pairs or settings, or versions")
     used = out / "pairs_used.csv"
     if used.is_file():
         rows = read_dicts(io.StringIO(read_text(used, "table of pairs"), newline=""))

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 from scipy import ndimage
 
-from acreg.data.pair_files import Pair
+from acreg.data.tables.pair_files import Pair
 from acreg.errors import images_by_name
 from acreg.evaluation.method_result import PairScores
 from acreg.geometry import Transform, jacobian_determinant, labels_on, log_determinant

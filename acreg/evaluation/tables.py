@@ -17,8 +17,7 @@ from acreg.evaluation.method_result import (
     statistics_of,
 )
 from acreg.evaluation.statistics import Comparison
-from acreg.io.atomic import atomic_path
-from acreg.io.csv_tables import write_rows
+from acreg.io.csv_tables import write_table
 from acreg.metrics import LABEL_METRICS
 
 DIGITS = {"dsc": 3, "hd": 2, "hd95": 2, "assd": 2, "tre": 2, "tre_true": 2, "ncc": 3, "ssim": 3}
@@ -183,19 +182,14 @@ def write_summary_csv(results: Sequence[MethodResult], path: Path) -> None:
         columns += [f"{metric}_wins" for metric in measured(results)]
         for row, result in zip(rows, results, strict=True):
             row += [won[result.name, metric] for metric in measured(results)]
-    write_csv(columns, rows, path)
+    write_table(path, [columns, *rows])
 
 
 def write_statistics_csv(comparisons: Sequence[Comparison], path: Path) -> None:
     """A row a metric and pair of methods, with the fields of `Comparison`."""
     columns = [field.name for field in dataclasses.fields(Comparison)]
-    write_csv(columns, [[getattr(comparison, column) for column in columns] for comparison in comparisons], path)
-
-
-def write_csv(columns: Sequence[str], rows: Sequence[Sequence[object]], path: Path) -> None:
-    """Write a CSV file in one go."""
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
-        write_rows(stream, [columns, *rows], lineterminator="\r\n")
+    rows = [[getattr(comparison, column) for column in columns] for comparison in comparisons]
+    write_table(path, [columns, *rows])
 
 
 def format_p(p: float) -> str:

@@ -12,6 +12,7 @@ from acreg.errors import AcregError
 from acreg.geometry.grid import Grid
 from acreg.geometry.image import Image
 from acreg.geometry.resample import inside, sample_nearest
+from acreg.names import some
 
 SAME_PLACE = 0.1
 """Voxels by which the corners of one box may lie apart in two headers: their rounding."""
@@ -51,7 +52,7 @@ def labels_on(labels: Image, image: Image) -> Image:
     warnings.warn(
         f"{_name(labels)} has another grid than {image.name or 'its image'} ({_said(labels.grid)} for "
         f"{_said(image.grid)}): each voxel of the image takes the nearest label"
-        + (f"; lost, too small for the image's voxels: {_some(lost)}." if lost.size else "."),
+        + (f"; lost, too small for the image's voxels: {some(lost, NAMED)}." if lost.size else "."),
         stacklevel=2,
     )
     return dataclasses.replace(placed, array=array, grid=image.grid)
@@ -118,7 +119,7 @@ def _check_inside(labels: Image, grid: Grid, of: str) -> None:
         raise _refusal(labels, grid, of, what, "Crop them to the image, or correct the header that is wrong")
     lost = np.setdiff1d(labels.array[drawn & ~there], labels.array[drawn & there])
     if lost.size:
-        raise _refusal(labels, grid, of, f"label {_some(lost)} lies outside of it", remedy)
+        raise _refusal(labels, grid, of, f"label {some(lost, NAMED)} lies outside of it", remedy)
 
 
 def _turned(labels: Image, grid: Grid) -> Image:
@@ -182,8 +183,3 @@ def _said(grid: Grid) -> str:
         f"{' x '.join(map(str, grid.shape))} voxels, spacing {numbers(grid.spacing)}, origin {numbers(grid.origin)}, "
         f"direction {direction}"
     )
-
-
-def _some(values: np.ndarray) -> str:
-    more = f" and {values.size - NAMED} more" if values.size > NAMED else ""
-    return ", ".join(map(str, values[:NAMED].tolist())) + more

@@ -1,7 +1,8 @@
 """Reading and writing of images, labels, displacements and points."""
 
 from acreg.io.atomic import atomic_path, check_folder, require_space
-from acreg.io.folders import all_or_none, check_free, sole_writer, writes_into
+from acreg.io.claims import check_empty, check_free
+from acreg.io.folders import all_or_none, sole_writer, writes_into
 from acreg.io.image import (
     Image,
     read_displacement,
@@ -22,6 +23,7 @@ __all__ = [
     "all_or_none",
     "as_image",
     "atomic_path",
+    "check_empty",
     "check_folder",
     "check_free",
     "read_displacement",

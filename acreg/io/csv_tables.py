@@ -10,7 +10,10 @@ import csv
 import io
 import re
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, TextIO
+
+from acreg.io.atomic import atomic_path
 
 FORMULA = re.compile("'*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 """The beginning of a text that is protected; with an apostrophe before it, so that every text comes back as it was."""
@@ -25,6 +28,12 @@ def write_rows(stream: TextIO, rows: Iterable[Sequence[Any]], lineterminator: st
         line.truncate()
         writer.writerow([_protected(cell) for cell in row])
         stream.write(line.getvalue().removesuffix("\r\n") + lineterminator)
+
+
+def write_table(path: Path, rows: Iterable[Sequence[Any]], lineterminator: str = "\r\n") -> None:
+    """Write rows of texts and numbers into a file, all at once; see `acreg.io.atomic_path`, whose errors are raised."""
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+        write_rows(stream, rows, lineterminator)
 
 
 def read_table(lines: Iterable[str], strict: bool = False, strip: bool = False) -> list[list[str]]:

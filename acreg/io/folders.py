@@ -25,7 +25,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from acreg.errors import AcregError, UsageError, argument
+from acreg.errors import AcregError, UsageError
 from acreg.io.atomic import TEMPORARY, folder_errors, make_folder
 from acreg.io.files import check_utf8
 
@@ -133,16 +133,6 @@ def all_or_none(folder: str | os.PathLike[str], replaced: Iterable[Path] = ()) -
             _remove(staged)
             raise
         _put_in_place(folder)
-
-
-def check_free(folder: Path, names: Iterable[str], overwrite: bool) -> None:
-    """Raise `AcregError` if a folder holds results of these names that were not asked to be replaced."""
-    there = [name for name in names if (folder / name).exists()]
-    if there and not overwrite:
-        raise AcregError(
-            f"Results are not replaced unasked. Received: {folder}, which holds {', '.join(there)}. "
-            f"Choose another folder, or give {argument('overwrite', True)}."
-        )
 
 
 def contents(folder: Path) -> list[Path]:

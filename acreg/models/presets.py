@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
@@ -22,6 +22,9 @@ from acreg.io.preset_config import AGAIN, FORMAT, check_weights_file, read_prese
 from acreg.io.stored_weights import count_values, open_weights
 from acreg.models.arguments import check_arguments, count_weights
 from acreg.models.forking import check_process
+
+if TYPE_CHECKING:
+    from acreg.models.label_autoencoder import LabelAutoencoder
 
 SHIPPED = Path(__file__).resolve().parent.parent / "presets"
 
@@ -230,6 +233,25 @@ def _check_model(class_name: str, config: Mapping[str, Any], source: Path) -> tu
             f"A preset's config must hold the arguments of its class. Received: {source}, refused by {class_name} "
             f"({_first_line(error)}). {AGAIN}"
         ) from error
+
+
+def load_autoencoder(name_or_folder: str | os.PathLike[str]) -> LabelAutoencoder:
+    """The label autoencoder of a preset.
+
+    Raises:
+        UsageError: the preset is that of another model, or there is none.
+        AcregError: as `from_preset`.
+    """
+    from acreg.models import LabelAutoencoder
+
+    model = from_preset(name_or_folder)
+    if not isinstance(model, LabelAutoencoder):
+        raise UsageError(
+            f"The preset of a label autoencoder is needed. Received: {name_or_folder}, a {type(model).__name__}. Give "
+            "that of an autoencoder: a training run keeps its own in the folder `autoencoder`, and `acreg convert` "
+            "makes one of its checkpoint."
+        )
+    return model
 
 
 def _check_grid(folder: Path, model: Any, preprocessing: Preprocessing) -> None:

@@ -12,10 +12,10 @@ import numpy as np
 from acreg.errors import UsageError
 from acreg.geometry import Grid, Image, Transform, folding, jacobian_determinant, log_determinant
 from acreg.geometry.display import table_html
-from acreg.io import write_image
+from acreg.io import check_free, write_image
 from acreg.io.files import ITK_WRITTEN, NIFTI, suffix
 from acreg.io.inputs import ImageLike, as_image
-from acreg.registration.warping import PathLike, check_new, read_transforms
+from acreg.registration.warping import PathLike, read_transforms
 
 
 @dataclass(eq=False, repr=False)
@@ -98,4 +98,4 @@ def check_map_file(path: Path, overwrite: bool) -> None:
             f"A map of determinants has fractions: it is written as {', '.join(NIFTI + ITK_WRITTEN)}. Received: "
             f"{path}. Choose one of these suffixes."
         )
-    check_new(path, overwrite)
+    check_free(path, overwrite=overwrite)

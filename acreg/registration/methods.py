@@ -8,6 +8,7 @@ from copy import copy
 from pathlib import Path
 from typing import Any, Protocol
 
+from acreg._moved import warn_of_old_name
 from acreg.baselines import baseline
 from acreg.errors import AcregError, UsageError, argument, images_by_name
 from acreg.geometry import Grid, Image, Transform, unregistered
@@ -101,12 +102,17 @@ class PresetMethod:
 
 
 def named_method(name: str, threads: int, seed: int) -> Method:
-    """A method that needs no preset: `identity`, which is `Unregistered`, or a classical one (see `acreg.baselines`).
+    """A method that needs no preset: "unregistered", which is `Unregistered`, or a classical one of `acreg.baselines`.
+
+    Until version 0.3 "identity" is taken for the first, with a warning.
 
     Raises:
         AcregError: as `acreg.baselines.baseline`.
     """
-    return Unregistered() if name == "identity" else baseline(name, threads, seed)
+    if name == "identity":
+        warn_of_old_name("The method identity", Unregistered.name)
+        name = Unregistered.name
+    return Unregistered() if name == Unregistered.name else baseline(name, threads, seed)
 
 
 def one_method(
@@ -117,10 +123,10 @@ def one_method(
     threads: int = 1,
     seed: int = 0,
 ) -> Method:
-    """What registers a pair, by a model or by a classical method.
+    """What registers a pair, by a model or by another method.
 
     Args:
-        model: as `PresetMethod`; "unregistered" for none.
+        model: as `PresetMethod`.
         method: as `named_method`, or an object of one's own with `name` and `register`.
         refine: steps of refinement, at most, of a model.
         threads, seed: of a classical method.
@@ -130,29 +136,27 @@ def one_method(
         AcregError: as `PresetMethod` and `named_method`.
     """
     check_one_method(model, method, refine)
+    if isinstance(model, str) and model == Unregistered.name:
+        warn_of_old_name(argument("model", model), argument("method", model), stacklevel=3)
+        method = model
     if method is not None:
         return named_method(method, threads, seed) if isinstance(method, str) else method
-    return Unregistered() if _is_none(model) else PresetMethod(model, refine=refine)
+    return PresetMethod(model, refine=refine)
 
 
 def check_one_method(model: str | os.PathLike[str] | Any | None, method: str | Method | None, refine: int = 0) -> None:
     """Raise `UsageError` unless a model or a method is given, and a model where the result is refined."""
     if (model is None) == (method is None):
         raise UsageError(
-            "A pair is registered by a model or by a classical method. Received: "
+            "Images are registered by a model or by another method. Received: "
             f"{argument('model', model)}, {argument('method', method)}. "
             f"Give one of {argument('model')} and {argument('method')}."
         )
-    if refine and (method is not None or _is_none(model)):
-        given = argument("model", model) if method is None else argument("method", method)
+    if refine and method is not None:
         raise UsageError(
-            f"Models alone refine. Received: {argument('refine', refine)} with {given}. Leave out "
+            f"Models alone refine. Received: {argument('refine', refine)} with {argument('method', method)}. Leave out "
             f"{argument('refine')}, or give a preset."
         )
-
-
-def _is_none(model: object) -> bool:
-    return isinstance(model, str) and model == Unregistered.name
 
 
 def preset_name(model: str) -> str:

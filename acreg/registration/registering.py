@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from acreg.data.records import some
 from acreg.errors import AcregError, DoubtfulResult, UsageError, argument, images_by_name
 from acreg.geometry import Image, labels_on, unregistered
 from acreg.io.colour import read_channels
 from acreg.io.inputs import ImageLike, as_image
 from acreg.metrics import label_metrics
-from acreg.registration.methods import Method, check_one_method, one_method
+from acreg.names import some
+from acreg.registration.methods import Method, PresetMethod, Unregistered, check_one_method, one_method
 from acreg.registration.pair import Registration, register_pair
 
 
@@ -84,10 +84,9 @@ def register(
     chosen = one_method(model, method, refine=refine, threads=threads, seed=seed)
     result = register_pair(chosen, fixed=fixed_image, moving=moving_image, moving_labels=moving_map)
     result.fixed_labels, result.channels = fixed_map, channels
-    if method is None and (threads != 1 or seed):
-        result.notes.append(
-            f"{argument('threads')} and {argument('seed')} are for classical methods: a model does not use them."
-        )
+    if isinstance(chosen, (PresetMethod, Unregistered)) and (threads != 1 or seed):
+        of = f"{argument('threads')} and {argument('seed')}"
+        result.notes.append(f"{of} are for classical methods: {chosen.name} does not use them.")
     if fixed_map is not None and moving_map is not None and result.warped_labels is not None:
         start = unregistered(fixed=fixed_image, moving=moving_image).warp_labels(moving_map)
         values = [int(value) for value in np.union1d(moving_map.array, fixed_map.array) if value != 0]

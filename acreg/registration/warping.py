@@ -10,16 +10,16 @@ from typing import Any, Literal
 
 import numpy as np
 
-from acreg.data.records import some
-from acreg.errors import AcregError, UsageError, argument
+from acreg.errors import UsageError, argument
 from acreg.geometry import Grid, Image, Transform
 from acreg.geometry.transform import Border
-from acreg.io import Points, check_folder, read_points, write_image, write_points
+from acreg.io import Points, check_free, read_points, write_image, write_points
 from acreg.io.colour import read_channels, warp_channels, write_channels
 from acreg.io.files import check_writable
 from acreg.io.inputs import ImageLike, as_image
 from acreg.io.point_files import check_points_format
 from acreg.io.transforms import read_transform
+from acreg.names import some
 from acreg.registration.background import background_note, border_and_fill
 
 PathLike = str | os.PathLike[str]
@@ -52,9 +52,9 @@ class Warped:
         return self.channels[0]
 
     def save(self, path: PathLike, *, overwrite: bool = False) -> Path:
-        """Write a file, whose suffix gives the format, and return its path; errors as `write_image`, `check_new`."""
+        """Write a file, whose suffix gives the format, and return its path; errors as `write_image`, `check_free`."""
         path = Path(path)
-        check_new(path, overwrite)
+        check_free(path, overwrite=overwrite)
         if len(self.channels) > 1:
             write_channels(self.channels, path)
         else:
@@ -81,9 +81,9 @@ class WarpedPoints:
         return np.sqrt((self.moved**2).sum(axis=1))
 
     def save(self, path: PathLike, *, overwrite: bool = False) -> Path:
-        """Write .csv, .fcsv or .mrk.json and return the path; errors as `write_points`, `check_new`."""
+        """Write .csv, .fcsv or .mrk.json and return the path; errors as `write_points`, `check_free`."""
         path = Path(path)
-        check_new(path, overwrite)
+        check_free(path, overwrite=overwrite)
         write_points(self.points, path)
         return path
 
@@ -241,14 +241,4 @@ def check_target(path: Path, points: bool, border: Border | None, fill: float | 
         check_points_format(path)
     else:
         check_writable(path)
-    check_new(path, overwrite)
-
-
-def check_new(path: Path, overwrite: bool) -> None:
-    """Raise `AcregError` if there is such a file and it was not said that it may be replaced, or it cannot be made."""
-    check_folder(path.parent)
-    if path.exists() and not overwrite:
-        raise AcregError(
-            f"Results are not replaced unasked. Received: {path}, which exists. Choose another name, or give "
-            f"{argument('overwrite', True)}."
-        )
+    check_free(path, overwrite=overwrite)

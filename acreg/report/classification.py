@@ -10,7 +10,7 @@ from sklearn.metrics import roc_curve
 
 from acreg.evaluation.classification import CrossValidation
 from acreg.io.atomic import atomic_path
-from acreg.io.csv_tables import write_rows
+from acreg.io.csv_tables import write_table
 from acreg.io.documents import write_json
 from acreg.plotting.figures import to_png
 
@@ -23,11 +23,10 @@ def write_classification(
 ) -> None:
     """Write ``scores.csv`` (a row a subject, a column for each kind of features), ``roc.png`` and ``summary.json``."""
     truth = next(iter(found.values())).truth
-    with atomic_path(folder / "scores.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
-        rows: list[list[object]] = [["subject", "diseased", *found]]
-        for number, subject in enumerate(subjects):
-            rows.append([subject, int(truth[number]), *(float(one.scores[number]) for one in found.values())])
-        write_rows(stream, rows, lineterminator="\r\n")
+    rows: list[list[object]] = [["subject", "diseased", *found]]
+    for number, subject in enumerate(subjects):
+        rows.append([subject, int(truth[number]), *(float(one.scores[number]) for one in found.values())])
+    write_table(folder / "scores.csv", rows)
     with atomic_path(folder / "roc.png") as temporary:
         temporary.write_bytes(to_png(roc_curves(found)))
     summary = {

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from acreg.data.region_table import RegionTable, read_region_table
+from acreg.data.tables.region_table import RegionTable, read_region_table
 from acreg.errors import UsageError, argument
 from acreg.evaluation.method_result import MethodResult
 from acreg.evaluation.regions import check_regions, region_note, region_table, write_regions_csv
@@ -28,6 +28,7 @@ from acreg.evaluation.tables import (
 )
 from acreg.geometry.display import table_html
 from acreg.io import all_or_none
+from acreg.progress import Progress
 from acreg.report.html import build_report
 
 FILES = ("table.md", "table.csv", "statistics.csv", "label_statistics.csv", "regions.csv", "report.html")
@@ -99,9 +100,7 @@ class MethodComparison:
             [[f"{a} - {b}", *(cells[a, b, m] for m in metrics)] for a, b in couples],
         )
 
-    def save(
-        self, folder: str | os.PathLike[str], worst: int = 4, progress: Callable[[str, int, int], None] | None = None
-    ) -> list[Path]:
+    def save(self, folder: str | os.PathLike[str], worst: int = 4, progress: Progress | None = None) -> list[Path]:
         """Write table.md, table.csv, statistics.csv and report.html, and what was asked for by region and label.
 
         Args:
@@ -163,14 +162,8 @@ def compare(
             subject's name is like, or an unknown table of regions.
         AcregError: results are missing or damaged, methods saw other pairs, or no label lies in a region.
     """
-    if not folders:
-        raise UsageError(
-            "Results are compared from one folder or several. Received: none. Name what `acreg evaluate` wrote."
-        )
     paths = [Path(folder) for folder in folders]
-    for path in paths:
-        if path.exists() and not path.is_dir():
-            raise UsageError(f"Results lie in a folder. Received: {path}, a file. Name what `acreg evaluate` wrote.")
+    check_folders(paths)
     grouped = read_region_table(os.fspath(regions)) if regions else None
     results = order_methods(load_results(paths))
     check_same_pairs(results)
@@ -186,3 +179,12 @@ def compare(
     comparisons = compare_methods(results, test=test)
     by_label = compare_methods(results, test=test, labels=list(results[0].label_names)) if label_tests else []
     return MethodComparison(results, comparisons, by_label, test, grouped)
+
+
+def check_folders(folders: Sequence[Path]) -> None:
+    """Raise `UsageError` unless there are folders, and no file among them."""
+    for path in folders:
+        if path.exists() and not path.is_dir():
+            raise UsageError(f"Results lie in a folder. Received: {path}, a file. Name what `acreg evaluate` wrote.")
+    if not folders:
+        raise UsageError("Results are compared from folders. Received: none. Name what `acreg evaluate` wrote.")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from html import escape
 
 import numpy as np
 
-from acreg.data.region_table import RegionTable
+from acreg.data.tables.region_table import RegionTable
 from acreg.evaluation.method_result import MethodResult, PairScores, compared_by, measured, statistics_of
 from acreg.evaluation.ranking import rank_methods
 from acreg.evaluation.regions import absent_note, region_note, region_table
@@ -29,6 +29,7 @@ from acreg.evaluation.tables import (
 )
 from acreg.metrics import is_lost
 from acreg.plotting import page
+from acreg.progress import Progress
 from acreg.report.overview_plots import cost_plots, ranking_plot
 from acreg.report.pictures import PairPictures
 from acreg.report.plots import MethodStyle, box_plots, label_box_plots, method_styles
@@ -43,7 +44,7 @@ def build_report(
     results: Sequence[MethodResult],
     comparisons: Sequence[Comparison],
     worst: int = 4,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
     regions: RegionTable | None = None,
     label_comparisons: Sequence[Comparison] = (),
 ) -> str:
@@ -53,10 +54,12 @@ def build_report(
         results: methods on the same pairs (`check_same_pairs`), any order.
         comparisons: what `compare_methods` found.
         worst: pairs to show in pictures, a method.
-        progress: called with (text, done, total) before each picture.
+        progress: called with (text, done, total) before the plots and each picture.
         regions: of the labels (`check_regions`), for a table of them; None for none.
         label_comparisons: what `compare_methods` found label by label, for a table of them.
     """
+    if progress:
+        progress("Drawing: plots", 0, 1)
     results = order_methods(results)
     dataset = results[0].summary.get("dataset", {})
     title = f"Registration of {dataset.get('name', 'images')}"
@@ -166,7 +169,7 @@ def _overview(results: Sequence[MethodResult]) -> str:
     return page.section("overview", "Accuracy, time, folding, ranks", body, note)
 
 
-def _worst(results: Sequence[MethodResult], worst: int, progress: Callable[[str, int, int], None] | None) -> str:
+def _worst(results: Sequence[MethodResult], worst: int, progress: Progress | None) -> str:
     shown = [result for result in results if not result.is_baseline] or list(results)
     pictures, body = PairPictures(), ""
     total = sum(min(worst, len(result.pairs)) for result in shown)
@@ -175,7 +178,7 @@ def _worst(results: Sequence[MethodResult], worst: int, progress: Callable[[str,
         inner = ""
         for rank, pair in enumerate(result.worst_first()[:worst], start=1):
             if progress:
-                progress(result.name, done, total)
+                progress(f"Drawing: {result.name}", done, total)
             done += 1
             inner += _pair(result, pair, rank, pictures)
         metrics = metrics_shown([result])
@@ -186,7 +189,7 @@ def _worst(results: Sequence[MethodResult], worst: int, progress: Callable[[str,
         opened = " open" if result is shown[0] else ""
         body += f"<details{opened}><summary>{escape(result.name)}</summary>{inner}</details>"
     if progress:
-        progress("", total, total)
+        progress("Drawing", total, total)
     note = (
         "By Dice, the worst first, failed ones before all, pairs without labels last, by NCC. Outlines: fixed labels "
         "green, moving and warped ones orange. Grid: where a regular grid of the fixed image looks in the moving one. "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import importlib.util
 import math
 import time
@@ -13,11 +12,11 @@ from typing import Any
 import keras
 
 from acreg.errors import AcregError, Requeue
-from acreg.io import atomic_path
+from acreg.io.csv_tables import write_table
+from acreg.progress import Progress
 from acreg.training.checkpoint import State, save_checkpoint
 from acreg.training.pictures import PairPictures
 
-Progress = Callable[[str, int, int], None]
 """Called with (text, done, total)."""
 
 TIME_COLUMNS = ("seconds",)
@@ -28,16 +27,8 @@ TRACED = (11, 20)
 """First and last step of a trace: the first ones compile, and read what is read once."""
 
 
-class StopOnNonFinite(keras.callbacks.Callback):
-    """Ends the training with an error as soon as a loss term is NaN or infinite, before anything is saved.
-
-    Arguments:
-        stage: the name of what is trained, for the message.
-        steps_per_epoch: steps in an epoch.
-
-    Raises:
-        AcregError: names the term, the step, and what to try.
-    """
+class _OfStage(keras.callbacks.Callback):
+    """A callback that knows the name of what is trained, the steps in an epoch, and which epoch it is, from 0."""
 
     def __init__(self, stage: str, steps_per_epoch: int) -> None:
         super().__init__()
@@ -47,6 +38,18 @@ class StopOnNonFinite(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         self.epoch = epoch
+
+
+class StopOnNonFinite(_OfStage):
+    """Ends the training with an error as soon as a loss term is NaN or infinite, before anything is saved.
+
+    Arguments:
+        stage: the name of what is trained, for the message.
+        steps_per_epoch: steps in an epoch.
+
+    Raises:
+        AcregError: names the term, the step, and what to try.
+    """
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         self._check(logs, f"step {self.epoch * self.steps_per_epoch + batch + 1}")
@@ -149,7 +152,7 @@ class Recorder(keras.callbacks.Callback):
         return best is None or (value > best if self.mode == "max" else value < best)
 
 
-class StopWhenAsked(keras.callbacks.Callback):
+class StopWhenAsked(_OfStage):
     """Ends the training by an error once it was asked to stop: after a step, or after an epoch's checkpoint.
 
     It comes last, so that an epoch whose steps are done is kept and shown. What was done of an epoch that is not
@@ -165,14 +168,8 @@ class StopWhenAsked(keras.callbacks.Callback):
     """
 
     def __init__(self, stage: str, steps_per_epoch: int, asked: Callable[[], bool]) -> None:
-        super().__init__()
-        self.stage = stage
-        self.steps_per_epoch = steps_per_epoch
+        super().__init__(stage, steps_per_epoch)
         self.asked = asked
-        self.epoch = 0
-
-    def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        self.epoch = epoch
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         if batch + 1 < self.steps_per_epoch:
@@ -186,23 +183,20 @@ class StopWhenAsked(keras.callbacks.Callback):
             raise Requeue(f"{self.stage}: stopped as asked {when}. The same command with --resume goes on.")
 
 
-class ShowProgress(keras.callbacks.Callback):
+class ShowProgress(_OfStage):
     """Calls `progress(text, done, total)` after each step, or without it `say(line)` after each epoch."""
 
     def __init__(
         self, stage: str, epochs: int, steps_per_epoch: int, progress: Progress | None, say: Callable[[str], None]
     ) -> None:
-        super().__init__()
-        self.stage = stage
+        super().__init__(stage, steps_per_epoch)
         self.epochs = epochs
-        self.steps_per_epoch = steps_per_epoch
         self.progress = progress
         self.say = say
-        self.epoch = 0
         self.began = time.perf_counter()
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        self.epoch = epoch
+        super().on_epoch_begin(epoch, logs)
         self.began = time.perf_counter()
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
@@ -248,10 +242,7 @@ def _some(logs: Mapping[str, Any]) -> str:
 def write_metrics(path: Path, history: Sequence[Mapping[str, float]]) -> None:
     """Write the rows of a training as CSV, all at once; numbers are written so that they read back exactly."""
     columns = list(dict.fromkeys(name for row in history for name in row))
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns, restval="")
-        writer.writeheader()
-        writer.writerows(history)
+    write_table(path, [columns, *([row.get(column, "") for column in columns] for row in history)])
 
 
 def tensorboard(

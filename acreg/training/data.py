@@ -9,15 +9,19 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
-from acreg.data.manifest import Arrays, Dataset, Progress, Record, dataset_folder
+from acreg.data.manifest import Arrays, Dataset, Record, dataset_folder
 from acreg.data.sampling.augmentation import Augmentation
-from acreg.data.sampling.deformed_pairs import DeformedPairSampler, RandomDeformation, check_mask
-from acreg.data.sampling.pairs import Batch, ImageSampler, PairSampler, VelocitySampler, fixed_pairs
+from acreg.data.sampling.deformation import RandomDeformation, check_mask
+from acreg.data.sampling.deformed_pairs import DeformedPairSampler
+from acreg.data.sampling.pairs import PairSampler, VelocitySampler, fixed_pairs
 from acreg.data.sampling.pipeline import Sampler
+from acreg.data.sampling.sampler import Batch
+from acreg.data.sampling.singles import ImageSampler
 from acreg.data.sampling.velocities import load_velocities
 from acreg.errors import AcregError, UsageError
 from acreg.io import Image, Preprocessing
 from acreg.layers import ThinPlateSplineAugmentation
+from acreg.progress import Progress, counted
 from acreg.training.schema import Recipe, SyntheticSection
 
 
@@ -210,10 +214,8 @@ def or_none(augmentation: Augmentation) -> Augmentation | None:
 
 
 def _images(dataset: Dataset, records: Sequence[Record], progress: Progress | None) -> Iterator[Image]:
-    for done, record in enumerate(records, 1):
+    for record in counted(records, "Learning the histogram", len(records), progress):
         yield dataset.read_image(record)
-        if progress:
-            progress("Learning the histogram", done, len(records))
 
 
 def _first(arrays: Arrays, count: int) -> Arrays:

@@ -10,14 +10,15 @@ from typing import Any
 
 import keras
 
-from acreg.data.sampling.pairs import LabelSampler
 from acreg.data.sampling.pipeline import KerasPairs, Sampler, tf_pairs
+from acreg.data.sampling.singles import LabelSampler
 from acreg.errors import AcregError, UsageError
 from acreg.io import writes_into
 from acreg.models import LabelAutoencoder, from_preset
+from acreg.models.presets import load_autoencoder
+from acreg.progress import Progress
 from acreg.training import build, devices
 from acreg.training.callbacks import (
-    Progress,
     Recorder,
     ShowProgress,
     StopOnNonFinite,
@@ -301,13 +302,8 @@ class _Run:
         )
 
     def _given_autoencoder(self, name: str) -> LabelAutoencoder:
-        model = from_preset(name)
+        model = load_autoencoder(name)
         wanted = (tuple(self.recipe.data.shape), self.data.num_classes)
-        if not isinstance(model, LabelAutoencoder):
-            raise UsageError(
-                f"autoencoder must be the preset of a LabelAutoencoder. Received: {name}, a {type(model).__name__}. "
-                "A run keeps its autoencoder in the folder `autoencoder`."
-            )
         if (tuple(model.shape), model.num_classes) != wanted:
             raise UsageError(
                 f"The autoencoder must have the recipe's grid and the dataset's labels, {wanted[0]} and {wanted[1]}. "

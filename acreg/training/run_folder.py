@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import json
-import platform
 import subprocess
 import sys
 from collections.abc import Mapping
 from datetime import datetime, timezone
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import acreg
 from acreg.errors import AcregError, UsageError
-from acreg.io import atomic_path
-from acreg.io.documents import read_json
+from acreg.io import atomic_path, check_empty
+from acreg.io.documents import read_json, write_json
 from acreg.io.folders import contents
 from acreg.training.data import TrainingData
 from acreg.training.recipe import changed_keys, load_recipe
 from acreg.training.schema import Recipe
-
-_PACKAGES = ("keras", "tensorflow", "jax", "numpy", "scipy", "SimpleITK", "nibabel")
+from acreg.versions import package_versions, program_versions
 
 
 def check_run_folder(folder: Path, recipe: Recipe, resume: bool) -> None:
@@ -31,12 +27,9 @@ def check_run_folder(folder: Path, recipe: Recipe, resume: bool) -> None:
         UsageError: the folder is not empty and `resume` is off; or `resume` is on and the recipe is another one.
     """
     stored = folder / "recipe.yaml"
-    if contents(folder):
-        if not resume:
-            raise UsageError(
-                f"A training starts in a new or empty folder. Received: {folder}, which has files in it. Choose "
-                "another --out, or continue the training that is there with --resume."
-            )
+    if not resume:
+        check_empty(folder, instead="continue the training that is there with --resume")
+    elif contents(folder):
         if not stored.is_file():
             raise UsageError(
                 f"A run that is resumed has a recipe.yaml. Received: {folder}, which has none and is no run. "
@@ -71,8 +64,7 @@ def describe_run(folder: Path, recipe: Recipe) -> None:
                 "Delete this file; the run goes on without it."
             )
         now = {**first, "resumed": [*first.get("resumed", []), now]}
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(now, indent=2) + "\n", encoding="utf-8")
+    write_json(path, now)
 
 
 def described(data: TrainingData) -> str:
@@ -129,22 +121,13 @@ def _environment(recipe: Recipe) -> dict[str, Any]:
 
     return {
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "acreg": acreg.__version__,
+        **program_versions(),
         "git_commit": _git_commit(),
-        "python": platform.python_version(),
-        "platform": platform.platform(),
         "backend": keras.backend.backend(),
-        "packages": {name: version for name in _PACKAGES if (version := _version(name))},
+        "packages": package_versions(),
         "seed": recipe.seed,
         "command": sys.argv,
     }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _git_commit() -> str | None:

@@ -9,7 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from acreg.data.sampling.augmentation import Augmentation
-from acreg.data.sampling.deformed_pairs import RandomDeformation
+from acreg.data.sampling.deformation import RandomDeformation
 from acreg.io.preprocessing import MOST_VOXELS, Centre, Intensity
 from acreg.names import is_file_name
 
@@ -85,7 +85,7 @@ class DataSection(_Section):
             shift teaches a network to align.
         synthetic: how pairs are made of single images; null for real pairs alone.
         deformed: the same for 2-D pairs of an image and its copy, turned, shifted and deformed until the labels hardly
-            overlap, with the true displacement; limits see `acreg.data.sampling.deformed_pairs.RandomDeformation`.
+            overlap, with the true displacement; limits see `acreg.data.sampling.deformation.RandomDeformation`.
         velocities: the folder of reference velocities (see `acreg data velocities`), whose pairs are trained on;
             relative to the dataset's. They are of the images as they are stored: `shape` is theirs, and the spacing is
             taken from them. null for none.

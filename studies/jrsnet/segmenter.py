@@ -19,9 +19,9 @@ from keras import layers
 from acreg.data.manifest import Dataset, dataset_folder
 from acreg.data.sampling.augmentation import Augmentation
 from acreg.errors import AcregError
-from acreg.evaluation.tables import write_csv
 from acreg.geometry import sample_image
 from acreg.io import Preprocessing
+from acreg.io.csv_tables import write_table
 from acreg.metrics import label_metrics
 from acreg.models.blocks import average_pool, batch_norm, convolution
 
@@ -113,7 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     model, preprocessing = train(dataset, tuple(given.shape), given.epochs, given.seed)
     dice = score(model, preprocessing, dataset, "test")
     given.out.mkdir(parents=True, exist_ok=True)
-    write_csv(["subject", "dice"], [[name, repr(value)] for name, value in dice.items()], given.out / "dice.csv")
+    write_table(given.out / "dice.csv", [["subject", "dice"], *([name, repr(value)] for name, value in dice.items())])
     values = np.array(list(dice.values()))
     print(f"{len(values)} subjects: Dice {values.mean():.3f} ({values.std():.3f})")
 

@@ -37,7 +37,7 @@ def evaluate(data, *more, out="out"):
 
 
 def test_classical_methods_see_the_same_pairs_and_are_recorded(data, capsys):
-    more = ["--model", "shift1", "--method", "identity", "--method", "sitk:affine", "--pairs", "2", "--seed", "4"]
+    more = ["--model", "shift1", "--method", "unregistered", "--method", "sitk:affine", "--pairs", "2", "--seed", "4"]
     more += ["--method", "mine=sitk:demons[iterations=9x5,affine=false]"]
     assert evaluate(data, *more) == 0
     assert {path.name for path in (data / "out").iterdir() if path.is_dir()} == {
@@ -240,7 +240,7 @@ def test_compare_tests_each_label_where_asked(data, capsys, monkeypatch):
         (["--split", "exam"], 2, "exam"),
         (["--no-unregistered"], 2, "--model"),
         (["--refine", "5", "--affine-part"], 2, "--refine and --affine-part without --model"),
-        (["--model", "unregistered", "--refine", "5"], 2, "--refine without --model"),
+        (["--method", "unregistered", "--refine", "5"], 2, "--refine without --model"),
         (["--pairs", ""], 2, "an empty word after --pairs"),
         (["--model", "a1", "--model", "x=b1", "--model", "x=c1"], 2, "different names"),
     ],

@@ -187,7 +187,7 @@ def test_the_displacement_of_acreg_register_warps_as_register_did(tmp_path):
         write_image(Image.from_array(phantom.labels, kind="labels"), tmp_path / f"{name}_labels.png")
     pair = ["--fixed", str(tmp_path / "a.png"), "--moving", str(tmp_path / "b.png")]
     labels = ["--labels", str(tmp_path / "b_labels.png")]
-    assert main(["register", "--model", "unregistered", *pair, *labels, "--out", str(tmp_path / "out")]) == 0
+    assert main(["register", "--method", "unregistered", *pair, *labels, "--out", str(tmp_path / "out")]) == 0
     common = ["warp", "--transform", str(tmp_path / "out" / "displacement.nii.gz"), "--reference", pair[1]]
     assert main([*common, "--image", pair[3], "--out", str(tmp_path / "w.png")]) == 0
     assert main([*common, *labels, "--out", str(tmp_path / "wl.png")]) == 0

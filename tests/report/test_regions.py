@@ -3,7 +3,7 @@ import csv
 import numpy as np
 import pytest
 
-from acreg.data.region_table import RegionTable
+from acreg.data.tables.region_table import RegionTable
 from acreg.errors import AcregError
 from acreg.evaluation import MethodResult, PairScores, read_method, write_method
 from acreg.evaluation.regions import (

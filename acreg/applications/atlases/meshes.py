@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from acreg.geometry.display import table_html
 from acreg.io import Image, all_or_none, check_free
 from acreg.io.inputs import ImageLike, as_image
 from acreg.plotting.figures import to_png
+from acreg.progress import Progress, counted
 from acreg.registration.methods import Method, PresetMethod
 from acreg.report.surfaces import surface_figure
 from acreg.shapes import Surface, read_surfaces
@@ -62,7 +63,7 @@ def segment_by_meshes(
     dataset: Dataset,
     shapes: Path,
     templates: Sequence[str],
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> list[FusedSurface]:
     """Register an image to each template and fuse the template's surfaces as they lie in the image.
 
@@ -87,7 +88,8 @@ def segment_by_meshes(
     """
     moved: list[list[np.ndarray]] = []
     surfaces: list[Surface] = []
-    for done, subject in enumerate(templates, 1):
+    text = f"Registering templates to {image.name or 'the image'}"
+    for subject in counted(templates, text, len(templates), progress):
         surfaces = read_surfaces(shapes / "shapes" / f"{subject}.h5")
         transform = method.register(fixed=dataset.read_image(dataset.record(subject)), moving=image)
         moved.append([transform.warp_points(surface.points, to="moving") for surface in surfaces])
@@ -96,8 +98,6 @@ def segment_by_meshes(
                 f"The surfaces of all templates have points that correspond. Received: {subject} with other numbers of "
                 f"points than {templates[0]}, in {shapes}. Make them anew by `acreg data velocities`."
             )
-        if progress:
-            progress(f"Registering templates to {image.name or 'the image'}", done, len(templates))
     fused = []
     for region, surface in enumerate(surfaces):
         estimates = np.stack([points[region] for points in moved])
@@ -164,7 +164,7 @@ def surfaces(
     *,
     shapes: str | os.PathLike[str] | None = None,
     templates: int | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> SurfaceSegmentation:
     """Segment an image by the surfaces of many templates, as `acreg surfaces` does; see `segment_by_meshes`.
 

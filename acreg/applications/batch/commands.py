@@ -25,6 +25,7 @@ from acreg.io import atomic_path, sole_writer
 from acreg.io.documents import write_json
 from acreg.io.files import PICTURES
 from acreg.plotting.figures import to_png
+from acreg.progress import Progress
 from acreg.registration.methods import check_one_method
 from acreg.report.quality import quality_figure
 
@@ -101,7 +102,7 @@ def segment(
     engine: EngineName = "local",
     address: str | None = None,
     workers: int = 1,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
     say: Callable[[str], None] | None = None,
 ) -> BatchRun:
     """Segment images by the labelled images most like each, as `acreg segment` does.
@@ -156,7 +157,7 @@ def quality(
     engine: EngineName = "local",
     address: str | None = None,
     workers: int = 1,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
     say: Callable[[str], None] | None = None,
 ) -> QualityRun:
     """Predict how good segmentations are, without their truth, as `acreg quality` does.
@@ -216,7 +217,7 @@ def _run(
     engine: EngineName,
     address: str | None,
     workers: int,
-    progress: Callable[[str, int, int], None] | None,
+    progress: Progress | None,
     say: Callable[[str], None] | None,
 ) -> tuple[list[Item], Tally]:
     """Work on the images, a batch of pairs at a time."""
@@ -234,12 +235,7 @@ def _run(
         from acreg.applications.batch.ray_engine import RayEngine
 
         chosen = RayEngine(address, workers)
-
-    def show(tried: int, failed: int) -> None:
-        if progress:
-            progress(f"{failed} failed" if failed else "", tried, len(items))
-
-    tally = run_items(task, items, folder, chosen, max(1, task.at_once // task.count), show)
+    tally = run_items(task, items, folder, chosen, max(1, task.at_once // task.count), progress)
     if tally.before:
         say(f"{tally.before} of {tally.images} images were done before.")
     if tally.failed:

@@ -7,10 +7,10 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from acreg.data.records import is_file_name, read_cells, resolve, some
+from acreg.data.records import is_file_name, read_cells, resolve
 from acreg.errors import AcregError, UsageError
 from acreg.io.files import is_readable_format, suffix
-from acreg.names import folded
+from acreg.names import folded, some
 
 OPTIONAL = ("subject", "labels", "truth")
 

@@ -20,7 +20,7 @@ from acreg.errors import AcregError
 from acreg.geometry import Grid
 from acreg.io import Image, read_image, read_labelled, write_image
 from acreg.io.files import PICTURES, suffix
-from acreg.registration.methods import Method, PresetMethod, named_method
+from acreg.registration.methods import Method, PresetMethod, Unregistered, named_method
 from acreg.registration.saving import result_name
 
 SEGMENTATIONS = "segmentations.csv"
@@ -46,7 +46,7 @@ class MethodChoice:
         """The method. Errors as `PresetMethod` and `named_method`."""
         if self.model is not None:
             return PresetMethod(self.model)
-        return named_method(self.method or "identity", self.threads, self.seed)
+        return named_method(self.method or Unregistered.name, self.threads, self.seed)
 
     def settings(self) -> dict[str, Any]:
         """What its results depend on."""

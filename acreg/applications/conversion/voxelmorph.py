@@ -12,12 +12,13 @@ from typing import Any, Literal
 import h5py
 import numpy as np
 
-from acreg.applications.conversion.weights import Converted, assign, some
+from acreg.applications.conversion.weights import Converted, assign
 from acreg.errors import AcregError, UsageError
 from acreg.io import Preprocessing
 from acreg.io.documents import parse_json
 from acreg.io.stored_weights import open_weights
 from acreg.models import DDMR
+from acreg.names import some
 
 Program = Literal["voxelmorph", "ddmr"]
 DDMR_LEVELS = 6
@@ -124,7 +125,7 @@ def read_model(file: str | os.PathLike[str]) -> StoredModel:
     if len(flows) != 1:
         raise AcregError(
             "A registration network of VoxelMorph ends with one convolution called flow. Received: "
-            f"{path} with {len(flows)} among {some(sorted(variables)) or 'no variables'}. {ADVICE}"
+            f"{path} with {len(flows)} among {some(sorted(variables), 3) or 'no variables'}. {ADVICE}"
         )
     prefix = flows[0].removesuffix("flow/kernel")
     arguments = config.get("config") if isinstance(config, dict) else None
@@ -166,7 +167,7 @@ def _widths(stored: StoredModel) -> dict[str, Any]:
     if missing or not levels:
         raise AcregError(
             f"The weights must be of all layers of a U-Net. Received: {stored.path}, which has {levels} levels and "
-            f"lacks {some(missing) or 'all of them'}. {ADVICE}"
+            f"lacks {some(missing, 3) or 'all of them'}. {ADVICE}"
         )
     filters = {ours: stored.variables[f"{theirs}/kernel"].shape[-1] for theirs, ours in names.items()}
     first, flow = (stored.variables[f"{name}/kernel"].shape for name in ("unet_enc_conv_0_0", "flow"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from acreg.errors import AcregError
+from acreg.names import some
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def assign(
         ],
         "not finite": [name for name in both if not np.isfinite(variables[name]).all()],
     }
-    found = "; ".join(f"{len(names)} {problem} ({some(names)})" for problem, names in problems.items() if names)
+    found = "; ".join(f"{len(names)} {problem} ({some(names, 3)})" for problem, names in problems.items() if names)
     if found:
         raise AcregError(
             f"Weights must be the network's {len(assignments)} variables and no others. "
@@ -66,8 +67,3 @@ def assign(
         )
     for name, variable in assignments.items():
         variable.assign(variables[name])
-
-
-def some(names: Sequence[str], count: int = 3) -> str:
-    """The first names, for an error."""
-    return ", ".join(names[:count]) + (", ..." if len(names) > count else "")

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from acreg.applications.plausibility.results import COLUMNS, FILES, plausibility_figure, table_rows, write_results
 from acreg.applications.plausibility.study import Outcome, run
 from acreg.data.manifest import Dataset, dataset_folder
-from acreg.errors import UsageError
 from acreg.geometry.display import table_html
 from acreg.io import all_or_none
-from acreg.models import LabelAutoencoder, from_preset
+from acreg.models import LabelAutoencoder
+from acreg.models.presets import load_autoencoder
+from acreg.progress import Progress
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -64,7 +65,7 @@ def plausibility(
     masks: int = 20,
     pixels: int = 120,
     seed: int = 0,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Plausibility:
     """Show that codes tell plausible from implausible anatomy, as `acreg plausibility` does.
@@ -79,12 +80,7 @@ def plausibility(
         UsageError: another model than an autoencoder; as `run`.
         AcregError: the preset or the data cannot be read; as `run`.
     """
-    autoencoder = from_preset(model) if isinstance(model, (str, os.PathLike)) else model
-    if not isinstance(autoencoder, LabelAutoencoder):
-        raise UsageError(
-            f"The experiment needs a label autoencoder. Received: {model}, a {type(autoencoder).__name__}. Give the "
-            "preset of the autoencoder; a training run writes it beside that of the network."
-        )
+    autoencoder = load_autoencoder(model) if isinstance(model, (str, os.PathLike)) else model
     dataset = data if isinstance(data, Dataset) else Dataset.load(dataset_folder(os.fspath(data)))
     if say:
         say(f"{masks} masks of {dataset.name} ({split}), {pixels} pixels changed in four ways")

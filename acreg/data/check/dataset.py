@@ -11,10 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from acreg.data.check.findings import Finding, Findings
 from acreg.data.check.orientation import check_orientation
 from acreg.data.check.volumes import Summary, check_geometry, check_label_sets, summarise
-from acreg.data.check.findings import Finding, Findings
-from acreg.data.manifest import Progress
 from acreg.data.records import (
     SPLITS,
     DatasetInfo,
@@ -22,13 +21,13 @@ from acreg.data.records import (
     read_info,
     read_rows,
     resolve,
-    some,
     split_name,
 )
 from acreg.errors import AcregError
 from acreg.geometry import labels_on
 from acreg.io import Image, read_image, read_labels
-from acreg.names import SUBJECT_RULE, is_file_name
+from acreg.names import SUBJECT_RULE, is_file_name, some
+from acreg.progress import Progress, counted
 
 
 @dataclass(frozen=True)
@@ -73,14 +72,12 @@ def check(folder: Path | str, progress: Progress | None = None) -> CheckResult:
     _check_rows(rows, findings)
     contents: dict[str, list[tuple[str, str]]] = defaultdict(list)
     summaries: list[Summary] = []
-    for done, row in enumerate(rows, 1):
+    for row in counted(rows, "Checking files", len(rows), progress):
         digest, summary = _check_files(row, path.parent, info, findings)
         if digest:
             contents[digest].append((row["subject"], split_name(row["split"]) or row["split"]))
         if summary is not None:
             summaries.append(summary)
-        if progress:
-            progress("Checking files", done, len(rows))
     for same in contents.values():
         if len(same) > 1:
             where, splits = [subject for subject, _ in same], {split for _, split in same}

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from acreg.data.records import some
+from acreg.names import some
 
 Level = Literal["error", "warning"]
 

@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from acreg.data.check.findings import Findings, span
-from acreg.data.records import DatasetInfo, some
+from acreg.data.records import DatasetInfo
 from acreg.geometry import resize_image
 from acreg.geometry.grid import Grid
 from acreg.io import Image
+from acreg.names import some
 
 THUMBNAIL = 32
 """Voxels per axis that are kept of an image, at most."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from acreg.data.manifest import Dataset, Progress, gather_info
-from acreg.data.records import Record, is_file_name, some
+from acreg.data.manifest import Dataset, gather_info
+from acreg.data.records import Record, is_file_name
 from acreg.data.splits import split_subjects
 from acreg.errors import AcregError
-from acreg.io import sole_writer
+from acreg.io import check_free, sole_writer
+from acreg.names import some
+from acreg.progress import Progress
 
 SUFFIXES = (
     ".nii.gz .nii .mgz .mgh .nrrd .nhdr .mha .mhd .dcm .dicom .h5 .hdf5 .png .jpg .jpeg .tif .tiff .bmp .gif".split()
@@ -39,11 +41,12 @@ def prepare_folder(
     out = source if out is None else Path(out)
     check_source(source)
     with sole_writer(out):
-        if (out / "manifest.csv").exists():
-            raise AcregError(
-                f"A folder with a manifest.csv is a dataset already. Received: {out}. Check it with `acreg data check "
-                f"{out}`, or delete its manifest.csv to have it written anew."
-            )
+        check_free(
+            out,
+            ["manifest.csv"],
+            holds="a manifest.csv and is a dataset already",
+            instead=f"check it with `acreg data check {out}`, or delete its manifest.csv to have it written anew",
+        )
         records = find_records(source, seed)
         info = gather_info(records, source.resolve().name, progress)
         info.preparation["split"] = split_rule(seed)

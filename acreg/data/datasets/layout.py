@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from acreg.data.records import some
 from acreg.data.splits import published_splits, split_subjects
 from acreg.errors import AcregError
 from acreg.io import read_image, read_labels
+from acreg.names import some
 
 
 @dataclass(frozen=True)
@@ -136,6 +136,21 @@ def read_public(dataset: PublicDataset, item: Item) -> tuple[np.ndarray, np.ndar
     for value, label in dataset.file_values.items():
         ids[labels.array == value] = label
     return image.array, ids
+
+
+def read_lungs(item: Item) -> tuple[np.ndarray, np.ndarray]:
+    """Image float32 ``(rows, columns)`` in 0..255 and ids int32 of a subject in an original layout: 1 in any mask.
+
+    Raises:
+        AcregError: an unreadable file, or sizes that differ.
+    """
+    image = to_8_bit(read_image(item.image).array)
+    ids = np.zeros(image.shape, np.int32)
+    for path in item.labels.values():
+        mask = read_labels(path).array
+        check_same_size(item, image, mask)
+        ids[mask != 0] = 1
+    return image, ids
 
 
 def check_same_size(item: Item, image: np.ndarray, labels: np.ndarray) -> None:

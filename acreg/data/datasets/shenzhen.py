@@ -8,10 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
-from acreg.data.datasets.layout import Item, PublicDataset, check_same_size, to_8_bit
-from acreg.io import read_image, read_labels
+from acreg.data.datasets.layout import Item, PublicDataset, read_lungs
 
 SIDE = 3000
 
@@ -25,14 +22,6 @@ def find_original(root: Path) -> list[Item]:
         mask = root / "mask" / f"{path.stem}_mask.png"
         items.append(Item(path.stem, path, {"lungs": mask} if mask.is_file() else {}))
     return items
-
-
-def read_original(item: Item) -> tuple[np.ndarray, np.ndarray]:
-    """Image float32 ``(rows, columns)`` in 0..255 and ids int32: 1 in the mask."""
-    image = to_8_bit(read_image(item.image).array)
-    mask = read_labels(item.labels["lungs"]).array
-    check_same_size(item, image, mask)
-    return image, (mask != 0).astype(np.int32)
 
 
 DATASET = PublicDataset(
@@ -49,5 +38,5 @@ DATASET = PublicDataset(
     source="Jaeger et al., Quant. Imaging Med. Surg. 4(6), 2014; masks: Stirenko et al., ELNANO 2018",
     original_layout="CXR_png and mask in one folder",
     find_original=find_original,
-    read_original=read_original,
+    read_original=read_lungs,
 )

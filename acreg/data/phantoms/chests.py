@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
-from acreg.data.sampling.augmentation import smooth_noise
-from acreg.data.manifest import Dataset, Progress
+from acreg.data.manifest import Dataset
 from acreg.data.phantoms.common import (
     Anatomy,
     Array,
@@ -25,10 +24,13 @@ from acreg.data.phantoms.common import (
     soft_step,
     streams,
     unit_grid,
+    with_displacement,
     write_phantoms,
 )
+from acreg.data.sampling.augmentation import smooth_noise
 from acreg.errors import AcregError
 from acreg.geometry import Grid
+from acreg.progress import Progress
 
 LABEL_NAMES = {0: "background", 1: "left lung", 2: "right lung", 3: "heart"}
 EXTENT_MM = 358.4
@@ -225,9 +227,7 @@ def phantom_pair(
     Raises:
         AcregError: see `chest_phantom`.
     """
-    fixed, fixed_anatomy = _draw(seed_fixed, shape, appearance)
-    moving, moving_anatomy = _draw(seed_moving, shape, appearance)
-    return fixed, moving, fixed_anatomy.displacement_to(moving_anatomy, shape)
+    return with_displacement(_draw(seed_fixed, shape, appearance), _draw(seed_moving, shape, appearance))
 
 
 def make_dataset(

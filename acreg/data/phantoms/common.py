@@ -13,10 +13,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from acreg.data.manifest import Dataset, Progress, Record
+from acreg.data.manifest import Dataset, Record
 from acreg.errors import AcregError
 from acreg.geometry import Grid
 from acreg.io import Image, write_image
+from acreg.progress import Progress, counted
 
 Array = NDArray[np.float64]
 Seed = int | Sequence[int]
@@ -118,6 +119,13 @@ def streams(seed: Seed) -> tuple[np.random.Generator, np.random.Generator]:
     return np.random.default_rng([*parts, 0]), np.random.default_rng([*parts, 1])
 
 
+def with_displacement(
+    fixed: tuple[Phantom, Anatomy], moving: tuple[Phantom, Anatomy]
+) -> tuple[Phantom, Phantom, NDArray[np.float32]]:
+    """Two subjects on one grid and the exact displacement `(*shape, rank)` from the first to the second, in voxels."""
+    return fixed[0], moving[0], fixed[1].displacement_to(moving[1], fixed[0].image.shape)
+
+
 def write_phantoms(
     folder: Path,
     name: str,
@@ -151,7 +159,7 @@ def write_phantoms(
     if subjects < 10:
         raise AcregError(f"A split of 60/20/20 needs 10 subjects or more. Received: subjects={subjects}.")
     records = []
-    for number in range(subjects):
+    for number in counted(range(subjects), f"Making {name}", subjects, progress):
         phantom = draw(number)
         subject = f"phantom{number:03d}"
         split = ("train", "train", "train", "validation", "test")[number * 5 // subjects]
@@ -160,8 +168,6 @@ def write_phantoms(
         write_image(Image(phantom.image, grid), record.image)
         write_image(Image(phantom.labels, grid, kind="labels"), labels)
         records.append(record)
-        if progress:
-            progress(f"Making {name}", number + 1, subjects)
     dataset = Dataset(
         folder=folder,
         name=name,

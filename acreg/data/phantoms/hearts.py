@@ -1,7 +1,7 @@
 """Schematic short-axis heart MR of many subjects, with labels and the exact displacement between any two of them.
 
-The design is that of the chest phantoms (`acreg.data.phantoms.chests`), in 3-D: one template, a scene drawn by formulas, here
-in mm, and for each subject a smooth, invertible map to it plus its own contrast, bias field and noise.
+The design is that of the chest phantoms (`acreg.data.phantoms.chests`), in 3-D: one template, a scene drawn by
+formulas, here in mm, and for each subject a smooth, invertible map to it plus its own contrast, bias field and noise.
 
 Array axes are (z, y, x). The first slices lie above the heart's base, the last below its apex; rows go from front to
 back and columns from the patient's right to the left, so that the right ventricle is on the left of the picture. Both
@@ -15,8 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from acreg.data.sampling.augmentation import smooth_noise
-from acreg.data.manifest import Dataset, Progress
+from acreg.data.manifest import Dataset
 from acreg.data.phantoms.common import (
     Anatomy,
     Array,
@@ -26,10 +25,13 @@ from acreg.data.phantoms.common import (
     soft_step,
     streams,
     unit_grid,
+    with_displacement,
     write_phantoms,
 )
+from acreg.data.sampling.augmentation import smooth_noise
 from acreg.errors import AcregError
 from acreg.geometry import Grid
+from acreg.progress import Progress
 
 LABEL_NAMES = {
     0: "background",
@@ -224,9 +226,7 @@ def heart_pair(
     Raises:
         AcregError: see `heart_phantom`.
     """
-    fixed, fixed_anatomy = _draw(seed_fixed, shape, appearance)
-    moving, moving_anatomy = _draw(seed_moving, shape, appearance)
-    return fixed, moving, fixed_anatomy.displacement_to(moving_anatomy, shape)
+    return with_displacement(_draw(seed_fixed, shape, appearance), _draw(seed_moving, shape, appearance))
 
 
 def make_heart_dataset(

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from acreg.data.records import Record
 from acreg.data.prepare.rigid_alignment import degrees, label_box
+from acreg.data.records import Record
 from acreg.errors import AcregError, UsageError
 from acreg.geometry import Affine, Grid, inside, sample_cubic, sample_nearest
-from acreg.io import Image, atomic_path, read_labels
-from acreg.io.csv_tables import write_rows
+from acreg.io import Image, read_labels
+from acreg.io.csv_tables import write_table
 from acreg.io.files import LARGEST
 from acreg.io.transforms import read_transform
 
@@ -112,8 +112,7 @@ def write_alignment(out: Path, records: Sequence[Record], reference: Reference) 
         turned = sum(degrees(part) for part in maps if isinstance(part, Affine))  # it is one map
         dice = _dice(labels, written[reference.subject])
         rows.append((subject, f"{turned:.2f}", f"{dice:.4f}", "yes" if _at_edge(labels) else "no"))
-    with atomic_path(out / TABLE) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        write_rows(file, [("subject", "rotation_degrees", "dice_with_reference", "at_edge"), *rows])
+    write_table(out / TABLE, [("subject", "rotation_degrees", "dice_with_reference", "at_edge"), *rows], "\n")
     others = [float(dice) for subject, _, dice, _ in rows if subject != reference.subject]
     return {
         "reference": reference.subject,

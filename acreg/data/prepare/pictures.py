@@ -14,15 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from acreg.data.prepare.alignment import align
 from acreg.data.datasets import Item, Layout, PublicDataset, find_layout, get_dataset
 from acreg.data.datasets.layout import read_public
-from acreg.data.manifest import Dataset, Progress
+from acreg.data.manifest import Dataset
+from acreg.data.prepare.alignment import align
 from acreg.data.records import DatasetInfo, Record, write_info
 from acreg.data.resuming import check_least, finished_dataset, run_tasks
 from acreg.errors import UsageError
 from acreg.geometry import resize_image, resize_labels
 from acreg.io import Image, write_image, writes_into
+from acreg.progress import Progress, counted
 
 VERSION = 1
 """Of what is done to the images; another number makes an interrupted run start over."""
@@ -83,12 +84,11 @@ def prepare(
         return finished
     write_info(out, info)
     tasks = [_Task(dataset, layout.kind, item, out, size, reference_item) for item in layout.items]
-    for done, (subject, aligned) in enumerate(run_tasks(_prepare_one, tasks, jobs), 1):
+    prepared_ones = run_tasks(_prepare_one, tasks, jobs)
+    for subject, aligned in counted(prepared_ones, f"Preparing {dataset}", len(tasks), progress):
         if not aligned:
             info.preparation["centred_only"] = sorted({*info.preparation.get("centred_only", []), subject})
             write_info(out, info)
-        if progress:
-            progress(f"Preparing {dataset}", done, len(tasks))
     records = []
     for item in layout.items:
         image, labels = _targets(out, item.subject)

@@ -50,7 +50,7 @@ def label_box(labels: Image) -> tuple[np.ndarray, np.ndarray]:
     return found.min(axis=0), found.max(axis=0) + 1
 
 
-def thinned(labels: Image) -> Image:
+def thinned_labels(labels: Image) -> Image:
     """The part of a label map around its labels, of 64 voxels along an axis at most: every second one, or third.
 
     Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from acreg.data.label_table import LabelTable
+from acreg.data.tables.label_table import LabelTable
 from acreg.errors import UsageError
 
 

@@ -10,65 +10,31 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import math
 import os
-import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from acreg.data.datasets.folder import check_source, find_records, split_rule
+from acreg.data.manifest import PICTURE_SUFFIXES, Dataset
 from acreg.data.prepare.aligned_copies import (
     Reference,
-    aligned,
     common_grid,
-    transform_path,
     write_alignment,
 )
-from acreg.data.datasets.folder import check_source, find_records, split_rule
-from acreg.data.manifest import PICTURE_SUFFIXES, Dataset, Progress
-from acreg.data.records import DatasetInfo, Record, read_info, read_records, some, write_info
-from acreg.data.resuming import check_least, finished_dataset, run_tasks
-from acreg.data.prepare.rigid_alignment import AUTO, medoid, rigid_map, thinned
+from acreg.data.prepare.rigid_alignment import AUTO, medoid, thinned_labels
 from acreg.data.prepare.steps import Steps
+from acreg.data.prepare.subject import Task, merged_labels, new_grid, prepare_one, target_record
+from acreg.data.records import DatasetInfo, Record, read_info, read_records, write_info
+from acreg.data.resuming import check_least, finished_dataset, run_tasks
 from acreg.errors import AcregError, UsageError
-from acreg.geometry import Grid, Transform, respaced, sample_cubic, sample_nearest
 from acreg.io import (
-    Image,
-    Points,
-    atomic_path,
-    read_image,
-    read_labelled,
-    read_labels,
-    read_points,
-    write_image,
-    write_points,
     writes_into,
 )
-from acreg.io.files import LARGEST
-from acreg.io.point_files import check_points_format
-from acreg.io.transforms import write_transform
+from acreg.names import some
+from acreg.progress import Progress, counted
 
 VERSION = 1
 """Of what is done to the volumes; another number makes an interrupted run start over."""
-
-
-@dataclass(frozen=True)
-class _Task:
-    record: Record
-    out: Path
-    steps: Steps
-    info: DatasetInfo | None  # of the source: its spacing and labels take precedence over the files'
-    reference: Reference | None = None
-
-
-@dataclass(frozen=True)
-class _Written:
-    """The values in the labels that were written, and the spacing of the files."""
-
-    values: tuple[int, ...]
-    spacing: tuple[float, ...]
 
 
 @writes_into("out")
@@ -124,17 +90,15 @@ def prepare_volumes(
         return finished
     write_info(out, info)
     reference = _reference(records, out, steps, given) if steps.align else None
-    tasks = [_Task(record, out, steps, given, reference) for record in records]
+    tasks = [Task(record, out, steps, given, reference) for record in records]
     values, spacings = {0}, set()
-    for done, written in enumerate(run_tasks(_prepare_one, tasks, jobs), 1):
+    for written in counted(run_tasks(prepare_one, tasks, jobs), f"Preparing {info.name}", len(tasks), progress):
         values.update(written.values)
         spacings.add(written.spacing)
-        if progress:
-            progress(f"Preparing {info.name}", done, len(tasks))
     if steps.merge is None and given is None:
         info.labels = {value: f"label {value}" if value else "background" for value in sorted(values)}
     info.spacing = list(spacings.pop()) if len(spacings) == 1 else None
-    targets = [_target(record, out) for record in records]
+    targets = [target_record(record, out) for record in records]
     if reference is not None:
         info.preparation["alignment"] = write_alignment(out, targets, reference)
     prepared = Dataset.from_info(out, info, targets)
@@ -144,13 +108,15 @@ def prepare_volumes(
 
 def _reference(records: list[Record], out: Path, steps: Steps, info: DatasetInfo | None) -> Reference:
     read = {
-        record.subject: functools.partial(_labels, _Task(record, out, steps, info), record.labels)
+        record.subject: functools.partial(merged_labels, Task(record, out, steps, info), record.labels)
         for record in records
         if record.labels is not None
     }
-    subject = medoid({name: thinned(labels()) for name, labels in read.items()}) if steps.align == AUTO else steps.align
+    subject = steps.align
+    if subject == AUTO:
+        subject = medoid({name: thinned_labels(labels()) for name, labels in read.items()})
     labels = read[subject]()
-    return Reference(subject, thinned(labels), common_grid(labels, _grid(labels, steps), steps.size))
+    return Reference(subject, thinned_labels(labels), common_grid(labels, new_grid(labels, steps), steps.size))
 
 
 def _check_labels(records: list[Record], steps: Steps) -> None:
@@ -211,127 +177,3 @@ def _digest(source: Path, records: list[Record]) -> str:
         for r in records
     ]
     return hashlib.sha256(repr(rows).encode()).hexdigest()[:16]
-
-
-def _target(record: Record, out: Path) -> Record:
-    """The record of the copy."""
-    labels = points = None
-    if record.labels is not None:
-        labels = out / "labels" / f"{record.subject}.h5"
-    if record.points is not None:
-        points = out / "points" / f"{record.subject}{check_points_format(record.points)}"
-    return Record(record.subject, out / "images" / f"{record.subject}.h5", labels, record.split, record.group, points)
-
-
-def _prepare_one(task: _Task) -> _Written:
-    record, steps, target = task.record, task.steps, _target(task.record, task.out)
-    wanted = [path for path in (target.image, target.labels, target.points) if path is not None]
-    if task.reference is not None:
-        wanted.append(transform_path(task.out, record.subject))
-    if all(path.is_file() for path in wanted):
-        return _written_before(target)
-    labels = None
-    if record.labels is None:
-        image = read_image(record.image, spacing=task.info.spacing if task.info else None)
-    else:
-        image, labels = _labelled(task, record.labels)
-    transform = None
-    if task.reference is not None and labels is not None:
-        rigid = rigid_map(fixed=task.reference.labels, moving=thinned(labels))
-        transform = Transform(task.reference.grid, image.grid, (rigid,))
-        image, labels = (aligned(one, task.reference.grid, rigid) for one in (image, labels))
-        write_transform(transform, transform_path(task.out, record.subject))
-    else:
-        image, labels = _resampled(image, labels, record, steps)
-    if labels is not None and target.labels is not None:
-        write_image(labels, target.labels)
-    write_image(image, target.image)
-    if record.points is not None and target.points is not None:
-        if transform is not None:
-            points = read_points(record.points, image.grid.rank)
-            moved = transform.warp_points(points.positions, to="fixed")
-            write_points(Points(moved, points.names, points.source), target.points)
-        else:
-            with atomic_path(target.points) as temporary:  # world coordinates: they hold on any grid
-                shutil.copyfile(record.points, temporary)
-    return _Written(() if labels is None else tuple(np.unique(labels.array).tolist()), _spacing(image.grid))
-
-
-def _resampled(image: Image, labels: Image | None, record: Record, steps: Steps) -> tuple[Image, Image | None]:
-    onto = _grid(image, steps)
-    if labels is not None:
-        array = sample_nearest(labels.array, image.grid, onto)
-        if steps.crop is not None:
-            start, shape = _box(array == steps.crop, onto, record, steps)
-            array = array[tuple(slice(a, a + n) for a, n in zip(start, shape))]
-            onto = onto.part(start, shape)
-        labels = Image(array, onto, "labels", labels.name)
-    return Image(sample_cubic(image.array, image.grid, onto), onto, name=image.name), labels
-
-
-def _written_before(target: Record) -> _Written:
-    """What an interrupted run wrote."""
-    if target.labels is None:
-        return _Written((), _spacing(read_image(target.image).grid))
-    labels = read_labels(target.labels)
-    return _Written(tuple(np.unique(labels.array).tolist()), _spacing(labels.grid))
-
-
-def _spacing(grid: Grid) -> tuple[float, ...]:
-    return tuple(round(s, 6) for s in grid.spacing)
-
-
-def _labels(task: _Task, path: Path) -> Image:
-    """A subject's merged labels, on the grid of its image."""
-    return _labelled(task, path)[1]
-
-
-def _labelled(task: _Task, path: Path) -> tuple[Image, Image]:
-    """A subject's image and its merged labels."""
-    table, info = task.steps.merge, task.info
-    image, labels = read_labelled(
-        task.record.image, path, values=list(info.labels) if info else None, spacing=info.spacing if info else None
-    )
-    if table is None and labels.array.min() < 0:
-        raise AcregError(
-            f"Label values are 0 or more, 0 being the background. Received: {labels.array.min()} in {path}. Check "
-            "that it is a label file, and number its labels from 1 on."
-        )
-    array = labels.array if table is None else table.apply(labels)
-    return image, Image(array, image.grid, "labels", labels.name)
-
-
-def _grid(image: Image, steps: Steps) -> Grid:
-    """The grid of the copy, before it is cropped."""
-    rank = image.grid.rank
-    if not steps.spacing:
-        return image.grid
-    if len(steps.spacing) not in (1, rank):
-        raise UsageError(
-            f"The new spacing is one number, or one for each axis. Received: {len(steps.spacing)} numbers for "
-            f"{image.name} with {rank} axes. Give 1 or {rank}."
-        )
-    spacing = steps.spacing * rank if len(steps.spacing) == 1 else steps.spacing
-    size = 4 * math.prod(n * old / new for n, old, new in zip(image.grid.shape, image.grid.spacing, spacing))
-    if size > LARGEST:
-        raise AcregError(
-            f"An image has at most {LARGEST // 2**30} GiB of voxels. Received: {image.name}, which would take "
-            f"{size / 2**30:.0f} GiB with voxels of {' x '.join(f'{s:g}' for s in spacing)}. Give a larger spacing."
-        )
-    return respaced(image.grid, spacing)
-
-
-def _box(mask: np.ndarray, grid: Grid, record: Record, steps: Steps) -> tuple[list[int], list[int]]:
-    """First voxel and size of the label's box with the margin, within the image."""
-    if not mask.any():
-        raise AcregError(
-            f"Each subject has the label to crop around. Received: {record.labels} without a voxel of {steps.crop} "
-            "(after merging). Give another label, or leave the subject out."
-        )
-    start, shape = [], []
-    for axis, spacing in enumerate(grid.spacing):
-        inside = np.flatnonzero(mask.any(axis=tuple(d for d in range(mask.ndim) if d != axis)))
-        margin = math.ceil(steps.margin / spacing - 1e-6)
-        start.append(max(int(inside[0]) - margin, 0))
-        shape.append(min(int(inside[-1]) + 1 + margin, grid.shape[axis]) - start[-1])
-    return start, shape

@@ -13,7 +13,8 @@ import keras
 from numpy.typing import NDArray
 
 from acreg.data.sampling.augmentation import Augmentation
-from acreg.data.sampling.pairs import LabelSampler, PairSampler
+from acreg.data.sampling.pairs import PairSampler
+from acreg.data.sampling.singles import LabelSampler
 from acreg.errors import AcregError
 
 if TYPE_CHECKING:

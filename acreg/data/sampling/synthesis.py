@@ -17,17 +17,18 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-from acreg.data.sampling.deformed_pairs import RandomDeformation, check_mask
-from acreg.data.manifest import Dataset, Progress
-from acreg.data.pair_files import PAIRS_NAME, write_pairs
+from acreg.data.manifest import Dataset
 from acreg.data.records import DatasetInfo, Record, read_info, write_info
 from acreg.data.resuming import check_least
+from acreg.data.sampling.deformation import RandomDeformation, check_mask
+from acreg.data.tables.pair_files import PAIRS_NAME, write_pairs
 from acreg.errors import AcregError, UsageError
 from acreg.geometry import Displacement, Transform
-from acreg.io import Image, write_image, writes_into
-from acreg.io.folders import contents
+from acreg.io import Image, check_empty, write_image, writes_into
+from acreg.io.claims import occupied
 from acreg.io.transforms import write_transform
 from acreg.layers import ThinPlateSplineAugmentation
+from acreg.progress import Progress, counted
 
 VERSION = 1
 """Of how pairs are made; another number makes an interrupted run start over."""
@@ -110,39 +111,27 @@ def synthesize(
         AcregError: unreadable files, or an ``out`` in use.
         OSError: files cannot be written (disk full, permission); the pairs finished so far are kept.
     """
-    out, records = Path(out), dataset.split(split)
-    if not records:
-        raise UsageError(
-            f"The split that pairs are made from needs subjects. Received: split={split} of {dataset.name}, which has "
-            "none. Choose another split."
-        )
+    out, records = Path(out), dataset.used_split(split)
     count = len(records) if count is None else count
     check_least(count=(count, 1), seed=(seed, 0))
     limits = _checked(limits or {})
-    info = DatasetInfo(
-        name=f"{dataset.name}-synthetic",
-        labels=dataset.label_names,
-        spacing=None if dataset.spacing is None else list(dataset.spacing),
-        unit=dataset.unit,
-        licence=dataset.licence,
-        source=dataset.source,
-        preparation={
-            "version": VERSION,
-            "steps": f"pairs made from single images of {dataset.name} by random "
-            f"{'thin-plate splines' if deformed is None else 'turns, shifts and B-splines'}",
-            "split": records[0].split,
-            "count": count,
-            "seed": seed,
-            **(limits if deformed is None else deformed.model_dump(mode="json")),
-            "doubtful": {},
-        },
-    )
+    preparation = {
+        "version": VERSION,
+        "steps": f"pairs made from single images of {dataset.name} by random "
+        f"{'thin-plate splines' if deformed is None else 'turns, shifts and B-splines'}",
+        "split": records[0].split,
+        "count": count,
+        "seed": seed,
+        **(limits if deformed is None else deformed.model_dump(mode="json")),
+        "doubtful": {},
+    }
+    info = dataset.info().model_copy(update={"name": f"{dataset.name}-synthetic", "preparation": preparation})
     if _complete(out, info):
         return Dataset.load(out)
     write_info(out, info)
     pairs = []
-    for done in range(count):
-        turn, position = divmod(done, len(records))
+    for number in counted(range(count), "Making pairs", count, progress):
+        turn, position = divmod(number, len(records))
         source = records[position]
         pair_seed = int(np.random.SeedSequence([seed, position, turn]).generate_state(1)[0] >> 1)
         pair = _Pair(f"{source.subject}_{turn + 1}", source, pair_seed, out)
@@ -152,8 +141,6 @@ def synthesize(
             if doubt:
                 info.preparation["doubtful"][pair.name] = doubt
                 write_info(out, info)
-        if progress:
-            progress("Making pairs", done + 1, count)
     write_pairs(out / PAIRS_NAME, {(pair.fixed.subject, pair.moving.subject): pair.transform for pair in pairs})
     made = Dataset.from_info(out, info, [record for pair in pairs for record in (pair.fixed, pair.moving)])
     made.save()
@@ -180,12 +167,9 @@ def _complete(out: Path, info: DatasetInfo) -> bool:
         if old.model_copy(update={"preparation": {**old.preparation, "doubtful": {}}}) == info:
             info.preparation["doubtful"] = doubtful
             return (out / "manifest.csv").is_file()
-    elif not contents(out):
-        return False
-    raise AcregError(
-        f"Pairs are made into a folder of their own. Received: {out}, which holds something else or pairs of other "
-        "settings. Name another folder, or delete this one."
-    )
+        raise occupied(out, "something else or pairs of other settings", "delete this one")
+    check_empty(out, "something else", "delete it")
+    return False
 
 
 def _make(pair: _Pair, dataset: Dataset, limits: Mapping[str, Any], deformed: RandomDeformation | None) -> str:

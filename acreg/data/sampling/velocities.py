@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from acreg.data.pair_files import Pair
+from acreg.data.tables.pair_files import Pair
 from acreg.errors import AcregError
 from acreg.geometry import Grid
 from acreg.io import atomic_path
@@ -18,6 +18,7 @@ from acreg.io.hdf5 import new_hdf5, read_datasets, read_values
 
 FOLDER = "velocities"
 """Where a dataset's velocities are, in its folder, unless another place is named."""
+SETTINGS = "settings.json"
 
 
 def velocity_path(folder: Path, pair: Pair) -> Path:
@@ -55,7 +56,7 @@ def read_settings(folder: Path) -> dict[str, Any]:
     Raises:
         AcregError: there are none.
     """
-    path = folder / "settings.json"
+    path = folder / SETTINGS
     try:
         settings = read_json(path, "velocities' settings file")
     except AcregError as error:

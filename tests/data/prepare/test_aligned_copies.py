@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.linalg import expm
 
-from acreg.data.prepare import volumes as module
+from acreg.data.prepare import subject as module
 from acreg.data.prepare.aligned_copies import common_grid, moved_grid
 from acreg.data.prepare.volumes import Steps, prepare_volumes
 from acreg.errors import AcregError, UsageError

@@ -7,10 +7,10 @@ import h5py
 import numpy as np
 import pytest
 
-from acreg.data.prepare import volumes as module
-from acreg.data.label_table import LabelTable
 from acreg.data.manifest import Dataset
+from acreg.data.prepare import subject as module
 from acreg.data.prepare.volumes import Steps, prepare_volumes
+from acreg.data.tables.label_table import LabelTable
 from acreg.errors import AcregError, UsageError
 from acreg.geometry import Grid
 from acreg.io import Image, Points, read_image, read_points, write_image, write_points

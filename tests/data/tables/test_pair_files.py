@@ -1,6 +1,6 @@
 import pytest
 
-from acreg.data.pair_files import read_pairs, write_pairs
+from acreg.data.tables.pair_files import read_pairs, write_pairs
 from acreg.errors import AcregError
 
 SUBJECTS = ["a", "b", "c"]

@@ -7,10 +7,10 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from acreg.data.label_table import read_lines, refuse_double, whole
+from acreg.data.tables.label_table import read_lines, refuse_double, whole
 from acreg.errors import AcregError
 
-SHIPPED = Path(__file__).resolve().parent / "region_tables"
+SHIPPED = Path(__file__).resolve().parent.parent / "region_tables"
 COLUMNS = ("label", "region")
 
 

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from acreg.data.records import some
 from acreg.errors import AcregError, UsageError
 from acreg.io.csv_tables import read_table
 from acreg.io.documents import read_text
+from acreg.names import some
 
 YES, NO = ("1", "true", "yes"), ("0", "false", "no")
 NIH = ("Image Index", "Finding Labels")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from acreg.data.disease_flags import flags_by_name, read_flags
+from acreg.data.tables.disease_flags import flags_by_name, read_flags
 from acreg.errors import AcregError, UsageError
 
 NAMES = ["MCUCXR_0001_0", "MCUCXR_0002_1", "MCUCXR_0010_1"]

@@ -7,7 +7,7 @@ import csv
 import numpy as np
 import pytest
 
-from acreg.data.label_table import read_label_table
+from acreg.data.tables.label_table import read_label_table
 from acreg.errors import AcregError, UsageError
 from acreg.io import Image, read_labels
 

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from acreg.data.records import read_cells, some
+from acreg.data.records import read_cells
 from acreg.errors import AcregError, UsageError
 from acreg.io import Image
+from acreg.names import some
 
-SHIPPED = Path(__file__).resolve().parent / "label_tables"
+SHIPPED = Path(__file__).resolve().parent.parent / "label_tables"
 COLUMNS = ("label", "merged", "name")
 
 

@@ -5,13 +5,8 @@ import pytest
 from pydantic import ValidationError
 from scipy.interpolate import BSpline
 
-from acreg.data.sampling.deformed_pairs import (
-    Deformation,
-    DeformedPairSampler,
-    RandomDeformation,
-    control_shape,
-    foreground_dice,
-)
+from acreg.data.sampling.deformation import Deformation, RandomDeformation, control_shape, foreground_dice
+from acreg.data.sampling.deformed_pairs import DeformedPairSampler
 from acreg.errors import AcregError
 from acreg.geometry import jacobian_determinant
 from acreg.geometry.displacement import voxel_indices, warp_array

@@ -11,11 +11,10 @@ import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from acreg.data.records import some
 from acreg.errors import AcregError
-from acreg.io.atomic import atomic_path
-from acreg.io.csv_tables import read_dicts, write_rows
+from acreg.io.csv_tables import read_dicts, write_table
 from acreg.io.documents import read_text
+from acreg.names import some
 
 PAIRS_NAME = "pairs.csv"
 """The file of a dataset's own pairs, in its folder."""
@@ -70,10 +69,9 @@ def write_pairs(path: Path | str, pairs: Mapping[Pair, Path | None]) -> None:
     """Write a file of pairs, with the column ``transform`` if one is known; paths inside the folder become relative."""
     path = Path(path)
     known = any(pairs.values())
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
-        rows = [["fixed", "moving", *(["transform"] if known else [])]]
-        rows += [[*pair, *([_cell(path.parent.resolve(), file)] if known else [])] for pair, file in pairs.items()]
-        write_rows(stream, rows, lineterminator="\r\n")
+    rows = [["fixed", "moving", *(["transform"] if known else [])]]
+    rows += [[*pair, *([_cell(path.parent.resolve(), file)] if known else [])] for pair, file in pairs.items()]
+    write_table(path, rows)
 
 
 def _cell(folder: Path, file: Path | None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from acreg.data.region_table import read_region_table
+from acreg.data.tables.region_table import read_region_table
 from acreg.errors import AcregError, UsageError
 from acreg.io import read_labels
 

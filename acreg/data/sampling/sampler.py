@@ -1,0 +1,69 @@
+"""What samplers have in common: arrays that are checked and kept, and draws that a seed and a step decide.
+
+A batch is a pure function of (seed, step): nothing is remembered between calls, so a training that resumes at step n
+draws what an unbroken one would have drawn.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from acreg.errors import AcregError
+
+Batch = dict[str, NDArray]
+
+
+class Sampler:
+    """Images, perhaps with labels, of which batches are drawn.
+
+    Arguments:
+        images: `(subjects, *spatial, channels)`, kept as float32.
+        labels: integers `(subjects, *spatial, 1)`, kept as int32; None where there are none.
+        batch_size: pieces in a batch.
+        seed: not negative.
+
+    Raises:
+        AcregError: shapes that disagree, labels that are not integers, a batch of nothing, or a negative seed.
+    """
+
+    def __init__(self, images: NDArray, labels: NDArray | None, batch_size: int, seed: int) -> None:
+        check_arrays(images, labels)
+        check_draw(batch_size, seed)
+        self.images = np.ascontiguousarray(images, np.float32)
+        self.labels = None if labels is None else np.ascontiguousarray(labels, np.int32)
+        self.batch_size = batch_size
+        self.seed = seed
+
+
+def check_arrays(images: NDArray | None, labels: NDArray | None) -> None:
+    for name, array in (("images", images), ("labels", labels)):
+        if array is not None and array.ndim not in (4, 5):
+            raise AcregError(
+                f"{name} must have shape (subjects, *spatial, channels) in 2-D or 3-D. "
+                f"Received: {name}.shape={array.shape}. Add the axis that is missing."
+            )
+    if labels is not None and labels.dtype.kind not in "iu":
+        raise AcregError(f"labels must be integers. Received: labels.dtype={labels.dtype}. Convert them to int32.")
+    if labels is not None and labels.shape[-1] != 1:
+        raise AcregError(
+            "labels must have one channel, (subjects, *spatial, 1). "
+            f"Received: labels.shape={labels.shape}. Give label numbers, not one-hot maps."
+        )
+    if labels is not None and labels.size and (labels.min() < 0 or labels.max() > np.iinfo(np.int32).max):
+        raise AcregError(
+            "labels must be numbers of classes, 0 or more, the background being 0. "
+            f"Received: labels from {labels.min()} to {labels.max()}. Number the labels of the dataset from 1 on."
+        )
+    if images is not None and labels is not None and images.shape[:-1] != labels.shape[:-1]:
+        raise AcregError(
+            "images and labels must have the same subjects and spatial shape. "
+            f"Received: images.shape={images.shape}, labels.shape={labels.shape}. Resize one to the other's grid."
+        )
+
+
+def check_draw(batch_size: int, seed: int) -> None:
+    if batch_size < 1:
+        raise AcregError(f"batch_size must be at least 1. Received: batch_size={batch_size}.")
+    if seed < 0:
+        raise AcregError(f"seed must not be negative. Received: seed={seed}.")
