@@ -1,4 +1,4 @@
-"""The options of what lies outside of a warped image."""
+"""The options for the values outside a warped image."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ import typer
 BorderOption = Annotated[
     Literal["constant", "edge"] | None,
     typer.Option(
-        help="Outside of the moving image a warped one has a constant (the default, as in ITK and ANTs) or the nearest "
-        "edge value."
+        help="Values of a warped image outside the moving image: a constant (the default, as in ITK and ANTs) or the "
+        "nearest edge value."
     ),
 ]
 FillOption = Annotated[
     float | None,
-    typer.Option(help="That constant, 0 if left out; -1000 is air in CT.", show_default=False, metavar="VALUE"),
+    typer.Option(
+        help="Constant outside the moving image. Default: 0; air in CT is -1000.", show_default=False, metavar="VALUE"
+    ),
 ]

@@ -53,7 +53,7 @@ class GpuFacts:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Whether a GPU is usable, what was found in one or two sentences, and the command that helps."""
+    """Whether a GPU is usable, the finding in one or two sentences, and the command that helps."""
 
     usable: bool
     cause: str
@@ -62,7 +62,7 @@ class Diagnosis:
 
 
 def diagnose(facts: GpuFacts) -> Diagnosis:
-    """Judge observed facts: the first cause that applies, from the hardware upward."""
+    """Judge observed facts: the first cause that applies, from the hardware up."""
     pip = f"{facts.python} -m pip"
     if facts.visible:
         return Diagnosis(True, "usable", f"{len(facts.visible)} usable: {', '.join(facts.visible)}")

@@ -1,4 +1,4 @@
-"""What ``acreg doctor`` observes of the installation and the machine, the GPU apart."""
+"""What ``acreg doctor`` observes of the installation and the machine, apart from the GPU."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def _needed() -> dict[str, str]:
 
 
 def packages(needed: Mapping[str, str] | None = None) -> list[Package]:
-    """The required packages and what is installed of them.
+    """The required packages and their installed versions.
 
     TensorFlow also comes as ``tensorflow-cpu``; it may be absent where another backend is chosen.
     """
@@ -106,7 +106,7 @@ def repair_command(found: list[Package]) -> str:
 
 
 def backend() -> Backend:
-    """Import Keras and say which backend it runs on."""
+    """Import Keras and report which backend it runs on."""
     name = os.environ.get("KERAS_BACKEND", "tensorflow")
     try:
         import keras

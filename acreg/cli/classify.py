@@ -11,32 +11,39 @@ from acreg.cli.console import bars, hold, note, out, table
 
 
 def classify(
-    data: Annotated[str, typer.Option("--data", help="Dataset with label maps: folder, or name under ACREG_DATA.")],
+    data: Annotated[
+        str, typer.Option("--data", help="Dataset with label maps: a folder, or a name under $ACREG_DATA.")
+    ],
     folder: Annotated[Path, typer.Option("--out", help="Folder to write.", show_default=False)],
     diseased: Annotated[
-        str | None, typer.Option(help="Names of the diseased, such as 'MCUCXR_*_1'.", show_default=False)
+        str | None,
+        typer.Option(help="Pattern for the names of diseased subjects, such as 'MCUCXR_*_1'.", show_default=False),
     ] = None,
     flags: Annotated[
-        Path | None, typer.Option(help="CSV subject,diseased, or ChestX-ray14's list.", show_default=False)
+        Path | None,
+        typer.Option(
+            help="CSV file with the columns subject,diseased, or the list of ChestX-ray14.", show_default=False
+        ),
     ] = None,
-    finding: Annotated[str, typer.Option(help="In ChestX-ray14's list, such as Cardiomegaly.")] = "",
+    finding: Annotated[str, typer.Option(help="Finding in the list of ChestX-ray14, such as Cardiomegaly.")] = "",
     autoencoder: Annotated[
-        str | None, typer.Option(help="Preset whose codes are features, too.", show_default=False)
+        str | None,
+        typer.Option(help="Preset of a label autoencoder; its codes become features as well.", show_default=False),
     ] = None,
     heart: Annotated[
         int | None, typer.Option(help="Label of the heart, for the cardiothoracic ratio.", show_default=False)
     ] = None,
-    lungs: Annotated[str, typer.Option(help="Labels of the lungs, for the same.")] = "1,2",
-    folds: Annotated[int, typer.Option(min=2, help="Of the cross-validation.")] = 20,
-    seed: Annotated[int, typer.Option(min=0, help="Of the folds.")] = 0,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that are there.")] = False,
+    lungs: Annotated[str, typer.Option(help="Labels of the lungs, for the cardiothoracic ratio.")] = "1,2",
+    folds: Annotated[int, typer.Option(min=2, help="Number of folds of the cross-validation.")] = 20,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed of the folds.")] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing results.")] = False,
 ) -> None:
-    """Tell disease from the shape of segmentations, cross-validated.
+    """Classify disease by the shape of segmentations.
 
-    Takes features of all label maps of a dataset: the masks, reduced to 32 principal components; with --autoencoder its
-    codes; with --heart the cardiothoracic ratio. A support vector machine is fitted to each inside of every fold.
-    Prints accuracy and area under the ROC curve with intervals of 95 %, and writes scores.csv, summary.json and
-    roc.png. For segmentations of your own, give a dataset with those as labels.
+    Computes features of all label maps of a dataset: the masks, reduced to 32 principal components; with --autoencoder,
+    its codes; with --heart, the cardiothoracic ratio. In every fold of a cross-validation, a support vector machine is
+    fitted to each kind of feature. Prints the accuracy and the area under the ROC curve with 95 % intervals, and writes
+    scores.csv, summary.json and roc.png. To classify your own segmentations, give a dataset that has them as labels.
 
     \b
     Examples:

@@ -14,45 +14,49 @@ def compare(
     folders: Annotated[
         list[Path],
         typer.Argument(
-            metavar="DIR...", help="Results of acreg evaluate: of a method, or of several.", show_default=False
+            metavar="DIR...", help="Results of `acreg evaluate`, for one method or several.", show_default=False
         ),
     ],
     folder: Annotated[
-        Path | None, typer.Option("--out", help="Where to write; the first DIR if left out.", show_default=False)
+        Path | None, typer.Option("--out", help="Folder to write. Default: the first DIR.", show_default=False)
     ] = None,
     test: Annotated[
         Literal["wilcoxon", "mann-whitney", "welch", "tukey"],
         typer.Option(
-            help="Paired; unpaired, by ranks or by means; or of the range over all methods. The report names the "
-            "corrections."
+            help="Statistical test: wilcoxon is paired, mann-whitney (ranks) and welch (means) are unpaired, tukey is "
+            "Tukey's range test over all methods. The report names the correction for multiple tests."
         ),
     ] = "wilcoxon",
     label_tests: Annotated[
-        bool, typer.Option("--label-tests", help="Test each label, too: in the report and label_statistics.csv.")
+        bool,
+        typer.Option(
+            "--label-tests", help="Also test each label; adds a table to the report and label_statistics.csv."
+        ),
     ] = False,
     regions: Annotated[
         str | None,
         typer.Option(
-            help="Regions of labels, for means of their labels: dkt31-5 (Mindboggle), or a CSV label,region.",
+            help="Also report means over regions of labels: dkt31-5 (Mindboggle), or a CSV file with the columns "
+            "label,region.",
             show_default=False,
         ),
     ] = None,
     fixed: Annotated[
         str | None,
         typer.Option(
-            help="Only pairs whose fixed subject has a name like this, such as 'MCUCXR_*_1'.", show_default=False
+            help="Compare only pairs whose fixed subject matches this pattern, such as 'MCUCXR_*_1'.",
+            show_default=False,
         ),
     ] = None,
-    worst: Annotated[int, typer.Option(min=0, help="Worst pairs to show in pictures, per method.")] = 4,
+    worst: Annotated[int, typer.Option(min=0, help="Number of worst pairs to picture for each method.")] = 4,
 ) -> None:
     """Compare evaluated methods: table, tests and an HTML report.
 
-    Prints the mean (SD) of each metric and, of all differences, the corrected p, the effect and the share of pairs in
-    which the first method is better; writes table.md, table.csv, statistics.csv and report.html, a single file with
-    plots that needs nothing else. Of several methods it also counts the labels on which each is the best. With
-    --regions there is a table of the labels' regions, too, and a regions.csv. All methods must have seen the same
-    pairs.
-    The report shows images of the dataset: mind its licence before passing it on.
+    Prints the mean (SD) of each metric. For every two methods it prints the corrected p-value, the effect size and the
+    share of pairs in which the first method is better. Writes table.md, table.csv, statistics.csv and report.html, a
+    self-contained file with plots. If there are several methods, it also counts the labels on which each method is
+    best. With --regions it adds a table of regions and writes regions.csv. All methods must have been evaluated on the
+    same pairs. The report shows images of the dataset: check the licence of the dataset before you share it.
 
     \b
     Example:

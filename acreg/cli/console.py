@@ -38,7 +38,7 @@ def shows_progress() -> bool:
 
 
 def one_line(text: str) -> str:
-    """A text from data, such as a name, as it is shown: on one line, without control characters."""
+    """A text from data, such as a name, prepared for display: on one line, without control characters."""
     return printable(" ".join(text.split()))
 
 
@@ -48,7 +48,7 @@ def out(text: str = "") -> None:
 
 
 def note(text: str) -> None:
-    """Print to stderr what is going on; silent with ``--quiet``."""
+    """Print a remark on the progress of the work to stderr; silent with ``--quiet``."""
     if not _quiet:
         print(printable(text), file=sys.stderr, flush=True)
 
@@ -60,9 +60,9 @@ def warn(text: str) -> None:
 
 @contextmanager
 def plain_warnings() -> Iterator[None]:
-    """Show what acreg warns of as `warn` does, without the line of code that it comes from.
+    """Show acreg's own warnings as `warn` does, without the source line that raised them.
 
-    That is every `UserWarning`, and of old names the `DeprecationWarning`, which Python by itself does not show.
+    These are every `UserWarning`, and the `DeprecationWarning` of an old name, which Python hides by default.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("default", OLD_NAME, DeprecationWarning)
@@ -108,11 +108,11 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
 
 @contextmanager
 def bars() -> Iterator[Progress | None]:
-    """The `progress` that library code calls: bars on stderr, one after the other, a new one for a new text.
+    """Progress bars on stderr for library code that calls back with (text, done, total): a new bar for each new text.
 
-    What follows ": " in a text stands behind the bar. Pieces that were done before the first call, by an earlier run,
-    do not count, neither in the bar nor for its speed. None where nothing is drawn: with ``--quiet``, or when stderr is
-    no terminal.
+    The part of a text after ": " is shown after the bar. Pieces that an earlier run completed before the first call
+    count neither in the bar nor towards its speed. Yields None where nothing is drawn: with ``--quiet``, or when stderr
+    is not a terminal.
     """
     if not shows_progress():
         yield None
@@ -146,7 +146,7 @@ def bars() -> Iterator[Progress | None]:
 
 @contextmanager
 def holding() -> Iterator[None]:
-    """The time of a command, at whose end the folders that it holds are let go."""
+    """The duration of a command; at its end, the folders that the command holds are released."""
     global _held
     try:
         with ExitStack() as _held:
@@ -156,7 +156,7 @@ def holding() -> Iterator[None]:
 
 
 def hold(folder: Path) -> None:
-    """Let no other process write into a folder until the command ends; see `acreg.io.sole_writer`."""
+    """Prevent other processes from writing into a folder until the command ends; see `acreg.io.sole_writer`."""
     from acreg.io import sole_writer
 
     if _held is not None:  # else its function was called by other code

@@ -1,4 +1,4 @@
-"""``acreg doctor``: what this installation is made of, whether a GPU is used and, if not, why."""
+"""``acreg doctor``: shows the packages of this installation, whether a GPU is used and, if not, why."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from acreg.errors import AcregError
 
 
 def doctor(
-    gpu: Annotated[bool, typer.Option("--gpu", help="Count a GPU as needed: exit with 1 if none is usable.")] = False,
+    gpu: Annotated[bool, typer.Option("--gpu", help="Require a GPU: exit with code 1 if none is usable.")] = False,
 ) -> None:
-    """Show versions, the backend and the GPU, and what to run if something is missing.
+    """Check the installation, the Keras backend and the GPU.
 
-    The exit code is 1 if a package that acreg needs is missing, is of a version that it does not work with, or cannot
-    be imported.
+    Prints the versions of all packages and, if something is missing, the command that installs it.
+
+    The exit code is 1 if a required package is missing, has an unsupported version or cannot be imported.
 
     \b
     Examples:

@@ -16,14 +16,14 @@ def evaluate(
     data: Annotated[
         str,
         typer.Option(
-            help="Prepared dataset: a folder, a name under $ACREG_DATA, phantoms or mni152.", show_default=False
+            help="Prepared dataset: a folder, a name under $ACREG_DATA, 'phantoms' or 'mni152'.", show_default=False
         ),
     ],
     folder: Annotated[Path, typer.Option("--out", help="Folder for the results.", show_default=False)],
     model: Annotated[
         list[str] | None,
         typer.Option(
-            help="Preset name or folder, or NAME=PRESET; may be repeated.",
+            help="Name or folder of a preset, or NAME=PRESET; may be repeated.",
             show_default=False,
         ),
     ] = None,
@@ -35,46 +35,52 @@ def evaluate(
             metavar="TOOL:KIND",
         ),
     ] = None,
-    threads: Annotated[int, typer.Option(min=1, help="Threads of the classical methods.", metavar="N")] = 1,
-    split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
+    threads: Annotated[int, typer.Option(min=1, help="Threads for the classical methods.", metavar="N")] = 1,
+    split: Annotated[str, typer.Option(help="Split to evaluate: train, validation or test.")] = "test",
     pairs: Annotated[
         str | None,
         typer.Option(
-            help="2N (twice the number of subjects, at most all), a number, or a CSV file with columns fixed,moving "
-            "and perhaps transform. If left out: the dataset's own pairs.csv, else 2N.",
+            help="Pairs to register: 2N (twice the number of subjects, or all pairs if there are fewer), a number, or "
+            "a CSV file with the columns fixed,moving and optionally transform. Default: pairs.csv of the dataset if "
+            "there is one, else 2N.",
             show_default=False,
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the draw of pairs and of the classical methods.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Random seed for drawing the pairs and for the classical methods.")
+    ] = 0,
     refine: Annotated[
-        int, typer.Option(min=0, help="Steps of refinement for each pair, at most; 0 is none.", metavar="STEPS")
+        int,
+        typer.Option(
+            min=0, help="Maximum number of refinement steps for each pair; 0 means no refinement.", metavar="STEPS"
+        ),
     ] = 0,
     affine_part: Annotated[
-        bool, typer.Option("--affine-part", help="Add a row for the affine part of each model that has one.")
+        bool, typer.Option("--affine-part", help="Also score the affine part of each model that has one.")
     ] = False,
     save: Annotated[
         str,
         typer.Option(
-            help="What to save of every pair, any of labels,displacement,transform,images; a transform with its "
-            "inverse."
+            help="Results to save for every pair, any of labels,displacement,transform,images; a transform is saved "
+            "with its inverse."
         ),
     ] = "",
     unregistered: Annotated[
-        bool, typer.Option("--unregistered/--no-unregistered", help="Add a row for no registration.")
+        bool, typer.Option("--unregistered/--no-unregistered", help="Also score the pairs without registration.")
     ] = True,
     border: BorderOption = None,
     fill: FillOption = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that are there.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing results.")] = False,
 ) -> None:
     """Score presets and classical methods on pairs of a dataset.
 
-    Registers the same pairs with every method and measures Dice, Hausdorff distances (also the 95th percentile) and
-    mean surface distance of each label on the images' own grid, folding of the field, and time. Where the pairs have
-    true transforms, as those of `acreg data synthesize`, also the distance to where these send the labels' voxels. Of
-    pairs without labels: NCC and SSIM of the images, folding and time. Doubtful results (see `acreg register`) are
-    counted and named. Writes pairs.csv and summary.json per method, when it is complete. The same
-    command goes on where an evaluation was interrupted: complete methods are kept, if weights, data, pairs and settings
-    are the same.
+    Registers the same pairs with every method. Measures, for each label and on the grid of the images, the Dice
+    coefficient, the Hausdorff distance, its 95th percentile and the mean surface distance, and for each pair the
+    folding of the field and the time. If the pairs have true transforms, as those of `acreg data synthesize` have, it
+    also measures how far the predicted positions of the labelled voxels lie from the true ones. For pairs without
+    labels it measures NCC and SSIM of the images, folding and time. Doubtful results (see `acreg register`) are counted
+    and named. Writes pairs.csv and summary.json for each method once the method is complete. To continue an interrupted
+    evaluation, run the same command again: complete methods are kept if weights, data, pairs and settings are the same.
 
     \b
     Examples:

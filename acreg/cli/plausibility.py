@@ -12,22 +12,30 @@ from acreg.cli.console import bars, hold, note, out, table
 
 def plausibility(
     model: Annotated[str, typer.Option("--model", help="Preset of a label autoencoder.", show_default=False)],
-    data: Annotated[str, typer.Option("--data", help="Prepared dataset, or its name.", show_default=False)],
+    data: Annotated[
+        str,
+        typer.Option("--data", help="Prepared dataset: a folder, or a name under $ACREG_DATA.", show_default=False),
+    ],
     folder: Annotated[Path, typer.Option("--out", help="Folder to write.", show_default=False)],
     split: Annotated[
-        Literal["train", "validation", "test", "all"], typer.Option("--split", help="Where masks are drawn from.")
+        Literal["train", "validation", "test", "all"],
+        typer.Option("--split", help="Split from which the masks are drawn."),
     ] = "test",
-    masks: Annotated[int, typer.Option("--masks", min=1, help="Random masks.")] = 20,
-    pixels: Annotated[int, typer.Option("--pixels", min=1, help="Pixels that each modification changes.")] = 120,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the masks and the blocks' places.")] = 0,
+    masks: Annotated[int, typer.Option("--masks", min=1, help="Number of masks, drawn at random.")] = 20,
+    pixels: Annotated[
+        int, typer.Option("--pixels", min=1, help="Number of pixels that each modification changes.")
+    ] = 120,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, help="Random seed for the masks and the positions of the blocks.")
+    ] = 0,
 ) -> None:
-    """Show that codes tell plausible from implausible anatomy.
+    """Test autoencoder codes on implausible anatomy.
 
-    Takes random label maps and sets the same number of pixels to background in four ways: along the borders of the
-    organs (plausible), and as a block out of one organ (three ways, not plausible). Prints the cross-entropy, which
-    cannot tell them apart, and the squared distance of the autoencoder's codes, which can; writes table.csv, table.md,
-    summary.json and figure.png. This is section 5.1 and Figure 2 of the AC-RegNet paper. The figure shows a label map
-    of the dataset: mind its licence before passing it on.
+    Draws random label maps and sets the same number of pixels to background in four ways: along the borders of the
+    organs (plausible), and as a block cut out of one organ (three ways, all implausible). Prints the cross-entropy,
+    which cannot tell them apart, and the squared distance between the autoencoder's codes, which can. Writes table.csv,
+    table.md, summary.json and figure.png. This reproduces section 5.1 and Figure 2 of the AC-RegNet paper. The figure
+    shows a label map of the dataset: check the licence of the dataset before you share it.
 
     \b
     Example:

@@ -13,51 +13,53 @@ from acreg.cli.console import hold, note, out, warn
 METHODS = (
     "unregistered, ants:affine|SyN|SyNCC|SyNOnly, sitk:affine|demons|diffeomorphic-demons|symmetric-demons|bspline, "
     "elastix:affine|bspline|acregnet|jrsnet, greedy:affine|deformable|svf; some take options in brackets, as in "
-    "sitk:demons[smoothing=1,affine=false], and a wrong one is answered with those that there are"
+    "sitk:demons[smoothing=1,affine=false], and an unknown option is answered with the list of valid ones"
 )
 """The names of `acreg.baselines`, written out so that --help imports nothing."""
 
 
 def register(
-    fixed: Annotated[Path, typer.Option(help="Image to register onto.", show_default=False)],
-    moving: Annotated[Path, typer.Option(help="Image to be moved.", show_default=False)],
+    fixed: Annotated[Path, typer.Option(help="Fixed image, onto which to register.", show_default=False)],
+    moving: Annotated[Path, typer.Option(help="Moving image, which is warped.", show_default=False)],
     folder: Annotated[Path, typer.Option("--out", help="Folder for the results.", show_default=False)],
-    model: Annotated[str | None, typer.Option(help="Preset name or folder.", show_default=False)] = None,
+    model: Annotated[str | None, typer.Option(help="Name or folder of a preset.", show_default=False)] = None,
     method: Annotated[
         str | None,
-        typer.Option(
-            help=f"In place of a model a classical method: {METHODS}.", show_default=False, metavar="TOOL:KIND"
-        ),
+        typer.Option(help=f"Classical method, instead of a model: {METHODS}.", show_default=False, metavar="TOOL:KIND"),
     ] = None,
-    threads: Annotated[int, typer.Option(min=1, help="Threads of a classical method.", metavar="N")] = 1,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of a classical method's samples.")] = 0,
+    threads: Annotated[int, typer.Option(min=1, help="Threads for a classical method.", metavar="N")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed of a classical method.")] = 0,
     labels: Annotated[
-        Path | None, typer.Option(help="Labels of the moving image, moved along.", show_default=False)
+        Path | None, typer.Option(help="Label map of the moving image, warped with it.", show_default=False)
     ] = None,
     fixed_labels: Annotated[
-        Path | None, typer.Option(help="Labels of the fixed image, to measure Dice.", show_default=False)
+        Path | None, typer.Option(help="Label map of the fixed image, to measure Dice.", show_default=False)
     ] = None,
     refine: Annotated[
-        int, typer.Option(min=0, help="Steps of refinement for this pair, at most; 0 is none.", metavar="STEPS")
+        int,
+        typer.Option(
+            min=0, help="Maximum number of refinement steps for this pair; 0 means no refinement.", metavar="STEPS"
+        ),
     ] = 0,
     border: BorderOption = None,
     fill: FillOption = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that are there.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing results.")] = False,
 ) -> None:
     """Register a moving image onto a fixed image.
 
-    Writes warped.png (or .nii.gz, as the moving file is), warped_labels.*, preview.png, transform.h5 (an ITK transform,
-    in mm, which 3D Slicer, ANTs and SimpleITK open; what it does in SimpleITK is checked and recorded beside it),
-    inverse_transform.h5, which takes the fixed image onto the moving grid (an approximation where the transform folds),
-    and displacement.nii.gz (voxels of the fixed grid, components along z, y, x); mask.* of models that segment.
-    A doubtful result (images that are less similar than before or hardly overlap, folds and so on) is reported as a
-    warning, and in registration.json beside the other numbers.
+    Writes warped.png or warped.nii.gz (in the format of the moving file), warped_labels.*, preview.png, transform.h5
+    (an ITK transform in mm, which 3D Slicer, ANTs and SimpleITK open; acreg checks its effect in SimpleITK and records
+    the check beside it), inverse_transform.h5, which warps the fixed image onto the moving grid (an approximation where
+    the transform folds), and displacement.nii.gz (in voxels of the fixed grid, components in the order z, y, x). Models
+    that segment also write mask.*. A doubtful result, for example images that are less similar than before or hardly
+    overlap, or a transform that folds, is reported as a warning and recorded in registration.json with the other
+    numbers.
 
-    A moving image in colour is seen as luminance, and warped.* has its colours. Where the moving image does not reach,
-    warped.* has 0, as in SimpleITK, ANTs and 3D Slicer: of CT give --fill -1000.
+    A colour image is registered by its luminance; warped.* keeps the colours of the moving image. Voxels of warped.*
+    that lie outside the moving image are 0, as in SimpleITK, ANTs and 3D Slicer. For CT, give --fill -1000.
 
-    Refinement optimises the predicted field for this pair by the similarity of the images. That can make labels fit
-    worse: the model's page says what it did to them.
+    Refinement optimises the predicted field for this pair by the similarity of the two images. It can make labels fit
+    worse; the page of each model reports its measured effect on labels.
 
     \b
     Examples:

@@ -12,20 +12,25 @@ from acreg.cli.console import bars, hold, note, out
 
 def surfaces(
     image: Annotated[Path, typer.Option(help="Image to segment.", show_default=False)],
-    data: Annotated[str, typer.Option(help="Dataset of the templates: folder, or name under ACREG_DATA.")],
-    model: Annotated[str, typer.Option(help="Preset name or folder.", show_default=False)],
+    data: Annotated[str, typer.Option(help="Dataset of the templates: a folder, or a name under $ACREG_DATA.")],
+    model: Annotated[str, typer.Option(help="Name or folder of a preset.", show_default=False)],
     folder: Annotated[Path, typer.Option("--out", help="Folder for the results.", show_default=False)],
     shapes: Annotated[
-        Path | None, typer.Option(help="Folder of `acreg data velocities`; that in the dataset if left out.")
+        Path | None,
+        typer.Option(
+            help="Folder written by `acreg data velocities`. Default: `velocities` in the folder of the dataset."
+        ),
     ] = None,
-    templates: Annotated[int | None, typer.Option(min=2, help="The first so many; all if left out.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that are there.")] = False,
+    templates: Annotated[
+        int | None, typer.Option(min=2, help="Number of templates, taken from the start of the list. Default: all.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing results.")] = False,
 ) -> None:
-    """Segment an image by the surfaces of many templates, with their disagreement.
+    """Segment an image by fusing the surfaces of many templates.
 
-    The image, about aligned with the dataset, is registered to each template of the training split; the templates'
-    surfaces, whose points correspond, are fused in the image. Writes surfaces.vtk, for 3D Slicer and ParaView, with the
-    standard deviation at each point in mm, and surfaces.png.
+    The image, which must be roughly aligned with the dataset, is registered to each template of the training split. The
+    points of the templates' surfaces correspond, so their positions in the image are averaged. Writes surfaces.vtk, for
+    3D Slicer and ParaView, with the standard deviation over the templates at each point in mm, and surfaces.png.
 
     \b
     Example:

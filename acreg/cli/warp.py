@@ -14,48 +14,54 @@ from acreg.cli.console import note, out
 def warp(
     transforms: Annotated[
         list[Path],
-        typer.Option(
-            "--transform", help="Transform file; several are applied one after the other.", show_default=False
-        ),
+        typer.Option("--transform", help="Transform file; may be repeated to compose transforms.", show_default=False),
     ],
-    reference: Annotated[Path, typer.Option(help="The fixed image: results lie on its grid.", show_default=False)],
+    reference: Annotated[
+        Path, typer.Option(help="Fixed image, whose grid the results are sampled on.", show_default=False)
+    ],
     target: Annotated[
-        Path, typer.Option("--out", help="File to write; its suffix gives the format.", show_default=False)
+        Path, typer.Option("--out", help="File to write; its suffix sets the format.", show_default=False)
     ],
     image: Annotated[Path | None, typer.Option(help="Moving image to warp.", show_default=False)] = None,
-    labels: Annotated[Path | None, typer.Option(help="Labels of the moving image to warp.", show_default=False)] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="Label map of the moving image to warp.", show_default=False)
+    ] = None,
     points: Annotated[
         Path | None, typer.Option(help="Points to move: .csv, .fcsv or .mrk.json.", show_default=False)
     ] = None,
     to: Annotated[
-        Literal["fixed", "moving"] | None, typer.Option(help="Where points go; needed with --points.")
+        Literal["fixed", "moving"] | None,
+        typer.Option(help="The image into whose space points are moved; required with --points."),
     ] = None,
     interpolation: Annotated[
         Literal["linear", "nearest"] | None,
-        typer.Option(help="Of labels; linear, the default, takes the label with the largest weight."),
+        typer.Option(
+            help="Interpolation of labels; linear, the default, takes the label with the largest linear weight."
+        ),
     ] = None,
     inverse: Annotated[
         bool,
-        typer.Option("--inverse", help="Invert the transform: the reference is then the moving image."),
+        typer.Option("--inverse", help="Apply the inverse transform; --reference is then the moving image."),
     ] = False,
     border: BorderOption = None,
     fill: FillOption = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
 ) -> None:
     """Apply a transform to an image, to labels or to points.
 
-    Transforms are ITK's (.h5, .tfm, .txt, the .mat of ANTs), displacement fields in mm (ANTs' 1Warp.nii.gz), and
-    acreg's displacement.nii.gz. Several are given in the order in which a point of the fixed image goes through them,
-    which is the order of antsApplyTransforms: the deformation, then the affine. The image is resampled once, linearly.
+    Transforms are ITK transforms (.h5, .tfm, .txt, the .mat of ANTs), displacement fields in mm (1Warp.nii.gz of ANTs)
+    and displacement.nii.gz of acreg. Several transforms are given in the order in which they act on a point of the
+    fixed image, which is the order of antsApplyTransforms: first the deformation, then the affine. The image is
+    resampled once, with linear interpolation.
 
-    Images are warped from the moving space onto the reference; those in colour keep their channels. Where the moving
-    image does not reach, images have 0, as in SimpleITK, ANTs and 3D Slicer (of CT give --fill -1000), and alpha is
-    transparent. Labels have the background 0 there.
+    Images are warped from the moving space onto the grid of the reference; colour images keep their channels. Voxels
+    that lie outside the moving image are 0, as in SimpleITK, ANTs and 3D Slicer, and transparent in an alpha channel.
+    For CT, give --fill -1000. Labels are 0, the background, there.
 
-    Points have a direction: --to moving takes points of the fixed image to the moving one, --to fixed takes points of
-    the moving image to where the warped image shows them. They are in mm. A CSV has the columns x,y,z (x,y in 2-D) in
-    LPS, as in ITK and ANTs; further columns are kept. The markups of 3D Slicer say themselves whether they are LPS or
-    RAS.
+    Points have a direction: --to moving maps points of the fixed image to the moving image; --to fixed maps points of
+    the moving image to where the warped image shows them. Coordinates are in mm. A CSV file has the columns x,y,z (x,y
+    in 2-D) in LPS, as in ITK and ANTs; other columns are kept. The markup files of 3D Slicer state whether they are in
+    LPS or RAS.
 
     \b
     Examples:

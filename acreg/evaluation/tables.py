@@ -149,17 +149,6 @@ def wins_table(results: Sequence[MethodResult]) -> tuple[list[str], list[list[st
     return ["Method", *titles], [[r.name, *(str(found[r.name, metric]) for metric in metrics)] for r in results]
 
 
-def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table, first column to the left, the others to the right."""
-    lines = [columns, ["---", *["---:"] * (len(columns) - 1)], *rows]
-    return "\n".join("| " + " | ".join(_markdown_cell(str(c)) for c in line) + " |" for line in lines) + "\n"
-
-
-def _markdown_cell(text: str) -> str:
-    """On one line, without the marks of a column and of HTML."""
-    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
-
-
 def write_summary_csv(results: Sequence[MethodResult], path: Path) -> None:
     """A row a method with unrounded numbers: mean, SD, median and n of each metric, pairs, failed, absent, lost labels.
 

@@ -1,4 +1,4 @@
-"""An image or a label map with the grid that it lives on."""
+"""An image or a label map with its grid."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from acreg.geometry.grid import Grid
 
 Kind = Literal["intensity", "labels"]
 _WITH_PLACE = (".nii", ".nii.gz", ".mgh", ".mgz", ".nrrd", ".nhdr", ".mha", ".mhd")
-"""Files whose header says where the image lies, also where it says the origin."""
+"""Files whose header gives the position of the image, even if the position is the origin."""
 
 
 @dataclass(frozen=True, eq=False)
 class Image:
-    """An image or a label map, and the grid that it lives on.
+    """An image or a label map with its grid.
 
     Args:
         array: `(*spatial)` in array-axis order; kept as float32 for intensities and int32 for labels.
         grid: its grid, of the same shape.
         kind: "intensity" or "labels".
-        name: what messages call it; the file's path when it was read.
+        name: the name in messages; for an image that was read, the path of the file.
 
     Raises:
         AcregError: shapes differ, an intensity is NaN or infinite, or a label is fractional or too large.
-        UsageError: `kind` is another word.
+        UsageError: `kind` is neither of these.
     """
 
     array: np.ndarray
@@ -58,7 +58,7 @@ class Image:
 
     @property
     def has_place(self) -> bool:
-        """Whether it says where it lies: its file has a header for that, or its grid an origin or a direction."""
+        """Whether its position is known, from the header of its file or from an origin or direction of its grid."""
         grid = self.grid
         moved = any(grid.origin) or not np.array_equal(grid.direction, np.eye(grid.rank))
         return moved or self.name.lower().endswith(_WITH_PLACE)
@@ -67,7 +67,7 @@ class Image:
     def from_array(
         cls, array: np.ndarray, spacing: Sequence[float] | None = None, kind: Kind = "intensity", name: str = ""
     ) -> Image:
-        """An image of an array `(*spatial)`; spacing in mm by array axis, 1 if left out."""
+        """An image from an array `(*spatial)`; spacing in mm by array axis, 1 if left out."""
         array = np.asarray(array)
         return cls(array, Grid(array.shape, () if spacing is None else tuple(spacing)), kind, name)
 

@@ -4,45 +4,31 @@ from acreg.losses.anatomical_prior import AnatomicalPrior
 from acreg.losses.displacements import displacement_error, endpoint_error
 from acreg.losses.information import mutual_information
 from acreg.losses.labels import cross_entropy, hausdorff_erosion, log_dice, soft_dice
+from acreg.losses.loss import DISPLACEMENTS, FIELD, IMAGES, ONE_HOT, Loss, LossWeights, by_name, choose_losses
 from acreg.losses.perceptual import PerceptualLoss
 from acreg.losses.regularisers import bending, diffusion, total_variation_mean, total_variation_sum
 from acreg.losses.similarity import local_ncc, mean_squared_error, ncc, squared_ncc
 from acreg.losses.structural import ms_ssim, ssim
 
-IMAGE_LOSSES = {
-    "ncc": ncc,
-    "squared_ncc": squared_ncc,
-    "local_ncc": local_ncc,
-    "mean_squared_error": mean_squared_error,
-    "ssim": ssim,
-    "ms_ssim": ms_ssim,
-    "mutual_information": mutual_information,
-}
-LABEL_LOSSES = {
-    "cross_entropy": cross_entropy,
-    "soft_dice": soft_dice,
-    "log_dice": log_dice,
-    "hausdorff_erosion": hausdorff_erosion,
-}
-DISPLACEMENT_LOSSES = {
-    "displacement_error": displacement_error,
-    "endpoint_error": endpoint_error,
-}
-FIELD_LOSSES = {
-    "total_variation_sum": total_variation_sum,
-    "total_variation_mean": total_variation_mean,
-    "diffusion": diffusion,
-    "bending": bending,
-}
+IMAGE_LOSSES = by_name(IMAGES, ncc, squared_ncc, local_ncc, mean_squared_error, ssim, ms_ssim, mutual_information)
+LABEL_LOSSES = by_name(ONE_HOT, cross_entropy, soft_dice, log_dice, hausdorff_erosion)
+DISPLACEMENT_LOSSES = by_name(DISPLACEMENTS, displacement_error, endpoint_error)
+FIELD_LOSSES = by_name(FIELD, total_variation_sum, total_variation_mean, diffusion, bending)
+LOSSES = {**IMAGE_LOSSES, **FIELD_LOSSES, **DISPLACEMENT_LOSSES, **LABEL_LOSSES}
+"""The losses of every registration model, by name."""
 
 __all__ = [
     "DISPLACEMENT_LOSSES",
     "FIELD_LOSSES",
     "IMAGE_LOSSES",
     "LABEL_LOSSES",
+    "LOSSES",
     "AnatomicalPrior",
+    "Loss",
+    "LossWeights",
     "PerceptualLoss",
     "bending",
+    "choose_losses",
     "cross_entropy",
     "diffusion",
     "displacement_error",

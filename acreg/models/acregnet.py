@@ -7,7 +7,8 @@ from typing import Any
 
 import keras
 
-from acreg.losses import AnatomicalPrior
+from acreg.losses import AnatomicalPrior, Loss, LossWeights
+from acreg.losses.loss import ONE_HOT
 from acreg.models.label_autoencoder import LabelAutoencoder
 from acreg.models.regnet import RegNet
 
@@ -44,7 +45,7 @@ class ACRegNet(RegNet):
         self,
         num_classes: int,
         autoencoder: LabelAutoencoder | Mapping[str, Any] | None = None,
-        losses: Mapping[str, float] | None = None,
+        losses: LossWeights | None = None,
         **kwargs: Any,
     ) -> None:
         prior: LabelAutoencoder | None = None
@@ -52,22 +53,19 @@ class ACRegNet(RegNet):
             prior = autoencoder
         elif autoencoder is not None:
             prior = LabelAutoencoder.from_config(dict(autoencoder))
-        wanted = self.DEFAULT_LOSSES if losses is None else losses
-        if wanted.get("anatomical_prior") and prior is None:
-            raise ValueError(
-                "The loss 'anatomical_prior' compares codes and needs a trained `autoencoder`. Received: None"
-            )
         if prior is not None and prior.num_classes != num_classes:
             raise ValueError(
                 "The autoencoder must know the same labels as the model. "
                 f"Received: autoencoder.num_classes={prior.num_classes}, num_classes={num_classes}"
             )
-        self._prior = None if prior is None else AnatomicalPrior(prior)
-        super().__init__(num_classes=num_classes, losses=wanted, **kwargs)
+        function = _no_prior if prior is None else AnatomicalPrior(prior)
+        own = Loss("anatomical_prior", ONE_HOT, function)
+        super().__init__(num_classes=num_classes, losses=losses, own_losses=[own], **kwargs)
+        if self.loss_weights.get("anatomical_prior") and prior is None:
+            raise ValueError(
+                "The loss 'anatomical_prior' compares codes and needs a trained `autoencoder`. Received: None"
+            )
         self.autoencoder = prior
-
-    def label_losses(self) -> dict[str, Any]:
-        return {**super().label_losses(), "anatomical_prior": self._prior}
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
@@ -77,3 +75,8 @@ class ACRegNet(RegNet):
         for name in ("preprocessing", "name", "trainable", "dtype"):
             nested.pop(name, None)
         return {**config, "autoencoder": nested}
+
+
+def _no_prior(fixed: Any, warped: Any) -> Any:
+    """Stands for the anatomical prior of a model without an autoencoder, which gives it no weight."""
+    raise NotImplementedError

@@ -9,12 +9,18 @@ import keras
 from keras import ops
 
 from acreg.layers import AffineToDisplacement, functional
-from acreg.losses import IMAGE_LOSSES
+from acreg.losses import IMAGE_LOSSES, LABEL_LOSSES, Loss
 from acreg.models.affine_deformable import affine_deformable
 from acreg.models.blocks import check_rank, precision
+from acreg.models.loss_values import LossValues
 from acreg.models.registration_model import RegistrationModel, warp_one_hot
 
 AFFINE = "affine_"
+AFFINE_LOSSES = [
+    *(Loss(AFFINE + name, ("fixed", "affine_warped"), loss.function) for name, loss in IMAGE_LOSSES.items()),
+    *(Loss(AFFINE + name, ("fixed_one_hot", "affine_one_hot"), loss.function) for name, loss in LABEL_LOSSES.items()),
+]
+"""Of what the affine map alone gives."""
 
 
 @keras.saving.register_keras_serializable("acreg")
@@ -62,7 +68,12 @@ class AffineDeformableNet(RegistrationModel):
     >>> model.fit(acreg.data.tf_pairs(sampler), steps_per_epoch=100)
     """
 
-    DEFAULT_LOSSES: Mapping[str, float] = {"affine_squared_ncc": 1.0, "local_ncc": 1.0, "diffusion": 1.0}
+    DEFAULT_LOSSES: Mapping[str, float] = {
+        "affine_squared_ncc": 1.0,
+        "local_ncc": 1.0,
+        "diffusion": 1.0,
+        "soft_dice": 1.0,
+    }
 
     def __init__(
         self,
@@ -103,6 +114,7 @@ class AffineDeformableNet(RegistrationModel):
             network,
             multiple=2 ** (len(filters) - 1),
             integration_steps=integration_steps,
+            own_losses=[] if self._map is None else AFFINE_LOSSES,
             **kwargs,
         )
         self.rank = rank
@@ -123,24 +135,15 @@ class AffineDeformableNet(RegistrationModel):
         """
         if self.affine == "none":
             raise ValueError("A model has an affine part if it was made with one. Received: affine='none'")
-        changed = {"deformable": False, "integration_steps": 0, "losses": {}, "weighting": "fixed", "name": None}
-        part = AffineDeformableNet.from_config({**self.get_config(), **changed})
+        part: AffineDeformableNet = self.remade(
+            deformable=False, integration_steps=0, losses={}, weighting="fixed", name=None
+        )
         for name in ("encoder", "affine_parameters"):
             part.network.get_layer(name).set_weights(self.network.get_layer(name).get_weights())
         return part
 
-    def default_losses(self, num_classes: int | None) -> dict[str, float]:
-        kept = {n: w for n, w in self.DEFAULT_LOSSES.items() if self._map is not None or not n.startswith(AFFINE)}
-        return kept | ({"soft_dice": 1.0} if num_classes else {})
-
-    def known_losses(self) -> list[str]:
-        known = super().known_losses()
-        if self._map is None:
-            return known
-        return [*known, *(AFFINE + name for name in (*IMAGE_LOSSES, *self.label_losses()))]
-
-    def _compares_labels(self, name: str) -> bool:
-        return super()._compares_labels(name.removeprefix(AFFINE))
+    def default_losses(self) -> dict[str, float]:
+        return {n: w for n, w in super().default_losses().items() if self._map is not None or not n.startswith(AFFINE)}
 
     def _run_network(self, images: Mapping[str, Any], sizes: tuple[Any, ...], training: bool) -> dict[str, Any]:
         outputs = super()._run_network(images, sizes, training)
@@ -153,25 +156,19 @@ class AffineDeformableNet(RegistrationModel):
             outputs["affine"] = ops.concatenate([matrix[..., :-1], matrix[..., -1:] + moved[..., None]], axis=-1)
         return outputs
 
-    def loss_terms(
-        self, x: Mapping[str, Any], y_pred: Mapping[str, Any], num_classes: int | None = None, training: bool = False
-    ) -> dict[str, Any]:
-        terms = super().loss_terms(x, y_pred, num_classes, training)
-        wanted = [name for name, weight in self.loss_weights.items() if weight and name.startswith(AFFINE)]
-        if not wanted:
-            return terms
-        displacement = functional.affine_displacement(y_pred["affine"], functional.spatial_shape(x["fixed"]))
-        warped = functional.warp(x["moving"], displacement)
-        labels: dict[str, Any] = self.label_losses()
-        images: dict[str, Any] = IMAGE_LOSSES
-        for name in wanted:
-            plain = name.removeprefix(AFFINE)
-            if plain in images:
-                terms[name] = ops.mean(images[plain](x["fixed"], warped))
-                continue
-            fixed, moving = (self.one_hot(x[key], num_classes) for key in ("fixed_labels", "moving_labels"))
-            terms[name] = ops.mean(labels[plain](fixed, warp_one_hot(moving, displacement)))
-        return terms
+    def loss_values(
+        self, x: Mapping[str, Any], y_pred: Mapping[str, Any], num_classes: int | None, training: bool
+    ) -> LossValues:
+        values = super().loss_values(x, y_pred, num_classes, training)
+        if self._map is not None:
+            sizes = functional.spatial_shape(x["fixed"])
+            values.add("affine_displacement", lambda: functional.affine_displacement(y_pred["affine"], sizes))
+            values.add("affine_warped", lambda: functional.warp(x["moving"], values["affine_displacement"]))
+            if "moving_one_hot" in values:
+                values.add(
+                    "affine_one_hot", lambda: warp_one_hot(values["moving_one_hot"], values["affine_displacement"])
+                )
+        return values
 
     def get_config(self) -> dict[str, Any]:
         return {

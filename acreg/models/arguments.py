@@ -14,6 +14,7 @@ from pydantic import ConfigDict, Field, ValidationError, create_model
 
 from acreg.errors import AcregError
 from acreg.io.preset_config import faults
+from acreg.models.registered import names_in_scope
 
 LARGEST = {
     "seed": 2**31,
@@ -51,7 +52,8 @@ def constructor_types(model: type) -> dict[str, Any]:
         found = {p.name: types[p.name] for p in parameters if p.kind in kinds and p.name in types}
         known = {**found, **known}
         if last:
-            known.pop("multiple", None)
+            for name in ("multiple", "own_losses"):
+                known.pop(name, None)
         if last or not any(p.kind is p.VAR_KEYWORD for p in parameters):
             break
     return known
@@ -115,8 +117,11 @@ def count_weights(model: type, arguments: Mapping[str, Any]) -> int:
         Exception: whatever the constructor raises.
     """
 
+    in_scope = names_in_scope()
+
     def count() -> int:
-        with keras.StatelessScope(initialize_variables=False):  # variables have shapes and no values
+        # variables have shapes and no values
+        with keras.saving.custom_object_scope(in_scope), keras.StatelessScope(initialize_variables=False):
             made: Any = model(**dict(arguments))
             optional = {id(variable) for variable in getattr(getattr(made, "loss_weighting", None), "weights", ())}
             return sum(math.prod(variable.shape) for variable in made.weights if id(variable) not in optional)

@@ -19,7 +19,8 @@ from acreg.io.documents import check_regular, parse_json
 from acreg.io.files import DEFLATE
 from acreg.io.preset_config import CONFIG_LIMIT, WEIGHTS_LIMIT
 from acreg.io.stored_weights import open_weights
-from acreg.models.presets import arguments_of, from_preset, load_model
+from acreg.models.presets import Preset, arguments_of, from_preset, load_model
+from acreg.models.registered import registered_models
 
 
 class FineTuning:
@@ -126,18 +127,19 @@ def _load_keras(path: Path) -> Any:
             weights.write_bytes(_member(archive, weights.name, min(WEIGHTS_LIMIT, path.stat().st_size * DEFLATE)))
             if not isinstance(content, dict) or not isinstance(content.get("config"), dict):
                 raise ValueError("its config.json has no config")
-            if content.get("registered_name") != f"acreg>{content.get('class_name')}":
-                raise ValueError(f"its class is {str(content.get('registered_name'))[:100]!r}")
+            name = str(content.get("registered_name")).removeprefix("acreg>")
+            if name not in registered_models(Preset):
+                raise ValueError(f"its class is {name[:100]!r}")
             config = arguments_of(content["config"])
             if isinstance(config.get("autoencoder"), dict):
                 config["autoencoder"] = arguments_of(config["autoencoder"])
-            return load_model(str(content["class_name"]), config, weights, path)
+            return load_model(name, config, weights, path)
     except OSError:
         raise
     except Exception as error:  # a damaged archive raises zlib.error, NotImplementedError, RuntimeError and others
         raise AcregError(
-            f"A .keras file to start from must hold a model of acreg. Received: {path}, which cannot be loaded "
-            f"({' '.join(str(error).split())[:300]}). Give the preset of its training instead."
+            f"A .keras file to start from must hold a model of acreg or of an imported package. Received: {path}, "
+            f"which cannot be loaded ({' '.join(str(error).split())[:300]}). Give the preset of its training instead."
         ) from error
 
 

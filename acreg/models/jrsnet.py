@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping
+from operator import itemgetter
 from typing import Any
 
 import keras
@@ -15,14 +16,14 @@ from acreg.errors import images_by_name
 from acreg.geometry import sample_image
 from acreg.io import Image
 from acreg.layers import functional
-from acreg.losses import PerceptualLoss, log_dice, mean_squared_error
+from acreg.losses import Loss, PerceptualLoss, log_dice, mean_squared_error
 from acreg.losses.perceptual import keras_cache
 from acreg.models.blocks import check_rank, precision
 from acreg.models.joint_networks import discriminator, joint_generator, otsu_threshold
+from acreg.models.loss_values import LossValues
 from acreg.models.registering import ImageLike
 from acreg.models.registration_model import RegistrationModel
 
-JOINT_LOSSES = ("mask", "perceptual", "adversarial", "cycle")
 ADVERSARIAL = ("adversarial", "cycle")
 """Losses that need the reverse generator and the discriminators."""
 STEEPNESS = 30.0
@@ -101,7 +102,13 @@ class JRSNet(RegistrationModel):
             )
         with precision(kwargs.get("dtype")):
             network = joint_generator(rank, channels, filters, blocks, direct)
-        super().__init__(network, multiple=1, **kwargs)
+        own = [
+            Loss("mask", ("fixed_labels", "activation"), mask_error),
+            Loss("perceptual", ("fixed", "warped"), self._perceptual_loss),
+            Loss("adversarial", ("adversaries",), itemgetter("adversarial")),
+            Loss("cycle", ("adversaries",), itemgetter("cycle")),
+        ]
+        super().__init__(network, multiple=1, own_losses=own, **kwargs)
         self.rank = rank
         self.channels = channels
         self.filters = filters
@@ -127,6 +134,7 @@ class JRSNet(RegistrationModel):
                 self.judge_fixed = discriminator(rank, channels, discriminator_filters, "judge_fixed")
                 self.judge_moving = discriminator(rank, channels, discriminator_filters, "judge_moving")
             self._recomputation.prepare(self.reverse)
+            self.chosen_losses["discriminator"] = Loss("discriminator", ("adversaries",), itemgetter("discriminator"))
             self.trackers["discriminator"] = keras.metrics.Mean(name="discriminator")
 
     def _make_perceptual(self) -> PerceptualLoss | None:
@@ -143,15 +151,6 @@ class JRSNet(RegistrationModel):
             return None
         return PerceptualLoss(self.perceptual_weights)
 
-    def default_losses(self, num_classes: int | None) -> dict[str, float]:
-        return {n: w for n, w in self.DEFAULT_LOSSES.items() if num_classes or n != "mask"}
-
-    def known_losses(self) -> list[str]:
-        return [*super().known_losses(), *JOINT_LOSSES]
-
-    def _compares_labels(self, name: str) -> bool:
-        return name == "mask" or super()._compares_labels(name)
-
     def _network_inputs(self, inputs: Mapping[str, Any], training: bool) -> dict[str, Any]:
         return {**super()._network_inputs(inputs, training), "mask": self._mask(inputs, "fixed", training)}
 
@@ -165,22 +164,21 @@ class JRSNet(RegistrationModel):
         shown = keras.random.uniform(count, seed=self._shown) < self.mask_share
         return mask * ops.cast(shown, "float32")
 
-    def loss_terms(
-        self, x: Mapping[str, Any], y_pred: Mapping[str, Any], num_classes: int | None = None, training: bool = False
-    ) -> dict[str, Any]:
-        image = self._image(y_pred)
-        terms = super().loss_terms(x, {**y_pred, "warped": image}, num_classes, training)
-        if self.loss_weights.get("mask") and "fixed_labels" in x:
-            wanted, found = foreground(x["fixed_labels"]), soft_mask(y_pred["activation"])
-            both = [ops.concatenate([1.0 - mask, mask], axis=-1) for mask in (wanted, found)]
-            terms["mask"] = ops.mean(log_dice(*both))
-        if self._perceptual is not None:
-            terms["perceptual"] = ops.mean(self._perceptual(x["fixed"], image))
-        if self.reverse is not None:
-            terms |= self._adversarial_terms(x, image, training)
-        return terms
+    def _perceptual_loss(self, fixed: Any, warped: Any) -> Any:
+        assert self._perceptual is not None  # else the loss has no weight
+        return self._perceptual(fixed, warped)
 
-    def _adversarial_terms(self, x: Mapping[str, Any], image: Any, training: bool) -> dict[str, Any]:
+    def loss_values(
+        self, x: Mapping[str, Any], y_pred: Mapping[str, Any], num_classes: int | None, training: bool
+    ) -> LossValues:
+        values = super().loss_values(x, y_pred, num_classes, training)
+        image = self._image(y_pred)
+        values.add("warped", lambda: image)
+        if self.reverse is not None:
+            values.add("adversaries", lambda: self._adversaries(x, image, training))
+        return values
+
+    def _adversaries(self, x: Mapping[str, Any], image: Any, training: bool) -> dict[str, Any]:
         """The losses of both generators against the discriminators and around the cycle, and the discriminators' own.
 
         A discriminator is judged on images whose gradient is stopped, and judges with weights whose gradient is
@@ -195,31 +193,27 @@ class JRSNet(RegistrationModel):
         for judge, real, made in ((self.judge_fixed, fixed, image), (self.judge_moving, moving, back)):
             fooled.append(ops.softplus(-_frozen(judge, made)))
             judged += [ops.softplus(-judge(real)), ops.softplus(judge(ops.stop_gradient(made)))]
-        terms = {
+        return {
             "adversarial": ops.mean(sum(fooled)),
             "cycle": ops.mean(ops.abs(again - moving)) + ops.mean(ops.abs(forth - fixed)),
             "discriminator": ops.mean(sum(judged)) / 4.0,
         }
-        return {name: value for name, value in terms.items() if name == "discriminator" or self.loss_weights.get(name)}
 
     def _generate(self, generator: Any, images: dict[str, Any], training: bool) -> Any:
         made = self._through(generator, images, training)
         return made["synthesised"] if self.direct else functional.warp(images["moving"], made["field"])
 
-    def compute_loss(
-        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
+    def total_loss(
+        self, terms: Mapping[str, Any], x: Mapping[str, Any], y_pred: Mapping[str, Any], training: bool
     ) -> Any:
-        loss = super().compute_loss(x, y, y_pred, sample_weight, training)
-        if training and self.pretraining_steps:
-            self.steps.assign_add(1.0)
-        return loss
-
-    def total_loss(self, terms: Mapping[str, Any], x: Mapping[str, Any], y_pred: Mapping[str, Any]) -> Any:
-        total = super().total_loss(terms, x, y_pred) + terms.get("discriminator", 0.0)
+        total = super().total_loss(terms, x, y_pred, training) + terms.get("discriminator", 0.0)
         if not self.pretraining_steps:
             return total
         first = ops.mean(mean_squared_error(x["fixed"], self._image(y_pred)))
-        return ops.where(self.steps < self.pretraining_steps, first, total)
+        total = ops.where(self.steps < self.pretraining_steps, first, total)
+        if training:
+            self.steps.assign_add(1.0)
+        return total
 
     def _image(self, y_pred: Mapping[str, Any]) -> Any:
         return y_pred["synthesised"] if self.direct else y_pred["warped"]
@@ -242,9 +236,9 @@ class JRSNet(RegistrationModel):
         return Image((found > threshold).astype(np.int32), pair.fixed, kind="labels", name="mask")
 
     def plain_copy(self) -> JRSNet:
-        kept = {name: weight for name, weight in self.loss_weights.items() if name not in (*ADVERSARIAL, "perceptual")}
-        changed = {"losses": kept, "perceptual_weights": None, "pretraining_steps": 0}
-        plain = JRSNet.from_config({**self.get_config(), **changed})
+        dropped = (*ADVERSARIAL, "perceptual")
+        kept = {name: value for name, value in self.get_config()["losses"].items() if name not in dropped}
+        plain: JRSNet = self.remade(losses=kept, perceptual_weights=None, pretraining_steps=0)
         plain.network.set_weights(self.network.get_weights())
         return plain
 
@@ -268,6 +262,12 @@ class JRSNet(RegistrationModel):
 def foreground(labels: Any) -> Any:
     """1 where integer labels ``(batch, *spatial, 1)`` are not background, float32."""
     return ops.cast(labels > 0, "float32")
+
+
+def mask_error(fixed_labels: Any, activation: Any) -> Any:
+    """Log Dice of the fixed image's foreground and the mask that activations make, ``(batch,)``."""
+    both = [ops.concatenate([1.0 - m, m], axis=-1) for m in (foreground(fixed_labels), soft_mask(activation))]
+    return log_dice(*both)
 
 
 def soft_mask(activation: Any) -> Any:

@@ -22,6 +22,7 @@ from acreg.io.preset_config import AGAIN, FORMAT, check_weights_file, read_prese
 from acreg.io.stored_weights import count_values, open_weights
 from acreg.models.arguments import check_arguments, count_weights
 from acreg.models.forking import check_process
+from acreg.models.registered import registered_models, registered_name
 
 if TYPE_CHECKING:
     from acreg.models.label_autoencoder import LabelAutoencoder
@@ -43,9 +44,13 @@ class Preset:
 
     preprocessing: Preprocessing | None
 
+    def remade(self, **changed: Any) -> Any:
+        """A new model with the configuration of this one, some of it changed."""
+        return type(self).from_config({**self.get_config(), **changed})  # type: ignore[attr-defined]
+
     def plain_copy(self) -> Any:
         """A fresh model that holds what use needs, the weights alone: no optimiser, no metrics."""
-        plain = type(self).from_config(self.get_config())  # type: ignore[attr-defined]
+        plain = self.remade()
         plain.set_weights(self.get_weights())  # type: ignore[attr-defined]
         return plain
 
@@ -77,7 +82,7 @@ class Preset:
             content = {
                 "format": FORMAT,
                 "acreg": acreg.__version__,
-                "class": type(self).__name__,
+                "class": registered_name(type(self)),
                 "config": arguments_of(config),
                 "weights_sha256": sha256_of(staged / "model.weights.h5"),
             }
@@ -118,7 +123,7 @@ def load_model(class_name: str, config: Mapping[str, Any], weights: Path, source
     """A model by the name of its class and its arguments, as JSON has them, with its weights.
 
     Args:
-        class_name: of `acreg.models`.
+        class_name: see `registered_models`.
         config: its arguments.
         weights: a file that `save_weights` wrote.
         source: where class and arguments come from, for messages.
@@ -213,12 +218,11 @@ def _check_model(class_name: str, config: Mapping[str, Any], source: Path) -> tu
     """
     from acreg import models
 
-    public = {name: getattr(models, name) for name in models.__all__ if name != "RegistrationModel"}
-    classes: dict[str, Any] = {name: c for name, c in public.items() if isinstance(c, type) and issubclass(c, Preset)}
+    classes = registered_models(Preset)
     if class_name not in classes:
         raise AcregError(
             f"A preset's class must be one of {', '.join(classes)}. Received: {class_name!r} in {source}. "
-            "Install the acreg version that wrote it."
+            "Install the acreg version that wrote it, or import the package that registers the class."
         )
     model = classes[class_name]
     try:

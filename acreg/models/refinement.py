@@ -9,7 +9,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from acreg.losses import FIELD_LOSSES, IMAGE_LOSSES
+from acreg.losses import FIELD_LOSSES, IMAGE_LOSSES, LOSSES, LossWeights, choose_losses
+from acreg.losses.loss import FIELD, IMAGES
 from acreg.models.registration_model import RegistrationModel
 
 
@@ -66,17 +67,18 @@ def refined(
     batch: Mapping[str, np.ndarray],
     steps: int,
     *,
-    losses: Mapping[str, float] | None,
+    losses: LossWeights | None,
     anchor: float,
     learning_rate: float,
     patience: int,
     folding_limit: float,
 ) -> dict[str, Any]:
     """The result of `RegistrationModel.call` on one pair after optimising the predicted field; see `refine`."""
+    own = {name: loss for name, loss in model.chosen_losses.items() if loss.needs == FIELD}
     if losses is None:
-        own = {name: weight for name, weight in model.loss_weights.items() if name in FIELD_LOSSES}
-        losses = {"local_ncc": 1.0, **own}
-    unknown = sorted(set(losses) - {*IMAGE_LOSSES, *FIELD_LOSSES})
+        losses = {"local_ncc": 1.0, **{name: model.loss_weights[name] for name in own}}
+    chosen, weights = choose_losses(losses, {**LOSSES, **own}, "refine")
+    unknown = sorted(name for name, loss in chosen.items() if not {*loss.needs} <= {*IMAGES, *FIELD, "moving"})
     if unknown:
         raise ValueError(
             f"A refinement's losses must be of images and fields, {[*IMAGE_LOSSES, *FIELD_LOSSES]}. Received: {unknown}"
@@ -86,7 +88,8 @@ def refined(
     start = ops.convert_to_numpy(found["field"])
     affine = ops.convert_to_numpy(found["affine"]) if "affine" in found else None
     kept: dict[Any, Refinement] = model.__dict__.setdefault("_refinements", {})  # not a part of the model for Keras
-    key = (start.shape, tuple(sorted(losses.items())), anchor, learning_rate)
+    key = (start.shape, *((loss.function, str(loss.arguments), weights[name]) for name, loss in chosen.items()))
+    key += (anchor, learning_rate)
     if key not in kept:
         kept.clear()
         kept[key] = Refinement(
@@ -96,7 +99,10 @@ def refined(
             learning_rate,
             multiple=model.multiple,
             integration_steps=model.integration_steps,
-            losses=losses,
+            losses={
+                name if name in LOSSES else loss: {"weight": weights[name], **loss.arguments}
+                for name, loss in chosen.items()
+            },
         )
     refinement = kept[key]
     refinement.begin(np.asarray(start, np.float32), affine)

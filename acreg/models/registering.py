@@ -15,6 +15,7 @@ from acreg.geometry.grid import ROUNDING
 from acreg.io import Image, Preprocessing
 from acreg.io.inputs import ImageLike, as_image
 from acreg.layers.warping import no_gradients
+from acreg.losses import LossWeights
 from acreg.models.forking import check_process
 from acreg.models.memory import available_bytes, peak_bytes
 
@@ -78,7 +79,7 @@ class Registering:
         fixed: ImageLike,
         moving: ImageLike,
         steps: int = 20,
-        losses: Mapping[str, float] | None = None,
+        losses: LossWeights | None = None,
         anchor: float = 0.1,
         learning_rate: float = 0.02,
         patience: int = 5,
@@ -93,8 +94,8 @@ class Registering:
         Args:
             fixed, moving: as in `register`.
             steps: at most.
-            losses: weights of image and field losses by name; the default is the local NCC with the model's own field
-                losses, because the global NCC was found to lower Dice.
+            losses: weights of image and field losses, as the model takes them; the default is the local NCC with the
+                model's own field losses, because the global NCC was found to lower Dice.
             anchor: weight of the mean squared distance from the predicted field, voxels of its own grid.
             learning_rate: voxels of that grid.
             patience: see above.

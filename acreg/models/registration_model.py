@@ -11,11 +11,13 @@ from keras import ops
 
 from acreg.io import Preprocessing
 from acreg.layers import ThinPlateSplineAugmentation, UncertaintyWeighting, functional
-from acreg.losses import DISPLACEMENT_LOSSES, FIELD_LOSSES, IMAGE_LOSSES, LABEL_LOSSES
+from acreg.losses import LABEL_LOSSES, LOSSES, Loss, LossWeights, choose_losses
+from acreg.losses.loss import FIELD
 from acreg.models.fine_tuning import FineTuning
 from acreg.models.forking import check_process
 from acreg.models.label_autoencoder import hard_dice, update_dice
 from acreg.models.label_values import ChecksLabels, check_labels, unknown_labels
+from acreg.models.loss_values import LossValues
 from acreg.models.presets import Preset
 from acreg.models.recomputation import Recomputation
 from acreg.models.registering import Registering
@@ -37,9 +39,12 @@ class RegistrationModel(Registering, FineTuning, ChecksLabels, Preset, keras.Mod
         multiple: the network's input sizes must be multiples of this; other sizes are padded and cropped inside.
         integration_steps: squarings that turn the field into a diffeomorphic displacement; 0 takes the field as the
             displacement.
-        losses: weight of each loss by name, from `acreg.losses` (``IMAGE_LOSSES``, ``LABEL_LOSSES``, ``FIELD_LOSSES``,
-            ``DISPLACEMENT_LOSSES``) and what a subclass adds; None for `default_losses`. Field losses act on the
-            velocity where there is one, in voxels of its own grid.
+        own_losses: what a subclass adds to the losses of `acreg.losses.LOSSES`.
+        losses: the weight of each loss by its name, such as ``{"ncc": 1, "diffusion": 0.1}``; with arguments of its
+            function, ``{"local_ncc": {"weight": 1, "window": 7}}``. Names are those of `acreg.losses.LOSSES`, of what
+            the model adds, and of functions that other packages registered with Keras (``"mypackage>edges"``). A key
+            may also be a function or an `acreg.losses.Loss`; see there for what a function is given. None for
+            `default_losses`. Field losses act on the velocity where there is one, in voxels of its own grid.
         weighting: ``"fixed"`` sums the losses with these weights. ``"uncertainty"`` and ``"softmax"`` start from them
             and train them beside the network, see `acreg.layers.UncertaintyWeighting` (field losses are its
             regularisers); each is then logged as ``weight_<name>``, and ``loss`` is that layer's total, whose value
@@ -67,8 +72,16 @@ class RegistrationModel(Registering, FineTuning, ChecksLabels, Preset, keras.Mod
         were made, ``"pairs"`` has them all, as ``inputs`` would.
 
     Raises:
-        ValueError: an unknown loss, weighting or part to recompute, a label loss without ``num_classes``, or single
-            images without an ``augmentation``.
+        ValueError: an unknown loss or argument of one, an unknown weighting or part to recompute, a label loss without
+            ``num_classes``, or single images without an ``augmentation``.
+
+    Example of a loss of one's own; registered, it is loaded with a saved model:
+
+    >>> @keras.saving.register_keras_serializable("mypackage")
+    ... def edges(fixed, warped, power=2.0):
+    ...     slopes = [x[:, 1:] - x[:, :-1] for x in (fixed, warped)]
+    ...     return ops.mean(ops.abs(slopes[0] - slopes[1]) ** power, axis=(1, 2, 3))
+    >>> model = acreg.models.RegNet(losses={"ncc": 1, edges: {"weight": 0.5, "power": 1.0}, "diffusion": 0.1})
     """
 
     DEFAULT_LOSSES: Mapping[str, float] = {}
@@ -78,8 +91,9 @@ class RegistrationModel(Registering, FineTuning, ChecksLabels, Preset, keras.Mod
         network: keras.Model,
         *,
         multiple: int,
+        own_losses: Sequence[Loss] = (),
         integration_steps: int = 0,
-        losses: Mapping[str, float] | None = None,
+        losses: LossWeights | None = None,
         weighting: str = "fixed",
         num_classes: int | None = None,
         labels_per_step: int | None = None,
@@ -94,9 +108,12 @@ class RegistrationModel(Registering, FineTuning, ChecksLabels, Preset, keras.Mod
         self.network = network
         self.multiple = multiple
         self.integration_steps = integration_steps
-        losses = self.default_losses(num_classes) if losses is None else losses
-        self.loss_weights = {name: float(weight) for name, weight in losses.items()}
         self.num_classes = num_classes
+        self._own_losses = {loss.name: loss for loss in own_losses}
+        losses = self.default_losses() if losses is None else losses
+        known = {**LOSSES, **self._own_losses}
+        self.chosen_losses, self.loss_weights = choose_losses(losses, known, type(self).__name__)
+        self._check_losses()
         self.labels_per_step = labels_per_step
         self._check_labels_per_step()
         self._label_draws = keras.random.SeedGenerator(0) if labels_per_step else None
@@ -110,7 +127,6 @@ class RegistrationModel(Registering, FineTuning, ChecksLabels, Preset, keras.Mod
             raise ValueError(f"A part to recompute must be one of {list(self.parts())}. Received: {unknown}")
         self._recomputation = Recomputation(recompute)
         self._recomputation.prepare(network)
-        self._check_losses()
         logged = [name for name, weight in self.loss_weights.items() if weight]
         self.weighting = weighting
         self.loss_weighting = self._make_loss_weighting(logged)
@@ -119,30 +135,18 @@ class RegistrationModel(Registering, FineTuning, ChecksLabels, Preset, keras.Mod
         self.trackers = {name: keras.metrics.Mean(name=name) for name in [*logged, "folded_percent"]}
         self.built = True
 
-    def default_losses(self, num_classes: int | None) -> Mapping[str, float]:
-        """The weights of the losses where none are given."""
-        return self.DEFAULT_LOSSES
-
-    def label_losses(self) -> dict[str, Any]:
-        """Losses on labels that this model knows, by name."""
-        return dict(LABEL_LOSSES)
+    def default_losses(self) -> dict[str, float]:
+        """The weights of the losses where none are given: those of labels only where there are any."""
+        compares_labels = {name for name, loss in {**LOSSES, **self._own_losses}.items() if loss.compares_labels}
+        return {n: w for n, w in self.DEFAULT_LOSSES.items() if self.num_classes or n not in compares_labels}
 
     def known_losses(self) -> list[str]:
-        """The names of all losses that this model knows."""
-        return [*IMAGE_LOSSES, *FIELD_LOSSES, *DISPLACEMENT_LOSSES, *self.label_losses()]
-
-    def _compares_labels(self, name: str) -> bool:
-        """Whether a loss needs labels."""
-        return name in self.label_losses()
+        """The names of all losses that this model knows, beside those that other packages register."""
+        return [*LOSSES, *self._own_losses]
 
     def _check_losses(self) -> None:
-        known = self.known_losses()
-        for name, weight in self.loss_weights.items():
-            if name not in known:
-                raise ValueError(f"A loss of {type(self).__name__} must be one of {known}. Received: {name!r}")
-            if not (np.isfinite(weight) and weight >= 0):
-                raise ValueError(f"The weight of a loss must be finite and not negative. Received: {name}={weight}")
-            if weight and self._compares_labels(name) and not self.num_classes:
+        for name, loss in self.chosen_losses.items():
+            if self.loss_weights[name] and loss.compares_labels and not self.num_classes:
                 raise ValueError(f"The loss {name!r} compares labels and needs `num_classes`. Received: None")
 
     def _check_labels_per_step(self) -> None:
@@ -152,7 +156,12 @@ class RegistrationModel(Registering, FineTuning, ChecksLabels, Preset, keras.Mod
                 "`labels_per_step` must be at least 1 and fewer than `num_classes`. "
                 f"Received: labels_per_step={n}, num_classes={classes}"
             )
-        own = [name for name in self.label_losses() if name not in LABEL_LOSSES and self.loss_weights.get(name)]
+        label_wise = [loss.function for loss in LABEL_LOSSES.values()]
+        own = [
+            name
+            for name, loss in self.chosen_losses.items()
+            if self.loss_weights[name] and "fixed_one_hot" in loss.needs and loss.function not in label_wise
+        ]
         if n is not None and own:
             raise ValueError(
                 f"`labels_per_step` is for losses that treat each label alike. Received: {n} in a model with {own}, "
@@ -164,7 +173,7 @@ class RegistrationModel(Registering, FineTuning, ChecksLabels, Preset, keras.Mod
             raise ValueError(f"`weighting` must be one of {WEIGHTINGS}. Received: weighting={self.weighting!r}")
         if self.weighting == "fixed":
             return None
-        regularisers = [name for name in names if name in FIELD_LOSSES]
+        regularisers = [name for name in names if self.chosen_losses[name].needs == FIELD]
         if len(regularisers) == len(names):
             raise ValueError(
                 f"`weighting={self.weighting!r}` trains the weights of losses of images and labels and needs one. "
@@ -260,6 +269,17 @@ class RegistrationModel(Registering, FineTuning, ChecksLabels, Preset, keras.Mod
     def _to_padded_grid(self, field: Any, sizes: list[Any]) -> Any:
         return functional.resize_displacement(field, sizes)
 
+    def loss_values(
+        self, x: Mapping[str, Any], y_pred: Mapping[str, Any], num_classes: int | None, training: bool
+    ) -> LossValues:
+        """What losses may compare, see `acreg.losses.Loss`; a subclass adds what its own losses need."""
+        values = LossValues(x, y_pred)
+        if num_classes and "moving_labels" in x:
+            values.add("fixed_one_hot", lambda: self.one_hot(x["fixed_labels"], num_classes))
+            values.add("moving_one_hot", lambda: self.one_hot(x["moving_labels"], num_classes))
+            values.add("warped_one_hot", lambda: warp_one_hot(values["moving_one_hot"], y_pred["displacement"]))
+        return values
+
     def loss_terms(
         self, x: Mapping[str, Any], y_pred: Mapping[str, Any], num_classes: int | None = None, training: bool = False
     ) -> dict[str, Any]:
@@ -269,28 +289,15 @@ class RegistrationModel(Registering, FineTuning, ChecksLabels, Preset, keras.Mod
         whose losses need other networks.
         """
         num_classes = num_classes or self.num_classes
-        terms: dict[str, Any] = {}
-        image_losses: dict[str, Any] = IMAGE_LOSSES
-        field = y_pred.get("velocity", y_pred.get("deformation", y_pred["displacement"]))
-        for name, weight in self.loss_weights.items():
-            if weight and name in IMAGE_LOSSES:
-                terms[name] = ops.mean(image_losses[name](x["fixed"], y_pred["warped"]))
-            elif weight and name in FIELD_LOSSES:
-                terms[name] = ops.mean(FIELD_LOSSES[name](field))
-            elif weight and name in DISPLACEMENT_LOSSES and "displacement" in x:
-                terms[name] = ops.mean(DISPLACEMENT_LOSSES[name](x["displacement"], y_pred["displacement"]))
-        wanted: dict[str, Any] = {n: f for n, f in self.label_losses().items() if self.loss_weights.get(n)}
-        if "moving_labels" not in x:
-            if wanted:
-                raise ValueError(f"The losses {list(wanted)} need labels. Received: inputs with the keys {sorted(x)}")
-            return terms
-        if num_classes:
-            fixed, moving = (self.one_hot(x[key], num_classes) for key in ("fixed_labels", "moving_labels"))
-            warped = warp_one_hot(moving, y_pred["displacement"])
-            for name, function in wanted.items():
-                terms[name] = ops.mean(function(fixed, warped))
-            dice = hard_dice(x["fixed_labels"][..., 0], ops.argmax(warped, axis=-1), num_classes)
-            update_dice(self.trackers["dice"], dice)
+        values = self.loss_values(x, y_pred, num_classes, training)
+        wanted = [loss for name, loss in self.chosen_losses.items() if self.loss_weights.get(name, 1.0)]
+        terms = {
+            loss.name: ops.mean(loss(*(values[name] for name in loss.needs)))
+            for loss in values.complete(wanted, training)
+        }
+        if "warped_one_hot" in values:
+            found = ops.argmax(values["warped_one_hot"], axis=-1)
+            update_dice(self.trackers["dice"], hard_dice(x["fixed_labels"][..., 0], found, num_classes))
         return terms
 
     def one_hot(self, labels: Any, num_classes: int | None = None) -> Any:
@@ -330,12 +337,6 @@ class RegistrationModel(Registering, FineTuning, ChecksLabels, Preset, keras.Mod
     ) -> Any:
         """The weighted sum of the losses; each is logged by name, with Dice and the percentage of folded voxels."""
         x, num_classes = y_pred.get("pairs", x), None
-        known = [name for name in DISPLACEMENT_LOSSES if self.loss_weights.get(name)]
-        if training and known and "displacement" not in x:
-            raise ValueError(
-                f"The losses {known} need the true 'displacement' among the inputs of training. Received: inputs with "
-                f"the keys {sorted(x)}"
-            )
         unknown = self._unknown_labels(x) if self.num_classes and "moving_labels" in x else 0.0
         if training and self.labels_per_step and "moving_labels" in x:
             x, num_classes = self._some_labels(x), self.labels_per_step + 1
@@ -344,13 +345,15 @@ class RegistrationModel(Registering, FineTuning, ChecksLabels, Preset, keras.Mod
             self.trackers[name].update_state(value)
         determinant = functional.jacobian_determinant(y_pred["displacement"])
         self.trackers["folded_percent"].update_state(100.0 * ops.mean(ops.cast(determinant <= 0, "float32")))
-        total = self.total_loss(terms, x, y_pred) + unknown
+        total = self.total_loss(terms, x, y_pred, training) + unknown
         # A strategy of TensorFlow sums the gradients of its devices; ours is that of the mean over the batch.
         strategy = getattr(self, "distribute_strategy", None)
         parts = 1 if strategy is None else strategy.num_replicas_in_sync
         return total if parts == 1 else total / parts
 
-    def total_loss(self, terms: Mapping[str, Any], x: Mapping[str, Any], y_pred: Mapping[str, Any]) -> Any:
+    def total_loss(
+        self, terms: Mapping[str, Any], x: Mapping[str, Any], y_pred: Mapping[str, Any], training: bool
+    ) -> Any:
         """What is minimised, a scalar: the losses, weighted."""
         if self.loss_weighting is None:
             weighted = [self.loss_weights[name] * value for name, value in terms.items() if name in self.loss_weights]
@@ -359,11 +362,21 @@ class RegistrationModel(Registering, FineTuning, ChecksLabels, Preset, keras.Mod
             self.trackers[f"weight_{name}"].update_state(weight)
         return self.loss_weighting(dict(terms))
 
+    def remade(self, **changed: Any) -> Any:
+        # A loss that was given as a function is found by its name, though it may not be registered.
+        with keras.saving.custom_object_scope({n: x for n, x in self.chosen_losses.items() if n not in LOSSES}):
+            return super().remade(**changed)
+
     def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "integration_steps": self.integration_steps,
-            "losses": dict(self.loss_weights),
+            "losses": {
+                name: {"weight": weight, **self.chosen_losses[name].arguments}
+                if self.chosen_losses[name].arguments
+                else weight
+                for name, weight in self.loss_weights.items()
+            },
             "weighting": self.weighting,
             "num_classes": self.num_classes,
             **({} if self.labels_per_step is None else {"labels_per_step": self.labels_per_step}),

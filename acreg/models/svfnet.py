@@ -9,6 +9,7 @@ import keras
 from keras import layers, ops
 
 from acreg.layers import functional
+from acreg.losses import Loss
 from acreg.models.blocks import check_rank, convolution, normalisation, precision
 from acreg.models.registration_model import RegistrationModel
 
@@ -83,7 +84,13 @@ class SVFNet(RegistrationModel):
             raise ValueError(f"A velocity must be integrated. Received: integration_steps={integration_steps}")
         with precision(kwargs.get("dtype")):
             network = svf_network(rank, channels, filters, in_plane_levels, norm)
-        super().__init__(network, multiple=2 ** (len(filters) - 1), integration_steps=integration_steps, **kwargs)
+        super().__init__(
+            network,
+            multiple=2 ** (len(filters) - 1),
+            integration_steps=integration_steps,
+            own_losses=[Loss(VELOCITY, ("true_velocity", "velocity", "inputs"), self._velocity_error)],
+            **kwargs,
+        )
         self.rank = rank
         self.channels = channels
         self.filters = filters
@@ -91,20 +98,11 @@ class SVFNet(RegistrationModel):
         self.norm = norm
         self.margin = margin
 
-    def known_losses(self) -> list[str]:
-        return [*super().known_losses(), VELOCITY]
-
-    def loss_terms(
-        self, x: Mapping[str, Any], y_pred: Mapping[str, Any], num_classes: int | None = None, training: bool = False
-    ) -> dict[str, Any]:
-        terms = super().loss_terms(x, y_pred, num_classes, training)
-        if self.loss_weights.get(VELOCITY) and "velocity" in x:
-            sizes = functional.spatial_shape(x["fixed"])
-            error = self._to_image_grid(y_pred["velocity"], sizes) - ops.cast(x["velocity"], "float32")
-            squared = ops.sum(ops.square(error), axis=-1, keepdims=True)
-            weight = ops.ones_like(squared) if self.margin is None else self._near(x)
-            terms[VELOCITY] = ops.sum(weight * squared) / ops.sum(weight)
-        return terms
+    def _velocity_error(self, true: Any, velocity: Any, inputs: Mapping[str, Any]) -> Any:
+        error = self._to_image_grid(velocity, functional.spatial_shape(true)) - ops.cast(true, "float32")
+        squared = ops.sum(ops.square(error), axis=-1, keepdims=True)
+        weight = ops.ones_like(squared) if self.margin is None else self._near(inputs)
+        return ops.sum(weight * squared) / ops.sum(weight)
 
     def _near(self, x: Mapping[str, Any]) -> Any:
         """The weight of each voxel, by `margin`: ``(batch, *spatial, 1)``."""
@@ -116,16 +114,6 @@ class SVFNet(RegistrationModel):
             window[axis] = 2 * (self.margin or 0) + 1
             near = ops.max_pool(near, tuple(window), strides=1, padding="same")
         return FAR + (1 - FAR) * near
-
-    def compute_loss(
-        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
-    ) -> Any:
-        if training and self.loss_weights.get(VELOCITY) and "velocity" not in x:
-            raise ValueError(
-                f"The loss {VELOCITY!r} needs 'velocity' among the inputs of training. Received: inputs with the keys "
-                f"{sorted(x)}"
-            )
-        return super().compute_loss(x, y, y_pred, sample_weight, training)
 
     def get_config(self) -> dict[str, Any]:
         return {

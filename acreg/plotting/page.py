@@ -1,4 +1,4 @@
-"""The frame of an HTML report: one file, without scripts and without anything from the network."""
+"""The frame of an HTML report: one file, without scripts and without anything from the network; tables in Markdown."""
 
 from __future__ import annotations
 
@@ -113,6 +113,17 @@ def scrolled(kind: str, head: str, body: str) -> str:
     """A table of HTML cells of its head and HTML rows, in a frame that scrolls where the table is wider."""
     table = f'<table class="{kind}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
     return f'<div class="scroll" tabindex="0">{table}</div>'
+
+
+def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]], text_columns: Sequence[int] = (0,)) -> str:
+    """A Markdown table, `text_columns` to the left, the others to the right."""
+    lines = [columns, ["---" if i in text_columns else "---:" for i in range(len(columns))], *rows]
+    return "\n".join("| " + " | ".join(_markdown_cell(str(c)) for c in line) + " |" for line in lines) + "\n"
+
+
+def _markdown_cell(text: str) -> str:
+    """On one line, without the marks of a column and of HTML."""
+    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
 
 
 def data_uri(png: bytes) -> str:

@@ -18,7 +18,6 @@ from acreg.evaluation.statistics import DESCRIPTIONS, Comparison, Test, compare_
 from acreg.evaluation.tables import (
     WINS_NOTE,
     format_p,
-    markdown,
     metric_title,
     order_methods,
     summary_table,
@@ -28,6 +27,7 @@ from acreg.evaluation.tables import (
 )
 from acreg.geometry.display import table_html
 from acreg.io import all_or_none
+from acreg.plotting.page import markdown
 from acreg.progress import Progress
 from acreg.report.html import build_report
 

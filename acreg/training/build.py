@@ -13,6 +13,7 @@ import numpy as np
 from acreg import models
 from acreg.errors import AcregError, UsageError
 from acreg.models.arguments import check_memory, constructor_types
+from acreg.models.registered import registered_models
 from acreg.training import devices
 from acreg.training.data import TrainingData
 from acreg.training.schema import AutoencoderSection, OptimizerSection, Recipe
@@ -33,10 +34,8 @@ FILLED_IN = {
 
 
 def model_classes() -> dict[str, type]:
-    """The registration models that a recipe may name."""
-    public = {name: getattr(models, name) for name in models.__all__}
-    base = models.RegistrationModel
-    return {n: c for n, c in public.items() if isinstance(c, type) and issubclass(c, base) and c is not base}
+    """The registration models that a recipe may name: acreg's, and those of other packages, see `registered_models`."""
+    return registered_models(models.RegistrationModel)
 
 
 def need_labels(data: TrainingData) -> np.ndarray:
@@ -83,13 +82,14 @@ def build_network(recipe: Recipe, data: TrainingData, autoencoder: models.LabelA
         UsageError: a value that the model refuses, such as an unknown loss.
     """
     model_class = model_classes()[recipe.model.class_name]
-    filled = {
+    known = constructor_types(model_class)
+    follows = {
         "rank": len(recipe.data.shape),
         "channels": data.train.images.shape[-1],
         "num_classes": data.num_classes,
         "preprocessing": data.preprocessing,
     }
-    known = constructor_types(model_class)
+    filled = {name: value for name, value in follows.items() if name in known}
     if recipe.data.synthetic is not None:
         filled["augmentation"] = {**recipe.data.synthetic.layer_arguments(), "seed": recipe.seed}
     if "autoencoder" in known:

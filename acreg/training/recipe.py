@@ -85,7 +85,8 @@ def check_model_arguments(recipe: Recipe) -> None:
     name = recipe.model.class_name
     if name not in classes:
         raise UsageError(
-            f"model.class must be a model of acreg. Received: model.class={name}. {_nearest(name, classes)}"
+            f"model.class must be a model of acreg, or one that an imported package registers with Keras "
+            f"('mypackage>MyNet'). Received: model.class={name}. {_nearest(name, classes)}"
         )
     known = constructor_types(classes[name])
     for key in recipe.model.arguments:

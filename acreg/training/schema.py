@@ -177,7 +177,14 @@ class AutoencoderSection(_Schedule):
 
 
 class ModelSection(_Section):
-    """The network: a class of `acreg.models` and its own arguments; what follows from the data is filled in."""
+    """The network: what follows from the data is filled in.
+
+    Arguments:
+        class_name (`class` in the file): of `acreg.models`, or the name under which another package registered its
+            model with Keras, such as "mypackage>MyNet".
+        arguments: of the class. `losses` has a weight for each loss by its name, or the weight and arguments of the
+            loss: `losses: {local_ncc: {weight: 1, window: 7}, "mypackage>edges": 0.5}`.
+    """
 
     class_name: str = Field("ACRegNet", alias="class")
     arguments: dict[str, Any] = Field(default_factory=dict)

@@ -102,7 +102,7 @@ def test_training_without_a_velocity_is_refused_and_validation_goes_without() ->
     pair = {name: np.zeros((1, 16, 16, 1), np.float32) for name in ("moving", "fixed")}
     labels = {f"{name}_labels": np.ones((1, 16, 16, 1), np.int32) for name in ("moving", "fixed")}
     with pytest.raises(
-        ValueError, match=r"needs 'velocity' among the inputs of training. Received: .*'fixed', 'moving'"
+        ValueError, match=r"need the true 'velocity' among the inputs of training. Received: .*'fixed', 'moving'"
     ):
         model.train_on_batch(pair)
     assert model.test_on_batch({**pair, **labels}, return_dict=True)["dice"] == 1.0

@@ -1,0 +1,60 @@
+"""``acreg verify``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from acreg.cli.console import bars, check_free, hold, note, out, table
+from acreg.errors import AcregError
+
+NAMED_WITH_REASONS = 5
+"""Failed checks whose reasons the error says; of more it says the names."""
+
+
+def verify(
+    folder: Annotated[Path, typer.Option("--out", help="Folder for the two files.", show_default=False)],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")] = False,
+) -> None:
+    """Check that this installation computes what it should.
+
+    Compares warping, composition, inverses, velocities, physical space, splines, losses and metrics with SciPy,
+    SimpleITK, NumPy, scikit-learn, scikit-image and medpy; reads every format back that acreg writes; and compares what
+    each preset predicts with values that are stored in acreg. Needs no data and no network.
+
+    Writes verification.md, a page with each check, its largest difference and its limit, and all versions; and
+    verification.json, the same for programs. The exit code is 1 if a check fails. A failing check does not stop the
+    others.
+
+    \b
+    Example:
+      acreg verify --out verification
+    """
+    from acreg.applications import verification
+    from acreg.cli import _gpu
+
+    hold(folder)
+    check_free(folder, (verification.PAGE, verification.RESULTS), overwrite)
+    checks = verification.all_checks()
+    note(f"{len(checks)} checks")
+    with bars() as progress:
+        outcomes = verification.run_checks(checks, progress)
+    versions = verification.environment()
+    gpus = _gpu.observe(versions["Keras backend"]).visible
+    verification.write_page(folder, outcomes, versions | ({"GPU": ", ".join(gpus)} if gpus else {}))
+    sections = verification.by_section(outcomes)
+    rows = [(section, len(group), len(verification.failed(group))) for section, group in sections.items()]
+    table(f"Verification of acreg {versions['acreg']}", ("section", "checks", "failed"), rows)
+    out(f"\nPage: {folder / verification.PAGE}")
+    wrong = verification.failed(outcomes)
+    if wrong:
+        reasons = len(wrong) <= NAMED_WITH_REASONS
+        named = "; ".join(f"{o.check.name}: {o.reason}" if reasons else o.check.name for o in wrong)
+        raise AcregError(
+            f"Every check of an installation must pass. Received: {len(wrong)} of {len(outcomes)} that failed: "
+            f"{named}. Run `acreg doctor`, and install the packages again that it names. If the checks still fail, "
+            f"report them with {folder / verification.PAGE}, which has the reason of each."
+        )
+    out(f"All {len(outcomes)} checks passed.")

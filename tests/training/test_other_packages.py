@@ -1,0 +1,126 @@
+"""A model and a loss that another package registered with Keras, in a recipe and in a preset."""
+
+from __future__ import annotations
+
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import yaml
+from keras import layers, ops
+
+import acreg
+from acreg.errors import AcregError, UsageError
+from acreg.models import RegistrationModel, registered
+from acreg.models.arguments import constructor_types
+from acreg.training import load_recipe, run_recipe
+from acreg.training.build import model_classes
+
+
+@keras.saving.register_keras_serializable("elsewhere")
+class TwoConvolutions(RegistrationModel):
+    """The least that a model needs: a network, the arguments that made it, and its configuration."""
+
+    DEFAULT_LOSSES = {"ncc": 1.0, "diffusion": 0.1}
+
+    def __init__(self, rank: int = 2, channels: int = 1, filters: int = 8, **kwargs: Any) -> None:
+        shape = (None,) * rank + (channels,)
+        moving, fixed = keras.Input(shape, name="moving"), keras.Input(shape, name="fixed")
+        convolution = {2: layers.Conv2D, 3: layers.Conv3D}[rank]
+        x = layers.Concatenate(name="pair")([moving, fixed])
+        x = convolution(filters, 3, padding="same", activation="relu", name="encoder1")(x)
+        field = convolution(rank, 3, padding="same", name="head")(x)
+        super().__init__(keras.Model({"moving": moving, "fixed": fixed}, {"field": field}), multiple=1, **kwargs)
+        self.rank, self.channels, self.filters = rank, channels, filters
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "rank": self.rank, "channels": self.channels, "filters": self.filters}
+
+
+@keras.saving.register_keras_serializable("elsewhere")
+def edges(fixed: Any, warped: Any, power: float = 2.0) -> Any:
+    slopes = [x[:, 1:] - x[:, :-1] for x in (fixed, warped)]
+    return ops.mean(ops.abs(slopes[0] - slopes[1]) ** power, axis=(1, 2, 3))
+
+
+LOSSES = {"local_ncc": {"weight": 1.0, "window": 5}, "elsewhere>edges": {"weight": 0.5, "power": 1.0}, "diffusion": 0.1}
+
+
+@pytest.fixture
+def recipe_path(discs: Path, tmp_path: Path) -> Path:
+    path = tmp_path / "elsewhere.yaml"
+    content = {
+        "data": {"dataset": str(discs), "shape": [16, 16], "validation_pairs": 2},
+        "model": {"class": "elsewhere>TwoConvolutions", "arguments": {"filters": 4, "losses": LOSSES}},
+        "training": {"steps": 2, "batch_size": 2},
+    }
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    return path
+
+
+def test_it_is_trained_by_a_recipe_and_used_from_its_preset(recipe_path: Path, tmp_path: Path) -> None:
+    run_recipe(load_recipe(recipe_path), tmp_path / "run")
+    header = (tmp_path / "run" / "metrics.csv").read_text(encoding="utf-8").splitlines()[0].split(",")
+    assert {"local_ncc", "elsewhere>edges", "val_elsewhere>edges"} <= set(header)
+    model = acreg.from_preset(tmp_path / "run" / "preset")
+    assert type(model) is TwoConvolutions and model.filters == 4 and model.get_config()["losses"] == LOSSES
+    pair = {name: np.random.default_rng(0).random((20, 18), np.float32) for name in ("fixed", "moving")}
+    found = model.register(**pair).displacement
+    model.save_preset(tmp_path / "again")
+    np.testing.assert_array_equal(acreg.from_preset(tmp_path / "again").register(**pair).displacement, found)
+
+    model.save(tmp_path / "model.keras")
+    other = TwoConvolutions(filters=4)
+    other.transfer_from(tmp_path / "model.keras")
+    np.testing.assert_array_equal(other.network.get_layer("head").kernel, model.network.get_layer("head").kernel)
+
+
+def test_its_arguments_are_checked_as_those_of_acregs_models(recipe_path: Path, tmp_path: Path) -> None:
+    known = constructor_types(model_classes()["elsewhere>TwoConvolutions"])
+    assert {"filters", "losses", "weighting", "recompute"} <= set(known)
+    assert not {"multiple", "network", "own_losses"} & set(known)
+    with pytest.raises(UsageError, match=r"arguments of elsewhere>TwoConvolutions. Received: filter. Did you mean"):
+        load_recipe(recipe_path, ["model.arguments.filter=3"])
+    with pytest.raises(UsageError, match=r"registers with Keras .*Received: model.class=elsewhere>Two. Did you mean"):
+        load_recipe(recipe_path, ["model.class=elsewhere>Two"])
+    recipe = load_recipe(recipe_path, ["model.arguments.losses.local_ncc.windows=3"])
+    with pytest.raises(UsageError, match=r"'local_ncc' must be one of \['window', 'epsilon'\]. Received: windows=3"):
+        run_recipe(recipe, tmp_path / "run")
+
+
+def test_a_preset_of_an_unknown_package_says_what_to_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = TwoConvolutions(filters=4, preprocessing=acreg.io.Preprocessing(shape=(16, 16)))
+    folder = model.save_preset(tmp_path / "preset")
+    monkeypatch.delitem(keras.saving.get_custom_objects(), "elsewhere>TwoConvolutions")
+    with pytest.raises(AcregError, match="Received: 'elsewhere>TwoConvolutions' .*import the package that registers"):
+        acreg.from_preset(folder)
+    with keras.saving.custom_object_scope({"elsewhere>TwoConvolutions": TwoConvolutions}):
+        assert type(acreg.from_preset(folder)) is TwoConvolutions
+
+
+def test_packages_that_declare_an_entry_point_are_imported_when_a_model_is_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "declared_elsewhere.py").write_text(
+        "import keras\n"
+        "from acreg.models import RegNet\n"
+        "@keras.saving.register_keras_serializable('declared')\n"
+        "class Net(RegNet):\n"
+        "    pass\n",
+        encoding="utf-8",
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    entries = [
+        metadata.EntryPoint("good", "declared_elsewhere", registered.PLUGINS),
+        metadata.EntryPoint("bad", "absent_elsewhere", registered.PLUGINS),
+    ]
+    monkeypatch.setattr(registered.metadata, "entry_points", lambda group: entries)
+    registered.load_plugins.cache_clear()
+    with pytest.warns(UserWarning, match=r"Received: absent_elsewhere \(bad\), which raises ModuleNotFoundError"):
+        assert "declared>Net" in model_classes()
+    keras.saving.get_custom_objects().pop("declared>Net")
+    sys.modules.pop("declared_elsewhere")
