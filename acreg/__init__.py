@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from acreg import _moved
 
 __version__ = "0.1.0"
+"""The version of acreg."""
 
 if TYPE_CHECKING:
     from acreg.geometry import Image

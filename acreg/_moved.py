@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec, spec_from_loader
@@ -76,6 +76,23 @@ MOVED = {
     "acreg.experiments.train": "acreg.training.run",
     "acreg.experiments.training_data": "acreg.training.data",
     "acreg.experiments.usual": "acreg.evaluation.usual",
+    "acreg.io.decoder": "acreg.io.guards.decoder",
+    "acreg.io.dicom_frames": "acreg.io.dicom.frames",
+    "acreg.io.dicom_groups": "acreg.io.dicom.groups",
+    "acreg.io.dicom_header": "acreg.io.dicom.header",
+    "acreg.io.dicom_pixels": "acreg.io.dicom.pixels",
+    "acreg.io.dicom_segments": "acreg.io.dicom.segments",
+    "acreg.io.files": "acreg.io.guards",
+    "acreg.io.isolation": "acreg.io.guards.isolation",
+    "acreg.io.itk": "acreg.io.transforms.itk",
+    "acreg.io.metaimage": "acreg.io.volumes.metaimage",
+    "acreg.io.nrrd": "acreg.io.volumes.nrrd",
+    "acreg.io.picture_headers": "acreg.io.pictures.headers",
+    "acreg.io.point_files": "acreg.io.points.formats",
+    "acreg.io.transform_check": "acreg.io.transforms.check",
+    "acreg.io.transform_files": "acreg.io.transforms.parts",
+    "acreg.io.try_hdf5": "acreg.io.guards.try_hdf5",
+    "acreg.io.voxel_files": "acreg.io.volumes.voxels",
     "acreg.report.completeness": "acreg.evaluation.completeness",
     "acreg.report.drawing": "acreg.plotting.drawing",
     "acreg.report.page": "acreg.plotting.page",
@@ -89,14 +106,22 @@ MOVED = {
 """Old and new name of each module. Those of `studies` are in the source tree only."""
 
 
-def forward(package: str, home: str) -> Callable[[str], object]:
-    """A `__getattr__` for a package by which the names of the old module of its name are still found."""
+def forward(package: str, home: str, renamed: Mapping[str, str] | None = None) -> Callable[[str], object]:
+    """A `__getattr__` for a package by which the names of the old module of its name are still found.
+
+    Args:
+        package: its name.
+        home: the module where the names are now.
+        renamed: new names, with their modules, of those that are elsewhere or have another name.
+    """
 
     def find(name: str) -> object:
         if not name.startswith("__"):
-            value = getattr(importlib.import_module(home), name, None)
+            new = (renamed or {}).get(name, f"{home}.{name}")
+            module, _, attribute = new.rpartition(".")
+            value = getattr(importlib.import_module(module), attribute, None)
             if value is not None:
-                warn_of_old_name(f"{package}.{name}", f"{home}.{name}", stacklevel=3)
+                warn_of_old_name(f"{package}.{name}", new, stacklevel=3)
                 return value
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
 

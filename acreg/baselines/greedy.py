@@ -15,7 +15,7 @@ import numpy as np
 from acreg.baselines.options import Options, Value, written
 from acreg.geometry.maps import Affine, Map
 from acreg.io import Image
-from acreg.io.itk import field_from_itk, image_to_itk
+from acreg.io.transforms.itk import field_from_itk, image_to_itk
 
 PACKAGE = "picsl-greedy"
 _AFFINE = "-a -dof 12 -ia-image-centers -n 100x50x10 -m NCC {radius}"

@@ -19,7 +19,7 @@ from acreg.baselines.options import Options, Value
 from acreg.geometry.grid import Grid
 from acreg.geometry.maps import Affine, Displacement, Map
 from acreg.io import Image
-from acreg.io.itk import affine_from_itk, field_from_itk, image_to_itk
+from acreg.io.transforms.itk import affine_from_itk, field_from_itk, image_to_itk
 
 PACKAGE = "SimpleITK"
 SAMPLES = 50_000

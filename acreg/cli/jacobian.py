@@ -16,7 +16,9 @@ def jacobian(
         typer.Option("--transform", help="Transform file; may be repeated to compose transforms.", show_default=False),
     ],
     reference: Annotated[Path, typer.Option(help="Fixed image, whose grid the map is sampled on.", show_default=False)],
-    target: Annotated[Path, typer.Option("--out", help="Map to write: .nii.gz, .nrrd or .mha.", show_default=False)],
+    target: Annotated[
+        Path, typer.Option("--out", help="Map to write: .nii.gz, .nrrd, .mha or .h5.", show_default=False)
+    ],
     log: Annotated[
         bool, typer.Option("--log", help="Write the natural logarithm of the determinant, clipped at log(1e-9).")
     ] = False,

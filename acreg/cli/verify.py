@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from acreg.cli.console import bars, check_free, hold, note, out, table
+from acreg.cli.console import bars, hold, note, out, table
 from acreg.errors import AcregError
 
 NAMED_WITH_REASONS = 5
@@ -34,9 +34,10 @@ def verify(
     """
     from acreg.applications import verification
     from acreg.cli import _gpu
+    from acreg.io import check_free
 
     hold(folder)
-    check_free(folder, (verification.PAGE, verification.RESULTS), overwrite)
+    check_free(folder, (verification.PAGE, verification.RESULTS), overwrite=overwrite)
     checks = verification.all_checks()
     note(f"{len(checks)} checks")
     with bars() as progress:

@@ -32,6 +32,7 @@ from acreg.data.records import (
 )
 from acreg.errors import AcregError, UsageError
 from acreg.io import Image, Preprocessing, read_image, read_labelled, read_labels
+from acreg.io.formats import is_picture
 from acreg.names import some
 from acreg.progress import Progress, counted
 
@@ -79,7 +80,7 @@ def gather_info(records: Sequence[Record], name: str, progress: Progress | None 
             f"Label values are 0 or more, 0 being the background. Received: {min(values)} in the label files of "
             f"{name}. Check that the column labels names label files, not images."
         )
-    pictures = all(record.image.suffix.lower() in PICTURE_SUFFIXES for record in records)
+    pictures = all(is_picture(record.image) for record in records)
     names = {value: f"label {value}" if value else "background" for value in sorted(values)}
     spacing = list(next(iter(spacings))) if len(spacings) == 1 else None
     return DatasetInfo(name=name, labels=names, spacing=spacing, unit="px" if pictures else "mm")
@@ -168,8 +169,8 @@ class Dataset:
         records = self.split(name)
         if not records:
             raise UsageError(
-                f"The split that is used needs subjects. Received: split={name} of {self.name} ({self.folder}), which "
-                "has none. Choose another split, or correct the column split of its manifest."
+                f"The split that is used needs subjects. Received: {name} of {self.name} ({self.folder}), which has "
+                "none. Choose another split, or correct the column split of its manifest."
             )
         return records
 

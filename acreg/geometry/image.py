@@ -13,8 +13,6 @@ from acreg.geometry.display import describe_image, image_png
 from acreg.geometry.grid import Grid
 
 Kind = Literal["intensity", "labels"]
-_WITH_PLACE = (".nii", ".nii.gz", ".mgh", ".mgz", ".nrrd", ".nhdr", ".mha", ".mhd")
-"""Files whose header gives the position of the image, even if the position is the origin."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +23,8 @@ class Image:
         array: `(*spatial)` in array-axis order; kept as float32 for intensities and int32 for labels.
         grid: its grid, of the same shape.
         kind: "intensity" or "labels".
-        name: the name in messages; for an image that was read, the path of the file.
+        name: what messages call it; the file's path when it was read.
+        placed: whether its file has a header that says where it lies, so that the origin is a place, too.
 
     Raises:
         AcregError: shapes differ, an intensity is NaN or infinite, or a label is fractional or too large.
@@ -36,6 +35,7 @@ class Image:
     grid: Grid
     kind: Kind = "intensity"
     name: str = ""
+    placed: bool = False
 
     def __post_init__(self) -> None:
         array = np.asarray(self.array)
@@ -61,7 +61,7 @@ class Image:
         """Whether its position is known, from the header of its file or from an origin or direction of its grid."""
         grid = self.grid
         moved = any(grid.origin) or not np.array_equal(grid.direction, np.eye(grid.rank))
-        return moved or self.name.lower().endswith(_WITH_PLACE)
+        return self.placed or moved
 
     @classmethod
     def from_array(

@@ -5,14 +5,13 @@ from acreg.io.claims import check_empty, check_free
 from acreg.io.folders import all_or_none, sole_writer, writes_into
 from acreg.io.image import (
     Image,
-    read_displacement,
     read_image,
     read_labelled,
     read_labels,
-    write_displacement,
     write_image,
 )
 from acreg.io.inputs import as_image
+from acreg.io.nifti.displacement import read_displacement, write_displacement
 from acreg.io.points import Points, read_points, write_points
 from acreg.io.preprocessing import Preprocessing
 

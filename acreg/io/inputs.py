@@ -12,7 +12,7 @@ from acreg.errors import AcregError, UsageError
 from acreg.geometry import Grid, Image
 from acreg.geometry.image import Kind
 from acreg.io.image import read_image, read_labels
-from acreg.io.nifti import from_nibabel
+from acreg.io.nifti.reading import from_nibabel
 
 ImageLike = Image | np.ndarray | str | os.PathLike[str]
 """Besides these a `SimpleITK.Image` or an image of nibabel, which have no types that can be checked."""

@@ -19,18 +19,19 @@ Tensor = Any
 class AffineToDisplacement(keras.layers.Layer):
     """The displacement of a rigid, similarity or affine map, whose parameters are 0 for the identity.
 
-    Coordinates are centred and normalised: 0 is the centre of the grid, and 1 half of its longest side, along every
-    axis alike. A rotation of a grid with equal spacings is therefore a rotation in space, whatever its shape.
+    Coordinates are centred and normalised: 0 is the centre of the grid, and 1 is half of its longest side, along all
+    axes. A rotation of a grid with equal spacings is therefore a rotation in space, regardless of its shape.
 
     Args:
-        kind: what the parameters, first to last, mean. ``"affine"``: the rows of a ``rank x (rank + 1)`` matrix, which
-            is added to the identity; its last column is the translation. ``"rigid"``: the rotation, an angle in radians
-            in 2-D (from array axis 0 towards axis 1), a vector in 3-D whose direction is the axis and whose length
-            the angle; then the translation. ``"similarity"``: the same, then the logarithm of the scale.
+        kind: the meaning of the parameters, in order. ``"affine"``: the rows of a ``rank x (rank + 1)`` matrix, which
+            is added to the identity; its last column is the translation. ``"rigid"``: the rotation, which is an angle
+            in radians in 2-D (from array axis 0 towards axis 1) and in 3-D a vector whose direction is the axis and
+            whose length is the angle; then the translation. ``"similarity"``: the same, then the logarithm of the
+            scale.
 
     Call arguments:
         parameters: ``(batch, count)``, see `count`.
-        like: ``(batch, *spatial, channels)``, of which only the grid matters.
+        like: ``(batch, *spatial, channels)``, of which only the grid is used.
 
     Returns:
         ``u``, float32 ``(batch, *spatial, rank)`` in voxels; `matrix` gives the map itself.
@@ -53,7 +54,7 @@ class AffineToDisplacement(keras.layers.Layer):
 
     @staticmethod
     def count(kind: str, rank: int) -> int:
-        """How many parameters a kind of map has: 3, 4 and 6 in 2-D; 6, 7 and 12 in 3-D."""
+        """The number of parameters of a kind of map: 3, 4 and 6 in 2-D; 6, 7 and 12 in 3-D."""
         rotation = 1 if rank == 2 else 3
         return {"rigid": rotation + rank, "similarity": rotation + rank + 1, "affine": rank * (rank + 1)}[kind]
 

@@ -11,7 +11,7 @@ from acreg.layers import functional
 
 @keras.saving.register_keras_serializable("acreg")
 class ComposeDisplacements(keras.layers.Layer):
-    """Makes one displacement of two: warping by ``first`` and then, the result, by ``second``.
+    """Composes two displacements: the result warps by ``first`` and then by ``second``.
 
     ``u(p) = second(p) + first(p + second(p))``, so that ``warp(image, u)`` is ``warp(warp(image, first), second)`` with
     a single interpolation of the image.

@@ -16,7 +16,7 @@ class IntegrateVelocity(keras.layers.Layer):
     The result is (up to discretisation) a diffeomorphism, whose inverse is the exponential of the negated velocity.
 
     Args:
-        steps: number of squarings, at least 0; 0 takes the velocity itself as the displacement.
+        steps: number of squarings, at least 0; with 0, the velocity itself is the displacement.
 
     Call arguments:
         velocity: ``(batch, *spatial, rank)``, voxels per unit of time.
@@ -25,7 +25,7 @@ class IntegrateVelocity(keras.layers.Layer):
         The displacement, ``(batch, *spatial, rank)``, voxels, float32.
 
     Raises:
-        ValueError: when ``steps`` is not a whole number of at least 0, or the input is no field.
+        ValueError: when ``steps`` is not an integer of at least 0, or the input is not a field.
 
     Reference: Arsigny et al., A Log-Euclidean Framework for Statistics on Diffeomorphisms, MICCAI 2006.
     """

@@ -12,7 +12,7 @@ from acreg.layers import functional
 
 @keras.saving.register_keras_serializable("acreg")
 class ResizeDisplacement(keras.layers.Layer):
-    """Resizes a displacement to another grid over the same extent, and its values with it, per axis.
+    """Resizes a displacement to another grid over the same extent, and scales its values accordingly, per axis.
 
     Linear interpolation; voxel ``p`` of the result lies at ``(p + 0.5) * n_in / n_out - 0.5`` of the input. Component
     ``d`` is multiplied by ``n_out / n_in`` of axis ``d``, since it counts voxels of the new grid.
@@ -27,7 +27,7 @@ class ResizeDisplacement(keras.layers.Layer):
         ``(batch, *shape, rank)``, voxels of the new grid, float32.
 
     Raises:
-        ValueError: when ``shape`` has not one positive size for each axis, or the input is no field.
+        ValueError: when ``shape`` does not have one positive size for each axis, or the input is not a field.
     """
 
     def __init__(self, shape: Sequence[int], **kwargs: Any) -> None:

@@ -1,4 +1,4 @@
-"""Pooling that remembers where things are."""
+"""Pooling that keeps information on positions."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from acreg.layers import functional
 
 @keras.saving.register_keras_serializable("acreg")
 class SpatialMoments(keras.layers.Layer):
-    """Means over the grid of each channel, times products of up to ``order`` coordinates.
+    """Means over the grid of each channel, multiplied by products of up to ``order`` coordinates.
 
-    Order 0 is global average pooling. With order 1 a linear layer sees where features lie, with order 2 how they are
-    spread and turned. Coordinates are those of `acreg.layers.AffineToDisplacement`: from the grid's centre, in halves
-    of its longest side. Computed in float32.
+    Order 0 is global average pooling. With order 1, a linear layer sees where features lie; with order 2, it also sees
+    their spread and orientation. Coordinates are those of `acreg.layers.AffineToDisplacement`: relative to the centre
+    of the grid, in units of half its longest side. They are computed in float32.
 
     Args:
         order: 0, 1 or 2.
@@ -27,7 +27,7 @@ class SpatialMoments(keras.layers.Layer):
 
     Returns:
         float32 ``(batch, channels * count)``; ``count`` is 1, ``1 + rank`` or ``1 + rank + rank (rank + 1) / 2``, and
-        the moments of one kind stand together.
+        moments of the same kind are adjacent.
     """
 
     def __init__(self, order: int = 2, **kwargs: Any) -> None:
@@ -51,7 +51,7 @@ class SpatialMoments(keras.layers.Layer):
             for axis in range(rank):  # one axis after the other: the grid shrinks by each
                 line = lines[axis] ** float(axes.count(axis))
                 value = ops.tensordot(line, value, axes=[[0], [1]]) / sizes[axis]
-                # what was the batch is now the first axis again, the next spatial axis the second
+                # the batch is again the first axis, and the next spatial axis the second
             found.append(value)
         return ops.concatenate(found, axis=-1)
 

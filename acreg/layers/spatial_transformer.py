@@ -1,4 +1,4 @@
-"""The warp as a layer."""
+"""Warping of images as a layer."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from acreg.layers.warping import BORDERS, INTERPOLATIONS, warped_dtype
 class SpatialTransformer(keras.layers.Layer):
     """Warps an image by a displacement: ``warped(p) = image(p + u(p))``.
 
-    Works in 2-D and 3-D, for any number of channels, with voxel centres at integer positions. Computes positions and
-    weights in float32 under every dtype policy.
+    It works in 2-D and 3-D, for any number of channels, with voxel centres at integer positions. Positions and
+    weights are computed in float32 under every dtype policy.
 
     Args:
         interpolation: ``"linear"`` or ``"nearest"``. Nearest has no gradient with respect to the displacement: use it
@@ -28,10 +28,10 @@ class SpatialTransformer(keras.layers.Layer):
         displacement: ``(batch, *grid, rank)`` in voxels of the image's grid, component ``d`` along array axis ``d``.
 
     Returns:
-        ``(batch, *grid, channels)``, dtype of ``image``; float32 if the image is of integers and interpolation linear.
+        ``(batch, *grid, channels)``, dtype of ``image``; float32 for linear interpolation of an integer image.
 
     Raises:
-        ValueError: when ranks or batches do not fit each other, or an option is unknown.
+        ValueError: when ranks or batch sizes do not match, or an option is unknown.
 
     Example:
 

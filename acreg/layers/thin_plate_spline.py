@@ -1,8 +1,8 @@
 """Thin-plate splines: between scattered points, and from a regular grid of control points to every voxel.
 
 The spline through ``f(c_i) = v_i`` is ``f(x) = sum_i w_i k(|x - c_i|) + A x + b`` with ``sum_i w_i = 0`` and
-``sum_i w_i c_i = 0``. Of all functions through these points it bends least (Duchon, Splines Minimizing
-Rotation-Invariant Semi-Norms in Sobolev Spaces, 1977; Bookstein, Principal Warps, TPAMI 1989).
+``sum_i w_i c_i = 0``. Of all functions through these points, it has the least bending energy (Duchon, Splines
+Minimizing Rotation-Invariant Semi-Norms in Sobolev Spaces, 1977; Bookstein, Principal Warps, TPAMI 1989).
 """
 
 from __future__ import annotations
@@ -25,30 +25,33 @@ def interpolate_spline(
     """Polyharmonic interpolation between scattered points.
 
     The kernel is ``r^order`` for an odd order and ``r^order log(r)`` for an even one: order 2 is the thin-plate spline
-    of the plane, order 1 that of space. The system is dense: meant for up to some hundreds of points.
+    in the plane, order 1 the one in space. The system is dense, so the function is meant for up to a few hundred
+    points.
 
-    The points are centred and scaled inside, so that unit and origin do not matter, and the system is solved in the
-    widest floats that the backend has: float64 on TensorFlow, float32 on JAX unless ``jax_enable_x64`` is set. NumPy
-    arrays are centred before the backend rounds them; a float32 tensor far from 0 has lost its digits already. In
-    float32 a spline of order 2 through 300 noisy landmarks misses them by some hundredths of the largest value, and
-    one of order 3 is of no use. Points that almost touch, a high order and queries far from all points cost digits.
+    The points are centred and scaled internally, so that unit and origin do not matter, and the system is solved in the
+    widest floating-point type of the backend: float64 on TensorFlow, float32 on JAX unless ``jax_enable_x64`` is set.
+    NumPy arrays are centred before the backend rounds them; a float32 tensor far from 0 has already lost digits. In
+    float32, a spline of order 2 through 300 noisy landmarks misses them by a few hundredths of the largest value, and a
+    spline of order 3 is not usable. Points that almost coincide, a high order and queries far from all points reduce
+    the accuracy.
 
     Args:
-        train_points: ``(batch, n, rank)``, any unit; more than rank of them, and not all on one line or plane. No two
-            alike, unless ``regularization`` is above 0.
+        train_points: ``(batch, n, rank)``, in any unit; more than ``rank`` points, not all on one line or plane. No two
+            points may coincide, unless ``regularization`` is above 0.
         train_values: ``(batch, n, channels)``.
-        query_points: ``(batch, m, rank)``, the unit of ``train_points``.
-        order: a whole number of at least 1.
-        regularization: at least 0, added to the diagonal of the kernel matrix in the unit of ``train_points``, as by
-            tensorflow-addons: 0 interpolates, and with orders 2 and 3 more smooths. It does not with order 1, whose
-            kernel has the other sign; orders 4 and 5 are as 1, 6 and 7 as 2, and so on.
+        query_points: ``(batch, m, rank)``, in the unit of ``train_points``.
+        order: an integer of at least 1.
+        regularization: at least 0, added to the diagonal of the kernel matrix in the unit of ``train_points``, as in
+            tensorflow-addons: 0 interpolates; with orders 2 and 3, a larger value smooths. With order 1 it does not,
+            because the kernel has the opposite sign; orders 4 and 5 behave like 1, orders 6 and 7 like 2, and so on.
 
     Returns:
         The spline at the query points, float32 ``(batch, m, channels)``.
 
     Raises:
-        ValueError: when shapes do not fit each other, ``order`` or ``regularization`` is out of its range, or the
-            points determine no spline (where their values are known: not in a function that is being compiled).
+        ValueError: when shapes do not match, ``order`` or ``regularization`` is out of range, or the points do not
+            determine a spline (this is checked only if their values are known, not in a function that is being
+            compiled).
     """
     shapes = [tuple(x.shape) for x in (train_points, train_values, query_points)]
     points_shape, values_shape, queries_shape = shapes
@@ -82,8 +85,8 @@ def interpolate_spline(
     points, queries = (points - centre) / scale, (queries - centre) / scale
 
     def terms(x: Tensor) -> Tensor:
-        """What the weights are multiplied by: each kernel, each coordinate, and 1."""
-        # of differences: |a|^2 - 2ab + |b|^2 would lose all digits of points that lie close together
+        """The factors of the weights: each kernel, each coordinate, and 1."""
+        # from differences: |a|^2 - 2ab + |b|^2 would lose all digits for points that are close together
         squared = ops.sum((x[:, :, None] - points[:, None]) ** 2, axis=-1)
         squared = ops.maximum(squared, 1e-30)  # the root and the logarithm of 0 have no finite gradient
         kernel = squared ** (order / 2)
@@ -105,7 +108,7 @@ def interpolate_spline(
 
 
 def _check_points(points: Tensor, distinct: bool) -> None:
-    """Raise `ValueError` for points ``(batch, n, rank)`` through which there is no spline, or more than one."""
+    """Raise `ValueError` for points ``(batch, n, rank)`` that do not determine exactly one spline."""
     n, rank = points.shape[1:]
     if n <= rank:
         raise ValueError(
@@ -133,7 +136,7 @@ def _check_points(points: Tensor, distinct: bool) -> None:
 
 
 def known_values(x: Tensor) -> NDArray | None:
-    """The values of a tensor; None in a function that is being compiled, where it has none yet."""
+    """The values of a tensor; None in a function that is being compiled, where they are not known yet."""
     try:
         return np.asarray(ops.convert_to_numpy(x))
     except (NotImplementedError, TypeError, ValueError):  # of TensorFlow, of JAX, of Keras' symbolic tensors
@@ -144,14 +147,14 @@ def grid_spline(values: Tensor, shape: Sequence[Any]) -> Tensor:
     """The thin-plate spline through a regular grid of control points, at every voxel of an image.
 
     The grid spans the extent of the image: its outermost points lie on the outer faces of the outermost voxels.
-    Distances are counted in control cells, so that the spline depends on neither the shape nor the spacing.
+    Distances are measured in control cells, so that the spline depends on neither the shape nor the spacing.
 
     The kernel (``r`` in space, ``r^2 log(r)`` in the plane) is replaced by a sum of Gaussians. These are products over
-    the axes, so that a few small matrix products stand for a kernel value for each voxel and control point (134
-    million at 64^3 and 8 points an axis). What the wide Gaussians add up to is smooth, and is passed on by a cubic
-    B-spline on the same grid. The result goes through the control points all the same. Elsewhere it differs from the
-    exact spline by less than 1 % of the largest value (root mean square 0.3 %), the most right beside a control point,
-    where the kernel of space has a tip. (Matrix products with 11 bits, TF32, can add another 1 %.)
+    the axes, so that a few small matrix products replace a kernel value for each voxel and control point (134
+    million at 64^3 and 8 points per axis). The sum of the wide Gaussians is smooth and is represented by a cubic
+    B-spline on the same grid. The result still goes through the control points. Elsewhere, it differs from the
+    exact spline by less than 1 % of the largest value (root mean square 0.3 %), most of all close to a control point,
+    where the kernel in space has a cusp. (Matrix products with 11 bits, TF32, can add another 1 %.)
 
     Args:
         values: ``(batch, *points, channels)`` with the same number of at least 3 control points along each axis.
@@ -161,7 +164,7 @@ def grid_spline(values: Tensor, shape: Sequence[Any]) -> Tensor:
         float32 ``(batch, *shape, channels)``, in the unit of ``values``.
 
     Raises:
-        ValueError: when ``values`` is no such grid with 2 or 3 axes, or ``shape`` has another number of axes.
+        ValueError: when ``values`` is not such a grid with 2 or 3 axes, or ``shape`` has another number of axes.
     """
     points, rank, channels = values.shape[1], len(values.shape) - 2, values.shape[-1]
     if rank not in (2, 3) or set(values.shape[1:-1]) != {points} or points < 3 or len(shape) != rank:
@@ -191,8 +194,8 @@ def _separable_sum(weights: Tensor, bases: Sequence[Tensor], shape: Sequence[Any
     """Sums over j and k_0, k_1, ... of ``weights[k] bases[0][j, p_0, k_0] bases[1][j, p_1, k_1] ...``.
 
     ``weights`` is ``(batch, channels, k**rank)``, a basis ``(j, voxels, k)``; the result has ``batch * channels``
-    images of ``shape`` behind each other. One axis after the other turns from k into voxels, apart for each j; the last
-    product sums over j as well.
+    images of ``shape`` one after the other. The axes are converted one by one from k to voxels, separately for each j;
+    the last product also sums over j.
     """
     rank = len(shape)
     number, _, size = bases[0].shape
@@ -213,8 +216,8 @@ def spline_displacement(
 ) -> Tensor:
     """The displacement of ``x -> R (x + d(x)) + t``, where ``x`` are millimetres from the image's centre.
 
-    Since the linear part of a spline can be any such map, this is one spline, through the turned and shifted control
-    points. At least one of the three parts must be given.
+    Because the linear part of a spline can be any such map, this is a single spline through the rotated and translated
+    control points. At least one of the three parts must be given.
 
     Args:
         shape: the spatial shape of the image.
@@ -232,7 +235,7 @@ def spline_displacement(
     rotation = ops.eye(rank)[None] if angles is None else _rotation(angles)
     terms = []
     if control_displacements is not None:
-        # the spline through turned vectors is the turned spline, and here are fewer of them
+        # the spline through rotated vectors is the rotated spline, and there are fewer vectors than voxels
         vectors = ops.reshape(control_displacements, (-1, control_displacements.shape[1] ** rank, rank))
         vectors = ops.matmul(vectors, ops.transpose(rotation, (0, 2, 1))) / spacing[:, None]
         terms.append(grid_spline(ops.reshape(vectors, (-1, *control_displacements.shape[1:])), shape))
@@ -267,16 +270,17 @@ def _rotation(angles: Tensor) -> Tensor:
 
 
 # Gaussians of at least this scale (per squared control cell) are summed over the control points. Wider ones would
-# cancel but for a small rest, in which devices that multiply with 11 bits (NVIDIA's TF32) would err by voxels.
+# cancel except for a small rest, for which devices that multiply with 11 bits (NVIDIA's TF32) would err by voxels.
 _NARROW = 0.1
 
 
 def _gaussians(rank: int) -> tuple[NDArray, NDArray]:
     """Scales ``t`` and heights ``h`` for which ``sum h exp(-t r^2)`` is the kernel, up to multiples of 1 and r^2.
 
-    Those the spline's linear part takes up. The integrals over ``t`` of ``-t^-1.5 exp(-t r^2) / (2 sqrt(pi))``, which
-    is ``r``, and of ``t^-2 exp(-t r^2) / 2``, which is ``r^2 log(r)``, are sums over equal steps of ``log(t)`` here.
-    The largest scale sets the width of the rounded tip, the smallest the longest distance that is told apart.
+    The linear part of the spline absorbs these multiples. The integrals over ``t`` of ``-t^-1.5 exp(-t r^2) / (2
+    sqrt(pi))``, which is ``r``, and of ``t^-2 exp(-t r^2) / 2``, which is ``r^2 log(r)``, are approximated by sums over
+    equal steps of ``log(t)``. The largest scale determines the width of the rounded cusp, the smallest the longest
+    distance that is resolved.
     """
     scales = np.geomspace(0.001, 300.0, 13) if rank == 2 else np.geomspace(0.01, 10000.0, 13)
     step = np.log(scales[1] / scales[0])
@@ -291,7 +295,7 @@ def _cubic(x: Any) -> Tensor:
 
 @lru_cache(maxsize=8)
 def _grid_solution(points: int, rank: int) -> NDArray[np.float32]:
-    """What control values are multiplied by for the weights of the Gaussians, and then of the B-splines.
+    """The matrix that maps control values to the weights of the Gaussians, followed by those of the B-splines.
 
     ``(points**rank + (points + 2)**rank, points**rank)``, solved in double precision.
     """
@@ -307,7 +311,7 @@ def _grid_solution(points: int, rank: int) -> NDArray[np.float32]:
     system = np.block([[kernel, linear], [linear.T, np.zeros((rank + 1, rank + 1))]])
     weights = np.linalg.inv(system)[:number, :number]
 
-    # At the control points the B-splines are what the narrow Gaussians leave over; the outermost pieces are parabolas.
+    # At the control points, the B-splines equal what the narrow Gaussians leave; the outermost pieces are parabolas.
     conditions = np.zeros((points + 2, points + 2))
     for i in range(points):
         conditions[i, i : i + 3] = 1 / 6, 4 / 6, 1 / 6

@@ -1,4 +1,4 @@
-"""The weights of several losses, learned beside the network, as a layer."""
+"""A layer with the weights of several losses, which are learned together with the network."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ LARGEST_GAIN = 100.0
 
 @keras.saving.register_keras_serializable("acreg")
 class UncertaintyWeighting(keras.layers.Layer):
-    """Adds up loss terms with weights that are trained.
+    """Adds loss terms with trained weights.
 
-    ``mode="uncertainty"``: ``sum_i exp(-s_i) L_i + s_i``, with one trained ``s_i`` a term. Its minimum over ``s_i`` is
-    ``1 + log(L_i)``: each term counts by the share, not the amount, by which it falls, so that the scales of the losses
-    do not matter, and no weight can vanish without cost. Terms must be positive. As a term goes to 0 its weight
-    ``1 / L_i`` grows without bound, and the total has no lower bound; therefore ``s_i`` is never below its start less
-    ``log(100)``: no weight exceeds 100 times its prior. That holds for the roughness of a field, too, which is 0 for
-    the identity.
+    ``mode="uncertainty"``: ``sum_i exp(-s_i) L_i + s_i``, with one trained ``s_i`` per term. Its minimum over ``s_i``
+    is ``1 + log(L_i)``: each term counts by its relative, not its absolute decrease, so that the scales of the losses
+    do not matter, and no weight can vanish without cost. Terms must be positive. As a term approaches 0, its weight ``1
+    / L_i`` grows without bound, and the total has no lower bound; therefore ``s_i`` is never less than its initial
+    value minus ``log(100)``: no weight exceeds 100 times its prior. This also bounds the weight of the roughness of a
+    field, which is 0 for the identity.
 
     ``mode="softmax"``: ``sum_i w_i L_i`` with ``w = softmax(v)``, and ``exp(u)`` for each of ``regularisers``, all
-    trained. This is the form of the DDMR paper, kept for comparison. Nothing in it holds a weight up: the gradient
-    moves the weights to the smallest loss, and ``u`` can only fall, whatever the network does.
+    trained. This is the form of the DDMR paper, kept for comparison. It has no term that keeps a weight from vanishing:
+    the gradient moves the weights to the smallest loss, and ``u`` can only decrease, whatever the network does.
 
-    With Adam a logarithm of a weight moves by the learning rate a step: 1000 steps of 1e-3 for a factor of e.
+    With Adam, the logarithm of a weight changes by the learning rate per step: a factor of e takes 1000 steps of 1e-3.
 
     Args:
-        priors: the weight that each term starts with, by name, above 0; a softmax starts with their shares of the sum.
-        regularisers: those of the names that a softmax leaves out, as they are no losses of images or labels.
+        priors: the initial weight of each term, by name, above 0; a softmax starts with their shares of the sum.
+        regularisers: the names that a softmax leaves out, because they are not losses of images or labels.
         mode: see above.
 
     Call arguments:
-        terms: a dict with a loss for each name of ``priors``, all of one shape, or a tensor ``(..., terms)`` in their
-            order.
+        terms: a dict with a loss for each name in ``priors``, all of one shape, or a tensor ``(..., terms)`` in the
+            same order.
 
     Returns:
         The total, float32, of the shape of one term.
 
     Raises:
         ValueError: an unknown mode, a prior that is not finite or not above 0, regularisers that have no prior or leave
-            no loss, or terms that are not those of ``priors``.
+            no other loss, or terms that do not match ``priors``.
 
     Example:
 
@@ -149,7 +149,7 @@ class UncertaintyWeighting(keras.layers.Layer):
             )
 
     def load_own_variables(self, store: Any) -> None:
-        """Loads the weights; a file that has none, of a model trained with fixed weights, starts from the priors."""
+        """Loads the weights; with a file that has none, from a model with fixed weights, the priors are used."""
         if store.keys():
             super().load_own_variables(store)
             return

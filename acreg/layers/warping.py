@@ -24,10 +24,10 @@ _gradients: ContextVar[bool] = ContextVar("gradients", default=True)
 
 @contextmanager
 def no_gradients() -> Iterator[None]:
-    """What is sampled in the block gets no gradient of its own.
+    """Sampling in the block uses no custom gradient.
 
-    TensorFlow keeps each graph with a custom gradient for as long as the process lives: a model that only registers
-    does without.
+    TensorFlow keeps each graph with a custom gradient until the process ends; a model that only registers does not
+    need it.
     """
     token = _gradients.set(False)
     try:
@@ -54,9 +54,9 @@ def warp(
     Args:
         image: ``(batch, *spatial, channels)``, any dtype; integers are made float32 when interpolation is linear.
         displacement: ``(batch, *grid, rank)``, voxels of ``image``'s grid. ``grid`` may differ from ``spatial``: the
-            result then lies on ``grid``, whose voxel ``p`` is taken to be the image's voxel ``p``.
+            result then lies on ``grid``, whose voxel ``p`` corresponds to voxel ``p`` of the image.
         interpolation: ``"linear"`` (in float32) or ``"nearest"`` (no gradient with respect to the displacement).
-        border: ``"edge"`` repeats the nearest edge value; ``"constant"`` counts every voxel outside as ``fill_value``.
+        border: ``"edge"`` repeats the nearest edge value; ``"constant"`` uses ``fill_value`` for every voxel outside.
         fill_value: value outside for ``border="constant"``.
 
     Returns:
@@ -73,7 +73,7 @@ def warp(
 
 
 class _Corners:
-    """The voxels around each sampled position, and how much each counts.
+    """The voxels around each sampled position, and their weights.
 
     Args:
         sizes: spatial, of the image.
@@ -92,13 +92,13 @@ class _Corners:
         first = ops.arange(batch, dtype="int32") * (self.strides[0] * sizes[0])
         self.first = ops.reshape(first, (-1,) + (1,) * self.rank)
         self.index: list[list[Tensor]] = []
-        """Of each axis: the lower and the upper neighbour (for nearest the one)."""
+        """For each axis: the lower and the upper neighbour (only one for nearest)."""
         self.known: list[list[Tensor]] = []
-        """Of each axis: whether these lie in the image; for a constant border."""
+        """For each axis: whether these lie in the image; for a constant border."""
         self.weight: list[Tensor] = []
-        """Of each axis: the upper one's share."""
+        """For each axis: the weight of the upper neighbour."""
         self.moves: list[Tensor] = []
-        """Of each axis: whether the sample moves with its position; it rests where that is clipped."""
+        """For each axis: whether the sample depends on its position, which it does not once the position is clipped."""
         for axis in range(self.rank):
             along = ops.arange(grid[axis], dtype="float32")
             along = ops.reshape(along, tuple(-1 if a == axis else 1 for a in range(self.rank)))
@@ -124,7 +124,7 @@ class _Corners:
             self.known.append([ops.logical_and(i >= 0, i <= last) for i in (index, index + 1)])
 
     def place(self, corner: Sequence[int]) -> tuple[Tensor, Tensor | None]:
-        """Of one corner, a 0 or 1 for each axis, the positions in the flattened image and whether it has them."""
+        """For one corner (0 or 1 for each axis), the positions in the flattened image and whether they lie in it."""
         place, known = self.first, None
         for axis, high in enumerate(corner):
             place = place + self.index[axis][high] * self.strides[axis]
@@ -151,8 +151,8 @@ def _nearest(image: Tensor, displacement: Tensor, border: str, fill_value: float
 def _linear(border: str, fill_value: float) -> tuple[Callable[[Tensor, Tensor], Tensor], ...]:
     """Linear interpolation as a function of image and displacement, float32: plain, and with its own gradient.
 
-    The gradient gathers the corners again instead of keeping them, and that of the image, a scatter, is a part of its
-    own: what nobody asks for is not computed in a graph.
+    The gradient gathers the corners again instead of keeping them. The gradient with respect to the image, a scatter,
+    is a separate function, so that a graph does not compute it if it is not needed.
     """
 
     def sample(image: Tensor, displacement: Tensor) -> Tensor:
@@ -172,7 +172,7 @@ def _linear(border: str, fill_value: float) -> tuple[Callable[[Tensor, Tensor], 
         flat = ops.reshape(image, (-1, image.shape[-1]))
 
         def slopes(corner: tuple[int, ...]) -> list[Tensor]:
-            """The value, and how it changes along the axes from the corner's last on; summed over the channels."""
+            """The value and its derivatives along the axes after the corner's last one, summed over the channels."""
             if len(corner) == corners.rank:
                 return [ops.sum(ops.cast(corners.gather(flat, corner, fill_value), "float32") * upstream, axis=-1)]
             low, high, weight = slopes((*corner, 0)), slopes((*corner, 1)), corners.weight[len(corner)]

@@ -10,8 +10,8 @@ from keras import ops
 class AnatomicalPrior:
     """Squared Euclidean distance between the codes of two label maps, ``(batch,)``.
 
-    ``||enc(warped) - enc(fixed)||^2``, with the encoder in inference mode. The autoencoder is frozen when the loss is
-    made: gradients pass through it to the warped labels and never change it.
+    ``||enc(warped) - enc(fixed)||^2``, with the encoder in inference mode. The loss freezes the autoencoder: gradients
+    pass through it to the warped labels and never change it.
 
     Args:
         autoencoder: a trained `acreg.models.LabelAutoencoder`, or anything with ``encode(one_hot) -> (batch, code)``.

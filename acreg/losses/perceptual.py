@@ -1,4 +1,4 @@
-"""How unlike two images look to a network that was trained on photographs."""
+"""Dissimilarity of two images in the features of a network that was trained on photographs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from keras import ops
 from acreg.errors import AcregError
 
 CACHED = "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
-"""The name under which Keras keeps the weights that it downloaded."""
+"""The name under which Keras stores the downloaded weights."""
 SMALLEST_SIDE = 32
 SMALLEST_RANGE = 1e-3
 
@@ -21,22 +21,22 @@ SMALLEST_RANGE = 1e-3
 class PerceptualLoss:
     """Mean squared difference of the feature maps of all 13 convolutions of VGG16, ``(batch,)``, in [0, 1].
 
-    Each map of each image is scaled to [0, 1] by its own smallest and largest value; one that varies by less than 0.001
-    is as good as constant and is not blown up. The squared differences are averaged over each layer's maps and places,
-    then over the layers, so that coarse and fine layers weigh alike. The network is frozen, computes in float32 under
-    every precision policy, and is never downloaded or left at random weights.
+    Each map of each image is scaled to [0, 1] by its own smallest and largest value; a map that varies by less than
+    0.001 is treated as constant and not amplified. The squared differences are averaged over the maps and positions of
+    each layer, then over the layers, so that coarse and fine layers have the same weight. The network is frozen,
+    computes in float32 under every precision policy, and is never downloaded or left with random weights.
 
     Args:
-        weights: HDF5 file of the weights of ``keras.applications.VGG16(include_top=False)``, as Keras publishes or
-            saves them. None for the file that Keras itself keeps after a download, in ``models`` in the folder
-            ``~/.keras`` or the one that ``KERAS_HOME`` names.
+        weights: HDF5 file of the weights of ``keras.applications.VGG16(include_top=False)``, as published or saved by
+            Keras. None uses the file that Keras keeps after a download, in ``models`` in the folder ``~/.keras`` or the
+            folder that ``KERAS_HOME`` names.
 
     Call arguments:
         fixed, warped: ``(batch, rows, columns, channels)`` in [0, 1], grey (one channel) or red, green and blue, each
             side at least 32 voxels.
 
     Raises:
-        AcregError: no such file, one that does not hold these weights, or, when called, images of another form.
+        AcregError: the file is missing or does not hold these weights, or, in a call, the images have another form.
 
     Source: Mahapatra et al., Joint registration and segmentation of X-ray images using generative adversarial networks,
     eq. 2; the network is that of Simonyan & Zisserman, ICLR 2015. The paper counts 3968 maps, the network has 4224.
@@ -80,12 +80,12 @@ def _in_float32(layer: Any) -> Any:
 
 
 def keras_cache() -> Path:
-    """Where Keras keeps the weights of VGG16 that it downloaded."""
+    """The file in which Keras keeps the downloaded weights of VGG16."""
     return Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "models" / CACHED
 
 
 def _load(vgg: keras.Model, path: Path) -> None:
-    """Reads the weights; Keras checks the shapes but passes over what else is in a file."""
+    """Reads the weights; Keras checks the shapes but ignores other contents of the file."""
     advice = (
         f"Give the file of weights of keras.applications.VGG16(include_top=False), which Keras publishes as {CACHED}; "
         "acreg downloads nothing."
@@ -101,7 +101,7 @@ def _load(vgg: keras.Model, path: Path) -> None:
         if len(held) != len(vgg.weights):
             raise ValueError(f"{len(held)} arrays instead of {len(vgg.weights)}")
         vgg.load_weights(path)
-    except Exception as error:  # h5py and Keras raise many types for a damaged file
+    except Exception as error:  # h5py and Keras raise many types of error for a damaged file
         reason = " ".join(str(error).split())[:200]
         raise AcregError(
             f"The perceptual loss needs the weights of VGG16's 13 convolutions and no others. Received: {path} "

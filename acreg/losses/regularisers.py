@@ -1,4 +1,4 @@
-"""How rough a field is: losses on ``(batch, *spatial, rank)`` in voxels, one value per sample."""
+"""Roughness of a field: losses on ``(batch, *spatial, rank)`` in voxels, one value per sample."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _field_axes(field: Any) -> tuple[int, ...]:
 def total_variation_sum(field: Any) -> Any:
     """SUM of the absolute forward differences over all voxels, axes and components, ``(batch,)``, voxels.
 
-    The paper's weight 5e-5 belongs to this sum on a 64x64 grid. On that grid `total_variation_mean` with weight
+    The weight of 5e-5 in the paper is for this sum on a 64x64 grid. On that grid, `total_variation_mean` with weight
     0.81 (5e-5 times 16128 differences) is the same term; unlike the sum, it keeps its meaning on other grids.
 
     Source: Mansilla et al., eq. 2 (R); the sum is that of their published implementation.

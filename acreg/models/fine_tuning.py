@@ -15,8 +15,9 @@ import keras
 import numpy as np
 
 from acreg.errors import AcregError, UsageError
-from acreg.io.documents import check_regular, parse_json
-from acreg.io.files import DEFLATE
+from acreg.io.documents import parse_json
+from acreg.io.guards import DEFLATE
+from acreg.io.guards.text import check_regular
 from acreg.io.preset_config import CONFIG_LIMIT, WEIGHTS_LIMIT
 from acreg.io.stored_weights import open_weights
 from acreg.models.presets import Preset, arguments_of, from_preset, load_model

@@ -7,7 +7,7 @@ from pathlib import Path
 from acreg.errors import UsageError, argument
 from acreg.geometry import Image
 from acreg.geometry.transform import Border, check_border
-from acreg.io.files import PICTURES_WRITTEN, suffix
+from acreg.io.formats import by_suffix
 
 SHARE_BELOW = 0.05
 """Part of an image's range that lies below a background in the midst of its values, at least."""
@@ -30,9 +30,10 @@ def border_and_fill(border: Border | None, fill: float | None, target: Path | No
             f"{argument('border', border)}. Leave out one."
         )
     check_border(border or "constant", fill or 0.0)
-    if fill is not None and not 0 <= fill <= 65535 and target is not None and suffix(target) in PICTURES_WRITTEN:
+    known = None if target is None else by_suffix(target)
+    if fill is not None and not 0 <= fill <= 65535 and known is not None and known.picture and known.written:
         raise UsageError(
-            f"PNG and TIFF hold values from 0 to 65535. Received: {argument('fill', float(fill))} for {target}. Give "
+            f"{known.name} holds values from 0 to 65535. Received: {argument('fill', float(fill))} for {target}. Give "
             f"another {argument('fill')}, or write .nii.gz."
         )
     return border or "constant", fill or 0.0

@@ -13,7 +13,7 @@ from acreg.errors import UsageError
 from acreg.geometry import Grid, Image, Transform, folding, jacobian_determinant, log_determinant
 from acreg.geometry.display import table_html
 from acreg.io import check_free, write_image
-from acreg.io.files import ITK_WRITTEN, NIFTI, suffix
+from acreg.io.formats import FORMATS, suffix
 from acreg.io.inputs import ImageLike, as_image
 from acreg.registration.warping import PathLike, read_transforms
 
@@ -93,9 +93,10 @@ def check_map_file(path: Path, overwrite: bool) -> None:
         UsageError: its format does not hold fractions.
         AcregError: it is there and may not be replaced, or cannot be made.
     """
-    if suffix(path) not in NIFTI + ITK_WRITTEN:
+    possible = [ending for known in FORMATS if not known.picture for ending in known.written]
+    if suffix(path) not in possible:
         raise UsageError(
-            f"A map of determinants has fractions: it is written as {', '.join(NIFTI + ITK_WRITTEN)}. Received: "
+            f"A map of determinants has fractions: it is written as {', '.join(possible)}. Received: "
             f"{path}. Choose one of these suffixes."
         )
     check_free(path, overwrite=overwrite)

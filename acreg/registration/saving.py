@@ -12,7 +12,7 @@ from acreg.geometry.transform import Border
 from acreg.io import all_or_none, check_free, sole_writer, write_displacement, write_image
 from acreg.io.colour import reason_against, warp_channels, write_channels
 from acreg.io.documents import write_json
-from acreg.io.files import PICTURES
+from acreg.io.formats import is_picture
 from acreg.io.transforms import write_inverse, write_transform
 from acreg.plotting.drawing import view_pair
 from acreg.plotting.figures import to_png
@@ -59,7 +59,7 @@ def write_record(folder: Path, method: str, result: Registration) -> None:
 
 def result_name(stem: str, source: str, rank: int) -> str:
     """`stem` with .png when `source` is a 2-D picture file, else with .nii.gz."""
-    return stem + (".png" if rank == 2 and Path(source).suffix.lower() in PICTURES else ".nii.gz")
+    return stem + (".png" if rank == 2 and is_picture(Path(source)) else ".nii.gz")
 
 
 def check_saved(what: Collection[str]) -> None:

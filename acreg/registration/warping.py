@@ -15,9 +15,9 @@ from acreg.geometry import Grid, Image, Transform
 from acreg.geometry.transform import Border
 from acreg.io import Points, check_free, read_points, write_image, write_points
 from acreg.io.colour import read_channels, warp_channels, write_channels
-from acreg.io.files import check_writable
+from acreg.io.formats import writer
 from acreg.io.inputs import ImageLike, as_image
-from acreg.io.point_files import check_points_format
+from acreg.io.points.formats import check_points_format
 from acreg.io.transforms import read_transform
 from acreg.names import some
 from acreg.registration.background import background_note, border_and_fill
@@ -240,5 +240,5 @@ def check_target(path: Path, points: bool, border: Border | None, fill: float | 
     if points:
         check_points_format(path)
     else:
-        check_writable(path)
+        writer(path)
     check_free(path, overwrite=overwrite)

@@ -11,6 +11,7 @@ from acreg.errors import UsageError
 from acreg.shapes.surfaces import Surface
 
 MATCHERS = ("currents", "point-drift")
+"""The names that `matcher` knows."""
 
 
 class Matcher(Protocol):

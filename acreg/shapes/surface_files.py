@@ -7,7 +7,7 @@ from pathlib import Path
 
 from acreg.errors import AcregError
 from acreg.io import atomic_path
-from acreg.io.files import check_file, decoding
+from acreg.io.guards import check_file, decoding
 from acreg.io.hdf5 import new_hdf5, read_datasets, read_values
 from acreg.shapes.surfaces import Surface
 

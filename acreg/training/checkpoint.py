@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 
 from acreg.errors import AcregError
 from acreg.io import atomic_path
-from acreg.io.documents import check_regular
+from acreg.io.guards.text import check_regular
 from acreg.io.preset_config import WEIGHTS_LIMIT
 
 KEPT = 2

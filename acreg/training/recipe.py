@@ -11,7 +11,8 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from acreg.errors import AcregError, UsageError
-from acreg.io.documents import DEPTH, parse_yaml, read_yaml
+from acreg.io.documents import parse_yaml, read_yaml
+from acreg.io.guards.text import DEPTH
 from acreg.training.schema import Recipe
 
 SUFFIXES = (".yaml", ".yml")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import getpass
 import json
+import os
 import re
 import socket
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,10 @@ from acreg.applications.verification import (
     run_checks,
     write_page,
 )
-from acreg.geometry import Image, Transform, Velocity
+from acreg.errors import UsageError
+from acreg.geometry import Grid, Image, Transform, Velocity
+from acreg.io import Points, write_image, write_points
+from acreg.io.transforms import write_transform
 from acreg.layers import functional
 from acreg.models.presets import shipped_presets
 
@@ -67,6 +70,21 @@ def test_a_preset_passes_by_its_stored_values() -> None:
 def test_each_preset_that_ships_is_checked() -> None:
     assert sorted(presets.stored()) == shipped_presets()
     assert presets.STORED.stat().st_size < 100_000
+
+
+@pytest.mark.parametrize(
+    ("write", "checked"),
+    [
+        (lambda path: write_image(Image(np.zeros((4, 4)), Grid((4, 4))), path), files.PROGRAMS),
+        (lambda path: write_transform(Transform(Grid((4, 4)), Grid((4, 4))), path), files.TRANSFORMS),
+        (lambda path: write_points(Points(np.zeros((1, 2))), path), files.POINTS),
+    ],
+)
+def test_each_format_that_is_written_is_checked(write: Callable[[str], None], checked: Collection[str]) -> None:
+    with pytest.raises(UsageError) as refused:
+        write("a.none")
+    known, _, _ = str(refused.value).partition(" Received")
+    assert set(re.findall(r"\.[a-z]\w*(?:\.\w+)?", known)) == set(checked)
 
 
 def shifted_warp(image: Any, displacement: Any, *rest: Any, original: Any = functional.warp) -> Any:
@@ -188,7 +206,7 @@ def test_the_page_says_what_was_found_and_nothing_of_the_machines_names(tmp_path
     assert (first["largest_difference"], first["cases"], first["passed"]) == (0.004321, 1234, True)
     assert second["largest_difference"] is None and "HOME/x.png" in second["reason"]
     names_no_folder_of_this_machine(page + json.dumps(found))
-    for name in (getpass.getuser(), socket.gethostname()):
+    for name in filter(None, (os.environ.get("USER"), os.environ.get("LOGNAME"), socket.gethostname())):
         assert not re.search(rf"(?<!\w){re.escape(name)}(?!\w)", json.dumps(list(found["environment"].values())))
 
 

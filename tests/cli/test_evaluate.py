@@ -134,7 +134,7 @@ def test_a_pair_without_an_inverse_is_counted(data, capsys, monkeypatch):
         return Transform.between_extents(fixed.grid, moving.grid, field)
 
     monkeypatch.setattr(Stub, "register", fold)
-    monkeypatch.setattr("acreg.io.transforms.LARGEST_RESIDUAL", -1.0)
+    monkeypatch.setattr("acreg.io.transforms.writing.LARGEST_RESIDUAL", -1.0)
     assert evaluate(data, "--model", "fold1", "--pairs", "2", "--save", "transform") == 0
     assert "fold1: no inverse was written for 2 pairs. An inverse is found by iteration" in capsys.readouterr().err
     summary = json.loads((data / "out" / "fold1" / "summary.json").read_text(encoding="utf-8"))

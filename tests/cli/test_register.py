@@ -16,7 +16,8 @@ from acreg.cli.main import main
 from acreg.cli.register import METHODS
 from acreg.data.phantoms.chests import chest_phantom
 from acreg.geometry import Grid, Transform
-from acreg.io import Image, read_displacement, read_image, read_labels, transforms, write_image
+from acreg.io import Image, read_displacement, read_image, read_labels, write_image
+from acreg.io.transforms import writing
 from acreg.registration import pair as registration
 
 STRAIGHT = np.diag([-1.0, 1.0, 1.0, 1.0])
@@ -202,7 +203,7 @@ def test_an_inverse_that_is_an_approximation_or_lacks_is_said(files, capsys, mon
     monkeypatch.setattr(registration.Unregistered, "register", lambda self, fixed, moving: fold(fixed, moving))
     assert register(files, "--overwrite") == 0
     assert "inverse_transform.h5 is an approximation: the transform folds in" in capsys.readouterr().err
-    monkeypatch.setattr(transforms, "LARGEST_RESIDUAL", -1.0)
+    monkeypatch.setattr(writing, "LARGEST_RESIDUAL", -1.0)
     assert register(files, "--overwrite") == 0
     names = {path.name for path in (files / "out").iterdir()}
     assert {"transform.h5", "warped.png", "preview.png"} <= names

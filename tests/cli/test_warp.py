@@ -217,7 +217,7 @@ def test_wrong_use_and_bad_files_are_one_paragraph_and_write_nothing(files, tmp_
         ([*image, "--interpolation", "nearest"], {}, out, 2, "images are warped linearly"),
         ([*image, "--border", "edge", "--fill", "3"], {}, out, 2, "--fill 3 with --border edge"),
         ([*image, "--fill", "nan"], {}, out, 2, "fill=nan"),
-        ([*image, "--fill", "-1000"], {}, tmp_path / "out.png", 2, "PNG and TIFF hold values from 0"),
+        ([*image, "--fill", "-1000"], {}, tmp_path / "out.png", 2, "PNG holds values from 0"),
         (["--labels", "labels.nii.gz", "--fill", "3"], {}, out, 2, "--labels with --fill"),
         ([*points, "--to", "fixed", "--border", "edge"], {}, tmp_path / "out.csv", 2, "--points with --border"),
         ([*points, "--to", "fixed"], {}, out, 2, "Points are kept in"),

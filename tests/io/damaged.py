@@ -231,7 +231,7 @@ def child(data: Path) -> None:
 
 def _peak_memory() -> int:
     """Bytes, of this process or of its decoder. getrusage would begin with the process that started this one."""
-    from acreg.io import isolation
+    from acreg.io.guards import isolation
 
     decoder = [str(isolation._child._process.pid)] if isolation._child else []
     peaks = [0]

@@ -23,7 +23,7 @@ from acreg.evaluation.predicted_quality import PredictedDice
 from acreg.geometry.display import table_html
 from acreg.io import atomic_path, sole_writer
 from acreg.io.documents import write_json
-from acreg.io.files import PICTURES
+from acreg.io.formats import is_picture
 from acreg.plotting.figures import to_png
 from acreg.progress import Progress
 from acreg.registration.methods import check_one_method
@@ -134,7 +134,7 @@ def segment(
     task = SegmentTask(**arguments, fusion=fusion, probabilities=probabilities)
     with sole_writer(task.folder):
         items, tally = _run(task, images, engine, address, workers, progress, say)
-        pictures = all(item.image.suffix.lower() in PICTURES for item in items)
+        pictures = all(is_picture(item.image) for item in items)
         info = DatasetInfo(name=task.folder.name, labels=dataset.label_names, unit="px" if pictures else "mm")
         write_info(task.folder, info)
     return BatchRun(Path(out) / task.table, tally)

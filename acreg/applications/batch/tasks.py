@@ -19,7 +19,7 @@ from acreg.data.manifest import Dataset, manifest_path
 from acreg.errors import AcregError
 from acreg.geometry import Grid
 from acreg.io import Image, read_image, read_labelled, write_image
-from acreg.io.files import PICTURES, suffix
+from acreg.io.formats import is_picture
 from acreg.registration.methods import Method, PresetMethod, Unregistered, named_method
 from acreg.registration.saving import result_name
 
@@ -106,7 +106,7 @@ class _AtlasWorker:
         The tools that register in physical space would else see a body many times larger or smaller than the atlases'.
         """
         grid = self._grid
-        if suffix(Path(image.name)) not in PICTURES or image.grid.rank != grid.rank:
+        if not is_picture(Path(image.name)) or image.grid.rank != grid.rank:
             return image
         spacing = max(n * s / own for n, s, own in zip(grid.shape, grid.spacing, image.grid.shape, strict=True))
         return replace(image, grid=Grid(image.grid.shape, (spacing,) * grid.rank))

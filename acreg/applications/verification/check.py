@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -152,10 +153,15 @@ def run_checks(checks: Sequence[Check], progress: Progress | None = None) -> lis
 
 def without_places(text: str) -> str:
     """An error's text in one line of limited length, without folders of this machine, so that it can be passed on."""
-    places = {Path(acreg.__file__).parent: "acreg", Path(tempfile.gettempdir()): "TEMP", Path.home(): "HOME"}
+    places = {
+        os.path.dirname(acreg.__file__): "acreg",
+        tempfile.gettempdir(): "TEMP",
+        sys.prefix: "PYTHON",
+        os.path.expanduser("~"): "HOME",  # which stays as it is where nobody knows the user's home
+    }
     for folder, word in places.items():
-        if folder != Path(folder.anchor):
-            text = text.replace(str(folder), word)
+        if os.path.isabs(folder) and os.path.dirname(folder) != folder:
+            text = text.replace(folder, word)
     line = " ".join(text.split())
     return line if len(line) <= LONGEST else f"{line[:LONGEST]}..."
 

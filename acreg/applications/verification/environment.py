@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
 
 import acreg
+from acreg.versions import package_versions
 
 PACKAGES = (
     "numpy",
@@ -43,12 +43,7 @@ def environment(gpus: Sequence[str] | None = None) -> dict[str, str]:
         "GPU": ", ".join(devices if gpus is None else gpus) or "none",
         "Keras backend": backend,
     }
-    for package in PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+    return found | package_versions(PACKAGES)
 
 
 def _keras() -> tuple[str, list[str]]:

@@ -24,8 +24,8 @@ PER_AXIS = {2: 10, 3: 5}
 WEIGHTS = "model.weights.h5"
 IMAGES, VALUES, CHECKSUM = "images", "values", "weights_sha256"
 FIELD_LIMIT = 0.05
-"""Voxels. With oneDNN's convolutions and without them fields differ by 5e-5 voxels at most; noise of a thousandth of
-the intensities, somewhat above what a GPU's TF32 rounds off, moves them by up to 0.02."""
+"""Voxels. With oneDNN's convolutions and without them fields differ by 5e-5 voxels at most. Noise of a thousandth of
+the intensities moves them by up to 0.02: a GPU's TF32 keeps three digits."""
 CODE_LIMIT = 0.01
 
 

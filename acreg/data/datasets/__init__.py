@@ -14,6 +14,7 @@ from acreg.data.datasets.layout import Item, Layout, PublicDataset, find_layout
 from acreg.errors import UsageError
 
 DATASETS: dict[str, PublicDataset] = {d.name: d for d in (jsrt.DATASET, montgomery.DATASET, shenzhen.DATASET)}
+"""The public datasets by name."""
 
 __all__ = ["DATASETS", "Item", "Layout", "PublicDataset", "find_layout", "get_dataset"]
 

@@ -9,12 +9,10 @@ from acreg.data.records import Record, is_file_name
 from acreg.data.splits import split_subjects
 from acreg.errors import AcregError
 from acreg.io import check_free, sole_writer
+from acreg.io.formats import READ, by_suffix, stem
 from acreg.names import some
 from acreg.progress import Progress
 
-SUFFIXES = (
-    ".nii.gz .nii .mgz .mgh .nrrd .nhdr .mha .mhd .dcm .dicom .h5 .hdf5 .png .jpg .jpeg .tif .tiff .bmp .gif".split()
-)  # the longer one first
 LABEL_ENDINGS = ("", "_labels", "_label", "_mask", "_seg")
 
 
@@ -72,7 +70,7 @@ def find_records(source: Path, seed: int) -> list[Record]:
     images = _files(images_folder)
     if not images:
         raise AcregError(
-            f"The source needs images ({' '.join(SUFFIXES)}). Received: {images_folder} without any. Name the "
+            f"The source needs images ({' '.join(READ)}). Received: {images_folder} without any. Name the "
             "folder that holds them, or the parent of its folders images and labels."
         )
     odd = [name for name in images if not is_file_name(name)]
@@ -96,10 +94,9 @@ def _files(folder: Path) -> dict[str, Path]:
     """Subject -> file, sorted by subject; a file without suffix may be DICOM."""
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        ending = next((s for s in SUFFIXES if path.name.lower().endswith(s)), None)
-        if not path.is_file() or path.name.startswith(".") or (ending is None and path.suffix):
+        if not path.is_file() or path.name.startswith(".") or (by_suffix(path) is None and path.suffix):
             continue
-        subject = path.name[: -len(ending)] if ending else path.name
+        subject = stem(path.name)
         if subject in found:
             raise AcregError(
                 f"Each subject has one file. Received: {found[subject]} and {path}. Move one of them elsewhere."

@@ -17,7 +17,7 @@ from acreg.errors import AcregError, UsageError
 from acreg.geometry import Affine, Grid, inside, sample_cubic, sample_nearest
 from acreg.io import Image, read_labels
 from acreg.io.csv_tables import write_table
-from acreg.io.files import LARGEST
+from acreg.io.guards import LARGEST
 from acreg.io.transforms import read_transform
 
 TABLE = "alignment.csv"

@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -62,7 +63,7 @@ def thinned_labels(labels: Image) -> Image:
     array = labels.array[tuple(slice(a, b, s) for a, b, s in zip(start, stop, steps))]
     grid = labels.grid.part(start, array.shape)
     spacing = tuple((np.asarray(grid.spacing) * steps).tolist())
-    return Image(array, Grid(grid.shape, spacing, grid.origin, grid.direction), "labels", labels.name)
+    return replace(labels, array=array, grid=Grid(grid.shape, spacing, grid.origin, grid.direction))
 
 
 def medoid(subjects: dict[str, Image]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +26,8 @@ from acreg.io import (
     write_image,
     write_points,
 )
-from acreg.io.files import LARGEST
-from acreg.io.point_files import check_points_format
+from acreg.io.guards import LARGEST
+from acreg.io.points.formats import check_points_format
 from acreg.io.transforms import write_transform
 
 
@@ -108,8 +108,8 @@ def _resampled(image: Image, labels: Image | None, record: Record, steps: Steps)
             start, shape = _box(array == steps.crop, onto, record, steps)
             array = array[tuple(slice(a, a + n) for a, n in zip(start, shape))]
             onto = onto.part(start, shape)
-        labels = Image(array, onto, "labels", labels.name)
-    return Image(sample_cubic(image.array, image.grid, onto), onto, name=image.name), labels
+        labels = replace(labels, array=array, grid=onto)
+    return replace(image, array=sample_cubic(image.array, image.grid, onto), grid=onto), labels
 
 
 def _written_before(target: Record) -> Written:
@@ -141,7 +141,7 @@ def _labelled(task: Task, path: Path) -> tuple[Image, Image]:
             "that it is a label file, and number its labels from 1 on."
         )
     array = labels.array if table is None else table.apply(labels)
-    return image, Image(array, image.grid, "labels", labels.name)
+    return image, replace(labels, array=array, grid=image.grid)
 
 
 def new_grid(image: Image, steps: Steps) -> Grid:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from acreg.data.datasets.folder import check_source, find_records, split_rule
-from acreg.data.manifest import PICTURE_SUFFIXES, Dataset
+from acreg.data.manifest import Dataset
 from acreg.data.prepare.aligned_copies import (
     Reference,
     common_grid,
@@ -30,6 +30,7 @@ from acreg.errors import AcregError, UsageError
 from acreg.io import (
     writes_into,
 )
+from acreg.io.formats import is_picture
 from acreg.names import some
 from acreg.progress import Progress, counted
 
@@ -145,7 +146,7 @@ def _check_labels(records: list[Record], steps: Steps) -> None:
 
 def _info(source: Path, records: list[Record], given: DatasetInfo | None, steps: Steps, rule: str) -> DatasetInfo:
     """The contents of ``dataset.json``, as far as they are known before the files are read."""
-    pictures = all(record.image.suffix.lower() in PICTURE_SUFFIXES for record in records)
+    pictures = all(is_picture(record.image) for record in records)
     info = DatasetInfo(name=source.resolve().name, labels={}, unit="px" if pictures else "mm")
     if given is not None:
         info = given.model_copy(update={"spacing": None}, deep=True)

@@ -13,7 +13,7 @@ from acreg.errors import AcregError
 from acreg.geometry import Grid
 from acreg.io import atomic_path
 from acreg.io.documents import read_json
-from acreg.io.files import check_file, decoding
+from acreg.io.guards import check_file, decoding
 from acreg.io.hdf5 import new_hdf5, read_datasets, read_values
 
 FOLDER = "velocities"

@@ -138,7 +138,7 @@ def test_lost_labels_and_folds_are_noted(source, tmp_path):
 @pytest.mark.parametrize(
     "changes, found",
     [
-        ({"split": "train"}, "split=train"),
+        ({"split": "train"}, "Received: train of"),
         ({"split": "exam"}, "exam"),
         ({"count": 0}, "count=0"),
         ({"seed": -1}, "seed=-1"),
