@@ -41,8 +41,8 @@ def plausibility(
     Example:
       acreg plausibility --model autoencoder-jsrt --data jsrt --out results/plausibility
     """
-    from acreg.applications.plausibility.experiment import COLUMNS
     from acreg.applications.plausibility.experiment import plausibility as library
+    from acreg.applications.plausibility.results import COLUMNS
 
     hold(folder)
     with bars() as show:

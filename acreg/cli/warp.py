@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -76,18 +76,9 @@ def warp(
     from acreg.registration.warping import warp as library
 
     check_target(target, points is not None, border, fill, overwrite)
-    found = library(
-        transforms,
-        reference,
-        image=image,
-        labels=labels,
-        points=points,
-        to=to,
-        interpolation=interpolation,
-        inverse=inverse,
-        border=border,
-        fill=fill,
-    )
+    what: dict[str, Any] = {"image": image, "labels": labels, "points": points, "to": to}
+    outside: dict[str, Any] = {"border": border, "fill": fill}
+    found = library(transforms, reference, **what, **outside, interpolation=interpolation, inverse=inverse)
     found.save(target, overwrite=overwrite)
     if isinstance(found, WarpedPoints):
         mean, largest = found.lengths.mean(), found.lengths.max()

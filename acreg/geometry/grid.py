@@ -133,7 +133,7 @@ class Grid:
             tuple(np.take(self.shape, axes)),
             tuple(np.take(self.spacing, axes)),
             tuple(self.to_world(corner)),
-            direction[:, axes] * signs,  # type: ignore[arg-type]
+            direction[:, axes] * signs,
             self.plane,
         )
 
@@ -227,7 +227,7 @@ class Grid:
             direction[:, 2] = normal / (np.linalg.norm(normal) or 1.0)
             spacing[2] = 1.0
         whole = (1,) * (3 - len(shape)) + tuple(shape)
-        grid = cls(whole, tuple(spacing[::-1]), tuple(lps[:, 3][::-1]), direction[::-1, ::-1])  # type: ignore[arg-type]
+        grid = cls(whole, tuple(spacing[::-1]), tuple(lps[:, 3][::-1]), direction[::-1, ::-1])
         return grid if len(shape) == 3 else grid.slice()
 
     def affine(self) -> np.ndarray:

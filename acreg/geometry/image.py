@@ -23,8 +23,8 @@ class Image:
         array: `(*spatial)` in array-axis order; kept as float32 for intensities and int32 for labels.
         grid: its grid, of the same shape.
         kind: "intensity" or "labels".
-        name: what messages call it; the file's path when it was read.
-        placed: whether its file has a header that says where it lies, so that the origin is a place, too.
+        name: the name in messages; for an image that was read, the path of the file.
+        placed: whether its file has a header that gives its position, so that the origin also counts as a position.
 
     Raises:
         AcregError: shapes differ, an intensity is NaN or infinite, or a label is fractional or too large.

@@ -1,10 +1,10 @@
 """Reading and writing of images, labels, displacements and points."""
 
+from acreg.geometry import Image
 from acreg.io.atomic import atomic_path, check_folder, require_space
 from acreg.io.claims import check_empty, check_free
 from acreg.io.folders import all_or_none, sole_writer, writes_into
 from acreg.io.image import (
-    Image,
     read_image,
     read_labelled,
     read_labels,

@@ -1,4 +1,4 @@
-"""From the channels of a colour image to one value a voxel, as readers do it, and the axes that an image may have."""
+"""Conversion of the channels of a colour image to one value per voxel, and the number of axes of an image."""
 
 from __future__ import annotations
 
@@ -81,6 +81,6 @@ def check_rank(path: Path, shape: Sequence[int]) -> None:
 
 
 def to_pixels(array: np.ndarray) -> np.ndarray:
-    """Values rounded and clipped to 0..255 as uint8, or to 0..65535 as uint16 when the largest is above 255."""
+    """Values rounded and clipped to 0..255 as uint8, or to 0..65535 as uint16 if the largest is above 255."""
     wide = array.max() > 255
     return np.clip(np.rint(array), 0, 65535 if wide else 255).astype(np.uint16 if wide else np.uint8)

@@ -1,4 +1,4 @@
-"""Whether results may be written to a place: others are not replaced unasked, and a run goes on as it began."""
+"""Whether results may be written to a path: existing results are not replaced unasked, and a run keeps its settings."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ def check_free(
     holds: str = "",
     instead: str = "give --overwrite (in Python overwrite=True)",
 ) -> None:
-    """Raise before the work if its results would replace others.
+    """Raise an error, before the work, if its results would replace others.
 
     Args:
-        place: the file to be written; with `names` the folder of the results, which need not exist.
+        place: the file to write; with `names`, the folder of the results, which need not exist.
         names: of the results.
-        overwrite: whether results that are there may be replaced.
-        holds, instead: for the message; see `occupied`. The names that are there if left out.
+        overwrite: whether existing results may be replaced.
+        holds, instead: for the message; see `occupied`. By default, the names of the existing results.
 
     Raises:
-        AcregError: results are there, or the file cannot be made.
+        AcregError: there are results, or the file cannot be created.
     """
     place, names = Path(place), list(names)
     if not names:
@@ -41,14 +41,14 @@ def check_free(
 
 
 def check_empty(folder: str | os.PathLike[str], holds: str = "", instead: str = "") -> None:
-    """Raise before the work if a folder whose results need one of their own is neither new nor empty.
+    """Raise an error, before the work, unless a folder is new or empty, for results that need a folder of their own.
 
     Args:
         folder: of the results.
-        holds, instead: for the message; see `occupied`. Some of its files if left out.
+        holds, instead: for the message; see `occupied`. By default, some of its files.
 
     Raises:
-        UsageError: it holds something.
+        UsageError: the folder is not empty.
     """
     there = sorted(path.name for path in contents(Path(folder)))
     if there:
@@ -56,13 +56,13 @@ def check_empty(folder: str | os.PathLike[str], holds: str = "", instead: str = 
 
 
 def occupied(place: str | os.PathLike[str], holds: str, instead: str = "", new: bool = True) -> AcregError:
-    """The error of a place that holds something else than the results to be written.
+    """The error for a path that holds something other than the results to be written.
 
     Args:
         place: a folder, or a file.
-        holds: what the folder holds; empty for a file.
-        instead: what can be done besides choosing another place, as an imperative.
-        new: whether a new or empty folder is needed, and the call is wrong; else results would be replaced.
+        holds: the contents of the folder; empty for a file.
+        instead: an alternative to choosing another path, as an imperative.
+        new: whether a new or empty folder is needed, so that the call is wrong; otherwise, results would be replaced.
     """
     found, other = (f"holds {holds}", "folder") if holds else ("exists", "name")
     return (UsageError if new else AcregError)(
@@ -72,12 +72,12 @@ def occupied(place: str | os.PathLike[str], holds: str, instead: str = "", new: 
 
 
 def claim(folder: Path, name: str, settings: Mapping[str, Any]) -> None:
-    """Find a folder to be that of a run with these settings, as its file `name` says, or write that into a new one.
+    """Check that the file `name` in the folder of a run has these settings, or write it into a new folder.
 
     Args:
         folder: of the run; see `sole_writer`.
         name: of a JSON file.
-        settings: that decide the run's results; of them JSON must give back what it gets.
+        settings: the settings that determine the results of the run; writing and reading JSON must not change them.
 
     Raises:
         UsageError, AcregError: as `check_claim`.
@@ -88,10 +88,10 @@ def claim(folder: Path, name: str, settings: Mapping[str, Any]) -> None:
 
 
 def check_claim(folder: Path, name: str, settings: Mapping[str, Any]) -> None:
-    """Raise if a folder, which need not exist, is that of a run with other settings, or of something else.
+    """Raise an error if a folder, which need not exist, belongs to a run with other settings or to something else.
 
     Raises:
-        UsageError: its file `name` has other settings, or there are other files and none of that name.
+        UsageError: its file `name` has other settings, or there are other files but none with that name.
         AcregError: the file cannot be read.
     """
     path = folder / name

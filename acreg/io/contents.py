@@ -1,4 +1,4 @@
-"""What a file stores, as its format knows it; `acreg inspect` shows it."""
+"""The stored contents of a file, as its format defines them; `acreg inspect` shows them."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from acreg.geometry.grid import Grid
 
 @dataclass(frozen=True)
 class Contents:
-    """What a file stores, by names that end in their unit; see `acreg.applications.inspection`.
+    """The stored contents of a file, by names that end in their unit; see `acreg.applications.inspection`.
 
     Args:
-        stored: what is shown first: the format, the type of a value as it is stored, the header's description.
-        array: the values: `(*spatial)`, vectors `(..., rank)`, or as they are stored; None where they cannot be read.
-        grid: of an image or a field; None where the file has no place, or holds neither.
-        kind: what it is, in words; empty for an image or labels, which the values tell apart.
+        stored: what is shown first: the format, the stored type of a value, the description in the header.
+        array: the values: `(*spatial)`, vectors `(..., rank)`, or as they are stored; None if they cannot be read.
+        grid: of an image or a field; None if the file has no position, or holds neither.
+        kind: the kind of contents, in words; empty for an image or labels, which the values distinguish.
         unit: of vectors, "mm" or "voxels"; empty for values.
-        header: what else the header says, shown after the place.
-        why: why acreg does not read it as an image.
+        header: further information in the header, shown after the position.
+        why: the reason why acreg does not read it as an image.
     """
 
     stored: Mapping[str, Any]

@@ -31,7 +31,7 @@ def write_rows(stream: TextIO, rows: Iterable[Sequence[Any]], lineterminator: st
 
 
 def write_table(path: Path, rows: Iterable[Sequence[Any]], lineterminator: str = "\r\n") -> None:
-    """Write rows of texts and numbers into a file, all at once; see `acreg.io.atomic_path`, whose errors are raised."""
+    """Write rows of texts and numbers to a file in one step; see `acreg.io.atomic_path`, whose errors are raised."""
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
         write_rows(stream, rows, lineterminator)
 

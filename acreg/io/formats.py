@@ -34,8 +34,8 @@ class Format:
         suffixes: of its files, in lower case.
         home: the name of its module.
         written: the suffixes that can be written; none if the format is read only.
-        picture: whether it holds 2-D pictures: whole numbers from 0 to 65535, without spacing and place.
-        has_place: whether its header always says where the image lies.
+        picture: whether it holds 2-D pictures: integers from 0 to 65535, without spacing and position.
+        has_place: whether its header always gives the position of the image.
         mark: an offset and the bytes at that offset; they identify a file whose suffix is not known.
     """
 
@@ -92,7 +92,7 @@ def stem(name: str) -> str:
 
 
 def by_suffix(path: Path) -> Format | None:
-    """The format that the name of a file says, None if it says none."""
+    """The format of a file by its name; None if the name does not determine it."""
     return _BY_SUFFIX.get(suffix(path))
 
 
@@ -103,7 +103,7 @@ def is_picture(path: Path) -> bool:
 
 
 def writer(path: Path) -> Format:
-    """The format in which a file of this name is written. Raises `UsageError` if it is none that is written."""
+    """The format in which a file with this name is written. Raises `UsageError` if the format cannot be written."""
     known = by_suffix(path)
     if known is None or suffix(path) not in known.written:
         raise UsageError(f"Images are written as {', '.join(WRITTEN)}. Received: {path}. Choose one of these suffixes.")

@@ -10,13 +10,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from functools import lru_cache, reduce
-from typing import Any
 
 import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-Tensor = Any
+from acreg.layers.tensor import Tensor
 
 
 def interpolate_spline(
@@ -135,7 +134,7 @@ def _check_points(points: Tensor, distinct: bool) -> None:
             )
 
 
-def known_values(x: Tensor) -> NDArray | None:
+def known_values(x: Tensor) -> np.ndarray | None:
     """The values of a tensor; None in a function that is being compiled, where they are not known yet."""
     try:
         return np.asarray(ops.convert_to_numpy(x))
@@ -143,7 +142,7 @@ def known_values(x: Tensor) -> NDArray | None:
         return None
 
 
-def grid_spline(values: Tensor, shape: Sequence[Any]) -> Tensor:
+def grid_spline(values: Tensor, shape: Sequence[int | Tensor]) -> Tensor:
     """The thin-plate spline through a regular grid of control points, at every voxel of an image.
 
     The grid spans the extent of the image: its outermost points lie on the outer faces of the outermost voxels.
@@ -190,7 +189,7 @@ def grid_spline(values: Tensor, shape: Sequence[Any]) -> Tensor:
     return ops.moveaxis(ops.reshape(spline, (-1, channels, *shape)), 1, -1)
 
 
-def _separable_sum(weights: Tensor, bases: Sequence[Tensor], shape: Sequence[Any]) -> Tensor:
+def _separable_sum(weights: Tensor, bases: Sequence[Tensor], shape: Sequence[int | Tensor]) -> Tensor:
     """Sums over j and k_0, k_1, ... of ``weights[k] bases[0][j, p_0, k_0] bases[1][j, p_1, k_1] ...``.
 
     ``weights`` is ``(batch, channels, k**rank)``, a basis ``(j, voxels, k)``; the result has ``batch * channels``
@@ -208,7 +207,7 @@ def _separable_sum(weights: Tensor, bases: Sequence[Tensor], shape: Sequence[Any
 
 
 def spline_displacement(
-    shape: Sequence[Any],
+    shape: Sequence[int | Tensor],
     spacing: Tensor,
     angles: Tensor | None = None,
     translation: Tensor | None = None,
@@ -274,7 +273,7 @@ def _rotation(angles: Tensor) -> Tensor:
 _NARROW = 0.1
 
 
-def _gaussians(rank: int) -> tuple[NDArray, NDArray]:
+def _gaussians(rank: int) -> tuple[np.ndarray, np.ndarray]:
     """Scales ``t`` and heights ``h`` for which ``sum h exp(-t r^2)`` is the kernel, up to multiples of 1 and r^2.
 
     The linear part of the spline absorbs these multiples. The integrals over ``t`` of ``-t^-1.5 exp(-t r^2) / (2
@@ -287,7 +286,7 @@ def _gaussians(rank: int) -> tuple[NDArray, NDArray]:
     return scales, step / (2 * scales) if rank == 2 else -step / (2 * np.sqrt(np.pi * scales))
 
 
-def _cubic(x: Any) -> Tensor:
+def _cubic(x: Tensor) -> Tensor:
     """The cubic B-spline with knots at -2, -1, 0, 1, 2."""
     x = ops.abs(x)
     return ops.relu(2 - x) ** 3 / 6 - 4 * ops.relu(1 - x) ** 3 / 6

@@ -11,9 +11,8 @@ import numpy as np
 from keras import ops
 
 from acreg.layers import functional
+from acreg.layers.tensor import Tensor
 from acreg.layers.thin_plate_spline import known_values, spline_displacement
-
-Tensor = Any
 
 _GEOMETRY = ("angles", "translation", "control_displacements")
 
@@ -199,7 +198,7 @@ class ThinPlateSplineAugmentation(keras.layers.Layer):
             result["displacement"] = zero if displacement is None else displacement
         return result
 
-    def compute_output_spec(self, inputs: Mapping[str, Any]) -> dict[str, keras.KerasTensor]:
+    def compute_output_spec(self, inputs: Mapping[str, Tensor]) -> dict[str, keras.KerasTensor]:
         self._check_types(inputs)
         shapes = self.compute_output_shape({name: value.shape for name, value in inputs.items()})
         return {
@@ -207,7 +206,9 @@ class ThinPlateSplineAugmentation(keras.layers.Layer):
             for name, shape in shapes.items()
         }
 
-    def compute_output_shape(self, input_shape: Mapping[str, Any]) -> dict[str, tuple[int | None, ...]]:
+    def compute_output_shape(
+        self, input_shape: Mapping[str, Sequence[int | None]]
+    ) -> dict[str, tuple[int | None, ...]]:
         self._check_shapes(input_shape)
         image = tuple(input_shape["image"])
         shapes = {"fixed": image, "moving": image}
@@ -239,7 +240,7 @@ class ThinPlateSplineAugmentation(keras.layers.Layer):
             raise ValueError(f"`spacing` must be positive millimetres. Received: spacing={sides.tolist()}")
         return spacing
 
-    def _check_types(self, inputs: Mapping[str, Any]) -> None:
+    def _check_types(self, inputs: Mapping[str, Tensor]) -> None:
         if not isinstance(inputs, Mapping):
             raise ValueError(
                 "`inputs` must be a dictionary with 'image' and, if wanted, 'labels' and 'spacing'. "

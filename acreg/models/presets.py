@@ -26,6 +26,7 @@ from acreg.models.registered import registered_models, registered_name
 
 if TYPE_CHECKING:
     from acreg.models.label_autoencoder import LabelAutoencoder
+    from acreg.models.registration_model import RegistrationModel
 
 SHIPPED = Path(__file__).resolve().parent.parent / "presets"
 
@@ -91,11 +92,12 @@ class Preset:
         return folder
 
 
-def from_preset(name_or_folder: str | os.PathLike[str]) -> Any:
+def from_preset(name_or_folder: str | os.PathLike[str]) -> RegistrationModel | LabelAutoencoder:
     """Loads a trained model: a preset that ships with acreg, by name, or any preset folder.
 
     Returns:
-        The model, such as an `ACRegNet`, with its ``preprocessing``.
+        The model, such as an `ACRegNet`, with its ``preprocessing``. Presets of autoencoders give a `LabelAutoencoder`,
+        which does not register.
 
     Raises:
         UsageError: no such preset.
@@ -119,7 +121,9 @@ def from_preset(name_or_folder: str | os.PathLike[str]) -> Any:
     return model
 
 
-def load_model(class_name: str, config: Mapping[str, Any], weights: Path, source: Path, trusted: bool = False) -> Any:
+def load_model(
+    class_name: str, config: Mapping[str, Any], weights: Path, source: Path, trusted: bool = False
+) -> RegistrationModel | LabelAutoencoder:
     """A model by the name of its class and its arguments, as JSON has them, with its weights.
 
     Args:
@@ -258,7 +262,7 @@ def load_autoencoder(name_or_folder: str | os.PathLike[str]) -> LabelAutoencoder
     return model
 
 
-def _check_grid(folder: Path, model: Any, preprocessing: Preprocessing) -> None:
+def _check_grid(folder: Path, model: RegistrationModel | LabelAutoencoder, preprocessing: Preprocessing) -> None:
     from acreg.models import LabelAutoencoder
 
     shape = preprocessing.shape

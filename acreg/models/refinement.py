@@ -42,7 +42,7 @@ class Refinement(RegistrationModel):
     def __init__(
         self, shape: tuple[int, ...], affine: bool, anchor: float, learning_rate: float, **kwargs: Any
     ) -> None:
-        super().__init__(TrainableField(shape, affine), **kwargs)  # type: ignore[arg-type]
+        super().__init__(TrainableField(shape, affine), **kwargs)
         self.anchor = anchor
         self.compile(optimizer=keras.optimizers.Adam(learning_rate))
         self.optimizer.build(self.trainable_variables)

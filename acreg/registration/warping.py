@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, overload
 
 import numpy as np
 
@@ -91,6 +91,30 @@ class WarpedPoints:
         return f"WarpedPoints({len(self.moved)} points moved by {self.lengths.mean():.2f} mm on average)"
 
 
+@overload
+def warp(
+    transform: PathLike | Transform | Sequence[PathLike | Transform],
+    reference: ImageLike | Grid,
+    *,
+    points: PathLike | Points,
+    to: Literal["fixed", "moving"],
+) -> WarpedPoints: ...
+
+
+@overload
+def warp(
+    transform: PathLike | Transform | Sequence[PathLike | Transform],
+    reference: ImageLike | Grid,
+    *,
+    image: ImageLike | None = None,
+    labels: ImageLike | None = None,
+    interpolation: Interpolation | None = None,
+    inverse: bool = False,
+    border: Border | None = None,
+    fill: float | None = None,
+) -> Warped: ...
+
+
 def warp(
     transform: PathLike | Transform | Sequence[PathLike | Transform],
     reference: ImageLike | Grid,
@@ -103,7 +127,7 @@ def warp(
     inverse: bool = False,
     border: Border | None = None,
     fill: float | None = None,
-) -> Any:
+) -> Warped | WarpedPoints:
     """Apply a transform to an image, to labels or to points, as `acreg warp` does.
 
     ::

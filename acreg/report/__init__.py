@@ -1,5 +1,7 @@
 """Tables, charts and pages of evaluations and applications."""
 
-from acreg.report.comparison import MethodComparison, compare
+from __future__ import annotations
 
-__all__ = ["MethodComparison", "compare"]
+from acreg import _lazy
+
+__getattr__, __dir__, __all__ = _lazy.attach(__name__, __file__)

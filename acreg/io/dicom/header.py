@@ -1,6 +1,6 @@
 """The header of a DICOM file, read by pydicom: only the elements that give the position and meaning of pixels.
 
-Whatever pydicom raises becomes one message in `acreg.io.dicom.format`, from where all of this is called.
+All errors that pydicom raises become one message in `acreg.io.dicom.format`, which calls these functions.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def read_dataset(path: Path, keywords: list[str], pixels: bool = False) -> Any:
     with _Bounded(path) as content:
         dataset = None
         try:
-            dataset = read_partial(content, stop, force=True, specific_tags=list(wanted))  # type: ignore[arg-type]
+            dataset = read_partial(content, stop, force=True, specific_tags=list(wanted))
         except RecursionError:
             raise AcregError(
                 f"The sequences of a DICOM header nest a few times. Received: {path}, where they nest hundreds of "

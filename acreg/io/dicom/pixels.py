@@ -150,7 +150,8 @@ def _syntax(data: Any) -> Any:
 
 
 def _by_pydicom(data: Any, shape: tuple[int, ...], photometric: str) -> np.ndarray:
-    from pydicom.pixels import apply_color_lut, pixel_array
+    from pydicom.pixels.processing import apply_color_lut
+    from pydicom.pixels.utils import pixel_array
 
     pixels = pixel_array(data, raw=photometric in (*GREY, COLOURS[-1]), decoding_plugin="pydicom")
     if photometric == "PALETTE COLOR":

@@ -1,4 +1,4 @@
-"""What stands between files of strangers and the program: checks before decoding, limits, decoders that may die."""
+"""Protection against untrusted files: checks before decoding, limits, and decoders that may crash."""
 
 from acreg.io.guards.decoding import decoding, kind
 from acreg.io.guards.files import check_file, check_name, check_utf8, format_of, has_mark

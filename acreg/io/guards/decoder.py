@@ -1,4 +1,4 @@
-"""The process in which files are decoded by C and C++ code, and what it decodes; see `acreg.io.guards.isolation`.
+"""The process in which C and C++ code decodes files, and its tasks; see `acreg.io.guards.isolation`.
 
 Run as a script, it reads requests from standard input, each a length and JSON, and answers with a length, JSON and the
 bytes of arrays on standard output. It imports nothing from acreg, so that it starts in 0.1 s.
@@ -52,7 +52,7 @@ def _geometry(found: Any) -> dict[str, list[float]]:
 
 
 def itk_voxels(path: str, decoder: str) -> Answer:
-    """What a decoder of ITK makes of a file, as `acreg.io.volumes.format.Volume` keeps it."""
+    """The voxels that an ITK decoder reads from a file, as `acreg.io.volumes.format.Volume` keeps them."""
     import SimpleITK as sitk
 
     image = _reader(path, decoder).Execute()

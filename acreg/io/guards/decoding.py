@@ -1,4 +1,4 @@
-"""One message for whatever a decoder raises."""
+"""One message for any error that a decoder raises."""
 
 from __future__ import annotations
 

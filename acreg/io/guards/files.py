@@ -1,4 +1,4 @@
-"""What a file is, before a decoder opens it: a regular file that may be read, of a known format, in its own folder."""
+"""Checks of a file before a decoder opens it: a regular, readable file of a known format in the expected folder."""
 
 from __future__ import annotations
 
@@ -55,16 +55,16 @@ def check_file(path: Path) -> None:
 
 
 def format_of(path: Path) -> Format | None:
-    """The format of a file by its name, or by the mark inside where the name says none; None if it is not read.
+    """The format of a file by its name or, if the name has no known suffix, by the mark inside; None if unknown.
 
     Raises:
-        AcregError: the name says none, and the file cannot be read.
+        AcregError: the name has no known suffix, and the file cannot be read.
     """
     return by_suffix(path) or next((known for known in FORMATS if has_mark(path, known)), None)
 
 
 def has_mark(path: Path, known: Format) -> bool:
-    """Whether the path is a file with the mark of a format in it. Raises `AcregError` for one that cannot be read."""
+    """Whether the path is a file with the mark of a format. Raises `AcregError` for a file that cannot be read."""
     if known.mark is None or not path.is_file():
         return False
     offset, mark = known.mark

@@ -33,7 +33,7 @@ ALONE = {"ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": "1", "OMP_NUM_THREADS": "1", "M
 
 
 def decode(task: str, path: Path, size: int = 0, **arguments: Any) -> tuple[dict[str, Any], list[np.ndarray]]:
-    """The facts and arrays that a task of `acreg.io.guards.decoder` answers for a file.
+    """The facts and arrays that a task of `acreg.io.guards.decoder` returns for a file.
 
     If no such process can be started (no Python at `sys.executable`, no POSIX), the task runs in this process.
 

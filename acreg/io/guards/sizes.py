@@ -1,4 +1,4 @@
-"""How much a file may unpack to: its header is compared with what is stored, before memory is taken."""
+"""Limits on decompressed sizes: the header is compared with the stored size before memory is allocated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Limits for text, JSON and YAML that may come from strangers: of size, depth and number of values."""
+"""Limits for untrusted text, JSON and YAML: on size, depth and number of values."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def check_regular(path: str | os.PathLike[str], limit: int, what: str) -> Path:
 
 
 def size_in_words(count: int) -> str:
-    """A number of bytes as messages say it: "128 MiB"."""
+    """A number of bytes as shown in messages, such as "128 MiB"."""
     for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
         if count >= size:
             return f"{count / size:.4g} {unit}"

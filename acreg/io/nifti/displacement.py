@@ -1,4 +1,4 @@
-"""Displacements as NIfTI vector images, in voxels, as acreg keeps them."""
+"""Displacements as NIfTI vector images in voxels, acreg's own convention."""
 
 from __future__ import annotations
 

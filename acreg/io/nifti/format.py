@@ -1,4 +1,4 @@
-"""NIfTI: what is written, and what `acreg.io.formats` finds here of reading."""
+"""NIfTI: writing, and the functions for reading that `acreg.io.formats` expects here."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def write(image: Image, path: Path) -> None:
 
 
 def reason_against(channels: Sequence[Image]) -> str:
-    """Why such a colour image cannot be written; empty if it can."""
+    """The reason why this colour image cannot be written; empty if it can."""
     if max(float(channel.array.max()) for channel in channels) > 255 or len(channels) < 3:
         return "A colour image in NIfTI has three or four channels of 8 bits."
     return ""
@@ -59,6 +59,6 @@ def save_nifti(array: np.ndarray, grid: Grid, path: Path, *, description: str = 
     image.header["descrip"] = description
     image.set_sform(affine, code="scanner")
     image.set_qform(affine, code="scanner")
-    if apart(image) > SAME_PLACE:  # a sheared grid (a tilted gantry), which a quaternion cannot hold
+    if apart(image) > SAME_PLACE:  # a sheared grid (a tilted gantry), which a quaternion cannot represent
         image.set_qform(None, code="unknown")
     nibabel.save(image, path)

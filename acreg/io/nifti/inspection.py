@@ -1,4 +1,4 @@
-"""What a NIfTI file stores: an image, a field of vectors, or a series."""
+"""The contents of a NIfTI file: an image, a vector field, or a series."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ UNITS = {0: "unknown", 1: "meter", 2: "mm", 3: "micron"}
 
 
 def inspect(path: Path) -> Contents:
-    """What a NIfTI file stores, also where acreg does not read it as an image."""
+    """The contents of a NIfTI file, even if acreg does not read it as an image."""
     with decoding(path):
         image = open_nifti(path)
         stored, header = _stored(image), _header(image)
@@ -65,7 +65,7 @@ def _stored(image: Any) -> dict[str, Any]:
 
 
 def _header(image: Any) -> dict[str, Any]:
-    """How the header says where the image lies."""
+    """How the header gives the position of the image."""
     header = image.header
     forms: dict[str, Any] = {
         "unit_in_header": UNITS.get(int(header["xyzt_units"]) % 8, "none of the format's"),

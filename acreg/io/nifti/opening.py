@@ -1,7 +1,7 @@
-"""NIfTI and MGH as nibabel opens them: headers and values that are whole.
+"""NIfTI and MGH files opened by nibabel, with complete headers and values.
 
-nibabel reads NIfTI because it notices a file that is cut off, where ITK fills the rest with zeros. What it does not
-look at is looked at here: the sizes that a header announces, the checksum that ends a compressed file.
+nibabel reads NIfTI because it detects a truncated file, where ITK fills the rest with zeros. This module checks what
+nibabel does not: the sizes that a header announces, and the checksum at the end of a compressed file.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from acreg.io.formats import NIFTI, by_suffix
 from acreg.io.guards import CONVERTED, DEFLATE, check_packed, check_size, decoding, kind
 
 DISPLACEMENT_MARK = "acreg displacement"
-"""How the description of a displacement begins that acreg wrote."""
+"""The beginning of the description of a displacement that acreg wrote."""
 EXTENSIONS = 2**21
 """Largest number of bytes before the voxels: nibabel reads each header extension, which has 16 bytes or more."""
 PADDING = 2**24

@@ -1,4 +1,4 @@
-"""Where a NIfTI or MGH file says that its voxels lie: unit, form codes, sform and qform, which must agree."""
+"""The position of the voxels of a NIfTI or MGH file: unit, form codes, sform and qform, which must agree."""
 
 from __future__ import annotations
 

@@ -28,14 +28,14 @@ from acreg.io.pictures.headers import (
 )
 from acreg.io.volumes.format import read_by_itk, save_itk
 
-DECODED = ("PNG", "JPEG", "TIFF", "BMP", "GIF")  # Pillow has more, some of which run other programs
+DECODED = ("PNG", "JPEG", "TIFF", "BMP", "GIF")  # Pillow has more formats, some of which run other programs
 LARGEST = 2**29
 """Largest file size in bytes: 89 million pixels of 4 bytes, and other data, some of which Pillow reads completely."""
 DEEP = {"PNG": "PNGImageIO", "TIFF": "TIFFImageIO"}
 
 
 def read(path: Path, labels: bool, needs_spacing: bool = True) -> tuple[np.ndarray, Grid]:
-    """The array `(rows, columns)` in its own depth, and its grid; colour becomes grey, see `acreg.io.read_image`.
+    """The array `(rows, columns)` in its own bit depth, and its grid; colour becomes grey, see `acreg.io.read_image`.
 
     `needs_spacing` is false if the caller gives the spacing, so that pixels need not be square.
     """
@@ -47,7 +47,7 @@ def write(image: Image, path: Path) -> None:
     """Write a 2-D image, its values rounded and clipped, or labels as they are; see `acreg.io.write_image`.
 
     Raises:
-        AcregError: a volume, or labels outside of 0..65535.
+        AcregError: a volume, or labels outside 0..65535.
     """
     if image.grid.rank != 2:
         raise AcregError(
@@ -63,7 +63,7 @@ def write(image: Image, path: Path) -> None:
 
 
 def reason_against(channels: Sequence[Image]) -> str:
-    """Why such a colour image cannot be written; empty if it can."""
+    """The reason why this colour image cannot be written; empty if it can."""
     wide = max(float(channel.array.max()) for channel in channels) > 255
     if channels[0].grid.rank != 2 or (wide and len(channels) < 3):
         return "PNG and TIFF hold 2-D images, and grey with alpha in 8 bits."
@@ -71,7 +71,7 @@ def reason_against(channels: Sequence[Image]) -> str:
 
 
 def write_channels(channels: Sequence[Image], path: Path) -> None:
-    """Write a 2-D colour image of 8 bits, or of 16 when the largest value is above 255."""
+    """Write a 2-D colour image with 8 bits, or with 16 if the largest value is above 255."""
     pixels = to_pixels(np.stack([channel.array for channel in channels], axis=-1))
     with atomic_path(path) as temporary:
         if pixels.dtype == np.uint8:
@@ -81,7 +81,7 @@ def write_channels(channels: Sequence[Image], path: Path) -> None:
 
 
 def inspect(path: Path) -> Contents:
-    """What a picture stores."""
+    """The contents of a picture file."""
     import PIL.Image
 
     array, _ = read(path, labels=False)

@@ -1,4 +1,4 @@
-"""Transforms read from ITK's files and from displacement fields in NIfTI."""
+"""Reading of transforms from ITK files and from displacement fields in NIfTI."""
 
 from __future__ import annotations
 

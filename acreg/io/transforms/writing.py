@@ -1,4 +1,4 @@
-"""Transforms written as ITK's files or as displacement fields, read back, and compared with what they do here."""
+"""Writing of transforms as ITK files or displacement fields, which are read back and compared with the original."""
 
 from __future__ import annotations
 
@@ -48,15 +48,15 @@ def write_transform(
     Fields are stored as float32, the type of the maps; `.tfm` is text.
 
     Args:
-        transform: what to write.
-        path: where.
-        image: a moving image to compare on; a smooth pattern on the moving grid if left out.
+        transform: the transform to write.
+        path: the file to write.
+        image: a moving image for the comparison; a smooth pattern on the moving grid if left out.
         border, fill: the values outside the image, see `Transform.warp_image`.
-        errors: what else is recorded; see `write_inverse`.
+        errors: further numbers to record; see `write_inverse`.
 
     Returns:
-        The largest difference of the two warped images over all voxels that SimpleITK has a rule for, relative to the
-        image's intensity range: see `acreg.io.transforms.check.compare_with_itk`.
+        The largest difference of the two warped images over all voxels for which SimpleITK defines a value, relative to
+        the intensity range of the image: see `acreg.io.transforms.check.compare_with_itk`.
 
     Raises:
         AcregError: the difference exceeds 1e-3 or the distance of mapped points 0.01 voxels (the file is then removed),

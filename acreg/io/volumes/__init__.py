@@ -1,4 +1,4 @@
-"""NRRD and MetaImage: a header in text, and voxels behind or beside it."""
+"""NRRD and MetaImage: a text header, and voxels in the same file or in other files."""
 
 from acreg._moved import forward
 

@@ -1,8 +1,8 @@
-"""NRRD and MetaImage, and what else SimpleITK decodes.
+"""NRRD, MetaImage and other formats that SimpleITK decodes.
 
-ITK's readers of NRRD and MetaImage fill what is missing with memory that was never written, open any file that a
-header names, and crash on odd headers. So the header is parsed and the voxels are decoded here; ITK is asked, in a
-process of its own, for the geometry of headers that have passed.
+ITK's readers of NRRD and MetaImage fill missing voxels with uninitialised memory, open any file that a
+header names, and crash on invalid headers. So the header is parsed and the voxels are decoded here; ITK, in a
+separate process, only provides the geometry of headers that have passed the checks.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from acreg.io.volumes.nrrd import nrrd_layout
 from acreg.io.volumes.voxels import Layout, read_voxels
 
 DECODERS = {"NRRD": ("NrrdImageIO", nrrd_layout), "MetaImage": ("MetaImageIO", metaimage_layout)}
-"""By format: the decoder of ITK, and what parses its header."""
+"""By format: the ITK decoder, and the parser of the header."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def write_channels(channels: Sequence[Image], path: Path) -> None:
 
 
 def inspect(path: Path) -> Contents:
-    """What a file stores: an image, a field of vectors, or a series."""
+    """The contents of a file: an image, a vector field, or a series."""
     with decoding(path):
         volume = read_volume(path)
         array, rank = volume.array, len(volume.size)
@@ -95,7 +95,7 @@ def inspect(path: Path) -> Contents:
 
 
 def read_by_itk(path: Path, labels: bool, decoder: str) -> tuple[np.ndarray, Grid]:
-    """The array `(*spatial)` and the grid of a file that a decoder of ITK reads, which is named."""
+    """The array `(*spatial)` and the grid of a file that the named ITK decoder reads."""
     with decoding(path):
         header, _ = decode("itk_header", path, decoder=decoder)
         values = (*header["size"], header["channels"])
@@ -114,7 +114,7 @@ def image_of(volume: Volume, path: Path, labels: bool) -> tuple[np.ndarray, Grid
 
 
 def read_volume(path: Path) -> Volume:
-    """What a file holds.
+    """The content of a file.
 
     Raises:
         AcregError: the header is damaged, or the content of the file differs from what its header announces.

@@ -1,4 +1,4 @@
-"""The voxels of MetaImage and NRRD, beside or behind their header, each of them read from a file."""
+"""The voxels of MetaImage and NRRD, stored beside or after their header, each of them read from a file."""
 
 from __future__ import annotations
 
