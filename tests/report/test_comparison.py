@@ -45,10 +45,7 @@ def test_an_evaluation_and_a_comparison_as_their_commands_make_them(tmp_path: Pa
 
     compared = acreg.compare(tmp_path / "a", label_tests=True)
     files = compared.save(tmp_path / "python", worst=0)
-    assert (
-        main(["compare", str(tmp_path / "a"), "--label-tests", "--worst=0", f"--out={tmp_path / 'c'}"])
-        == 0
-    )
+    assert main(["compare", str(tmp_path / "a"), "--label-tests", "--worst=0", f"--out={tmp_path / 'c'}"]) == 0
     assert sorted(path.name for path in files) == sorted(path.name for path in (tmp_path / "c").iterdir())
     for path in files:
         assert path.read_bytes() == (tmp_path / "c" / path.name).read_bytes(), path.name
