@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import ParamSpec, TypeVar
 
+__all__ = ["AcregError", "Requeue", "UsageError"]
+
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 

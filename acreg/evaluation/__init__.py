@@ -1,4 +1,4 @@
-"""Methods measured on pairs: the run, the scores, their files and statistics."""
+"""Evaluation of methods on pairs: the run, the scores, their files and statistics."""
 
 from acreg.evaluation.evaluation import Evaluation, evaluate
 from acreg.evaluation.method_result import MethodResult, PairScores

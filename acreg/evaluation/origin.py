@@ -17,7 +17,7 @@ from acreg.registration.methods import Method, Unregistered
 def origin_of(
     method: Method, dataset: Dataset, split: str, pairs: Sequence[Pair], save: Collection[str], settings: dict[str, Any]
 ) -> dict[str, Any]:
-    """What a method's results are made from, as `summary.json` records it."""
+    """All that determines the results of a method, as recorded in `summary.json`."""
     files = [dataset.folder / name for name in ("manifest.csv", "dataset.json")]
     data = b"".join(path.read_bytes() for path in files if path.is_file())
     return {
@@ -38,7 +38,7 @@ def origin_of(
 
 
 def is_known(method: Method) -> bool:
-    """Whether its name and settings say all that its results depend on: of a caller's own object they do not."""
+    """Whether name and settings determine the results, which is not the case for a caller's own object."""
     return isinstance(method, (Baseline, Unregistered)) or hasattr(method, "sha256")
 
 

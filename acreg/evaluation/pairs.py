@@ -16,10 +16,10 @@ def choose_pairs(request: str, subjects: Sequence[str], seed: int) -> list[Pair]
     """The pairs (fixed, moving) that `request` asks for.
 
     Args:
-        request: a number; `N`, `2N` and so on, times the number of subjects, or all pairs where there are fewer; or a
-            file (see `acreg.data.tables.pair_files`).
+        request: a number; `N`, `2N` and so on, a multiple of the number of subjects, or all pairs if there are fewer;
+            or a file (see `acreg.data.tables.pair_files`).
         subjects: names in the split.
-        seed: of the draw.
+        seed: for drawing the pairs.
 
     Raises:
         UsageError: the request is none of these, or asks for more pairs than there are.
@@ -50,7 +50,7 @@ def choose_pairs(request: str, subjects: Sequence[str], seed: int) -> list[Pair]
 
 
 def true_transforms(request: str, subjects: Sequence[str]) -> dict[Pair, Path]:
-    """The files of the true transforms of the pairs that `request` asks for; none where it is no file or names none.
+    """The files of the true transforms of the requested pairs; empty if `request` is not a file or names none.
 
     Raises:
         AcregError: as `choose_pairs`.
@@ -61,7 +61,7 @@ def true_transforms(request: str, subjects: Sequence[str]) -> dict[Pair, Path]:
 
 
 def labelled_pairs(dataset: Dataset, pairs: Sequence[Pair]) -> int:
-    """How many of the pairs have labels on both sides; 0 where the dataset knows none besides the background."""
+    """The number of pairs in which both images have labels; 0 if the dataset has no labels except the background."""
     has = {record.subject: record.labels is not None for record in dataset.records}
     return (
         sum(has.get(fixed, False) and has.get(moving, False) for fixed, moving in pairs) if foreground(dataset) else 0

@@ -1,8 +1,9 @@
-"""The result files of an evaluation: `pairs.csv` and `summary.json`, a folder a method.
+"""The result files of an evaluation: `pairs.csv` and `summary.json`, one folder per method.
 
-`pairs.csv` has a row a pair and label; what belongs to the pair (folding, seconds, failure) is repeated on its rows. A
-pair without labels has one row, and without any labels there are no columns for them.
-Numbers are written in full, missing ones as `nan`. `summary.json` has means over pairs, counts, failures, settings.
+`pairs.csv` has one row per pair and label; values of the pair (folding, seconds, failure) are repeated in its rows. A
+pair without labels has one row; if no pair has labels, there are no label columns.
+Numbers are written in full precision, missing ones as `nan`. `summary.json` has means over pairs, counts, failures and
+settings.
 """
 
 from __future__ import annotations
@@ -56,10 +57,10 @@ def write_method(result: MethodResult, folder: Path) -> None:
 
 
 def read_method(folder: Path) -> MethodResult:
-    """Read the folder of a method; what older versions did not measure is NaN.
+    """Read the folder of a method; metrics that older versions did not measure are NaN.
 
     Raises:
-        AcregError: a file is missing, is cut off, or lacks a column.
+        AcregError: a file is missing, truncated, or lacks a column.
     """
     try:
         summary = read_json(folder / "summary.json", "summary")
@@ -98,16 +99,16 @@ def read_method(folder: Path) -> MethodResult:
 
 
 def _is_uncounted(scores: dict[str, float]) -> bool:
-    """Whether the fixed map has a label without a Dice, as versions had it that took a lost label for none."""
+    """Whether a label of the fixed map has no Dice, as in older versions, which did not count a lost label."""
     of_fixed = (scores.get(metric, NAN) for metric in ("lcc", "label_sd_log_j", "tre_true"))
     return not math.isfinite(scores["dsc"]) and any(map(math.isfinite, of_fixed))
 
 
 def load_results(folders: Sequence[Path]) -> list[MethodResult]:
-    """Read method folders, or evaluation folders that hold several; equal names are told apart by their folder.
+    """Read folders of methods, or of evaluations with several methods; equal names are distinguished by their folder.
 
     Raises:
-        AcregError: a folder holds no results, or not those of all methods of its evaluation.
+        AcregError: a folder has no results, or lacks results of a method of its evaluation.
     """
     found: list[Path] = []
     for folder in folders:
@@ -125,7 +126,7 @@ def load_results(folders: Sequence[Path]) -> list[MethodResult]:
     results: list[MethodResult] = []
     for folder in found:
         result = read_method(folder)
-        # Every evaluation brings its own unregistered row: on the same pairs of the same data one is enough.
+        # Every evaluation has its own unregistered row: one is enough for the same pairs of the same data.
         if not any(result.is_baseline and other.is_baseline and _same_scores(result, other) for other in results):
             results.append(result)
     found = [result.folder or Path() for result in results]
@@ -144,7 +145,7 @@ def _same_scores(a: MethodResult, b: MethodResult) -> bool:
 
 
 def check_same_pairs(results: Sequence[MethodResult]) -> None:
-    """Compare only what was measured alike: the same dataset, unit, labels and pairs.
+    """Check that all results have the same dataset, unit, labels and pairs, so that they can be compared.
 
     Raises:
         AcregError: names the first difference.
@@ -171,7 +172,7 @@ def check_same_pairs(results: Sequence[MethodResult]) -> None:
 
 
 def keep_pairs(results: Sequence[MethodResult], fixed: str) -> None:
-    """Leave in the results only the pairs whose fixed subject matches a pattern with `*`, `?` and `[...]`.
+    """Keep only the pairs whose fixed subject matches a pattern with `*`, `?` and `[...]`.
 
     Raises:
         UsageError: no pair is left.

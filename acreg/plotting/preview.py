@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 def preview_figure(view: PairView) -> Figure:
     """A Matplotlib figure of six panels.
 
-    They show the fixed image, the moving one (before), the warped one (after), checkerboards before and after, and the
-    deformed grid. With labels, outlines of the fixed ones are green and those of the moving and warped ones orange.
+    They show the fixed image, the moving image (before), the warped image (after), checkerboards before and after, and
+    the deformed grid. With labels, outlines of fixed labels are green, and those of moving and warped labels orange.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -14,9 +14,9 @@ from acreg.io import atomic_path
 from acreg.plotting.page import markdown
 
 PAGE = "verification.md"
-"""The file name of the page."""
+"""The page that `write_page` writes into a folder."""
 RESULTS = "verification.json"
-"""The file name of the same for programs."""
+"""The same results for programs, beside it."""
 COLUMNS = ("check", "compared with", "compared", "largest difference", "limit", "result")
 HEAD = """`acreg verify --out DIR` wrote this page. It runs the checks below on the machine where acreg is installed.
 What acreg computes is compared with other programs, with laws that hold for every transform, and with what the presets
