@@ -77,5 +77,5 @@ $(VENV)/.installed-bench: $(VENV)/.created setup.cfg setup.py
 	@touch $(VENV)/.installed $@
 
 clean:
-	rm -rf $(VENV) build dist docs/_build docs/gallery docs/sg_execution_times.rst docs/reference/generated *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist docs/_build docs/gallery docs/reference/generated *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -90,8 +90,7 @@ plt.show()
 # ``.h5`` holds a composite transform of ITK, in mm. The file is read back and applied by SimpleITK, and refused if the
 # result differs. Points become markups of 3D Slicer.
 
-from acreg.io import Points, write_points
-from acreg.io.transforms import read_transform, write_transform
+from acreg.io import Points, read_transform, write_points, write_transform
 
 folder = Path(tempfile.mkdtemp())
 difference = write_transform(transform, folder / "transform.h5", moving)
@@ -108,4 +107,4 @@ print(np.abs(again.displacement - transform.displacement).max(), "pixels")
 # From the command line::
 #
 #     acreg warp --transform transform.h5 --reference fixed.nii.gz --image moving.nii.gz --out warped.nii.gz
-#     acreg warp --transform transform.h5 --reference fixed.nii.gz --points moving.mrk.json --to fixed --out out.mrk.json
+#     acreg warp --transform transform.h5 --reference fixed.nii.gz --points moving.mrk.json --to fixed --out new.fcsv

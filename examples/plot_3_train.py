@@ -41,8 +41,8 @@ sampler = PairSampler(images, labels, batch_size=8, seed=0, augment=Augmentation
 # ------------------
 #
 # The losses reward similar images (``ncc``) and penalise a field that is not smooth (``diffusion``). They use no
-# labels; with ``num_classes`` the Dice of the warped labels is logged as well. ``preprocessing`` says how ``register`` turns
-# an image of any size into the network's input.
+# labels; with ``num_classes`` the Dice of the warped labels is logged as well. ``preprocessing`` says how ``register``
+# turns an image of any size into the network's input.
 
 keras.utils.set_random_seed(0)
 model = RegNet(

@@ -12,7 +12,9 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
+from acreg import models
 from acreg.cli.main import main
+from acreg.training import load_recipe
 
 
 def _blocks(page: str, language: str) -> list[str]:
@@ -44,6 +46,20 @@ def test_first_page_works_as_written(
     assert float(capsys.readouterr().out.split()[0]) < 0.1, "the diffeomorphic network hardly folds"
 
 
+@pytest.mark.parametrize("page", ["index", "how-to/train", "how-to/fine-tune"])
+def test_recipes_to_copy_are_recipes(repository: Path, tmp_path: Path, page: str) -> None:
+    recipes = _blocks((repository / "docs" / f"{page}.md").read_text(encoding="utf-8"), "yaml")
+    assert recipes
+    for text in recipes:
+        (tmp_path / "recipe.yaml").write_text(text, encoding="utf-8")
+        recipe = load_recipe(tmp_path / "recipe.yaml")
+        arguments = dict(recipe.model.arguments)
+        if recipe.autoencoder:
+            arguments["autoencoder"] = models.LabelAutoencoder(shape=recipe.data.shape, num_classes=3)
+        model_class = getattr(models, recipe.model.class_name)
+        assert model_class(rank=len(recipe.data.shape), num_classes=3, **arguments).loss_weights
+
+
 @pytest.mark.parametrize("page", ["README.md", "CHANGELOG.md"])
 def test_links_of_pages_outside_of_the_site_lead_to_files(repository: Path, page: str) -> None:
     links = re.findall(r"\]\((?!https?:)([^)#]+)", (repository / page).read_text(encoding="utf-8"))
@@ -64,8 +80,9 @@ def reference(repository: Path) -> ModuleType:
 def test_reference_has_each_public_name_on_one_page(reference: ModuleType) -> None:
     homes = reference.homes()
     assert homes["acreg"]["from_preset"] == "acreg.models.from_preset"
+    assert homes["acreg.errors"]["UsageError"] == "acreg.errors.UsageError"
     assert homes["acreg.io"]["read_image"] == "acreg.io.read_image"
-    assert homes["acreg.data"]["Dataset"] == "acreg.data.manifest.Dataset"
+    assert homes["acreg.data"]["Dataset"] == "acreg.data.Dataset"
     documented = []
     for module, places in homes.items():
         documented += re.findall(

@@ -5,6 +5,8 @@ see the spacing, origin and direction of both images, and what they find comes b
 imported when a method is made.
 """
 
-from acreg.baselines.baseline import NAMES, Baseline, baseline
+from __future__ import annotations
 
-__all__ = ["NAMES", "Baseline", "baseline"]
+from acreg import _lazy
+
+__getattr__, __dir__, __all__ = _lazy.attach(__name__, __file__)

@@ -24,7 +24,6 @@ from acreg.io.transforms.itk import affine_from_itk, field_from_itk, image_to_it
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
-PACKAGE = "SimpleITK"
 SAMPLES = 50_000
 _AFFINE: dict[str, Any] = {
     "metric": "Mattes mutual information, 32 bins",

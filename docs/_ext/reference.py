@@ -1,4 +1,4 @@
-"""Writes the reference: a page for each module with the docstrings of its public names, and a page of the commands.
+"""Writes the reference: a page for each package with the docstrings of its public names, and a page of the commands.
 
 Both are made before each build, from the `__all__` of the modules and from the command line itself. The build warns,
 and with `-W` fails, if a public name is on no page or has no docstring.
@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import ast
 import importlib
-import importlib.util
 import inspect
 import pkgutil
-import re
 from collections.abc import Iterator
+from importlib.util import resolve_name
 from pathlib import Path
 from typing import Any
 
@@ -26,18 +25,16 @@ from acreg.cli.main import app as program
 
 FOLDER = "reference/generated"
 HELP_WIDTH = 100
-SAYS_ALL = re.compile(r"^(\w+, )*__all__\b.*=", re.M)
+MODULES = ("acreg.errors", "acreg.layers.functional")
+"""Public modules that are no packages."""
 logger = logging.getLogger(__name__)
 
 
 def public_modules() -> list[str]:
-    """The modules of acreg that have an `__all__`, by name; of the others none is imported."""
-    names = ["acreg"]
-    for module in pkgutil.walk_packages(acreg.__path__, "acreg."):
-        spec = importlib.util.find_spec(module.name)
-        if spec and spec.origin and SAYS_ALL.search(Path(spec.origin).read_text(encoding="utf-8")):
-            names.append(module.name)
-    return sorted(names)
+    """The packages of acreg that have an `__all__`, and the modules beside them that are public, by name."""
+    packages = [module.name for module in pkgutil.walk_packages(acreg.__path__, "acreg.") if module.ispkg]
+    found = [name for name in packages if getattr(importlib.import_module(name), "__all__", None)]
+    return sorted(["acreg", *found, *MODULES])
 
 
 def public_names(module: str) -> dict[str, Any]:
@@ -50,15 +47,15 @@ def public_names(module: str) -> dict[str, Any]:
 def homes() -> dict[str, dict[str, str]]:
     """For each public module, where each of its names is documented, as `module.name`.
 
-    What several modules offer is documented once: in the innermost package around the file that defines it, or else in
-    the first of them that is not acreg itself.
+    What several modules offer is documented once: in the outermost package around the file that defines it, or else in
+    the first of them, but never in acreg itself.
     """
     contents = {module: public_names(module) for module in public_modules()}
 
     def home(module: str, name: str, value: Any) -> str:
         offering = [m for m, names in contents.items() if m != "acreg" and names.get(name) is value] or [module]
         source = f"{getattr(value, '__module__', '')}."
-        return max((m for m in offering if source.startswith(f"{m}.")), key=len, default=offering[0])
+        return min((m for m in offering if source.startswith(f"{m}.")), key=len, default=offering[0])
 
     return {
         module: {name: f"{home(module, name, value)}.{name}" for name, value in names.items()}
@@ -125,9 +122,11 @@ def constant_docs(module: str, name: str) -> list[str]:
     found = analyzer.find_attr_docs().get(("", name))
     if found:
         return found
-    for node in ast.walk(ast.parse(analyzer.code)):
+    stub = Path(analyzer.srcname).with_suffix(".pyi")  # of a package that loads its names when they are first used
+    source = stub.read_text(encoding="utf-8") if stub.is_file() else analyzer.code
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.ImportFrom) and node.module and name in [part.name for part in node.names]:
-            return constant_docs(node.module, name)
+            return constant_docs(resolve_name("." * node.level + node.module, module), name)
     return []
 
 

@@ -13,7 +13,10 @@ from acreg.applications.verification.check import Outcome, by_section, failed
 from acreg.io import atomic_path
 from acreg.plotting.page import markdown
 
-PAGE, RESULTS = "verification.md", "verification.json"
+PAGE = "verification.md"
+"""The page that `write_page` writes into a folder."""
+RESULTS = "verification.json"
+"""The same results for programs, beside it."""
 COLUMNS = ("check", "compared with", "compared", "largest difference", "limit", "result")
 HEAD = """`acreg verify --out DIR` wrote this page. It runs the checks below on the machine where acreg is installed.
 What acreg computes is compared with other programs, with laws that hold for every transform, and with what the presets
@@ -30,7 +33,7 @@ def write_page(folder: Path, outcomes: Sequence[Outcome], environment: Mapping[s
     Args:
         folder: of the two files.
         outcomes: of all checks, in their order.
-        environment: what they depend on, as `environment.environment` gives it.
+        environment: what they depend on, as `machine.environment` gives it.
         quick: whether the presets were left out.
     """
     made = datetime.now(timezone.utc).date().isoformat()
