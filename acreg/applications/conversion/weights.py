@@ -16,7 +16,7 @@ from acreg.names import some
 if TYPE_CHECKING:
     import keras
 
-    from acreg.models import RegistrationModel
+    from acreg.models import LabelAutoencoder, RegistrationModel
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Converted:
     """
 
     folder: Path
-    model: RegistrationModel
+    model: RegistrationModel | LabelAutoencoder
     variables: int
     published: bool
 
