@@ -1,4 +1,4 @@
-"""Methods measured on pairs: the run, the scores, their files and statistics."""
+"""Evaluation of methods on pairs: the run, the scores, their files and statistics."""
 
 from acreg.evaluation.results import (
     MethodResult,

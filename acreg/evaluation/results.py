@@ -1,8 +1,9 @@
-"""The result files of an evaluation: `pairs.csv` and `summary.json`, a folder a method.
+"""The result files of an evaluation: `pairs.csv` and `summary.json`, one folder per method.
 
-`pairs.csv` has a row a pair and label; what belongs to the pair (folding, seconds, failure) is repeated on its rows. A
-pair without labels has one row, and without any labels there are no columns for them.
-Numbers are written in full, missing ones as `nan`. `summary.json` has means over pairs, counts, failures, settings.
+`pairs.csv` has one row per pair and label; values of the pair (folding, seconds, failure) are repeated in its rows. A
+pair without labels has one row; if no pair has labels, there are no label columns.
+Numbers are written in full precision, missing ones as `nan`. `summary.json` has means over pairs, counts, failures and
+settings.
 """
 
 from __future__ import annotations
@@ -25,21 +26,21 @@ from acreg.io.documents import read_json, read_text, write_json
 from acreg.metrics import LABEL_METRICS, MAP_METRICS, is_lost, mean_over_labels
 
 OPTIONAL_METRICS = ("tre_true", "lcc", "label_sd_log_j", "mask_dsc")
-"""Label metrics that some results lack: those of pairs without a true transform, of older versions, of no method."""
+"""Label metrics that some results lack: without a true transform, from older versions, or without registration."""
 HIGHER_IS_BETTER = ("dsc", "lcc", "mask_dsc", "ncc", "ssim")
 IMAGE_VALUES = ("ncc", "ssim")
-"""Of the fixed and the warped image."""
+"""Metrics of the fixed and the warped image."""
 FIELD_VALUES = ("folded_percent", "sd_log_j", "seconds")
-"""Of the field; where nothing is registered they say nothing."""
+"""Metrics of the field; they are meaningless without registration."""
 PAIR_VALUES = (*IMAGE_VALUES, *FIELD_VALUES)
 NAN = float("nan")
 
 
 @dataclass
 class PairScores:
-    """What one registration scored: `labels` is `{label: {metric: value}}`, empty when it failed, as `failure` says.
+    """The scores of one registration: `labels` is `{label: {metric: value}}`, empty if it failed (see `failure`).
 
-    `concerns` are the names of what speaks against it, see `acreg.registration.concerns`.
+    `concerns` are the names of its concerns, see `acreg.registration.concerns`.
     """
 
     fixed: str
@@ -54,7 +55,7 @@ class PairScores:
     failure: str = ""
 
     def value(self, metric: str) -> float:
-        """A metric of the pair; those of labels as the unweighted mean over the labels that have a value."""
+        """A metric of the pair; label metrics are the unweighted mean over the labels that have a value."""
         if metric in LABEL_METRICS:
             return mean_over_labels(self.labels).get(metric, NAN)
         return float(getattr(self, metric))
@@ -82,17 +83,17 @@ class MethodResult:
 
     @property
     def is_baseline(self) -> bool:
-        """Whether the method registers nothing (the unregistered row), so that its field and time say nothing."""
+        """Whether this is the row without registration, whose field and time are meaningless."""
         return not self.summary.get("registers", True)
 
     @property
     def labelled_pairs(self) -> int:
-        """How many of the pairs have labels on both sides."""
+        """The number of pairs in which both images have labels."""
         return int(self.summary.get("labelled_pairs", len(self.pairs) if self.label_names else 0))
 
     @property
     def concerned(self) -> dict[str, list[PairScores]]:
-        """The pairs of each concern that some pair has (`acreg.registration.concerns`), by its name."""
+        """The pairs that have each concern (`acreg.registration.concerns`), by its name."""
         names = dict.fromkeys(name for pair in self.pairs for name in pair.concerns)
         return {name: [pair for pair in self.pairs if name in pair.concerns] for name in names}
 
@@ -102,28 +103,28 @@ class MethodResult:
         return str(self.summary.get("dataset", {}).get("unit", "mm"))
 
     def values(self, metric: str, label: int | None = None) -> np.ndarray:
-        """`(pairs,)` float64, NaN where a pair has none; of one label, or the mean over labels."""
+        """The values of a metric, `(pairs,)` float64, NaN for a pair without a value; for one label, or the mean."""
         if label is None:
             return np.array([pair.value(metric) for pair in self.pairs], float)
         return np.array([pair.labels.get(label, {}).get(metric, NAN) for pair in self.pairs], float)
 
     def absent(self) -> dict[int, int]:
-        """In how many registered pairs each label has no distances, because one of the two maps, or both, lack it."""
+        """The number of registered pairs in which each label has no distances, because one or both maps lack it."""
         done = [pair for pair in self.pairs if pair.labels]
         return {label: sum(not math.isfinite(p.labels[label]["hd"]) for p in done) for label in self.label_names}
 
     def lost(self) -> dict[int, int]:
-        """In how many registered pairs one map alone has each label: its Dice is 0 there, and counts."""
+        """The number of registered pairs in which only one map has each label, so that its Dice counts as 0."""
         done = [pair for pair in self.pairs if pair.labels]
         return {label: sum(is_lost(p.labels[label]) for p in done) for label in self.label_names}
 
     def worst_first(self) -> list[PairScores]:
-        """Pairs in the order of `worst_key`."""
+        """The pairs, sorted by `worst_key`."""
         return sorted(self.pairs, key=worst_key)
 
 
 def worst_key(pair: PairScores) -> tuple[int, float]:
-    """Sorts pairs, the worst first: failed ones, those with labels by DSC (without a value first), the rest by NCC."""
+    """A sort key, worst pair first: failed pairs, pairs with labels by DSC (no value first), others by NCC."""
     if pair.failure:
         return 0, 0.0
     value = pair.value("dsc" if pair.labels else "ncc")
@@ -131,9 +132,9 @@ def worst_key(pair: PairScores) -> tuple[int, float]:
 
 
 def measured(results: Sequence[MethodResult]) -> tuple[str, ...]:
-    """The label metrics that tables show: each of `OPTIONAL_METRICS` only where one of the results has it.
+    """The label metrics that tables show; each of `OPTIONAL_METRICS` only if one of the results has it.
 
-    None where no pair has labels.
+    Empty if no pair has labels.
     """
     if not any(result.label_names for result in results):
         return ()
@@ -142,7 +143,7 @@ def measured(results: Sequence[MethodResult]) -> tuple[str, ...]:
 
 
 def compared_by(results: Sequence[MethodResult]) -> tuple[str, ...]:
-    """The metrics by which methods are compared: those of labels, the best known first; without labels, of images."""
+    """The metrics by which methods are compared: label metrics, the best known first; without labels, image metrics."""
     return measured(results) or IMAGE_VALUES
 
 
@@ -160,7 +161,7 @@ def statistics_of(values: np.ndarray) -> dict[str, float | int | None]:
 
 
 def summarise(result: MethodResult) -> dict[str, Any]:
-    """The numbers of `summary.json`: a pair counts as the mean over its labels, means and SDs run over pairs."""
+    """The numbers of `summary.json`: a pair has the mean over its labels; means and SDs are over pairs."""
     metrics = measured([result])
     return {
         "method": result.name,
@@ -202,10 +203,10 @@ def write_method(result: MethodResult, folder: Path) -> None:
 
 
 def read_method(folder: Path) -> MethodResult:
-    """Read the folder of a method; what older versions did not measure is NaN.
+    """Read the folder of a method; metrics that older versions did not measure are NaN.
 
     Raises:
-        AcregError: a file is missing, is cut off, or lacks a column.
+        AcregError: a file is missing, truncated, or lacks a column.
     """
     try:
         summary = read_json(folder / "summary.json", "summary")
@@ -244,16 +245,16 @@ def read_method(folder: Path) -> MethodResult:
 
 
 def _is_uncounted(scores: dict[str, float]) -> bool:
-    """Whether the fixed map has a label without a Dice, as versions had it that took a lost label for none."""
+    """Whether a label of the fixed map has no Dice, as in older versions, which did not count a lost label."""
     of_fixed = (scores.get(metric, NAN) for metric in ("lcc", "label_sd_log_j", "tre_true"))
     return not math.isfinite(scores["dsc"]) and any(map(math.isfinite, of_fixed))
 
 
 def load_results(folders: Sequence[Path]) -> list[MethodResult]:
-    """Read method folders, or evaluation folders that hold several; equal names are told apart by their folder.
+    """Read folders of methods, or of evaluations with several methods; equal names are distinguished by their folder.
 
     Raises:
-        AcregError: a folder holds no results, or not those of all methods of its evaluation.
+        AcregError: a folder has no results, or lacks results of a method of its evaluation.
     """
     found: list[Path] = []
     for folder in folders:
@@ -271,7 +272,7 @@ def load_results(folders: Sequence[Path]) -> list[MethodResult]:
     results: list[MethodResult] = []
     for folder in found:
         result = read_method(folder)
-        # Every evaluation brings its own unregistered row: on the same pairs of the same data one is enough.
+        # Every evaluation has its own unregistered row: one is enough for the same pairs of the same data.
         if not any(result.is_baseline and other.is_baseline and _same_scores(result, other) for other in results):
             results.append(result)
     found = [result.folder or Path() for result in results]
@@ -290,7 +291,7 @@ def _same_scores(a: MethodResult, b: MethodResult) -> bool:
 
 
 def check_same_pairs(results: Sequence[MethodResult]) -> None:
-    """Compare only what was measured alike: the same dataset, unit, labels and pairs.
+    """Check that all results have the same dataset, unit, labels and pairs, so that they can be compared.
 
     Raises:
         AcregError: names the first difference.
@@ -317,7 +318,7 @@ def check_same_pairs(results: Sequence[MethodResult]) -> None:
 
 
 def keep_pairs(results: Sequence[MethodResult], fixed: str) -> None:
-    """Leave in the results only the pairs whose fixed subject matches a pattern with `*`, `?` and `[...]`.
+    """Keep only the pairs whose fixed subject matches a pattern with `*`, `?` and `[...]`.
 
     Raises:
         UsageError: no pair is left.

@@ -1,4 +1,4 @@
-"""Evaluating registration methods on pairs of images, labelled or not."""
+"""Evaluation of registration methods on pairs of images, with or without labels."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ from acreg.registration.saving import RESULT_NAMES, SAVED, save_registration
 from acreg.versions import package_versions, program_versions
 
 KEPT_WORST = 6
-"""The displacements of so many worst pairs are always saved: the report draws them."""
+"""Number of worst pairs whose displacements are always saved, for the pictures in the report."""
 
 
 def choose_pairs(request: str, subjects: Sequence[str], seed: int) -> list[Pair]:
     """The pairs (fixed, moving) that `request` asks for.
 
     Args:
-        request: a number; `N`, `2N` and so on, times the number of subjects, or all pairs where there are fewer; or a
-            file (see `acreg.data.tables.pair_files`).
+        request: a number; `N`, `2N` and so on, a multiple of the number of subjects, or all pairs if there are fewer;
+            or a file (see `acreg.data.tables.pair_files`).
         subjects: names in the split.
-        seed: of the draw.
+        seed: for drawing the pairs.
 
     Raises:
         UsageError: the request is none of these, or asks for more pairs than there are.
@@ -73,7 +73,7 @@ def choose_pairs(request: str, subjects: Sequence[str], seed: int) -> list[Pair]
 
 
 def true_transforms(request: str, subjects: Sequence[str]) -> dict[Pair, Path]:
-    """The files of the true transforms of the pairs that `request` asks for; none where it is no file or names none.
+    """The files of the true transforms of the requested pairs; empty if `request` is not a file or names none.
 
     Raises:
         AcregError: as `choose_pairs`.
@@ -102,34 +102,34 @@ def evaluate(
 ) -> list[MethodResult]:
     """Register all pairs with all methods, measure, and write `out/<method>/` (see `acreg.evaluation.results`).
 
-    Labels are compared on the fixed image's native grid, in the dataset's unit; where one of a pair has none, what
-    needs no labels is measured, and `summary.json` says how many pairs have labels. A registration that raises is
-    recorded with its reason and the others go on; so is a label that one of the maps lacks. Each model registers the
-    first pair once before the clock runs.
+    Labels are compared on the native grid of the fixed image, in the unit of the dataset. If an image of a pair has no
+    labels, only metrics that need no labels are measured, and `summary.json` gives the number of pairs with labels. If
+    a registration raises an error, it is recorded with its reason and the evaluation continues; a label that one of the
+    maps lacks is also recorded. Each model registers the first pair once before timing begins.
 
-    The files of a method appear when it is complete, all together. An evaluation that was interrupted is continued by
-    the same call: methods whose results are there, made by the same version of acreg of the same weights, dataset,
-    pairs and settings, are kept, and the others are made from their first pair. A caller's own method, whose settings
-    are not known, is not kept but refused, as other results are. `evaluation.json` lists the methods, complete or not.
+    The files of a method appear all together when it is complete. The same call continues an interrupted evaluation: it
+    keeps methods whose results were made by the same version of acreg with the same weights, dataset,
+    pairs and settings, and runs the others from their first pair. The results of a caller's own method, whose settings
+    are not known, are not kept but refused, like other results. `evaluation.json` lists all methods, complete or not.
 
     Args:
-        methods: each with `name` and `register(fixed, moving) -> Transform`; names differ.
-        dataset: where subjects are looked up.
+        methods: each with `name` and `register(fixed, moving) -> Transform`; names must differ.
+        dataset: the dataset with the subjects.
         split: for the record.
         pairs: (fixed, moving) subject names, the same for every method.
         out: folder; a folder with results on other pairs is refused.
-        truths: files of the true transforms from fixed to moving, of the pairs where it is known; see `score_pair`.
+        truths: files of the true transforms from fixed to moving, for the pairs where it is known; see `score_pair`.
         save: any of `SAVED` (see `save_registration`): written to `out/<method>/<fixed>__<moving>/`.
-        settings: recorded in `summary.json` under "settings" (the seed, the request for pairs), with those of a
-            classical method under "baseline".
-        border, fill: of the images that are saved, outside of the moving image. Scores are of edge values there.
-        overwrite: replace results that are there.
+        settings: recorded in `summary.json` under "settings" (the seed, the request for pairs); those of a
+            classical method are recorded under "baseline".
+        border, fill: values of saved images outside the moving image. Scores are computed with edge values there.
+        overwrite: replace existing results.
         progress: called with (text, done, total).
-        say: gets messages.
+        say: called with messages.
 
     Raises:
-        UsageError: unknown `save`, names that do not differ.
-        AcregError: results of other settings are there already, another process writes into the folder, data or a true
+        UsageError: unknown `save`, or names that do not differ.
+        AcregError: there are results with other settings, another process writes into the folder, or data or a true
             transform cannot be read.
     """
     unknown = sorted(set(save) - set(SAVED))
@@ -190,7 +190,7 @@ def _measure(
         result, started = MethodResult(method.name, label_names, []), datetime.now(timezone.utc)
         worst: list[tuple[float, float, int, Any]] = []
         no_inverse: list[str] = []
-        if not isinstance(method, Baseline):  # nothing in them is compiled, and a registration may take minutes
+        if not isinstance(method, Baseline):  # nothing is compiled in them, and a registration may take minutes
             _warm_up(method, subjects, pairs[0])
         for done, (fixed, moving) in enumerate(pairs):
             progress(method.name, done)
@@ -247,7 +247,7 @@ def _measure(
 def _origin(
     method: Method, dataset: Dataset, split: str, pairs: Sequence[Pair], save: Collection[str], settings: dict[str, Any]
 ) -> dict[str, Any]:
-    """What a method's results are made from, as `summary.json` records it."""
+    """All that determines the results of a method, as recorded in `summary.json`."""
     files = [dataset.folder / name for name in ("manifest.csv", "dataset.json")]
     data = b"".join(path.read_bytes() for path in files if path.is_file())
     return {
@@ -268,12 +268,12 @@ def _origin(
 
 
 def _is_known(method: Method) -> bool:
-    """Whether its name and settings say all that its results depend on: of a caller's own object they do not."""
+    """Whether name and settings determine the results, which is not the case for a caller's own object."""
     return isinstance(method, (Baseline, Unregistered)) or hasattr(method, "sha256")
 
 
 def labelled_pairs(dataset: Dataset, pairs: Sequence[Pair]) -> int:
-    """How many of the pairs have labels on both sides; 0 where the dataset knows none besides the background."""
+    """The number of pairs in which both images have labels; 0 if the dataset has no labels except the background."""
     has = {record.subject: record.labels is not None for record in dataset.records}
     return (
         sum(has.get(fixed, False) and has.get(moving, False) for fixed, moving in pairs) if _foreground(dataset) else 0
@@ -281,7 +281,7 @@ def labelled_pairs(dataset: Dataset, pairs: Sequence[Pair]) -> int:
 
 
 def _warm_up(method: Method, subjects: Subjects, pair: Pair) -> None:
-    """Compilation and first-use costs are not the registration's; a failure shows in the timed call again."""
+    """Register once without timing, to exclude compilation and first-use costs; a failure recurs in the timed call."""
     fixed, moving = (subjects.get(name)[0] for name in pair)
     try:
         method.register(fixed=fixed, moving=moving)
@@ -309,7 +309,7 @@ def _refuse_other_results(
 
 
 def _earlier(folder: Path) -> Iterator[Path]:
-    """An earlier evaluation's files alone: a picture of the old field beside new scores would mislead."""
+    """The files of an earlier evaluation, to be removed: a picture of an old field beside new scores would mislead."""
     yield from (folder / name for name in ("summary.json", "pairs.csv"))
     for name in RESULT_NAMES:
         yield from folder.glob(f"*__*/{name}")

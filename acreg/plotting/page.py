@@ -89,7 +89,7 @@ def section(anchor: str, title: str, body: str, note: str = "") -> str:
 def html_table(
     columns: Sequence[str], rows: Sequence[Sequence[str]], text_columns: Sequence[int] = (), kind: str = ""
 ) -> str:
-    """A table of HTML cells (escape them before); `text_columns` are left-aligned and may wrap."""
+    """A table of HTML cells (escape them first); `text_columns` are left-aligned and may wrap."""
     head = "".join(
         f'<th class="text">{escape(c)}</th>' if i in text_columns else f"<th>{escape(c)}</th>"
         for i, c in enumerate(columns)
@@ -104,7 +104,7 @@ def html_table(
 
 
 def scrolled(kind: str, head: str, body: str) -> str:
-    """A table of HTML cells of its head and HTML rows, in a frame that scrolls where the table is wider."""
+    """A table from the HTML cells of its head and HTML rows, in a frame that scrolls if the table is wider."""
     table = f'<table class="{kind}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
     return f'<div class="scroll" tabindex="0">{table}</div>'
 

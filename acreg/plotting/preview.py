@@ -20,7 +20,7 @@ from acreg.plotting.figures import to_png
 def write_preview(view: PairView, path: Path) -> None:
     """Six panels: fixed, moving (before), warped (after), checkerboards before and after, the deformed grid.
 
-    With labels, outlines of the fixed ones are green and those of the moving and warped ones orange.
+    With labels, the outlines of fixed labels are green, and those of moving and warped labels orange.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

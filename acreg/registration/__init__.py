@@ -1,4 +1,4 @@
-"""Registering a pair: methods by name, the transform, what speaks against it, and the files of the result."""
+"""Registration of a pair: methods by name, the transform, doubts about the result, and the result files."""
 
 from acreg.registration.concerns import Concern
 from acreg.registration.methods import Method, PresetMethod, Unregistered, named_method

@@ -1,4 +1,4 @@
-"""What registers: a preset's model, a classical program, or nothing at all, behind the same two names."""
+"""Registration methods: the model of a preset, a classical program, or no registration, with the same interface."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ from acreg.registration.concerns import Usual
 
 
 class Method(Protocol):
-    """Anything that registers: a model, or a classical program behind the same two names."""
+    """A registration method: a model or a classical program, with the same interface."""
 
     name: str
 
     def register(self, *, fixed: Image, moving: Image) -> Transform:
-        """The transform that pulls `moving` onto the grid of `fixed`."""
+        """The transform that warps `moving` onto the grid of `fixed`."""
         ...
 
 
 class Unregistered:
-    """Zero displacement: what the images look like before any registration."""
+    """No registration: a zero displacement, which shows the images before registration."""
 
     name = "unregistered"
 
     @images_by_name
     def register(self, *, fixed: Image, moving: Image) -> Transform:
-        """The identity, the two extents laid over each other."""
+        """The identity between the aligned extents of both images."""
         return unregistered(fixed=fixed, moving=moving)
 
 
 class PresetMethod:
-    """A model from a preset, under a name of one's own.
+    """A model from a preset, with an optional name.
 
     Args:
-        model: the name of a shipped preset or a preset's folder.
-        name: what tables call it; the preset's name if left out, followed by "-refined" where it is refined.
-        refine: at most so many steps of refinement for each pair, see `RegistrationModel.refine`.
+        model: the name of a shipped preset or the folder of a preset.
+        name: the name in tables; by default, the name of the preset, followed by "-refined" with refinement.
+        refine: maximum number of refinement steps for each pair, see `RegistrationModel.refine`.
 
     Raises:
         AcregError: the preset cannot be loaded, or does not register (an autoencoder).
@@ -65,12 +65,12 @@ class PresetMethod:
         self.deforms = True
 
     def affine_part(self) -> PresetMethod | None:
-        """The model's affine part alone, as a method of the same name followed by "-affine"; None if it has none."""
+        """The affine part of the model as a method with the same name followed by "-affine"; None if it has none."""
         if getattr(self._model, "affine", "none") == "none":
             return None
         part = copy(self)
         part._model, part.refine, part.name = self._model.affine_part(), 0, f"{self.name}-affine"
-        part.usual, part.deforms = None, False  # what is usual is that of the whole
+        part.usual, part.deforms = None, False  # usual results are known for the complete model only
         return part
 
     @images_by_name
@@ -82,7 +82,7 @@ class PresetMethod:
 
     @images_by_name
     def register_many(self, *, fixed: Sequence[Image], moving: Sequence[Image]) -> list[Transform]:
-        """Register pairs by one batch through the network; one by one where they are refined."""
+        """Register pairs in one batch through the network; one by one with refinement."""
         if self.refine:
             return [self.register(fixed=one, moving=other) for one, other in zip(fixed, moving, strict=True)]
         return self._model.register_many(fixed=fixed, moving=moving)
@@ -93,7 +93,7 @@ class PresetMethod:
 
     @images_by_name
     def segment(self, *, fixed: Image, moving: Image) -> Image | None:
-        """The model's mask of the fixed image, None of a model that makes none."""
+        """The model's mask of the fixed image; None for a model that does not segment."""
         return self._model.segment(fixed=fixed, moving=moving) if hasattr(self._model, "segment") else None
 
 
@@ -112,13 +112,13 @@ def named_method(name: str, threads: int, seed: int) -> Method:
 
 
 def preset_name(model: str) -> str:
-    """The name of a preset; a run's folder for `runs/<name>/preset`."""
+    """The name of a preset; for `runs/<name>/preset`, the name of the run's folder."""
     path = Path(model).resolve()
     return path.parent.name if path.name == "preset" and path.parent.name else path.name
 
 
 def register_many(method: Method, pairs: Sequence[tuple[Image, Image]], at_once: int = 1) -> list[Transform]:
-    """Register pairs (fixed, moving), so many at once as the method can; a classical one takes them one by one."""
+    """Register pairs (fixed, moving), `at_once` per batch if the method can; classical methods take one at a time."""
     many = getattr(method, "register_many", None)
     if many is None:
         return [method.register(fixed=fixed, moving=moving) for fixed, moving in pairs]

@@ -1,4 +1,4 @@
-"""Registering one pair: the transform, the warped images, and what speaks against them."""
+"""Registration of one pair: the transform, the warped images, and concerns about them."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from acreg.registration.methods import Method, Unregistered
 
 @dataclass
 class Registration:
-    """A registered pair, everything on the fixed grid; `sampled` is the transform as it was evaluated there, once.
+    """A registered pair, everything on the fixed grid; `sampled` is the transform sampled there once.
 
     Attributes:
-        warped: what is measured; outside of the moving image it has edge values.
-        inside: which voxels look inside of the moving image, `(*spatial)`; beyond it `warped` is made up.
-        before, after: how alike the images are inside, unregistered (the extents laid over each other) and registered.
+        warped: the warped image that is measured; outside the moving image it has edge values.
+        inside: which voxels map inside the moving image, `(*spatial)`; elsewhere, `warped` is extrapolated.
+        before, after: the similarity of the images inside, without registration (aligned extents) and after it.
         regularity: of the field, see `acreg.geometry.folding`.
-        seconds: of the registration alone.
-        mask: what the method itself makes the fixed image's foreground to be, where it segments.
-        concerns: what speaks against the result, see `acreg.registration.concerns`.
-        no_inverse: why no inverse was saved with the transform.
-        inexact: what makes the inverse that was saved an approximation.
+        seconds: time of the registration alone.
+        mask: the foreground of the fixed image as predicted by a method that segments.
+        concerns: concerns about the result, see `acreg.registration.concerns`.
+        no_inverse: the reason why no inverse was saved with the transform.
+        inexact: the reason why the saved inverse is an approximation.
     """
 
     transform: Transform
@@ -46,11 +46,11 @@ class Registration:
 
 @images_by_name
 def register_pair(method: Method, *, fixed: Image, moving: Image, moving_labels: Image | None = None) -> Registration:
-    """Register, warp, and say what speaks against the result.
+    """Register, warp, and check the result for concerns.
 
     Raises:
-        AcregError: an axis has one voxel, the method's result is not on the fixed grid, the labels cannot lie on the
-            moving image's (see `acreg.geometry.labels_on`), or what the method raises.
+        AcregError: an axis has one voxel, the result of the method is not on the fixed grid, the labels cannot be
+            placed on the grid of the moving image (see `acreg.geometry.labels_on`), or the method raises it.
     """
     for image, role in ((fixed, "fixed"), (moving, "moving")):
         if min(image.grid.shape) < 2:
@@ -70,7 +70,7 @@ def register_pair(method: Method, *, fixed: Image, moving: Image, moving_labels:
         )
     sampled = transform.sampled()
     labels = None if moving_labels is None else sampled.warp_labels(moving_labels)
-    segment = getattr(method, "segment", None)  # which few methods have
+    segment = getattr(method, "segment", None)  # few methods have it
     warped, inside = sampled.warp_image(moving, border="edge"), sampled.inside(moving.grid)
     start_image = unregistered(fixed=fixed, moving=moving).warp_image(moving, border="edge")
     result = Registration(

@@ -36,11 +36,11 @@ RESULT_NAMES = (
 )
 INVERSE_NAMES = ("inverse_transform.h5", "inverse_transform.h5.check.json")
 SAVED = ("labels", "displacement", "transform", "images")
-"""What can be saved of a registered pair."""
+"""The results of a registered pair that can be saved."""
 
 
 def write_record(folder: Path, method: str, result: Registration) -> None:
-    """Write the numbers of a registration and what speaks against it, as JSON; `concerns` is empty where nothing does.
+    """Write the numbers of a registration and its concerns as JSON; `concerns` may be empty.
 
     NCC and mutual information ("nmi") are those of `Registration.before` and `after`.
     """
@@ -58,7 +58,7 @@ def write_record(folder: Path, method: str, result: Registration) -> None:
 
 
 def result_name(stem: str, source: str, rank: int) -> str:
-    """`stem` with .png when `source` is a 2-D picture file, else with .nii.gz."""
+    """`stem` with .png if `source` is a 2-D picture file, otherwise with .nii.gz."""
     return stem + (".png" if rank == 2 and is_picture(Path(source)) else ".nii.gz")
 
 
@@ -80,13 +80,13 @@ def save_registration(
 ) -> list[Path]:
     """Write warped.*, preview.png (`images`), warped_labels.*, mask.* (`labels`), displacement.nii.gz, transform.h5.
 
-    The transform is what other programs open (`acreg.io.transforms`), with the record of its check and its inverse
-    (`inverse_transform.h5`) beside it. Where it has no inverse, the other files are written and `result.no_inverse`
-    says why. Pictures are written as the kind of file that the moving image (the labels) came from; see `result_name`.
-    Outside of the moving image they have `border` and `fill`, see `Transform.warp_image`. `channels` are those of a
-    moving image in colour, of which `moving` is the luminance. With the name of the method registration.json is
-    written, too (`write_record`). The files appear all together, see `acreg.io.all_or_none`; with `overwrite` those of
-    an earlier registration go at that moment, also where the new one has none of their names.
+    Other programs can open the transform (`acreg.io.transforms`); the record of its check and its inverse
+    (`inverse_transform.h5`) are beside it. If there is no inverse, the other files are written and `result.no_inverse`
+    gives the reason. Images are written in the file format of the moving image (or the labels); see `result_name`.
+    Outside the moving image they have the values of `border` and `fill`, see `Transform.warp_image`. `channels` are
+    those of a moving colour image, and `moving` is its luminance. With the name of the method, registration.json is
+    also written (`write_record`). The files appear all together, see `acreg.io.all_or_none`; with `overwrite`, all
+    files of an earlier registration are removed at that moment, even those that the new one does not have.
     """
     old = [folder / name for name in RESULT_NAMES if overwrite]
     with all_or_none(folder, replaced=old) as staged:

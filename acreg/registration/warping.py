@@ -1,4 +1,4 @@
-"""Transforms from files, put to use."""
+"""Use of transforms from files."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from acreg.io.transforms import read_transform
 
 
 def read_transforms(paths: Sequence[Path], fixed: Grid, moving: Grid) -> Transform:
-    """Read transforms as one: a point of the fixed image goes through the first, then through the second.
+    """Read several transforms as one: the first is applied to a point of the fixed image first, then the second.
 
-    This is the order in which `antsApplyTransforms` takes them, and that of the maps of a `Transform`.
+    This is the order of `antsApplyTransforms` and of the maps of a `Transform`.
 
     Args:
         paths: files as `acreg.io.transforms.read_transform` reads them.

@@ -1,4 +1,4 @@
-"""The report of a training: its curves and its best numbers in one HTML file without outside parts."""
+"""The report of a training run: its curves and its best numbers in one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from acreg.training.pictures import COLUMNS
 from acreg.training.schema import Recipe
 
 WEIGHT = "weight_"
-"""How the names of logged weights of losses begin."""
+"""Prefix of the names of logged loss weights."""
 
 History = Sequence[Mapping[str, float]]
 
 
 def draw_curves(history: History) -> bytes:
-    """A PNG with one small plot a logged number: training in blue, validation in orange, against the step.
+    """A PNG with one small plot for each logged number: training in blue, validation in orange, over the steps.
 
-    Trained weights of losses share one plot, with a logarithmic axis and a colour a loss.
+    Trained loss weights share one plot, with a logarithmic axis and one colour per loss.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -43,7 +43,7 @@ def draw_curves(history: History) -> bytes:
         _finish(axes, name)
     if weights:
         axes = figure.add_subplot(rows, columns, count)
-        for index, name in enumerate(weights):  # in other colours than blue and orange
+        for index, name in enumerate(weights):  # in colours other than blue and orange
             _plot(axes, history, name, color=f"C{index + 2}", label=name.removeprefix(WEIGHT))
         axes.set_yscale("log")
         axes.legend(fontsize=6, frameon=False)
@@ -70,9 +70,9 @@ def write_report(
 
     Arguments:
         path: the file.
-        recipe: what was trained.
-        data: what it was trained on, in words.
-        stages: for each stage's title, its best epoch (from 1) and a row an epoch.
+        recipe: the recipe that was trained.
+        data: the training data, in words.
+        stages: by title of the stage, its best epoch (from 1) and one row per epoch.
         pairs: PNG of validation pairs, see `acreg.training.pictures.draw_pairs`.
     """
     about = f'<p>{html.escape(recipe.description)}</p><p class="soft">{html.escape(data)}</p>'
@@ -100,7 +100,7 @@ def write_report(
 
 
 def _logged(history: History) -> list[str]:
-    """The columns to show: losses and scores, not the counters, and weights once: validation has none of its own."""
+    """The columns to show: losses and scores without counters; weights only once, because validation has none."""
     names = dict.fromkeys(name for row in history for name in row)
     hidden = ("epoch", "step", "seconds")
     return [name for name in names if name not in hidden and not name.startswith(f"val_{WEIGHT}")]

@@ -1,4 +1,4 @@
-"""What a training looks like: pairs as the network registers them."""
+"""Pictures of training: pairs as the network registers them."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 PAIRS = 3
 HEIGHT = 128
-"""Rows of a picture at least; smaller images are enlarged by a whole number."""
+"""Smallest number of rows of a picture; smaller images are enlarged by an integer factor."""
 COLUMNS = "moving, fixed, warped, difference"
 
 
 def draw_pairs(model: keras.Model, batch: Mapping[str, np.ndarray]) -> np.ndarray:
     """A row for each of the first pairs of a batch: moving, fixed, warped, and the difference of the last two.
 
-    Where the model makes an image or a mask of activations, they follow. The first channel is shown, of a volume the
-    middle slice along axis 0, grey values from 0 to 1.
+    An image or an activation mask that the model predicts follows. The first channel is shown (for a volume, the
+    middle slice along axis 0), with grey values from 0 to 1.
 
     Returns:
         uint8 `(rows, columns)`.
@@ -46,7 +46,7 @@ def png(picture: np.ndarray) -> bytes:
 
 
 class PairPictures(keras.callbacks.Callback):
-    """Writes `draw_pairs` of a batch for TensorBoard after each epoch; needs the TensorFlow backend."""
+    """Writes the picture of `draw_pairs` for TensorBoard after each epoch; needs the TensorFlow backend."""
 
     def __init__(self, folder: Path, batch: Mapping[str, np.ndarray]) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ class PairPictures(keras.callbacks.Callback):
 
 
 def _slice(image: np.ndarray) -> np.ndarray:
-    """The first channel of `(*spatial, channels)`, of a volume the middle slice."""
+    """The first channel of `(*spatial, channels)`; for a volume, its middle slice."""
     plane = image[..., 0]
     return plane[len(plane) // 2] if plane.ndim == 3 else plane
 
