@@ -1,4 +1,4 @@
-"""What ``acreg classify`` writes."""
+"""The files that ``acreg classify`` writes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from acreg.plotting.figures import to_png
 def write_classification(
     found: Mapping[str, CrossValidation], subjects: Sequence[str], folder: Path, settings: Mapping[str, Any]
 ) -> list[tuple[str, str, str, str, str]]:
-    """Write ``scores.csv`` (a row a subject, a column for each kind of features), ``roc.png`` and ``summary.json``.
+    """Write ``scores.csv`` (one row per subject, one column per kind of feature), ``roc.png`` and ``summary.json``.
 
     Returns:
         The rows of the printed table: features, accuracy, its interval, area under the curve, its interval.

@@ -1,4 +1,4 @@
-"""What ``acreg quality`` writes at the end of a run."""
+"""The files that ``acreg quality`` writes at the end of a run."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from acreg.plotting.drawing import WARPED_COLOUR, draw_contours, draw_image, vie
 from acreg.plotting.figures import COLOURS, to_png
 
 EXAMPLES = 6
-"""Segmentations that are drawn, from the lowest predicted Dice to the highest in equal steps of rank."""
+"""Number of segmentations that are drawn, from the lowest to the highest predicted Dice in equal steps of rank."""
 
 
 def write_quality(table: Path, threshold: float, folder: Path) -> list[str]:
     """Write ``summary.json`` and ``quality.png``, the histogram of the predicted Dice with examples.
 
-    Where true Dice are in the table, also how the prediction agrees with them: Pearson's correlation, where there are
-    three at least that differ, and the mean absolute error.
+    If the table has true Dice values, the agreement of the prediction is added: Pearson's correlation, if there are
+    at least three different values, and the mean absolute error.
 
     Args:
         table: ``quality.csv``.
@@ -33,7 +33,7 @@ def write_quality(table: Path, threshold: float, folder: Path) -> list[str]:
         folder: to write to.
 
     Returns:
-        What to print, in lines.
+        The lines to print.
     """
     header, *cells = read_cells(table, "table of quality")
     rows = [dict(zip(header, row, strict=True)) for row in cells]

@@ -12,19 +12,19 @@ from acreg.plotting.figures import to_png
 from acreg.shapes import Surface
 
 VIEWS = ((20, -60), (20, 120))
-"""Height and side in degrees from which a surface is seen."""
+"""Elevation and azimuth, in degrees, of the two views of a surface."""
 
 
 def draw_surfaces(
     surfaces: Sequence[Surface], names: Sequence[str], values: Sequence[np.ndarray], title: str, path: Path
 ) -> None:
-    """Write a PNG of surfaces in colours from small to large values; those in 3-D from two sides.
+    """Write a PNG of surfaces, coloured by values; 3-D surfaces are shown from two sides.
 
     Args:
         surfaces: of one rank; drawn side by side.
-        names: of the surfaces, above them.
-        values: for each surface a value for each point.
-        title: what the values are.
+        names: of the surfaces, shown above them.
+        values: for each surface, one value per point.
+        title: description of the values.
         path: the file.
     """
     from matplotlib import cm, colors
