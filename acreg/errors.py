@@ -11,6 +11,8 @@ import inspect
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
+__all__ = ["AcregError", "Requeue", "UsageError"]
+
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 

@@ -5,6 +5,8 @@ use the spacing, origin and direction of both images, and their result is return
 imported when a method is created.
 """
 
-from acreg.baselines.baseline import NAMES, Baseline, baseline
+from __future__ import annotations
 
-__all__ = ["NAMES", "Baseline", "baseline"]
+from acreg import _lazy
+
+__getattr__, __dir__, __all__ = _lazy.attach(__name__, __file__)

@@ -19,7 +19,6 @@ from acreg.geometry.maps import Map
 from acreg.io import Image
 from acreg.io.transforms import read_transform
 
-PACKAGE = "antspyx"
 # antspyx's own presets. All except SyNOnly align the centres of mass first; SyNOnly uses the positions of the images.
 KINDS: Mapping[str, Mapping[str, Any]] = {
     "affine": {"type_of_transform": "Affine"},

@@ -5,57 +5,26 @@ from __future__ import annotations
 import dataclasses
 import math
 import tempfile
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
 
-from acreg.baselines import ants, elastix, greedy, simpleitk
 from acreg.baselines.capture import captured
-from acreg.baselines.options import Options, read_options, split_name
+from acreg.baselines.options import read_options, split_name
+from acreg.baselines.tools import NAMES, TOOLS, Tool
 from acreg.errors import AcregError, UsageError, images_by_name
 from acreg.geometry import Transform
-from acreg.geometry.maps import Affine, Displacement, Map
+from acreg.geometry.maps import Affine, Displacement
 from acreg.io import Image
 from acreg.metrics import normalized_cross_correlation
 from acreg.versions import installed_version
 
-
-class Tool(Protocol):
-    """The interface of a module in this package: the package of a tool, and its kinds of registration with parameters.
-
-    `OPTIONS` has the defaults of the options, for kinds that have options.
-    """
-
-    PACKAGE: str
-    KINDS: Mapping[str, Mapping[str, Any]]
-    OPTIONS: Mapping[str, Options]
-
-    def load(self) -> None:
-        """Import the complete tool, so that the time of a registration does not include the import."""
-        ...
-
-    def register(
-        self, kind: str, fixed: Image, moving: Image, options: Options, threads: int, seed: int, folder: Path
-    ) -> Sequence[Map]:
-        """The maps from the fixed to the moving image, the first to be applied first.
-
-        `options` has all options of the kind; `folder` is an empty folder for temporary files; `seed` is positive. Any
-        error of the tool is passed on.
-        """
-        ...
-
-
-TOOLS: dict[str, Tool] = {"ants": ants, "sitk": simpleitk, "elastix": elastix, "greedy": greedy}
 LEAST_OVERLAP = 0.01
 """Smallest share of the smaller image's extent that lies in the other image after a registration."""
 ALIKE = 0.999
 """Correlation above which images need no deformation."""
 SEEDS = 2**31 - 1
 """Number of seeds that all tools accept: the largest seed plus one is still a signed 32-bit integer."""
-NAMES = tuple(f"{tool}:{kind}" for tool, module in TOOLS.items() for kind in module.KINDS)
-"""The names of all methods."""
 
 
 class Baseline:
@@ -69,14 +38,14 @@ class Baseline:
     def __init__(self, name: str, threads: int, seed: int) -> None:
         method, text = split_name(name)
         tool, _, self._kind = method.partition(":")
-        self._tool, self._threads, self._seed = TOOLS[tool], threads, seed
+        self._tool, self._threads, self._seed = TOOLS[tool].module, threads, seed
         self._options = read_options(method, text, self._tool.OPTIONS.get(self._kind, {}))
         self.name = name
-        _load(name, self._tool)
+        _load(name, TOOLS[tool])
         self.settings = {
             "method": name,
-            "tool": self._tool.PACKAGE,
-            "version": installed_version(self._tool.PACKAGE),
+            "tool": TOOLS[tool].package,
+            "version": installed_version(TOOLS[tool].package),
             "parameters": dict(self._tool.KINDS[self._kind]),
             "options": dict(self._options),
             "threads": threads,
@@ -89,8 +58,9 @@ class Baseline:
 
         Raises:
             UsageError: the images are not given by name.
-            AcregError: the images differ in rank, one is constant, the tool fails, or a stage of the tool diverged: the
-                map leaves the moving image, or the deformation between different images is zero.
+            AcregError: the images differ in rank, one has one value everywhere, the tool fails, or what it returns is
+                that of a stage that diverged: a map that leaves the moving image, or a deformation of zero between
+                images that differ.
         """
         if fixed.grid.rank != moving.grid.rank:
             raise AcregError(
@@ -175,9 +145,9 @@ def _diverged(transform: Transform, fixed: Image, moving: Image) -> str:
 
 def _load(name: str, tool: Tool) -> None:
     try:
-        tool.load()
+        tool.module.load()
     except ImportError as error:
         raise AcregError(
-            f"The method {name} needs the package {tool.PACKAGE}. Received: {error}. "
-            f"To run: python -m pip install {tool.PACKAGE}. All of them come with 'acreg[baselines]'."
+            f"The method {name} needs the package {tool.package}. Received: {error}. "
+            f"To run: python -m pip install {tool.package}. All of them come with 'acreg[baselines]'."
         ) from error

@@ -17,7 +17,6 @@ from acreg.geometry.grid import Grid
 from acreg.geometry.maps import Affine, Displacement, Map
 from acreg.io import Image
 
-PACKAGE = "itk-elastix"
 Stage = dict[str, list[str]]
 
 _COMMON = {

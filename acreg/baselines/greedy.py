@@ -17,7 +17,6 @@ from acreg.geometry.maps import Affine, Map
 from acreg.io import Image
 from acreg.io.transforms.itk import field_from_itk, image_to_itk
 
-PACKAGE = "picsl-greedy"
 _AFFINE = "-a -dof 12 -ia-image-centers -n 100x50x10 -m NCC {radius}"
 # Without -wp 0 the vectors are rounded to a tenth of a voxel.
 _DEFORMABLE = "-n {iterations} -m NCC {radius} -s {update_smoothing}vox {smoothing}vox -wp 0"

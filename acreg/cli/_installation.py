@@ -33,6 +33,7 @@ REQUIRED = (
     "PyYAML",
     "typer",
     "rich",
+    "lazy_loader",
 )
 
 

@@ -9,6 +9,7 @@ import typer
 
 from acreg.cli._data_making import describe, phantoms, synthesize, velocities
 from acreg.cli.console import bars, note, out, table
+from acreg.data.datasets import NAMES
 from acreg.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ app = typer.Typer(no_args_is_help=True, help="Prepare, check and synthesize data
 
 @app.command("prepare")
 def prepare(
-    dataset: Annotated[str, typer.Argument(help="jsrt, montgomery, shenzhen, or folder (your own images).")],
+    dataset: Annotated[str, typer.Argument(help=f"{', '.join(NAMES)}, or folder (your own images).")],
     source: Annotated[Path, typer.Option("--source", help="Folder that contains the dataset.", show_default=False)],
     out_folder: Annotated[
         Path | None, typer.Option("--out", help="Folder to write. Default for `folder`: the source folder.")
@@ -103,7 +104,7 @@ def prepare(
                     "without copies. Leave these out."
                 )
             if copies:
-                from acreg.data.prepare.volumes import prepare_volumes
+                from acreg.data.prepare.copies import prepare_copies
 
                 if out_folder is None:
                     raise UsageError(
@@ -111,7 +112,7 @@ def prepare(
                         "--out DIR."
                     )
                 steps = _steps(spacing, merge, crop, margin, align, size)
-                prepared = prepare_volumes(source, out_folder, steps, seed, jobs, force, update)
+                prepared = prepare_copies(source, out_folder, steps, seed, jobs, force, update)
             else:
                 from acreg.data.datasets.folder import prepare_folder
 

@@ -15,15 +15,15 @@ def doctor(
 ) -> None:
     """Check the installation, the Keras backend and the GPU.
 
-    Prints the versions of all packages and, if something is missing, the command that installs it.
-
-    The exit code is 1 if a required package is missing, has an unsupported version or cannot be imported.
+    The exit code is 1 if a part of acreg itself is missing, or if a required package is missing, has an unsupported
+    version or cannot be imported.
 
     \b
     Examples:
       acreg doctor
       acreg doctor --gpu    # at the start of a GPU job
     """
+    from acreg import _parts
     from acreg.cli import _gpu, _installation
 
     packages = _installation.packages()
@@ -44,6 +44,8 @@ def doctor(
     if diagnosis.command:
         out(f"  To run: {diagnosis.command}")
 
+    if missing := _parts.missing_parts():
+        raise AcregError(_parts.incomplete(missing))
     problems = [p.problem for p in packages if p.problem]
     if backend.problem:
         problems.append(f"The Keras backend {backend.name!r} cannot be imported.")

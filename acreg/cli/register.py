@@ -7,16 +7,16 @@ from typing import Annotated
 
 import typer
 
+from acreg.baselines.tools import TOOLS
 from acreg.cli._border import BorderOption, FillOption, border_and_fill, note_background
 from acreg.cli.console import hold, note, out, warn
 from acreg.errors import AcregError, UsageError
 
-METHODS = (
-    "unregistered, ants:affine|SyN|SyNCC|SyNOnly, sitk:affine|demons|diffeomorphic-demons|symmetric-demons|bspline, "
-    "elastix:affine|bspline|acregnet|jrsnet, greedy:affine|deformable|svf; some take options in brackets, as in "
-    "sitk:demons[smoothing=1,affine=false], and an unknown option is answered with the list of valid ones"
+METHODS = ", ".join(["unregistered", *(f"{tool.name}:{'|'.join(tool.kinds)}" for tool in TOOLS.values())]) + (
+    "; some take options in brackets, as in sitk:demons[smoothing=1,affine=false], and an unknown option is answered "
+    "with the list of valid ones"
 )
-"""The names of `acreg.baselines`, written out so that --help imports nothing."""
+"""The names of all methods that need no preset, for help texts."""
 
 
 def check_one(model: str | None, method: str | None) -> None:

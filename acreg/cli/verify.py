@@ -16,6 +16,7 @@ NAMED_WITH_REASONS = 5
 
 def verify(
     folder: Annotated[Path, typer.Option("--out", help="Folder for the two files.", show_default=False)],
+    quick: Annotated[bool, typer.Option("--quick", help="Leave out the presets, which take most of the time.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")] = False,
 ) -> None:
     """Check that this installation computes what it should.
@@ -29,8 +30,9 @@ def verify(
     others.
 
     \b
-    Example:
+    Examples:
       acreg verify --out verification
+      acreg verify --quick --out verification
     """
     from acreg.applications import verification
     from acreg.cli import _gpu
@@ -38,13 +40,13 @@ def verify(
 
     hold(folder)
     check_free(folder, (verification.PAGE, verification.RESULTS), overwrite=overwrite)
-    checks = verification.all_checks()
+    checks = verification.all_checks(quick)
     note(f"{len(checks)} checks")
     with bars() as progress:
         outcomes = verification.run_checks(checks, progress)
     versions = verification.environment()
     gpus = _gpu.observe(versions["Keras backend"]).visible
-    verification.write_page(folder, outcomes, versions | ({"GPU": ", ".join(gpus)} if gpus else {}))
+    verification.write_page(folder, outcomes, versions | ({"GPU": ", ".join(gpus)} if gpus else {}), quick)
     sections = verification.by_section(outcomes)
     rows = [(section, len(group), len(verification.failed(group))) for section, group in sections.items()]
     table(f"Verification of acreg {versions['acreg']}", ("section", "checks", "failed"), rows)

@@ -22,8 +22,10 @@ from acreg.io.documents import read_json, read_text
 from acreg.names import SUBJECT_RULE, folded, is_file_name, some
 
 SPLITS = ("train", "validation", "test")
+"""The splits of a dataset."""
 SPLIT_ALIASES = {"val": "validation"}
 COLUMNS = ("subject", "image", "labels", "split")
+"""The columns that a manifest has."""
 OPTIONAL_COLUMNS = ("points", "group")
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import optimize
 
 from acreg.errors import AcregError
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
 
 ROUNDING = 1e-6
 """Voxels by which a point may miss the border of an extent and still count as on it."""
@@ -133,7 +136,7 @@ class Grid:
             tuple(np.take(self.shape, axes)),
             tuple(np.take(self.spacing, axes)),
             tuple(self.to_world(corner)),
-            direction[:, axes] * signs,  # type: ignore[arg-type]
+            direction[:, axes] * signs,
             self.plane,
         )
 
@@ -200,13 +203,13 @@ class Grid:
         return float(np.abs((corners - plane[:, 3]) @ normal).max() / abs(plane[:, 0] @ normal))
 
     @classmethod
-    def from_itk(cls, image: Any) -> Grid:
+    def from_itk(cls, image: sitk.Image) -> Grid:
         """The grid of a `SimpleITK.Image` with 2 or 3 axes."""
         rank = image.GetDimension()
         direction = np.reshape(image.GetDirection(), (rank, rank))[::-1, ::-1]
         return cls(image.GetSize()[::-1], image.GetSpacing()[::-1], image.GetOrigin()[::-1], direction)  # type: ignore[arg-type]
 
-    def copy_to_itk(self, image: Any) -> None:
+    def copy_to_itk(self, image: sitk.Image) -> None:
         """Set spacing, origin and direction of a `SimpleITK.Image` of this grid's size."""
         image.SetSpacing(self.spacing[::-1])
         image.SetOrigin(self.origin[::-1])
@@ -227,7 +230,7 @@ class Grid:
             direction[:, 2] = normal / (np.linalg.norm(normal) or 1.0)
             spacing[2] = 1.0
         whole = (1,) * (3 - len(shape)) + tuple(shape)
-        grid = cls(whole, tuple(spacing[::-1]), tuple(lps[:, 3][::-1]), direction[::-1, ::-1])  # type: ignore[arg-type]
+        grid = cls(whole, tuple(spacing[::-1]), tuple(lps[:, 3][::-1]), direction[::-1, ::-1])
         return grid if len(shape) == 3 else grid.slice()
 
     def affine(self) -> np.ndarray:

@@ -25,8 +25,7 @@ def labels_on(labels: Image, image: Image) -> Image:
     """Place labels on the grid of their image, every voxel at the position that the header of the labels gives.
 
     - Labels that cover the same box as the image lie on its grid. If they are stored with other axes (permuted,
-    flipped),
-      they are reordered, which changes no value.
+      flipped), they are reordered, which changes no value.
     - Labels without a position of their own (`Image.has_place`: pictures, arrays) lie on the grid of the image if they
       have its shape. So do 2-D labels of an image that has no position itself.
     - Labels that sample the same region differently (a crop, another spacing) are resampled: each voxel takes the

@@ -31,10 +31,10 @@ class PresetConfig(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid", populate_by_name=True)
 
     format: int
-    acreg: str = Field("?", max_length=100)
+    acreg: str = Field(default="?", max_length=100)
     class_name: str = Field(alias="class", max_length=100)
     config: dict[str, Any]
-    weights_sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")
+    weights_sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
 
 
 def read_preset_config(folder: Path) -> PresetConfig:

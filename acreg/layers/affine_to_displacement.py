@@ -9,10 +9,9 @@ import keras
 from keras import ops
 
 from acreg.layers import functional
+from acreg.layers.tensor import Tensor
 
 KINDS = ("rigid", "similarity", "affine")
-
-Tensor = Any
 
 
 @keras.saving.register_keras_serializable("acreg")
@@ -63,7 +62,7 @@ class AffineToDisplacement(keras.layers.Layer):
         sizes = functional.spatial_shape(like)
         return functional.affine_displacement(self.matrix(parameters, sizes), sizes)
 
-    def matrix(self, parameters: Tensor, shape: Sequence[Any]) -> Tensor:
+    def matrix(self, parameters: Tensor, shape: Sequence[int | Tensor]) -> Tensor:
         """The map on a grid of the spatial ``shape``: float32 ``(batch, rank, rank + 1)``, voxels.
 
         It takes ``p`` to ``matrix (p, 1)``.
@@ -85,10 +84,12 @@ class AffineToDisplacement(keras.layers.Layer):
             linear = linear * ops.exp(parameters[:, -1])[:, None, None]
         return linear, parameters[:, turns : turns + rank]
 
-    def compute_output_spec(self, parameters: Any, like: Any) -> keras.KerasTensor:
+    def compute_output_spec(self, parameters: Tensor, like: Tensor) -> keras.KerasTensor:
         return keras.KerasTensor(self.compute_output_shape(parameters.shape, like.shape), dtype="float32")
 
-    def compute_output_shape(self, parameters_shape: Any, like_shape: Any) -> tuple[int | None, ...]:
+    def compute_output_shape(
+        self, parameters_shape: Sequence[int | None], like_shape: Sequence[int | None]
+    ) -> tuple[int | None, ...]:
         self._check(parameters_shape, like_shape)
         return (*like_shape[:-1], len(like_shape) - 2)
 

@@ -7,12 +7,12 @@ belongs to array axis ``d``. Warping computes ``warped(p) = image(p + u(p))``, w
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 from keras import ops
 
-from acreg.layers.warping import Tensor, spatial_shape, warp
+from acreg.layers.tensor import Tensor
+from acreg.layers.warping import spatial_shape, warp
 
 __all__ = [
     "affine_displacement",
@@ -38,7 +38,7 @@ def compose(first: Tensor, second: Tensor) -> Tensor:
     return second + warp(first, second)
 
 
-def affine_displacement(matrix: Tensor, shape: Sequence[Any], displacement: Tensor | None = None) -> Tensor:
+def affine_displacement(matrix: Tensor, shape: Sequence[int | Tensor], displacement: Tensor | None = None) -> Tensor:
     """The displacement of an affine map, or of a displacement and then the map, without interpolation.
 
     Args:
@@ -86,7 +86,7 @@ def integrate(velocity: Tensor, steps: int) -> Tensor:
     return displacement
 
 
-def resize(x: Tensor, shape: Sequence[Any]) -> Tensor:
+def resize(x: Tensor, shape: Sequence[int | Tensor]) -> Tensor:
     """Linear resize of ``(batch, *spatial, channels)`` to the spatial ``shape``, keeping the extent.
 
     Voxel ``p`` of the result lies at ``(p + 0.5) * n_in / n_out - 0.5`` of the input; outside, the edge values are
@@ -105,7 +105,7 @@ def resize(x: Tensor, shape: Sequence[Any]) -> Tensor:
     return x
 
 
-def resize_displacement(displacement: Tensor, shape: Sequence[Any]) -> Tensor:
+def resize_displacement(displacement: Tensor, shape: Sequence[int | Tensor]) -> Tensor:
     """Linear resize of a displacement to the spatial ``shape``, values in voxels of the new grid; float32."""
     factors = [
         ops.cast(target, "float32") / ops.cast(size, "float32")

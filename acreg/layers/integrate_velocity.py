@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 
 from acreg.layers import functional
+from acreg.layers.tensor import Tensor
 
 
 @keras.saving.register_keras_serializable("acreg")
@@ -36,14 +38,14 @@ class IntegrateVelocity(keras.layers.Layer):
         super().__init__(autocast=False, **kwargs)
         self.steps = steps
 
-    def call(self, velocity: Any) -> Any:
+    def call(self, velocity: Tensor) -> Tensor:
         functional.check_field("velocity", velocity.shape)
         return functional.integrate(velocity, self.steps)
 
-    def compute_output_spec(self, velocity: Any) -> keras.KerasTensor:
+    def compute_output_spec(self, velocity: Tensor) -> keras.KerasTensor:
         return keras.KerasTensor(self.compute_output_shape(velocity.shape), dtype="float32")
 
-    def compute_output_shape(self, velocity_shape: Any) -> tuple[int | None, ...]:
+    def compute_output_shape(self, velocity_shape: Sequence[int | None]) -> tuple[int | None, ...]:
         functional.check_field("velocity", velocity_shape)
         return tuple(velocity_shape)
 

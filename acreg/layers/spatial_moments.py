@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import combinations_with_replacement
 from typing import Any
 
@@ -9,6 +10,7 @@ import keras
 from keras import ops
 
 from acreg.layers import functional
+from acreg.layers.tensor import Tensor
 
 
 @keras.saving.register_keras_serializable("acreg")
@@ -40,7 +42,7 @@ class SpatialMoments(keras.layers.Layer):
         """The axes whose coordinates are multiplied, for each moment."""
         return [axes for k in range(self.order + 1) for axes in combinations_with_replacement(range(rank), k)]
 
-    def call(self, x: Any) -> Any:
+    def call(self, x: Tensor) -> Tensor:
         x, rank = ops.cast(x, "float32"), len(x.shape) - 2
         sizes = [ops.cast(n, "float32") for n in functional.spatial_shape(x)]
         longest = ops.max(ops.stack(sizes))
@@ -55,11 +57,13 @@ class SpatialMoments(keras.layers.Layer):
             found.append(value)
         return ops.concatenate(found, axis=-1)
 
-    def compute_output_spec(self, x: Any) -> keras.KerasTensor:
+    def compute_output_spec(self, x: Tensor) -> keras.KerasTensor:
         return keras.KerasTensor(self.compute_output_shape(x.shape), dtype="float32")
 
-    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
-        return (input_shape[0], len(self._powers(len(input_shape) - 2)) * input_shape[-1])
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
+        channels = input_shape[-1]
+        moments = len(self._powers(len(input_shape) - 2))
+        return (input_shape[0], None if channels is None else moments * channels)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "order": self.order}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 
 from acreg.layers import functional
+from acreg.layers.tensor import Tensor
 from acreg.layers.warping import BORDERS, INTERPOLATIONS, warped_dtype
 
 
@@ -57,19 +59,21 @@ class SpatialTransformer(keras.layers.Layer):
         self.border = border
         self.fill_value = fill_value
 
-    def call(self, image: Any, displacement: Any) -> Any:
+    def call(self, image: Tensor, displacement: Tensor) -> Tensor:
         self._check(image.shape, displacement.shape)
         return functional.warp(image, displacement, self.interpolation, self.border, self.fill_value)
 
-    def compute_output_spec(self, image: Any, displacement: Any) -> keras.KerasTensor:
+    def compute_output_spec(self, image: Tensor, displacement: Tensor) -> keras.KerasTensor:
         shape = self.compute_output_shape(image.shape, displacement.shape)
         return keras.KerasTensor(shape, dtype=warped_dtype(image.dtype, self.interpolation))
 
-    def compute_output_shape(self, image_shape: Any, displacement_shape: Any) -> tuple[int | None, ...]:
+    def compute_output_shape(
+        self, image_shape: Sequence[int | None], displacement_shape: Sequence[int | None]
+    ) -> tuple[int | None, ...]:
         self._check(image_shape, displacement_shape)
         return (*displacement_shape[:-1], image_shape[-1])
 
-    def _check(self, image: Any, displacement: Any) -> None:
+    def _check(self, image: Tensor, displacement: Tensor) -> None:
         functional.check_field("displacement", displacement)
         if len(image) != len(displacement):
             raise ValueError(

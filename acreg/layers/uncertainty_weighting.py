@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
+
+from acreg.layers.tensor import Tensor
 
 MODES = ("uncertainty", "softmax")
 LARGEST_GAIN = 100.0
@@ -80,7 +82,7 @@ class UncertaintyWeighting(keras.layers.Layer):
         self.mode = mode
         self._starts: list[np.ndarray] = []
 
-    def build(self, terms_shape: Any = None) -> None:
+    def build(self, terms_shape: Sequence[int | None] | None = None) -> None:
         if self.mode == "uncertainty":
             start = -self._logarithms(list(self.priors))
             floor = start - np.float32(np.log(LARGEST_GAIN))
@@ -94,7 +96,9 @@ class UncertaintyWeighting(keras.layers.Layer):
     def _logarithms(self, names: Sequence[str]) -> np.ndarray:
         return np.log([self.priors[name] for name in names]).astype("float32")
 
-    def _add(self, name: str, start: np.ndarray, constraint: Any = None) -> Any:
+    def _add(
+        self, name: str, start: np.ndarray, constraint: Callable[[Tensor], Tensor] | None = None
+    ) -> keras.Variable:
         self._starts.append(start)
         return self.add_weight(
             shape=start.shape,
@@ -108,7 +112,7 @@ class UncertaintyWeighting(keras.layers.Layer):
     def _shared(self) -> list[str]:
         return [name for name in self.priors if name not in self.regularisers]
 
-    def loss_weights(self) -> dict[str, Any]:
+    def loss_weights(self) -> dict[str, Tensor]:
         """The weight of each term by name, in the order of ``priors``; float32 scalars."""
         if not self.built:
             self.build()
@@ -119,24 +123,26 @@ class UncertaintyWeighting(keras.layers.Layer):
             weights |= _by_name(self.regularisers, ops.exp(self.log_regularisers))
         return {name: weights[name] for name in self.priors}
 
-    def call(self, terms: Any) -> Any:
+    def call(self, terms: Tensor) -> Tensor:
         self._check(terms)
         if not isinstance(terms, Mapping):
             terms = {name: terms[..., i] for i, name in enumerate(self.priors)}
         total = sum(weight * ops.cast(terms[name], "float32") for name, weight in self.loss_weights().items())
         return total + ops.sum(self.log_variance) if self.mode == "uncertainty" else total
 
-    def compute_output_spec(self, terms: Any) -> keras.KerasTensor:
+    def compute_output_spec(self, terms: Tensor) -> keras.KerasTensor:
         self._check(terms)
         shapes = {name: x.shape for name, x in terms.items()} if isinstance(terms, Mapping) else terms.shape
         return keras.KerasTensor(self.compute_output_shape(shapes), dtype="float32")
 
-    def compute_output_shape(self, terms_shape: Any) -> tuple[int | None, ...]:
+    def compute_output_shape(
+        self, terms_shape: Sequence[int | None] | Mapping[str, Sequence[int | None]]
+    ) -> tuple[int | None, ...]:
         if isinstance(terms_shape, Mapping):
             return tuple(next(iter(terms_shape.values())))
         return tuple(terms_shape)[:-1]
 
-    def _check(self, terms: Any) -> None:
+    def _check(self, terms: Tensor) -> None:
         if isinstance(terms, Mapping):
             right, received = set(terms) == set(self.priors), f"the terms {sorted(terms)}"
         else:
@@ -165,5 +171,5 @@ class UncertaintyWeighting(keras.layers.Layer):
         }
 
 
-def _by_name(names: Iterable[str], values: Any) -> dict[str, Any]:
+def _by_name(names: Iterable[str], values: Tensor) -> dict[str, Tensor]:
     return {name: values[i] for i, name in enumerate(names)}

@@ -13,11 +13,10 @@ import keras
 from keras import ops
 
 from acreg.layers.compiled import compiled
+from acreg.layers.tensor import Tensor
 
 INTERPOLATIONS = ("linear", "nearest")
 BORDERS = ("edge", "constant")
-
-Tensor = Any
 
 _gradients: ContextVar[bool] = ContextVar("gradients", default=True)
 
@@ -36,7 +35,7 @@ def no_gradients() -> Iterator[None]:
         _gradients.reset(token)
 
 
-def spatial_shape(x: Tensor) -> tuple[Any, ...]:
+def spatial_shape(x: Tensor) -> tuple[int | Tensor, ...]:
     """The sizes between batch and channels; entries that are not known statically are scalar tensors."""
     dynamic = ops.shape(x)
     return tuple(d if s is None else s for s, d in zip(x.shape[1:-1], dynamic[1:-1], strict=True))
@@ -81,7 +80,9 @@ class _Corners:
         border, interpolation: see `warp`.
     """
 
-    def __init__(self, sizes: Sequence[Any], displacement: Tensor, border: str, interpolation: str = "linear") -> None:
+    def __init__(
+        self, sizes: Sequence[int | Tensor], displacement: Tensor, border: str, interpolation: str = "linear"
+    ) -> None:
         self.rank = displacement.shape[-1]
         self.constant = border == "constant"
         grid, batch = spatial_shape(displacement), ops.shape(displacement)[0]
@@ -104,7 +105,7 @@ class _Corners:
             along = ops.reshape(along, tuple(-1 if a == axis else 1 for a in range(self.rank)))
             self._add_axis(displacement[..., axis] + along, sizes[axis], interpolation)
 
-    def _add_axis(self, position: Tensor, size: Any, interpolation: str) -> None:
+    def _add_axis(self, position: Tensor, size: int | Tensor, interpolation: str) -> None:
         last, end = size - 1, ops.cast(size, "float32")
         if interpolation == "nearest":
             # a position that is not a number has an arbitrary index
@@ -179,7 +180,7 @@ def _linear(border: str, fill_value: float) -> tuple[Callable[[Tensor, Tensor], 
             between = [a + (b - a) * weight for a, b in zip(low, high, strict=True)]
             return [between[0], high[0] - low[0], *between[1:]]
 
-        total: Any = 0.0
+        total: Tensor = 0.0
         for axis, (moves, slope) in enumerate(zip(corners.moves, slopes(())[1:], strict=True)):
             # A sum, because XLA computes the parts of a stack one by one, each with its own gathers.
             along = ops.cast(ops.arange(corners.rank) == axis, "float32")
@@ -189,10 +190,10 @@ def _linear(border: str, fill_value: float) -> tuple[Callable[[Tensor, Tensor], 
     def image_gradient(image: Tensor, displacement: Tensor, upstream: Tensor) -> Tensor:
         corners = _Corners(spatial_shape(image), displacement, border)
         channels = image.shape[-1]
-        total: Any = 0.0
+        total: Tensor = 0.0
         for corner in itertools.product((0, 1), repeat=corners.rank):
             place, known = corners.place(corner)
-            share: Any = 1.0
+            share: Tensor = 1.0
             for high, weight in zip(corner, corners.weight, strict=True):
                 share = share * (weight if high else 1.0 - weight)
             if known is not None:

@@ -6,6 +6,8 @@ from typing import Any
 
 from keras import ops
 
+from acreg.layers.tensor import Tensor
+
 
 class AnatomicalPrior:
     """Squared Euclidean distance between the codes of two label maps, ``(batch,)``.
@@ -26,6 +28,6 @@ class AnatomicalPrior:
         autoencoder.trainable = False
         self.autoencoder = autoencoder
 
-    def __call__(self, fixed: Any, warped: Any) -> Any:
+    def __call__(self, fixed: Tensor, warped: Tensor) -> Tensor:
         difference = self.autoencoder.encode(warped) - self.autoencoder.encode(fixed)
         return ops.sum(ops.square(ops.cast(difference, "float32")), axis=-1)

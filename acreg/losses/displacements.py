@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from keras import ops
+
+from acreg.layers.tensor import Tensor
 
 WORST = 0.9
 """Relative error above which `displacement_error` grows linearly."""
 
 
-def endpoint_error(true: Any, found: Any) -> Any:
+def endpoint_error(true: Tensor, found: Tensor) -> Tensor:
     """Mean length of the difference, ``(batch,)``, voxels.
 
     Source: Dosovitskiy et al., FlowNet: Learning optical flow with convolutional networks, ICCV 2015.
@@ -19,7 +19,7 @@ def endpoint_error(true: Any, found: Any) -> Any:
     return ops.mean(ops.sqrt(squared + 1e-6), axis=tuple(range(1, len(squared.shape))))
 
 
-def displacement_error(true: Any, found: Any) -> Any:
+def displacement_error(true: Tensor, found: Tensor) -> Tensor:
     """``-log(1 - r)``, ``(batch,)``, of the mean squared error relative to the square of the longest true displacement.
 
     Above r = 0.9 it continues as its tangent, so that it has a value and a gradient for any field.

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from keras import ops
 
+from acreg.layers.tensor import Tensor
 
-def mutual_information(fixed: Any, warped: Any, bins: int = 32, width: float = 0.5) -> Any:
+
+def mutual_information(fixed: Tensor, warped: Tensor, bins: int = 32, width: float = 0.5) -> Tensor:
     """Two minus the normalised mutual information, ``(batch,)``, in [0, 1].
 
     ``2 - (H(fixed) + H(warped)) / H(fixed, warped)`` with the entropies of the joint histogram of all voxels and
@@ -39,12 +39,12 @@ def mutual_information(fixed: Any, warped: Any, bins: int = 32, width: float = 0
     return 1.0 - shared / ops.maximum(of_both, 1e-6)
 
 
-def _windows(x: Any, bins: int, width: float) -> Any:
+def _windows(x: Tensor, bins: int, width: float) -> Tensor:
     """The share of each voxel in each bin: ``(batch, voxels, bins)``; the shares of a voxel add up to 1."""
     x = ops.reshape(ops.cast(x, "float32"), (ops.shape(x)[0], -1, 1))
     away = (bins - 1) * x - np.arange(bins, dtype=np.float32)
     return ops.softmax(-0.5 * ops.square(away / width), axis=-1)
 
 
-def _entropy(p: Any, axes: int | tuple[int, ...]) -> Any:
+def _entropy(p: Tensor, axes: int | tuple[int, ...]) -> Tensor:
     return -ops.sum(p * ops.log(ops.maximum(p, 1e-12)), axis=axes)

@@ -5,12 +5,12 @@ Class 0 is the background. ``warped`` is a linearly warped one-hot map: its valu
 
 from __future__ import annotations
 
-from typing import Any
-
 from keras import ops
 
+from acreg.layers.tensor import Tensor
 
-def cross_entropy(fixed: Any, warped: Any, epsilon: float = 0.01) -> Any:
+
+def cross_entropy(fixed: Tensor, warped: Tensor, epsilon: float = 0.01) -> Tensor:
     """Categorical cross-entropy of probabilities, mean over voxels, ``(batch,)``; 0 where they agree exactly.
 
     ``mean_p sum_c fixed_c(p) * (log(1 + epsilon) - log(warped_c(p) + epsilon))``. ``epsilon`` bounds the cost of a
@@ -24,7 +24,7 @@ def cross_entropy(fixed: Any, warped: Any, epsilon: float = 0.01) -> Any:
     return ops.mean(ops.sum(fixed * cost, axis=-1), axis=tuple(range(1, len(fixed.shape) - 1)))
 
 
-def soft_dice(fixed: Any, warped: Any, smooth: float = 1.0) -> Any:
+def soft_dice(fixed: Tensor, warped: Tensor, smooth: float = 1.0) -> Tensor:
     """One minus the mean soft Dice over all classes except the background, ``(batch,)``.
 
     ``(2 sum(fixed * warped) + smooth) / (sum(fixed) + sum(warped) + smooth)`` for each class, over all voxels, then the
@@ -35,7 +35,7 @@ def soft_dice(fixed: Any, warped: Any, smooth: float = 1.0) -> Any:
     return ops.sum(there * (1.0 - dice), axis=-1) / ops.maximum(ops.sum(there, axis=-1), 1.0)
 
 
-def log_dice(fixed: Any, warped: Any, smooth: float = 1.0) -> Any:
+def log_dice(fixed: Tensor, warped: Tensor, smooth: float = 1.0) -> Tensor:
     """Minus the mean logarithm of the soft Dice over all classes except the background, ``(batch,)``.
 
     Classes and ``smooth`` are those of `soft_dice`. The gradient of a class is the gradient of its Dice divided by the
@@ -49,7 +49,7 @@ def log_dice(fixed: Any, warped: Any, smooth: float = 1.0) -> Any:
     return -ops.sum(there * ops.log(dice), axis=-1) / ops.maximum(ops.sum(there, axis=-1), 1.0)
 
 
-def _dice(fixed: Any, warped: Any, smooth: float) -> tuple[Any, Any]:
+def _dice(fixed: Tensor, warped: Tensor, smooth: float) -> tuple[Tensor, Tensor]:
     """The soft Dice of each foreground class, and 1 for classes that are present: each ``(batch, classes - 1)``."""
     axes = tuple(range(1, len(fixed.shape) - 1))
     fixed, warped = ops.cast(fixed[..., 1:], "float32"), ops.cast(warped[..., 1:], "float32")
@@ -58,7 +58,7 @@ def _dice(fixed: Any, warped: Any, smooth: float) -> tuple[Any, Any]:
     return (both + smooth) / (total + smooth), ops.cast(total > 0, "float32")
 
 
-def hausdorff_erosion(fixed: Any, warped: Any, alpha: float = 2.0, erosions: int = 10) -> Any:
+def hausdorff_erosion(fixed: Tensor, warped: Tensor, alpha: float = 2.0, erosions: int = 10) -> Tensor:
     """The thickness of the differences between two label maps, ``(batch,)``: a Hausdorff distance with a gradient.
 
     The squared difference of each class except the background is eroded repeatedly; the loss is ``sum_k k^alpha
@@ -91,7 +91,7 @@ def hausdorff_erosion(fixed: Any, warped: Any, alpha: float = 2.0, erosions: int
     return total / values
 
 
-def _eroded(x: Any) -> Any:
+def _eroded(x: Tensor) -> Tensor:
     rank = len(x.shape) - 2
     total = x
     for axis in range(1, rank + 1):

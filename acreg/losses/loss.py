@@ -10,6 +10,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from acreg.layers.tensor import Tensor
+
 IMAGES = ("fixed", "warped")
 """The values that losses on images need."""
 ONE_HOT = ("fixed_one_hot", "warped_one_hot")
@@ -68,7 +70,7 @@ class Loss:
                 kind = "a whole number" if wanted is int else "a number"
                 raise ValueError(f"The argument {name!r} of the loss {self.name!r} must be {kind}. Received: {value!r}")
 
-    def __call__(self, *values: Any) -> Any:
+    def __call__(self, *values: Tensor) -> Tensor:
         """The loss for the values in `needs`, in their order."""
         return self.function(*values, **self.arguments)
 

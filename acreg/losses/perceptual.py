@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 import h5py
 import keras
 from keras import ops
 
 from acreg.errors import AcregError
+from acreg.layers.tensor import Tensor
 
 CACHED = "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
 """The name under which Keras stores the downloaded weights."""
@@ -51,12 +51,12 @@ class PerceptualLoss:
         self.network = keras.Model(vgg.input, [layer.output for layer in convolutions])
         self.network.trainable = False
 
-    def __call__(self, fixed: Any, warped: Any) -> Any:
+    def __call__(self, fixed: Tensor, warped: Tensor) -> Tensor:
         pairs = zip(self._maps(fixed), self._maps(warped), strict=True)
         layers = [ops.mean(ops.square(_scaled(a) - _scaled(b)), axis=(1, 2, 3)) for a, b in pairs]
         return ops.mean(ops.stack(layers), axis=0)
 
-    def _maps(self, images: Any) -> list[Any]:
+    def _maps(self, images: Tensor) -> list[Tensor]:
         """The maps ``(batch, rows, columns, maps)`` of each convolution."""
         shape = tuple(images.shape)
         if len(shape) != 4 or shape[-1] not in (1, 3) or any(n is not None and n < SMALLEST_SIDE for n in shape[1:3]):
@@ -69,13 +69,13 @@ class PerceptualLoss:
         return self.network(prepared, training=False)
 
 
-def _scaled(maps: Any) -> Any:
+def _scaled(maps: Tensor) -> Tensor:
     lowest = ops.min(maps, axis=(1, 2), keepdims=True)
     spread = ops.max(maps, axis=(1, 2), keepdims=True) - lowest
     return (maps - lowest) / ops.maximum(spread, SMALLEST_RANGE)
 
 
-def _in_float32(layer: Any) -> Any:
+def _in_float32(layer: keras.layers.Layer) -> keras.layers.Layer:
     return type(layer).from_config({**layer.get_config(), "dtype": "float32"})
 
 

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from keras import ops
 
+from acreg.layers.tensor import Tensor
 
-def _image_axes(x: Any) -> tuple[int, ...]:
+
+def _image_axes(x: Tensor) -> tuple[int, ...]:
     return tuple(range(1, len(x.shape)))
 
 
-def mean_squared_error(fixed: Any, warped: Any) -> Any:
+def mean_squared_error(fixed: Tensor, warped: Tensor) -> Tensor:
     """Mean squared difference over voxels and channels, ``(batch,)``."""
     return ops.mean(ops.square(ops.cast(warped, "float32") - ops.cast(fixed, "float32")), axis=_image_axes(fixed))
 
 
-def ncc(fixed: Any, warped: Any, epsilon: float = 1e-10) -> Any:
+def ncc(fixed: Tensor, warped: Tensor, epsilon: float = 1e-10) -> Tensor:
     """One minus the global normalised cross-correlation, ``(batch,)``, in [0, 2].
 
     The correlation is Pearson's over all voxels and channels of a sample. It is centred, so that it is 1 for an image
@@ -35,7 +35,7 @@ def ncc(fixed: Any, warped: Any, epsilon: float = 1e-10) -> Any:
     return 1.0 - covariance / ops.sqrt(ops.maximum(variances, epsilon))
 
 
-def squared_ncc(fixed: Any, warped: Any) -> Any:
+def squared_ncc(fixed: Tensor, warped: Tensor) -> Tensor:
     """One minus the square of the global correlation, ``(batch,)``, in [0, 1]: also low for inverted contrast.
 
     Source: the joint affine and deformable network, eq. 1; the sums in its denominator are read as sums of squares.
@@ -43,7 +43,7 @@ def squared_ncc(fixed: Any, warped: Any) -> Any:
     return 1.0 - ops.square(1.0 - ncc(fixed, warped))
 
 
-def _box_mean(x: Any, window: int) -> Any:
+def _box_mean(x: Tensor, window: int) -> Tensor:
     """Mean over a window of ``window`` voxels along every spatial axis; at the border, over its part in the image."""
     rank = len(x.shape) - 2
     for axis in range(rank):
@@ -52,7 +52,7 @@ def _box_mean(x: Any, window: int) -> Any:
     return x
 
 
-def local_ncc(fixed: Any, warped: Any, window: int = 9, epsilon: float = 1e-8) -> Any:
+def local_ncc(fixed: Tensor, warped: Tensor, window: int = 9, epsilon: float = 1e-8) -> Tensor:
     """One minus the mean squared local correlation in windows of ``window`` voxels per side, ``(batch,)``, in [0, 1].
 
     ``mean_p cov(p)^2 / (var_fixed(p) var_warped(p) + epsilon)`` with statistics over the window around ``p`` (at the

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from keras import ops
+
+from acreg.layers.tensor import Tensor
 
 SIGMA = 1.5
 HALF_WIDTH = 5  # of the window, which is 11 voxels wide: the Gaussian is cut at 3.5 sigma
@@ -14,7 +14,7 @@ SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 SMALLEST = 0.05
 
 
-def ssim(fixed: Any, warped: Any, data_range: float = 1.0) -> Any:
+def ssim(fixed: Tensor, warped: Tensor, data_range: float = 1.0) -> Tensor:
     """One minus the mean structural similarity, ``(batch,)``, in [0, 2].
 
     ``(2 m_f m_w + c1) (2 cov + c2) / ((m_f^2 + m_w^2 + c1) (var_f + var_w + c2))`` under a Gaussian window of sigma 1.5
@@ -38,7 +38,7 @@ def ssim(fixed: Any, warped: Any, data_range: float = 1.0) -> Any:
     return 1.0 - ops.mean(similarity, axis=-1)
 
 
-def ms_ssim(fixed: Any, warped: Any, data_range: float = 1.0) -> Any:
+def ms_ssim(fixed: Tensor, warped: Tensor, data_range: float = 1.0) -> Tensor:
     """One minus the multi-scale structural similarity, ``(batch,)``, in [0, 1].
 
     ``prod_j cs_j^w_j``: at each scale, ``cs_j`` is the mean of the contrast and structure factor of `ssim`; at the
@@ -77,7 +77,7 @@ def scales(size: int) -> int:
     return count
 
 
-def _statistics(fixed: Any, warped: Any, data_range: float) -> tuple[Any, Any]:
+def _statistics(fixed: Tensor, warped: Tensor, data_range: float) -> tuple[Tensor, Tensor]:
     """Mean over windows of the contrast and structure factor and of the complete SSIM, each ``(batch, channels)``."""
     channels = fixed.shape[-1]
     axes = tuple(range(1, len(fixed.shape) - 1))
@@ -94,7 +94,7 @@ def _statistics(fixed: Any, warped: Any, data_range: float) -> tuple[Any, Any]:
     return ops.mean(structure, axis=axes), ops.mean(luminance * structure, axis=axes)
 
 
-def _blur(x: Any) -> Any:
+def _blur(x: Tensor) -> Tensor:
     """Gaussian means in the windows inside the image.
 
     They are weighted sums of rolled arrays, without the ends that are rolled in. With its gradient, this is six times
@@ -114,15 +114,15 @@ def _blur(x: Any) -> Any:
     return x[tuple(inside)]
 
 
-def _halve(x: Any) -> Any:
+def _halve(x: Tensor) -> Tensor:
     return ops.average_pool(x, pool_size=2, strides=2, padding="valid", data_format="channels_last")
 
 
-def _positive(x: Any) -> Any:
+def _positive(x: Tensor) -> Tensor:
     return ops.where(x > SMALLEST, x, SMALLEST**2 / (2.0 * SMALLEST - ops.minimum(x, SMALLEST)))
 
 
-def _check_sizes(name: str, x: Any) -> None:
+def _check_sizes(name: str, x: Tensor) -> None:
     if None in tuple(x.shape[1:]):
         raise ValueError(
             f"`{name}` must know the images' size and channels when the training step is traced. "

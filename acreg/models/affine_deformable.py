@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import layers
@@ -23,6 +24,7 @@ def affine_deformable(
     moments: int,
     deformable: bool,
     norm: str,
+    dtype: Any = None,
 ) -> keras.Model:
     """A network from a pair of images to the parameters of an affine map and the field that is applied before it.
 
@@ -43,6 +45,7 @@ def affine_deformable(
         moments: order of the `SpatialMoments` that pool the features.
         deformable: False for the affine part alone; the field is then 0.
         norm: "group" or "batch".
+        dtype: precision policy of the layers; None for the global one.
 
     Returns:
         A functional model ``{"moving", "fixed"} -> {"field"}`` and, with an affine part, ``"parameters"``, ``(batch,
@@ -52,7 +55,7 @@ def affine_deformable(
     open.
     """
     shape = (None,) * rank + (channels,)
-    encoder = _encoder(rank, channels, filters, norm)
+    encoder = _encoder(rank, channels, filters, norm, dtype)
 
     # The functional graph
     moving, fixed = keras.Input(shape, name="moving"), keras.Input(shape, name="fixed")
@@ -62,27 +65,34 @@ def affine_deformable(
         linear = layers.Dense(
             count, kernel_initializer="zeros", bias_initializer="zeros", dtype="float32", name="affine_parameters"
         )
-        warp, to_displacement = SpatialTransformer(name="affine_warp"), AffineToDisplacement(affine, name="affine_map")
+        warp, to_displacement = (
+            SpatialTransformer(name="affine_warp", dtype=dtype),
+            AffineToDisplacement(affine, name="affine_map", dtype=dtype),
+        )
         parameters = None
         for number in range(affine_passes):
-            levels = encoder(layers.Concatenate(name=f"affine_pair{number + 1}")([aligned, fixed]))
+            levels = encoder(layers.Concatenate(name=f"affine_pair{number + 1}", dtype=dtype)([aligned, fixed]))
             # The means of normalised features add up to a constant in each group: pooled features are rectified again.
-            x = layers.ReLU(name=f"affine_relu{number + 1}")(levels[-1])
-            step = linear(SpatialMoments(moments, name=f"affine_pool{number + 1}")(x))
-            parameters = step if parameters is None else layers.Add(name=f"affine_sum{number + 1}")([parameters, step])
+            x = layers.ReLU(name=f"affine_relu{number + 1}", dtype=dtype)(levels[-1])
+            step = linear(SpatialMoments(moments, name=f"affine_pool{number + 1}", dtype=dtype)(x))
+            parameters = (
+                step
+                if parameters is None
+                else layers.Add(name=f"affine_sum{number + 1}", dtype=dtype)([parameters, step])
+            )
             aligned = warp(moving, to_displacement(parameters, moving))
         outputs["parameters"] = parameters
     if deformable:
-        levels = encoder(layers.Concatenate(name="pair")([aligned, fixed]))
-        x = dilated_block(levels[-1], decoder[0], (1, 2, 4, 8), norm, "dilated")
+        levels = encoder(layers.Concatenate(name="pair", dtype=dtype)([aligned, fixed]))
+        x = dilated_block(levels[-1], decoder[0], (1, 2, 4, 8), norm, "dilated", dtype)
         for level, n in zip(range(len(filters) - 1, 0, -1), decoder[1:]):
-            x = RepeatVoxels(name=f"decoder{level}_upsample")(x)
-            x = layers.Concatenate(name=f"decoder{level}_skip")([x, levels[level - 1]])
-            x = residual_block(x, n, SLOPE, norm, f"decoder{level}")
+            x = RepeatVoxels(name=f"decoder{level}_upsample", dtype=dtype)(x)
+            x = layers.Concatenate(name=f"decoder{level}_skip", dtype=dtype)([x, levels[level - 1]])
+            x = residual_block(x, n, SLOPE, norm, f"decoder{level}", dtype)
         small = keras.initializers.RandomNormal(stddev=1e-5)
-        x = convolution(rank, rank, kernel_initializer=small, name="head_field")(x)
+        x = convolution(rank, rank, kernel_initializer=small, name="head_field", dtype=dtype)(x)
     else:
-        x = NoField(name="head_none")(fixed)
+        x = NoField(name="head_none", dtype=dtype)(fixed)
     outputs["field"] = layers.Activation("linear", dtype="float32", name="field")(x)
     return keras.Model({"moving": moving, "fixed": fixed}, outputs, name="affine_deformable")
 
@@ -102,15 +112,15 @@ class NoField(keras.layers.Layer):
         return (*input_shape[:-1], len(input_shape) - 2)
 
 
-def _encoder(rank: int, channels: int, filters: Sequence[int], norm: str) -> keras.Model:
+def _encoder(rank: int, channels: int, filters: Sequence[int], norm: str, dtype: Any) -> keras.Model:
     """From a stacked pair to its features at each level, finest first."""
     x = pair = keras.Input((None,) * rank + (2 * channels,))
     levels = []
     for level, n in enumerate(filters, start=1):
         if level > 1:
-            x = convolution(rank, n, strides=2, name=f"encoder{level}_down")(x)
-        x = convolution(rank, n, name=f"encoder{level}")(x)
-        x = layers.LeakyReLU(SLOPE, name=f"encoder{level}_relu")(x)
-        x = normalisation(norm, n, name=f"encoder{level}_norm")(x)
+            x = convolution(rank, n, strides=2, name=f"encoder{level}_down", dtype=dtype)(x)
+        x = convolution(rank, n, name=f"encoder{level}", dtype=dtype)(x)
+        x = layers.LeakyReLU(SLOPE, name=f"encoder{level}_relu", dtype=dtype)(x)
+        x = normalisation(norm, n, name=f"encoder{level}_norm", dtype=dtype)(x)
         levels.append(x)
     return keras.Model(pair, levels, name="encoder")

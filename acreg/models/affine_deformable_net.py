@@ -11,9 +11,10 @@ from keras import ops
 from acreg.layers import AffineToDisplacement, functional
 from acreg.losses import IMAGE_LOSSES, LABEL_LOSSES, Loss
 from acreg.models.affine_deformable import affine_deformable
-from acreg.models.blocks import check_rank, precision
+from acreg.models.blocks import check_rank
+from acreg.models.label_values import warp_one_hot
 from acreg.models.loss_values import LossValues
-from acreg.models.registration_model import RegistrationModel, warp_one_hot
+from acreg.models.registration_model import RegistrationModel
 
 AFFINE = "affine_"
 AFFINE_LOSSES = [
@@ -109,10 +110,10 @@ class AffineDeformableNet(RegistrationModel):
         if affine == "none" and not deformable:
             raise ValueError("One part at least must be there. Received: affine='none', deformable=False")
         self._map = None if affine == "none" else AffineToDisplacement(affine)
-        with precision(kwargs.get("dtype")):
-            network = affine_deformable(
-                rank, channels, filters, decoder, affine, affine_passes, affine_moments, deformable, norm
-            )
+        dtype = kwargs.get("dtype")
+        network = affine_deformable(
+            rank, channels, filters, decoder, affine, affine_passes, affine_moments, deformable, norm, dtype
+        )
         super().__init__(
             network,
             multiple=2 ** (len(filters) - 1),

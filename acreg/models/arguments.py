@@ -14,6 +14,7 @@ from pydantic import ConfigDict, Field, ValidationError, create_model
 
 from acreg.errors import AcregError
 from acreg.io.preset_config import faults
+from acreg.models.memory import available_bytes
 from acreg.models.registered import names_in_scope
 
 LARGEST = {
@@ -38,8 +39,6 @@ OPTIONS = 100
 
 def constructor_types(model: type) -> dict[str, Any]:
     """The arguments of a model's constructor and their types, including those passed on to its base classes."""
-    from acreg.models.registration_model import RegistrationModel
-
     known: dict[str, Any] = {}
     for parent in model.__mro__:
         constructor = vars(parent).get("__init__")
@@ -47,14 +46,10 @@ def constructor_types(model: type) -> dict[str, Any]:
             continue
         types = get_type_hints(constructor)
         parameters = list(inspect.signature(constructor).parameters.values())[1:]
-        last = parent is RegistrationModel  # the model itself sets the arguments before its options
-        kinds = (inspect.Parameter.KEYWORD_ONLY,) if last else NAMED
-        found = {p.name: types[p.name] for p in parameters if p.kind in kinds and p.name in types}
-        known = {**found, **known}
-        if last:
-            for name in ("multiple", "own_losses"):
-                known.pop(name, None)
-        if last or not any(p.kind is p.VAR_KEYWORD for p in parameters):
+        made = vars(parent).get("GIVEN_BY_SUBCLASSES", ())
+        found = {p.name: types[p.name] for p in parameters if p.kind in NAMED and p.name in types}
+        known = {**{name: kind for name, kind in found.items() if name not in made}, **known}
+        if made or not any(p.kind is p.VAR_KEYWORD for p in parameters):
             break
     return known
 
@@ -142,8 +137,6 @@ def check_memory(model: type, arguments: Mapping[str, Any], copies: int) -> None
     Raises:
         AcregError: the available memory is known and too small.
     """
-    from acreg.models.memory import available_bytes
-
     needed, there = 4 * copies * count_weights(model, arguments), available_bytes()
     if there is not None and needed > there:
         raise AcregError(

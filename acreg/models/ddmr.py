@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from acreg.models.blocks import check_rank, precision
+from acreg.models.blocks import check_rank
 from acreg.models.registration_model import RegistrationModel
 from acreg.models.voxelmorph import voxelmorph_unet
 
@@ -76,8 +76,8 @@ class DDMR(RegistrationModel):
                 f"`downsize` must be a power of 2 up to {multiple}, which the network's sizes are multiples of. "
                 f"Received: downsize={downsize}"
             )
-        with precision(kwargs.get("dtype")):
-            network = voxelmorph_unet(rank, channels, encoder, decoder, head, integration_steps, downsize)
+        dtype = kwargs.get("dtype")
+        network = voxelmorph_unet(rank, channels, encoder, decoder, head, integration_steps, downsize, dtype)
         super().__init__(
             network,
             multiple=multiple,

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import layers, ops
 
-from acreg.models.blocks import batch_norm, check_rank, convolution, precision
+from acreg.models.blocks import batch_norm, check_rank, convolution
 from acreg.models.registration_model import RegistrationModel
 
 SMALL = 1e-4
@@ -42,8 +42,7 @@ class DIRNet(RegistrationModel):
         check_rank(rank)
         if filters < 1 or levels < 1:
             raise ValueError(f"`filters` and `levels` must be at least 1. Received: filters={filters}, levels={levels}")
-        with precision(kwargs.get("dtype")):
-            network = control_points(rank, channels, filters, levels)
+        network = control_points(rank, channels, filters, levels, kwargs.get("dtype"))
         super().__init__(network, multiple=2**levels, **kwargs)
         self.rank = rank
         self.channels = channels
@@ -63,21 +62,21 @@ class DIRNet(RegistrationModel):
         }
 
 
-def control_points(rank: int, channels: int, filters: int, levels: int) -> keras.Model:
+def control_points(rank: int, channels: int, filters: int, levels: int, dtype: Any = None) -> keras.Model:
     """A functional model ``{"moving", "fixed"} -> {"field"}``: displacements every ``2 ** levels`` voxels."""
     pool = {2: layers.AveragePooling2D, 3: layers.AveragePooling3D}[rank]
     # The functional graph
     shape = (None,) * rank + (channels,)
     moving, fixed = keras.Input(shape, name="moving"), keras.Input(shape, name="fixed")
-    x = layers.Concatenate(name="pair")([moving, fixed])
+    x = layers.Concatenate(name="pair", dtype=dtype)([moving, fixed])
     for number in range(1, levels + 3):
-        x = convolution(rank, filters, use_bias=False, name=f"encoder{number}")(x)
-        x = layers.ELU(name=f"encoder{number}_elu")(batch_norm(f"encoder{number}_bn")(x))
+        x = convolution(rank, filters, use_bias=False, name=f"encoder{number}", dtype=dtype)(x)
+        x = layers.ELU(name=f"encoder{number}_elu", dtype=dtype)(batch_norm(f"encoder{number}_bn", dtype)(x))
         if number <= levels:
             # TensorFlow has none in float16 on the CPU
-            x = pool(2, name=f"encoder{number}_pool", dtype="float32" if rank == 3 else None)(x)
+            x = pool(2, name=f"encoder{number}_pool", dtype="float32" if rank == 3 else dtype)(x)
     small = keras.initializers.RandomNormal(stddev=SMALL)
-    x = convolution(rank, rank, kernel_initializer=small, name="head")(x)
+    x = convolution(rank, rank, kernel_initializer=small, name="head", dtype=dtype)(x)
     x = layers.Activation("linear", dtype="float32", name="field")(x)
     return keras.Model({"moving": moving, "fixed": fixed}, {"field": x}, name="control_points")
 

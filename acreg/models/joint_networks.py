@@ -67,7 +67,9 @@ def otsu_threshold(values: Any) -> Any:
     return ops.reshape(found, (-1,) + (1,) * (len(values.shape) - 1))
 
 
-def joint_generator(rank: int, channels: int, filters: int, blocks: int, direct: bool) -> keras.Model:
+def joint_generator(
+    rank: int, channels: int, filters: int, blocks: int, direct: bool, dtype: Any = None
+) -> keras.Model:
     """A network of residual blocks at full resolution, from two images and the fixed mask to a field and an activation.
 
     Args:
@@ -89,34 +91,34 @@ def joint_generator(rank: int, channels: int, filters: int, blocks: int, direct:
     shape = (None,) * rank
     moving, fixed = (keras.Input((*shape, channels), name=name) for name in ("moving", "fixed"))
     mask = keras.Input((*shape, 1), name="mask")
-    x = layers.Concatenate(name="pair")([moving, fixed, mask])
-    x = start = layers.ReLU(name="first_relu")(convolution(rank, filters, 9, name="first")(x))
+    x = layers.Concatenate(name="pair", dtype=dtype)([moving, fixed, mask])
+    x = start = layers.ReLU(name="first_relu", dtype=dtype)(convolution(rank, filters, 9, name="first", dtype=dtype)(x))
     features = [x]
     for number in range(1, blocks + 1):
         y = x
         for part in "ab":
-            y = convolution(rank, filters, use_bias=False, name=f"block{number}_{part}")(y)
-            y = batch_norm(f"block{number}_{part}_bn")(y)
+            y = convolution(rank, filters, use_bias=False, name=f"block{number}_{part}", dtype=dtype)(y)
+            y = batch_norm(f"block{number}_{part}_bn", dtype)(y)
             if part == "a":
-                y = layers.ReLU(name=f"block{number}_relu")(y)
+                y = layers.ReLU(name=f"block{number}_relu", dtype=dtype)(y)
             features.append(y)
-        x = layers.Add(name=f"block{number}_sum")([x, y])
-    x = batch_norm("last_bn")(convolution(rank, filters, use_bias=False, name="last")(x))
+        x = layers.Add(name=f"block{number}_sum", dtype=dtype)([x, y])
+    x = batch_norm("last_bn", dtype)(convolution(rank, filters, use_bias=False, name="last", dtype=dtype)(x))
     features.append(x)
-    x = layers.Add(name="last_sum")([start, x])
+    x = layers.Add(name="last_sum", dtype=dtype)([start, x])
     small = keras.initializers.RandomNormal(stddev=1e-4)
-    field = convolution(rank, rank, 9, kernel_initializer=small, name="head")(x)
+    field = convolution(rank, rank, 9, kernel_initializer=small, name="head", dtype=dtype)(x)
     outputs = {
         "field": layers.Activation("linear", dtype="float32", name="field")(field),
-        "activation": NormalisedSum(name="activation")(features),
+        "activation": NormalisedSum(name="activation", dtype=dtype)(features),
     }
     if direct:
-        image = convolution(rank, channels, 9, name="head_image")(x)
+        image = convolution(rank, channels, 9, name="head_image", dtype=dtype)(x)
         outputs["synthesised"] = layers.Activation("sigmoid", dtype="float32", name="synthesised")(image)
     return keras.Model({"moving": moving, "fixed": fixed, "mask": mask}, outputs, name="joint_generator")
 
 
-def discriminator(rank: int, channels: int, filters: int, name: str) -> keras.Model:
+def discriminator(rank: int, channels: int, filters: int, name: str, dtype: Any = None) -> keras.Model:
     """Eight convolutions with ``filters`` to eight times as many; the size halves where they double; two dense layers.
 
     The features are averaged over the image before the dense layers, so that it takes images of any size.
@@ -129,9 +131,9 @@ def discriminator(rank: int, channels: int, filters: int, name: str) -> keras.Mo
     x = image = keras.Input((None,) * rank + (channels,), name="image")
     for number in range(8):
         n, strides = filters * 2 ** (number // 2), 1 + number % 2
-        x = convolution(rank, n, strides=strides, name=f"convolution{number + 1}")(x)
-        x = layers.LeakyReLU(0.2, name=f"convolution{number + 1}_relu")(x)
+        x = convolution(rank, n, strides=strides, name=f"convolution{number + 1}", dtype=dtype)(x)
+        x = layers.LeakyReLU(0.2, name=f"convolution{number + 1}_relu", dtype=dtype)(x)
     pool = {2: layers.GlobalAveragePooling2D, 3: layers.GlobalAveragePooling3D}[rank]
-    x = pool(name="mean")(x)
-    x = layers.LeakyReLU(0.2, name="dense_relu")(layers.Dense(16 * filters, name="dense")(x))
+    x = pool(name="mean", dtype=dtype)(x)
+    x = layers.LeakyReLU(0.2, name="dense_relu", dtype=dtype)(layers.Dense(16 * filters, name="dense", dtype=dtype)(x))
     return keras.Model(image, layers.Dense(1, dtype="float32", name="logits")(x), name=name)

@@ -18,7 +18,7 @@ from acreg.io import Image
 from acreg.layers import functional
 from acreg.losses import Loss, PerceptualLoss, log_dice, mean_squared_error
 from acreg.losses.perceptual import keras_cache
-from acreg.models.blocks import check_rank, precision
+from acreg.models.blocks import check_rank
 from acreg.models.joint_networks import discriminator, joint_generator, otsu_threshold
 from acreg.models.loss_values import LossValues
 from acreg.models.registering import ImageLike
@@ -100,8 +100,8 @@ class JRSNet(RegistrationModel):
                 f"discriminator_filters={discriminator_filters}, mask_share={mask_share}, "
                 f"pretraining_steps={pretraining_steps}"
             )
-        with precision(kwargs.get("dtype")):
-            network = joint_generator(rank, channels, filters, blocks, direct)
+        dtype = kwargs.get("dtype")
+        network = joint_generator(rank, channels, filters, blocks, direct, dtype)
         own = [
             Loss("mask", ("fixed_labels", "activation"), mask_error),
             Loss("perceptual", ("fixed", "warped"), self._perceptual_loss),
@@ -129,10 +129,9 @@ class JRSNet(RegistrationModel):
                 raise ValueError(
                     f"Adversaries weigh against each other and need `weighting='fixed'`. Received: {self.weighting!r}"
                 )
-            with precision(kwargs.get("dtype")):
-                self.reverse = joint_generator(rank, channels, filters, blocks, direct)
-                self.judge_fixed = discriminator(rank, channels, discriminator_filters, "judge_fixed")
-                self.judge_moving = discriminator(rank, channels, discriminator_filters, "judge_moving")
+            self.reverse = joint_generator(rank, channels, filters, blocks, direct, dtype)
+            self.judge_fixed = discriminator(rank, channels, discriminator_filters, "judge_fixed", dtype)
+            self.judge_moving = discriminator(rank, channels, discriminator_filters, "judge_moving", dtype)
             self._recomputation.prepare(self.reverse)
             self.chosen_losses["discriminator"] = Loss("discriminator", ("adversaries",), itemgetter("discriminator"))
             self.trackers["discriminator"] = keras.metrics.Mean(name="discriminator")
@@ -229,7 +228,7 @@ class JRSNet(RegistrationModel):
         Raises:
             AcregError: as `register`.
         """
-        pair = self._pair(fixed, moving)
+        pair = self._registering.pair(fixed, moving)
         activation = self.predict_on_batch(pair.batch)["activation"]
         threshold = float(ops.convert_to_numpy(otsu_threshold(activation)).ravel()[0])
         found = sample_image(ops.convert_to_numpy(activation)[0, ..., 0], pair.grids[0], pair.fixed, outside=0.0)

@@ -11,16 +11,16 @@ import numpy as np
 from keras import layers, ops
 
 from acreg.io import Preprocessing
-from acreg.models.blocks import RepeatVoxels, batch_norm, convolution, precision
+from acreg.models.blocks import RepeatVoxels, batch_norm, convolution
 from acreg.models.forking import check_process
-from acreg.models.label_values import ChecksLabels, check_labels, unknown_labels
-from acreg.models.presets import Preset
+from acreg.models.label_values import check_labels, unknown_labels
+from acreg.models.preset_model import PresetModel
 
 NOISES = ("pair_swap", "border")
 
 
 @keras.saving.register_keras_serializable("acreg")
-class LabelAutoencoder(ChecksLabels, Preset, keras.Model):
+class LabelAutoencoder(PresetModel):
     """A convolutional denoising autoencoder of label maps with a short code.
 
     Three strided levels reduce the grid to an eighth, followed by a dense code without activation, and a decoder. The
@@ -77,35 +77,35 @@ class LabelAutoencoder(ChecksLabels, Preset, keras.Model):
         self.seed = seed
         self.preprocessing = Preprocessing(**preprocessing) if isinstance(preprocessing, Mapping) else preprocessing
         self.seed_generator = keras.random.SeedGenerator(seed)
-        with precision(kwargs.get("dtype")):
-            self.encoder = self._make_encoder()
-            self.decoder = self._make_decoder()
+        dtype = kwargs.get("dtype")
+        self.encoder = self._make_encoder(dtype)
+        self.decoder = self._make_decoder(dtype)
         self.dice = keras.metrics.Mean(name="dice")
         self.built = True
 
-    def _conv(self, x: keras.KerasTensor, n: int, name: str, strides: int = 1) -> keras.KerasTensor:
-        x = convolution(len(self.shape), n, strides=strides, use_bias=False, name=name)(x)
-        return layers.ReLU(name=f"{name}_relu")(batch_norm(f"{name}_bn")(x))
+    def _conv(self, x: keras.KerasTensor, n: int, name: str, dtype: Any, strides: int = 1) -> keras.KerasTensor:
+        x = convolution(len(self.shape), n, strides=strides, use_bias=False, name=name, dtype=dtype)(x)
+        return layers.ReLU(name=f"{name}_relu", dtype=dtype)(batch_norm(f"{name}_bn", dtype)(x))
 
-    def _make_encoder(self) -> keras.Model:
+    def _make_encoder(self, dtype: Any) -> keras.Model:
         x = one_hot = keras.Input((*self.shape, self.num_classes), name="one_hot")
         plan = [(16, 2), (16, 1), (32, 2), (32, 1), (1, 2)]
         for i, (n, strides) in enumerate(plan, start=1):
-            x = self._conv(x, n, f"encoder{i}", strides)
-        x = layers.Dense(self.code_size, name="code")(layers.Flatten(name="flatten")(x))
+            x = self._conv(x, n, f"encoder{i}", dtype, strides)
+        x = layers.Dense(self.code_size, name="code", dtype=dtype)(layers.Flatten(name="flatten", dtype=dtype)(x))
         x = layers.Activation("linear", dtype="float32", name="code_float32")(x)
         return keras.Model(one_hot, x, name="encoder")
 
-    def _make_decoder(self) -> keras.Model:
+    def _make_decoder(self, dtype: Any) -> keras.Model:
         small = tuple(n // 8 for n in self.shape)
         code = keras.Input((self.code_size,), name="code")
-        x = layers.Dense(prod(small), activation="relu", name="decoder_dense")(code)
-        x = layers.Reshape((*small, 1), name="decoder_grid")(x)
+        x = layers.Dense(prod(small), activation="relu", name="decoder_dense", dtype=dtype)(code)
+        x = layers.Reshape((*small, 1), name="decoder_grid", dtype=dtype)(x)
         for level, filters in enumerate([(32, 32), (16, 16), (16,)], start=1):
-            x = RepeatVoxels(name=f"decoder{level}_upsample")(x)
+            x = RepeatVoxels(name=f"decoder{level}_upsample", dtype=dtype)(x)
             for i, n in enumerate(filters, start=1):
-                x = self._conv(x, n, f"decoder{level}_{i}")
-        x = convolution(len(self.shape), self.num_classes, name="logits")(x)
+                x = self._conv(x, n, f"decoder{level}_{i}", dtype)
+        x = convolution(len(self.shape), self.num_classes, name="logits", dtype=dtype)(x)
         return keras.Model(code, layers.Activation("linear", dtype="float32", name="logits_float32")(x), name="decoder")
 
     def one_hot(self, labels: Any) -> Any:

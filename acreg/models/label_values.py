@@ -10,35 +10,11 @@ import numpy as np
 from keras import ops
 
 from acreg.errors import AcregError
-
-
-class ChecksLabels:
-    """`fit` and `evaluate` that check the given labels once; a mix-in for models with `num_classes`.
-
-    They check all labels of arrays and of acreg's samplers, the first batch of other datasets, and none of a generator;
-    the loss is NaN if a later batch has a label that the model does not have (`unknown_labels`).
-    """
-
-    num_classes: Any
-
-    def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """As `keras.Model.fit`.
-
-        Raises:
-            AcregError: labels that are not integers from 0 to ``num_classes - 1``.
-        """
-        check_labels(x, self.num_classes)
-        check_labels(kwargs.get("validation_data"), self.num_classes)
-        return super().fit(x, *args, **kwargs)  # type: ignore[misc]
-
-    def evaluate(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """As `keras.Model.evaluate`; errors as `fit`."""
-        check_labels(x, self.num_classes)
-        return super().evaluate(x, *args, **kwargs)  # type: ignore[misc]
+from acreg.layers import functional
 
 
 def check_labels(x: Any, num_classes: int | None) -> None:
-    """Refuse training data with labels that a model does not have, see `ChecksLabels`.
+    """Refuse data for training whose labels are not those of a model, see `acreg.models.preset_model.PresetModel`.
 
     Raises:
         AcregError: labels that are not integers from 0 to ``num_classes - 1``.
@@ -60,6 +36,46 @@ def check_labels(x: Any, num_classes: int | None) -> None:
 def unknown_labels(labels: Any, num_classes: int) -> Any:
     """NaN if one of the integer labels is not a class of the model, so that its one-hot would be empty; otherwise 0."""
     return ops.where(ops.any((labels < 0) | (labels >= num_classes)), float("nan"), 0.0)
+
+
+def one_hot_of(labels: Any, num_classes: int | None) -> Any:
+    """Integer labels ``(batch, *spatial, 1)`` as float32 ``(batch, *spatial, num_classes)``.
+
+    Raises:
+        ValueError: another type, or more than one channel.
+        AcregError: of an array, a label that is no class.
+    """
+    if "int" not in keras.backend.standardize_dtype(labels.dtype) or labels.shape[-1] != 1:
+        raise ValueError(
+            "Labels are integers (batch, *spatial, 1). Received: "
+            f"{keras.backend.standardize_dtype(labels.dtype)} of shape {tuple(labels.shape)}"
+        )
+    if isinstance(labels, np.ndarray):
+        check_labels({"labels": labels}, num_classes)
+    return ops.one_hot(labels[..., 0], num_classes, dtype="float32")
+
+
+def unknown_in_pairs(x: Mapping[str, Any], num_classes: int) -> Any:
+    """NaN if a label is not one of the model's, else 0; `ValueError` for labels of another shape than images."""
+    for role in ("moving", "fixed"):
+        image, labels = tuple(x[role].shape[1:-1]), tuple(x[f"{role}_labels"].shape[1:-1])
+        if None not in (*image, *labels) and image != labels:
+            raise ValueError(f"Labels have the shape of their image. Received: {role} {image}, its labels {labels}")
+    return sum(unknown_labels(x[f"{role}_labels"], num_classes) for role in ("moving", "fixed"))
+
+
+def some_labels(x: Mapping[str, Any], classes: int, wanted: int, seed: Any) -> dict[str, Any]:
+    """Labels of some of the classes, drawn at random and numbered from 1; the others are background."""
+    order = keras.random.shuffle(ops.arange(1, classes, dtype="int32"), seed=seed)
+    new = ops.where(ops.arange(classes - 1) < wanted, ops.arange(1, classes), 0)
+    table = ops.scatter(order[:, None], ops.cast(new, "int32"), (classes,))
+    return {**x, **{name: ops.take(table, x[name], axis=0) for name in ("moving_labels", "fixed_labels")}}
+
+
+def warp_one_hot(labels: Any, displacement: Any) -> Any:
+    """Warps one-hot labels linearly; outside the moving image is background, as in `Transform.warp_labels`."""
+    foreground = functional.warp(labels[..., 1:], displacement, border="constant")
+    return ops.concatenate([1.0 - ops.sum(foreground, axis=-1, keepdims=True), foreground], axis=-1)
 
 
 def _labels_of(x: Any) -> Iterator[tuple[str, Any]]:

@@ -4,98 +4,36 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import h5py
 import numpy as np
 from keras import ops
 
-import acreg
 from acreg.errors import AcregError, UsageError
-from acreg.io import Preprocessing, all_or_none, require_space
-from acreg.io.hdf5 import new_hdf5
-from acreg.io.preset_config import AGAIN, FORMAT, check_weights_file, read_preset_config, sha256_of
+from acreg.io import Preprocessing
+from acreg.io.preset_config import AGAIN, check_weights_file, read_preset_config
 from acreg.io.stored_weights import count_values, open_weights
 from acreg.models.arguments import check_arguments, count_weights
 from acreg.models.forking import check_process
-from acreg.models.registered import registered_models, registered_name
+from acreg.models.label_autoencoder import LabelAutoencoder
+from acreg.models.preset_model import PresetModel
+from acreg.models.registered import registered_models
 
 if TYPE_CHECKING:
-    from acreg.models.label_autoencoder import LabelAutoencoder
+    from acreg.models.registration_model import RegistrationModel
 
 SHIPPED = Path(__file__).resolve().parent.parent / "presets"
 
 
-NOT_STORED = ("preprocessing", "augmentation", "name", "trainable", "dtype")
-"""Arguments that are not in the config.json of a preset, because they concern training or have a separate file."""
-
-
-def arguments_of(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments in a model's `get_config` that determine its weights and its computation."""
-    return {name: value for name, value in config.items() if name not in NOT_STORED}
-
-
-class Preset:
-    """Saving of a model as a preset folder; a mix-in for Keras models with a ``preprocessing``."""
-
-    preprocessing: Preprocessing | None
-
-    def remade(self, **changed: Any) -> Any:
-        """A new model with the configuration of this one, some of it changed."""
-        return type(self).from_config({**self.get_config(), **changed})  # type: ignore[attr-defined]
-
-    def plain_copy(self) -> Any:
-        """A new model with only what is needed to use it: the weights, without optimiser and metrics."""
-        plain = self.remade()
-        plain.set_weights(self.get_weights())  # type: ignore[attr-defined]
-        return plain
-
-    def save_preset(self, folder: str | os.PathLike[str], card: str = "") -> Path:
-        """Writes ``config.json``, ``model.weights.h5``, ``preprocessing.json`` and ``model_card.md``.
-
-        Args:
-            folder: created if absent; files with the same names are replaced, all at once.
-            card: Markdown text of the model card (data, licence, recipe, seed, scores, limits).
-
-        Raises:
-            AcregError: the model has no ``preprocessing``, without which it cannot be used.
-        """
-        if self.preprocessing is None:
-            raise AcregError(
-                "A preset must say how images become the network's input. Received: a model whose `preprocessing` is "
-                "None. Set `model.preprocessing = acreg.io.Preprocessing(shape=...)` first."
-            )
-        folder = Path(folder)
-        plain = self.plain_copy()
-        config = plain.get_config()
-        size = sum(weight.nbytes for weight in plain.get_weights())
-        require_space(folder / "model.weights.h5", 2 * size + 2**20)
-        card = card or f"# {folder.name}\n\nThis preset has no model card.\n"
-        with all_or_none(folder) as staged:
-            plain.save_weights(staged / "model.weights.h5")
-            _compress(staged / "model.weights.h5")
-            self.preprocessing.to_json(staged / "preprocessing.json")
-            content = {
-                "format": FORMAT,
-                "acreg": acreg.__version__,
-                "class": registered_name(type(self)),
-                "config": arguments_of(config),
-                "weights_sha256": sha256_of(staged / "model.weights.h5"),
-            }
-            (staged / "model_card.md").write_text(card, encoding="utf-8")
-            (staged / "config.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        return folder
-
-
-def from_preset(name_or_folder: str | os.PathLike[str]) -> Any:
+def from_preset(name_or_folder: str | os.PathLike[str]) -> RegistrationModel | LabelAutoencoder:
     """Loads a trained model: a preset that is shipped with acreg, by name, or any preset folder.
 
     Returns:
-        The model, such as an `ACRegNet`, with its ``preprocessing``.
+        The model, such as an `ACRegNet`, with its ``preprocessing``. Presets of autoencoders give a `LabelAutoencoder`,
+        which does not register.
 
     Raises:
         UsageError: the preset does not exist.
@@ -119,7 +57,9 @@ def from_preset(name_or_folder: str | os.PathLike[str]) -> Any:
     return model
 
 
-def load_model(class_name: str, config: Mapping[str, Any], weights: Path, source: Path, trusted: bool = False) -> Any:
+def load_model(
+    class_name: str, config: Mapping[str, Any], weights: Path, source: Path, trusted: bool = False
+) -> RegistrationModel | LabelAutoencoder:
     """A model from the name of its class and its arguments, as in JSON, with its weights.
 
     Args:
@@ -187,26 +127,6 @@ def shipped_presets() -> list[str]:
     return sorted(p.parent.name for p in SHIPPED.glob("*/config.json"))
 
 
-def _compress(path: Path) -> None:
-    """Compresses an HDF5 file losslessly: Keras writes variables uncompressed, with large groups."""
-    packed = path.with_name(f"{path.name}.packed")
-    try:
-        with h5py.File(path, "r") as source, new_hdf5(packed, libver="latest") as target:
-
-            def copy(name: str, item: h5py.Group | h5py.Dataset) -> None:
-                if isinstance(item, h5py.Dataset):
-                    packing = {"compression": "gzip", "shuffle": True} if item.size > 256 else {}
-                    copied = target.create_dataset(name, data=item[()], **packing)
-                else:
-                    copied = target.require_group(name)
-                copied.attrs.update(item.attrs)
-
-            source.visititems(copy)
-        packed.replace(path)
-    finally:
-        packed.unlink(missing_ok=True)
-
-
 def _check_model(class_name: str, config: Mapping[str, Any], source: Path) -> tuple[Any, int]:
     """The class with this name, after a check of its arguments.
 
@@ -216,9 +136,7 @@ def _check_model(class_name: str, config: Mapping[str, Any], source: Path) -> tu
     Raises:
         AcregError: an unknown class, or arguments that it does not have or refuses, or that are too large.
     """
-    from acreg import models
-
-    classes = registered_models(Preset)
+    classes = registered_models(PresetModel)
     if class_name not in classes:
         raise AcregError(
             f"A preset's class must be one of {', '.join(classes)}. Received: {class_name!r} in {source}. "
@@ -228,7 +146,7 @@ def _check_model(class_name: str, config: Mapping[str, Any], source: Path) -> tu
     try:
         check_arguments(model, config)
         if isinstance(config.get("autoencoder"), Mapping):
-            check_arguments(models.LabelAutoencoder, config["autoencoder"])
+            check_arguments(LabelAutoencoder, config["autoencoder"])
         return model, count_weights(model, config)
     except AcregError:
         raise
@@ -258,9 +176,7 @@ def load_autoencoder(name_or_folder: str | os.PathLike[str]) -> LabelAutoencoder
     return model
 
 
-def _check_grid(folder: Path, model: Any, preprocessing: Preprocessing) -> None:
-    from acreg.models import LabelAutoencoder
-
+def _check_grid(folder: Path, model: RegistrationModel | LabelAutoencoder, preprocessing: Preprocessing) -> None:
     shape = preprocessing.shape
     if isinstance(model, LabelAutoencoder):
         fits, wanted = shape == tuple(model.shape), f"the autoencoder's {tuple(model.shape)}"

@@ -4,169 +4,104 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
-from acreg.errors import AcregError, UsageError, images_by_name
+from acreg.errors import AcregError, UsageError
 from acreg.geometry import Affine, Displacement, Grid, Transform, Velocity
 from acreg.geometry.grid import ROUNDING
 from acreg.io import Image, Preprocessing, read_image
 from acreg.layers.warping import no_gradients
-from acreg.losses import LossWeights
+from acreg.models.field_model import FieldModel
 from acreg.models.forking import check_process
 from acreg.models.memory import available_bytes, peak_bytes
+from acreg.models.refinement import RefinementSettings, Refining
 
 ImageLike = Image | np.ndarray | str | os.PathLike[str]
 
 
 class Registering:
-    """`register`, `register_many`, `refine` and `estimate_memory`; a mix-in for `RegistrationModel`."""
+    """Registers pairs with one model.
 
-    preprocessing: Preprocessing | None
-    integration_steps: int
+    What it keeps from one call to the next (a compiled prediction, a refinement) are Keras models, too. It is an object
+    of its own so that Keras takes none of them for a part of the model that is trained and saved.
+    """
 
-    @images_by_name
-    def register(self, *, fixed: ImageLike, moving: ImageLike) -> Transform:
-        """Registers ``moving`` onto ``fixed``.
+    def __init__(self, model: FieldModel) -> None:
+        self.model = model
+        self._memory: dict[tuple[int, ...], int] = {}
+        self._refining = Refining(model)
 
-        Args:
-            fixed, moving: images of any size and of the model's rank: `acreg.io.Image`, an array ``(*spatial)``, or a
-                path. Their spacing and orientation are used; `acreg.io.Preprocessing` defines how they become the
-                input of the network.
+    @cached_property
+    def _field(self) -> keras.Model:
+        return _Field(self.model)
 
-        Returns:
-            An `acreg.geometry.Transform` on the grid of the fixed image. Its maps are the result of the network on its
-            own grid (a displacement, or a velocity if the model has one; then an affine map, if the network predicts
-            one), followed by the map from the network's grid in the fixed image to its grid in the moving image.
-            ``warp_image`` and ``warp_labels`` resample the original images once.
-
-        Raises:
-            UsageError: the images are not given by name.
-            AcregError: the model has no ``preprocessing``; an image cannot be read, has another rank or is constant;
-                the available memory is less than `estimate_memory`; or the process was forked from the one in which the
-                first model was made (use "spawn").
-        """
-        return self.register_many(fixed=[fixed], moving=[moving])[0]
-
-    @images_by_name
-    def register_many(self, *, fixed: Sequence[ImageLike], moving: Sequence[ImageLike]) -> list[Transform]:
-        """Registers several pairs in one batch: the first image in ``moving`` onto the first in ``fixed``, and so on.
-
-        An object that is in several pairs is read and preprocessed once. Results and errors are as in
-        `register`, for each pair; `UsageError` if the numbers of images differ or are 0. Memory grows with the
-        number of pairs.
-        """
+    def register_many(self, fixed: Sequence[ImageLike], moving: Sequence[ImageLike]) -> list[Transform]:
+        """See `RegistrationModel.register_many`."""
         if len(fixed) != len(moving) or not len(fixed):
             raise UsageError(
                 "Pairs that are registered have a fixed and a moving image each. "
                 f"Received: {len(fixed)} fixed and {len(moving)} moving images. Give as many of both, one or more."
             )
-        prepared = self._pairs(list(zip(fixed, moving, strict=True)))
+        prepared = self.pairs(list(zip(fixed, moving, strict=True)))
         batch = {role: np.concatenate([pair.batch[role] for pair in prepared]) for role in ("fixed", "moving")}
-        kept = self.__dict__  # not part of the model for Keras
-        if "_field" not in kept:
-            kept["_field"] = _Field(self)
-        found = kept["_field"].predict_on_batch(batch)
+        found = self._field.predict_on_batch(batch)
         return [
-            pair.transform(self, {name: value[n : n + 1] for name, value in found.items()})
+            pair.transform(self.model, {name: value[n : n + 1] for name, value in found.items()})
             for n, pair in enumerate(prepared)
         ]
 
-    @images_by_name
-    def refine(
-        self,
-        *,
-        fixed: ImageLike,
-        moving: ImageLike,
-        steps: int = 20,
-        losses: LossWeights | None = None,
-        anchor: float = 0.1,
-        learning_rate: float = 0.02,
-        patience: int = 5,
-        folding_limit: float = 0.01,
-    ) -> Transform:
-        """Registers a pair, then optimises the predicted field (the velocity, if there is one) for this pair.
+    def refine(self, fixed: ImageLike, moving: ImageLike, settings: RefinementSettings) -> Transform:
+        """See `RegistrationModel.refine`."""
+        pair = self.pair(fixed, moving)
+        return pair.transform(self.model, self._refining.refined(pair.batch, settings))
 
-        Optimises with Adam on the network's grid and returns the field with the lowest loss. Stops early if the loss
-        has not fallen for ``patience`` steps, or if more voxels fold than ``folding_limit`` allows. The page of each
-        model reports the effect on the Dice of labels: a better image similarity can mean worse anatomy.
-
-        Args:
-            fixed, moving: as in `register`.
-            steps: maximum number of steps.
-            losses: weights of image and field losses, in the form that the model takes; the default is the local NCC
-                with the field losses of the model, because the global NCC lowers the Dice.
-            anchor: weight of the mean squared distance from the predicted field, in voxels of its own grid.
-            learning_rate: in voxels of that grid.
-            patience: see above.
-            folding_limit: percentage of folded voxels that the field may have in addition to those of the predicted
-                field.
-
-        Returns, errors: as `register`; `ValueError` for an unknown loss or one on labels.
-        """
-        from acreg.models.refinement import refined
-
-        pair = self._pair(fixed, moving)
-        found = refined(
-            self,  # type: ignore[arg-type]
-            pair.batch,
-            steps,
-            losses=losses,
-            anchor=anchor,
-            learning_rate=learning_rate,
-            patience=patience,
-            folding_limit=folding_limit,
-        )
-        return pair.transform(self, found)
-
-    def estimate_memory(self, shape: tuple[int, ...]) -> int:
-        """The number of bytes needed to register one pair on a network's grid of ``shape``.
-
-        It is twice the size of the tensors that exist at the same time in the network (convolutions keep a copy of
-        their input), plus eight fields at full resolution. Measured on a CPU, a registration took 0.6 to 1 times this
-        (3-D, 64 to 128 voxels per axis, both networks).
-        """
-        sizes = tuple(self._padded(shape))  # type: ignore[attr-defined]
-        network = self.network  # type: ignore[attr-defined]
+    def memory_of(self, shape: tuple[int, ...]) -> int:
+        """See `RegistrationModel.estimate_memory`."""
+        sizes = tuple(self.model._padded(shape))
+        network = self.model.network
         inside = peak_bytes(network, [(1, *sizes, x.shape[-1]) for x in network.inputs])
         return 2 * inside + 8 * len(sizes) * 4 * int(np.prod(sizes, dtype=np.int64))
 
-    def _pair(self, fixed: ImageLike, moving: ImageLike) -> _Pair:
-        return self._pairs([(fixed, moving)])[0]
+    def pair(self, fixed: ImageLike, moving: ImageLike) -> Pair:
+        """Two images read and preprocessed."""
+        return self.pairs([(fixed, moving)])[0]
 
-    def _pairs(self, pairs: Sequence[tuple[ImageLike, ImageLike]]) -> list[_Pair]:
+    def pairs(self, pairs: Sequence[tuple[ImageLike, ImageLike]]) -> list[Pair]:
+        """Images read and preprocessed; one that is in several pairs as the same object once."""
         check_process()
-        if self.preprocessing is None:
+        preprocessing = self.model.preprocessing
+        if preprocessing is None:
             raise AcregError(
                 "`register` must know how images become the network's input. Received: a model whose `preprocessing` "
                 "is None. Load a preset, or set `model.preprocessing = acreg.io.Preprocessing(shape=...)`."
             )
-        need, there = len(pairs) * self._memory_needed(self.preprocessing.shape), available_bytes()
+        need, there = len(pairs) * self._memory_needed(preprocessing.shape), available_bytes()
         if there is not None and need > there:
             many = f"{len(pairs)} pairs at once on " if len(pairs) > 1 else ""
             raise AcregError(
                 f"A registration needs memory for the network. Received: {many}a network's grid of "
-                f"{self.preprocessing.shape}, which takes about {need / 1e9:.1f} GB, and {there / 1e9:.1f} GB that are "
+                f"{preprocessing.shape}, which takes about {need / 1e9:.1f} GB, and {there / 1e9:.1f} GB that are "
                 "free. Close other programs, use a larger machine, or a model with a smaller grid "
                 "(`preprocessing.shape`)."
             )
-        preprocessing, inputs = self.preprocessing, dict[int, _Input]()
+        inputs: dict[int, _Input] = {}
 
         def prepared(value: ImageLike, role: str) -> _Input:
             if id(value) not in inputs:
                 inputs[id(value)] = _Input(preprocessing, _as_image(value, role), role)
             return inputs[id(value)]
 
-        return [_Pair(prepared(fixed, "fixed"), prepared(moving, "moving")) for fixed, moving in pairs]
+        return [Pair(prepared(fixed, "fixed"), prepared(moving, "moving")) for fixed, moving in pairs]
 
     def _memory_needed(self, shape: tuple[int, ...]) -> int:
-        known: dict[tuple[int, ...], int] = self.__dict__.setdefault("_memory_by_shape", {})
-        if shape not in known:
-            known[shape] = self.estimate_memory(shape)
-        return known[shape]
+        if shape not in self._memory:
+            self._memory[shape] = self.memory_of(shape)
+        return self._memory[shape]
 
 
 class _Field(keras.Model):
@@ -197,7 +132,7 @@ class _Input:
             )
 
 
-class _Pair:
+class Pair:
     """Two images as the input of the network."""
 
     def __init__(self, fixed: _Input, moving: _Input) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from acreg.models.blocks import check_rank, precision
+from acreg.models.blocks import check_rank
 from acreg.models.pyramid import pyramid
 from acreg.models.registration_model import RegistrationModel
 from acreg.models.unet import vector_cnn
@@ -63,13 +63,11 @@ class RegNet(RegistrationModel):
             raise ValueError(f"`network` must be one of {NETWORKS}. Received: network={network!r}")
         if network == "unet":
             filters = tuple(filters or (16, 32, 64, 128))
-            with precision(kwargs.get("dtype")):
-                body = vector_cnn(rank, channels, filters, dropout, head_batch_norm)
+            body = vector_cnn(rank, channels, filters, dropout, head_batch_norm, kwargs.get("dtype"))
             multiple = 2 ** (len(filters) - 1)
         else:
             filters = tuple(filters or (32, 48, 64, 64))
-            with precision(kwargs.get("dtype")):
-                body = pyramid(rank, channels, filters, integration_steps)
+            body = pyramid(rank, channels, filters, integration_steps, kwargs.get("dtype"))
             multiple = 2 ** len(filters)
         super().__init__(
             body,

@@ -10,7 +10,7 @@ from keras import layers, ops
 
 from acreg.layers import functional
 from acreg.losses import Loss
-from acreg.models.blocks import check_rank, convolution, normalisation, precision
+from acreg.models.blocks import check_rank, convolution, normalisation
 from acreg.models.registration_model import RegistrationModel
 
 VELOCITY = "velocity_error"
@@ -84,8 +84,7 @@ class SVFNet(RegistrationModel):
             raise ValueError(f"`margin` must be a number of voxels. Received: margin={margin}")
         if integration_steps < 1:
             raise ValueError(f"A velocity must be integrated. Received: integration_steps={integration_steps}")
-        with precision(kwargs.get("dtype")):
-            network = svf_network(rank, channels, filters, in_plane_levels, norm)
+        network = svf_network(rank, channels, filters, in_plane_levels, norm, kwargs.get("dtype"))
         super().__init__(
             network,
             multiple=2 ** (len(filters) - 1),
@@ -129,7 +128,9 @@ class SVFNet(RegistrationModel):
         }
 
 
-def svf_network(rank: int, channels: int, filters: Sequence[int], in_plane_levels: int, norm: str) -> keras.Model:
+def svf_network(
+    rank: int, channels: int, filters: Sequence[int], in_plane_levels: int, norm: str, dtype: Any = None
+) -> keras.Model:
     """A U-Net from ``[moving, fixed]`` to a velocity on the same grid, whose finest levels may be in-plane.
 
     Returns:
@@ -142,9 +143,11 @@ def svf_network(rank: int, channels: int, filters: Sequence[int], in_plane_level
 
     def block(x: keras.KerasTensor, level: int, name: str) -> keras.KerasTensor:
         for part in "ab":
-            x = convolution(rank, filters[level], widths(level, 3), use_bias=False, name=f"{name}_{part}")(x)
-            x = normalisation(norm, filters[level], name=f"{name}_{part}_norm")(x)
-            x = layers.ReLU(name=f"{name}_{part}_relu")(x)
+            x = convolution(rank, filters[level], widths(level, 3), use_bias=False, name=f"{name}_{part}", dtype=dtype)(
+                x
+            )
+            x = normalisation(norm, filters[level], name=f"{name}_{part}_norm", dtype=dtype)(x)
+            x = layers.ReLU(name=f"{name}_{part}_relu", dtype=dtype)(x)
         return x
 
     pool = {2: layers.MaxPooling2D, 3: layers.MaxPooling3D}[rank]
@@ -152,21 +155,21 @@ def svf_network(rank: int, channels: int, filters: Sequence[int], in_plane_level
     # The functional graph
     shape = (None,) * rank + (channels,)
     moving, fixed = keras.Input(shape, name="moving"), keras.Input(shape, name="fixed")
-    x = layers.Concatenate(name="pair")([moving, fixed])
+    x = layers.Concatenate(name="pair", dtype=dtype)([moving, fixed])
     skips = []
     for level in range(len(filters)):
         if level:
             size = widths(level - 1, 2)
             # TensorFlow has none in float16 on the CPU
-            x = pool(size, name=f"encoder{level + 1}_pool", dtype="float32" if rank == 3 else None)(x)
+            x = pool(size, name=f"encoder{level + 1}_pool", dtype="float32" if rank == 3 else dtype)(x)
         x = block(x, level, f"encoder{level + 1}")
         skips.append(x)
     for level in range(len(filters) - 2, -1, -1):
         size = widths(level, 2)
-        x = up(filters[level], size, strides=size, name=f"decoder{level + 1}_up")(x)
-        x = layers.Concatenate(name=f"decoder{level + 1}_skip")([x, skips[level]])
+        x = up(filters[level], size, strides=size, name=f"decoder{level + 1}_up", dtype=dtype)(x)
+        x = layers.Concatenate(name=f"decoder{level + 1}_skip", dtype=dtype)([x, skips[level]])
         x = block(x, level, f"decoder{level + 1}")
     small = keras.initializers.RandomNormal(stddev=1e-5)
-    x = convolution(rank, rank, widths(0, 3), kernel_initializer=small, name="head")(x)
+    x = convolution(rank, rank, widths(0, 3), kernel_initializer=small, name="head", dtype=dtype)(x)
     x = layers.Activation("linear", dtype="float32", name="field")(x)
     return keras.Model({"moving": moving, "fixed": fixed}, {"field": x}, name="svf_network")

@@ -22,6 +22,7 @@ def voxelmorph_unet(
     head: Sequence[int],
     integration_steps: int = 0,
     downsize: int = 1,
+    dtype: Any = None,
 ) -> keras.Model:
     """A U-Net with concatenated skips, from ``[moving, fixed]`` to a field on the same grid.
 
@@ -39,6 +40,7 @@ def voxelmorph_unet(
         integration_steps, downsize: with a ``downsize`` above 1, the field is resized to a grid that is coarser by this
             factor, integrated there if there are steps, and the displacement is resized back; see `RescaleField`. With
             1, the field is returned without integration.
+        dtype: precision policy of the layers; None for the global one.
 
     Returns:
         A functional model ``{"moving", "fixed"} -> {"field"}``; each image ``(batch, *spatial, channels)`` with sizes
@@ -51,33 +53,33 @@ def voxelmorph_unet(
     """
 
     def block(x: keras.KerasTensor, n: int, name: str) -> keras.KerasTensor:
-        x = convolution(rank, n, kernel_initializer=keras.initializers.HeNormal(), name=name)(x)
-        return layers.LeakyReLU(SLOPE, name=f"{name}_relu")(x)
+        x = convolution(rank, n, kernel_initializer=keras.initializers.HeNormal(), name=name, dtype=dtype)(x)
+        return layers.LeakyReLU(SLOPE, name=f"{name}_relu", dtype=dtype)(x)
 
     # The functional graph
     shape = (None,) * rank + (channels,)
     moving, fixed = keras.Input(shape, name="moving"), keras.Input(shape, name="fixed")
-    x = layers.Concatenate(name="pair")([moving, fixed])
+    x = layers.Concatenate(name="pair", dtype=dtype)([moving, fixed])
     skips = []
     for level, n in enumerate(encoder, start=1):
         x = block(x, n, f"encoder{level}")
         skips.append(x)
-        x = max_pool(rank, name=f"encoder{level}_pool")(x)
+        x = max_pool(rank, name=f"encoder{level}_pool", dtype=dtype)(x)
     for level, n in zip(range(len(encoder), 0, -1), decoder, strict=True):
-        x = RepeatVoxels(name=f"decoder{level}_upsample")(block(x, n, f"decoder{level}"))
-        x = layers.Concatenate(name=f"decoder{level}_skip")([x, skips[level - 1]])
+        x = RepeatVoxels(name=f"decoder{level}_upsample", dtype=dtype)(block(x, n, f"decoder{level}"))
+        x = layers.Concatenate(name=f"decoder{level}_skip", dtype=dtype)([x, skips[level - 1]])
     for number, n in enumerate(head, start=1):
         x = block(x, n, f"head{number}")
     small = keras.initializers.RandomNormal(stddev=1e-5)
-    x = convolution(rank, rank, kernel_initializer=small, name="head_field")(x)
+    x = convolution(rank, rank, kernel_initializer=small, name="head_field", dtype=dtype)(x)
     x = layers.Activation("linear", dtype="float32", name="field")(x)
     outputs = {"field": x}
     if downsize > 1:
-        x = RescaleField(1 / downsize, name="field_downsize")(x)
+        x = RescaleField(1 / downsize, name="field_downsize", dtype=dtype)(x)
         if integration_steps:
             outputs["velocity"] = x
-            x = IntegrateVelocity(integration_steps, name="field_integrate")(x)
-        outputs["field"] = RescaleField(downsize, name="field_upsize")(x)
+            x = IntegrateVelocity(integration_steps, name="field_integrate", dtype=dtype)(x)
+        outputs["field"] = RescaleField(downsize, name="field_upsize", dtype=dtype)(x)
     return keras.Model({"moving": moving, "fixed": fixed}, outputs, name="voxelmorph_unet")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from acreg._moved import warn_of_old_name
-from acreg.baselines import baseline
+from acreg.baselines.baseline import baseline
 from acreg.errors import AcregError, images_by_name
 from acreg.geometry import Grid, Image, Transform, unregistered
 from acreg.registration.concerns import Usual

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
-from acreg.shapes.matching import Frame
+from acreg.layers.tensor import Tensor
+from acreg.shapes.frame import Frame
 from acreg.shapes.surfaces import Surface, thinned
 
 PADDING = 256
@@ -102,7 +102,7 @@ class _Flow(keras.Model):
         for variable, value in zip(self.optimizer.variables, self._fresh, strict=True):
             variable.assign(value)
 
-    def call(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    def call(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         points, controls, momenta = self.start, self.controls, ops.convert_to_tensor(self.momenta)
         energy = ops.sum(momenta * ops.matmul(_gaussian(controls, controls, self.settings.flow_width), momenta))
         step = 1.0 / self.settings.time_steps
@@ -115,7 +115,7 @@ class _Flow(keras.Model):
             )
         return {"points": points[None], "energy": energy[None]}
 
-    def _derivatives(self, points: Any, controls: Any, momenta: Any) -> tuple[Any, Any, Any]:
+    def _derivatives(self, points: Tensor, controls: Tensor, momenta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The time derivatives of points, control points and momenta: Hamilton's equations of a geodesic."""
         width = self.settings.flow_width
         near = _gaussian(controls, controls, width)
@@ -124,8 +124,13 @@ class _Flow(keras.Model):
         return ops.matmul(_gaussian(points, controls, width), momenta), ops.matmul(near, momenta), turned
 
     def compute_loss(
-        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
-    ) -> Any:
+        self,
+        x: Tensor = None,
+        y: Tensor = None,
+        y_pred: Tensor = None,
+        sample_weight: Tensor = None,
+        training: bool = True,
+    ) -> Tensor:
         total = self.settings.stiffness * y_pred["energy"][0]
         for region, cells in enumerate(self.cells):
             corners = ops.take(y_pred["points"][0], cells, axis=0)
@@ -136,12 +141,12 @@ class _Flow(keras.Model):
             total = total + apart / own
         return total
 
-    def _product(self, first: tuple[Any, Any], second: tuple[Any, Any]) -> Any:
+    def _product(self, first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]) -> Tensor:
         """The scalar product of two currents, each (centres, normals)."""
         return ops.sum(first[1] * ops.matmul(_gaussian(first[0], second[0], self.width), second[1]))
 
 
-def _gaussian(first: Any, second: Any, width: Any) -> Any:
+def _gaussian(first: Tensor, second: Tensor, width: Tensor) -> Tensor:
     """`exp(-|a - b|^2 / width^2)` of all pairs of points."""
     squared = (
         ops.sum(first**2, axis=1)[:, None] + ops.sum(second**2, axis=1) - 2.0 * ops.matmul(first, ops.transpose(second))
@@ -149,7 +154,7 @@ def _gaussian(first: Any, second: Any, width: Any) -> Any:
     return ops.exp(-ops.maximum(squared, 0.0) / width**2)
 
 
-def _normals(corners: Any) -> Any:
+def _normals(corners: Tensor) -> Tensor:
     """Like `Surface.normals`, for corners `(m, rank, rank)`."""
     along = corners[:, 1] - corners[:, 0]
     if corners.shape[-1] == 2:

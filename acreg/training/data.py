@@ -81,6 +81,12 @@ def load_data(recipe: Recipe, progress: Progress | None = None) -> TrainingData:
             count = len(validation.subjects)
             pairs = [(i % count, i % count) for i in range(section.validation_pairs)]
             return TrainingData(dataset, preprocessing, train, validation, pairs, _digest([train, validation]))
+        if len(validation.subjects) < 2:
+            raise AcregError(
+                "Validation registers pairs, so its split needs two subjects. Received: "
+                f"{len(validation.subjects)} in the split {section.validation_split} of {dataset.folder}. Move "
+                "subjects to it in manifest.csv, or train without validation: data.validation_split=none."
+            )
         place = {subject: position for position, subject in enumerate(validation.subjects)}
         named = fixed_pairs(validation.subjects, section.validation_pairs, recipe.seed)
         pairs = [(place[fixed], place[moving]) for fixed, moving in named]

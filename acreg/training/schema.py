@@ -24,7 +24,7 @@ class _Schedule(_Section):
     """Training length in steps; an epoch has `steps_per_epoch` steps and ends with validation and a checkpoint."""
 
     steps: int = Field(ge=1, le=10**9)
-    steps_per_epoch: int = Field(100, ge=1, le=10**9)
+    steps_per_epoch: int = Field(default=100, ge=1, le=10**9)
 
     @model_validator(mode="before")
     @classmethod
@@ -57,10 +57,10 @@ class SyntheticSection(_Section):
     max_rotation: float = 10.0
     max_translation: float = 30.0
     max_deformation: float = 6.0
-    control_points: int = Field(8, le=1024)
+    control_points: int = Field(default=8, le=1024)
     gamma: float = 1.0
     brightness: float = 0.2
-    real_pairs: int = Field(0, ge=0, le=2**16)
+    real_pairs: int = Field(default=0, ge=0, le=2**16)
 
     def layer_arguments(self) -> dict[str, Any]:
         """The arguments of the layer."""
@@ -100,10 +100,10 @@ class DataSection(_Section):
     trim: bool = True
     window: tuple[float, float] | None = None
     intensity: Intensity = "minmax"
-    train_splits: list[Split] = Field(["train"], min_length=1)
-    train_subjects: int | None = Field(None, ge=1)
+    train_splits: list[Split] = Field(default=["train"], min_length=1)
+    train_subjects: int | None = Field(default=None, ge=1)
     validation_split: Split | Literal["none"] = "validation"
-    validation_pairs: int = Field(50, ge=1, le=10**6)
+    validation_pairs: int = Field(default=50, ge=1, le=10**6)
     augmentation: Augmentation = Field(default_factory=Augmentation)
     moving_augmentation: Augmentation = Field(default_factory=Augmentation)
     synthetic: SyntheticSection | None = None
@@ -169,11 +169,11 @@ class AutoencoderSection(_Schedule):
         augmentation: only the geometric parts have an effect on labels.
     """
 
-    batch_size: int = Field(16, ge=1, le=2**16)
-    learning_rate: float = Field(1e-3, gt=0)
+    batch_size: int = Field(default=16, ge=1, le=2**16)
+    learning_rate: float = Field(default=1e-3, gt=0)
     noise: Literal["pair_swap", "border"] = "pair_swap"
-    noise_probability: float = Field(0.1, ge=0, le=1)
-    code_size: int = Field(32, ge=1, le=2**16)
+    noise_probability: float = Field(default=0.1, ge=0, le=1)
+    code_size: int = Field(default=32, ge=1, le=2**16)
     augmentation: Augmentation = Field(default_factory=Augmentation)
 
 
@@ -187,7 +187,7 @@ class ModelSection(_Section):
             loss: `losses: {local_ncc: {weight: 1, window: 7}, "mypackage>edges": 0.5}`.
     """
 
-    class_name: str = Field("ACRegNet", alias="class")
+    class_name: str = Field(default="ACRegNet", alias="class")
     arguments: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -204,7 +204,7 @@ class StartSection(_Section):
 
     source: str = Field(alias="from")
     freeze: list[str] = Field(default_factory=list)
-    freeze_steps: int | None = Field(None, ge=1)
+    freeze_steps: int | None = Field(default=None, ge=1)
 
     @model_validator(mode="after")
     def _steps_need_parts(self) -> StartSection:
@@ -227,18 +227,18 @@ class OptimizerSection(_Section):
     """
 
     name: Literal["adam", "adamw"] = "adam"
-    learning_rate: float = Field(1e-3, gt=0)
-    weight_decay: float | None = Field(None, ge=0)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float | None = Field(default=None, ge=0)
     schedule: Literal["constant", "cosine", "step", "plateau"] = "constant"
-    warmup_steps: int = Field(0, ge=0)
-    final_fraction: float = Field(0.01, ge=0, le=1)
-    step_epochs: int = Field(10, ge=1)
-    step_factor: float = Field(0.5, gt=0, lt=1)
-    floor: float = Field(1e-6, ge=0)
-    plateau_factor: float = Field(0.1, gt=0, lt=1)
-    plateau_patience: int = Field(10, ge=1)
-    clipnorm: float | None = Field(None, gt=0)
-    gradient_accumulation_steps: int | None = Field(None, ge=2)
+    warmup_steps: int = Field(default=0, ge=0)
+    final_fraction: float = Field(default=0.01, ge=0, le=1)
+    step_epochs: int = Field(default=10, ge=1)
+    step_factor: float = Field(default=0.5, gt=0, lt=1)
+    floor: float = Field(default=1e-6, ge=0)
+    plateau_factor: float = Field(default=0.1, gt=0, lt=1)
+    plateau_patience: int = Field(default=10, ge=1)
+    clipnorm: float | None = Field(default=None, gt=0)
+    gradient_accumulation_steps: int | None = Field(default=None, ge=2)
 
     @model_validator(mode="after")
     def _parts_agree(self) -> OptimizerSection:
@@ -258,13 +258,13 @@ class TrainingSection(_Schedule):
         monitor: the logged number whose best epoch becomes the preset.
         mode: whether a larger or a smaller `monitor` is better.
         mixed_precision: a Keras policy such as "mixed_float16", which scales the loss; null for float32.
-        distribute: train the network on all devices of this machine, with a part of each batch on each; see
-            docs/devices.md.
-        jit_compile: "auto" compiles the step with XLA only on a GPU.
+        distribute: train the network on all devices of this machine, a part of each batch on each; see
+            docs/how-to/devices.md.
+        jit_compile: "auto" compiles the step with XLA on a GPU only.
     """
 
-    batch_size: int = Field(32, ge=1, le=2**16)
-    early_stopping_patience: int | None = Field(None, ge=1)
+    batch_size: int = Field(default=32, ge=1, le=2**16)
+    early_stopping_patience: int | None = Field(default=None, ge=1)
     monitor: str = "val_dice"
     mode: Literal["max", "min"] = "max"
     mixed_precision: Literal["mixed_float16", "mixed_bfloat16"] | None = None
@@ -277,8 +277,8 @@ class Recipe(_Section):
     for random weights), optimiser."""
 
     name: str
-    description: str = Field("", max_length=10_000)
-    seed: int = Field(0, ge=0, lt=2**31)
+    description: str = Field(default="", max_length=10_000)
+    seed: int = Field(default=0, ge=0, lt=2**31)
     data: DataSection
     autoencoder: AutoencoderSection | str | None = None
     model: ModelSection = Field(default_factory=ModelSection)

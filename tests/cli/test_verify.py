@@ -17,10 +17,10 @@ def differences(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     """The largest difference that each of two checks finds."""
     found = {"Warp, 2-D": 1e-6, "Warp, 3-D": 2e-6}
 
-    def checks() -> list[Check]:
+    def checks(quick: bool = False) -> list[Check]:
         return [
             Check("Warping", name, "SciPy", "voxels", "voxels", 1e-5, lambda name=name: Measured(10, found[name]))
-            for name in found
+            for name in (list(found)[:1] if quick else found)
         ]
 
     monkeypatch.setattr(verification, "all_checks", checks)
@@ -35,6 +35,13 @@ def test_checks_that_pass(differences: dict[str, float], tmp_path: Path, capsys:
     assert "| Warp, 3-D | SciPy | 10 voxels | 2e-06 voxels | 1e-05 | passed |" in (
         tmp_path / "out" / "verification.md"
     ).read_text(encoding="utf-8")
+
+
+def test_quick_leaves_checks_out_and_the_page_says_so(differences: dict[str, float], tmp_path: Path) -> None:
+    assert main(["verify", "--quick", "--out", str(tmp_path)]) == 0
+    page = (tmp_path / "verification.md").read_text(encoding="utf-8")
+    assert "All 1 checks passed" in page and "The presets were left out" in page
+    assert json.loads((tmp_path / "verification.json").read_text(encoding="utf-8"))["quick"] is True
 
 
 def test_a_check_that_fails(differences: dict[str, float], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,11 +7,11 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from acreg.data.records import is_file_name, read_cells, resolve
+from acreg.data.records import read_cells, resolve
 from acreg.errors import AcregError, UsageError
 from acreg.io.formats import stem
 from acreg.io.guards import format_of
-from acreg.names import folded, some
+from acreg.names import folded, is_file_name, some
 
 OPTIONAL = ("subject", "labels", "truth")
 

@@ -15,7 +15,8 @@ from acreg.applications.atlases.label_fusion import Fusion
 from acreg.applications.atlases.multi_atlas import Atlases, AtlasSegmentation, Similarity, segment_by_atlases
 from acreg.applications.atlases.quality import THRESHOLD, PredictedQuality, label_dice, predict_quality
 from acreg.applications.batch.items import Item
-from acreg.data.manifest import Dataset, manifest_path
+from acreg.data.manifest import Dataset
+from acreg.data.records import manifest_path
 from acreg.errors import AcregError
 from acreg.geometry import Grid
 from acreg.io import Image, read_image, read_labelled, write_image

@@ -10,7 +10,7 @@ A new check is a function that returns `Measured`, and an entry in the `CHECKS` 
 """
 
 from acreg.applications.verification.check import Check, Measured, Outcome, by_section, failed, run_checks
-from acreg.applications.verification.environment import environment
+from acreg.applications.verification.machine import environment
 from acreg.applications.verification.page import PAGE, RESULTS, write_page
 
 __all__ = [
@@ -28,8 +28,9 @@ __all__ = [
 ]
 
 
-def all_checks() -> list[Check]:
-    """All checks, in the order of the page."""
+def all_checks(quick: bool = False) -> list[Check]:
+    """All checks, in the order of the page; `quick` leaves out the presets, which take most of the time."""
     from acreg.applications.verification import fields, files, measures, presets, space
 
-    return [*fields.CHECKS, *space.CHECKS, *measures.CHECKS, *files.CHECKS, *presets.CHECKS]
+    checks = [*fields.CHECKS, *space.CHECKS, *measures.CHECKS, *files.CHECKS]
+    return checks if quick else checks + presets.CHECKS

@@ -13,7 +13,10 @@ from acreg.applications.verification.check import Outcome, by_section, failed
 from acreg.io import atomic_path
 from acreg.plotting.page import markdown
 
-PAGE, RESULTS = "verification.md", "verification.json"
+PAGE = "verification.md"
+"""The page that `write_page` writes into a folder."""
+RESULTS = "verification.json"
+"""The same results for programs, beside it."""
 COLUMNS = ("check", "compared with", "compared", "largest difference", "limit", "result")
 HEAD = """`acreg verify --out DIR` wrote this page. It runs the checks below on the machine where acreg is installed.
 What acreg computes is compared with other programs, with laws that hold for every transform, and with what the presets
@@ -24,20 +27,22 @@ there, rounding decides whether a program looks inside the image. Presets are co
 with a tolerance, because processors round the sums of a convolution differently."""
 
 
-def write_page(folder: Path, outcomes: Sequence[Outcome], environment: Mapping[str, str]) -> None:
+def write_page(folder: Path, outcomes: Sequence[Outcome], environment: Mapping[str, str], quick: bool = False) -> None:
     """Write `verification.md` and `verification.json`.
 
     Args:
         folder: of the two files.
         outcomes: of all checks, in their order.
-        environment: what they depend on, as `environment.environment` gives it.
+        environment: what they depend on, as `machine.environment` gives it.
+        quick: whether the presets were left out.
     """
     made = datetime.now(timezone.utc).date().isoformat()
     with atomic_path(folder / PAGE) as temporary:
-        temporary.write_text(page(outcomes, environment, made), encoding="utf-8")
+        temporary.write_text(page(outcomes, environment, made, quick), encoding="utf-8")
     content = {
         "passed": not failed(outcomes),
         "date": made,
+        "quick": quick,
         "environment": dict(environment),
         "checks": [_entry(outcome) for outcome in outcomes],
     }
@@ -45,11 +50,13 @@ def write_page(folder: Path, outcomes: Sequence[Outcome], environment: Mapping[s
         temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def page(outcomes: Sequence[Outcome], environment: Mapping[str, str], made: str) -> str:
-    """The page as Markdown; `made` is the date."""
+def page(outcomes: Sequence[Outcome], environment: Mapping[str, str], made: str, quick: bool = False) -> str:
+    """The page as Markdown; `made` is the date, the others are as in `write_page`."""
     wrong = failed(outcomes)
     result = f"{len(wrong)} of {len(outcomes)} checks failed" if wrong else f"All {len(outcomes)} checks passed"
     parts = [f"# Verification of acreg {environment['acreg']}", HEAD, f"**{result}** on {made}."]
+    if quick:
+        parts.append("The presets were left out, as `--quick` says.")
     if wrong:
         parts.append("\n".join(f"- {_text(outcome.check.name)}: {_text(outcome.reason)}" for outcome in wrong))
     parts += ["## Versions", markdown(("what", "version"), list(environment.items()), (0, 1)).rstrip()]

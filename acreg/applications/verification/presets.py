@@ -61,7 +61,8 @@ def coarse(array: np.ndarray, rank: int) -> np.ndarray:
 
 def images_sample(name: str) -> np.ndarray:
     """A coarse sample of what a preset is shown: two images, of an autoencoder a label map."""
-    from acreg.models.presets import SHIPPED, read_preset_config
+    from acreg.io.preset_config import read_preset_config
+    from acreg.models.presets import SHIPPED
 
     preprocessing = Preprocessing.from_json(SHIPPED / name / "preprocessing.json")
     if read_preset_config(SHIPPED / name).class_name == "LabelAutoencoder":

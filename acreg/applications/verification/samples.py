@@ -1,6 +1,7 @@
 """Grids, fields, images and transforms for the checks, the same in each run, and their counterparts in SimpleITK.
 
-SimpleITK's objects are made here from ITK's own rules and not by `acreg.io.itk`, which is among what is checked.
+SimpleITK's objects are made here from ITK's own rules and not by `acreg.io.transforms.itk`, which is among what is
+checked.
 """
 
 from __future__ import annotations

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from acreg.data.manifest import Dataset, gather_info
-from acreg.data.records import Record, is_file_name
+from acreg.data.records import Record
 from acreg.data.splits import split_subjects
 from acreg.errors import AcregError
 from acreg.io import check_free, sole_writer
 from acreg.io.formats import READ, by_suffix, stem
-from acreg.names import some
+from acreg.names import is_file_name, some
 from acreg.progress import Progress
 
 LABEL_ENDINGS = ("", "_labels", "_label", "_mask", "_seg")

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from acreg.data.datasets import Item, Layout, PublicDataset, find_layout, get_dataset
-from acreg.data.datasets.layout import read_public
+from acreg.data.datasets import get_dataset
+from acreg.data.datasets.layout import Item, Layout, PublicDataset, find_layout, read_public
 from acreg.data.manifest import Dataset
 from acreg.data.prepare.alignment import align
 from acreg.data.records import DatasetInfo, Record, write_info
@@ -54,7 +54,7 @@ def prepare(
     """Prepare a public dataset.
 
     Args:
-        dataset: ``"jsrt"``, ``"montgomery"`` or ``"shenzhen"``.
+        dataset: one of `acreg.data.datasets.NAMES`.
         source: the dataset's folder, its parent, or the root of the public AC-RegNet repository.
         out: folder to write.
         size: side of the square images in pixels.

@@ -36,7 +36,7 @@ def smooth_noise(
     return field
 
 
-def sample_linear(images: NDArray, coordinates: NDArray) -> NDArray[np.float32]:
+def sample_linear(images: np.ndarray, coordinates: np.ndarray) -> NDArray[np.float32]:
     """Images `(batch, *spatial, channels)` read at `coordinates` `(rank, batch, *grid)` in voxels, linearly.
 
     Places outside the image take the value at its edge. Returns float32 `(batch, *grid, channels)`.
@@ -60,7 +60,7 @@ def sample_linear(images: NDArray, coordinates: NDArray) -> NDArray[np.float32]:
     return result
 
 
-def sample_nearest(labels: NDArray, coordinates: NDArray, outside: int | None = None) -> NDArray:
+def sample_nearest(labels: np.ndarray, coordinates: np.ndarray, outside: int | None = None) -> np.ndarray:
     """Like `sample_linear`, but the value of the nearest voxel, in the type of `labels`.
 
     Places more than half a voxel outside take the value `outside`; None for the value at the edge.
@@ -101,16 +101,16 @@ class Augmentation(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    gamma: float = Field(0.0, ge=0.0, le=3.0)
-    contrast: float = Field(0.0, ge=0.0, le=1.0)
-    bias_field: float = Field(0.0, ge=0.0, le=2.0)
-    noise: float = Field(0.0, ge=0.0, le=1.0)
-    rotation: float = Field(0.0, ge=0.0, le=np.pi)
-    scale: float = Field(0.0, ge=0.0, lt=1.0)
-    shear: float = Field(0.0, ge=0.0, le=1.0)
-    shift: float = Field(0.0, ge=0.0, le=0.5)
-    elastic: float = Field(0.0, ge=0.0, le=0.2)
-    elastic_grid: int = Field(4, ge=2, le=32)
+    gamma: float = Field(default=0.0, ge=0.0, le=3.0)
+    contrast: float = Field(default=0.0, ge=0.0, le=1.0)
+    bias_field: float = Field(default=0.0, ge=0.0, le=2.0)
+    noise: float = Field(default=0.0, ge=0.0, le=1.0)
+    rotation: float = Field(default=0.0, ge=0.0, le=np.pi)
+    scale: float = Field(default=0.0, ge=0.0, lt=1.0)
+    shear: float = Field(default=0.0, ge=0.0, le=1.0)
+    shift: float = Field(default=0.0, ge=0.0, le=0.5)
+    elastic: float = Field(default=0.0, ge=0.0, le=0.2)
+    elastic_grid: int = Field(default=4, ge=2, le=32)
 
     @property
     def geometric(self) -> bool:
@@ -118,8 +118,8 @@ class Augmentation(BaseModel):
         return any((self.rotation, self.scale, self.shear, self.shift, self.elastic))
 
     def apply(
-        self, images: NDArray, labels: NDArray | None, rng: np.random.Generator, outside: int | None = None
-    ) -> tuple[NDArray, NDArray | None]:
+        self, images: np.ndarray, labels: np.ndarray | None, rng: np.random.Generator, outside: int | None = None
+    ) -> tuple[np.ndarray, np.ndarray | None]:
         """Changed images float32 `(batch, *spatial, channels)` and labels `(batch, *spatial, 1)` (None stays None).
 
         The arguments are not written to; with all parts off they are returned as they are. What comes from outside has
@@ -131,13 +131,13 @@ class Augmentation(BaseModel):
             labels = None if labels is None else sample_nearest(labels, coordinates, outside)
         return self.change_intensity(images, rng), labels
 
-    def move_labels(self, labels: NDArray, rng: np.random.Generator) -> NDArray:
+    def move_labels(self, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Labels `(batch, *spatial, 1)` after the geometric parts alone."""
         if not self.geometric:
             return labels
         return sample_nearest(labels, self.coordinates(len(labels), labels.shape[1:-1], rng))
 
-    def change_intensity(self, images: NDArray, rng: np.random.Generator) -> NDArray:
+    def change_intensity(self, images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Images `(batch, *spatial, channels)` after the intensity parts alone, float32 in [0, 1]."""
         if not any((self.gamma, self.contrast, self.bias_field, self.noise)):
             return images

@@ -108,7 +108,7 @@ class Deformation:
                 break
         return (turned - self._centre) @ self._rotation + self._centre - self.translation
 
-    def apply(self, image: NDArray) -> NDArray[np.float32]:
+    def apply(self, image: np.ndarray) -> NDArray[np.float32]:
         """The moving image of an image `(rows, columns, channels)`, linearly; its edge value beyond the border.
 
         Raises:
@@ -117,7 +117,7 @@ class Deformation:
         self._check_shape(image)
         return sample_linear(image[None], self._coordinates)[0]
 
-    def apply_labels(self, labels: NDArray) -> NDArray:
+    def apply_labels(self, labels: np.ndarray) -> np.ndarray:
         """The moving labels of labels `(rows, columns, 1)`, by nearest; 0 beyond the border.
 
         Raises:
@@ -139,14 +139,14 @@ class Deformation:
         angle = np.deg2rad(self.rotation)
         return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
 
-    def _elastic(self, points: NDArray) -> NDArray[np.float64]:
+    def _elastic(self, points: np.ndarray) -> NDArray[np.float64]:
         """The B-spline at points `(rows, columns, 2)`."""
         inside = np.clip(points, 0.0, np.array(self.shape) - 1.0)
         at = np.moveaxis(inside / self.spacing + 1.0, -1, 0)
         control = np.moveaxis(np.array(self.control), -1, 0)
         return np.stack([ndimage.map_coordinates(c, at, order=3, prefilter=False) for c in control], axis=-1)
 
-    def _check_shape(self, array: NDArray) -> None:
+    def _check_shape(self, array: np.ndarray) -> None:
         if array.ndim != 3 or array.shape[:2] != self.shape:
             raise AcregError(
                 f"A deformation drawn for images of {self.shape} moves arrays (rows, columns, channels) of that shape. "
@@ -206,7 +206,7 @@ class RandomDeformation(BaseModel):
         first, last = np.ceil(self.rotation[0] / self.rotation_step), np.floor(self.rotation[1] / self.rotation_step)
         return np.arange(first, last + 1) * self.rotation_step
 
-    def draw(self, labels: NDArray, rng: np.random.Generator) -> Deformation:
+    def draw(self, labels: np.ndarray, rng: np.random.Generator) -> Deformation:
         """A deformation for labels `(rows, columns, 1)`; 0 is background.
 
         Raises:
@@ -245,7 +245,7 @@ def control_shape(shape: tuple[int, ...], spacing: float) -> tuple[int, ...]:
     return tuple(max(1, int(np.ceil((size - 1) / spacing))) + 3 for size in shape)
 
 
-def foreground_dice(a: NDArray, b: NDArray) -> float:
+def foreground_dice(a: np.ndarray, b: np.ndarray) -> float:
     """Dice of all that is not background in two label maps, of which one has foreground."""
     a, b = a > 0, b > 0
     return float(2.0 * np.count_nonzero(a & b) / (np.count_nonzero(a) + np.count_nonzero(b)))
@@ -255,7 +255,7 @@ def _either_sign(rng: np.random.Generator, limits: tuple[float, float], size: tu
     return rng.uniform(*limits, size) * rng.choice((-1.0, 1.0), size)
 
 
-def check_mask(labels: NDArray, name: str) -> None:
+def check_mask(labels: np.ndarray, name: str) -> None:
     """Refuse labels that are not `(rows, columns, 1)` with some foreground; `name` says in the message whose they are.
 
     Raises:

@@ -32,7 +32,12 @@ class DeformedPairSampler(Sampler):
     labels: NDArray[np.int32]
 
     def __init__(
-        self, images: NDArray, labels: NDArray, batch_size: int, seed: int, random: RandomDeformation | None = None
+        self,
+        images: np.ndarray,
+        labels: np.ndarray,
+        batch_size: int,
+        seed: int,
+        random: RandomDeformation | None = None,
     ) -> None:
         super().__init__(images, labels, batch_size, seed)
         if len(images) < 1 or images.ndim != 4:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from acreg._moved import forward
 from acreg.data.sampling.augmentation import Augmentation
@@ -33,8 +32,8 @@ class PairSampler(Sampler):
 
     def __init__(
         self,
-        images: NDArray,
-        labels: NDArray | None,
+        images: np.ndarray,
+        labels: np.ndarray | None,
         batch_size: int,
         seed: int,
         augment: Augmentation | None = None,
@@ -91,9 +90,9 @@ class VelocitySampler(Sampler):
 
     def __init__(
         self,
-        images: NDArray,
-        labels: NDArray | None,
-        velocities: Mapping[tuple[int, int], NDArray],
+        images: np.ndarray,
+        labels: np.ndarray | None,
+        velocities: Mapping[tuple[int, int], np.ndarray],
         batch_size: int,
         seed: int,
         max_shift: Sequence[int] | None = None,
@@ -143,7 +142,7 @@ class VelocitySampler(Sampler):
         return result
 
 
-def _shifted(array: NDArray, shift: NDArray) -> NDArray:
+def _shifted(array: np.ndarray, shift: np.ndarray) -> np.ndarray:
     """`(*spatial, channels)` moved by whole voxels along each spatial axis."""
     for axis, by in enumerate(shift):
         array = array.take(np.clip(np.arange(array.shape[axis]) - by, 0, array.shape[axis] - 1), axis)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 import keras
-from numpy.typing import NDArray
+import numpy as np
 
 from acreg.data.sampling.augmentation import Augmentation
 from acreg.data.sampling.pairs import PairSampler
@@ -42,9 +42,9 @@ def _tf_batches(sampler: Sampler, start: int, steps: int | None) -> tf.data.Data
     _check(start, steps)
     example = sampler.batch(start)
     names = sorted(example) if isinstance(example, dict) else None
-    arrays: list[NDArray] = [example] if names is None else [example[name] for name in names]
+    arrays: list[np.ndarray] = [example] if names is None else [example[name] for name in names]
 
-    def draw(step: NDArray) -> list[NDArray]:
+    def draw(step: np.ndarray) -> list[np.ndarray]:
         batch = sampler.batch(int(step))
         return [batch] if names is None else [batch[name] for name in names]
 
@@ -83,7 +83,7 @@ def tf_pairs(sampler: PairSampler | Sampler, start: int = 0, steps: int | None =
 
 
 def label_batches(
-    labels: NDArray,
+    labels: np.ndarray,
     batch_size: int,
     seed: int,
     augment: Augmentation | None = None,

@@ -7,11 +7,10 @@ draws what an unbroken one would have drawn.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from acreg.errors import AcregError
 
-Batch = dict[str, NDArray]
+Batch = dict[str, np.ndarray]
 
 
 class Sampler:
@@ -27,7 +26,7 @@ class Sampler:
         AcregError: shapes that disagree, labels that are not integers, a batch of nothing, or a negative seed.
     """
 
-    def __init__(self, images: NDArray, labels: NDArray | None, batch_size: int, seed: int) -> None:
+    def __init__(self, images: np.ndarray, labels: np.ndarray | None, batch_size: int, seed: int) -> None:
         check_arrays(images, labels)
         check_draw(batch_size, seed)
         self.images = np.ascontiguousarray(images, np.float32)
@@ -36,7 +35,7 @@ class Sampler:
         self.seed = seed
 
 
-def check_arrays(images: NDArray | None, labels: NDArray | None) -> None:
+def check_arrays(images: np.ndarray | None, labels: np.ndarray | None) -> None:
     for name, array in (("images", images), ("labels", labels)):
         if array is not None and array.ndim not in (4, 5):
             raise AcregError(

@@ -28,9 +28,9 @@ class ImageSampler(Sampler):
 
     def __init__(
         self,
-        images: NDArray,
-        labels: NDArray | None,
-        spacings: NDArray,
+        images: np.ndarray,
+        labels: np.ndarray | None,
+        spacings: np.ndarray,
         batch_size: int,
         seed: int,
         pairs: PairSampler | None = None,
@@ -71,7 +71,7 @@ class LabelSampler:
         AcregError: no subject, or labels that are not integers.
     """
 
-    def __init__(self, labels: NDArray, batch_size: int, seed: int, augment: Augmentation | None = None) -> None:
+    def __init__(self, labels: np.ndarray, batch_size: int, seed: int, augment: Augmentation | None = None) -> None:
         check_arrays(None, labels)
         check_draw(batch_size, seed)
         if len(labels) < 1:

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 from keras import ops
-from numpy.typing import NDArray
 
 from acreg.data.manifest import Dataset
 from acreg.data.records import DatasetInfo, Record, read_info, write_info
@@ -202,7 +201,7 @@ def _make(pair: _Pair, dataset: Dataset, limits: Mapping[str, Any], deformed: Ra
     return ", ".join(doubts)
 
 
-def _by_spline(image: Image, limits: Mapping[str, Any], seed: int) -> tuple[dict[str, NDArray], Transform]:
+def _by_spline(image: Image, limits: Mapping[str, Any], seed: int) -> tuple[dict[str, np.ndarray], Transform]:
     if limits["max_deformation"] and min(image.grid.shape) < limits["control_points"]:
         raise UsageError(
             "Along each axis an image has at least as many voxels as there are control points. Received: "
@@ -221,7 +220,7 @@ def _by_spline(image: Image, limits: Mapping[str, Any], seed: int) -> tuple[dict
 
 def _by_deformation(
     image: Image, labels: Image | None, random: RandomDeformation, pair: _Pair
-) -> tuple[dict[str, NDArray], dict[str, Image], Transform]:
+) -> tuple[dict[str, np.ndarray], dict[str, Image], Transform]:
     if labels is None or image.grid.rank != 2:
         raise AcregError(
             "Deformed pairs are made of labelled 2-D images. Received: "

@@ -39,7 +39,7 @@ def read_velocity(path: Path) -> tuple[np.ndarray, dict[str, float]]:
     """What `write_velocity` wrote: the velocity, float16, and the numbers.
 
     Raises:
-        AcregError: no whole file of that kind.
+        AcregError: the file is incomplete or not of this kind.
     """
     check_file(path)
     with decoding(path, "velocity"):

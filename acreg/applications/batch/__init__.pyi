@@ -1,0 +1,3 @@
+from . import items as items
+from . import run as run
+from . import tasks as tasks

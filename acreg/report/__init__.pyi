@@ -1,0 +1,11 @@
+from .classification import write_classification as write_classification
+from .html import build_report as build_report
+from .plots import box_plots as box_plots
+from .plots import forest_plots as forest_plots
+from .plots import label_box_plots as label_box_plots
+from .quality import write_quality as write_quality
+from .ranking import Ranking as Ranking
+from .ranking import rank_methods as rank_methods
+from .tables import summary_table as summary_table
+from .tables import write_statistics_csv as write_statistics_csv
+from .tables import write_summary_csv as write_summary_csv
