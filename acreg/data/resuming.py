@@ -39,7 +39,7 @@ def check_least(**limits: tuple[int, int]) -> None:
 
 
 def finished_dataset(out: Path, info: DatasetInfo, force: bool) -> Dataset | None:
-    """The dataset in ``out`` if it is this one and complete; otherwise prepares the folder, and refuses other contents."""
+    """The dataset in ``out`` if it is this one and complete; else prepares the folder, and refuses other contents."""
     manifest, settings = out / "manifest.csv", out / "dataset.json"
     old = read_info(settings) if settings.is_file() else None
     if (old is None or "version" not in old.preparation) and (manifest.exists() or any(out.glob("images/*"))):

@@ -46,7 +46,7 @@ class CheckResult:
 
 
 def check(folder: Path | str, progress: Progress | None = None) -> CheckResult:
-    """Check a dataset, by its folder or manifest CSV: the manifest, every file by decoding it, and all subjects together.
+    """Check a dataset's folder (or manifest CSV): the manifest, every file by decoding it, and all subjects together.
 
     Errors: empty cells, unknown splits, a subject on several lines or in two splits, missing or unreadable files
     (including NaN and fractional labels), labels that cannot be placed on their image, label values outside the set,

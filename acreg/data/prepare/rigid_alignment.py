@@ -68,10 +68,10 @@ def thinned_labels(labels: Image) -> Image:
 
 
 def medoid(subjects: dict[str, Image]) -> str:
-    """The subject whose labels overlap most with all others', each centred on its labelled voxels.
+    """The subject whose labels overlap most with those of all others, each centred on its labelled voxels.
 
-    The overlap of two subjects is the Dice coefficient of all labels together, of maps sampled at some thousand points
-    around the centres. Of equal subjects it is the first one.
+    The overlap of two subjects is the Dice coefficient of all labels together, for maps sampled at a few thousand
+    points around the centres. In a tie, the first subject is returned.
 
     Args:
         subjects: name -> labels as from `thinned_labels`.
@@ -96,7 +96,7 @@ def medoid(subjects: dict[str, Image]) -> str:
 
 @images_by_name
 def rigid_map(*, fixed: Image, moving: Image) -> Affine:
-    """The rotation and shift that takes points of one label map to where they lie in another, mm in world axes.
+    """The rigid map from points of one label map to the corresponding points of another, mm in world axes.
 
     Args:
         fixed, moving: labels as from `thinned_labels`, in 2-D or 3-D, on any grids.

@@ -98,7 +98,7 @@ class Deformation:
 
     @cached_property
     def origins(self) -> NDArray[np.float64]:
-        """The points of the fixed image from which the voxels of the moving image come, `(rows, columns, 2)`, voxels."""
+        """The points in the fixed image from which the moving voxels come, `(rows, columns, 2)`, voxels."""
         voxels = voxel_indices(self.shape)
         turned = voxels - self._elastic(voxels)
         for _ in range(1000):  # each step reduces the error to 98 % at worst, and to 48 % with the default limits

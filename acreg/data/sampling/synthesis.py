@@ -159,7 +159,7 @@ def _checked(limits: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _complete(out: Path, info: DatasetInfo) -> bool:
-    """Whether ``out`` holds this dataset completely; other contents are refused; notes of an interrupted run are kept."""
+    """Whether ``out`` holds this complete dataset; other contents are refused, notes of an interrupted run are kept."""
     settings = out / "dataset.json"
     if settings.is_file():
         old = read_info(settings)

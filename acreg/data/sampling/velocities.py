@@ -96,7 +96,7 @@ def load_velocities(
 
 
 def _reoriented(velocity: np.ndarray, stored: Grid, wanted: Grid) -> np.ndarray:
-    """A velocity `(*spatial, rank)` in voxels of one grid, reordered for a grid with the same voxels in another order."""
+    """A velocity `(*spatial, rank)` in voxels of one grid, for a grid with the same voxels in another order."""
     turn = np.linalg.inv(stored.matrix[:-1, :-1]) @ wanted.matrix[:-1, :-1]
     axes = np.abs(turn).argmax(axis=0)  # for each axis of `wanted`, that of `stored`
     signs = np.sign(turn[axes, range(len(axes))]).astype(velocity.dtype)
