@@ -15,7 +15,7 @@
 #       acreg:gpu train acregnet-jsrt --resume
 #
 # ACREG_DATA is /data in the image: the folder that holds the prepared datasets (see `acreg data prepare --help`).
-# Slurm, Kubernetes, and what `docker stop` does to a training: docs/jobs.md.
+# Slurm, Kubernetes, and what `docker stop` does to a training: docs/how-to/jobs.md.
 #
 # All packages are fixed by docker/*.lock, with hashes; `make locks` renews them. The base image has a tag only:
 # `--build-arg BASE=python:3.13-slim-trixie@sha256:...` fixes it as well.

@@ -1,6 +1,7 @@
 # make demo    train, register, evaluate and compare on synthetic chest X-rays
 # make test    run the test suite             (make test PYTEST_ARGS="tests/layers -x")
 # make lint    ruff, mypy and import-linter
+# make docs    build the documentation, run its examples and fail on warnings; its first page is docs/_build/html/index.html
 # make bench   measure against other programs, write docs/performance.md   (make bench BENCH_ARGS="warp --quick")
 # make locks   fix the container's packages anew (docker/*.lock)
 # make clean   remove the environment, builds and caches
@@ -19,7 +20,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check
 export PIP_USER := 0
 unexport PYTHONHOME
 
-.PHONY: demo test lint bench locks clean
+.PHONY: demo test lint docs bench locks clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.installed
@@ -32,6 +33,9 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: $(VENV)/.installed-dev
+	$(BIN)/python -m sphinx -b html -W --keep-going -q docs docs/_build/html
 
 bench: $(VENV)/.installed-bench
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)
@@ -73,5 +77,5 @@ $(VENV)/.installed-bench: $(VENV)/.created setup.cfg setup.py
 	@touch $(VENV)/.installed $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist docs/_build docs/gallery docs/reference/generated *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -10,55 +10,13 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
-
-from acreg import _moved
+from acreg import _lazy, _moved, _parts
 
 __version__ = "0.1.0"
+"""The version of acreg."""
 
-if TYPE_CHECKING:
-    from acreg.geometry import Image
-    from acreg.io import read_image
-    from acreg.models import from_preset
-
-_NAMES = {"from_preset": "acreg.models", "Image": "acreg.geometry", "read_image": "acreg.io"}
-_SUBMODULES = (
-    "applications",
-    "baselines",
-    "data",
-    "errors",
-    "evaluation",
-    "experiments",
-    "geometry",
-    "io",
-    "layers",
-    "losses",
-    "metrics",
-    "models",
-    "plotting",
-    "registration",
-    "report",
-    "shapes",
-    "training",
-)
-
-__all__ = ["Image", "__version__", "from_preset", "read_image"]
-
-
+_parts.install()
 _moved.install()
 
-
-def __getattr__(name: str) -> Any:
-    if name in _NAMES:
-        value = getattr(importlib.import_module(_NAMES[name]), name)
-    elif name in _SUBMODULES:
-        value = importlib.import_module(f"acreg.{name}")
-    else:
-        raise AttributeError(f"module 'acreg' has no attribute {name!r}")
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_NAMES, *_SUBMODULES})
+__getattr__, __dir__, __all__ = _lazy.attach(__name__, __file__)
+__all__ += ["__version__"]

@@ -1,4 +1,4 @@
-"""Old names of modules: they work until version 0.3, with a warning.
+"""Old names: they work until version 0.3, with a warning.
 
 `import acreg` installs a finder that answers for the modules of `MOVED`; a package that has the name of an old module
 forwards what it had by `forward`.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec, spec_from_loader
@@ -40,15 +40,19 @@ MOVED = {
     "acreg.data.alignment": "acreg.data.prepare.alignment",
     "acreg.data.augmentation": "acreg.data.sampling.augmentation",
     "acreg.data.check_orientation": "acreg.data.check.orientation",
-    "acreg.data.check_volumes": "acreg.data.check.volumes",
+    "acreg.data.check_volumes": "acreg.data.check.summaries",
     "acreg.data.deformed_pairs": "acreg.data.sampling.deformed_pairs",
+    "acreg.data.disease_flags": "acreg.data.tables.disease_flags",
     "acreg.data.findings": "acreg.data.check.findings",
     "acreg.data.heart_phantoms": "acreg.data.phantoms.hearts",
+    "acreg.data.label_table": "acreg.data.tables.label_table",
     "acreg.data.mni152": "acreg.data.datasets.mni152",
+    "acreg.data.pair_files": "acreg.data.tables.pair_files",
     "acreg.data.pairs": "acreg.data.sampling.pairs",
     "acreg.data.phantom_common": "acreg.data.phantoms.common",
     "acreg.data.pipeline": "acreg.data.sampling.pipeline",
-    "acreg.data.prepare_volumes": "acreg.data.prepare.volumes",
+    "acreg.data.prepare_volumes": "acreg.data.prepare.copies",
+    "acreg.data.region_table": "acreg.data.tables.region_table",
     "acreg.data.rigid_alignment": "acreg.data.prepare.rigid_alignment",
     "acreg.data.synthesis": "acreg.data.sampling.synthesis",
     "acreg.data.velocities": "acreg.data.sampling.velocities",
@@ -72,24 +76,52 @@ MOVED = {
     "acreg.experiments.train": "acreg.training.run",
     "acreg.experiments.training_data": "acreg.training.data",
     "acreg.experiments.usual": "acreg.evaluation.usual",
+    "acreg.io.decoder": "acreg.io.guards.decoder",
+    "acreg.io.dicom_frames": "acreg.io.dicom.frames",
+    "acreg.io.dicom_groups": "acreg.io.dicom.groups",
+    "acreg.io.dicom_header": "acreg.io.dicom.header",
+    "acreg.io.dicom_pixels": "acreg.io.dicom.pixels",
+    "acreg.io.dicom_segments": "acreg.io.dicom.segments",
+    "acreg.io.files": "acreg.io.guards",
+    "acreg.io.isolation": "acreg.io.guards.isolation",
+    "acreg.io.itk": "acreg.io.transforms.itk",
+    "acreg.io.metaimage": "acreg.io.volumes.metaimage",
+    "acreg.io.nrrd": "acreg.io.volumes.nrrd",
+    "acreg.io.picture_headers": "acreg.io.pictures.headers",
+    "acreg.io.point_files": "acreg.io.points.formats",
+    "acreg.io.transform_check": "acreg.io.transforms.check",
+    "acreg.io.transform_files": "acreg.io.transforms.parts",
+    "acreg.io.try_hdf5": "acreg.io.guards.try_hdf5",
+    "acreg.io.voxel_files": "acreg.io.volumes.voxels",
     "acreg.report.completeness": "acreg.evaluation.completeness",
     "acreg.report.drawing": "acreg.plotting.drawing",
     "acreg.report.page": "acreg.plotting.page",
     "acreg.report.preview": "acreg.plotting.preview",
+    "acreg.report.ranking": "acreg.evaluation.ranking",
+    "acreg.report.regions": "acreg.evaluation.regions",
     "acreg.report.results": "acreg.evaluation.results",
     "acreg.report.statistics": "acreg.evaluation.statistics",
+    "acreg.report.tables": "acreg.evaluation.tables",
 }
 """Old and new name of each module. Those of `studies` are in the source tree only."""
 
 
-def forward(package: str, home: str) -> Callable[[str], object]:
-    """A `__getattr__` for a package by which the names of the old module of its name are still found."""
+def forward(package: str, home: str, renamed: Mapping[str, str] | None = None) -> Callable[[str], object]:
+    """A `__getattr__` for a package by which the names of the old module of its name are still found.
+
+    Args:
+        package: its name.
+        home: the module where the names are now.
+        renamed: new names, with their modules, of those that are elsewhere or have another name.
+    """
 
     def find(name: str) -> object:
         if not name.startswith("__"):
-            value = getattr(importlib.import_module(home), name, None)
+            new = (renamed or {}).get(name, f"{home}.{name}")
+            module, _, attribute = new.rpartition(".")
+            value = getattr(importlib.import_module(module), attribute, None)
             if value is not None:
-                _warn(f"{package}.{name}", f"{home}.{name}", stacklevel=3)
+                warn_of_old_name(f"{package}.{name}", new, stacklevel=3)
                 return value
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
 
@@ -102,7 +134,8 @@ def install() -> None:
         sys.meta_path.append(_Finder())
 
 
-def _warn(old: str, new: str, stacklevel: int) -> None:
+def warn_of_old_name(old: str, new: str, stacklevel: int = 2) -> None:
+    """Warn the caller's caller, `stacklevel` being 2, that a name is an old one."""
     warnings.warn(f"{old} is now {new}; the old name goes in version 0.3.", DeprecationWarning, stacklevel + 1)
 
 
@@ -113,7 +146,7 @@ class _Finder(MetaPathFinder):
         new = MOVED.get(fullname)
         if new is None:
             return None
-        _warn(fullname, new, stacklevel=2)
+        warn_of_old_name(fullname, new, stacklevel=2)
         return spec_from_loader(fullname, _NewName(new))
 
 

@@ -1,10 +1,11 @@
-"""Names that come with data, such as those of subjects, labels and methods, in file names and on a terminal."""
+"""Names that come with data, such as those of subjects, labels and methods, in file names, messages and terminals."""
 
 from __future__ import annotations
 
 import hashlib
 import re
 import unicodedata
+from collections.abc import Iterable
 
 LONGEST = 200
 """Bytes of a name, of the 255 that most file systems take in a file name: suffixes follow."""
@@ -63,6 +64,12 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c in "\n\t" or unicodedata.category(c) == "Zs" else _escape(c) for c in text)
+
+
+def some(items: Iterable[object], limit: int = 5) -> str:
+    """The first of some names, for a message, and how many more there are."""
+    names = [str(item) for item in items]
+    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
 
 
 def _escape(character: str) -> str:

@@ -38,13 +38,13 @@ def random_maps(count: int, rng: np.random.Generator) -> NDArray[np.float32]:
     return np.concatenate([linear - np.eye(2), shift], axis=-1).reshape(count, 6).astype(np.float32)
 
 
-def pair(images: NDArray, parameters: NDArray) -> dict[str, NDArray]:
+def pair(images: np.ndarray, parameters: np.ndarray) -> dict[str, np.ndarray]:
     """Images and what the maps make of them: ``fixed(p) = moving(map p)``."""
     displacement = AffineToDisplacement()(parameters, images)
     return {"moving": images, "fixed": ops.convert_to_numpy(functional.warp(images, displacement))}
 
 
-def corner_errors(found: NDArray, parameters: NDArray) -> NDArray:
+def corner_errors(found: np.ndarray, parameters: np.ndarray) -> np.ndarray:
     """Distance between where two maps take the corners of the image, mean over the corners, voxels."""
     truth = ops.convert_to_numpy(AffineToDisplacement().matrix(parameters, SHAPE))
     corners = np.array([(i, j, 1.0) for i in (0, SHAPE[0] - 1) for j in (0, SHAPE[1] - 1)])

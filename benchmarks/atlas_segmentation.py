@@ -1,7 +1,7 @@
 """Is a fusion of atlases better than one, and does reverse classification accuracy know how good a segmentation is?
 
-Run as ``python -m benchmarks.atlas_segmentation DATASET PRESET``. Atlases and references are of the
-training split, images of the test split; prints the tables of docs/applications.md. Each pair is registered once.
+Run as ``python -m benchmarks.atlas_segmentation DATASET PRESET``. Atlases and references are of the training split,
+images of the test split; prints the tables of docs/how-to/applications.md. Each pair is registered once.
 """
 
 from __future__ import annotations

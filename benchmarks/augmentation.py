@@ -20,7 +20,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
-from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
 from acreg.layers import ThinPlateSplineAugmentation
@@ -56,7 +55,7 @@ def term_by_term(size: int, repeats: int = 1) -> float:
     at = (np.arange(size) + 0.5) / size * (POINTS - 1)
     weights = np.random.default_rng(0).normal(size=(POINTS**3, 3))
 
-    def evaluate() -> NDArray:
+    def evaluate() -> np.ndarray:
         planes = [np.stack(np.meshgrid(np.array([z]), at, at, indexing="ij"), -1).reshape(-1, 3) for z in at]
         return np.array([cdist(plane, control) @ weights for plane in planes])
 

@@ -38,7 +38,7 @@ def acreg(name: str, shape: Sequence[int], margin: int, xla: bool = True) -> Run
     from acreg import losses
     from benchmarks.keras_parts import compiled, with_gradient
 
-    function: Any = losses.IMAGE_LOSSES[name]  # type: ignore[index]
+    function: Any = losses.IMAGE_LOSSES[name]
 
     def loss(fixed: Any, warped: Any) -> Any:
         return ops.sum(function(fixed, warped))

@@ -17,7 +17,6 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from importlib import metadata
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -25,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from acreg.errors import UsageError
+from acreg.versions import package_versions
 from benchmarks.processes import Failed, Process, Processes
 
 PACKAGES = (
@@ -246,19 +246,13 @@ def machine() -> dict[str, Any]:
         names = [line.split(":", 1)[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
         cpu = names[0] if names else cpu
         memory = next(int(line.split()[1]) / 2**20 for line in _lines("/proc/meminfo") if line.startswith("MemTotal"))
-    versions = {}
-    for package in PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
     return {
         "cpu": cpu,
         "cpus": len(os.sched_getaffinity(0)),
         "memory_gib": round(memory, 1),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
-        "versions": versions,
+        "versions": package_versions(PACKAGES),
         "load": round(os.getloadavg()[0], 2),
     }
 

@@ -1,4 +1,4 @@
-"""What was measured, as a page of Markdown with plots."""
+"""The results of the benchmarks, as a page of Markdown with plots."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from benchmarks.measure import COPY, exponent, quartiles, ratio
 
 Result = dict[str, Any]
 LEAST_MB = 100.0
-"""Above the smallest size's, less memory than that is what an allocator happens to hold; it tells nothing of growth."""
+"""A smaller increase above the smallest size depends on what the allocator happens to hold, not on growth."""
 READING = "## What the figures say"
-"""The heading of the page's last section, which people write: a new page keeps it."""
-HOW = """Each row is a program in a process of its own. Before anything is timed all of them compute the same input,
-and the largest difference from acreg's result is noted, as a share of the largest value; one that differs by more
-than a tolerance is refused. Then they take turns, round after round, after a first call that does not count; a turn
-is one call, or as many as take 0.1 seconds together. Times of a call are medians over the rounds, in brackets the
-quartiles. Ratios are formed within a round: 2 is twice acreg's time. CPU is the time of all threads together. Memory
-is the peak of the process, and behind it how far the timed calls went above what frameworks and input take between
-them; of commands both are the command's own peak. Its growth is that of the peak above the smallest size's, as far as
-that is more than 100 MB. "Not compiled" is the same code as Keras leaves it on a CPU, where XLA compiles only what
-acreg compiles itself."""
+"""The heading of the last section of the page, which is written by hand: a new page keeps it."""
+HOW = """Each row is a program that runs in its own process. Before anything is timed, all programs compute the same
+input. The column *difference* gives the largest difference from acreg's result as a share of the largest value; a
+program that differs by more than a tolerance is refused. The programs then take turns, round after round, after a
+first call that is not counted. A turn is one call, or as many calls as together take 0.1 seconds. Times are medians
+per call over the rounds, with the quartiles in brackets. Ratios are computed within a round: 2 means twice acreg's
+time. CPU is the time of all threads together. Memory is the peak of the process, followed by the increase of the peak
+during the timed calls above what frameworks and input occupy between calls; for commands, both numbers are the peak
+of the command. The growth of memory is that of the peak above the peak of the smallest size, if this is more than 100
+MB. "Not compiled" is the same code as Keras runs it on a CPU, where XLA compiles only the functions that acreg
+compiles itself."""
 
 
 def read_results(folder: Path) -> list[Result]:

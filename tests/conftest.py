@@ -16,7 +16,12 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 # `acreg train` asks for sums in a fixed order, for the whole process; Keras then refuses XLA without a word.
 os.environ.setdefault("TF_DETERMINISTIC_OPS", "0")
 
+import numpy as np
 import pytest
+
+from acreg.data.phantoms.chests import make_dataset
+from acreg.evaluation import MethodResult, PairScores
+from acreg.geometry import Transform
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED = REPOSITORY.parent / "shared"
@@ -76,3 +81,62 @@ def jsrt_dir() -> Path:
     if folder is None:
         pytest.skip("JSRT (the folder jsrt in ACREG_DATA) is not on this machine")
     return folder
+
+
+class Shift:
+    """Moves by a constant, and can fail on some calls (the first call is the warm-up)."""
+
+    def __init__(self, name="shift", by=(1.0, 0.0), fail_on=()):
+        self.name, self.by, self.fail_on, self.calls = name, by, fail_on, 0
+
+    def register(self, fixed, moving):
+        self.calls += 1
+        if self.calls - 1 in self.fail_on:
+            raise RuntimeError("did not\nconverge")
+        return Transform.between_extents(fixed.grid, moving.grid, np.full((*fixed.grid.shape, 2), self.by, np.float32))
+
+
+@pytest.fixture
+def shift():
+    return Shift
+
+
+@pytest.fixture(scope="session")
+def phantoms(tmp_path_factory):
+    return make_dataset(tmp_path_factory.mktemp("phantoms"), subjects=20, shape=(48, 40), seed=1)
+
+
+LABELS = {1: "left lung", 2: "heart"}
+
+
+def make_result(name, dsc, failed=(), **summary):
+    """A method whose pair i has Dice `dsc[i]` on both labels, and distances that follow from it."""
+    pairs = []
+    for index, value in enumerate(dsc):
+        key = (f"s{index}", f"s{index + 1}")
+        if index in failed:
+            pairs.append(PairScores(*key, failure="RuntimeError: <b>no & no</b>"))
+            continue
+        scores = {
+            "dsc": value,
+            "hd": 40 * (1 - value),
+            "hd95": 30 * (1 - value),
+            "assd": 10 * (1 - value),
+            "tre": 1 - value,
+        }
+        labels = {label: dict(scores) for label in LABELS}
+        pairs.append(PairScores(*key, labels, ncc=0.9, ssim=0.8, folded_percent=0.5, sd_log_j=0.3, seconds=0.01))
+    dataset = {"name": "lungs", "split": "test", "unit": "mm", "folder": "/nowhere"}
+    return MethodResult(name, dict(LABELS), pairs, {"registers": name != "unregistered", "dataset": dataset, **summary})
+
+
+@pytest.fixture
+def make():
+    return make_result
+
+
+@pytest.fixture
+def two(make):
+    rng = np.random.default_rng(0)
+    base = rng.uniform(0.6, 0.8, 12)
+    return [make("better", base + rng.uniform(0.05, 0.1, 12)), make("unregistered", base)]

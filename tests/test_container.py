@@ -65,7 +65,7 @@ def check_training(words: list[str]) -> None:
 
 
 def test_the_slurm_script_calls_the_program_and_knows_its_exit_code(repository: Path) -> None:
-    script = repository / "docs" / "jobs" / "train.slurm"
+    script = repository / "docs" / "how-to" / "jobs" / "train.slurm"
     text = script.read_text(encoding="utf-8")
     (line,) = re.findall(r"^srun acreg (.+)$", text, re.M)
     check_training(shlex.split(line))
@@ -76,7 +76,7 @@ def test_the_slurm_script_calls_the_program_and_knows_its_exit_code(repository: 
 
 
 def test_the_kubernetes_job_calls_the_program_and_knows_its_exit_codes(repository: Path) -> None:
-    job = yaml.safe_load((repository / "docs" / "jobs" / "train.yaml").read_text(encoding="utf-8"))
+    job = yaml.safe_load((repository / "docs" / "how-to" / "jobs" / "train.yaml").read_text(encoding="utf-8"))
     pod = job["spec"]["template"]["spec"]
     (container,) = pod["containers"]
     check_training(container["args"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import acreg
+from acreg import _parts
 
 HEAVY = ("keras", "tensorflow", "jax", "scipy", "matplotlib", "SimpleITK", "skimage", "sklearn", "pandas", "medpy")
 
@@ -50,6 +52,69 @@ def test_packages_are_real_folders_and_links_at_the_root_point_to_them(name: str
     link = repository / name  # where the file system has no links, git writes a file that holds the target
     target = os.readlink(link) if link.is_symlink() else link.read_text()
     assert Path(target.strip()) == Path("acreg", name)
+
+
+def test_all_sub_packages_are_reached_from_acreg(repository: Path) -> None:
+    done = run_python(
+        "import acreg\n"
+        "acreg.applications.atlases, acreg.applications.conversion, acreg.data.sampling\n"
+        "print(acreg.baselines.baseline.__name__, acreg.registration.register_pair.__name__)",
+        repository,
+    )
+    assert done.stdout.split() == ["baseline", "register_pair"], done.stderr
+    assert set(acreg.__all__) <= set(dir(acreg))
+
+
+def test_parts_are_the_folders_of_the_package(repository: Path) -> None:
+    folders = {path.name for path in (repository / "acreg").iterdir() if path.is_dir() and path.name[0] not in "_."}
+    assert folders == set(_parts.PARTS)
+    assert folders - set(acreg.__all__) == {"cli", "presets"}
+
+
+LAZY = ("", ".applications", ".applications.atlases", ".applications.batch", ".applications.conversion")
+LAZY += (".applications.inspection", ".applications.plausibility", ".data", ".report", ".training")
+
+
+@pytest.mark.parametrize("package", LAZY)
+def test_each_name_of_a_stub_exists(package: str) -> None:
+    module = importlib.import_module(f"acreg{package}")
+    assert module.__all__
+    for name in module.__all__:
+        assert getattr(module, name) is not None
+        assert name in dir(module)
+
+
+@pytest.fixture
+def without_layers(repository: Path, tmp_path: Path) -> Path:
+    """A folder with a copy of acreg that lacks `layers`."""
+    shutil.copytree(repository / "acreg", tmp_path / "acreg", ignore=shutil.ignore_patterns("layers", "*.h5"))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import acreg; acreg.layers",
+        "import acreg.layers",
+        "from acreg import layers",
+        "from acreg.layers.warping import warp",
+    ],
+)
+def test_a_missing_part_is_named(code: str, without_layers: Path) -> None:
+    done = run_python(code, without_layers)
+    assert done.returncode != 0
+    message = done.stderr.splitlines()[-1]
+    assert message.startswith(
+        "acreg._parts.MissingPart: An installation of acreg must have all of its parts. Received: "
+    )
+    assert message.endswith(
+        "without layers. The installation is incomplete: reinstall acreg from a wheel or a complete checkout."
+    )
+
+
+def test_another_name_is_an_ordinary_error() -> None:
+    with pytest.raises(ModuleNotFoundError, match="No module named 'acreg.registre'"):
+        importlib.import_module("acreg.registre")
 
 
 def test_lazy_names_are_the_real_ones() -> None:

@@ -8,7 +8,7 @@ import unicodedata
 import pytest
 
 from acreg.io.csv_tables import read_dicts, read_table, write_rows
-from acreg.names import folded, is_file_name, pair_folder, printable, safe_name
+from acreg.names import folded, is_file_name, pair_folder, printable, safe_name, some
 
 ODD = [
     "",
@@ -143,3 +143,9 @@ def test_numbers_stay_numbers() -> None:
 def test_short_and_empty_rows() -> None:
     assert read_dicts(io.StringIO("a,b\n1\n\n1,2,3\n")) == [{"a": "1", "b": ""}, {"a": "1", "b": "2"}]
     assert read_dicts(io.StringIO("")) == []
+
+
+def test_a_long_list_of_names_is_cut_in_messages() -> None:
+    assert some([]) == ""
+    assert some("abc", 3) == "a, b, c"
+    assert some(range(12), 2) == "0, 1 and 10 more"

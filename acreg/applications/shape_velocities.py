@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -15,21 +15,21 @@ import numpy as np
 from scipy import spatial
 
 from acreg.data.manifest import Dataset
-from acreg.data.pair_files import Pair
-from acreg.data.prepare.rigid_alignment import medoid
-from acreg.data.prepare.rigid_alignment import thinned as thinned_labels
+from acreg.data.prepare.rigid_alignment import medoid, thinned_labels
 from acreg.data.resuming import check_least, run_tasks
-from acreg.data.sampling.velocities import read_settings, read_velocity, velocity_path, write_velocity
+from acreg.data.sampling.velocities import SETTINGS, read_settings, read_velocity, velocity_path, write_velocity
+from acreg.data.tables.pair_files import Pair
 from acreg.errors import AcregError, UsageError
 from acreg.geometry import Grid, Transform, Velocity, folding
 from acreg.geometry.displacement import voxel_indices
 from acreg.geometry.elastic_spline import ElasticBodySpline
 from acreg.geometry.logarithm import logarithm
-from acreg.io import Image, atomic_path, writes_into
-from acreg.io.csv_tables import write_rows
-from acreg.io.folders import contents
+from acreg.io import Image, writes_into
+from acreg.io.claims import claim
+from acreg.io.csv_tables import write_table
 from acreg.metrics import label_metrics, mean_over_labels
-from acreg.shapes import MATCHERS, Surface, matcher, read_surfaces, region_surface, thinned, write_surfaces
+from acreg.progress import Progress, counted
+from acreg.shapes import MATCHERS, Matcher, Surface, matcher, read_surfaces, region_surface, thinned, write_surfaces
 
 NUMBERS = ("mean_residual", "largest_residual", "folded_percent", "dsc", "assd", "seconds")
 """What `velocities.csv` has of each pair: residuals of the logarithm in voxels; Dice and average surface distance (mm)
@@ -75,7 +75,7 @@ def make_velocities(
     settings: ShapeSettings,
     template: str | None = None,
     jobs: int = 1,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> list[dict[str, Any]]:
     """Make the velocities of pairs; those that are there already are kept.
 
@@ -111,14 +111,14 @@ def make_velocities(
     maps = _read_labels(dataset, subjects, progress)
     template = template or medoid({subject: thinned_labels(labels) for subject, labels in maps.items()})
     surfaces = _surfaces(maps[template], settings)
-    _claim(out, {"dataset": dataset.name, "template": template, **json.loads(json.dumps(asdict(settings)))})
+    claim(out, SETTINGS, {"dataset": dataset.name, "template": template, **json.loads(json.dumps(asdict(settings)))})
     target = _shape_path(out, template)
     if not target.is_file():
         write_surfaces(surfaces, target)
     left = [subject for subject in subjects if subject != template and not _shape_path(out, subject).is_file()]
     matches = [_Match(maps[subject], _shape_path(out, subject), target, settings) for subject in left]
-    for done, _ in enumerate(run_tasks(_match, matches, jobs), 1):
-        _report(progress, f"Matching the template {template}", done, len(matches))
+    for _ in counted(run_tasks(_match, matches, jobs), f"Matching the template {template}", len(matches), progress):
+        pass
     del maps
     by_fixed: dict[str, list[str]] = {}
     for fixed, moving in pairs:
@@ -128,12 +128,14 @@ def make_velocities(
     total, done = sum(len(task.moving) for task in tasks), 0
     for task_done in run_tasks(_make_fields, tasks, jobs):
         done += task_done
-        _report(progress, "Making velocities", done, total)
+        if progress:
+            progress("Making velocities", done, total)
     rows = [
         {"fixed": fixed, "moving": moving, **read_velocity(velocity_path(out, (fixed, moving)))[1]}
         for fixed, moving in pairs
     ]
-    _write_table(out / "velocities.csv", rows)
+    columns = ["fixed", "moving", *NUMBERS]
+    write_table(out / "velocities.csv", [columns, *([row.get(column, "") for column in columns] for row in rows)])
     return rows
 
 
@@ -155,7 +157,7 @@ class _Fixed:
 
 
 @cache
-def _matcher(name: str) -> Any:
+def _matcher(name: str) -> Matcher:
     """One a process: what it compiled serves the next subject."""
     return matcher(name)
 
@@ -245,10 +247,10 @@ def _filled(settings: ShapeSettings, dataset: Dataset, subjects: Sequence[str]) 
     return replace(settings, regions=regions, edge=edge)
 
 
-def _read_labels(dataset: Dataset, subjects: Sequence[str], progress: Any) -> dict[str, Image]:
+def _read_labels(dataset: Dataset, subjects: Sequence[str], progress: Progress | None) -> dict[str, Image]:
     maps: dict[str, Image] = {}
     first: Grid | None = None
-    for done, subject in enumerate(subjects, 1):
+    for subject in counted(subjects, "Reading labels", len(subjects), progress):
         maps[subject] = dataset.read_labels(dataset.record(subject))
         grid, first = maps[subject].grid, first or maps[subject].grid
         if grid.shape != first.shape or not np.allclose(grid.matrix, first.matrix, atol=1e-3):
@@ -257,41 +259,9 @@ def _read_labels(dataset: Dataset, subjects: Sequence[str], progress: Any) -> di
                 f"{first.shape} and {subject} on {grid.shape} or elsewhere in space. Prepare the dataset with "
                 "`acreg data prepare folder --align auto`."
             )
-        _report(progress, "Reading labels", done, len(subjects))
     return maps
 
 
 def _template_before(out: Path) -> str | None:
     """The template of a folder that is continued."""
-    return read_settings(out).get("template") if (out / "settings.json").is_file() else None
-
-
-def _claim(out: Path, settings: dict[str, Any]) -> None:
-    """Write the settings into a new folder; refuse one of other settings."""
-    path = out / "settings.json"
-    if path.is_file():
-        before = read_settings(out)
-        changed = sorted(key for key in {*before, *settings} if before.get(key) != settings.get(key))
-        if changed:
-            raise UsageError(
-                f"Velocities of one folder are made alike. Received: {out}, made with other {', '.join(changed)}. Give "
-                "the first values again, or another --out."
-            )
-        return
-    if contents(out):
-        raise UsageError(
-            f"Velocities are made into a folder of their own. Received: {out}, which holds something else."
-        )
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-
-
-def _write_table(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        columns = ["fixed", "moving", *NUMBERS]
-        write_rows(file, [columns, *([row.get(column, "") for column in columns] for row in rows)], "\r\n")
-
-
-def _report(progress: Callable[[str, int, int], None] | None, text: str, done: int, total: int) -> None:
-    if progress:
-        progress(text, done, total)
+    return read_settings(out).get("template") if (out / SETTINGS).is_file() else None

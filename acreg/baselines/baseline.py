@@ -1,81 +1,51 @@
-"""A classical method by its name: what is common to all tools."""
+"""Classical methods by name: what all tools have in common."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 import tempfile
-from collections.abc import Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
 
-from acreg.baselines import ants, elastix, greedy, simpleitk
 from acreg.baselines.capture import captured
-from acreg.baselines.options import Options, read_options, split_name
+from acreg.baselines.options import read_options, split_name
+from acreg.baselines.tools import NAMES, TOOLS, Tool
 from acreg.errors import AcregError, UsageError, images_by_name
 from acreg.geometry import Transform
-from acreg.geometry.maps import Affine, Displacement, Map
+from acreg.geometry.maps import Affine, Displacement
 from acreg.io import Image
 from acreg.metrics import normalized_cross_correlation
+from acreg.versions import installed_version
 
-
-class Tool(Protocol):
-    """What a module of this package has: a tool's package, its kinds of registration with their parameters.
-
-    `OPTIONS` has the defaults of what may be set, of those kinds that have any.
-    """
-
-    PACKAGE: str
-    KINDS: Mapping[str, Mapping[str, Any]]
-    OPTIONS: Mapping[str, Options]
-
-    def load(self) -> None:
-        """Import the tool, all of it, so that no registration's time includes that."""
-        ...
-
-    def register(
-        self, kind: str, fixed: Image, moving: Image, options: Options, threads: int, seed: int, folder: Path
-    ) -> Sequence[Map]:
-        """The maps from the fixed to the moving image, the first to be applied first.
-
-        `options` are all that the kind has; `folder` is an empty one for temporary files; `seed` is positive. Raises
-        whatever the tool raises.
-        """
-        ...
-
-
-TOOLS: dict[str, Tool] = {"ants": ants, "sitk": simpleitk, "elastix": elastix, "greedy": greedy}
 LEAST_OVERLAP = 0.01
-"""Share of the smaller image's extent that lies in the other one after any registration."""
+"""Smallest share of the smaller image's extent that lies in the other image after a registration."""
 ALIKE = 0.999
-"""Correlation from which on images need no deformation."""
+"""Correlation above which images need no deformation."""
 SEEDS = 2**31 - 1
-"""How many seeds all tools take: one more than the last of them is a signed integer of 32 bits."""
-NAMES = tuple(f"{tool}:{kind}" for tool, module in TOOLS.items() for kind in module.KINDS)
-"""The methods that there are."""
+"""Number of seeds that all tools accept: the largest seed plus one is still a signed 32-bit integer."""
 
 
 class Baseline:
     """A classical registration, with `name` and `register` as the models have; made by `baseline`.
 
     Attributes:
-        settings: what a result depends on, for the record: method, tool, version, parameters, options, threads, seed.
+        settings: all that determines a result, for the record: method, tool, version, parameters, options, threads,
+            seed.
     """
 
     def __init__(self, name: str, threads: int, seed: int) -> None:
         method, text = split_name(name)
         tool, _, self._kind = method.partition(":")
-        self._tool, self._threads, self._seed = TOOLS[tool], threads, seed
+        self._tool, self._threads, self._seed = TOOLS[tool].module, threads, seed
         self._options = read_options(method, text, self._tool.OPTIONS.get(self._kind, {}))
         self.name = name
-        _load(name, self._tool)
+        _load(name, TOOLS[tool])
         self.settings = {
             "method": name,
-            "tool": self._tool.PACKAGE,
-            "version": metadata.version(self._tool.PACKAGE),
+            "tool": TOOLS[tool].package,
+            "version": installed_version(TOOLS[tool].package),
             "parameters": dict(self._tool.KINDS[self._kind]),
             "options": dict(self._options),
             "threads": threads,
@@ -84,7 +54,7 @@ class Baseline:
 
     @images_by_name
     def register(self, *, fixed: Image, moving: Image) -> Transform:
-        """The transform that pulls `moving` onto the grid of `fixed`.
+        """The transform that warps `moving` onto the grid of `fixed`.
 
         Raises:
             UsageError: the images are not given by name.
@@ -106,7 +76,7 @@ class Baseline:
         printed: list[str] = []
         try:
             with tempfile.TemporaryDirectory(prefix="acreg-") as folder, captured(printed):
-                # Several tools take the seed 0 for "draw one by the clock".
+                # Several tools interpret the seed 0 as "use the time".
                 maps = self._tool.register(
                     self._kind, fixed, moving, self._options, self._threads, self._seed + 1, Path(folder)
                 )
@@ -128,16 +98,16 @@ class Baseline:
 
 
 def baseline(name: str, threads: int = 1, seed: int = 0) -> Baseline:
-    """The classical method of a name, its tool imported.
+    """The classical method with this name; its tool is imported.
 
     Args:
-        name: one of `NAMES`, perhaps with options of it in brackets: `sitk:demons[smoothing=1,affine=false]`. With
-            `affine=false` the images are registered from where they lie in space.
-        threads: how many the tool may use. With 1, the same images and seed give the same result.
+        name: one of `NAMES`, optionally with options in brackets: `sitk:demons[smoothing=1,affine=false]`. With
+            `affine=false`, the registration starts from the positions of the images in space.
+        threads: the number of threads that the tool may use. With 1, the same images and seed give the same result.
         seed: of the tool's random samples, from 0 to 2**31 - 2.
 
     Raises:
-        UsageError: there is no such method or option, or `threads` or `seed` is out of range.
+        UsageError: the method or option does not exist, or `threads` or `seed` is out of range.
         AcregError: the package of the tool is not installed, or cannot be imported.
     """
     if split_name(name)[0] not in NAMES:
@@ -154,10 +124,10 @@ def baseline(name: str, threads: int = 1, seed: int = 0) -> Baseline:
 
 
 def _diverged(transform: Transform, fixed: Image, moving: Image) -> str:
-    """What shows that a stage of a registration diverged; empty where nothing does.
+    """The sign that a stage of a registration diverged, in words; empty if there is none.
 
-    Tools stop there without an error: ITK's optimisers when no sample lies in the moving image any more, the demons of
-    SimpleITK and ANTs never.
+    The tools report no error in this case, except for ITK's optimisers when no sample lies in the moving image any
+    more.
     """
     affine = tuple(part for part in transform.maps if isinstance(part, Affine))
     smaller = min(math.prod(image.grid.shape) * math.prod(image.grid.spacing) for image in (fixed, moving))
@@ -175,9 +145,9 @@ def _diverged(transform: Transform, fixed: Image, moving: Image) -> str:
 
 def _load(name: str, tool: Tool) -> None:
     try:
-        tool.load()
+        tool.module.load()
     except ImportError as error:
         raise AcregError(
-            f"The method {name} needs the package {tool.PACKAGE}. Received: {error}. "
-            f"To run: python -m pip install {tool.PACKAGE}. All of them come with 'acreg[baselines]'."
+            f"The method {name} needs the package {tool.package}. Received: {error}. "
+            f"To run: python -m pip install {tool.package}. All of them come with 'acreg[baselines]'."
         ) from error

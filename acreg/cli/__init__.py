@@ -1,1 +1,1 @@
-"""The command line: one module a command, plus `main` and `console`."""
+"""The command line: one module per command, plus `main` and `console`."""

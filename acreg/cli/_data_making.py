@@ -1,4 +1,4 @@
-"""The parts of ``acreg data`` that make something of nothing or of a dataset: phantoms, pairs, velocities."""
+"""The sub-commands of ``acreg data`` that make new data: phantoms, pairs and velocities."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from acreg.cli.console import bars, note, out
-from acreg.errors import AcregError, UsageError
+from acreg.errors import UsageError
 
 if TYPE_CHECKING:
     from acreg.data.manifest import Dataset
@@ -25,16 +25,17 @@ def describe(dataset: Dataset) -> None:
 
 
 def phantoms(
-    organ: Annotated[Literal["chest", "heart"], typer.Argument(help="chest or heart.", show_default=False)],
+    organ: Annotated[Literal["chest", "heart"], typer.Argument(help="Organ: chest or heart.", show_default=False)],
     out_folder: Annotated[Path, typer.Option("--out", help="Folder to write.", show_default=False)],
-    subjects: Annotated[int, typer.Option(min=10, help="How many.")] = 60,
-    seed: Annotated[int, typer.Option(min=0, help="Another number gives other subjects.")] = 0,
+    subjects: Annotated[int, typer.Option(min=10, help="Number of subjects.")] = 60,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed; each seed gives different subjects.")] = 0,
 ) -> None:
-    """Make a dataset of drawn subjects, to try out recipes.
+    """Make a dataset of synthetic subjects, to try out recipes.
 
-    chest: X-rays of 128 x 128 pixels with two lungs and a heart. heart: short-axis MR, 16 slices of 64 x 64 voxels of
-    8 x 1.75 x 1.75 mm, with the blood pool and the myocardium of both ventricles. The subjects differ in anatomy,
-    contrast and noise. The first 60 % are for training, the next 20 % for validation, the rest for testing.
+    chest: X-rays of 128 x 128 pixels with two lungs and a heart. heart: short-axis MR of 16 slices with 64 x 64 voxels
+    of 8 x 1.75 x 1.75 mm, with the blood pools and the myocardium of both ventricles. The subjects differ in anatomy,
+    contrast and noise. The first 60 % are the training split, the next 20 % the validation split, the rest the test
+    split.
 
     \b
     Example:
@@ -43,13 +44,9 @@ def phantoms(
     from acreg.data.manifest import Dataset
     from acreg.data.phantoms.chests import make_dataset
     from acreg.data.phantoms.hearts import make_heart_dataset
-    from acreg.io.folders import all_or_none, contents
+    from acreg.io import all_or_none, check_empty
 
-    if contents(out_folder):
-        raise AcregError(
-            f"Phantoms are written into a folder of their own. Received: {out_folder}, which is there and not empty. "
-            "Name another folder."
-        )
+    check_empty(out_folder)
     make = make_heart_dataset if organ == "heart" else make_dataset
     with bars() as update, all_or_none(out_folder) as staged:
         make(staged, subjects, seed=seed, progress=update)
@@ -57,31 +54,38 @@ def phantoms(
 
 
 def synthesize(
-    dataset: Annotated[str, typer.Argument(help="Prepared folder, manifest CSV, or name under ACREG_DATA.")],
+    dataset: Annotated[str, typer.Argument(help="Prepared folder, manifest CSV, or name under $ACREG_DATA.")],
     out_folder: Annotated[Path, typer.Option("--out", help="Folder to write.", show_default=False)],
-    split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
-    count: Annotated[int | None, typer.Option(help="Pairs in all; one a subject if left out.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the random displacements and intensities.")] = 0,
-    max_rotation: Annotated[float, typer.Option(help="Degrees about each axis.")] = 10.0,
-    max_translation: Annotated[float, typer.Option(help="Length of the shift, mm.")] = 30.0,
-    max_deformation: Annotated[float, typer.Option(help="Length at the control points, mm.")] = 6.0,
-    control_points: Annotated[int, typer.Option(help="Along each axis, 3 to 12.")] = 8,
-    gamma: Annotated[float, typer.Option(help="Intensities to the power 2^g, g from -GAMMA to GAMMA.")] = 1.0,
-    brightness: Annotated[float, typer.Option(help="Change of brightness, share of the range.")] = 0.2,
+    split: Annotated[str, typer.Option(help="Split to use: train, validation or test.")] = "test",
+    count: Annotated[int | None, typer.Option(help="Total number of pairs. Default: one per subject.")] = None,
+    seed: Annotated[int, typer.Option(help="Random seed of the displacements and intensities.")] = 0,
+    max_rotation: Annotated[float, typer.Option(help="Largest rotation about each axis in degrees.")] = 10.0,
+    max_translation: Annotated[float, typer.Option(help="Largest length of the translation in mm.")] = 30.0,
+    max_deformation: Annotated[
+        float, typer.Option(help="Largest length of the displacement at the control points in mm.")
+    ] = 6.0,
+    control_points: Annotated[int, typer.Option(help="Control points along each axis, 3 to 12.")] = 8,
+    gamma: Annotated[
+        float, typer.Option(help="Intensities are raised to the power 2^g, with g from -GAMMA to GAMMA.")
+    ] = 1.0,
+    brightness: Annotated[
+        float, typer.Option(help="Largest change of brightness, as a share of the intensity range.")
+    ] = 0.2,
     deformed: Annotated[
-        bool, typer.Option("--deformed", help="Pairs as JRS-Net's, of labelled 2-D images; see below.")
+        bool, typer.Option("--deformed", help="Make the pairs as in the JRS-Net paper, from labelled 2-D images.")
     ] = False,
     rotation: Annotated[
-        str | None, typer.Option(help="Degrees of a turn, LOW,HIGH, with --deformed; 20,180 if left out.")
+        str | None,
+        typer.Option(help="With --deformed: range of the rotation in degrees, LOW,HIGH. Default: 20,180."),
     ] = None,
 ) -> None:
-    """Make pairs of known displacement from single images.
+    """Make pairs with a known displacement from single images.
 
-    Warps images of a split by random rotations, shifts and thin-plate splines, and writes the pairs as a dataset with
-    the true displacements and a pairs.csv, which `acreg evaluate` then uses. With --deformed the copy of an image is
-    instead shifted by 5 to 8 % of its width, turned, and deformed by a B-spline until the overlap of its labels with
-    the original's falls below a Dice of 0.7; the other limits have no effect. An interrupted command is continued by
-    the same command.
+    Warps images of a split by random rotations, translations and thin-plate splines. Writes the pairs as a dataset with
+    the true displacements and a pairs.csv, which `acreg evaluate` uses. With --deformed, the copy of each image is
+    instead translated by 5 to 8 % of its width, rotated, and deformed by a B-spline until the Dice overlap of its
+    labels with those of the original falls below 0.7; the other limits then have no effect. To continue an interrupted
+    command, run it again.
 
     \b
     Examples:
@@ -93,7 +97,7 @@ def synthesize(
 
     from acreg.data.manifest import Dataset, dataset_folder
     from acreg.data.sampling import synthesis
-    from acreg.data.sampling.deformed_pairs import RandomDeformation
+    from acreg.data.sampling.deformation import RandomDeformation
 
     limits = {
         "max_rotation": max_rotation,
@@ -139,36 +143,47 @@ def synthesize(
 
 
 def velocities(
-    dataset: Annotated[str, typer.Argument(help="Prepared folder, manifest CSV, or name under ACREG_DATA.")],
-    split: Annotated[str, typer.Option(help="train, validation or test.")] = "train",
+    dataset: Annotated[str, typer.Argument(help="Prepared folder, manifest CSV, or name under $ACREG_DATA.")],
+    split: Annotated[str, typer.Option(help="Split to use: train, validation or test.")] = "train",
     pairs: Annotated[
         str,
-        typer.Option(help="all, a number, a multiple of the subjects such as 2N, or a CSV with columns fixed,moving."),
+        typer.Option(
+            help="Pairs to make: all, a number, a multiple of the number of subjects such as 2N, or a CSV file with "
+            "the columns fixed,moving."
+        ),
     ] = "all",
-    seed: Annotated[int, typer.Option(help="Of the draw of pairs.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed for drawing the pairs.")] = 0,
     template: Annotated[
-        str | None, typer.Option(help="Matched to all others; the most typical subject if left out.")
+        str | None,
+        typer.Option(help="Subject whose surfaces are matched to all others. Default: the most typical subject."),
     ] = None,
     regions: Annotated[
         str | None,
-        typer.Option(help="Regions with a surface, such as 1,1+2,3; each label if left out."),
+        typer.Option(
+            help="Regions that get a surface, each a label or a union of labels, such as 1,1+2,3. Default: each label."
+        ),
     ] = None,
     edge: Annotated[
-        float | None, typer.Option(help="Of the surfaces, mm; twice the finest spacing if left out.")
+        float | None,
+        typer.Option(help="Edge length of the surface meshes in mm. Default: twice the finest spacing."),
     ] = None,
-    matcher: Annotated[str, typer.Option(help="point-drift (fast) or currents.")] = "point-drift",
-    poisson_ratio: Annotated[float, typer.Option(help="Of the elastic body between the surfaces.")] = 0.3,
-    smoothing: Annotated[float, typer.Option(help="How freely landmarks are missed; 0 interpolates them.")] = 0.5,
-    jobs: Annotated[int, typer.Option(help="Processes.")] = 1,
+    matcher: Annotated[
+        str, typer.Option(help="Surface matching method: point-drift (fast) or currents.")
+    ] = "point-drift",
+    poisson_ratio: Annotated[float, typer.Option(help="Poisson's ratio of the elastic body spline.")] = 0.3,
+    smoothing: Annotated[
+        float, typer.Option(help="Smoothing of the spline; at 0 it passes exactly through the landmarks.")
+    ] = 0.5,
+    jobs: Annotated[int, typer.Option(help="Number of processes.")] = 1,
     out_folder: Annotated[
-        Path | None, typer.Option("--out", help="Folder to write; `velocities` in the dataset if left out.")
+        Path | None, typer.Option("--out", help="Folder to write. Default: `velocities` in the folder of the dataset.")
     ] = None,
 ) -> None:
-    """Make reference velocities from segmentations, to train SVF-Net.
+    """Make reference velocities for SVF-Net from labels.
 
-    The surfaces of a template are matched to those of each subject; an elastic body spline carries the landmarks of one
-    subject to those of another, and the velocity is the logarithm of that. An interrupted command is continued by the
-    same command, and more pairs are added by one that asks for more.
+    The surfaces of a template are matched to those of each subject, so that their points are landmarks. For each pair,
+    an elastic body spline maps the landmarks of one subject to those of the other; the velocity is the logarithm of
+    this displacement. To continue an interrupted command, run it again; to add pairs, run it with a larger --pairs.
 
     \b
     Examples:
@@ -180,7 +195,7 @@ def velocities(
     from acreg.applications.shape_velocities import ShapeSettings, make_velocities
     from acreg.data.manifest import Dataset, dataset_folder
     from acreg.data.sampling.velocities import FOLDER
-    from acreg.evaluation.run import choose_pairs
+    from acreg.evaluation.pairs import choose_pairs
 
     source = Dataset.load(dataset_folder(dataset))
     subjects = [record.subject for record in source.split(split)]

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from acreg.versions import installed_version
+
 OLDEST_DRIVER = 525  # the first series that runs CUDA 12
 TENSORFLOW_GPU = '"tensorflow[and-cuda]>=2.20,<2.22"'
 _VARIANTS = ("tensorflow-cpu", "tensorflow-intel", "tensorflow-macos", "tensorflow-rocm")
@@ -51,7 +53,7 @@ class GpuFacts:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Whether a GPU is usable, what was found in one or two sentences, and the command that helps."""
+    """Whether a GPU is usable, the finding in one or two sentences, and the command that helps."""
 
     usable: bool
     cause: str
@@ -60,7 +62,7 @@ class Diagnosis:
 
 
 def diagnose(facts: GpuFacts) -> Diagnosis:
-    """Judge observed facts: the first cause that applies, from the hardware upward."""
+    """Judge observed facts: the first cause that applies, from the hardware up."""
     pip = f"{facts.python} -m pip"
     if facts.visible:
         return Diagnosis(True, "usable", f"{len(facts.visible)} usable: {', '.join(facts.visible)}")
@@ -202,9 +204,6 @@ def _missing_wheels() -> tuple[str, ...]:
     missing = []
     for line in requirements:
         match = re.match(r"(nvidia[\w.-]*)", line)
-        if match and "and-cuda" in line:
-            try:
-                metadata.version(match.group(1))
-            except metadata.PackageNotFoundError:
-                missing.append(match.group(1))
+        if match and "and-cuda" in line and installed_version(match.group(1)) is None:
+            missing.append(match.group(1))
     return tuple(missing)

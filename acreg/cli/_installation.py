@@ -1,4 +1,4 @@
-"""What ``acreg doctor`` observes of the installation and the machine, the GPU apart."""
+"""What ``acreg doctor`` observes of the installation and the machine, apart from the GPU."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+
+from acreg.versions import installed_version
 
 # The packages of setup.cfg, for a checkout that is not installed; the bounds are in the metadata.
 REQUIRED = (
@@ -31,6 +33,7 @@ REQUIRED = (
     "PyYAML",
     "typer",
     "rich",
+    "lazy_loader",
 )
 
 
@@ -69,14 +72,6 @@ def _fits(version: str, needed: str) -> bool:
     return SpecifierSet(needed).contains(version, prereleases=True)
 
 
-def installed_version(name: str) -> str | None:
-    """The installed version of a distribution, or ``None``."""
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
-
-
 def _needed() -> dict[str, str]:
     """The required packages with their bounds, from the metadata of acreg."""
     try:
@@ -90,7 +85,7 @@ def _needed() -> dict[str, str]:
 
 
 def packages(needed: Mapping[str, str] | None = None) -> list[Package]:
-    """The required packages and what is installed of them.
+    """The required packages and their installed versions.
 
     TensorFlow also comes as ``tensorflow-cpu``; it may be absent where another backend is chosen.
     """
@@ -112,7 +107,7 @@ def repair_command(found: list[Package]) -> str:
 
 
 def backend() -> Backend:
-    """Import Keras and say which backend it runs on."""
+    """Import Keras and report which backend it runs on."""
     name = os.environ.get("KERAS_BACKEND", "tensorflow")
     try:
         import keras

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.abc
 import importlib.util
+import logging
 import os
 import sys
 import tempfile
@@ -26,16 +27,19 @@ def set_environment() -> None:
 
 
 def silence_frameworks() -> None:
-    """Show errors only: absl's Python logger, and what TensorFlow 2.20 and later print while they are imported.
+    """Show errors only: of the Python loggers of absl and TensorFlow, and of what TensorFlow 2.20 and later print while
+    they are imported.
 
     The latter (on CPU features and absent CUDA drivers) is written before TensorFlow reads ``TF_CPP_MIN_LOG_LEVEL``.
     """
     try:
-        from absl import logging
+        from absl import logging as absl_logging
     except ImportError:  # comes with Keras; `acreg doctor` must run without it
         pass
     else:
-        logging.set_verbosity(logging.ERROR)
+        absl_logging.set_verbosity(absl_logging.ERROR)
+    # Its warning of "retracing" is for those who make a function again and again, not for several models in a process.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     if "tensorflow" not in sys.modules and not any(isinstance(finder, _SilentTensorFlow) for finder in sys.meta_path):
         sys.meta_path.insert(0, _SilentTensorFlow())
 

@@ -1,4 +1,4 @@
-"""Standard streams that are closed, cut off, or cannot show all letters: a command does its work all the same."""
+"""Standard streams that are closed, broken or lack characters: a command does its work all the same."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any, TextIO
 
 
 class _Output(io.FileIO):
-    """A stream whose reader may have gone, as `head` does: what is written then is dropped.
+    """A stream whose reader may have exited, as `head` does: further output is then dropped.
 
-    Another error, such as that of a full disk, is raised once.
+    Any other error, such as a full disk, is raised once.
     """
 
     failed = False
@@ -30,10 +30,10 @@ class _Output(io.FileIO):
 
 
 def mend() -> None:
-    """Open the closed ones of standard input, output and error on the null device, and let output fail for no reader.
+    """Open closed standard streams on the null device, and let output continue when its reader has exited.
 
-    A closed one would otherwise give its number to the next file that is opened, into which C libraries would then
-    print. Letters that the console's encoding lacks are shown as `\\xe4` and the like.
+    The next file to be opened would otherwise take the number of a closed stream, and C libraries would print into it.
+    Characters that the console's encoding lacks are shown as `\\xe4` and the like.
     """
     for number in range(3):
         try:

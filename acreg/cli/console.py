@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from acreg.errors import AcregError
+from acreg.errors import DoubtfulResult
 from acreg.names import printable
+from acreg.progress import Progress
+
+OLD_NAME = ".* is now .*; the old name goes"
+"""What warnings of old names match; see `acreg._moved`."""
 
 _quiet = False
 _held: ExitStack | None = None
@@ -33,7 +38,7 @@ def shows_progress() -> bool:
 
 
 def one_line(text: str) -> str:
-    """A text from data, such as a name, as it is shown: on one line, without control characters."""
+    """A text from data, such as a name, prepared for display: on one line, without control characters."""
     return printable(" ".join(text.split()))
 
 
@@ -43,7 +48,7 @@ def out(text: str = "") -> None:
 
 
 def note(text: str) -> None:
-    """Print to stderr what is going on; silent with ``--quiet``."""
+    """Print a remark on the progress of the work to stderr; silent with ``--quiet``."""
     if not _quiet:
         print(printable(text), file=sys.stderr, flush=True)
 
@@ -55,14 +60,18 @@ def warn(text: str) -> None:
 
 @contextmanager
 def plain_warnings() -> Iterator[None]:
-    """Show what acreg warns of (`UserWarning`) as `warn` does, without the line of code that it comes from."""
+    """Show acreg's own warnings as `warn` does, without the source line that raised them.
+
+    These are every `UserWarning`, and the `DeprecationWarning` of an old name, which Python hides by default.
+    """
     with warnings.catch_warnings():
+        warnings.filterwarnings("default", OLD_NAME, DeprecationWarning)
         show = warnings.showwarning
 
         def plain(message: Warning | str, category: type[Warning], *where: Any, **further: Any) -> None:
-            if category is UserWarning:
+            if category is UserWarning or re.match(OLD_NAME, str(message)):
                 warn(str(message))
-            else:
+            elif category is not DoubtfulResult:  # a command says them last, after its results
                 show(message, category, *where, **further)
 
         warnings.showwarning = plain
@@ -98,17 +107,19 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
 
 
 @contextmanager
-def progress(title: str, total: int | None = None) -> Iterator[Callable[..., None]]:
-    """A progress bar on stderr; yields ``advance(n=1, text="")``, which also shows ``text`` behind the bar.
+def bars() -> Iterator[Progress | None]:
+    """Progress bars on stderr for library code that calls back with (text, done, total): a new bar for each new text.
 
-    ``total=None`` draws a moving bar for work of unknown length. Nothing is drawn with ``--quiet`` or when stderr is no
-    terminal.
+    The part of a text after ": " is shown after the bar. Pieces that an earlier run completed before the first call
+    count neither in the bar nor towards its speed. Yields None where nothing is drawn: with ``--quiet``, or when stderr
+    is not a terminal.
     """
     if not shows_progress():
-        yield lambda n=1, text="": None
+        yield None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
 
     columns = (
         TextColumn("{task.description}", markup=False),
@@ -117,37 +128,25 @@ def progress(title: str, total: int | None = None) -> Iterator[Callable[..., Non
         TimeRemainingColumn(),
         TextColumn("{task.fields[text]}", markup=False),
     )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(one_line(title), total=total, text="")
-
-        def advance(n: int = 1, text: str = "") -> None:
-            bar.update(task, advance=n, text=one_line(text))
-
-        yield advance
-
-
-@contextmanager
-def bars() -> Iterator[Callable[[str, int, int], None]]:
-    """Bars for library code that calls back with (text, done, total): one after the other, a new one for a new text."""
     with ExitStack() as stack:
-        titles: list[str] = []
-        shown: list[tuple[Callable[..., None], int]] = []
+        bar, before, title = Bar(), 0, ""
 
-        def update(text: str, done: int, total: int) -> None:
-            if titles != [text]:
+        def show(text: str, done: int, total: int) -> None:
+            nonlocal bar, before, title
+            name, _, details = text.partition(": ")
+            if not bar.task_ids or name != title:
                 stack.close()
-                titles[:] = [text]
-                shown[:] = [(stack.enter_context(progress(text, total)), 0)]
-            advance, before = shown[0]
-            advance(done - before)
-            shown[0] = advance, done
+                bar = stack.enter_context(Bar(*columns, console=Console(stderr=True)))
+                bar.add_task(one_line(name), total=None, text="")
+                title, before = name, max(done - 1, 0)
+            bar.update(bar.task_ids[0], completed=done - before, total=total - before, text=one_line(details))
 
-        yield update
+        yield show
 
 
 @contextmanager
 def holding() -> Iterator[None]:
-    """The time of a command, at whose end the folders that it holds are let go."""
+    """The duration of a command; at its end, the folders that the command holds are released."""
     global _held
     try:
         with ExitStack() as _held:
@@ -157,18 +156,8 @@ def holding() -> Iterator[None]:
 
 
 def hold(folder: Path) -> None:
-    """Let no other process write into a folder until the command ends; see `acreg.io.sole_writer`."""
+    """Prevent other processes from writing into a folder until the command ends; see `acreg.io.sole_writer`."""
     from acreg.io import sole_writer
 
     if _held is not None:  # else its function was called by other code
         _held.enter_context(sole_writer(folder))
-
-
-def check_free(folder: Path, names: Iterable[str], overwrite: bool) -> None:
-    """Raise `AcregError` if a folder holds results of these names that were not asked to be replaced."""
-    there = [name for name in names if (folder / name).exists()]
-    if there and not overwrite:
-        raise AcregError(
-            f"Results are not replaced unasked. Received: --out {folder}, which holds {', '.join(there)}. "
-            "Choose another folder, or give --overwrite."
-        )

@@ -1,4 +1,4 @@
-"""``acreg convert``: models of other programs become presets."""
+"""``acreg convert``: converts models of other programs to presets."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ app = typer.Typer(
 def acregnet_tf1(
     checkpoint: Annotated[
         Path,
-        typer.Argument(metavar="CKPT", help="Checkpoint (NAME without .index), or its folder.", show_default=False),
+        typer.Argument(metavar="CKPT", help="Checkpoint (its path without .index), or its folder.", show_default=False),
     ],
     folder: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of the preset.", show_default=False)],
     autoencoder: Annotated[
         str | None,
         typer.Option(
             "--autoencoder",
-            help="Preset of the autoencoder to put into that of the network, for training on.",
+            help="Preset of the label autoencoder to store with the network, so that training can continue.",
             show_default=False,
         ),
     ] = None,
 ) -> None:
     """Convert a TensorFlow 1 checkpoint of the AC-RegNet authors.
 
-    Takes the registration network's checkpoint or the autoencoder's, which it tells apart by the names of their
-    variables. Registration needs the first alone.
+    Accepts the checkpoint of the registration network or of the autoencoder; the names of the variables tell which it
+    is. Registration needs the network alone.
 
     \b
     Examples:
@@ -46,15 +46,9 @@ def acregnet_tf1(
       acreg register --model presets/acregnet-original --fixed a.png --moving b.png --out result
     """
     from acreg.applications.conversion.acregnet import convert_checkpoint
-    from acreg.errors import AcregError
-    from acreg.models import LabelAutoencoder, from_preset
+    from acreg.models.presets import load_autoencoder
 
-    prior = None if autoencoder is None else from_preset(autoencoder)
-    if prior is not None and not isinstance(prior, LabelAutoencoder):
-        raise AcregError(
-            f"--autoencoder needs the preset of a label autoencoder. Received: {autoencoder}, a "
-            f"{type(prior).__name__}. Convert the autoencoder's checkpoint first and give that preset."
-        )
+    prior = None if autoencoder is None else load_autoencoder(autoencoder)
     made = convert_checkpoint(checkpoint, folder, prior)
     note("These are the weights that the authors published." if made.published else "Not the published weights.")
     out(f"{made.folder}: {type(made.model).__name__}, {made.variables} variables converted")
@@ -63,13 +57,16 @@ def acregnet_tf1(
 File = Annotated[Path, typer.Argument(metavar="FILE", help="HDF5 file of weights or of a model.", show_default=False)]
 Out = Annotated[Path, typer.Argument(metavar="OUT", help="Folder of the preset.", show_default=False)]
 Shape = Annotated[
-    str | None, typer.Option("--shape", help="Grid that it was trained on, such as 160,192,224.", show_default=False)
+    str | None,
+    typer.Option(
+        "--shape", help="Shape of the grid that the model was trained on, such as 160,192,224.", show_default=False
+    ),
 ]
 Steps = Annotated[
-    int | None, typer.Option("--integration-steps", min=0, help="VoxelMorph's int_steps.", show_default=False)
+    int | None, typer.Option("--integration-steps", min=0, help="int_steps of VoxelMorph.", show_default=False)
 ]
 Downsize = Annotated[
-    int | None, typer.Option("--downsize", min=1, help="VoxelMorph's int_downsize.", show_default=False)
+    int | None, typer.Option("--downsize", min=1, help="int_downsize of VoxelMorph.", show_default=False)
 ]
 
 
@@ -77,10 +74,11 @@ Downsize = Annotated[
 def voxelmorph_h5(file: File, folder: Out, shape: Shape = None, steps: Steps = None, downsize: Downsize = None) -> None:
     """Convert weights of TensorFlow VoxelMorph.
 
-    Of its versions 0.1 and 0.2, the model VxmDense or its semi-supervised form, plain or diffeomorphic.
+    Accepts VxmDense and its semi-supervised variant from versions 0.1 and 0.2, with or without integration of a
+    velocity field.
 
-    The network follows from the weights. Options are needed where the file does not tell: one of weights alone lacks
-    the grid's shape and the numbers of an integration.
+    The network architecture is inferred from the weights. A file of weights alone does not contain the shape of the
+    grid or the settings of the integration: give them as options.
 
     \b
     Examples:
@@ -94,8 +92,8 @@ def voxelmorph_h5(file: File, folder: Out, shape: Shape = None, steps: Steps = N
 def ddmr_h5(file: File, folder: Out, shape: Shape = None, steps: Steps = None, downsize: Downsize = None) -> None:
     """Convert a released model of DDMR.
 
-    These are brain_*.h5 and liver_*.h5; or give a file that its training wrote. Options as for voxelmorph-h5, but a
-    network of DDMR's depth has the grid 128,128,128 unless --shape says otherwise.
+    Accepts the released brain_*.h5 and liver_*.h5, or a file written by DDMR's training. The options are those of
+    voxelmorph-h5, except that --shape defaults to 128,128,128 for a network with the depth of DDMR.
 
     \b
     Examples:

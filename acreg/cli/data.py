@@ -1,4 +1,4 @@
-"""``acreg data``: prepare a dataset, check one, make pairs from one."""
+"""``acreg data``: prepares and checks datasets, and makes phantoms, pairs and velocities."""
 
 from __future__ import annotations
 
@@ -9,31 +9,39 @@ import typer
 
 from acreg.cli._data_making import describe, phantoms, synthesize, velocities
 from acreg.cli.console import bars, note, out, table
+from acreg.data.datasets import NAMES
 from acreg.errors import UsageError
 
 if TYPE_CHECKING:
     from acreg.data.prepare.steps import Steps
 
-app = typer.Typer(no_args_is_help=True, help="Prepare and check datasets; make phantoms, pairs and velocities.")
+app = typer.Typer(no_args_is_help=True, help="Prepare, check and synthesize datasets.")
 
 
 @app.command("prepare")
 def prepare(
-    dataset: Annotated[str, typer.Argument(help="jsrt, montgomery, shenzhen, or folder (your own images).")],
-    source: Annotated[Path, typer.Option("--source", help="Folder that holds the dataset.", show_default=False)],
+    dataset: Annotated[str, typer.Argument(help=f"{', '.join(NAMES)}, or folder (your own images).")],
+    source: Annotated[Path, typer.Option("--source", help="Folder that contains the dataset.", show_default=False)],
     out_folder: Annotated[
-        Path | None, typer.Option("--out", help="Folder to write; for `folder` the source itself if left out.")
+        Path | None, typer.Option("--out", help="Folder to write. Default for `folder`: the source folder.")
     ] = None,
     size: Annotated[
         str | None,
         typer.Option(
-            "--size", help="Side of the images in pixels, 256 if left out. `folder`, aligned: voxels, such as 16,64,64."
+            "--size",
+            help="Side length of the images in pixels. Default: 256. For `folder` with --align: shape of the grid in "
+            "voxels, such as 16,64,64.",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Of the validation part, or of the split without lists.")] = 0,
+    seed: Annotated[
+        int,
+        typer.Option(
+            "--seed", help="Random seed for choosing the validation subjects or, without published lists, all splits."
+        ),
+    ] = 0,
     reference: Annotated[
         str | None,
-        typer.Option("--reference", help="Subject that original Montgomery or Shenzhen images are registered to."),
+        typer.Option("--reference", help="Subject to which original Montgomery or Shenzhen images are registered."),
     ] = None,
     spacing: Annotated[
         str | None,
@@ -41,34 +49,40 @@ def prepare(
     ] = None,
     merge: Annotated[
         str | None,
-        typer.Option("--merge", help="For `folder`: CSV with the columns label,merged,name, or dlmuse-16."),
+        typer.Option(
+            "--merge",
+            help="For `folder`: labels to merge, as a CSV file with the columns label,merged,name, or dlmuse-16.",
+        ),
     ] = None,
     crop: Annotated[
-        int | None, typer.Option("--crop", help="For `folder`: label (after merging) to crop around.")
+        int | None, typer.Option("--crop", help="For `folder`: label, after merging, to crop around.")
     ] = None,
-    margin: Annotated[float, typer.Option("--margin", help="Around the cropped label, in mm.")] = 0.0,
+    margin: Annotated[float, typer.Option("--margin", help="Margin around the cropped label in mm.")] = 0.0,
     align: Annotated[
         str | None,
-        typer.Option("--align", help="For `folder`: subject to align all others to by their labels, or auto."),
+        typer.Option("--align", help="For `folder`: subject to which all others are aligned by their labels, or auto."),
     ] = None,
-    jobs: Annotated[int, typer.Option("--jobs", help="Processes.")] = 1,
-    force: Annotated[bool, typer.Option("--force", help="Replace a dataset of other settings in --out.")] = False,
+    jobs: Annotated[int, typer.Option("--jobs", help="Number of processes.")] = 1,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace a dataset in --out that was prepared with other settings.")
+    ] = False,
 ) -> None:
     """Prepare a dataset for training and evaluation.
 
     The source of jsrt, montgomery and shenzhen is the public AC-RegNet repository (its root, its folder data, or the
-    dataset's folder in it) or the original files of the dataset's owner. The published test list is kept; a quarter of
-    the training list becomes validation. An interrupted command is continued by the same command.
+    folder of the dataset in it) or the original files of the dataset's owner. The published test list is kept; a
+    quarter of the training list becomes the validation split. To continue an interrupted command, run it again.
 
-    `folder` writes a manifest.csv for DIR/images and DIR/labels, whose files have the same names. With --spacing,
-    --merge, --crop or --align it writes copies into --out instead, as HDF5: resampled (images by cubic splines, labels
-    by the nearest voxel), with merged labels, cropped or aligned. Subjects and splits are those of DIR/manifest.csv if
-    there is one.
+    `folder` writes a manifest.csv for DIR/images and DIR/labels, where DIR is the source and the image and the labels
+    of a subject have the same file name. With --spacing, --merge, --crop or --align it writes copies into --out
+    instead, as HDF5: resampled (images by cubic splines, labels by the nearest voxel), with merged labels, cropped or
+    aligned. If DIR/manifest.csv exists, subjects and splits are taken from it.
 
-    --align turns and shifts each subject, without scaling, so that its labels lie on those of the subject that is named
-    (auto: the one most like the others). All copies then lie on one grid, in that subject's space, of --size voxels
-    around its labels. OUT/transforms/SUBJECT.tfm takes points of it to the subject's own space, so that acreg warp
-    --inverse with it carries results back; OUT/alignment.csv says how well the labels fit.
+    --align rotates and translates each subject, without scaling, so that its labels overlap with those of the named
+    subject (auto: the subject that is most similar to the others). All copies then have the same grid of --size voxels,
+    in the space of that subject and around its labels. OUT/transforms/SUBJECT.tfm maps points of this grid to the
+    original space of SUBJECT, so that `acreg warp --inverse` with this file maps results back. OUT/alignment.csv
+    reports how well the labels overlap.
 
     \b
     Examples:
@@ -90,7 +104,7 @@ def prepare(
                     "without copies. Leave these out."
                 )
             if copies:
-                from acreg.data.prepare.volumes import prepare_volumes
+                from acreg.data.prepare.copies import prepare_copies
 
                 if out_folder is None:
                     raise UsageError(
@@ -98,7 +112,7 @@ def prepare(
                         "--out DIR."
                     )
                 steps = _steps(spacing, merge, crop, margin, align, size)
-                prepared = prepare_volumes(source, out_folder, steps, seed, jobs, force, update)
+                prepared = prepare_copies(source, out_folder, steps, seed, jobs, force, update)
             else:
                 from acreg.data.datasets.folder import prepare_folder
 
@@ -154,8 +168,8 @@ def _whole(text: str) -> int:
 def _steps(
     spacing: str | None, merge: str | None, crop: int | None, margin: float, align: str | None, size: str | None
 ) -> Steps:
-    from acreg.data.label_table import read_label_table
     from acreg.data.prepare.steps import Steps
+    from acreg.data.tables.label_table import read_label_table
 
     try:
         numbers = tuple(float(text) for text in spacing.split(",")) if spacing is not None else ()
@@ -171,15 +185,16 @@ def _steps(
 
 @app.command("check")
 def check(
-    folder: Annotated[Path, typer.Argument(help="Prepared folder, manifest CSV, or name under ACREG_DATA.")],
+    folder: Annotated[Path, typer.Argument(help="Prepared folder, manifest CSV, or name under $ACREG_DATA.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
     """List everything that is wrong with a dataset, with remedies.
 
-    The manifest and each file are checked, then the subjects against one another: axes, spacing, place in space, label
-    sets, and whether one seems mirrored or turned. A line names five subjects at most; --json has all.
+    Checks the manifest and each file, then compares the subjects with one another: axes, spacing, position in space,
+    sets of labels, and whether a subject seems to be mirrored or rotated. Each line names at most five subjects; --json
+    lists all of them.
 
-    The exit code is 1 if there is an error; warnings alone give 0.
+    The exit code is 1 if there are errors and 0 if there are only warnings.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""`acreg demo`: the whole way on synthetic chest X-rays, from data to a report."""
+"""`acreg demo`: the whole workflow on synthetic chest X-rays, from data to a report."""
 
 from __future__ import annotations
 
@@ -10,25 +10,24 @@ from typing import Annotated
 import typer
 
 from acreg.cli.console import hold, out
-from acreg.errors import UsageError
 
 MARK = ".acreg-demo"
 """A folder with this file was made by the demo and may be replaced by it."""
 
 
 def demo(
-    folder: Annotated[Path, typer.Option("--out", help="Folder for everything; an earlier demo in it is replaced.")] = (
-        Path("runs/demo")
-    ),
-    recipe: Annotated[str, typer.Option(help="The recipe that is trained.")] = "acregnet-phantoms",
-    subjects: Annotated[int, typer.Option(min=15, help="How many phantoms are made.")] = 60,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the phantoms, the training and the pairs.")] = 0,
+    folder: Annotated[
+        Path, typer.Option("--out", help="Folder for all results; an earlier demo in it is replaced.")
+    ] = Path("runs/demo"),
+    recipe: Annotated[str, typer.Option(help="Recipe to train.")] = "acregnet-phantoms",
+    subjects: Annotated[int, typer.Option(min=15, help="Number of phantoms to make.")] = 60,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed of the phantoms, the training and the pairs.")] = 0,
 ) -> None:
-    """Train, register, evaluate and compare on synthetic chest X-rays.
+    """Run the whole workflow on synthetic chest X-rays.
 
     Makes a dataset of chest phantoms (two lungs, a heart, ribs, noise), trains AC-RegNet on it, registers one pair,
-    scores the network against no registration on test pairs, and writes a report with pictures. It takes a few
-    minutes on two cores and needs no network. Each step shows the command that does the same.
+    compares the trained network with no registration on the test pairs, and writes a report with pictures. The demo
+    takes a few minutes on two cores and needs no internet connection. Each step prints the equivalent command.
 
     \b
     Example:
@@ -74,7 +73,7 @@ def demo(
     compare([results], folder / "comparison")
 
     out()
-    out(f"Done in {time.perf_counter() - started:.0f} s. All of it lies in {folder}:")
+    out(f"Done in {time.perf_counter() - started:.0f} s. The results are in {folder}:")
     out(f"  {folder / 'comparison' / 'report.html'}  scores, box plots, the worst pairs (open in a browser)")
     out(f"  {pair / 'preview.png'}  one pair: before, after, checkerboard, deformed grid")
     out(f"  {run / 'report.html'}  how the training went")
@@ -87,17 +86,13 @@ def _step(number: int, command: str) -> None:
 
 
 def _clear(folder: Path) -> None:
-    """Make the folder, empty; one with anything but an earlier demo in it is refused."""
+    """Make the folder or empty it; a folder that holds anything but an earlier demo is refused."""
+    from acreg.io import check_empty
     from acreg.io.folders import contents
 
-    there = contents(folder)
-    if there:
-        if not (folder / MARK).is_file():
-            raise UsageError(
-                "The demo writes into a new or empty folder, or over an earlier demo. "
-                f"Received: --out {folder}, which holds something else. Choose another folder."
-            )
-        for path in there:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    if not (folder / MARK).is_file():
+        check_empty(folder, "something else than an earlier demo")
+    for path in contents(folder):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MARK).touch()

@@ -1,4 +1,4 @@
-"""``acreg doctor``: what this installation is made of, whether a GPU is used and, if not, why."""
+"""``acreg doctor``: shows the packages of this installation, whether a GPU is used and, if not, why."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from acreg.errors import AcregError
 
 
 def doctor(
-    gpu: Annotated[bool, typer.Option("--gpu", help="Count a GPU as needed: exit with 1 if none is usable.")] = False,
+    gpu: Annotated[bool, typer.Option("--gpu", help="Require a GPU: exit with code 1 if none is usable.")] = False,
 ) -> None:
-    """Show versions, the backend and the GPU, and what to run if something is missing.
+    """Check the installation, the Keras backend and the GPU.
 
-    The exit code is 1 if a package that acreg needs is missing, is of a version that it does not work with, or cannot
-    be imported.
+    The exit code is 1 if a part of acreg itself is missing, or if a required package is missing, has an unsupported
+    version or cannot be imported.
 
     \b
     Examples:
       acreg doctor
       acreg doctor --gpu    # at the start of a GPU job
     """
+    from acreg import _parts
     from acreg.cli import _gpu, _installation
 
     packages = _installation.packages()
@@ -43,6 +44,8 @@ def doctor(
     if diagnosis.command:
         out(f"  To run: {diagnosis.command}")
 
+    if missing := _parts.missing_parts():
+        raise AcregError(_parts.incomplete(missing))
     problems = [p.problem for p in packages if p.problem]
     if backend.problem:
         problems.append(f"The Keras backend {backend.name!r} cannot be imported.")

@@ -19,14 +19,15 @@ LABELS = {
 
 
 def inspect(
-    file: Annotated[Path, typer.Argument(help="File or folder.", show_default=False)],
-    as_json: Annotated[bool, typer.Option("--json", help="Print the facts as JSON.")] = False,
+    file: Annotated[Path, typer.Argument(help="File or folder to describe.", show_default=False)],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the description as JSON.")] = False,
 ) -> None:
-    """Say what a file is.
+    """Describe a file or folder.
 
-    Knows images and label maps, displacement fields (mm, acreg's and Learn2Reg's in voxels), ITK transforms, points,
-    manifests, recipes, and the folders of presets, datasets and DICOM files. What is marked (x, y, z) is as ITK has it,
-    in LPS; (z, y, x) is the order of array axes. The exit code is 1 for what acreg does not know.
+    Recognises images and label maps, displacement fields (in mm, or in voxels as acreg and Learn2Reg write them), ITK
+    transforms, points, manifests, recipes, and folders of presets, datasets and DICOM files. Values marked (x, y, z)
+    are in the order of ITK, in LPS; values marked (z, y, x) are in the order of the array axes. The exit code is 1 if
+    acreg does not recognise the file.
 
     \b
     Examples:

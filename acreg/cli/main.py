@@ -1,8 +1,8 @@
-"""The ``acreg`` program: finds the command, runs it, and turns errors into one paragraph and an exit code.
+"""The ``acreg`` program: it finds the command, runs it, and turns errors into one paragraph and an exit code.
 
-A command is a module of this folder, imported when it is asked for. It exposes a function of the module's name, or a
-``typer.Typer`` called ``app`` where it has sub-commands. Modules import heavy packages inside of their functions, so
-that ``acreg --help`` answers at once.
+Each command is a module in this folder and is imported on first use. The module exposes a function with the module's
+name or, if it has sub-commands, a ``typer.Typer`` called ``app``. Modules import heavy packages inside their functions,
+so that ``acreg --help`` answers at once.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ from typer.core import TyperGroup
 
 from acreg import __version__
 from acreg.cli import _logs, _streams, console
-from acreg.errors import AcregError, Requeue, UsageError
+from acreg.errors import AcregError, Requeue, UsageError, options_named
 
 COMMANDS = (
     "demo",
     "doctor",
+    "verify",
     "data",
     "train",
     "register",
@@ -82,8 +83,8 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def acreg(
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No notes and no progress bars.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print no notes and no progress bars.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback if a command fails.")] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
@@ -145,7 +146,7 @@ def _report(message: str) -> None:
 
 
 def _check_words(arguments: Sequence[str]) -> None:
-    """Refuse an empty word, as of a shell's variable that is not set: as a path it would be the current folder."""
+    """Refuse an empty word, which an unset shell variable leaves: as a path it would mean the current folder."""
     for before, word in zip(["", *arguments], arguments):
         if not word or (word.startswith("--") and word.endswith("=")):
             raise UsageError(
@@ -158,10 +159,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command.
 
     Args:
-        arguments: what stands behind ``acreg`` on the command line; the default is ``sys.argv[1:]``.
+        arguments: the words after ``acreg`` on the command line; by default ``sys.argv[1:]``.
 
     Returns:
-        The exit code: 0 done, 1 failed, 2 wrong use, 75 stopped by SIGTERM and to be continued, 130 interrupted.
+        The exit code: 0 for success, 1 for failure, 2 for wrong use, 75 for a run that SIGTERM stopped and that can be
+        continued, 130 for an interrupt.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     _logs.set_environment()
@@ -169,7 +171,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = "--debug" in options
     try:
         _check_words(arguments)
-        with console.plain_warnings(), console.holding():
+        with console.plain_warnings(), console.holding(), options_named():
             app(args=arguments, prog_name="acreg")
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)

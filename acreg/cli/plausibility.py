@@ -7,60 +7,46 @@ from typing import Annotated, Literal
 
 import typer
 
-from acreg.cli.console import hold, note, out, progress, table
-from acreg.errors import UsageError
+from acreg.cli.console import bars, hold, note, out, table
 
 
 def plausibility(
     model: Annotated[str, typer.Option("--model", help="Preset of a label autoencoder.", show_default=False)],
-    data: Annotated[str, typer.Option("--data", help="Prepared dataset, or its name.", show_default=False)],
+    data: Annotated[
+        str,
+        typer.Option("--data", help="Prepared dataset: a folder, or a name under $ACREG_DATA.", show_default=False),
+    ],
     folder: Annotated[Path, typer.Option("--out", help="Folder to write.", show_default=False)],
     split: Annotated[
-        Literal["train", "validation", "test", "all"], typer.Option("--split", help="Where masks are drawn from.")
+        Literal["train", "validation", "test", "all"],
+        typer.Option("--split", help="Split from which the masks are drawn."),
     ] = "test",
-    masks: Annotated[int, typer.Option("--masks", min=1, help="Random masks.")] = 20,
-    pixels: Annotated[int, typer.Option("--pixels", min=1, help="Pixels that each modification changes.")] = 120,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the masks and the blocks' places.")] = 0,
+    masks: Annotated[int, typer.Option("--masks", min=1, help="Number of masks, drawn at random.")] = 20,
+    pixels: Annotated[
+        int, typer.Option("--pixels", min=1, help="Number of pixels that each modification changes.")
+    ] = 120,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, help="Random seed for the masks and the positions of the blocks.")
+    ] = 0,
 ) -> None:
-    """Show that codes tell plausible from implausible anatomy.
+    """Test autoencoder codes on implausible anatomy.
 
-    Takes random label maps and sets the same number of pixels to background in four ways: along the borders of the
-    organs (plausible), and as a block out of one organ (three ways, not plausible). Prints the cross-entropy, which
-    cannot tell them apart, and the squared distance of the autoencoder's codes, which can; writes table.csv, table.md,
-    summary.json and figure.png. This is section 5.1 and Figure 2 of the AC-RegNet paper. The figure shows a label map
-    of the dataset: mind its licence before passing it on.
+    Draws random label maps and sets the same number of pixels to background in four ways: along the borders of the
+    organs (plausible), and as a block cut out of one organ (three ways, all implausible). Prints the cross-entropy,
+    which cannot tell them apart, and the squared distance between the autoencoder's codes, which can. Writes table.csv,
+    table.md, summary.json and figure.png. This reproduces section 5.1 and Figure 2 of the AC-RegNet paper. The figure
+    shows a label map of the dataset: check the licence of the dataset before you share it.
 
     \b
     Example:
       acreg plausibility --model autoencoder-jsrt --data jsrt --out results/plausibility
     """
-    from acreg.applications.plausibility.results import COLUMNS, table_rows, write_results
-    from acreg.applications.plausibility.study import run
-    from acreg.data.manifest import Dataset, dataset_folder
-    from acreg.io import all_or_none
-    from acreg.models import LabelAutoencoder, from_preset
+    from acreg.applications.plausibility.experiment import plausibility as library
+    from acreg.applications.plausibility.results import COLUMNS
 
     hold(folder)
-    autoencoder = from_preset(model)
-    if not isinstance(autoencoder, LabelAutoencoder):
-        raise UsageError(
-            f"The experiment needs a label autoencoder. Received: {model}, a {type(autoencoder).__name__}. Give the "
-            "preset of the autoencoder; a training run writes it beside that of the network."
-        )
-    dataset = Dataset.load(dataset_folder(data))
-    note(f"{masks} masks of {dataset.name} ({split}), {pixels} pixels changed in four ways")
-    with progress("Reading labels", masks) as advance:
-        outcome = run(autoencoder, dataset, split, masks, pixels, seed, lambda text, done, total: advance())
-    settings = {
-        "model": model,
-        "dataset": dataset.name,
-        "split": split,
-        "masks": masks,
-        "pixels": pixels,
-        "seed": seed,
-        "grid": list(autoencoder.shape),
-    }
-    with all_or_none(folder) as staged:
-        write_results(outcome, staged, settings)
-    table(f"{dataset.name}, {masks} masks, {pixels} pixels changed", COLUMNS, table_rows(outcome))
+    with bars() as show:
+        found = library(model, data, split=split, masks=masks, pixels=pixels, seed=seed, progress=show, say=note)
+    found.save(folder)
+    table(found.title, COLUMNS, found.rows)
     out(f"\nFigure: {folder / 'figure.png'}")

@@ -8,20 +8,26 @@ from typing import Annotated, Literal
 import typer
 
 from acreg.cli import _batch
+from acreg.cli.console import bars, note
 
 
 def segment(
     images: Annotated[
-        Path, typer.Option(help="Image, folder of images, or CSV with a column image.", show_default=False)
+        Path,
+        typer.Option(
+            help="Image, folder of images, or CSV file with the column image: the images to segment.",
+            show_default=False,
+        ),
     ],
     data: _batch.Data,
     folder: _batch.Out,
     model: _batch.Model = None,
     method: _batch.MethodName = None,
-    atlases: Annotated[int, typer.Option(min=1, help="Of each image, the most similar ones.")] = 5,
+    atlases: Annotated[int, typer.Option(min=1, help="Number of atlases for each image, the most similar ones.")] = 5,
     similarity: _batch.SimilarityName = "ncc",
     fusion: Annotated[
-        Literal["majority", "weighted", "staple"], typer.Option(help="How their labels become one map.")
+        Literal["majority", "weighted", "staple"],
+        typer.Option(help="How the labels of the atlases are fused into one label map."),
     ] = "majority",
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Also write the probability of each label.")
@@ -34,12 +40,13 @@ def segment(
     address: _batch.Address = None,
     workers: _batch.Workers = 1,
 ) -> None:
-    """Segment images by the labelled images most like each.
+    """Segment images by multi-atlas label fusion.
 
-    The most similar subjects of a dataset (the atlases) are registered to each image; their labels, moved onto it, are
-    fused: by majority, weighted by similarity, or by STAPLE. An image is never its own atlas. Writes
-    labels/<name>.png or .nii.gz, a row of segmentations.csv for each image, which other commands take as a dataset, and
-    the failures with their reasons to failures.csv. The same command goes on where a killed run stopped.
+    For each image, the most similar subjects of a dataset (the atlases) are registered to it, and their warped labels
+    are fused by majority vote, by votes weighted by similarity, or by STAPLE. An image is never its own atlas. Writes
+    labels/<name>.png or .nii.gz; segmentations.csv, with one row per image, which other commands accept as a dataset;
+    and failures.csv, which lists the images that failed and why. To continue an interrupted run, run the same command
+    again.
 
     \b
     Examples:
@@ -47,13 +54,27 @@ def segment(
       acreg segment --images folder --data jsrt --model acregnet-jsrt --fusion staple --out result
       acreg quality --images result/segmentations.csv --data jsrt --model acregnet-jsrt --out quality
     """
-    from acreg.applications.batch.tasks import SegmentTask
-    from acreg.data.records import DatasetInfo, write_info
-    from acreg.io.files import PICTURES
+    from acreg.applications.batch.commands import segment as library
 
-    dataset, arguments = _batch.shared(data, split, model, method, threads, seed, folder, atlases, similarity, batch)
-    task = SegmentTask(**arguments, fusion=fusion, probabilities=probabilities)
-    items = _batch.run_task(task, images, engine, address, workers)
-    pictures = all(item.image.suffix.lower() in PICTURES for item in items)
-    info = DatasetInfo(name=folder.absolute().name, labels=dataset.label_names, unit="px" if pictures else "mm")
-    write_info(folder, info)
+    with bars() as show:
+        found = library(
+            images,
+            data,
+            folder,
+            model=model,
+            method=method,
+            atlases=atlases,
+            similarity=similarity,
+            fusion=fusion,
+            probabilities=probabilities,
+            split=split,
+            batch=batch,
+            threads=threads,
+            seed=seed,
+            engine=engine,
+            address=address,
+            workers=workers,
+            progress=show,
+            say=note,
+        )
+    _batch.say_done(found)

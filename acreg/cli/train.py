@@ -12,48 +12,54 @@ from typing import Annotated
 
 import typer
 
-from acreg.cli.console import hold, note, out, progress, shows_progress
+from acreg.cli.console import bars, hold, note, out
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(help="A recipe's YAML file, or the name of a shipped recipe.")],
+    recipe: Annotated[str, typer.Argument(help="YAML file of a recipe, or the name of a shipped recipe.")],
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]...", help="Values that replace the recipe's, such as training.steps=1000."),
+        typer.Argument(
+            metavar="[KEY=VALUE]...", help="Settings that replace those of the recipe, such as training.steps=1000."
+        ),
     ] = None,
     folder: Annotated[
-        Path | None, typer.Option("--out", help="The run's folder, new or empty. Default: runs/<name of the recipe>.")
+        Path | None,
+        typer.Option("--out", help="Folder of the run, new or empty. Default: runs/<name of the recipe>."),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue a run that was stopped, exactly.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue a stopped run; the result is as if it had not been stopped.")
+    ] = False,
     data: Annotated[
-        str | None, typer.Option("--data", help="Dataset: a prepared folder or a name; replaces data.dataset.")
+        str | None,
+        typer.Option("--data", help="Dataset: a prepared folder or a name; replaces data.dataset of the recipe."),
     ] = None,
     start: Annotated[
         str | None,
-        typer.Option(
-            "--from", help="Weights to start from: a preset, a .keras or a .weights.h5 file; sets start.from."
-        ),
+        typer.Option("--from", help="Initial weights: a preset, a .keras file or a .weights.h5 file; sets start.from."),
     ] = None,
     freeze: Annotated[
         list[str] | None,
         typer.Option(
-            "--freeze", help="Part that keeps its weights, such as encoder; may be repeated; sets start.freeze."
+            "--freeze",
+            help="Part of the network whose weights stay fixed, such as encoder; may be repeated; sets start.freeze.",
         ),
     ] = None,
     profile: Annotated[
-        bool, typer.Option("--profile", help="Write a TensorBoard trace of ten steps of the network to tensorboard/.")
+        bool, typer.Option("--profile", help="Write a TensorBoard trace of ten steps of the network's training.")
     ] = False,
 ) -> None:
-    """Train a registration network as a recipe says.
+    """Train a registration network from a recipe.
 
-    A recipe with a label autoencoder trains that first, then the network. The best weights on the validation pairs are
-    kept as a preset, which `acreg register` and `acreg evaluate` take.
+    If the recipe has a label autoencoder, it is trained first, then the network. The weights that score best on the
+    validation pairs are saved as a preset, which `acreg register` and `acreg evaluate` accept.
 
-    The run's folder gets recipe.yaml, environment.json, metrics.csv, checkpoints/, tensorboard/, preset/, report.html.
+    The folder of the run receives recipe.yaml, environment.json, metrics.csv, checkpoints/, tensorboard/, preset/ and
+    report.html.
 
-    On SIGTERM, which Slurm, Kubernetes and Docker send before they kill, the training ends after the step that it is at
-    and the exit code is 75: put the job into the queue again. With --resume the same command starts the run, goes on
-    from the end of the last complete epoch, or finds it complete.
+    On SIGTERM, which Slurm, Kubernetes and Docker send before they kill a job, training stops after the current step
+    and the exit code is 75: submit the job again. With --resume, the same command starts a new run, continues a stopped
+    run from its last complete epoch, or does nothing if the run is complete.
 
     \b
     Examples:
@@ -80,7 +86,7 @@ def train(
     run = folder if folder is not None else Path("runs") / loaded.name
     hold(run)
 
-    with _sigterm() as stop, _bars() as show:
+    with _sigterm() as stop, bars() as show:
         import keras
 
         from acreg.training.run import run_recipe
@@ -101,34 +107,3 @@ def _sigterm() -> Iterator[Callable[[], bool]]:
         yield came.is_set
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-@contextmanager
-def _bars() -> Iterator[Callable[[str, int, int], None] | None]:
-    """A progress bar for each piece of work, or None where none are shown (then there is a line an epoch)."""
-    if not shows_progress():
-        yield None
-        return
-    bar, advance, title, before = None, None, "", 0
-
-    def show(text: str, done: int, total: int) -> None:
-        nonlocal bar, advance, title, before
-        name, _, details = text.partition(": ")
-        if bar is None or name != title:
-            close()
-            title, before = name, done - 1  # steps done by an earlier run do not count for the speed
-            bar = progress(name, total - before)
-            advance = bar.__enter__()
-        advance(done - before, details)
-        before = done
-
-    def close() -> None:
-        nonlocal bar
-        if bar is not None:
-            bar.__exit__(None, None, None)
-            bar = None
-
-    try:
-        yield show
-    finally:
-        close()

@@ -1,4 +1,4 @@
-"""The files of a prepared dataset, read and written: lines of ``manifest.csv``, contents of ``dataset.json``."""
+"""Reading and writing of the files of a prepared dataset: lines of ``manifest.csv``, contents of ``dataset.json``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import json
 import math
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,19 +17,21 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from acreg.errors import AcregError
 from acreg.io.atomic import atomic_path
-from acreg.io.csv_tables import read_table, write_rows
+from acreg.io.csv_tables import read_table, write_table
 from acreg.io.documents import read_json, read_text
-from acreg.names import SUBJECT_RULE, folded, is_file_name
+from acreg.names import SUBJECT_RULE, folded, is_file_name, some
 
 SPLITS = ("train", "validation", "test")
+"""The splits of a dataset."""
 SPLIT_ALIASES = {"val": "validation"}
 COLUMNS = ("subject", "image", "labels", "split")
+"""The columns that a manifest has."""
 OPTIONAL_COLUMNS = ("points", "group")
 
 
 @dataclass(frozen=True)
 class Record:
-    """A subject of a dataset: its image file, label file (None where there is none), split, group and points file."""
+    """A subject of a dataset: its image file, label file (or None), split, group and points file."""
 
     subject: str
     image: Path
@@ -75,17 +77,17 @@ class DatasetInfo(BaseModel):
 
 
 def split_name(value: str) -> str | None:
-    """``train``, ``validation`` or ``test`` for a cell of the split column (``val`` is understood), else None."""
+    """``train``, ``validation`` or ``test`` for a cell of the split column (``val`` is accepted), otherwise None."""
     value = value.strip()
     value = SPLIT_ALIASES.get(value, value)
     return value if value in SPLITS else None
 
 
 def manifest_path(folder: Path | str) -> Path:
-    """The manifest of a dataset's folder (or the CSV itself).
+    """The manifest in the folder of a dataset (or the CSV itself).
 
     Raises:
-        AcregError: no such folder, or no manifest in it.
+        AcregError: the folder does not exist, or has no manifest.
     """
     folder = Path(folder)
     path = folder if folder.suffix.lower() == ".csv" else folder / "manifest.csv"
@@ -107,7 +109,7 @@ def read_cells(path: Path, what: str, comments: bool = False) -> list[list[str]]
     """The cells of a CSV, stripped, without empty lines and, with `comments`, without those that begin with ``#``.
 
     Raises:
-        AcregError: the file, a kind of table called `what`, is no CSV in UTF-8.
+        AcregError: the file, a kind of table called `what`, is not a CSV file in UTF-8.
     """
     try:
         text = io.StringIO(read_text(path, what), newline="")
@@ -121,10 +123,10 @@ def read_cells(path: Path, what: str, comments: bool = False) -> list[list[str]]
 
 
 def read_rows(path: Path | str) -> list[dict[str, str]]:
-    """The rows of a manifest as dictionaries of stripped strings, unchecked except for the table's form.
+    """The rows of a manifest as dictionaries of stripped strings; only the form of the table is checked.
 
     Raises:
-        AcregError: the file is no UTF-8 text, is empty, has no rows, or lacks a column.
+        AcregError: the file is not UTF-8 text, is empty, has no rows, or lacks a column.
     """
     path = Path(path)
     table = read_cells(path, "manifest")
@@ -152,7 +154,7 @@ def read_rows(path: Path | str) -> list[dict[str, str]]:
 
 
 def resolve(folder: Path, cell: str) -> Path | None:
-    """The file that a manifest's cell names (relative to the manifest's folder, or absolute), or None if empty.
+    """The file named in a cell of a manifest (relative to the manifest's folder, or absolute), or None if empty.
 
     Raises:
         AcregError: a relative path leaves the folder.
@@ -169,13 +171,8 @@ def _named(folder: Path, cell: str) -> Path:
     return folder / cell
 
 
-def some(items: Iterable[str], limit: int = 5) -> str:
-    items = list(items)
-    return ", ".join(items[:limit]) + (f" and {len(items) - limit} more" if len(items) > limit else "")
-
-
 def read_records(path: Path | str) -> list[Record]:
-    """The checked records of a manifest, in its order.
+    """The checked records of a manifest, in order.
 
     Raises:
         AcregError: see `read_rows`; also an empty subject or image cell, a subject on two lines, an unknown split, a
@@ -230,7 +227,7 @@ def read_info(path: Path | str) -> DatasetInfo:
     """The checked ``dataset.json`` at ``path``.
 
     Raises:
-        AcregError: no JSON, or a key missing or of the wrong type.
+        AcregError: the file is not JSON, or a key is missing or has the wrong type.
     """
     path = Path(path)
     try:
@@ -267,10 +264,9 @@ def write_records(folder: Path | str, records: Sequence[Record]) -> None:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     extra = [c for c in OPTIONAL_COLUMNS if any(getattr(record, c) for record in records)]
-    with atomic_path(folder / "manifest.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        rows = [[*COLUMNS, *extra]]
-        for r in records:
-            cells = {"points": _cell(folder, r.points), "group": r.group}
-            row = [r.subject, _cell(folder, r.image), _cell(folder, r.labels), r.split]
-            rows.append([*row, *(cells[c] for c in extra)])
-        write_rows(file, rows)
+    rows = [[*COLUMNS, *extra]]
+    for r in records:
+        cells = {"points": _cell(folder, r.points), "group": r.group}
+        row = [r.subject, _cell(folder, r.image), _cell(folder, r.labels), r.split]
+        rows.append([*row, *(cells[c] for c in extra)])
+    write_table(folder / "manifest.csv", rows, "\n")

@@ -1,4 +1,4 @@
-"""Grids, transforms and what one does with displacements, in NumPy."""
+"""Grids, transforms and operations on displacements, in NumPy."""
 
 from acreg.geometry.displacement import jacobian_determinant, warp_array
 from acreg.geometry.extents import unregistered

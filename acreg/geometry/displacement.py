@@ -1,20 +1,19 @@
-"""What a displacement does: warping of arrays, its Jacobian determinant."""
+"""Operations on displacements: warping of arrays and the Jacobian determinant."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 from scipy import ndimage
 
 from acreg.errors import AcregError
 
-SLAB_VOXELS = 1 << 19  # voxels worked on at a time, so that float64 temporaries stay small in 3-D
+SLAB_VOXELS = 1 << 19  # voxels processed at a time, so that float64 temporaries stay small in 3-D
 
 
 def warp_array(array: np.ndarray, displacement: np.ndarray, order: int = 1) -> np.ndarray:
-    """`warped(p) = array(p + u(p))`; outside the array the nearest edge value counts.
+    """`warped(p) = array(p + u(p))`; outside the array, the nearest edge value is used.
 
     Args:
         array: `(*spatial)`, the moving image or labels; its size may differ from the displacement's (same first voxel).
@@ -62,10 +61,10 @@ def jacobian_determinant(displacement: np.ndarray) -> np.ndarray:
     """Determinant of the Jacobian of `p -> p + u(p)`, that is of `I + du/dp`, at every voxel; 1 for the identity.
 
     Derivatives are central differences inside and one-sided at the border (`numpy.gradient`), in voxels: the
-    determinant is the local change of volume, whatever the spacing.
+    determinant is the local change of volume and does not depend on the spacing.
 
     Args:
-        displacement: `(*spatial, rank)`, voxels, rank 2 or 3, at least 2 voxels an axis.
+        displacement: `(*spatial, rank)`, voxels, rank 2 or 3, at least 2 voxels along each axis.
 
     Returns:
         float64 `(*spatial)`.
@@ -101,8 +100,8 @@ def check_displacement(displacement: np.ndarray) -> int:
     return rank
 
 
-def determinant(j: Sequence[Any]) -> np.ndarray:
-    """The determinant of 2x2 or 3x3 matrices whose entries `j[row][column]` are arrays, multiplied out: fast."""
+def determinant(j: Sequence[Sequence[np.ndarray] | np.ndarray]) -> np.ndarray:
+    """The determinant of 2x2 or 3x3 matrices whose entries `j[row][column]` are arrays, multiplied out for speed."""
     if len(j) == 2:
         return j[0][0] * j[1][1] - j[0][1] * j[1][0]
     return (

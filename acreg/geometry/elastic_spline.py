@@ -1,4 +1,4 @@
-"""Interpolation of displacements between landmarks as an elastic body would have it."""
+"""Interpolation of displacements between landmarks by the deformation of an elastic body."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from scipy import linalg, spatial
 from acreg.errors import AcregError
 
 CHUNK_NUMBERS = 200_000
-"""Distances between points and landmarks that are held at a time: so many fit the processor's cache."""
+"""Number of distances between points and landmarks that are held at a time: they fit into the processor's cache."""
 
 
 class ElasticBodySpline:
-    """A displacement that takes given values at landmarks and is, elsewhere, that of an elastic body under forces.
+    """A displacement that takes given values at landmarks and, elsewhere, is that of an elastic body under forces.
 
-    Each landmark pulls with a force that grows with the distance from it, `f(x) = c |x|`; the displacement of a
-    homogeneous isotropic body under it is, up to a factor, `U(x) c` with
-    `U(x) = (a |x|^2 I - 3 x x^T) |x|` and `a = 2 (rank + 3) (1 - nu) - 1`, in 3-D Davis's `12 (1 - nu) - 1`. To the sum
-    over the landmarks comes an affine map, so that affine displacements are reproduced exactly.
+    Each landmark pulls with a force that grows with the distance from it, `f(x) = c |x|`. The displacement of a
+    homogeneous isotropic body under this force is, up to a factor, `U(x) c` with
+    `U(x) = (a |x|^2 I - 3 x x^T) |x|` and `a = 2 (rank + 3) (1 - nu) - 1`, which in 3-D is `12 (1 - nu) - 1` as in
+    Davis. An affine map is added to the sum over the landmarks, so that affine displacements are reproduced exactly.
 
     Args:
         landmarks: `(n, rank)` in mm, rank 2 or 3.
-        poisson_ratio: `nu`, between -1 and 0.5 (without the bounds): how much a pulled body narrows.
-        smoothing: 0 interpolates the landmarks; a larger number lets them be missed for less strain, such as 0.5 where
-            they are wrong by some of the distance between them. It means the same for any number and unit of landmarks
-            about evenly spread, and affine maps are still exact.
+        poisson_ratio: `nu`, greater than -1 and less than 0.5: how much a body narrows when it is stretched.
+        smoothing: 0 interpolates the landmarks; with a larger number, the spline may miss them to reduce strain. 0.5
+            suits landmarks whose errors are a noticeable fraction of the distance between them. For evenly spread
+            landmarks, the effect does not depend on their number or the unit of length; affine maps are still exact.
 
     Raises:
-        AcregError: fewer than rank + 1 landmarks, two in one place, all on one line or plane, a number that is not
-            finite, or a ratio or smoothing out of bounds.
+        AcregError: fewer than rank + 1 landmarks, two at the same position, all on one line or plane, a number that is
+            not finite, or a ratio or smoothing out of bounds.
 
     Sources: Davis et al., A physics-based coordinate transformation for 3-D image matching, IEEE TMI 16 (1997), eq. 12;
     the smoothing as Rohr et al. for thin-plate splines, Landmark-based elastic registration using approximating
@@ -61,7 +61,7 @@ class ElasticBodySpline:
         """The displacements of points.
 
         Args:
-            displacements: of the landmarks, `(..., n, rank)`, in any unit of length; several sets share the work.
+            displacements: of the landmarks, `(..., n, rank)`, in any unit of length; several sets are solved together.
             points: `(m, rank)` in mm.
 
         Returns:
@@ -96,7 +96,7 @@ class ElasticBodySpline:
         """The sum of `U(p - l) c` over the landmarks `l`, for scaled points.
 
         `(p - l) (p - l)^T c` is multiplied out, so that all sums over the landmarks are products of matrices: the
-        blocks of the kernel, nine numbers for each point and landmark, are never made.
+        blocks of the kernel, nine numbers for each point and landmark, are never stored.
 
         Args:
             points: `p`, `(m, rank)`.

@@ -1,4 +1,4 @@
-"""Two images laid over each other, before any registration."""
+"""The overlay of two images before any registration."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ from acreg.geometry.transform import Transform
 
 @images_by_name
 def unregistered(*, fixed: Image, moving: Image) -> Transform:
-    """The transform that moves nothing: extents laid over each other, along the same directions of the body."""
+    """The transform without registration: it aligns the extents of both images along the same anatomical directions."""
     grids = fixed.grid.reoriented(), moving.grid.reoriented()
     return Transform(fixed.grid, moving.grid, (Affine.between_extents(*grids),))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,10 +12,13 @@ from scipy import optimize
 
 from acreg.errors import AcregError
 
+if TYPE_CHECKING:
+    import SimpleITK as sitk
+
 ROUNDING = 1e-6
-"""Voxels by which a point may miss a border of an extent and still count as on it."""
+"""Voxels by which a point may miss the border of an extent and still count as on it."""
 NEAREST = (1.0, 0.9, 0.8)
-"""Weights of the world axes (z, y, x) where the one nearest to a normal is looked for: at 45 degrees no two tie."""
+"""Weights of the world axes (z, y, x) in the search for the axis nearest to a normal: they break ties at 45 degrees."""
 
 
 @dataclass(frozen=True)
@@ -23,21 +26,21 @@ class Grid:
     """Where the voxels of an image lie: voxel `i` has its centre at `origin + direction @ (spacing * i)`.
 
     Everything is in array-axis order, world coordinates included. For a volume read from a medical file the axes are
-    (z, y, x), and the world axes are those of ITK (left, posterior, superior) taken backwards: (superior, posterior,
+    (z, y, x), and the world axes are those of ITK (left, posterior, superior) in reverse order: (superior, posterior,
     left). So a grid is ITK's geometry with every list, and both axes of the direction, reversed.
 
     Args:
         shape: voxels per axis, 2 or 3 axes.
-        spacing: distance of neighbouring voxel centres per axis, mm (ones if left out).
+        spacing: distance between neighbouring voxel centres per axis, mm (ones if left out).
         origin: world position of the centre of voxel 0, mm (zeros if left out).
         direction: `(rank, rank)`, column `d` is the unit vector of array axis `d` (identity if left out).
-        plane: of a 2-D grid that is a slice of a volume, `(3, 4)`: the point `p` of this grid's world lies at
-            `plane @ (0, *p, 1)` in the volume's, and at `plane @ (1, *p, 1)` in the next slice. Left out where a slice
-            has no known place. Two grids are equal whatever their planes.
+        plane: of a 2-D grid that is a slice of a volume, `(3, 4)`: the point `p` in the world of this grid lies at
+            `plane @ (0, *p, 1)` in the world of the volume, and at `plane @ (1, *p, 1)` in the next slice. Left out if
+            the position of a slice is unknown. The comparison of two grids ignores their planes.
 
     Raises:
-        AcregError: the arguments contradict each other, a spacing is not positive, or a direction is not of unit
-            vectors that span the space.
+        AcregError: the arguments contradict each other, a spacing is not positive, or the columns of a direction are
+            not unit vectors that span the space.
     """
 
     shape: tuple[int, ...]
@@ -89,7 +92,7 @@ class Grid:
 
     @property
     def matrix(self) -> np.ndarray:
-        """`(rank + 1, rank + 1)`: takes voxel indices to world coordinates, both in array-axis order, homogeneous."""
+        """`(rank + 1, rank + 1)`: maps voxel indices to world coordinates, both homogeneous in array-axis order."""
         matrix = np.eye(self.rank + 1)
         matrix[:-1, :-1] = np.asarray(self.direction) * self.spacing
         matrix[:-1, -1] = self.origin
@@ -104,12 +107,13 @@ class Grid:
         return (np.asarray(points, dtype=float) - self.origin) @ np.linalg.inv(self.matrix[:-1, :-1]).T
 
     def contains(self, indices: np.ndarray) -> np.ndarray:
-        """Whether each of the indices `(..., rank)` lies in the extent: half a voxel beyond the outer centres.
+        """Whether each of the indices `(..., rank)` lies in the extent.
 
-        As in ITK its lower border belongs to the extent, its upper one does not.
+        The extent reaches half a voxel beyond the outer centres. As in ITK, the lower border belongs to the extent, and
+        the upper border does not.
         """
         inside = np.ones(indices.shape[:-1], bool)
-        for axis in range(self.rank):  # NumPy's `all` over so short an axis takes five times as long
+        for axis in range(self.rank):  # NumPy's `all` over such a short axis takes five times as long
             inside &= self.within(indices[..., axis], axis)
         return inside
 
@@ -118,7 +122,7 @@ class Grid:
         return (indices >= -0.5 - ROUNDING) & (indices < self.shape[axis] - 0.5 - ROUNDING)
 
     def reoriented(self) -> Grid:
-        """The same voxels with the axes in the order and sense nearest to the world's.
+        """The same voxels with the axes in the order and direction nearest to those of the world.
 
         Axis `d` of the result is the one closest to world axis `d`, and its index grows with that coordinate.
         """
@@ -132,16 +136,16 @@ class Grid:
             tuple(np.take(self.shape, axes)),
             tuple(np.take(self.spacing, axes)),
             tuple(self.to_world(corner)),
-            direction[:, axes] * signs,  # type: ignore[arg-type]
+            direction[:, axes] * signs,
             self.plane,
         )
 
     def part(self, start: ArrayLike, shape: Sequence[int]) -> Grid:
-        """The grid of the voxels from `start` on, `shape` of them an axis; `start` may lie outside."""
+        """The grid of `shape` voxels that begins at the index `start`, which may lie outside this grid."""
         return replace(self, shape=tuple(shape), origin=tuple(self.to_world(np.asarray(start))))
 
     def centred(self, centre: ArrayLike, shape: Sequence[int], spacing: Sequence[float]) -> Grid:
-        """A grid with the same axes, of any shape and spacing, whose middle lies at the index `centre` of this one."""
+        """A grid with the same axes, of any shape and spacing, whose middle lies at the index `centre` of this grid."""
         direction = np.asarray(self.direction)
         middle = (np.asarray(shape) - 1) / 2 * np.asarray(spacing)
         origin = self.to_world(np.asarray(centre)) - direction @ middle
@@ -150,9 +154,9 @@ class Grid:
     def slice(self) -> Grid:
         """The 2-D grid of a 3-D grid with one voxel along its first axis, with its plane.
 
-        The world of the 2-D grid is the plane itself: its axes are those two of the volume's world that lie nearest to
-        the plane, laid into it, and its 0 is the point nearest to the volume's. So slices of one plane share their
-        world, however they are stored, and that of an axial slice is (posterior, left).
+        The world of the 2-D grid is the plane itself: its axes are the two world axes of the volume that are nearest to
+        the plane, projected into it, and its origin is the point nearest to the origin of the volume's world. So slices
+        of one plane share a world, however they are stored, and the world of an axial slice is (posterior, left).
         """
         direction = np.asarray(self.direction)
         normal = np.cross(direction[:, 1], direction[:, 2])
@@ -168,7 +172,7 @@ class Grid:
         return Grid(self.shape[1:], self.spacing[1:], tuple(origin), axes.T @ direction[:, 1:], plane)  # type: ignore[arg-type]
 
     def volume(self) -> Grid:
-        """The 3-D grid, one voxel thick, of a 2-D grid with a plane; the grid itself where there is none."""
+        """The 3-D grid, one voxel thick, of a 2-D grid with a plane; a grid without a plane is returned as it is."""
         if not self.plane:
             return self
         plane = np.asarray(self.plane)
@@ -182,14 +186,14 @@ class Grid:
         )
 
     def turned_from(self, other: Grid) -> float:
-        """By how many degrees, at most, the axes of two slices' worlds are apart; 0 if one has no plane."""
+        """The largest angle in degrees between corresponding world axes of two slices; 0 if one has no plane."""
         if not (self.plane and other.plane):
             return 0.0
         cosines = np.sum(np.asarray(self.plane)[:, 1:3] * np.asarray(other.plane)[:, 1:3], axis=0)
         return float(np.degrees(np.arccos(np.clip(cosines.min(), -1, 1))))
 
     def off_plane(self, other: Grid) -> float:
-        """The largest distance, in slices of the other, of this slice's corners from its plane; 0 if one has none."""
+        """The largest distance, in slices, of this slice's corners from the other plane; 0 if one has no plane."""
         if not (self.plane and other.plane):
             return 0.0
         ends = [(0, y, x) for y in (0, self.shape[0] - 1) for x in (0, self.shape[1] - 1)]
@@ -199,13 +203,13 @@ class Grid:
         return float(np.abs((corners - plane[:, 3]) @ normal).max() / abs(plane[:, 0] @ normal))
 
     @classmethod
-    def from_itk(cls, image: Any) -> Grid:
+    def from_itk(cls, image: sitk.Image) -> Grid:
         """The grid of a `SimpleITK.Image` with 2 or 3 axes."""
         rank = image.GetDimension()
         direction = np.reshape(image.GetDirection(), (rank, rank))[::-1, ::-1]
         return cls(image.GetSize()[::-1], image.GetSpacing()[::-1], image.GetOrigin()[::-1], direction)  # type: ignore[arg-type]
 
-    def copy_to_itk(self, image: Any) -> None:
+    def copy_to_itk(self, image: sitk.Image) -> None:
         """Set spacing, origin and direction of a `SimpleITK.Image` of this grid's size."""
         image.SetSpacing(self.spacing[::-1])
         image.SetOrigin(self.origin[::-1])
@@ -213,7 +217,7 @@ class Grid:
 
     @classmethod
     def from_affine(cls, affine: np.ndarray, shape: Sequence[int]) -> Grid:
-        """The grid of a NIfTI image: `affine` `(4, 4)` takes (x, y, z) indices to RAS mm; `shape` in array-axis order.
+        """The grid of a NIfTI image: `affine` `(4, 4)` maps (x, y, z) indices to RAS mm; `shape` in array-axis order.
 
         An image with 2 axes is a slice of the patient, and keeps its plane.
         """
@@ -226,7 +230,7 @@ class Grid:
             direction[:, 2] = normal / (np.linalg.norm(normal) or 1.0)
             spacing[2] = 1.0
         whole = (1,) * (3 - len(shape)) + tuple(shape)
-        grid = cls(whole, tuple(spacing[::-1]), tuple(lps[:, 3][::-1]), direction[::-1, ::-1])  # type: ignore[arg-type]
+        grid = cls(whole, tuple(spacing[::-1]), tuple(lps[:, 3][::-1]), direction[::-1, ::-1])
         return grid if len(shape) == 3 else grid.slice()
 
     def affine(self) -> np.ndarray:

@@ -1,40 +1,41 @@
-"""An image or a label map with the grid that it lives on."""
+"""An image or a label map with its grid."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from acreg.errors import AcregError, UsageError
+from acreg.geometry.display import describe_image, image_png
 from acreg.geometry.grid import Grid
 
 Kind = Literal["intensity", "labels"]
-_WITH_PLACE = (".nii", ".nii.gz", ".mgh", ".mgz", ".nrrd", ".nhdr", ".mha", ".mhd")
-"""Files whose header says where the image lies, also where it says the origin."""
 
 
 @dataclass(frozen=True, eq=False)
 class Image:
-    """An image or a label map, and the grid that it lives on.
+    """An image or a label map with its grid.
 
     Args:
         array: `(*spatial)` in array-axis order; kept as float32 for intensities and int32 for labels.
         grid: its grid, of the same shape.
         kind: "intensity" or "labels".
-        name: what messages call it; the file's path when it was read.
+        name: the name in messages; for an image that was read, the path of the file.
+        placed: whether its file has a header that gives its position, so that the origin also counts as a position.
 
     Raises:
         AcregError: shapes differ, an intensity is NaN or infinite, or a label is fractional or too large.
-        UsageError: `kind` is another word.
+        UsageError: `kind` is neither of these.
     """
 
     array: np.ndarray
     grid: Grid
     kind: Kind = "intensity"
     name: str = ""
+    placed: bool = False
 
     def __post_init__(self) -> None:
         array = np.asarray(self.array)
@@ -48,18 +49,25 @@ class Image:
         converted = _as_labels(array, self.name) if self.kind == "labels" else _as_intensity(array, self.name)
         object.__setattr__(self, "array", converted)
 
+    def __repr__(self) -> str:
+        return describe_image(self)
+
+    def _repr_png_(self) -> bytes | None:
+        """What a notebook shows: the image, of a volume its middle slice; a picture of any size is made small."""
+        return image_png(self) if self.array.size else None
+
     @property
     def has_place(self) -> bool:
-        """Whether it says where it lies: its file has a header for that, or its grid an origin or a direction."""
+        """Whether its position is known, from the header of its file or from an origin or direction of its grid."""
         grid = self.grid
         moved = any(grid.origin) or not np.array_equal(grid.direction, np.eye(grid.rank))
-        return moved or self.name.lower().endswith(_WITH_PLACE)
+        return self.placed or moved
 
     @classmethod
     def from_array(
         cls, array: np.ndarray, spacing: Sequence[float] | None = None, kind: Kind = "intensity", name: str = ""
     ) -> Image:
-        """An image of an array `(*spatial)`; spacing in mm by array axis, 1 if left out."""
+        """An image from an array `(*spatial)`; spacing in mm by array axis, 1 if left out."""
         array = np.asarray(array)
         return cls(array, Grid(array.shape, () if spacing is None else tuple(spacing)), kind, name)
 
@@ -86,7 +94,7 @@ def _as_labels(array: np.ndarray, name: str) -> np.ndarray:
     _check_numbers(array, name)
     limits = np.iinfo(np.int32)
     if array.dtype == bool or np.issubdtype(array.dtype, np.integer):
-        integers: Any = array
+        integers = array
     else:
         integers = np.rint(array)
         if not np.array_equal(integers, array):

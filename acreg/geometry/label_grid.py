@@ -1,10 +1,10 @@
-"""Where labels lie: the one rule by which labels are put onto the grid of their image, or refused."""
+"""The position of labels: the single rule by which labels are placed on the grid of their image, or refused."""
 
 from __future__ import annotations
 
 import dataclasses
 import warnings
-from typing import Any
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -12,35 +12,37 @@ from acreg.errors import AcregError
 from acreg.geometry.grid import Grid
 from acreg.geometry.image import Image
 from acreg.geometry.resample import inside, sample_nearest
+from acreg.names import some
 
 SAME_PLACE = 0.1
-"""Voxels by which the corners of one box may lie apart in two headers: their rounding."""
+"""Voxels by which the corners of the same box may differ between two headers, because of rounding."""
 OUTSIDE = 0.02
-"""Share of the labelled voxels that may lie outside of the image: coarse labels reach beyond its border."""
+"""Share of the labelled voxels that may lie outside the image: coarse labels extend beyond its border."""
 NAMED = 10
 
 
 def labels_on(labels: Image, image: Image) -> Image:
-    """Labels on the grid of their image, every voxel where the header of the labels says that it lies.
+    """Place labels on the grid of their image, every voxel at the position that the header of the labels gives.
 
-    - Labels that have the box of the image lie on its grid. Stored with other axes (permuted, flipped), they are
-      reordered, which changes no value.
-    - Labels without a place of their own (`Image.has_place`: pictures, arrays) lie on the image's grid if they have its
-      shape. So do 2-D labels of an image that has no place itself.
-    - Labels of another sampling of the same region (a crop, another spacing) are resampled: each voxel takes the
-      nearest label, and is background outside of them. A warning says so.
+    - Labels that cover the same box as the image lie on its grid. If they are stored with other axes (permuted,
+      flipped), they are reordered, which changes no value.
+    - Labels without a position of their own (`Image.has_place`: pictures, arrays) lie on the grid of the image if they
+      have its shape. So do 2-D labels of an image that has no position itself.
+    - Labels that sample the same region differently (a crop, another spacing) are resampled: each voxel takes the
+      nearest label, and is background outside the labels. A warning says so.
 
     Args:
         labels: of kind "labels".
-        image: what they were drawn on.
+        image: the image that they were drawn on.
 
     Returns:
         The labels, on `image.grid` itself.
 
     Raises:
-        AcregError: an image of another kind, or labels that cannot lie there: another number of axes; another shape and
-            no place of their own; the image's shape at another place, or another shape from the same first voxel on (a
-            lost or stale header); more than 2 % of the labelled voxels, or all of a label, outside of the image.
+        AcregError: an image of another kind, or labels that cannot be placed: another number of axes; another shape and
+            no position of their own; the shape of the image at another position, or another shape with the same first
+            voxel (a lost or outdated header); more than 2 % of the labelled voxels, or a complete label, outside the
+            image.
     """
     placed = place_labels(labels, image.grid, image.name or "its image", bare=not image.has_place)
     if placed.grid == image.grid:
@@ -51,20 +53,20 @@ def labels_on(labels: Image, image: Image) -> Image:
     warnings.warn(
         f"{_name(labels)} has another grid than {image.name or 'its image'} ({_said(labels.grid)} for "
         f"{_said(image.grid)}): each voxel of the image takes the nearest label"
-        + (f"; lost, too small for the image's voxels: {_some(lost)}." if lost.size else "."),
+        + (f"; lost, too small for the image's voxels: {some(lost, NAMED)}." if lost.size else "."),
         stacklevel=2,
     )
     return dataclasses.replace(placed, array=array, grid=image.grid)
 
 
 def place_labels(labels: Image, grid: Grid, of: str = "the moving image", bare: bool = False) -> Image:
-    """Labels with the grid that they lie on: `grid` where they have its box, else their own; see `labels_on`.
+    """Labels with the grid that they lie on: `grid` if they cover its box, otherwise their own; see `labels_on`.
 
     Args:
         labels: of kind "labels".
         grid: of their image.
-        of: what messages call that image.
-        bare: whether the image has no place of its own.
+        of: the name of that image in messages.
+        bare: whether the image has no position of its own.
 
     Raises:
         AcregError: as `labels_on`.
@@ -118,16 +120,16 @@ def _check_inside(labels: Image, grid: Grid, of: str) -> None:
         raise _refusal(labels, grid, of, what, "Crop them to the image, or correct the header that is wrong")
     lost = np.setdiff1d(labels.array[drawn & ~there], labels.array[drawn & there])
     if lost.size:
-        raise _refusal(labels, grid, of, f"label {_some(lost)} lies outside of it", remedy)
+        raise _refusal(labels, grid, of, f"label {some(lost, NAMED)} lies outside of it", remedy)
 
 
 def _turned(labels: Image, grid: Grid) -> Image:
-    """The same voxels, stored along the axes of a grid as nearly as that goes."""
+    """The same voxels, stored along the axes of a grid as closely as possible."""
     own = labels.grid
     steps = np.linalg.solve(grid.matrix[:-1, :-1] / grid.spacing, own.matrix[:-1, :-1] / own.spacing)
     rank = own.rank
     axes = [int(np.argmax(np.abs(row))) for row in steps]
-    if len(set(axes)) < rank:  # turned by 45 degrees: no order is nearer
+    if len(set(axes)) < rank:  # rotated by 45 degrees: no order is nearer
         return labels
     signs = [1 if steps[d, axis] > 0 else -1 for d, axis in enumerate(axes)]
     array = labels.array.transpose(axes)[tuple(slice(None, None, sign) for sign in signs)]
@@ -146,7 +148,7 @@ def _corners(grid: Grid) -> np.ndarray:
 
 
 def _mm(one: Grid, other: Grid) -> float:
-    """The largest distance between the corners of two grids of one number of axes."""
+    """The largest distance between the corners of two grids with the same number of axes."""
     return float(np.linalg.norm(_corners(one) - _corners(other), axis=1).max())
 
 
@@ -156,7 +158,7 @@ def _apart(one: Grid, other: Grid) -> float:
 
 
 def _says_nothing(grid: Grid) -> bool:
-    """Whether it is that of a header which nobody filled: voxels of 1 mm from 0 on, along the world's axes."""
+    """Whether the grid looks like that of an unfilled header: voxels of 1 mm from the origin along the world axes."""
     plain = Grid(grid.shape)
     straight = np.allclose(np.abs(grid.direction), plain.direction, rtol=0, atol=1e-6)
     return straight and np.allclose([grid.spacing, grid.origin], [plain.spacing, plain.origin], rtol=0, atol=1e-6)
@@ -174,7 +176,7 @@ def _name(labels: Image) -> str:
 
 
 def _said(grid: Grid) -> str:
-    def numbers(values: Any) -> str:
+    def numbers(values: Iterable[float]) -> str:
         return "(" + ", ".join(f"{value:.6g}" for value in values) + ")"
 
     direction = "".join(numbers(row) for row in np.asarray(grid.direction).round(4) + 0.0)
@@ -182,8 +184,3 @@ def _said(grid: Grid) -> str:
         f"{' x '.join(map(str, grid.shape))} voxels, spacing {numbers(grid.spacing)}, origin {numbers(grid.origin)}, "
         f"direction {direction}"
     )
-
-
-def _some(values: np.ndarray) -> str:
-    more = f" and {values.size - NAMED} more" if values.size > NAMED else ""
-    return ", ".join(map(str, values[:NAMED].tolist())) + more

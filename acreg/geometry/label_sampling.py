@@ -1,4 +1,4 @@
-"""Labels between the voxels of a label map."""
+"""Interpolation of labels between the voxels of a label map."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ TIE = 1e-6
 
 
 class NearestLabel:
-    """The label of the voxel whose centre is nearest to each of some points `(rank, n)`."""
+    """The label of the voxel whose centre is nearest to each of the points `(rank, n)`."""
 
     def __init__(self, labels: np.ndarray) -> None:
         self.labels = labels
@@ -22,10 +22,10 @@ class NearestLabel:
 
 
 class LargestLabel:
-    """The label with the largest linear weight among the corners around each of some points `(rank, n)`.
+    """The label with the largest linear weight among the corners around each of the points `(rank, n)`.
 
-    Most points have the same label at every corner, which a table of the label map's cells tells; only the rest is
-    weighed, a label at a time.
+    For most points, all corners have the same label, which a table of the cells of the label map shows; weights are
+    computed only for the other points, one label at a time.
     """
 
     def __init__(self, labels: np.ndarray) -> None:

@@ -13,11 +13,11 @@ from acreg.geometry.grid import Grid
 from acreg.geometry.maps import Velocity
 
 GAIN = 0.05
-"""An iteration that takes away less of the mean residual than this share is followed by half a step."""
+"""If an iteration reduces the mean residual by less than this share, the next step is halved."""
 
 
 class Logarithm(NamedTuple):
-    """A velocity `(*spatial, rank)` float32 in voxels per unit time, and how far its flow is from the displacement.
+    """A velocity `(*spatial, rank)`, float32 in voxels per unit time, and how far its flow is from the displacement.
 
     The residuals are lengths `|exp(velocity) - displacement|` in voxels, over the voxels that the displacement leaves
     inside the grid.
@@ -33,16 +33,17 @@ def logarithm(
 ) -> Logarithm:
     """Find the velocity `v` with `exp(v) = p -> p + u(p)`, by iteration.
 
-    From `v = u` on, `w` with `p -> p + w(p) = exp(-v) after (p -> p + u(p))`, what `v` still lacks, is smoothed and
-    added: the terms of first order of `log(exp(v) exp(w))`. The best velocity that is met is returned. A displacement
-    that folds is no flow: the residual then tells how far the flow is from it.
+    The iteration starts with `v = u`. Each step computes the remainder `w` with
+    `p -> p + w(p) = exp(-v) after (p -> p + u(p))`, smooths it and adds it to `v`: these are the first-order terms of
+    `log(exp(v) exp(w))`. The best velocity of all steps is returned. A displacement that folds is not a flow: the
+    residual then tells how far the flow is from it.
 
     Args:
         displacement: `(*spatial, rank)`, voxels.
-        steps: squarings of the flow, as those of what will integrate the velocity.
-        iterations: at most.
-        smoothing: standard deviation in voxels of the Gaussian that each addition passes; what it removes is found
-            later or, where the displacement tears, never.
+        steps: squarings of the flow; use the number with which the velocity will be integrated.
+        iterations: the largest number of steps.
+        smoothing: standard deviation in voxels of the Gaussian that is applied to each remainder. What it removes is
+            added in later steps or, where the displacement is discontinuous, never.
         tolerance: the mean residual in voxels at which to stop.
 
     Raises:

@@ -1,14 +1,13 @@
-"""Maps from physical space to physical space: what a transform is made of.
+"""Maps from physical space to physical space, of which a transform is composed.
 
-Points are `(n, rank)` world coordinates in mm, in array-axis order (see `Grid`). A registration's maps take a point of
-the fixed image to where it lies in the moving one.
+Points are `(n, rank)` world coordinates in mm, in array-axis order (see `Grid`). The maps of a registration take a
+point of the fixed image to the corresponding point of the moving image.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from scipy import ndimage
@@ -47,9 +46,9 @@ class Affine:
 
     @classmethod
     def between_extents(cls, fixed: Grid, moving: Grid) -> Affine:
-        """The map that lays the extent of `fixed` over that of `moving`, axis on axis, whatever their positions.
+        """The map that takes the extent of `fixed` to that of `moving`, axis by axis, regardless of their positions.
 
-        Voxel `p` of the one goes to `(p + 0.5) * Nm / Nf - 0.5` of the other.
+        Voxel `p` of `fixed` goes to voxel `(p + 0.5) * Nm / Nf - 0.5` of `moving`.
 
         Raises:
             AcregError: the grids have different numbers of axes.
@@ -88,9 +87,9 @@ class Affine:
 
 @dataclass(frozen=True, eq=False)
 class Displacement:
-    """A map that adds a vector, interpolated linearly between the voxels of a grid; outside its extent, none.
+    """A map that adds a vector, interpolated linearly between the voxels of a grid; outside the extent it adds nothing.
 
-    The extent reaches half a voxel beyond the outermost centres, where the edge value counts: ITK's rule.
+    As in ITK, the extent reaches half a voxel beyond the outermost centres, and the edge value is used there.
 
     Args:
         vectors: `(*spatial, rank)`, voxels of `grid`, component `d` along array axis `d`; kept as float32.
@@ -123,11 +122,11 @@ class Displacement:
     def invert_points(self, points: np.ndarray) -> np.ndarray:
         """The points that this map takes to `points` `(n, rank)`.
 
-        Where nothing in the extent of the grid goes to a point of the extent, the field is continued by its edge value.
-        A point beyond the extent is taken as its own only if nothing in the extent goes there.
+        If no point in the extent of the grid maps to a point of the extent, the field is extended by its edge value.
+        A point outside the extent maps to itself only if no point in the extent maps there.
 
         Raises:
-            AcregError: one could not be found. Where the map folds there are several, and one of them is given.
+            AcregError: a point could not be found. Where the map folds there are several, and one of them is returned.
         """
         indices = self.grid.to_index(points)
         found, error = self._solve(indices)
@@ -144,10 +143,10 @@ class Displacement:
         return np.where(moved[:, None], self.grid.to_world(found), points)
 
     def continued_inverse(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The points `(n, rank)` that this map would take to `points` if the field went on by its edge values.
+        """The points `(n, rank)` that this map takes to `points` if the field is extended by its edge values.
 
         Returns:
-            They, and how far off each is, `(n,)` in voxels.
+            The points, and the error of each, `(n,)` in voxels.
         """
         found, error = self._solve(self.grid.to_index(points))
         return self.grid.to_world(found), error
@@ -155,8 +154,8 @@ class Displacement:
     def inverse(self) -> tuple[Displacement, float]:
         """The inverse on the same grid, and its residual.
 
-        Where the map folds, several voxels answer to one, and one of them is taken: see `folding` before inverting.
-        Voxels whose counterpart lies outside of the grid get that of the nearest edge value.
+        Where the map folds, several points map to the same voxel, and one of them is taken: check `folding` before you
+        invert. Voxels whose counterpart lies outside the grid are inverted with the field extended by its edge values.
 
         Returns:
             The inverse `v`, and the largest `|p + v(p) + u(p + v(p)) - p|` in voxels over those `p` whose `p + v(p)`
@@ -169,7 +168,7 @@ class Displacement:
         return Displacement((found - voxels).reshape(self.vectors.shape), self.grid), residual
 
     def _shift(self, indices: np.ndarray) -> np.ndarray:
-        """The vectors `(n, rank)` in voxels at indices `(n, rank)`, those of the edge beyond it."""
+        """The vectors `(n, rank)` in voxels at indices `(n, rank)`, extended by the edge values."""
         return np.stack(
             [
                 ndimage.map_coordinates(self.vectors[..., d], indices.T, order=1, mode="nearest", output=float)
@@ -178,12 +177,14 @@ class Displacement:
             axis=1,
         )
 
-    def _solve(self, targets: np.ndarray, iterations: int = 50, tolerance: float = 1e-4) -> tuple[np.ndarray, Any]:
-        """Indices `x` with `x + u(x)` = `targets` `(n, rank)`, and how far off they are, `(n,)`, in voxels.
+    def _solve(
+        self, targets: np.ndarray, iterations: int = 50, tolerance: float = 1e-4
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Indices `x` with `x + u(x)` = `targets` `(n, rank)`, and their errors, `(n,)`, in voxels.
 
         Fixed-point iteration `x <- x + w (target - x - u(x))` (Chen et al., Med. Phys. 2008, with w = 1). It converges
-        where the eigenvalues of the Jacobian lie between 0 and 2 / w, so points that are left get smaller and smaller
-        steps, and at last those of Newton's method.
+        where the eigenvalues of the Jacobian lie between 0 and 2 / w, so points that have not converged get smaller and
+        smaller steps, and finally those of Newton's method.
         """
         found = targets.copy()
         error = np.full(len(targets), np.inf)
@@ -213,7 +214,8 @@ class Displacement:
     def _by_newton(self, x: np.ndarray, targets: np.ndarray, iterations: int = 20) -> np.ndarray:
         """Better solutions of `x + u(x)` = `targets` by Newton's method, in steps of at most a voxel.
 
-        For the few points where the map hardly grows along some direction, from places close by.
+        Used for the few points where the derivative of the map is close to 0 along some direction; starts from nearby
+        points.
         """
         aside = 1e-3 * np.eye(self.rank)
         for _ in range(iterations):
@@ -264,13 +266,14 @@ class Velocity:
         return Displacement(u, self.grid)
 
     def inverse(self) -> Velocity:
-        """The flow back in time."""
+        """The flow backward in time."""
         return Velocity(-self.vectors, self.grid, self.steps)
 
     def invert_points(self, points: np.ndarray) -> np.ndarray:
         """The points that this map takes to `points` `(n, rank)`: those of the flow as it is sampled on the grid.
 
-        The flow back in time is sampled anew, and misses them a little (see `Transform.inverse`).
+        The flow backward in time is sampled separately, and differs from these points slightly (see
+        `Transform.inverse`).
 
         Raises:
             AcregError: as `Displacement.invert_points`.
@@ -279,7 +282,7 @@ class Velocity:
 
 
 Map = Affine | Displacement | Velocity
-"""What a transform can be made of."""
+"""The maps of which a transform can be composed."""
 
 
 def _checked_vectors(vectors: np.ndarray, grid: Grid) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""How far a displacement is from being one-to-one, and how smooth it is, in numbers."""
+"""Measures of the folding and the smoothness of a displacement."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from acreg.geometry.displacement import determinant, jacobian_determinant, slabs
 
 LOG_FLOOR = 1e-9
-CELLS = 1 << 15  # worked on at a time: what is computed of them stays in the processor's cache
+CELLS = 1 << 15  # voxels processed at a time, so that intermediate results stay in the processor's cache
 LEARN2REG_BORDER = 2
 LEARN2REG_SHIFT = 3.0
 
@@ -25,10 +25,10 @@ def folding(displacement: np.ndarray) -> dict[str, float]:
     - `ndv_percent`: the non-diffeomorphic volume, see `non_diffeomorphic_percent`;
     - `sd_log_j` = standard deviation (population) of `log(max(det, 1e-9))`, without unit;
     - `sd_log_j_learn2reg` = the same of `log(clip(det + 3, 1e-9, 1e9))` without the outer two voxels of each side, as
-      the Learn2Reg challenges report it (Hering et al., IEEE TMI 2023). The 3 makes it much smaller than `sd_log_j`;
-      NaN for a grid that has fewer than five voxels along an axis.
+      the Learn2Reg challenges report it (Hering et al., IEEE TMI 2023). Because of the added 3, it is much smaller than
+      `sd_log_j`; NaN for a grid that has fewer than five voxels along an axis.
 
-    The identity has 0 in all four. Values that are not numbers count as folded, and make the other three NaN.
+    All four are 0 for the identity. NaN values count as folded, and make the other three measures NaN.
 
     Args:
         displacement: `(*spatial, rank)`, voxels.
@@ -49,19 +49,20 @@ def folding(displacement: np.ndarray) -> dict[str, float]:
 
 
 def log_determinant(determinant: np.ndarray) -> np.ndarray:
-    """`log(max(det, 1e-9))` of Jacobian determinants: folded voxels count as nearly crushed ones."""
+    """`log(max(det, 1e-9))` of Jacobian determinants: folded voxels count as voxels that are compressed almost to 0."""
     return np.log(np.maximum(determinant, LOG_FLOOR))
 
 
 def non_diffeomorphic_percent(displacement: np.ndarray) -> float:
     """Non-diffeomorphic volume (in 2-D: area) of `p -> p + u(p)`, in percent of the volume between the voxel centres.
 
-    A central difference passes over the voxel in its middle, so that its determinant may be positive where a field
-    folds. Here each cell, the cube between 8 voxel centres (the square between 4), is cut into simplices along which
-    the field is linear, in both of the two ways that are mirror images of each other: into four tetrahedra at corners
-    and one in the middle (into two triangles). Their volumes, with sign, are the ten determinants of forward and
-    backward differences (the four in 2-D). What is negative is summed and halved, since there are two ways. So a
-    fold counts by its volume, and more than 100 is possible. Liu et al., IJCV 2024, arXiv:2212.06060.
+    A central difference ignores the voxel in its middle, so that its determinant may be positive where a field
+    folds. Here, each cell, the cube between 8 voxel centres (the square between 4), is divided into simplices, on each
+    of which the field is linear. A cell is divided in two ways that are mirror images of each other, each into four
+    tetrahedra at corners and one in the middle (in 2-D, into two triangles). Their signed volumes are the ten
+    determinants of forward and backward differences (four in 2-D). The negative volumes are added and halved, because
+    there are two divisions. So a fold counts by its volume, and values above 100 are possible. Liu et al., IJCV 2024,
+    arXiv:2212.06060.
 
     Args:
         displacement: `(*spatial, rank)`, voxels.
@@ -76,19 +77,19 @@ def non_diffeomorphic_percent(displacement: np.ndarray) -> float:
 
 
 def _simplex_volumes(u: np.ndarray, rank: int) -> Iterator[np.ndarray]:
-    """The signed volumes of each cell's simplices, of both cuts, after `p -> p + u(p)`; `u` is `(rank, *spatial)`."""
+    """The signed volumes of all simplices after `p -> p + u(p)`, for both divisions; `u` is `(rank, *spatial)`."""
     edges = [np.diff(u, axis=d + 1) for d in range(rank)]
     for d in range(rank):
         edges[d][d] += 1.0
 
     def edge(axis: int, corner: tuple[int, ...]) -> np.ndarray:
-        """That edge of each cell along `axis` that ends at `corner` of the cell."""
+        """The edge of each cell along `axis` that ends at `corner` of the cell."""
         return edges[axis][(slice(None), *(_side(c) if d != axis else slice(None) for d, c in enumerate(corner)))]
 
     for corner in itertools.product((0, 1), repeat=rank):
         yield determinant([edge(d, corner) for d in range(rank)]) / (2.0 if rank == 2 else 6.0)
     if rank == 3:
-        # The tetrahedron in the middle of either cut, a third of the cell: from one corner across the faces.
+        # The tetrahedron in the middle of each division, a third of the cell: from one corner across the faces.
         for corner in ((0, 0, 0), (1, 1, 1)):
             across: list[np.ndarray] = []
             for d in range(3):

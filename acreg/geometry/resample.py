@@ -1,6 +1,7 @@
 """Resampling of images and label maps onto another grid: by cubic splines, and by the nearest voxel.
 
-For data that are written to disk once. What a network is given is sampled linearly (`acreg.geometry.resize`).
+It is meant for data that are written to disk once. The input of a network is sampled linearly
+(`acreg.geometry.resize`).
 """
 
 from __future__ import annotations
@@ -14,21 +15,21 @@ from acreg.errors import AcregError
 from acreg.geometry.grid import ROUNDING, Grid
 
 SAME_SPACING = 1e-5
-"""Relative difference up to which an axis keeps its spacing: headers hold 0.99999994 for 1."""
+"""Relative difference up to which an axis keeps its spacing: headers contain 0.99999994 instead of 1."""
 COVERED = 1e-3
 """Part of a voxel by which an extent may fall short, so that rounding does not add a voxel."""
 FWHM = 2 * np.sqrt(2 * np.log(2))  # full width at half maximum of a Gaussian of standard deviation 1
 
 
 def respaced(grid: Grid, spacing: Sequence[float]) -> Grid:
-    """The smallest grid of another spacing that covers the extent of `grid` and has its middle and direction.
+    """The smallest grid with another spacing that covers the extent of `grid` and has the same middle and direction.
 
     Args:
         grid: of an image.
         spacing: mm by array axis.
 
     Raises:
-        AcregError: `spacing` is not one positive number an axis.
+        AcregError: `spacing` is not one positive number per axis.
     """
     wanted = np.asarray(spacing, dtype=float)
     if wanted.shape != (grid.rank,) or not (np.isfinite(wanted) & (wanted > 0)).all():
@@ -42,10 +43,10 @@ def respaced(grid: Grid, spacing: Sequence[float]) -> Grid:
 def sample_cubic(array: np.ndarray, grid: Grid, onto: Grid) -> np.ndarray:
     """Sample an image at the voxels of another grid, by cubic splines.
 
-    An axis that shrinks is smoothed before by a Gaussian whose width at half maximum takes the old voxel to the new,
-    `sqrt(new^2 - old^2)` (Cardoso et al., MICCAI 2015), where `new` is the extent of a turned voxel along the old axis.
-    The result stays within the image's own range, and beyond the outer centres the edge value counts. Where the grids
-    share their voxels the values are copied.
+    An axis that shrinks is first smoothed by a Gaussian whose full width at half maximum,
+    `sqrt(new^2 - old^2)`, accounts for the difference in voxel size (Cardoso et al., MICCAI 2015); `new` is the extent
+    of a rotated voxel along the old axis. The result stays within the range of the image, and beyond the outer centres
+    the edge value is used. If the grids share their voxels, the values are copied.
 
     Args:
         array: `(*grid.shape)`.
@@ -64,7 +65,7 @@ def sample_cubic(array: np.ndarray, grid: Grid, onto: Grid) -> np.ndarray:
         return image[_nearest(start, steps, grid, onto)]
     low, high = image.min(), image.max()
     sigma = np.sqrt(np.maximum((steps**2).sum(axis=1) - 1, 0)) / FWHM
-    sigma[sigma < ROUNDING] = 0  # of a turn alone
+    sigma[sigma < ROUNDING] = 0  # a rotation alone
     smoothed = ndimage.gaussian_filter(image, sigma, mode="nearest") if sigma.any() else image
     sampled = ndimage.affine_transform(
         smoothed, steps, start, output_shape=onto.shape, output=np.float32, order=3, mode="nearest"
@@ -102,7 +103,7 @@ def inside(grid: Grid, onto: Grid) -> np.ndarray:
 
 
 def _samples(grid: Grid, onto: Grid) -> tuple[np.ndarray, np.ndarray]:
-    """Index of the first sample, and in column `d` by how many voxels of each axis the next along axis `d` differs."""
+    """Index of the first sample, and a matrix whose column `d` is the index step to the next sample along axis `d`."""
     if grid.rank != onto.rank:
         raise AcregError(
             f"The two grids must have one number of axes. Received: shapes {grid.shape} and {onto.shape}. Resample an "
@@ -126,8 +127,7 @@ def _shared(start: np.ndarray, steps: np.ndarray) -> bool:
 
 
 def _nearest(start: np.ndarray, steps: np.ndarray, grid: Grid, onto: Grid) -> tuple[np.ndarray, ...]:
-    """Indices of the voxels nearest to the samples of a parallel grid, of two at one distance the later, for NumPy to
-    look up."""
+    """Indices of the voxels nearest to the samples of a parallel grid (the later one in a tie), for NumPy indexing."""
     places = [a + s * np.arange(n) for a, s, n in zip(start, np.diag(steps), onto.shape, strict=True)]
     nearest = [np.floor(p + 0.5 + ROUNDING).astype(int) for p in places]
     return np.ix_(*(np.clip(index, 0, n - 1) for index, n in zip(nearest, grid.shape, strict=True)))

@@ -1,9 +1,8 @@
-"""Sampling of images, labels and displacements on a grid whose axes are parallel to theirs, finer or coarser.
+"""Sampling of images, labels and displacements on a finer or coarser grid with parallel axes.
 
 Resizing keeps the extent and follows the half-pixel rule: sample `q` of the new grid lies at `p = (q + 0.5) * s - 0.5`
-of the old one, where `s` is old size / new size along that axis; within the extent, beyond the outer centres, the edge
-value counts.
-The work is separable: one sparse matrix an axis.
+of the old one, where `s` is old size / new size along that axis; beyond the outer centres, but within the extent, the
+edge value is used. The computation is separable: one sparse matrix per axis.
 """
 
 from __future__ import annotations
@@ -21,11 +20,11 @@ TIE = 1e-5  # scores of labels closer than this are a tie: float32 sums differ i
 
 
 def resize_image(array: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    """Resize an image linearly; an axis that shrinks is averaged with a triangle of half-width `s` against aliasing.
+    """Resize an image linearly; an axis that shrinks is averaged with a triangle of half-width `s` to avoid aliasing.
 
     Args:
         array: `(*spatial)`.
-        shape: the new size, one number an axis.
+        shape: the new size, one number per axis.
 
     Returns:
         float32 `(*shape)`.
@@ -40,20 +39,20 @@ def resize_image(array: np.ndarray, shape: Sequence[int]) -> np.ndarray:
 
 
 def resize_labels(labels: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    """Resize a label map: each label's share is resized as an image is, and the largest share wins.
+    """Resize a label map: the mask of each label is resized like an image, and the label with the largest share wins.
 
-    In a tie the lower label wins. One label is held at a time, so memory does not grow with the number of labels. No
-    new value can appear; a structure thinner than about one new voxel can vanish.
+    In a tie, the lower label wins. Labels are processed one at a time, so memory does not grow with the number of
+    labels. No new value can appear; a structure thinner than about one new voxel can vanish.
 
     Args:
         labels: integers `(*spatial)`.
-        shape: the new size, one number an axis.
+        shape: the new size, one number per axis.
 
     Returns:
         `(*shape)`, the dtype of `labels`.
 
     Raises:
-        AcregError: `labels` is not of integers, or `shape` does not fit.
+        AcregError: `labels` are not integers, or `shape` does not fit.
     """
     labels = np.asarray(labels)
     shape = _checked(labels.ndim, shape)
@@ -69,8 +68,8 @@ def sample_image(array: np.ndarray, grid: Grid, onto: Grid, outside: float) -> n
     Args:
         array: `(*grid.shape)`.
         grid: of the image.
-        onto: a grid whose axes are those of `grid`, in any order and sense.
-        outside: the value of samples outside of the image's extent.
+        onto: a grid whose axes are those of `grid`, in any order and direction.
+        outside: the value of samples outside the extent of the image.
 
     Returns:
         float32 `(*onto.shape)`.
@@ -87,7 +86,7 @@ def sample_image(array: np.ndarray, grid: Grid, onto: Grid, outside: float) -> n
 
 
 def sample_labels(labels: np.ndarray, grid: Grid, onto: Grid) -> np.ndarray:
-    """Sample a label map that lies on `grid` at the voxels of another grid, as `resize_labels` does; outside is 0.
+    """Sample a label map that lies on `grid` at the voxels of another grid, as `resize_labels` does, with 0 outside.
 
     Args, errors: as `sample_image`.
 
@@ -104,9 +103,10 @@ def sample_labels(labels: np.ndarray, grid: Grid, onto: Grid) -> np.ndarray:
 
 
 def resize_displacement(displacement: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    """Resize a displacement to another grid over the same extent; values change with the voxels, axis by axis.
+    """Resize a displacement to another grid over the same extent; its values are converted to the new voxels.
 
-    Sampled linearly (no averaging when it shrinks), component `d` multiplied by new size / old size of axis `d`.
+    It is sampled linearly, without averaging when it shrinks; component `d` is multiplied by new size / old size of
+    axis `d`.
 
     Args:
         displacement: `(*spatial, rank)`, voxels of its grid.
@@ -116,7 +116,7 @@ def resize_displacement(displacement: np.ndarray, shape: Sequence[int]) -> np.nd
         float32 `(*shape, rank)`, voxels of the new grid.
 
     Raises:
-        AcregError: the last axis does not hold one component an axis, or `shape` does not fit.
+        AcregError: the last axis does not hold one component per axis, or `shape` does not fit.
     """
     displacement = np.asarray(displacement)
     rank = displacement.ndim - 1
@@ -169,7 +169,7 @@ class _Line:
 
 
 def _lines(grid: Grid, onto: Grid) -> tuple[list[int], list[_Line]]:
-    """The order that brings the axes of `grid` to those of `onto`, and the samples along each."""
+    """The order that takes the axes of `grid` to those of `onto`, and the samples along each axis."""
     matrix = np.linalg.solve(grid.matrix, onto.matrix)
     axes = [int(axis) for axis in np.argmax(np.abs(matrix[:-1, :-1]), axis=0)]
     steps = matrix[axes, range(len(axes))]
@@ -195,7 +195,7 @@ def _resize(array: np.ndarray, shape: tuple[int, ...], antialias: bool) -> np.nd
 
 
 def _sample(array: np.ndarray, lines: Sequence[_Line], antialias: bool = True) -> np.ndarray:
-    """Apply the weights along the leading `len(lines)` axes, the one that shrinks most first."""
+    """Apply the weights along the leading `len(lines)` axes, beginning with the axis that shrinks most."""
     for axis in sorted(range(len(lines)), key=lambda d: lines[d].new / lines[d].old):
         line = lines[axis]
         if line.new == line.old and abs(line.start) < ROUNDING and abs(line.step - 1) * line.old < ROUNDING:

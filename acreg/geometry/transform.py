@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from acreg.errors import AcregError, UsageError
 from acreg.geometry.displacement import jacobian_determinant, slabs, voxel_indices
+from acreg.geometry.display import describe_transform, transform_html
 from acreg.geometry.grid import Grid
 from acreg.geometry.image import Image
 from acreg.geometry.label_grid import place_labels
@@ -19,13 +20,13 @@ from acreg.geometry.maps import Affine, Displacement, Map, Velocity
 from acreg.geometry.regularity import folding
 
 Border = Literal["constant", "edge"]
-"""What lies outside of an image: one value, or its edge values."""
+"""The values outside an image: one constant, or its edge values."""
 SAME_VIEW = 45.0
-"""Degrees by which the axes of two slices may point apart in the patient."""
+"""Largest angle in degrees between the axes of two slices in the patient."""
 
 
 def check_border(border: str, fill: float) -> None:
-    """Raise `UsageError` for another word than `Border` has, or a fill that is not a finite float32."""
+    """Raise `UsageError` for a word that `Border` does not have, or a fill that is not a finite float32."""
     if border not in get_args(Border):
         raise UsageError(f"The border of an image is 'constant' or 'edge'. Received: border={border!r}.")
     if not abs(fill) <= np.finfo(np.float32).max:
@@ -34,13 +35,13 @@ def check_border(border: str, fill: float) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Transform:
-    """Pulls a moving image onto a fixed grid: `warped(x) = moving(T(x))`, `x` and `T(x)` in physical space.
+    """Warps a moving image onto a fixed grid: `warped(x) = moving(T(x))`, with `x` and `T(x)` in physical space.
 
     Args:
-        fixed: the grid that results live on.
-        moving: the grid of the images that were registered. Others are placed by their own grids.
-        maps: the maps whose composition is T; the first is applied to the fixed point first. None is the identity.
-        residual: by how many voxels, at most, a map in `maps` misses the inverse that it stands for; see `inverse`.
+        fixed: the grid of the results.
+        moving: the grid of the moving image that was registered. Other images are placed by their own grids.
+        maps: the maps whose composition is T; the first is applied to the fixed point first. No maps mean the identity.
+        residual: the largest error in voxels of a map in `maps` that is an approximate inverse; see `inverse`.
 
     Raises:
         AcregError: the grids and maps differ in rank, or the grids are slices of different planes.
@@ -66,28 +67,36 @@ class Transform:
                 "correct the header that is wrong; pictures (PNG) have no place and are taken as they are."
             )
 
+    def __repr__(self) -> str:
+        return describe_transform(self)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: grids, maps and folding; of a large grid folding is that of every k-th voxel."""
+        return transform_html(self)
+
     @classmethod
     def between_extents(cls, fixed: Grid, moving: Grid, displacement: np.ndarray | None = None) -> Transform:
-        """A displacement `(*fixed.shape, rank)` in voxels of `fixed`, with the two extents laid over each other.
+        """The transform of a displacement `(*fixed.shape, rank)` in voxels of `fixed`, between aligned extents.
 
-        What a network finds that was shown both images resized as a whole: along an axis with `Nf` fixed and `Nm`
-        moving voxels, the moving index is `(p + u(p) + 0.5) * Nm / Nf - 0.5`, wherever the images lie in space.
+        This is the result of a network whose inputs were resized as a whole: along an axis with `Nf` fixed and `Nm`
+        moving voxels, the moving index is `(p + u(p) + 0.5) * Nm / Nf - 0.5`, regardless of the positions of the
+        images.
         """
         maps: tuple[Map, ...] = () if displacement is None else (Displacement(displacement, fixed),)
         return cls(fixed, moving, (*maps, Affine.between_extents(fixed, moving)))
 
     def warp_image(self, image: Image, border: Border = "constant", fill: float = 0.0) -> Image:
-        """Resample an image that lies in the moving space on the fixed grid, once and linearly.
+        """Resample an image of the moving space on the fixed grid, once and with linear interpolation.
 
         Args:
             image: intensities.
-            border: what lies outside of the image's extent (see `Grid.contains`): "constant" (default), as in ITK,
-                ANTs and 3D Slicer, the value `fill`; "edge" the nearest edge value.
-            fill: 0, or the value of air in the image, such as -1000 for CT. "edge" has no use for it.
+            border: the values outside the extent of the image (see `Grid.contains`): with "constant" (default) the
+                value `fill`, as in ITK, ANTs and 3D Slicer; with "edge" the nearest edge value.
+            fill: 0, or the value of air in the image, such as -1000 for CT. It is not used with "edge".
 
         Raises:
             AcregError: the image has another number of axes.
-            UsageError: `border` is another word, or `fill` is not finite.
+            UsageError: `border` is neither of these, or `fill` is not finite.
         """
         self._check(image)
         check_border(border, fill)
@@ -101,17 +110,17 @@ class Transform:
         return dataclasses.replace(image, array=warped, grid=self.fixed)
 
     def warp_labels(self, image: Image, interpolation: Literal["linear", "nearest"] = "linear") -> Image:
-        """Resample labels of the moving image on the fixed grid; what lies outside of them is background (0).
+        """Resample labels of the moving image on the fixed grid; outside the labels, the result is background (0).
 
         Args:
-            image: labels, which their own header places on the moving grid; on one of another sampling of the same
-                region they are resampled from there (see `acreg.geometry.labels_on`).
-            interpolation: "linear" (default) warps the indicator of each label linearly and takes the largest, the
-                lower label in a tie; "nearest" takes the value of the nearest voxel.
+            image: labels, which their own header places on the moving grid. Labels that sample the same region
+                differently are resampled from their own grid (see `acreg.geometry.labels_on`).
+            interpolation: "linear" (default) warps the mask of each label linearly and takes the label with the largest
+                value, the lower label in a tie; "nearest" takes the label of the nearest voxel.
 
         Raises:
-            AcregError: the image holds no labels, or labels that cannot lie on the moving grid.
-            UsageError: `interpolation` is another word.
+            AcregError: the image does not contain labels, or the labels cannot be placed on the moving grid.
+            UsageError: `interpolation` is neither of these.
         """
         if interpolation not in ("linear", "nearest"):
             raise UsageError(f"Labels are warped 'linear' or 'nearest'. Received: interpolation={interpolation!r}.")
@@ -125,17 +134,17 @@ class Transform:
         return dataclasses.replace(image, array=warped, grid=self.fixed)
 
     def warp_points(self, points: np.ndarray, to: Literal["moving", "fixed"]) -> np.ndarray:
-        """Take points from the one image to the other.
+        """Map points from one image to the other.
 
         Args:
             points: `(n, rank)`, world coordinates in mm, array-axis order (see `Grid`).
-            to: "moving": the points are of the fixed image, and T is applied. "fixed": they are of the moving image,
-                and go to where the warped image shows them: T is inverted at each point, by iteration where a map is
-                a displacement.
+            to: "moving": the points are of the fixed image, and T is applied. "fixed": the points are of the moving
+                image and are mapped to where the warped image shows them: T is inverted at each point, by iteration if
+                a map is a displacement.
 
         Raises:
-            AcregError: the shape differs, or T cannot be inverted at some of the points (it folds there).
-            UsageError: `to` is another word.
+            AcregError: the shape differs, or T cannot be inverted at some of the points, because it folds there.
+            UsageError: `to` is neither of these.
         """
         points = np.asarray(points, dtype=float)
         if points.ndim != 2 or points.shape[1] != self.fixed.rank:
@@ -149,11 +158,12 @@ class Transform:
         return points
 
     def inverse(self) -> Transform:
-        """The transform that pulls fixed images onto the moving grid.
+        """The transform that warps fixed images onto the moving grid.
 
-        Affine maps invert exactly; displacements by iteration, and `residual` of the result says how well (see
-        `Displacement.inverse`); velocities by the flow back in time. Both flows are sampled, so they miss each other by
-        some hundredths of a voxel on average, and by some tenths where a field is rough, which `residual` leaves out.
+        Affine maps are inverted exactly, displacements by iteration (`residual` of the result gives the error, see
+        `Displacement.inverse`), and velocities by the flow backward in time. Both flows are sampled, so their
+        composition differs from the identity by a few hundredths of a voxel on average, and by a few tenths where a
+        field is rough; `residual` does not include this.
         """
         residual = 0.0
         maps: list[Map] = []
@@ -167,12 +177,13 @@ class Transform:
         return Transform(self.moving, self.fixed, tuple(maps), residual)
 
     def sampled_inverse(self) -> Transform:
-        """The inverse as it is at the voxels of the moving grid: one displacement there, then the inverse affine part.
+        """The inverse, sampled at the voxels of the moving grid: a displacement there, then the inverse affine part.
 
-        It pulls fixed images onto the moving grid more exactly than `inverse`, whose maps are interpolated on the grids
-        of this transform's maps, and also where these do not reach: fields are continued by their edge values. Where
-        this transform folds, one of several points is taken. Beyond the moving grid the affine part alone is inverted.
-        `residual` is how far off, in voxels of a map, the moving voxels are at most that look into the fixed image.
+        It warps fixed images onto the moving grid more accurately than `inverse`, whose maps are interpolated on the
+        grids of this transform's maps. It also works outside these grids: fields are extended by their edge values.
+        Where this transform folds, one of several points is taken. Outside the moving grid, only the affine part is
+        inverted. `residual` is the largest error, in voxels of a map, over the moving voxels that map into the fixed
+        image.
         """
         affine = self.affine_part
         if all(isinstance(part, Affine) for part in self.maps):
@@ -196,20 +207,20 @@ class Transform:
         return Transform(self.moving, self.fixed, (Displacement(vectors, self.moving), affine.inverse()), residual)
 
     def compose(self, then: Transform) -> Transform:
-        """This transform followed by `then`: points go from this fixed image through this moving one to `then`'s.
+        """This transform followed by `then`: points go from this fixed image via this moving image to that of `then`.
 
-        So an image of `then`'s moving space is pulled onto this fixed grid, resampled once.
+        So an image in the moving space of `then` is warped onto this fixed grid with a single resampling.
         """
         return Transform(self.fixed, then.moving, self.maps + then.maps, max(self.residual, then.residual))
 
     def resample_to(self, grid: Grid) -> Transform:
-        """The same transform with another fixed grid: results are sampled on it."""
+        """The same transform with another fixed grid, on which results are sampled."""
         return dataclasses.replace(self, fixed=grid)
 
     def sampled(self) -> Transform:
-        """The transform's values at the voxels of the fixed grid as its one map, so that more than one use costs one.
+        """The transform as a single map that is sampled at the voxels of the fixed grid, so that repeated use is cheap.
 
-        Itself where it has affine maps alone, which cost nothing and hold everywhere.
+        A transform with only affine maps is returned as it is: affine maps are cheap and valid everywhere.
         """
         if all(isinstance(part, Affine) for part in self.maps):
             return self
@@ -241,7 +252,7 @@ class Transform:
         return folding(self.displacement)
 
     def inside(self, grid: Grid) -> np.ndarray:
-        """Which voxels of the fixed grid look inside of another grid's extent, `(*fixed.shape)`, bool."""
+        """Which voxels of the fixed grid map inside the extent of another grid, `(*fixed.shape)`, bool."""
         result = np.empty(self.fixed.shape, bool)
         for part in slabs(self.fixed.shape):
             result[part] = grid.contains(np.moveaxis(self._positions(part, grid), 0, -1))
@@ -253,13 +264,13 @@ class Transform:
         return points
 
     def _positions(self, part: slice, grid: Grid) -> np.ndarray:
-        """Where the voxels of the rows `part` of the fixed grid look: indices of `grid`, `(rank, *spatial of part)`."""
+        """Where the voxels of the rows `part` of the fixed grid map: indices `(rank, *spatial of part)` of `grid`."""
         indices = voxel_indices(self.fixed.shape, part)
         maps = self.maps
         if maps and isinstance(maps[0], Displacement) and maps[0].grid == self.fixed:
             indices = indices + maps[0].vectors[part]  # at voxel centres nothing needs to be interpolated
             maps = maps[1:]
-        # Affine maps are multiplied into one matrix, so that neighbours of one grid differ by rounding alone.
+        # Affine maps are multiplied into one matrix, so that neighbours on one grid differ only by rounding.
         matrix = self.fixed.matrix
         points = indices.reshape(-1, self.fixed.rank)
         for part_map in maps:

@@ -1,4 +1,4 @@
-"""Files are written under a temporary name and renamed: a reader sees the old file or the new, never half of one."""
+"""Files are written under a temporary name and then renamed: a reader sees the old or the new file, never a part."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from acreg.errors import AcregError
-from acreg.io.files import check_utf8
+from acreg.io.guards import check_utf8
 
 TEMPORARY = re.compile(r"\.[0-9a-f]{12}\.tmp.*")
-"""The names of temporary files and folders: a kill leaves them behind."""
+"""The names of temporary files and folders, which a killed process leaves behind."""
 
 
 @contextlib.contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside `path` that becomes `path` when the block ends without an error.
 
-    The temporary name lies in the same folder (made if absent) and ends in the same suffixes, because writers choose
-    their format by them. On any error, also an interruption from the keyboard, what was written is removed and an older
-    file at `path` stays as it was.
+    The temporary file is in the same folder (created if absent) and has the same suffixes, because writers choose
+    their format by them. On any error, including an interrupt from the keyboard, the temporary file is removed and an
+    existing file at `path` stays as it was.
 
     Args:
         path: the file to be written.
 
     Raises:
-        AcregError: `path` is an existing folder or not in UTF-8, no file can be made where it is to be, or the block
+        AcregError: `path` is an existing folder or not in UTF-8, no file can be created there, or the block
             ended without writing anything.
         OSError: the disk is full, or the writing in the block failed.
 
@@ -74,9 +74,9 @@ def not_whole(path: Path) -> AcregError:
 
 
 def check_folder(folder: str | os.PathLike[str]) -> None:
-    """Raise now what would be raised later, after the work, if no file can be written in `folder`.
+    """Raise an error now, instead of after the work, if no file can be written in `folder`.
 
-    A folder that is not there is made, and removed again.
+    A missing folder is created for the check and removed again.
 
     Raises:
         AcregError: the folder cannot be made, or no file in it.
@@ -93,9 +93,9 @@ def check_folder(folder: str | os.PathLike[str]) -> None:
 
 
 def require_space(path: str | os.PathLike[str], size: int) -> None:
-    """Raise the error of a full disk now if `size` bytes would not fit where `path` is to be written.
+    """Raise the error of a full disk now if `size` bytes do not fit where `path` will be written.
 
-    For writers that do not survive a full disk: HDF5 brings the whole process down when it closes such a file.
+    This is for writers that do not survive a full disk: HDF5 crashes the whole process when it closes such a file.
 
     Raises:
         OSError: with errno ENOSPC.
@@ -108,7 +108,7 @@ def require_space(path: str | os.PathLike[str], size: int) -> None:
 
 
 def make_folder(folder: Path) -> list[Path]:
-    """Make `folder` and return the folders that had to be made, innermost first."""
+    """Create `folder` and return the folders that had to be created, innermost first."""
     made: list[Path] = []
     with folder_errors(folder):
         candidate = folder
@@ -135,7 +135,7 @@ def _try_to_write(temporary: Path, folder: Path) -> None:
 
 @contextlib.contextmanager
 def folder_errors(folder: Path, passed: Collection[int] = ()) -> Iterator[None]:
-    """Say of any error but a full disk, and those that are `passed` on, that the folder is no place for results."""
+    """Report that results cannot be written to the folder, for all errors except a full disk and those in `passed`."""
     try:
         yield
     except OSError as error:

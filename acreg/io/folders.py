@@ -1,10 +1,10 @@
-"""Folders that one process at a time writes into, and results that come into them all together.
+"""Folders that only one process at a time may write into, and results that appear in them all together.
 
 The lock is a file, `.acreg.lock`, that the writing process holds locked. The operating system releases it when the
-process ends, however it ends, so that a killed process holds nobody off. On NFS it works where the server keeps locks,
-also between machines. What a killed process can leave behind has a hidden name: the lock file, temporary files, and
-results that were complete and not yet in place (`.acreg.ready`). The next process that writes into the folder puts the
-last in place and removes the others.
+process ends, however it ends, so that a killed process does not block others. On NFS it works if the server supports
+locks, also between machines. Everything that a killed process can leave behind has a hidden name: the lock file,
+temporary files, and results that are complete but not yet in place (`.acreg.ready`). The next process that writes into
+the folder puts the results in place and removes the other files.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from acreg.errors import AcregError, UsageError
 from acreg.io.atomic import TEMPORARY, folder_errors, make_folder
-from acreg.io.files import check_utf8
+from acreg.io.guards import check_utf8
 
 Arguments = ParamSpec("Arguments")
 Returned = TypeVar("Returned")
@@ -37,15 +37,15 @@ REPLACED = ".acreg.replaced"
 """In `READY`: the names of the files that the results replace."""
 
 _held: dict[Path, tuple[int, int]] = {}
-"""The folders that this process writes into: the thread, and the descriptor of the lock file."""
+"""For each folder that this process writes into: the thread, and the descriptor of the lock file."""
 
 
 @contextlib.contextmanager
 def sole_writer(folder: str | os.PathLike[str]) -> Iterator[None]:
-    """Keep other processes from writing into `folder`, which is made if absent, until the block ends.
+    """Prevent other processes from writing into `folder`, which is created if absent, until the block ends.
 
-    A thread that has the folder already may enter again. Processes that it starts to share its work write under its
-    lock; they do not keep the lock when it dies. A folder that was made and is still empty at the end is removed.
+    A thread that holds the folder already may enter again. Processes that it starts to share its work write under its
+    lock; they do not keep the lock when it ends. A folder that was created and is still empty at the end is removed.
 
     Raises:
         UsageError: `folder` is a file.
@@ -74,7 +74,7 @@ def sole_writer(folder: str | os.PathLike[str]) -> Iterator[None]:
             yield
         finally:
             del _held[key]
-            with contextlib.suppress(OSError):  # while it is locked: a file made since would be another process's
+            with contextlib.suppress(OSError):  # while locked: a later file may belong to another process
                 (folder / LOCK).unlink()
             os.close(descriptor)
     finally:
@@ -84,7 +84,7 @@ def sole_writer(folder: str | os.PathLike[str]) -> Iterator[None]:
 
 
 def writes_into(argument: str) -> Callable[[Callable[Arguments, Returned]], Callable[Arguments, Returned]]:
-    """Decorate a function that writes into the folder which its parameter `argument` names: see `sole_writer`."""
+    """Decorate a function that writes into the folder named by its parameter `argument`: see `sole_writer`."""
 
     def decorate(function: Callable[Arguments, Returned]) -> Callable[Arguments, Returned]:
         signature = inspect.signature(function)
@@ -101,17 +101,19 @@ def writes_into(argument: str) -> Callable[[Callable[Arguments, Returned]], Call
 
 @contextlib.contextmanager
 def all_or_none(folder: str | os.PathLike[str], replaced: Iterable[Path] = ()) -> Iterator[Path]:
-    """Yield a hidden folder, in `folder`, whose files come into `folder` when the block ends without an error.
+    """Yield a hidden folder in `folder`; its files are moved into `folder` when the block ends without an error.
 
-    After an error, such as that of a full disk, `folder` is as it was. So it is after a kill, or the new files are
-    complete: where the kill came while they were moved, the next process that writes there moves the others.
+    After an error, such as a full disk, `folder` is unchanged. After a kill, either `folder` is unchanged or the new
+    files are complete: if the process was killed while they were moved, the next process that writes there moves the
+    others.
 
     Args:
         folder: of the results; see `sole_writer`, whose errors are raised.
-        replaced: files in `folder` that are removed when the new ones come, whether these have their names or not.
+        replaced: files in `folder` that are removed when the new files are moved, whether or not new files have the
+            same names.
 
     Raises:
-        AcregError: a file would have to be where a folder is.
+        AcregError: a new file has the name of an existing folder.
     """
     folder = Path(folder)
     with sole_writer(folder):
@@ -136,13 +138,13 @@ def all_or_none(folder: str | os.PathLike[str], replaced: Iterable[Path] = ()) -
 
 
 def contents(folder: Path) -> list[Path]:
-    """What is in a folder, which need not exist, apart from what a killed process leaves behind."""
+    """The contents of a folder, which need not exist, without what a killed process leaves behind."""
     found = folder.iterdir() if folder.is_dir() else ()
     return [path for path in found if path.name != LOCK and not TEMPORARY.fullmatch(path.name)]
 
 
 def _put_in_place(folder: Path) -> None:
-    """Move complete results to where they belong; a kill meanwhile leaves what can be called again."""
+    """Move complete results into place; after a kill, it can be called again."""
     ready = folder / READY
     if not ready.is_dir():
         return
@@ -150,7 +152,7 @@ def _put_in_place(folder: Path) -> None:
     if names.is_file():
         for name in json.loads(names.read_text(encoding="utf-8")):
             (folder / name).unlink(missing_ok=True)
-        names.unlink()  # from here on these names can be those of new files
+        names.unlink()  # from here on, new files can have these names
     _merge(ready, folder)
     _remove(ready)
 
@@ -187,14 +189,14 @@ def _take(folder: Path) -> int:
                 )
             if path.exists() and os.path.samestat(os.fstat(descriptor), path.stat()):
                 now = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
-                with contextlib.suppress(OSError):  # a full disk: the lock holds without its text
+                with contextlib.suppress(OSError):  # a full disk: the lock works without its text
                     os.ftruncate(descriptor, 0)
                     os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()} since {now}".encode())
                 return descriptor
         except BaseException:
             os.close(descriptor)
             raise
-        os.close(descriptor)  # its process ended, and removed it, while it was opened here
+        os.close(descriptor)  # its process ended and removed it while it was opened here
 
 
 def _lock(descriptor: int) -> bool:
@@ -205,7 +207,7 @@ def _lock(descriptor: int) -> bool:
         import msvcrt
 
         module: Any = msvcrt
-        os.lseek(descriptor, 2**20, os.SEEK_SET)  # behind the text, which stays readable
+        os.lseek(descriptor, 2**20, os.SEEK_SET)  # after the text, which stays readable
         try:
             module.locking(descriptor, module.LK_NBLCK, 1)
         except OSError:
@@ -227,7 +229,7 @@ def _lock(descriptor: int) -> bool:
 
 
 def _forget() -> None:
-    """In a forked process: the locks are those of the process that it was forked from, and end with that."""
+    """In a forked process: the locks belong to the parent process and end with it."""
     for _, descriptor in _held.values():
         os.close(descriptor)
     _held.clear()

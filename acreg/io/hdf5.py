@@ -14,31 +14,34 @@ import numpy as np
 
 from acreg.errors import AcregError
 from acreg.geometry.grid import Grid
-from acreg.io.files import CONVERTED, check_rank, check_size, decoding
-from acreg.io.isolation import decode
+from acreg.geometry.image import Image
+from acreg.io.atomic import atomic_path
+from acreg.io.channels import check_rank
+from acreg.io.guards import CONVERTED, check_size, decoding
+from acreg.io.guards.isolation import decode
 
 PLACE = ("spacing", "origin", "direction", "plane")
 """The arguments of `Grid` that are attributes of a dataset."""
 CHUNK = 64
-"""Voxels an axis of a chunk that is written, at most."""
+"""Largest number of voxels per axis of a chunk that is written."""
 LARGEST_CHUNK = 2**28
-"""Bytes of a chunk that is read at most: HDF5 unpacks a chunk whole, and several times over."""
+"""Largest size in bytes of a chunk that is read: HDF5 decompresses a chunk as a whole, and several times."""
 
 
 @dataclass(frozen=True)
 class Stored:
-    """What an HDF5 file says of a dataset.
+    """The description of a dataset in an HDF5 file.
 
     Args:
         name: its path, without the first slash.
-        shape: empty for a single value, None for none.
-        dtype: of numbers, else "".
+        shape: empty for a single value, None for no value.
+        dtype: of numbers, otherwise "".
         described: its type in words.
-        stored: bytes of the file that hold its values.
-        chunks: the shape of a chunk, empty where it lies in one piece.
-        elsewhere: whether values lie in other files.
-        attributes: numbers by name, and the type in words of other attributes.
-        text: of a single text.
+        stored: number of bytes in the file that hold its values.
+        chunks: the shape of a chunk, empty if the dataset is contiguous.
+        elsewhere: whether values are in other files.
+        attributes: numbers by name, and for other attributes the type in words.
+        text: the text of a dataset that is a single text.
     """
 
     name: str
@@ -53,7 +56,7 @@ class Stored:
 
 
 def read_datasets(path: Path) -> dict[str, Stored]:
-    """The datasets of a file by name. Links are not followed, so that all of them lie in the file or say otherwise."""
+    """The datasets of a file by name. Links are not followed; `elsewhere` marks datasets with values in other files."""
     facts, _ = decode("hdf5_datasets", path)
     return {
         found["name"]: Stored(
@@ -68,10 +71,10 @@ def read_datasets(path: Path) -> dict[str, Stored]:
 
 
 def read_values(path: Path, datasets: Sequence[Stored], converted: int = CONVERTED) -> list[np.ndarray]:
-    """The values of datasets of numbers, after a look at what they take in memory.
+    """The values of datasets of numbers, after a check of the memory that they need.
 
     Raises:
-        AcregError: values lie in another file, are no numbers, or are fewer or more than a file of this size holds.
+        AcregError: values are in another file, are not numbers, or are fewer or more than a file of this size can hold.
     """
     for dataset in datasets:
         if dataset.elsewhere:
@@ -85,7 +88,7 @@ def read_values(path: Path, datasets: Sequence[Stored], converted: int = CONVERT
                 "integers or floats."
             )
         itemsize = np.dtype(dataset.dtype).itemsize
-        stored = min(dataset.stored, path.stat().st_size)  # chunks may lie over each other
+        stored = min(dataset.stored, path.stat().st_size)  # chunks may overlap
         check_size(path, dataset.shape, itemsize, stored, converted=converted)
         if math.prod(dataset.chunks) * itemsize > LARGEST_CHUNK:
             raise AcregError(
@@ -96,11 +99,11 @@ def read_values(path: Path, datasets: Sequence[Stored], converted: int = CONVERT
     return decode("hdf5_values", path, size, names=[dataset.name for dataset in datasets])[1]
 
 
-def load_hdf5(path: Path) -> tuple[np.ndarray, Grid]:
+def read(path: Path, labels: bool = False, needs_spacing: bool = True) -> tuple[np.ndarray, Grid]:
     """The array `(*spatial)`, as stored, and the grid of the dataset `image`, or of the only dataset in the file.
 
     The attributes `spacing`, `origin`, `direction` and `plane` of the dataset are those of `Grid`, in array-axis order;
-    what is absent takes `Grid`'s default.
+    absent ones take the defaults of `Grid`.
     """
     with decoding(path):
         dataset = _image(path)
@@ -111,23 +114,23 @@ def load_hdf5(path: Path) -> tuple[np.ndarray, Grid]:
         return array, Grid(array.shape, **known)
 
 
-def save_hdf5(array: np.ndarray, grid: Grid, path: Path) -> None:
-    """Write `(*spatial)` as the dataset `image`, in chunks compressed by gzip, with the attributes of `load_hdf5`.
+def write(image: Image, path: Path) -> None:
+    """Write an image as the dataset `image`, in chunks compressed by gzip, with the attributes that `read` reads.
 
-    Whole numbers are stored in the smallest type of integers that holds them, other values in their own type.
+    Integers are stored in the smallest integer type that holds them, other values in their own type.
     """
-    stored = _smallest(array)
-    with new_hdf5(path) as file:
+    stored = _smallest(image.array)
+    with atomic_path(path) as temporary, new_hdf5(temporary) as file:
         chunks = tuple(min(n, CHUNK) for n in stored.shape)
         dataset = file.create_dataset("image", data=stored, chunks=chunks, compression="gzip", shuffle=True)
         for name in PLACE:
-            if np.size(getattr(grid, name)):
-                dataset.attrs[name] = getattr(grid, name)
+            if np.size(getattr(image.grid, name)):
+                dataset.attrs[name] = getattr(image.grid, name)
 
 
 @contextmanager
 def new_hdf5(path: Path, libver: str | None = None) -> Iterator[Any]:
-    """An open HDF5 file that is written to `path` at the end: on a full disk HDF5 itself would stop the process."""
+    """An open HDF5 file that is written to `path` at the end: on a full disk, HDF5 itself would crash the process."""
     import h5py
 
     buffer = io.BytesIO()

@@ -1,8 +1,8 @@
-"""Standard intensities by landmarks of the histogram.
+"""Standardisation of intensities by landmarks of the histogram.
 
 Nyul and Udupa, On standardizing the MR image intensity scale, Magnetic Resonance in Medicine 42(6), 1999; with deciles
-between the ends as in Nyul, Udupa and Zhang, IEEE Transactions on Medical Imaging 19(2), 2000. An image's landmarks are
-moved onto the means of those of the training images, and what lies between follows linearly.
+between the ends as in Nyul, Udupa and Zhang, IEEE Transactions on Medical Imaging 19(2), 2000. The landmarks of an
+image are mapped to the mean landmarks of the training images, and intensities between them are interpolated linearly.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from collections.abc import Iterable
 import numpy as np
 
 LOWEST = 0.5
-"""Percentile of the whole image that becomes 0: the background, where there is one."""
+"""Percentile of the whole image that becomes 0: the background, if there is one."""
 FOREGROUND = (10, 20, 30, 40, 50, 60, 70, 80, 90, 99.5)
-"""Percentiles of what is brighter than the image's mean; the last one becomes 1."""
+"""Percentiles of the voxels that are brighter than the mean of the image; the last one becomes 1."""
 LANDMARKS = 1 + len(FOREGROUND)
 
 
 def landmarks_of(array: np.ndarray) -> np.ndarray | None:
-    """The landmarks of an image `(*spatial)`: float64 `(LANDMARKS,)`, not descending; None for a constant image."""
+    """The landmarks of an image `(*spatial)`: float64 `(LANDMARKS,)`, non-decreasing; None for a constant image."""
     low = float(np.percentile(array, LOWEST))
     foreground = array[array > array.mean(dtype=np.float64)]
     if foreground.size == 0:
@@ -30,7 +30,7 @@ def landmarks_of(array: np.ndarray) -> np.ndarray | None:
 
 
 def mean_landmarks(arrays: Iterable[np.ndarray]) -> list[float]:
-    """The means of the landmarks of images, each first scaled to begin with 0 and end with 1, without constant ones.
+    """The mean landmarks of images, each first scaled to begin with 0 and end with 1; constant images are left out.
 
     Raises:
         ValueError: all images are constant.
@@ -42,9 +42,10 @@ def mean_landmarks(arrays: Iterable[np.ndarray]) -> list[float]:
 
 
 def standardise(array: np.ndarray, landmarks: list[float]) -> np.ndarray:
-    """An image `(*spatial)` with its landmarks moved onto `landmarks`: float32 in [0, 1]; zeros for a constant one.
+    """An image `(*spatial)` with its landmarks mapped to `landmarks`: float32 in [0, 1]; zeros for a constant image.
 
-    What lies beyond the ends is clipped. The map never descends, and is the same for `a * array + b` with a > 0.
+    Values beyond the ends are clipped. The map is non-decreasing, and the result is the same for `a * array + b` with a
+    > 0.
     """
     own = landmarks_of(array)
     if own is None:

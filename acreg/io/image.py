@@ -9,34 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from acreg.errors import AcregError, UsageError
-from acreg.geometry.displacement import check_displacement
+from acreg.errors import UsageError
 from acreg.geometry.grid import Grid
 from acreg.geometry.image import Image, Kind
 from acreg.geometry.label_grid import labels_on
-from acreg.io.atomic import atomic_path
-from acreg.io.dicom import load_dicom, load_series
-from acreg.io.files import (
-    HDF5,
-    ITK,
-    MGH,
-    NIFTI,
-    PICTURES,
-    PICTURES_WRITTEN,
-    READ,
-    check_file,
-    check_name,
-    check_writable,
-    is_readable_format,
-    suffix,
-)
-from acreg.io.hdf5 import load_hdf5, save_hdf5
+from acreg.io.dicom.format import load_series
+from acreg.io.formats import READ, writer
+from acreg.io.guards import check_file, check_name, format_of
 from acreg.io.label_values import check_label_regions, check_label_values
-from acreg.io.nifti import load_nifti, load_nifti_raw, save_nifti
-from acreg.io.pictures import load_picture, save_picture
-from acreg.io.volumes import load_itk, save_itk
-
-DISPLACEMENT_MARK = "acreg displacement"
 
 
 def read_image(
@@ -44,41 +24,44 @@ def read_image(
 ) -> Image:
     """Read a grey image.
 
-    - PNG, JPEG, TIFF, BMP and GIF of 8 or 16 bit, and TIFF of signed integers or 32-bit floats. Colour becomes
-      luminance (0.299 R + 0.587 G + 0.114 B) and transparency is ignored. Where TIFF stores white as 0, values are
-      turned. Resolutions for printers are no spacing.
-    - NIfTI (lengths in metres or micrometres become mm), FreeSurfer's MGH and MGZ, NRRD, MetaImage.
-    - DICOM: a file of one slice or of several frames, or a folder with the slices of one series, which their positions
-      put in order; objects without an image are passed over in the folder. X-rays without any spacing need `spacing`;
-      those stored inverted (MONOCHROME1) are turned within the range of their bits, so that bone is bright. The
-      display window is not applied: clip to the range that is wanted in the preprocessing.
+    - PNG, JPEG, TIFF, BMP and GIF with 8 or 16 bits, and TIFF with signed integers or 32-bit floats. Colour becomes
+      luminance (0.299 R + 0.587 G + 0.114 B), and transparency is ignored. TIFF images in which 0 is white are
+      inverted. The print resolution of a picture is not its spacing.
+    - NIfTI (lengths in metres or micrometres are converted to mm), FreeSurfer's MGH and MGZ, NRRD, MetaImage.
+    - DICOM: a file with one slice or several frames, or a folder with the slices of one series, which are sorted by
+      position; objects without an image in the folder are skipped. X-rays without any spacing need `spacing`. X-rays
+      that are stored inverted (MONOCHROME1) are inverted within the range of their bits, so that bone is bright. The
+      display window is not applied: clip to the desired range in the preprocessing.
     - HDF5: the dataset `image`, or the only dataset, with `Grid`'s spacing, origin and direction as its attributes.
 
-    Values are kept as they are (16 bit stays 0..65535); NIfTI's and DICOM's rescaling is applied (CT is in Hounsfield
-    units). Trailing axes of size 1 (a slice stored as a volume, a series of one) are dropped, except of HDF5; the grid
-    of a slice keeps its place in the patient as its `plane`. An image has at most 4 GiB of voxels in memory, a picture
-    89 million pixels (Pillow's `MAX_IMAGE_PIXELS`), in 16-bit colour half as many. What takes more than 1.25 GiB while
-    it is read has a stored byte for each 1000 of it, since a small file can unpack to any size: store it uncompressed.
-    The files of voxels that a header of MetaImage or NRRD names lie in its own folder; HDF5 points to no other file.
+    Values are not changed (16-bit values stay 0..65535), except that the rescaling of NIfTI and DICOM is applied (CT is
+    in Hounsfield units). Trailing axes of size 1 (a slice stored as a volume, a series with one slice) are dropped,
+    except in HDF5; the grid of a slice keeps its position in the patient as its `plane`. The voxels of an image take at
+    most 4 GiB in memory; a picture has at most 89 million pixels (Pillow's `MAX_IMAGE_PIXELS`), or half as many in
+    16-bit colour. An image that takes more than 1.25 GiB while it is read needs one stored byte for every 1000 bytes,
+    because a small file can decompress to any size: store it uncompressed. The voxel files that a MetaImage or NRRD
+    header names must be in its own folder; HDF5 files may not refer to other files.
 
-    Damage is noticed where a format has a checksum: in compressed NIfTI, MGH, NRRD, MetaImage and HDF5, in PNG, and in
-    TIFF packed by deflate. Uncompressed files, JPEG, GIF, BMP and TIFF packed otherwise have none: there only a missing
-    part is noticed.
+    Damage is detected if the format has a checksum: in compressed NIfTI, MGH, NRRD, MetaImage and HDF5, in PNG, and in
+    TIFF with deflate compression. Uncompressed files, JPEG, GIF, BMP and TIFF with other compression have none: only a
+    missing part is detected.
 
     Args:
         path: the file, or the folder of a DICOM series.
-        spacing: mm per voxel by array axis (rows, columns), in place of the file's; PNG and its like have none, so 1.
-        series: the UID of the DICOM series to read, where the folder holds several.
+        spacing: mm per voxel by array axis (rows, columns), instead of that of the file; 1 for PNG and similar formats,
+            which have none.
+        series: the UID of the DICOM series to read, if the folder has several.
 
     Returns:
         An `Image` with float32 `(rows, columns)` or `(z, y, x)`.
 
     Raises:
-        AcregError: the file is missing, empty, cut off or not of its kind; it holds colour volumes, several frames,
-            NaN, infinite or complex values; its grid is contradictory (NIfTI's sform and qform, or voxel sizes, over
-            half a voxel apart, no voxel sizes, a DICOM series with gaps); its header says what programs understand
-            differently (a camera's rotation mark, pixels that are not square without `spacing`).
-        UsageError: the format is not supported, `spacing` does not fit, or the series has to be chosen.
+        AcregError: the file is missing, empty, truncated or not of the format of its suffix; it holds colour volumes,
+            several frames, NaN, infinite or complex values; its grid is contradictory (sform and qform of NIfTI, or its
+            voxel sizes, differ by more than half a voxel; there are no voxel sizes; a DICOM series has gaps); or
+            programs interpret its header differently (camera rotation, or pixels that are not square without
+            `spacing`).
+        UsageError: the format is not supported, `spacing` does not fit, or the series must be chosen.
     """
     image = _read(path, "intensity", spacing is None, series)
     return image if spacing is None else replace(image, grid=_with_spacing(image.grid, spacing))
@@ -92,22 +75,23 @@ def read_labels(
 ) -> Image:
     """Read a label map, from the same formats as `read_image`.
 
-    Colour files are accepted when their channels are equal. A palette file gives its grey levels when its colours are
-    grey, and otherwise its indices; a 1-bit file gives 0 and 1. A TIFF of more bits that stores white as 0 is refused.
-    A DICOM segmentation gives the numbers of its segments, where its planes lie; it is refused if segments overlap.
+    Colour files are accepted if their channels are equal. A palette file gives its grey levels if its colours are
+    grey, and otherwise its indices; a 1-bit file gives 0 and 1. A TIFF with more bits in which 0 is white is refused.
+    A DICOM segmentation gives the numbers of its segments at the positions of its planes; it is refused if segments
+    overlap.
 
     Args:
         path: the file, or the folder of a DICOM series.
-        values: the labels that may occur; others are refused. None accepts all that form regions, as grey levels do not
-            (`acreg.io.label_values.has_regions`).
+        values: the labels that may occur; others are refused. None accepts all values that form regions, unlike grey
+            levels (`acreg.io.label_values.has_regions`).
         spacing, series: as in `read_image`.
 
     Returns:
         An `Image` of kind "labels" with an int32 array.
 
     Raises:
-        AcregError: as `read_image`; also fractional values, values outside `values`, grey levels of an image, unequal
-            colour channels.
+        AcregError: as `read_image`; also fractional values, values that are not in `values`, grey levels of an image,
+            or unequal colour channels.
         UsageError: as `read_image`.
     """
     labels = _checked(_read(path, "labels", spacing is None, series), values)
@@ -120,13 +104,13 @@ def read_labelled(
     values: Sequence[int] | None = None,
     spacing: Sequence[float] | None = None,
 ) -> tuple[Image, Image]:
-    """Read an image and its labels, the labels on the image's grid; see `acreg.geometry.labels_on`.
+    """Read an image and its labels, and place the labels on the grid of the image; see `acreg.geometry.labels_on`.
 
     Args:
         image, labels: files.
         values: as in `read_labels`.
-        spacing: of the image, as in `read_image`. The labels are placed by the spacing in their own file, and have this
-            one then, too.
+        spacing: of the image, as in `read_image`. The labels are placed by the spacing in their own file, and then get
+            this spacing as well.
 
     Raises:
         AcregError: as `read_image`, `read_labels` and `labels_on`.
@@ -141,11 +125,11 @@ def read_labelled(
 
 
 def write_image(image: Image, path: str | os.PathLike[str]) -> None:
-    """Write an image or labels; the suffix gives the format: .png, .tif, .nii, .nii.gz, .nrrd, .mha or .h5.
+    """Write an image or labels; the suffix sets the format: .png, .tif, .nii, .nii.gz, .nrrd, .mha or .h5.
 
-    PNG and TIFF take 2-D images: intensities are rounded and clipped to 0..255, or to 0..65535 (16 bit) when the
-    largest is above 255; labels are stored as ids, 8 bit if they fit, else 16. The medical formats keep float32
-    intensities and int32 labels, and the grid. HDF5 keeps values and grid, and stores whole numbers in few bytes.
+    PNG and TIFF take 2-D images: intensities are rounded and clipped to 0..255, or to 0..65535 (16 bits) if the
+    largest is above 255; labels are stored with 8 bits if they fit, otherwise with 16. The medical formats keep float32
+    intensities and int32 labels, and the grid. HDF5 keeps values and grid, and stores integers compactly.
 
     Raises:
         AcregError: the format cannot hold the image (a volume, negative labels), or nothing could be written.
@@ -153,100 +137,25 @@ def write_image(image: Image, path: str | os.PathLike[str]) -> None:
         OSError: the disk is full, or writing is not permitted.
     """
     path = Path(path)
-    check_writable(path)
-    if suffix(path) in PICTURES_WRITTEN:
-        if image.grid.rank != 2:
-            raise AcregError(
-                f"PNG and TIFF hold 2-D images. Received: shape {image.grid.shape} for {path}. Write it as .nii.gz."
-            )
-        pixels = _pixels(image, path)
-        with atomic_path(path) as temporary:
-            save_picture(pixels, temporary)
-    elif suffix(path) in NIFTI:
-        with atomic_path(path) as temporary:
-            save_nifti(image.array.T, image.grid, temporary)
-    elif suffix(path) in HDF5:
-        with atomic_path(path) as temporary:
-            save_hdf5(image.array, image.grid, temporary)
-    else:
-        with atomic_path(path) as temporary:
-            save_itk(image.array, image.grid, temporary)
-
-
-def write_displacement(displacement: np.ndarray, grid: Grid, path: str | os.PathLike[str]) -> None:
-    """Write a displacement as a NIfTI vector image.
-
-    The file has five axes, (x, y, z, 1, rank), with z of size 1 in 2-D, and the fixed grid's geometry. Its vectors keep
-    acreg's convention: voxels of the fixed grid, components in the order of acreg's axes, (rows, columns) or (z, y, x),
-    which is that of the file's axes reversed. The header's `descrip` says so; the field is not in mm, so other tools
-    must not apply it as it is.
-
-    Args:
-        displacement: `(*spatial, rank)`, voxels.
-        grid: the fixed grid, of shape `spatial`.
-        path: ends in .nii or .nii.gz.
-
-    Raises:
-        AcregError: shapes do not fit.
-        UsageError: another suffix.
-        OSError: the disk is full, or writing is not permitted.
-    """
-    path = Path(path)
-    displacement = np.asarray(displacement, dtype=np.float32)
-    rank = check_displacement(displacement)
-    if suffix(path) not in NIFTI:
-        raise UsageError(f"A displacement is written as NIfTI. Received: {path}. Let the name end in .nii.gz.")
-    if displacement.shape[:-1] != grid.shape:
-        raise AcregError(
-            f"A displacement has the shape of its grid. Received: {displacement.shape[:-1]}, grid {grid.shape}."
-        )
-    axes = "rows,columns" if rank == 2 else "z,y,x"
-    stored = displacement.transpose(*range(rank)[::-1], rank)
-    stored = stored.reshape(stored.shape[:rank] + (1,) * (4 - rank) + (rank,))
-    with atomic_path(path) as temporary:
-        save_nifti(
-            stored,
-            grid,
-            temporary,
-            description=f"{DISPLACEMENT_MARK}: voxels of the fixed grid, array-axis order ({axes})",
-            intent="vector",
-        )
-
-
-def read_displacement(path: str | os.PathLike[str]) -> np.ndarray:
-    """Read a displacement that `write_displacement` wrote.
-
-    Returns:
-        float32 `(*spatial, rank)`, voxels of the fixed grid, component `d` along array axis `d`.
-
-    Raises:
-        AcregError: the file is missing, cut off, holds vectors that are not finite, or was not written as an acreg
-            displacement (fields of other tools are in mm, in other axes).
-    """
-    path = Path(path)
-    check_file(path)
-    if suffix(path) not in NIFTI:
-        raise AcregError(f"A displacement is a NIfTI file. Received: {path}. Give acreg's displacement.nii.gz.")
-    stored, description = load_nifti_raw(path)
-    rank = stored.shape[-1] if stored.ndim == 5 else 0
-    if not description.startswith(DISPLACEMENT_MARK) or rank not in (2, 3) or stored.shape[rank:4] != (1,) * (4 - rank):
-        raise AcregError(
-            "A displacement file is a NIfTI that acreg wrote, in voxels and array-axis order. Received: "
-            f"{path} of shape {stored.shape}, described as {description!r}. "
-            "Give acreg's displacement.nii.gz."
-        )
-    field = stored.reshape(stored.shape[:rank] + (rank,)).transpose(*range(rank)[::-1], rank)
-    with np.errstate(over="ignore"):
-        field = np.ascontiguousarray(field, dtype=np.float32)
-    if not np.isfinite(field).all():
-        raise AcregError(f"The vectors of a displacement are finite. Received: {path}, where some are not.")
-    return field
+    writer(path).module.write(image, path)
 
 
 def _read(path: str | os.PathLike[str], kind: Kind, needs_spacing: bool, series: str | None = None) -> Image:
-    """A file with the grid that it says itself; whether it must say its spacing."""
-    array, grid = _load(Path(path), needs_spacing, series, labels=kind == "labels")
-    return Image(array, grid, kind, str(path))
+    """Read a file with its own grid; `needs_spacing` says whether the file must contain a spacing."""
+    path, labels = Path(path), kind == "labels"
+    check_name(path)
+    if series is not None and not path.is_dir():
+        raise UsageError(f"A series is chosen in a folder. Received: series={series!r} with {path}. Name the folder.")
+    if path.is_dir():
+        array, grid = load_series(path, labels, series, needs_spacing)
+        return Image(array, grid, kind, str(path))
+    known = format_of(path)
+    if known is not None or not path.is_file():
+        check_file(path)
+    if known is None:
+        raise UsageError(f"Images are read from {', '.join(READ)}. Received: {path}. Convert it to one of these.")
+    array, grid = known.module.read(path, labels, needs_spacing)
+    return Image(array, grid, kind, str(path), known.has_place)
 
 
 def _checked(labels: Image, values: Sequence[int] | None) -> Image:
@@ -257,45 +166,9 @@ def _checked(labels: Image, values: Sequence[int] | None) -> Image:
     return labels
 
 
-def _load(path: Path, needs_spacing: bool, series: str | None, labels: bool) -> tuple[np.ndarray, Grid]:
-    """Array and grid of a file by its format."""
-    check_name(path)
-    if series is not None and not path.is_dir():
-        raise UsageError(f"A series is chosen in a folder. Received: series={series!r} with {path}. Name the folder.")
-    if not path.is_dir() and (not path.is_file() or is_readable_format(path)):
-        check_file(path)
-    if path.is_dir():
-        array, grid = load_series(path, labels, series, needs_spacing)
-    elif suffix(path) in PICTURES:
-        array = load_picture(path, labels, needs_spacing)
-        grid = Grid(array.shape)
-    elif suffix(path) in NIFTI + MGH:
-        array, grid = load_nifti(path, labels, needs_spacing)
-    elif suffix(path) in ITK:
-        array, grid = load_itk(path, labels)
-    elif suffix(path) in HDF5:
-        array, grid = load_hdf5(path)
-    elif is_readable_format(path):
-        array, grid = load_dicom(path, labels, needs_spacing)
-    else:
-        raise UsageError(f"Images are read from {', '.join(READ)}. Received: {path}. Convert it to one of these.")
-    return array, grid
-
-
 def _with_spacing(grid: Grid, spacing: Sequence[float]) -> Grid:
     if len(spacing) != grid.rank or not all(np.isfinite(s) and s > 0 for s in spacing):
         raise UsageError(
             f"The spacing of this image is {grid.rank} positive numbers, mm by array axis. Received: {tuple(spacing)}."
         )
     return replace(grid, spacing=tuple(spacing))
-
-
-def _pixels(image: Image, path: Path) -> np.ndarray:
-    low, high = image.array.min(), image.array.max()
-    wide = high > 255
-    if image.kind == "labels" and (low < 0 or high > 65535):
-        raise AcregError(
-            f"PNG and TIFF hold labels 0 to 65535. Received: {low}..{high} for {path}. Write it as .nii.gz."
-        )
-    rounded = np.clip(np.rint(image.array), 0, 65535 if wide else 255)
-    return rounded.astype(np.uint16 if wide else np.uint8)

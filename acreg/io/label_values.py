@@ -1,4 +1,4 @@
-"""What the values of label files may be."""
+"""The values that label files may have."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import numpy as np
 from acreg.errors import AcregError
 
 FRAGMENT = 3
-"""Voxels that the pieces of a label have on average, at least, if it is no noise."""
+"""Smallest mean number of voxels in the pieces of a label that is not noise."""
 PIECES, PIECE = 50, 64
-"""Pieces of a label, and voxels in each on average, of which there are more, or which are larger, in a label map."""
+"""A label with more pieces than the first number, of fewer voxels on average than the second, is scattered."""
 SCATTERED = 0.4
-"""Share of the labels that may be scattered: at most 0.1 were in 30 brain atlases, at least 0.5 in images."""
+"""Share of the labels that may be scattered: it was at most 0.1 in 30 brain atlases, and at least 0.5 in images."""
 DENSE = 0.25
-"""Share of labelled voxels from which on a voxel by itself is noise, not a landmark."""
+"""If at least this share of the voxels is labelled, an isolated voxel is noise, not a landmark."""
 LOOKED_AT = (500, 2**22)
-"""Voxels by which a map is judged, at least (a smaller one is taken for labels) and at most."""
+"""Smallest and largest number of voxels by which a map is judged; a smaller map is accepted as labels."""
 
 
 def check_label_values(array: np.ndarray, values: Iterable[int], name: str) -> None:
@@ -33,7 +33,7 @@ def check_label_values(array: np.ndarray, values: Iterable[int], name: str) -> N
 
 
 def check_label_regions(array: np.ndarray, name: str) -> None:
-    """Raise an `AcregError` if most labels are no regions: an image, or a mask that a photo's compression changed."""
+    """Raise an `AcregError` if most labels do not form regions: an image, or a mask changed by lossy compression."""
     if not has_regions(array):
         values = np.unique(array)
         raise AcregError(
@@ -44,12 +44,13 @@ def check_label_regions(array: np.ndarray, name: str) -> None:
 
 
 def has_regions(array: np.ndarray) -> bool:
-    """Whether whole numbers `(*spatial)` are labels by how they lie, not grey levels.
+    """Whether integers `(*spatial)` are labels rather than grey levels, judged by their spatial distribution.
 
-    A label is scattered if it comes in more than two pieces (voxels that touch, corners included) of fewer than 3
-    voxels on average, where a quarter of the map is labelled also in one or two, or, of more than eight labels, in more
-    than 50 pieces of fewer than 64. Labels are no regions where more than 40 % of three or more are scattered. Of a
-    large map a part in the middle of what is labelled is looked at; maps of fewer than 500 voxels cannot be judged.
+    A label is scattered if it consists of more than two pieces (connected voxels, corners included) with fewer than 3
+    voxels on average; if a quarter of the map is labelled, one or two such pieces are enough. If there are more than
+    eight labels, a label with more than 50 pieces of fewer than 64 voxels is also scattered. If more than 40 % of three
+    or more labels are scattered, they do not form regions. Of a large map, only the middle of the labelled part is
+    examined; maps with fewer than 500 voxels cannot be judged.
     """
     from skimage import measure
 
@@ -75,7 +76,7 @@ def has_regions(array: np.ndarray) -> bool:
 
 
 def _middle(array: np.ndarray) -> np.ndarray:
-    """The middle of the box around all that is not 0, of `LOOKED_AT[1]` voxels at most."""
+    """The middle of the box around all non-zero voxels, with at most `LOOKED_AT[1]` voxels."""
     if array.size <= LOOKED_AT[1]:
         return array
     side = int(LOOKED_AT[1] ** (1 / array.ndim))

@@ -1,4 +1,4 @@
-"""How an image becomes a network's input: the same for training arrays and for one pair at use."""
+"""The preprocessing of an image for a network: the same for training arrays and for a pair to register."""
 
 from __future__ import annotations
 
@@ -27,41 +27,41 @@ Centre = Literal["extent", "mass"]
 MOST_VOXELS = 2**30
 PERCENTILES = (0.5, 99.5)
 SAME = 1e-3
-"""Share of the intensity range by which the values of padding may differ: interpolation leaves waves in it."""
+"""Share of the intensity range by which the values of padding may differ: interpolation leaves ripples in it."""
 
 
 class Preprocessing(BaseModel):
-    """What is done to an image, and to labels, before a network sees them; saved with each preset.
+    """The preprocessing of an image and its labels for a network; saved with each preset.
 
-    First the network's grid is laid over the image, without touching a value:
+    First, the network's grid is placed over the image, without changing any value:
 
-    1. `orient`: the axes in the order and sense nearest to the world's.
-    2. `trim`: outer rows that hold one value each (padding, a frame of background) do not count.
-    3. `spacing`, `centre` and `shape`: without a spacing, the rest is scaled, alike along all axes, to fill the shape;
-       with one, the grid has that spacing, lies around a centre, and crops or pads.
+    1. `orient`: the axes are put in the order and direction nearest to those of the world.
+    2. `trim`: outer rows that hold one value each (padding, a frame of background) are ignored.
+    3. `spacing`, `centre` and `shape`: without a spacing, the rest is scaled, by the same factor along all axes, to
+       fill the shape; with a spacing, the grid has that spacing, lies around a centre, and crops or pads.
 
-    Then the image is sampled on it, once; an axis that shrinks is averaged, and what lies outside has one of the
-    image's lowest values (the 0.5 percentile). At last `window` clips the values and `intensity` scales them.
+    Then the image is sampled on this grid, once. An axis that shrinks is averaged, and voxels outside the image get one
+    of its lowest values (the 0.5 percentile). Finally, `window` clips the values and `intensity` scales them.
 
     A field on the network's grid is a field in physical space (`grid`), so nothing needs to be undone.
 
     Args:
         shape: size of the network's grid, array-axis order, 2 or 3 axes.
-        spacing: mm per voxel of it by axis, or None.
-        centre: with a spacing, the middle of the image's extent (after trimming), or the centre of mass of what is
-            brighter than the median of its border: for heads and bodies before a background.
+        spacing: mm per voxel of the network's grid by axis, or None.
+        centre: with a spacing, the middle of the image's extent (after trimming), or the centre of mass of all voxels
+            that are brighter than the median of its border: for heads and bodies in front of a background.
         orient: see above.
         trim: see above.
-        window: (lowest, highest) value that is kept, for example Hounsfield units; None keeps all.
-        intensity: "minmax" brings each image to [0, 1] by its own minimum and maximum on the network's grid, or by the
-            window if there is one (a constant image becomes zeros); "percentiles" by its 0.5 and 99.5 percentiles
-            there, beyond which values are clipped, so that a few bright voxels do not decide; "histogram" moves the
-            landmarks of its histogram there onto `landmarks` (see `acreg.io.histogram`), so that a tissue has about the
-            same value in MR images of all machines; "divide_by_255" divides, as for 8-bit images, and treats an image
-            with values outside 0..255 (16 bit, CT) as "minmax" does.
-        landmarks: of "histogram": what `with_landmarks` learns from the training images, from 0 to 1.
+        window: (lowest, highest) value that is kept, for example in Hounsfield units; None keeps all values.
+        intensity: "minmax" scales each image to [0, 1] by its own minimum and maximum on the network's grid, or by the
+            window if there is one (a constant image becomes zeros). "percentiles" scales by the 0.5 and 99.5
+            percentiles there and clips values beyond them, so that a few bright voxels do not determine the scale.
+            "histogram" maps the landmarks of the histogram there to `landmarks` (see `acreg.io.histogram`), so that a
+            tissue has about the same value in MR images of all scanners. "divide_by_255" divides by 255, for 8-bit
+            images, and treats an image with values outside 0..255 (16 bits, CT) like "minmax".
+        landmarks: for "histogram": the landmarks that `with_landmarks` learns from the training images, from 0 to 1.
         label_values: the values in label files, ascending, background 0 first. A network sees their position in this
-            list: id `i` stands for `label_values[i]`, so ids never depend on what one image happens to contain.
+            list: id `i` stands for `label_values[i]`, so ids never depend on the labels in a single image.
         label_names: a name for each value.
     """
 
@@ -124,7 +124,7 @@ class Preprocessing(BaseModel):
         return self
 
     def grid(self, image: Image) -> Grid:
-        """The network's grid, of `shape`, laid over an image.
+        """The network's grid, of `shape`, placed over an image.
 
         Raises:
             AcregError: the image has another number of axes than `shape`.
@@ -190,7 +190,7 @@ class Preprocessing(BaseModel):
         """The same settings with the landmarks of training images, each taken on the network's grid.
 
         Raises:
-            AcregError: no image that is not constant; see also `grid`.
+            AcregError: all images are constant; see also `grid`.
         """
         try:
             landmarks = mean_landmarks(_sampled(*self._trimmed(image), self.grid(image)) for image in images)
@@ -205,14 +205,14 @@ class Preprocessing(BaseModel):
 
         Args:
             labels: labels of an image, on its grid (`acreg.geometry.labels_on`).
-            grid: `grid(image)`: the content of the image, not of the labels, decides where it lies.
+            grid: `grid(image)`: the content of the image, not of the labels, determines its position.
 
         Returns:
             int32 `(*shape, 1)`, ids from 0 to `len(label_values) - 1`.
 
         Raises:
-            AcregError: a value is not among `label_values`, the number of axes differs, or the network's grid holds no
-                labelled voxel of some.
+            AcregError: a value is not among `label_values`, the number of axes differs, or the network's grid contains
+                none of the labelled voxels.
         """
         if labels.grid.rank != grid.rank:
             raise AcregError(
@@ -247,11 +247,11 @@ class Preprocessing(BaseModel):
         """Read settings that `to_json` wrote.
 
         Raises:
-            AcregError: the file is missing, is no JSON, or holds settings that do not fit.
+            AcregError: the file is missing, is not JSON, or holds invalid settings.
         """
         path = Path(path)
         try:
-            # `strict` of JSON: a list is a tuple, but "64" is no number.
+            # `strict` for JSON: a list is accepted as a tuple, but "64" is not accepted as a number.
             return cls.model_validate_json(json.dumps(read_json(path, "file of preprocessing settings")), strict=True)
         except ValidationError as error:
             found = "; ".join(
@@ -268,7 +268,7 @@ def _sampled(array: np.ndarray, inner: Grid, grid: Grid) -> np.ndarray:
 
 
 def _content(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """First index, and last index plus one, an axis, of what is left without outer rows that hold one value each."""
+    """For each axis, the first index and the last index plus one after removing outer rows that hold one value each."""
     same = SAME * float(np.ptp(array))
     start, stop = np.zeros(array.ndim, int), np.array(array.shape)
     before = None
@@ -278,7 +278,7 @@ def _content(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             others = tuple(d for d in range(array.ndim) if d != axis)
             inner = array[tuple(slice(a, b) for a, b in zip(start, stop))]
             varied = np.flatnonzero(np.ptp(inner, axis=others) > same)
-            if varied.size == 0:  # one value an index of this axis: there is nothing to go by
+            if varied.size == 0:  # every index of this axis holds one value: nothing can be trimmed
                 return np.zeros(array.ndim, int), np.array(array.shape)
             stop[axis] = start[axis] + varied[-1] + 1
             start[axis] += varied[0]
@@ -286,7 +286,7 @@ def _content(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _centre_of_mass(array: np.ndarray, middle: np.ndarray) -> np.ndarray:
-    """The centre of the values above the median of the border; `middle` where there are none."""
+    """The centre of mass of the values above the median of the border; `middle` if there are none."""
     faces = [np.take(array, end, axis).ravel() for axis in range(array.ndim) for end in (0, -1)]
     weights = np.maximum(array - np.median(np.concatenate(faces)), 0)
     total = float(weights.sum(dtype=np.float64))

@@ -1,4 +1,4 @@
-"""The ``config.json`` of a preset: which model it is, its arguments, and the checksum of its weights."""
+"""The ``config.json`` of a preset: the class of the model, its arguments, and the checksum of its weights."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from acreg.errors import AcregError
-from acreg.io.documents import check_regular, read_json
+from acreg.io.documents import read_json
+from acreg.io.guards.text import check_regular
 
 FORMAT = 1
 CONFIG_LIMIT = 2**20
 WEIGHTS_LIMIT = 2**32
-"""Bytes of a file of weights at most, 4 GiB."""
+"""Largest size of a file of weights in bytes, 4 GiB."""
 AGAIN = "Get the whole folder again."
 
 
@@ -30,17 +31,17 @@ class PresetConfig(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid", populate_by_name=True)
 
     format: int
-    acreg: str = Field("?", max_length=100)
+    acreg: str = Field(default="?", max_length=100)
     class_name: str = Field(alias="class", max_length=100)
     config: dict[str, Any]
-    weights_sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")
+    weights_sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
 
 
 def read_preset_config(folder: Path) -> PresetConfig:
     """The checked ``config.json`` of a preset's folder.
 
     Raises:
-        AcregError: there is none, or it is not as it must be.
+        AcregError: the file is missing or invalid.
     """
     path = folder / "config.json"
     if not path.exists():
@@ -68,7 +69,7 @@ def read_preset_config(folder: Path) -> PresetConfig:
 
 
 def faults(error: ValidationError) -> str:
-    """What pydantic found: the key, a value that is short, and what it must be."""
+    """The findings of pydantic: the key, the value if it is short, and the requirement."""
     found = []
     for item in error.errors()[:5]:
         value = repr(item["input"])
@@ -80,10 +81,10 @@ def faults(error: ValidationError) -> str:
 
 
 def check_weights_file(folder: Path, checksum: str | None) -> Path:
-    """The weights of a preset, whole where the checksum is known.
+    """The file of the weights of a preset, after a check of its checksum, if that is known.
 
     Raises:
-        AcregError: no regular file, too large, or another than was saved.
+        AcregError: not a regular file, too large, or not the file that was saved.
     """
     path = folder / "model.weights.h5"
     if not path.exists():

@@ -1,4 +1,4 @@
-"""Weights in HDF5, which may come from strangers: checked before Keras or anybody follows what is in the file."""
+"""Untrusted weights in HDF5, which are checked before Keras or other code uses the content of the file."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from pathlib import Path
 import h5py
 
 from acreg.errors import AcregError
-from acreg.io.documents import check_regular
-from acreg.io.files import LARGEST, check_size
+from acreg.io.guards import LARGEST, check_size, try_hdf5
+from acreg.io.guards.text import check_regular
 from acreg.io.preset_config import WEIGHTS_LIMIT
 
-PROGRAM = Path(__file__).with_name("try_hdf5.py")
+PROGRAM = Path(try_hdf5.__file__)
 TIME = 600
-"""Seconds after which a file is given up."""
+"""Seconds after which the reading of a file is abandoned."""
 OBJECTS = 100_000
 OPTIONAL = "uncertainty_weighting"
-"""What Keras calls the layer of the weights of losses, which a model may have or not and computes nothing with."""
+"""The name of the layer with the loss weights, which a model may have or not and which does not affect its output."""
 LEVELS = 64
 
 
 @contextlib.contextmanager
 def open_weights(path: str | os.PathLike[str], what: str, trusted: bool = False) -> Iterator[h5py.File]:
-    """Open a HDF5 file of weights for reading; what the block raises about its content names the file.
+    """Open an HDF5 file of weights for reading; errors about its content in the block name the file.
 
     Args:
         path: the file.
         what: the word for it in messages, such as "file of weights".
-        trusted: not to be read by another process first, which takes a third of a second.
+        trusted: do not read the file in another process first, which takes a third of a second.
 
     Raises:
-        AcregError: no regular file of HDF5, damaged, with links to elsewhere (in this file or in another), arrays kept
-            in other files or of other values than numbers, or arrays of more values than are stored.
+        AcregError: the file is not a regular HDF5 file, is damaged, has links (within the file or to another), has
+            arrays in other files or arrays that are not numbers, or has arrays with more values than are stored.
     """
     path = check_regular(path, WEIGHTS_LIMIT, what)
     if not trusted and _kills(path):
@@ -61,7 +61,7 @@ def open_weights(path: str | os.PathLike[str], what: str, trusted: bool = False)
 
 
 def _kills(path: Path) -> bool:
-    """Whether a process that reads the file dies of it."""
+    """Whether a process that reads the file crashes."""
     program = [sys.executable, str(PROGRAM), str(path)]
     try:
         done = subprocess.run(program, stdin=subprocess.DEVNULL, capture_output=True, timeout=TIME, check=False)
@@ -73,7 +73,7 @@ def _kills(path: Path) -> bool:
 
 
 def count_values(file: h5py.File) -> int:
-    """The numbers in all arrays of a file, read from its headers, but for `OPTIONAL`.
+    """The number of values in all arrays of a file, read from its headers, without `OPTIONAL`.
 
     Raises:
         AcregError: see `open_weights`.

@@ -1,6 +1,6 @@
 """Keras layers for deformable registration, in 2-D and 3-D, on every Keras backend.
 
-They know Keras and nothing else of acreg. Import them as ``acreg.layers``.
+They depend on Keras and on no other part of acreg. Import them as ``acreg.layers``.
 """
 
 if __name__ != "acreg.layers":

@@ -9,28 +9,28 @@ import keras
 from keras import ops
 
 from acreg.layers import functional
+from acreg.layers.tensor import Tensor
 
 KINDS = ("rigid", "similarity", "affine")
-
-Tensor = Any
 
 
 @keras.saving.register_keras_serializable("acreg")
 class AffineToDisplacement(keras.layers.Layer):
     """The displacement of a rigid, similarity or affine map, whose parameters are 0 for the identity.
 
-    Coordinates are centred and normalised: 0 is the centre of the grid, and 1 half of its longest side, along every
-    axis alike. A rotation of a grid with equal spacings is therefore a rotation in space, whatever its shape.
+    Coordinates are centred and normalised: 0 is the centre of the grid, and 1 is half of its longest side, along all
+    axes. A rotation of a grid with equal spacings is therefore a rotation in space, regardless of its shape.
 
     Args:
-        kind: what the parameters, first to last, mean. ``"affine"``: the rows of a ``rank x (rank + 1)`` matrix, which
-            is added to the identity; its last column is the translation. ``"rigid"``: the rotation, an angle in radians
-            in 2-D (from array axis 0 towards axis 1), a vector in 3-D whose direction is the axis and whose length
-            the angle; then the translation. ``"similarity"``: the same, then the logarithm of the scale.
+        kind: the meaning of the parameters, in order. ``"affine"``: the rows of a ``rank x (rank + 1)`` matrix, which
+            is added to the identity; its last column is the translation. ``"rigid"``: the rotation, which is an angle
+            in radians in 2-D (from array axis 0 towards axis 1) and in 3-D a vector whose direction is the axis and
+            whose length is the angle; then the translation. ``"similarity"``: the same, then the logarithm of the
+            scale.
 
     Call arguments:
         parameters: ``(batch, count)``, see `count`.
-        like: ``(batch, *spatial, channels)``, of which only the grid matters.
+        like: ``(batch, *spatial, channels)``, of which only the grid is used.
 
     Returns:
         ``u``, float32 ``(batch, *spatial, rank)`` in voxels; `matrix` gives the map itself.
@@ -53,7 +53,7 @@ class AffineToDisplacement(keras.layers.Layer):
 
     @staticmethod
     def count(kind: str, rank: int) -> int:
-        """How many parameters a kind of map has: 3, 4 and 6 in 2-D; 6, 7 and 12 in 3-D."""
+        """The number of parameters of a kind of map: 3, 4 and 6 in 2-D; 6, 7 and 12 in 3-D."""
         rotation = 1 if rank == 2 else 3
         return {"rigid": rotation + rank, "similarity": rotation + rank + 1, "affine": rank * (rank + 1)}[kind]
 
@@ -62,7 +62,7 @@ class AffineToDisplacement(keras.layers.Layer):
         sizes = functional.spatial_shape(like)
         return functional.affine_displacement(self.matrix(parameters, sizes), sizes)
 
-    def matrix(self, parameters: Tensor, shape: Sequence[Any]) -> Tensor:
+    def matrix(self, parameters: Tensor, shape: Sequence[int | Tensor]) -> Tensor:
         """The map on a grid of the spatial ``shape``: float32 ``(batch, rank, rank + 1)``, voxels.
 
         It takes ``p`` to ``matrix (p, 1)``.
@@ -84,10 +84,12 @@ class AffineToDisplacement(keras.layers.Layer):
             linear = linear * ops.exp(parameters[:, -1])[:, None, None]
         return linear, parameters[:, turns : turns + rank]
 
-    def compute_output_spec(self, parameters: Any, like: Any) -> keras.KerasTensor:
+    def compute_output_spec(self, parameters: Tensor, like: Tensor) -> keras.KerasTensor:
         return keras.KerasTensor(self.compute_output_shape(parameters.shape, like.shape), dtype="float32")
 
-    def compute_output_shape(self, parameters_shape: Any, like_shape: Any) -> tuple[int | None, ...]:
+    def compute_output_shape(
+        self, parameters_shape: Sequence[int | None], like_shape: Sequence[int | None]
+    ) -> tuple[int | None, ...]:
         self._check(parameters_shape, like_shape)
         return (*like_shape[:-1], len(like_shape) - 2)
 

@@ -10,9 +10,8 @@ import keras
 import numpy as np
 
 from acreg.layers import functional
+from acreg.layers.tensor import Tensor
 from acreg.layers.thin_plate_spline import known_values
-
-Tensor = Any
 
 
 def check_inputs(inputs: Mapping[str, Any], spacing: float | tuple[float, ...]) -> None:

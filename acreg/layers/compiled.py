@@ -1,4 +1,4 @@
-"""Functions that XLA compiles where the model around them is not."""
+"""Functions that XLA compiles even if the model around them is not compiled."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import keras
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """On TensorFlow, the function of tensors compiled by XLA; elsewhere the function itself.
+    """The function of tensors, compiled by XLA on TensorFlow and unchanged on other backends.
 
-    On a CPU, XLA makes gathers and what goes with them several times faster and convolutions slower, so that Keras
-    leaves it off: these functions are compiled alone. Inside of a model that is compiled as a whole they are a part of
-    it. JAX compiles whole steps in any case.
+    On a CPU, XLA makes gathers and related operations several times faster but convolutions slower, so that Keras
+    does not use it: these functions are compiled separately. In a model that is compiled as a whole, they are compiled
+    with it. JAX compiles whole steps in any case.
     """
     if keras.backend.backend() != "tensorflow":
         return function

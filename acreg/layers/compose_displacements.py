@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 
 from acreg.layers import functional
+from acreg.layers.tensor import Tensor
 
 
 @keras.saving.register_keras_serializable("acreg")
 class ComposeDisplacements(keras.layers.Layer):
-    """Makes one displacement of two: warping by ``first`` and then, the result, by ``second``.
+    """Composes two displacements: the result warps by ``first`` and then by ``second``.
 
     ``u(p) = second(p) + first(p + second(p))``, so that ``warp(image, u)`` is ``warp(warp(image, first), second)`` with
     a single interpolation of the image.
@@ -29,18 +31,20 @@ class ComposeDisplacements(keras.layers.Layer):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
 
-    def call(self, first: Any, second: Any) -> Any:
+    def call(self, first: Tensor, second: Tensor) -> Tensor:
         self._check(first.shape, second.shape)
         return functional.compose(first, second)
 
-    def compute_output_spec(self, first: Any, second: Any) -> keras.KerasTensor:
+    def compute_output_spec(self, first: Tensor, second: Tensor) -> keras.KerasTensor:
         return keras.KerasTensor(self.compute_output_shape(first.shape, second.shape), dtype="float32")
 
-    def compute_output_shape(self, first_shape: Any, second_shape: Any) -> tuple[int | None, ...]:
+    def compute_output_shape(
+        self, first_shape: Sequence[int | None], second_shape: Sequence[int | None]
+    ) -> tuple[int | None, ...]:
         self._check(first_shape, second_shape)
         return tuple(second_shape)
 
-    def _check(self, first: Any, second: Any) -> None:
+    def _check(self, first: Tensor, second: Tensor) -> None:
         functional.check_field("first", first)
         functional.check_field("second", second)
         if not functional.sizes_agree(first, second):

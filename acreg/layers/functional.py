@@ -1,18 +1,18 @@
 """The arithmetic of the layers as plain functions of tensors.
 
-A displacement ``u`` has shape ``(batch, *spatial, rank)`` and is in voxels of the grid it lives on; component ``d``
-belongs to array axis ``d``. Warping reads ``warped(p) = image(p + u(p))``, with voxel centres at integer positions.
+A displacement ``u`` has shape ``(batch, *spatial, rank)`` and is in voxels of its grid; component ``d``
+belongs to array axis ``d``. Warping computes ``warped(p) = image(p + u(p))``, with voxel centres at integer positions.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 from keras import ops
 
-from acreg.layers.warping import Tensor, spatial_shape, warp
+from acreg.layers.tensor import Tensor
+from acreg.layers.warping import spatial_shape, warp
 
 __all__ = [
     "affine_displacement",
@@ -29,7 +29,7 @@ __all__ = [
 
 
 def compose(first: Tensor, second: Tensor) -> Tensor:
-    """The one displacement that does what warping by ``first`` and then warping the result by ``second`` does.
+    """The displacement that is equivalent to warping by ``first`` and then warping the result by ``second``.
 
     ``u(p) = second(p) + first(p + second(p))``; all are ``(batch, *spatial, rank)`` in voxels of one grid, the result
     is float32.
@@ -38,7 +38,7 @@ def compose(first: Tensor, second: Tensor) -> Tensor:
     return second + warp(first, second)
 
 
-def affine_displacement(matrix: Tensor, shape: Sequence[Any], displacement: Tensor | None = None) -> Tensor:
+def affine_displacement(matrix: Tensor, shape: Sequence[int | Tensor], displacement: Tensor | None = None) -> Tensor:
     """The displacement of an affine map, or of a displacement and then the map, without interpolation.
 
     Args:
@@ -47,8 +47,8 @@ def affine_displacement(matrix: Tensor, shape: Sequence[Any], displacement: Tens
         displacement: ``d``, ``(batch, *shape, rank)`` in voxels; None for none.
 
     Returns:
-        ``u(p) = matrix (p + d(p), 1) - p``, float32 ``(batch, *shape, rank)``. Warping by ``u`` is warping by the map's
-        own displacement and then by ``d``.
+        ``u(p) = matrix (p + d(p), 1) - p``, float32 ``(batch, *shape, rank)``. Warping by ``u`` is equivalent to
+        warping by the displacement of the map and then by ``d``.
     """
     rank = len(shape)
     lines = [
@@ -78,20 +78,20 @@ def integrate(velocity: Tensor, steps: int) -> Tensor:
     """
     displacement = ops.cast(velocity, "float32") / float(2**steps)
     if keras.backend.backend() == "jax":
-        # Written out, XLA on a CPU computes each squaring again wherever the next one reads: at 64^3 it took 1.24 s in
-        # place of 0.03 s. TensorFlow runs the warps one by one there, and XLA needs more for the gradient of a loop.
+        # Unrolled, XLA on a CPU recomputes each squaring wherever the next one reads: at 64^3 it took 1.24 s instead of
+        # 0.03 s. TensorFlow runs the warps one by one there, and XLA needs more time for the gradient of a loop.
         return ops.fori_loop(0, steps, lambda _, u: compose(u, u), displacement)
     for _ in range(steps):
         displacement = compose(displacement, displacement)
     return displacement
 
 
-def resize(x: Tensor, shape: Sequence[Any]) -> Tensor:
+def resize(x: Tensor, shape: Sequence[int | Tensor]) -> Tensor:
     """Linear resize of ``(batch, *spatial, channels)`` to the spatial ``shape``, keeping the extent.
 
-    Voxel ``p`` of the result lies at ``(p + 0.5) * n_in / n_out - 0.5`` of the input; edge values outside. Axes are
-    resized one after the other by a matrix product, which is exact, quick and has a quick gradient. No smoothing is
-    done when reducing.
+    Voxel ``p`` of the result lies at ``(p + 0.5) * n_in / n_out - 0.5`` of the input; outside, the edge values are
+    used. Axes are resized one after the other by a matrix product, which is exact and fast and has a fast gradient.
+    When the size is reduced, nothing is smoothed.
     """
     for axis, (size, target) in enumerate(zip(spatial_shape(x), shape, strict=True), start=1):
         if isinstance(size, int) and size == target:
@@ -105,7 +105,7 @@ def resize(x: Tensor, shape: Sequence[Any]) -> Tensor:
     return x
 
 
-def resize_displacement(displacement: Tensor, shape: Sequence[Any]) -> Tensor:
+def resize_displacement(displacement: Tensor, shape: Sequence[int | Tensor]) -> Tensor:
     """Linear resize of a displacement to the spatial ``shape``, values in voxels of the new grid; float32."""
     factors = [
         ops.cast(target, "float32") / ops.cast(size, "float32")

@@ -4,27 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache, reduce
-from typing import Any
 
 import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-Tensor = Any
+from acreg.layers.tensor import Tensor
 
 
-def grid_spline(values: Tensor, shape: Sequence[Any]) -> Tensor:
+def grid_spline(values: Tensor, shape: Sequence[int | Tensor]) -> Tensor:
     """The thin-plate spline through a regular grid of control points, at every voxel of an image.
 
     The grid spans the extent of the image: its outermost points lie on the outer faces of the outermost voxels.
-    Distances are counted in control cells, so that the spline depends on neither the shape nor the spacing.
+    Distances are measured in control cells, so that the spline depends on neither the shape nor the spacing.
 
     The kernel (``r`` in space, ``r^2 log(r)`` in the plane) is replaced by a sum of Gaussians. These are products over
-    the axes, so that a few small matrix products stand for a kernel value for each voxel and control point (134
-    million at 64^3 and 8 points an axis). What the wide Gaussians add up to is smooth, and is passed on by a cubic
-    B-spline on the same grid. The result goes through the control points all the same. Elsewhere it differs from the
-    exact spline by less than 1 % of the largest value (root mean square 0.3 %), the most right beside a control point,
-    where the kernel of space has a tip. (Matrix products with 11 bits, TF32, can add another 1 %.)
+    the axes, so that a few small matrix products replace a kernel value for each voxel and control point (134
+    million at 64^3 and 8 points per axis). The sum of the wide Gaussians is smooth and is represented by a cubic
+    B-spline on the same grid. The result still goes through the control points. Elsewhere, it differs from the
+    exact spline by less than 1 % of the largest value (root mean square 0.3 %), most of all close to a control point,
+    where the kernel in space has a cusp. (Matrix products with 11 bits, TF32, can add another 1 %.)
 
     Args:
         values: ``(batch, *points, channels)`` with the same number of at least 3 control points along each axis.
@@ -34,7 +33,7 @@ def grid_spline(values: Tensor, shape: Sequence[Any]) -> Tensor:
         float32 ``(batch, *shape, channels)``, in the unit of ``values``.
 
     Raises:
-        ValueError: when ``values`` is no such grid with 2 or 3 axes, or ``shape`` has another number of axes.
+        ValueError: when ``values`` is not such a grid with 2 or 3 axes, or ``shape`` has another number of axes.
     """
     points, rank, channels = values.shape[1], len(values.shape) - 2, values.shape[-1]
     if rank not in (2, 3) or set(values.shape[1:-1]) != {points} or points < 3 or len(shape) != rank:
@@ -60,12 +59,12 @@ def grid_spline(values: Tensor, shape: Sequence[Any]) -> Tensor:
     return ops.moveaxis(ops.reshape(spline, (-1, channels, *shape)), 1, -1)
 
 
-def _separable_sum(weights: Tensor, bases: Sequence[Tensor], shape: Sequence[Any]) -> Tensor:
+def _separable_sum(weights: Tensor, bases: Sequence[Tensor], shape: Sequence[int | Tensor]) -> Tensor:
     """Sums over j and k_0, k_1, ... of ``weights[k] bases[0][j, p_0, k_0] bases[1][j, p_1, k_1] ...``.
 
     ``weights`` is ``(batch, channels, k**rank)``, a basis ``(j, voxels, k)``; the result has ``batch * channels``
-    images of ``shape`` behind each other. One axis after the other turns from k into voxels, apart for each j; the last
-    product sums over j as well.
+    images of ``shape`` one after the other. The axes are converted one by one from k to voxels, separately for each j;
+    the last product also sums over j.
     """
     rank = len(shape)
     number, _, size = bases[0].shape
@@ -78,7 +77,7 @@ def _separable_sum(weights: Tensor, bases: Sequence[Tensor], shape: Sequence[Any
 
 
 def spline_displacement(
-    shape: Sequence[Any],
+    shape: Sequence[int | Tensor],
     spacing: Tensor,
     angles: Tensor | None = None,
     translation: Tensor | None = None,
@@ -86,8 +85,8 @@ def spline_displacement(
 ) -> Tensor:
     """The displacement of ``x -> R (x + d(x)) + t``, where ``x`` are millimetres from the image's centre.
 
-    Since the linear part of a spline can be any such map, this is one spline, through the turned and shifted control
-    points. At least one of the three parts must be given.
+    Because the linear part of a spline can be any such map, this is a single spline through the rotated and translated
+    control points. At least one of the three parts must be given.
 
     Args:
         shape: the spatial shape of the image.
@@ -105,7 +104,7 @@ def spline_displacement(
     rotation = ops.eye(rank)[None] if angles is None else _rotation(angles)
     terms = []
     if control_displacements is not None:
-        # the spline through turned vectors is the turned spline, and here are fewer of them
+        # the spline through rotated vectors is the rotated spline, and there are fewer vectors than voxels
         vectors = ops.reshape(control_displacements, (-1, control_displacements.shape[1] ** rank, rank))
         vectors = ops.matmul(vectors, ops.transpose(rotation, (0, 2, 1))) / spacing[:, None]
         terms.append(grid_spline(ops.reshape(vectors, (-1, *control_displacements.shape[1:])), shape))
@@ -140,23 +139,24 @@ def _rotation(angles: Tensor) -> Tensor:
 
 
 # Gaussians of at least this scale (per squared control cell) are summed over the control points. Wider ones would
-# cancel but for a small rest, in which devices that multiply with 11 bits (NVIDIA's TF32) would err by voxels.
+# cancel except for a small rest, for which devices that multiply with 11 bits (NVIDIA's TF32) would err by voxels.
 _NARROW = 0.1
 
 
-def _gaussians(rank: int) -> tuple[NDArray, NDArray]:
+def _gaussians(rank: int) -> tuple[np.ndarray, np.ndarray]:
     """Scales ``t`` and heights ``h`` for which ``sum h exp(-t r^2)`` is the kernel, up to multiples of 1 and r^2.
 
-    Those the spline's linear part takes up. The integrals over ``t`` of ``-t^-1.5 exp(-t r^2) / (2 sqrt(pi))``, which
-    is ``r``, and of ``t^-2 exp(-t r^2) / 2``, which is ``r^2 log(r)``, are sums over equal steps of ``log(t)`` here.
-    The largest scale sets the width of the rounded tip, the smallest the longest distance that is told apart.
+    The linear part of the spline absorbs these multiples. The integrals over ``t`` of ``-t^-1.5 exp(-t r^2) / (2
+    sqrt(pi))``, which is ``r``, and of ``t^-2 exp(-t r^2) / 2``, which is ``r^2 log(r)``, are approximated by sums over
+    equal steps of ``log(t)``. The largest scale determines the width of the rounded cusp, the smallest the longest
+    distance that is resolved.
     """
     scales = np.geomspace(0.001, 300.0, 13) if rank == 2 else np.geomspace(0.01, 10000.0, 13)
     step = np.log(scales[1] / scales[0])
     return scales, step / (2 * scales) if rank == 2 else -step / (2 * np.sqrt(np.pi * scales))
 
 
-def _cubic(x: Any) -> Tensor:
+def _cubic(x: Tensor) -> Tensor:
     """The cubic B-spline with knots at -2, -1, 0, 1, 2."""
     x = ops.abs(x)
     return ops.relu(2 - x) ** 3 / 6 - 4 * ops.relu(1 - x) ** 3 / 6
@@ -164,7 +164,7 @@ def _cubic(x: Any) -> Tensor:
 
 @lru_cache(maxsize=8)
 def _grid_solution(points: int, rank: int) -> NDArray[np.float32]:
-    """What control values are multiplied by for the weights of the Gaussians, and then of the B-splines.
+    """The matrix that maps control values to the weights of the Gaussians, followed by those of the B-splines.
 
     ``(points**rank + (points + 2)**rank, points**rank)``, solved in double precision.
     """
@@ -180,7 +180,7 @@ def _grid_solution(points: int, rank: int) -> NDArray[np.float32]:
     system = np.block([[kernel, linear], [linear.T, np.zeros((rank + 1, rank + 1))]])
     weights = np.linalg.inv(system)[:number, :number]
 
-    # At the control points the B-splines are what the narrow Gaussians leave over; the outermost pieces are parabolas.
+    # At the control points, the B-splines equal what the narrow Gaussians leave; the outermost pieces are parabolas.
     conditions = np.zeros((points + 2, points + 2))
     for i in range(points):
         conditions[i, i : i + 3] = 1 / 6, 4 / 6, 1 / 6

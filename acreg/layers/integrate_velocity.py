@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 
 from acreg.layers import functional
+from acreg.layers.tensor import Tensor
 
 
 @keras.saving.register_keras_serializable("acreg")
@@ -16,7 +18,7 @@ class IntegrateVelocity(keras.layers.Layer):
     The result is (up to discretisation) a diffeomorphism, whose inverse is the exponential of the negated velocity.
 
     Args:
-        steps: number of squarings, at least 0; 0 takes the velocity itself as the displacement.
+        steps: number of squarings, at least 0; with 0, the velocity itself is the displacement.
 
     Call arguments:
         velocity: ``(batch, *spatial, rank)``, voxels per unit of time.
@@ -25,7 +27,7 @@ class IntegrateVelocity(keras.layers.Layer):
         The displacement, ``(batch, *spatial, rank)``, voxels, float32.
 
     Raises:
-        ValueError: when ``steps`` is not a whole number of at least 0, or the input is no field.
+        ValueError: when ``steps`` is not an integer of at least 0, or the input is not a field.
 
     Reference: Arsigny et al., A Log-Euclidean Framework for Statistics on Diffeomorphisms, MICCAI 2006.
     """
@@ -36,14 +38,14 @@ class IntegrateVelocity(keras.layers.Layer):
         super().__init__(autocast=False, **kwargs)
         self.steps = steps
 
-    def call(self, velocity: Any) -> Any:
+    def call(self, velocity: Tensor) -> Tensor:
         functional.check_field("velocity", velocity.shape)
         return functional.integrate(velocity, self.steps)
 
-    def compute_output_spec(self, velocity: Any) -> keras.KerasTensor:
+    def compute_output_spec(self, velocity: Tensor) -> keras.KerasTensor:
         return keras.KerasTensor(self.compute_output_shape(velocity.shape), dtype="float32")
 
-    def compute_output_shape(self, velocity_shape: Any) -> tuple[int | None, ...]:
+    def compute_output_shape(self, velocity_shape: Sequence[int | None]) -> tuple[int | None, ...]:
         functional.check_field("velocity", velocity_shape)
         return tuple(velocity_shape)
 

@@ -8,11 +8,12 @@ from typing import Any
 import keras
 
 from acreg.layers import functional
+from acreg.layers.tensor import Tensor
 
 
 @keras.saving.register_keras_serializable("acreg")
 class ResizeDisplacement(keras.layers.Layer):
-    """Resizes a displacement to another grid over the same extent, and its values with it, per axis.
+    """Resizes a displacement to another grid over the same extent, and scales its values accordingly, per axis.
 
     Linear interpolation; voxel ``p`` of the result lies at ``(p + 0.5) * n_in / n_out - 0.5`` of the input. Component
     ``d`` is multiplied by ``n_out / n_in`` of axis ``d``, since it counts voxels of the new grid.
@@ -27,7 +28,7 @@ class ResizeDisplacement(keras.layers.Layer):
         ``(batch, *shape, rank)``, voxels of the new grid, float32.
 
     Raises:
-        ValueError: when ``shape`` has not one positive size for each axis, or the input is no field.
+        ValueError: when ``shape`` does not have one positive size for each axis, or the input is not a field.
     """
 
     def __init__(self, shape: Sequence[int], **kwargs: Any) -> None:
@@ -37,18 +38,18 @@ class ResizeDisplacement(keras.layers.Layer):
         super().__init__(autocast=False, **kwargs)
         self.shape = shape
 
-    def call(self, displacement: Any) -> Any:
+    def call(self, displacement: Tensor) -> Tensor:
         self._check(displacement.shape)
         return functional.resize_displacement(displacement, self.shape)
 
-    def compute_output_spec(self, displacement: Any) -> keras.KerasTensor:
+    def compute_output_spec(self, displacement: Tensor) -> keras.KerasTensor:
         return keras.KerasTensor(self.compute_output_shape(displacement.shape), dtype="float32")
 
-    def compute_output_shape(self, displacement_shape: Any) -> tuple[int | None, ...]:
+    def compute_output_shape(self, displacement_shape: Sequence[int | None]) -> tuple[int | None, ...]:
         self._check(displacement_shape)
         return (displacement_shape[0], *self.shape, displacement_shape[-1])
 
-    def _check(self, displacement: Any) -> None:
+    def _check(self, displacement: Tensor) -> None:
         functional.check_field("displacement", displacement)
         if displacement[-1] != len(self.shape):
             raise ValueError(

@@ -1,12 +1,14 @@
-"""The warp as a layer."""
+"""Warping of images as a layer."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 
 from acreg.layers import functional
+from acreg.layers.tensor import Tensor
 from acreg.layers.warping import BORDERS, INTERPOLATIONS, warped_dtype
 
 
@@ -14,8 +16,8 @@ from acreg.layers.warping import BORDERS, INTERPOLATIONS, warped_dtype
 class SpatialTransformer(keras.layers.Layer):
     """Warps an image by a displacement: ``warped(p) = image(p + u(p))``.
 
-    Works in 2-D and 3-D, for any number of channels, with voxel centres at integer positions. Computes positions and
-    weights in float32 under every dtype policy.
+    It works in 2-D and 3-D, for any number of channels, with voxel centres at integer positions. Positions and
+    weights are computed in float32 under every dtype policy.
 
     Args:
         interpolation: ``"linear"`` or ``"nearest"``. Nearest has no gradient with respect to the displacement: use it
@@ -28,10 +30,10 @@ class SpatialTransformer(keras.layers.Layer):
         displacement: ``(batch, *grid, rank)`` in voxels of the image's grid, component ``d`` along array axis ``d``.
 
     Returns:
-        ``(batch, *grid, channels)``, dtype of ``image``; float32 if the image is of integers and interpolation linear.
+        ``(batch, *grid, channels)``, dtype of ``image``; float32 for linear interpolation of an integer image.
 
     Raises:
-        ValueError: when ranks or batches do not fit each other, or an option is unknown.
+        ValueError: when ranks or batch sizes do not match, or an option is unknown.
 
     Example:
 
@@ -57,19 +59,21 @@ class SpatialTransformer(keras.layers.Layer):
         self.border = border
         self.fill_value = fill_value
 
-    def call(self, image: Any, displacement: Any) -> Any:
+    def call(self, image: Tensor, displacement: Tensor) -> Tensor:
         self._check(image.shape, displacement.shape)
         return functional.warp(image, displacement, self.interpolation, self.border, self.fill_value)
 
-    def compute_output_spec(self, image: Any, displacement: Any) -> keras.KerasTensor:
+    def compute_output_spec(self, image: Tensor, displacement: Tensor) -> keras.KerasTensor:
         shape = self.compute_output_shape(image.shape, displacement.shape)
         return keras.KerasTensor(shape, dtype=warped_dtype(image.dtype, self.interpolation))
 
-    def compute_output_shape(self, image_shape: Any, displacement_shape: Any) -> tuple[int | None, ...]:
+    def compute_output_shape(
+        self, image_shape: Sequence[int | None], displacement_shape: Sequence[int | None]
+    ) -> tuple[int | None, ...]:
         self._check(image_shape, displacement_shape)
         return (*displacement_shape[:-1], image_shape[-1])
 
-    def _check(self, image: Any, displacement: Any) -> None:
+    def _check(self, image: Tensor, displacement: Tensor) -> None:
         functional.check_field("displacement", displacement)
         if len(image) != len(displacement):
             raise ValueError(

@@ -1,22 +1,19 @@
 """Thin-plate splines between scattered points; those through a regular grid are in `grid_spline`.
 
 The spline through ``f(c_i) = v_i`` is ``f(x) = sum_i w_i k(|x - c_i|) + A x + b`` with ``sum_i w_i = 0`` and
-``sum_i w_i c_i = 0``. Of all functions through these points it bends least (Duchon, Splines Minimizing
-Rotation-Invariant Semi-Norms in Sobolev Spaces, 1977; Bookstein, Principal Warps, TPAMI 1989).
+``sum_i w_i c_i = 0``. Of all functions through these points, it has the least bending energy (Duchon, Splines
+Minimizing Rotation-Invariant Semi-Norms in Sobolev Spaces, 1977; Bookstein, Principal Warps, TPAMI 1989).
 """
 
 from __future__ import annotations
 
 import warnings
-from typing import Any
 
 import numpy as np
 from keras import ops
-from numpy.typing import NDArray
 
 from acreg._moved import forward
-
-Tensor = Any
+from acreg.layers.tensor import Tensor
 
 
 def interpolate_spline(
@@ -25,30 +22,33 @@ def interpolate_spline(
     """Polyharmonic interpolation between scattered points.
 
     The kernel is ``r^order`` for an odd order and ``r^order log(r)`` for an even one: order 2 is the thin-plate spline
-    of the plane, order 1 that of space. The system is dense: meant for up to some hundreds of points.
+    in the plane, order 1 the one in space. The system is dense, so the function is meant for up to a few hundred
+    points.
 
-    The points are centred and scaled inside, so that unit and origin do not matter, and the system is solved in the
-    widest floats that the backend has: float64 on TensorFlow, float32 on JAX unless ``jax_enable_x64`` is set. NumPy
-    arrays are centred before the backend rounds them; a float32 tensor far from 0 has lost its digits already. In
-    float32 a spline of order 2 through 300 noisy landmarks misses them by some hundredths of the largest value, and
-    one of order 3 is of no use. Points that almost touch, a high order and queries far from all points cost digits.
+    The points are centred and scaled internally, so that unit and origin do not matter, and the system is solved in the
+    widest floating-point type of the backend: float64 on TensorFlow, float32 on JAX unless ``jax_enable_x64`` is set.
+    NumPy arrays are centred before the backend rounds them; a float32 tensor far from 0 has already lost digits. In
+    float32, a spline of order 2 through 300 noisy landmarks misses them by a few hundredths of the largest value, and a
+    spline of order 3 is not usable. Points that almost coincide, a high order and queries far from all points reduce
+    the accuracy.
 
     Args:
-        train_points: ``(batch, n, rank)``, any unit; more than rank of them, and not all on one line or plane. No two
-            alike, unless ``regularization`` is above 0.
+        train_points: ``(batch, n, rank)``, in any unit; more than ``rank`` points, not all on one line or plane. No two
+            points may coincide, unless ``regularization`` is above 0.
         train_values: ``(batch, n, channels)``.
-        query_points: ``(batch, m, rank)``, the unit of ``train_points``.
-        order: a whole number of at least 1.
-        regularization: at least 0, added to the diagonal of the kernel matrix in the unit of ``train_points``, as by
-            tensorflow-addons: 0 interpolates, and with orders 2 and 3 more smooths. It does not with order 1, whose
-            kernel has the other sign; orders 4 and 5 are as 1, 6 and 7 as 2, and so on.
+        query_points: ``(batch, m, rank)``, in the unit of ``train_points``.
+        order: an integer of at least 1.
+        regularization: at least 0, added to the diagonal of the kernel matrix in the unit of ``train_points``, as in
+            tensorflow-addons: 0 interpolates; with orders 2 and 3, a larger value smooths. With order 1 it does not,
+            because the kernel has the opposite sign; orders 4 and 5 behave like 1, orders 6 and 7 like 2, and so on.
 
     Returns:
         The spline at the query points, float32 ``(batch, m, channels)``.
 
     Raises:
-        ValueError: when shapes do not fit each other, ``order`` or ``regularization`` is out of its range, or the
-            points determine no spline (where their values are known: not in a function that is being compiled).
+        ValueError: when shapes do not match, ``order`` or ``regularization`` is out of range, or the points do not
+            determine a spline (this is checked only if their values are known, not in a function that is being
+            compiled).
     """
     shapes = [tuple(x.shape) for x in (train_points, train_values, query_points)]
     points_shape, values_shape, queries_shape = shapes
@@ -82,8 +82,8 @@ def interpolate_spline(
     points, queries = (points - centre) / scale, (queries - centre) / scale
 
     def terms(x: Tensor) -> Tensor:
-        """What the weights are multiplied by: each kernel, each coordinate, and 1."""
-        # of differences: |a|^2 - 2ab + |b|^2 would lose all digits of points that lie close together
+        """The factors of the weights: each kernel, each coordinate, and 1."""
+        # from differences: |a|^2 - 2ab + |b|^2 would lose all digits for points that are close together
         squared = ops.sum((x[:, :, None] - points[:, None]) ** 2, axis=-1)
         squared = ops.maximum(squared, 1e-30)  # the root and the logarithm of 0 have no finite gradient
         kernel = squared ** (order / 2)
@@ -105,7 +105,7 @@ def interpolate_spline(
 
 
 def _check_points(points: Tensor, distinct: bool) -> None:
-    """Raise `ValueError` for points ``(batch, n, rank)`` through which there is no spline, or more than one."""
+    """Raise `ValueError` for points ``(batch, n, rank)`` that do not determine exactly one spline."""
     n, rank = points.shape[1:]
     if n <= rank:
         raise ValueError(
@@ -132,8 +132,8 @@ def _check_points(points: Tensor, distinct: bool) -> None:
             )
 
 
-def known_values(x: Tensor) -> NDArray | None:
-    """The values of a tensor; None in a function that is being compiled, where it has none yet."""
+def known_values(x: Tensor) -> np.ndarray | None:
+    """The values of a tensor; None in a function that is being compiled, where they are not known yet."""
     try:
         return np.asarray(ops.convert_to_numpy(x))
     except (NotImplementedError, TypeError, ValueError):  # of TensorFlow, of JAX, of Keras' symbolic tensors

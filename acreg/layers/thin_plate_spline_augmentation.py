@@ -1,4 +1,4 @@
-"""Pairs of images made from one by a random, known displacement."""
+"""Pairs of images that are made from one image by a random, known displacement."""
 
 from __future__ import annotations
 
@@ -12,60 +12,60 @@ from keras import ops
 from acreg.layers import functional
 from acreg.layers.augmentation_checks import check_cells, check_inputs, check_parameters, check_shapes, warn_of_folds
 from acreg.layers.grid_spline import spline_displacement
+from acreg.layers.tensor import Tensor
 from acreg.layers.thin_plate_spline import known_values
-
-Tensor = Any
 
 _GEOMETRY = ("angles", "translation", "control_displacements")
 
 
 @keras.saving.register_keras_serializable("acreg")
 class ThinPlateSplineAugmentation(keras.layers.Layer):
-    """Makes a fixed and a moving image out of one, and knows the displacement between them.
+    """Makes a fixed and a moving image from one image, with a known displacement between them.
 
-    The moving image is the image itself. The fixed one is made from it, ``fixed(p) = image(p + u(p))``, since ``u`` is
-    then exactly the displacement that a network should find: warping moving by it gives fixed, in image and labels,
-    up to the changes of intensity. (Had the moving image been made, the displacement to be found would be an inverse,
-    known to the error of a solver.) In millimetres from the centre of the image, along the array axes, a point ``x``
-    of the fixed image shows the point ``R (x + d(x)) + t`` of the moving one: ``d`` is a thin-plate spline through
-    random vectors at a regular grid of control points over the image, and R and t turn and shift.
+    The moving image is the image itself. The fixed image is made from it, ``fixed(p) = image(p + u(p))``, because ``u``
+    is then exactly the displacement that a network should predict: warping the moving image by ``u`` gives the fixed
+    image, for image and labels, except for the changes of intensity. (If the moving image were synthetic, the
+    displacement to predict would be an inverse, known only up to the error of a solver.) In millimetres from the centre
+    of the image, along the array axes, a point ``x`` of the fixed image corresponds to the point ``R (x + d(x)) + t``
+    of the moving image: ``d`` is a thin-plate spline through random vectors at a regular grid of control points over
+    the image, R is a rotation and t a translation.
 
-    Both images are normalised to [0, 1] by their minimum and maximum, channel by channel. Then each is raised to a
-    power of its own, changed in brightness, clipped to [0, 1] and normalised again; without these changes the fixed
-    image keeps the values that it was made with. Outside of the image, intensities take the edge value and labels are
-    background, 0. Images keep their shape: resize in the preprocessing.
+    Both images are normalised to [0, 1] by their minimum and maximum, channel by channel. Then each image is raised to
+    a separate random power, changed in brightness, clipped to [0, 1] and normalised again; without these changes, the
+    fixed image keeps the values with which it was made. Outside the image, intensities take the edge value and labels
+    are background, 0. Images keep their shape: resize in the preprocessing.
 
-    Every call draws anew, in training and not. For pairs that do not change, keep what `draw` returned and use
+    Every call draws new parameters, in training and in inference. For fixed pairs, keep the result of `draw` and use
     `apply_parameters`.
 
     Args:
         max_rotation: degrees, the largest angle about each array axis (in 2-D, in the plane), at most 180.
-        max_translation: mm, the greatest length of the shift.
+        max_translation: mm, the greatest length of the translation.
         max_deformation: mm, the greatest length of the spline's vectors at the control points. Direction and length
-            are drawn apart, the length uniformly. The spline folds once this exceeds about half of the distance
+            are drawn independently, the length uniformly. The spline folds if this exceeds about half of the distance
             between control points.
         control_points: 3 to 12, along each axis.
         gamma: powers are ``2^g``, ``g`` uniform in ``[-gamma, gamma]``: 1 gives powers from 0.5 to 2.
         brightness: the largest change of brightness, as a share of the range of intensities.
-        spacing: mm, of images that come without one; a number or one for each axis.
+        spacing: mm, for images without a spacing; one number, or one for each axis.
         return_displacement: whether ``"displacement"`` is among the results.
         seed: an integer makes the draws reproducible. (On TensorFlow, XLA draws other numbers from the same seed.)
 
-    A part whose limit is 0 is off.
+    A part whose limit is 0 is switched off.
 
     Call arguments:
-        inputs: a dictionary of ``"image"``, ``(batch, *spatial, channels)`` in any range; if wanted ``"labels"``,
-            integers ``(batch, *spatial, 1)``, and ``"spacing"``, ``(batch, rank)`` in mm.
+        inputs: a dictionary with ``"image"``, ``(batch, *spatial, channels)`` in any range, and optionally
+            ``"labels"``, integers ``(batch, *spatial, 1)``, and ``"spacing"``, ``(batch, rank)`` in mm.
 
     Returns:
         A dictionary: ``"fixed"`` and ``"moving"``, float32 of the image's shape; ``"fixed_labels"`` and
-        ``"moving_labels"``, int32, when there are labels; and ``"displacement"``, float32 ``(batch, *spatial, rank)``
-        in voxels, when asked for.
+        ``"moving_labels"``, int32, if there are labels; and ``"displacement"``, float32 ``(batch, *spatial, rank)``
+        in voxels, if requested.
 
     Raises:
-        ValueError: when a limit is out of its range, or shapes or types are wrong; where values can be seen, which is
-            outside of compiled functions and of ``tf.data``, also for voxels that are not finite numbers and for
-            spacings that are not positive. Compiled, such a voxel is not refused and spoils its own sample.
+        ValueError: when a limit is out of range, or shapes or types are wrong. Outside compiled functions and
+            ``tf.data``, where values are known, also for voxels that are not finite and for spacings that are not
+            positive. In compiled code, such a voxel is not refused and makes its own sample invalid.
 
     Example:
 
@@ -128,14 +128,14 @@ class ThinPlateSplineAugmentation(keras.layers.Layer):
         return self.apply_parameters(inputs, self.draw(inputs))
 
     def draw(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Random parameters for a batch, of which shape and spacing are read. Parts that are off have none.
+        """Random parameters for a batch, from its shape and spacing. Parts that are switched off have none.
 
-        Warns, where the spacing can be seen, of control points so close that the deformation may fold the image.
+        If the spacing is known, warns about control points that are so close that the deformation may fold the image.
 
         Returns:
             float32 tensors by name: ``"angles"``, ``"translation"`` and ``"control_displacements"`` as
             `acreg.layers.grid_spline.spline_displacement` takes them, and ``"gamma"`` and ``"brightness"``,
-            ``(batch, 2)``: the power and the shift of intensity, of the fixed and of the moving image.
+            ``(batch, 2)``: the power and the change of brightness, for the fixed and for the moving image.
         """
         check_inputs(inputs, self.spacing)
         rank = len(inputs["image"].shape) - 2
@@ -168,7 +168,7 @@ class ThinPlateSplineAugmentation(keras.layers.Layer):
         return drawn
 
     def apply_parameters(self, inputs: Mapping[str, Tensor], parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """What a call returns for these parameters, as `draw` returns them; parts without parameters are off."""
+        """The result of a call for given parameters, as returned by `draw`; parts without parameters are off."""
         check_inputs(inputs, self.spacing)
         image = ops.convert_to_tensor(inputs["image"])
         rank = len(image.shape) - 2
@@ -202,7 +202,7 @@ class ThinPlateSplineAugmentation(keras.layers.Layer):
             result["displacement"] = zero if displacement is None else displacement
         return result
 
-    def compute_output_spec(self, inputs: Mapping[str, Any]) -> dict[str, keras.KerasTensor]:
+    def compute_output_spec(self, inputs: Mapping[str, Tensor]) -> dict[str, keras.KerasTensor]:
         check_inputs(inputs, self.spacing)
         shapes = self.compute_output_shape({name: value.shape for name, value in inputs.items()})
         return {
@@ -210,7 +210,9 @@ class ThinPlateSplineAugmentation(keras.layers.Layer):
             for name, shape in shapes.items()
         }
 
-    def compute_output_shape(self, input_shape: Mapping[str, Any]) -> dict[str, tuple[int | None, ...]]:
+    def compute_output_shape(
+        self, input_shape: Mapping[str, Sequence[int | None]]
+    ) -> dict[str, tuple[int | None, ...]]:
         check_shapes(input_shape, self.spacing)
         image = tuple(input_shape["image"])
         shapes = {"fixed": image, "moving": image}

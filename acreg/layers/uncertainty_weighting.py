@@ -1,13 +1,15 @@
-"""The weights of several losses, learned beside the network, as a layer."""
+"""A layer with the weights of several losses, which are learned together with the network."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
+
+from acreg.layers.tensor import Tensor
 
 MODES = ("uncertainty", "softmax")
 LARGEST_GAIN = 100.0
@@ -15,36 +17,36 @@ LARGEST_GAIN = 100.0
 
 @keras.saving.register_keras_serializable("acreg")
 class UncertaintyWeighting(keras.layers.Layer):
-    """Adds up loss terms with weights that are trained.
+    """Adds loss terms with trained weights.
 
-    ``mode="uncertainty"``: ``sum_i exp(-s_i) L_i + s_i``, with one trained ``s_i`` a term. Its minimum over ``s_i`` is
-    ``1 + log(L_i)``: each term counts by the share, not the amount, by which it falls, so that the scales of the losses
-    do not matter, and no weight can vanish without cost. Terms must be positive. As a term goes to 0 its weight
-    ``1 / L_i`` grows without bound, and the total has no lower bound; therefore ``s_i`` is never below its start less
-    ``log(100)``: no weight exceeds 100 times its prior. That holds for the roughness of a field, too, which is 0 for
-    the identity.
+    ``mode="uncertainty"``: ``sum_i exp(-s_i) L_i + s_i``, with one trained ``s_i`` per term. Its minimum over ``s_i``
+    is ``1 + log(L_i)``: each term counts by its relative, not its absolute decrease, so that the scales of the losses
+    do not matter, and no weight can vanish without cost. Terms must be positive. As a term approaches 0, its weight ``1
+    / L_i`` grows without bound, and the total has no lower bound; therefore ``s_i`` is never less than its initial
+    value minus ``log(100)``: no weight exceeds 100 times its prior. This also bounds the weight of the roughness of a
+    field, which is 0 for the identity.
 
     ``mode="softmax"``: ``sum_i w_i L_i`` with ``w = softmax(v)``, and ``exp(u)`` for each of ``regularisers``, all
-    trained. This is the form of the DDMR paper, kept for comparison. Nothing in it holds a weight up: the gradient
-    moves the weights to the smallest loss, and ``u`` can only fall, whatever the network does.
+    trained. This is the form of the DDMR paper, kept for comparison. It has no term that keeps a weight from vanishing:
+    the gradient moves the weights to the smallest loss, and ``u`` can only decrease, whatever the network does.
 
-    With Adam a logarithm of a weight moves by the learning rate a step: 1000 steps of 1e-3 for a factor of e.
+    With Adam, the logarithm of a weight changes by the learning rate per step: a factor of e takes 1000 steps of 1e-3.
 
     Args:
-        priors: the weight that each term starts with, by name, above 0; a softmax starts with their shares of the sum.
-        regularisers: those of the names that a softmax leaves out, as they are no losses of images or labels.
+        priors: the initial weight of each term, by name, above 0; a softmax starts with their shares of the sum.
+        regularisers: the names that a softmax leaves out, because they are not losses of images or labels.
         mode: see above.
 
     Call arguments:
-        terms: a dict with a loss for each name of ``priors``, all of one shape, or a tensor ``(..., terms)`` in their
-            order.
+        terms: a dict with a loss for each name in ``priors``, all of one shape, or a tensor ``(..., terms)`` in the
+            same order.
 
     Returns:
         The total, float32, of the shape of one term.
 
     Raises:
         ValueError: an unknown mode, a prior that is not finite or not above 0, regularisers that have no prior or leave
-            no loss, or terms that are not those of ``priors``.
+            no other loss, or terms that do not match ``priors``.
 
     Example:
 
@@ -80,7 +82,7 @@ class UncertaintyWeighting(keras.layers.Layer):
         self.mode = mode
         self._starts: list[np.ndarray] = []
 
-    def build(self, terms_shape: Any = None) -> None:
+    def build(self, terms_shape: Sequence[int | None] | None = None) -> None:
         if self.mode == "uncertainty":
             start = -self._logarithms(list(self.priors))
             floor = start - np.float32(np.log(LARGEST_GAIN))
@@ -94,7 +96,9 @@ class UncertaintyWeighting(keras.layers.Layer):
     def _logarithms(self, names: Sequence[str]) -> np.ndarray:
         return np.log([self.priors[name] for name in names]).astype("float32")
 
-    def _add(self, name: str, start: np.ndarray, constraint: Any = None) -> Any:
+    def _add(
+        self, name: str, start: np.ndarray, constraint: Callable[[Tensor], Tensor] | None = None
+    ) -> keras.Variable:
         self._starts.append(start)
         return self.add_weight(
             shape=start.shape,
@@ -108,7 +112,7 @@ class UncertaintyWeighting(keras.layers.Layer):
     def _shared(self) -> list[str]:
         return [name for name in self.priors if name not in self.regularisers]
 
-    def loss_weights(self) -> dict[str, Any]:
+    def loss_weights(self) -> dict[str, Tensor]:
         """The weight of each term by name, in the order of ``priors``; float32 scalars."""
         if not self.built:
             self.build()
@@ -119,24 +123,26 @@ class UncertaintyWeighting(keras.layers.Layer):
             weights |= _by_name(self.regularisers, ops.exp(self.log_regularisers))
         return {name: weights[name] for name in self.priors}
 
-    def call(self, terms: Any) -> Any:
+    def call(self, terms: Tensor) -> Tensor:
         self._check(terms)
         if not isinstance(terms, Mapping):
             terms = {name: terms[..., i] for i, name in enumerate(self.priors)}
         total = sum(weight * ops.cast(terms[name], "float32") for name, weight in self.loss_weights().items())
         return total + ops.sum(self.log_variance) if self.mode == "uncertainty" else total
 
-    def compute_output_spec(self, terms: Any) -> keras.KerasTensor:
+    def compute_output_spec(self, terms: Tensor) -> keras.KerasTensor:
         self._check(terms)
         shapes = {name: x.shape for name, x in terms.items()} if isinstance(terms, Mapping) else terms.shape
         return keras.KerasTensor(self.compute_output_shape(shapes), dtype="float32")
 
-    def compute_output_shape(self, terms_shape: Any) -> tuple[int | None, ...]:
+    def compute_output_shape(
+        self, terms_shape: Sequence[int | None] | Mapping[str, Sequence[int | None]]
+    ) -> tuple[int | None, ...]:
         if isinstance(terms_shape, Mapping):
             return tuple(next(iter(terms_shape.values())))
         return tuple(terms_shape)[:-1]
 
-    def _check(self, terms: Any) -> None:
+    def _check(self, terms: Tensor) -> None:
         if isinstance(terms, Mapping):
             right, received = set(terms) == set(self.priors), f"the terms {sorted(terms)}"
         else:
@@ -149,7 +155,7 @@ class UncertaintyWeighting(keras.layers.Layer):
             )
 
     def load_own_variables(self, store: Any) -> None:
-        """Loads the weights; a file that has none, of a model trained with fixed weights, starts from the priors."""
+        """Loads the weights; with a file that has none, from a model with fixed weights, the priors are used."""
         if store.keys():
             super().load_own_variables(store)
             return
@@ -165,5 +171,5 @@ class UncertaintyWeighting(keras.layers.Layer):
         }
 
 
-def _by_name(names: Iterable[str], values: Any) -> dict[str, Any]:
+def _by_name(names: Iterable[str], values: Tensor) -> dict[str, Tensor]:
     return {name: values[i] for i, name in enumerate(names)}

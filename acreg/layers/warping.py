@@ -13,21 +13,20 @@ import keras
 from keras import ops
 
 from acreg.layers.compiled import compiled
+from acreg.layers.tensor import Tensor
 
 INTERPOLATIONS = ("linear", "nearest")
 BORDERS = ("edge", "constant")
-
-Tensor = Any
 
 _gradients: ContextVar[bool] = ContextVar("gradients", default=True)
 
 
 @contextmanager
 def no_gradients() -> Iterator[None]:
-    """What is sampled in the block gets no gradient of its own.
+    """Sampling in the block uses no custom gradient.
 
-    TensorFlow keeps each graph with a custom gradient for as long as the process lives: a model that only registers
-    does without.
+    TensorFlow keeps each graph with a custom gradient until the process ends; a model that only registers does not
+    need it.
     """
     token = _gradients.set(False)
     try:
@@ -36,7 +35,7 @@ def no_gradients() -> Iterator[None]:
         _gradients.reset(token)
 
 
-def spatial_shape(x: Tensor) -> tuple[Any, ...]:
+def spatial_shape(x: Tensor) -> tuple[int | Tensor, ...]:
     """The sizes between batch and channels; entries that are not known statically are scalar tensors."""
     dynamic = ops.shape(x)
     return tuple(d if s is None else s for s, d in zip(x.shape[1:-1], dynamic[1:-1], strict=True))
@@ -54,9 +53,9 @@ def warp(
     Args:
         image: ``(batch, *spatial, channels)``, any dtype; integers are made float32 when interpolation is linear.
         displacement: ``(batch, *grid, rank)``, voxels of ``image``'s grid. ``grid`` may differ from ``spatial``: the
-            result then lies on ``grid``, whose voxel ``p`` is taken to be the image's voxel ``p``.
+            result then lies on ``grid``, whose voxel ``p`` corresponds to voxel ``p`` of the image.
         interpolation: ``"linear"`` (in float32) or ``"nearest"`` (no gradient with respect to the displacement).
-        border: ``"edge"`` repeats the nearest edge value; ``"constant"`` counts every voxel outside as ``fill_value``.
+        border: ``"edge"`` repeats the nearest edge value; ``"constant"`` uses ``fill_value`` for every voxel outside.
         fill_value: value outside for ``border="constant"``.
 
     Returns:
@@ -73,7 +72,7 @@ def warp(
 
 
 class _Corners:
-    """The voxels around each sampled position, and how much each counts.
+    """The voxels around each sampled position, and their weights.
 
     Args:
         sizes: spatial, of the image.
@@ -81,7 +80,9 @@ class _Corners:
         border, interpolation: see `warp`.
     """
 
-    def __init__(self, sizes: Sequence[Any], displacement: Tensor, border: str, interpolation: str = "linear") -> None:
+    def __init__(
+        self, sizes: Sequence[int | Tensor], displacement: Tensor, border: str, interpolation: str = "linear"
+    ) -> None:
         self.rank = displacement.shape[-1]
         self.constant = border == "constant"
         grid, batch = spatial_shape(displacement), ops.shape(displacement)[0]
@@ -92,19 +93,19 @@ class _Corners:
         first = ops.arange(batch, dtype="int32") * (self.strides[0] * sizes[0])
         self.first = ops.reshape(first, (-1,) + (1,) * self.rank)
         self.index: list[list[Tensor]] = []
-        """Of each axis: the lower and the upper neighbour (for nearest the one)."""
+        """For each axis: the lower and the upper neighbour (only one for nearest)."""
         self.known: list[list[Tensor]] = []
-        """Of each axis: whether these lie in the image; for a constant border."""
+        """For each axis: whether these lie in the image; for a constant border."""
         self.weight: list[Tensor] = []
-        """Of each axis: the upper one's share."""
+        """For each axis: the weight of the upper neighbour."""
         self.moves: list[Tensor] = []
-        """Of each axis: whether the sample moves with its position; it rests where that is clipped."""
+        """For each axis: whether the sample depends on its position, which it does not once the position is clipped."""
         for axis in range(self.rank):
             along = ops.arange(grid[axis], dtype="float32")
             along = ops.reshape(along, tuple(-1 if a == axis else 1 for a in range(self.rank)))
             self._add_axis(displacement[..., axis] + along, sizes[axis], interpolation)
 
-    def _add_axis(self, position: Tensor, size: Any, interpolation: str) -> None:
+    def _add_axis(self, position: Tensor, size: int | Tensor, interpolation: str) -> None:
         last, end = size - 1, ops.cast(size, "float32")
         if interpolation == "nearest":
             # a position that is not a number has an arbitrary index
@@ -124,7 +125,7 @@ class _Corners:
             self.known.append([ops.logical_and(i >= 0, i <= last) for i in (index, index + 1)])
 
     def place(self, corner: Sequence[int]) -> tuple[Tensor, Tensor | None]:
-        """Of one corner, a 0 or 1 for each axis, the positions in the flattened image and whether it has them."""
+        """For one corner (0 or 1 for each axis), the positions in the flattened image and whether they lie in it."""
         place, known = self.first, None
         for axis, high in enumerate(corner):
             place = place + self.index[axis][high] * self.strides[axis]
@@ -151,8 +152,8 @@ def _nearest(image: Tensor, displacement: Tensor, border: str, fill_value: float
 def _linear(border: str, fill_value: float) -> tuple[Callable[[Tensor, Tensor], Tensor], ...]:
     """Linear interpolation as a function of image and displacement, float32: plain, and with its own gradient.
 
-    The gradient gathers the corners again instead of keeping them, and that of the image, a scatter, is a part of its
-    own: what nobody asks for is not computed in a graph.
+    The gradient gathers the corners again instead of keeping them. The gradient with respect to the image, a scatter,
+    is a separate function, so that a graph does not compute it if it is not needed.
     """
 
     def sample(image: Tensor, displacement: Tensor) -> Tensor:
@@ -172,14 +173,14 @@ def _linear(border: str, fill_value: float) -> tuple[Callable[[Tensor, Tensor], 
         flat = ops.reshape(image, (-1, image.shape[-1]))
 
         def slopes(corner: tuple[int, ...]) -> list[Tensor]:
-            """The value, and how it changes along the axes from the corner's last on; summed over the channels."""
+            """The value and its derivatives along the axes after the corner's last one, summed over the channels."""
             if len(corner) == corners.rank:
                 return [ops.sum(ops.cast(corners.gather(flat, corner, fill_value), "float32") * upstream, axis=-1)]
             low, high, weight = slopes((*corner, 0)), slopes((*corner, 1)), corners.weight[len(corner)]
             between = [a + (b - a) * weight for a, b in zip(low, high, strict=True)]
             return [between[0], high[0] - low[0], *between[1:]]
 
-        total: Any = 0.0
+        total: Tensor = 0.0
         for axis, (moves, slope) in enumerate(zip(corners.moves, slopes(())[1:], strict=True)):
             # A sum, because XLA computes the parts of a stack one by one, each with its own gathers.
             along = ops.cast(ops.arange(corners.rank) == axis, "float32")
@@ -189,10 +190,10 @@ def _linear(border: str, fill_value: float) -> tuple[Callable[[Tensor, Tensor], 
     def image_gradient(image: Tensor, displacement: Tensor, upstream: Tensor) -> Tensor:
         corners = _Corners(spatial_shape(image), displacement, border)
         channels = image.shape[-1]
-        total: Any = 0.0
+        total: Tensor = 0.0
         for corner in itertools.product((0, 1), repeat=corners.rank):
             place, known = corners.place(corner)
-            share: Any = 1.0
+            share: Tensor = 1.0
             for high, weight in zip(corner, corners.weight, strict=True):
                 share = share * (weight if high else 1.0 - weight)
             if known is not None:

@@ -1,4 +1,4 @@
-"""Losses of learned registration, one value per sample, ``(batch,)``; 0 is best, `mutual_information` has no 0."""
+"""Losses for learned registration, one value per sample, ``(batch,)``; 0 is best, except for `mutual_information`."""
 
 from acreg.losses.anatomical_prior import AnatomicalPrior
 from acreg.losses.displacements import displacement_error, endpoint_error
@@ -11,9 +11,13 @@ from acreg.losses.similarity import local_ncc, mean_squared_error, ncc, squared_
 from acreg.losses.structural import ms_ssim, ssim
 
 IMAGE_LOSSES = by_name(IMAGES, ncc, squared_ncc, local_ncc, mean_squared_error, ssim, ms_ssim, mutual_information)
+"""Losses of two images, `(batch, *spatial, channels)` each, by name."""
 LABEL_LOSSES = by_name(ONE_HOT, cross_entropy, soft_dice, log_dice, hausdorff_erosion)
+"""Losses of two one-hot label maps, `(batch, *spatial, classes)` each, by name."""
 DISPLACEMENT_LOSSES = by_name(DISPLACEMENTS, displacement_error, endpoint_error)
+"""Losses of a displacement and the true one, by name."""
 FIELD_LOSSES = by_name(FIELD, total_variation_sum, total_variation_mean, diffusion, bending)
+"""Losses of a displacement or velocity alone, by name."""
 LOSSES = {**IMAGE_LOSSES, **FIELD_LOSSES, **DISPLACEMENT_LOSSES, **LABEL_LOSSES}
 """The losses of every registration model, by name."""
 

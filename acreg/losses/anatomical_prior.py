@@ -6,12 +6,14 @@ from typing import Any
 
 from keras import ops
 
+from acreg.layers.tensor import Tensor
+
 
 class AnatomicalPrior:
     """Squared Euclidean distance between the codes of two label maps, ``(batch,)``.
 
-    ``||enc(warped) - enc(fixed)||^2``, with the encoder in inference mode. The autoencoder is frozen when the loss is
-    made: gradients pass through it to the warped labels and never change it.
+    ``||enc(warped) - enc(fixed)||^2``, with the encoder in inference mode. The loss freezes the autoencoder: gradients
+    pass through it to the warped labels and never change it.
 
     Args:
         autoencoder: a trained `acreg.models.LabelAutoencoder`, or anything with ``encode(one_hot) -> (batch, code)``.
@@ -26,6 +28,6 @@ class AnatomicalPrior:
         autoencoder.trainable = False
         self.autoencoder = autoencoder
 
-    def __call__(self, fixed: Any, warped: Any) -> Any:
+    def __call__(self, fixed: Tensor, warped: Tensor) -> Tensor:
         difference = self.autoencoder.encode(warped) - self.autoencoder.encode(fixed)
         return ops.sum(ops.square(ops.cast(difference, "float32")), axis=-1)

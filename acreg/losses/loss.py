@@ -1,4 +1,4 @@
-"""A loss as an object: its name, what it compares, the function that compares, and the function's arguments."""
+"""A loss as an object: its name, the values that it needs, its function, and the arguments of the function."""
 
 from __future__ import annotations
 
@@ -10,19 +10,21 @@ from typing import Any
 import keras
 import numpy as np
 
+from acreg.layers.tensor import Tensor
+
 IMAGES = ("fixed", "warped")
-"""What losses on images need."""
+"""The values that losses on images need."""
 ONE_HOT = ("fixed_one_hot", "warped_one_hot")
-"""What losses on labels need."""
+"""The values that losses on labels need."""
 FIELD = ("field",)
-"""What losses on the roughness of a field need."""
+"""The values that losses on the roughness of a field need."""
 DISPLACEMENTS = ("true_displacement", "displacement")
-"""What losses on displacements of pairs whose true one is known need."""
+"""The values that losses on displacements with a known true displacement need."""
 
 
 @dataclass(frozen=True, eq=False)
 class Loss:
-    """A loss that a registration model can be trained with.
+    """A loss for training a registration model.
 
     Args:
         name: under which the loss is weighted and logged.
@@ -37,7 +39,7 @@ class Loss:
             - ``true_displacement`` and ``true_velocity``, if the training data has them: validation data may lack them,
               and then the loss is left out;
             - ``fixed_labels``, ``moving_labels`` and other inputs of the model, and ``inputs`` for all of them;
-            - what a model adds, see its page.
+            - other values that a model adds, see its page.
         function: returns one value per sample, ``(batch,)``, or a scalar.
         arguments: further arguments of `function`, by name.
 
@@ -52,7 +54,7 @@ class Loss:
 
     name: str
     needs: tuple[str, ...]
-    function: Callable[..., Any]
+    function: Callable[..., Tensor]
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -68,8 +70,8 @@ class Loss:
                 kind = "a whole number" if wanted is int else "a number"
                 raise ValueError(f"The argument {name!r} of the loss {self.name!r} must be {kind}. Received: {value!r}")
 
-    def __call__(self, *values: Any) -> Any:
-        """The loss of the values that it `needs`, in their order."""
+    def __call__(self, *values: Tensor) -> Tensor:
+        """The loss for the values in `needs`, in their order."""
         return self.function(*values, **self.arguments)
 
     @property
@@ -78,13 +80,14 @@ class Loss:
         return any(name.endswith(("_labels", "_one_hot")) for name in self.needs)
 
     @classmethod
-    def of(cls, function: Callable[..., Any]) -> Loss:
-        """The loss of a function whose parameters without a default have the names of what it needs.
+    def of(cls, function: Callable[..., Tensor]) -> Loss:
+        """The loss for a function whose parameters without a default are named like the values that it needs.
 
-        It is named as the function is registered with Keras (``"mypackage>edges"``), or as the function itself.
+        Its name is that under which the function is registered with Keras (``"mypackage>edges"``), or that of the
+        function.
 
         Raises:
-            ValueError: a class, or a function that needs nothing or has no name or signature.
+            ValueError: a class, or a function that needs no values or has no name or signature.
         """
         name = getattr(function, "__name__", None)
         if inspect.isclass(function) or not callable(function) or name in (None, "<lambda>"):
@@ -112,7 +115,7 @@ LossWeights = Mapping[Any, float | Mapping[str, Any]]
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
-def by_name(needs: tuple[str, ...], *functions: Callable[..., Any]) -> dict[str, Loss]:
+def by_name(needs: tuple[str, ...], *functions: Callable[..., Tensor]) -> dict[str, Loss]:
     """Losses that need the same values, each named after its function."""
     return {f.__name__: Loss(f.__name__, needs, f) for f in functions}
 
@@ -120,17 +123,17 @@ def by_name(needs: tuple[str, ...], *functions: Callable[..., Any]) -> dict[str,
 def choose_losses(
     chosen: LossWeights, known: Mapping[str, Loss], owner: str
 ) -> tuple[dict[str, Loss], dict[str, float]]:
-    """Losses and their weights, each by name.
+    """Losses and their weights, both by name.
 
     Args:
-        chosen: see `LossWeights`. A name is one of `known`, or that under which another package registered its function
-            by `keras.saving.register_keras_serializable`.
+        chosen: see `LossWeights`. A name is one of `known`, or the name under which another package registered its
+            function with `keras.saving.register_keras_serializable`.
         known: the losses of the model, by name.
         owner: the model, for messages.
 
     Raises:
-        ValueError: an unknown name, two losses of one name, a weight that is no number, not finite or negative, or
-            arguments that the loss does not take.
+        ValueError: an unknown name, two losses with the same name, a weight that is not a number, not finite or
+            negative, or arguments that the loss does not take.
     """
     losses: dict[str, Loss] = {}
     weights: dict[str, float] = {}
@@ -148,7 +151,7 @@ def choose_losses(
     return losses, weights
 
 
-def _find(key: str | Loss | Callable[..., Any], known: Mapping[str, Loss], owner: str) -> Loss:
+def _find(key: str | Loss | Callable[..., Tensor], known: Mapping[str, Loss], owner: str) -> Loss:
     if isinstance(key, Loss):
         return key
     if not isinstance(key, str):
@@ -166,11 +169,11 @@ def _find(key: str | Loss | Callable[..., Any], known: Mapping[str, Loss], owner
     return replace(Loss.of(function), name=key)
 
 
-def _options(function: Callable[..., Any], taken: int) -> tuple[dict[str, Any], bool]:
-    """The arguments of a function after the first so many, with their defaults; and whether it takes any name."""
+def _options(function: Callable[..., Tensor], taken: int) -> tuple[dict[str, Any], bool]:
+    """The arguments of a function after the first ones, with their defaults; and whether it accepts any name."""
     try:
         parameters = list(inspect.signature(function).parameters.values())
-    except (TypeError, ValueError):  # of some functions written in C nothing is known
+    except (TypeError, ValueError):  # some functions written in C have no signature
         return {}, True
     positional = [p for p in parameters if p.kind in _POSITIONAL]
     others = [*positional[taken:], *(p for p in parameters if p.kind is p.KEYWORD_ONLY)]
@@ -178,7 +181,7 @@ def _options(function: Callable[..., Any], taken: int) -> tuple[dict[str, Any], 
 
 
 def _number(default: Any) -> Any:
-    """The type of values that may stand for a default that is a number; None for others."""
+    """The type of values that may replace a default that is a number; None for other defaults."""
     if isinstance(default, bool) or not isinstance(default, (int, float)):
         return None
     return int if isinstance(default, int) else (int, float)

@@ -1,13 +1,13 @@
-"""How rough a field is: losses on ``(batch, *spatial, rank)`` in voxels, one value per sample."""
+"""Roughness of a field: losses on ``(batch, *spatial, rank)`` in voxels, one value per sample."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from keras import ops
 
+from acreg.layers.tensor import Tensor
 
-def _difference(x: Any, axis: int) -> Any:
+
+def _difference(x: Tensor, axis: int) -> Tensor:
     """Forward difference along spatial ``axis``; one voxel shorter there."""
     after = [slice(None)] * len(x.shape)
     before = list(after)
@@ -15,14 +15,14 @@ def _difference(x: Any, axis: int) -> Any:
     return x[tuple(after)] - x[tuple(before)]
 
 
-def _field_axes(field: Any) -> tuple[int, ...]:
+def _field_axes(field: Tensor) -> tuple[int, ...]:
     return tuple(range(1, len(field.shape)))
 
 
-def total_variation_sum(field: Any) -> Any:
+def total_variation_sum(field: Tensor) -> Tensor:
     """SUM of the absolute forward differences over all voxels, axes and components, ``(batch,)``, voxels.
 
-    The paper's weight 5e-5 belongs to this sum on a 64x64 grid. On that grid `total_variation_mean` with weight
+    The weight of 5e-5 in the paper is for this sum on a 64x64 grid. On that grid, `total_variation_mean` with weight
     0.81 (5e-5 times 16128 differences) is the same term; unlike the sum, it keeps its meaning on other grids.
 
     Source: Mansilla et al., eq. 2 (R); the sum is that of their published implementation.
@@ -33,7 +33,7 @@ def total_variation_sum(field: Any) -> Any:
     return sum(ops.sum(ops.abs(_difference(field, axis)), axis=axes) for axis in range(rank))
 
 
-def total_variation_mean(field: Any) -> Any:
+def total_variation_mean(field: Tensor) -> Tensor:
     """MEAN of the absolute forward differences over all voxels, axes and components, ``(batch,)``, voxels."""
     rank = field.shape[-1]
     field = ops.cast(field, "float32")
@@ -41,7 +41,7 @@ def total_variation_mean(field: Any) -> Any:
     return ops.mean(ops.abs(ops.concatenate(differences, axis=1)), axis=1)
 
 
-def diffusion(field: Any) -> Any:
+def diffusion(field: Tensor) -> Tensor:
     """Mean squared forward difference, averaged over axes, ``(batch,)``, dimensionless (voxels per voxel, squared)."""
     rank = field.shape[-1]
     axes = _field_axes(field)
@@ -49,7 +49,7 @@ def diffusion(field: Any) -> Any:
     return sum(ops.mean(ops.square(_difference(field, axis)), axis=axes) for axis in range(rank)) / rank
 
 
-def bending(field: Any) -> Any:
+def bending(field: Tensor) -> Tensor:
     """Bending energy, ``(batch,)``, per voxel squared: mean over voxels of the squared second derivatives.
 
     ``sum over components, and over pairs of axes (i, j), of (d2u / di dj)^2``; a mixed pair counts twice. Zero for

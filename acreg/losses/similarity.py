@@ -1,28 +1,28 @@
-"""How unlike two images are: losses on ``(batch, *spatial, channels)``, one value per sample."""
+"""Dissimilarity of two images: losses on ``(batch, *spatial, channels)``, one value per sample."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from keras import ops
 
+from acreg.layers.tensor import Tensor
 
-def _image_axes(x: Any) -> tuple[int, ...]:
+
+def _image_axes(x: Tensor) -> tuple[int, ...]:
     return tuple(range(1, len(x.shape)))
 
 
-def mean_squared_error(fixed: Any, warped: Any) -> Any:
+def mean_squared_error(fixed: Tensor, warped: Tensor) -> Tensor:
     """Mean squared difference over voxels and channels, ``(batch,)``."""
     return ops.mean(ops.square(ops.cast(warped, "float32") - ops.cast(fixed, "float32")), axis=_image_axes(fixed))
 
 
-def ncc(fixed: Any, warped: Any, epsilon: float = 1e-10) -> Any:
+def ncc(fixed: Tensor, warped: Tensor, epsilon: float = 1e-10) -> Tensor:
     """One minus the global normalised cross-correlation, ``(batch,)``, in [0, 2].
 
-    The correlation is Pearson's over all voxels and channels of a sample: centred, so that it is 1 for an image with
-    itself and does not change when an image becomes ``a * image + b`` with ``a > 0``. The paper minimises ``-NCC``,
+    The correlation is Pearson's over all voxels and channels of a sample. It is centred, so that it is 1 for an image
+    with itself and does not change if an image becomes ``a * image + b`` with ``a > 0``. The paper minimises ``-NCC``,
     which differs by the constant 1. A constant image has correlation 0 and a finite gradient: the product of the
-    variances is never taken below ``epsilon``.
+    variances is limited to at least ``epsilon``.
 
     Source: Mansilla et al., Learning deformable registration of medical images with anatomical constraints, eq. 2.
     """
@@ -35,16 +35,16 @@ def ncc(fixed: Any, warped: Any, epsilon: float = 1e-10) -> Any:
     return 1.0 - covariance / ops.sqrt(ops.maximum(variances, epsilon))
 
 
-def squared_ncc(fixed: Any, warped: Any) -> Any:
+def squared_ncc(fixed: Tensor, warped: Tensor) -> Tensor:
     """One minus the square of the global correlation, ``(batch,)``, in [0, 1]: also low for inverted contrast.
 
-    Source: the joint affine and deformable network, eq. 1, whose sums are read as sums of squares in the denominator.
+    Source: the joint affine and deformable network, eq. 1; the sums in its denominator are read as sums of squares.
     """
     return 1.0 - ops.square(1.0 - ncc(fixed, warped))
 
 
-def _box_mean(x: Any, window: int) -> Any:
-    """Mean over a window of ``window`` voxels along every spatial axis; at the border, over the part inside."""
+def _box_mean(x: Tensor, window: int) -> Tensor:
+    """Mean over a window of ``window`` voxels along every spatial axis; at the border, over its part in the image."""
     rank = len(x.shape) - 2
     for axis in range(rank):
         size = tuple(window if a == axis else 1 for a in range(rank))
@@ -52,12 +52,13 @@ def _box_mean(x: Any, window: int) -> Any:
     return x
 
 
-def local_ncc(fixed: Any, warped: Any, window: int = 9, epsilon: float = 1e-8) -> Any:
-    """One minus the mean squared local correlation in windows of ``window`` voxels a side, ``(batch,)``, in [0, 1].
+def local_ncc(fixed: Tensor, warped: Tensor, window: int = 9, epsilon: float = 1e-8) -> Tensor:
+    """One minus the mean squared local correlation in windows of ``window`` voxels per side, ``(batch,)``, in [0, 1].
 
-    ``mean_p cov(p)^2 / (var_fixed(p) var_warped(p) + epsilon)`` with statistics over the window around ``p`` (the part
-    inside the image at its border), by one averaging pass per axis. Images are expected to span about [0, 1]: with the
-    default ``epsilon``, windows whose standard deviation is well below 0.01 count as uncorrelated, constant ones fully.
+    ``mean_p cov(p)^2 / (var_fixed(p) var_warped(p) + epsilon)`` with statistics over the window around ``p`` (at the
+    border, over the part inside the image), by one averaging pass per axis. Images are expected to span about [0, 1]:
+    with the default ``epsilon``, windows whose standard deviation is well below 0.01 count as nearly uncorrelated, and
+    constant windows as uncorrelated.
 
     Source: the local correlation of Avants et al., Medical Image Analysis 2008, as Balakrishnan et al. (VoxelMorph)
     use it.

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from keras import ops
+
+from acreg.layers.tensor import Tensor
 
 SIGMA = 1.5
 HALF_WIDTH = 5  # of the window, which is 11 voxels wide: the Gaussian is cut at 3.5 sigma
@@ -14,21 +14,22 @@ SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 SMALLEST = 0.05
 
 
-def ssim(fixed: Any, warped: Any, data_range: float = 1.0) -> Any:
+def ssim(fixed: Tensor, warped: Tensor, data_range: float = 1.0) -> Tensor:
     """One minus the mean structural similarity, ``(batch,)``, in [0, 2].
 
     ``(2 m_f m_w + c1) (2 cov + c2) / ((m_f^2 + m_w^2 + c1) (var_f + var_w + c2))`` under a Gaussian window of sigma 1.5
-    and 11 voxels a side, mean over the windows that lie inside of the image and over channels; ``c1`` and ``c2`` are
-    the squares of 0.01 and 0.03 times ``data_range``. It is scikit-image's ``structural_similarity(gaussian_weights=
-    True, sigma=1.5, use_sample_covariance=False)``, but that refuses images of fewer than 11 voxels along an axis: here
-    the window is cut along such an axis to the largest odd number of voxels that fits.
+    and 11 voxels per side, with the mean over the windows inside the image and over channels; ``c1`` and ``c2`` are
+    the squares of 0.01 and 0.03 times ``data_range``. This equals scikit-image's
+    ``structural_similarity(gaussian_weights= True, sigma=1.5, use_sample_covariance=False)``, which refuses images with
+    fewer than 11 voxels along an axis; here, the window is reduced along such an axis to the largest odd number of
+    voxels that fits.
 
     Args:
         fixed, warped: see above.
-        data_range: the difference between the largest and the smallest value that images can have.
+        data_range: the difference between the largest and the smallest possible value of an image.
 
     Raises:
-        ValueError: a size that is not known when the training step is traced.
+        ValueError: a size is not known when the training step is traced.
 
     Source: Wang et al., IEEE TIP 2004.
     """
@@ -37,18 +38,18 @@ def ssim(fixed: Any, warped: Any, data_range: float = 1.0) -> Any:
     return 1.0 - ops.mean(similarity, axis=-1)
 
 
-def ms_ssim(fixed: Any, warped: Any, data_range: float = 1.0) -> Any:
+def ms_ssim(fixed: Tensor, warped: Tensor, data_range: float = 1.0) -> Tensor:
     """One minus the multi-scale structural similarity, ``(batch,)``, in [0, 1].
 
-    ``prod_j cs_j^w_j``: at each scale ``cs_j`` is the mean of the contrast and structure factor of `ssim`, at the
-    coarsest the mean of the whole of it; each scale is the finer one averaged over blocks of 2 voxels along every axis.
-    There are as many scales, up to the five of the paper, as keep the shortest axis at the 11 voxels of the window or
-    above (5 from 176 voxels on, 4 from 88, 3 from 44, 2 from 22), with the paper's weights made to sum to one. Mean
-    over channels.
+    ``prod_j cs_j^w_j``: at each scale, ``cs_j`` is the mean of the contrast and structure factor of `ssim`; at the
+    coarsest scale, it is the mean of the complete `ssim`. Each scale is the next finer one averaged over blocks of 2
+    voxels along every axis. The number of scales, at most the five of the paper, is such that the shortest axis has at
+    least the 11 voxels of the window (5 scales from 176 voxels, 4 from 88, 3 from 44, 2 from 22); the weights of the
+    paper are normalised to sum to one. The result is the mean over channels.
 
-    A power of a negative mean is not defined, and cutting it off at 0 would leave images that are unlike each other
-    without a gradient. Below 0.05 the mean ``x`` is replaced by ``0.05^2 / (0.1 - x)``, which is positive, continues it
-    smoothly, and always has a slope.
+    A power of a negative mean is not defined, and clipping the mean at 0 would leave dissimilar images
+    without a gradient. Below 0.05, the mean ``x`` is replaced by ``0.05^2 / (0.1 - x)``, which is positive, continues
+    it smoothly, and always has a gradient.
 
     Args, errors: as `ssim`.
 
@@ -69,15 +70,15 @@ def ms_ssim(fixed: Any, warped: Any, data_range: float = 1.0) -> Any:
 
 
 def scales(size: int) -> int:
-    """How many scales `ms_ssim` has for images whose shortest axis has ``size`` voxels."""
+    """The number of scales of `ms_ssim` for images whose shortest axis has ``size`` voxels."""
     count = 1
     while count < len(SCALE_WEIGHTS) and size // 2**count >= 2 * HALF_WIDTH + 1:
         count += 1
     return count
 
 
-def _statistics(fixed: Any, warped: Any, data_range: float) -> tuple[Any, Any]:
-    """Mean over windows of the contrast and structure factor and of the whole, each ``(batch, channels)``."""
+def _statistics(fixed: Tensor, warped: Tensor, data_range: float) -> tuple[Tensor, Tensor]:
+    """Mean over windows of the contrast and structure factor and of the complete SSIM, each ``(batch, channels)``."""
     channels = fixed.shape[-1]
     axes = tuple(range(1, len(fixed.shape) - 1))
     c1, c2 = (K1 * data_range) ** 2, (K2 * data_range) ** 2
@@ -93,12 +94,12 @@ def _statistics(fixed: Any, warped: Any, data_range: float) -> tuple[Any, Any]:
     return ops.mean(structure, axis=axes), ops.mean(luminance * structure, axis=axes)
 
 
-def _blur(x: Any) -> Any:
-    """Gaussian means in the windows that lie inside of the image.
+def _blur(x: Tensor) -> Tensor:
+    """Gaussian means in the windows inside the image.
 
-    Weighted sums of rolled arrays, and what rolled in at the ends is cut off: with its gradient six times as quick as
-    sums of slices on a CPU, and exact in float32 on a GPU, where TensorFlow's matrix products and convolutions may
-    round to ten bits, which is too few for the difference of squares that a variance is.
+    They are weighted sums of rolled arrays, without the ends that are rolled in. With its gradient, this is six times
+    as fast as sums of slices on a CPU. It is exact in float32 on a GPU, where TensorFlow's matrix products and
+    convolutions may round to ten bits, which is too few for a variance, a difference of squares.
     """
     inside = [slice(None)]
     for axis in range(1, len(x.shape) - 1):
@@ -113,15 +114,15 @@ def _blur(x: Any) -> Any:
     return x[tuple(inside)]
 
 
-def _halve(x: Any) -> Any:
+def _halve(x: Tensor) -> Tensor:
     return ops.average_pool(x, pool_size=2, strides=2, padding="valid", data_format="channels_last")
 
 
-def _positive(x: Any) -> Any:
+def _positive(x: Tensor) -> Tensor:
     return ops.where(x > SMALLEST, x, SMALLEST**2 / (2.0 * SMALLEST - ops.minimum(x, SMALLEST)))
 
 
-def _check_sizes(name: str, x: Any) -> None:
+def _check_sizes(name: str, x: Tensor) -> None:
     if None in tuple(x.shape[1:]):
         raise ValueError(
             f"`{name}` must know the images' size and channels when the training step is traced. "

@@ -1,4 +1,4 @@
-"""Measures of a registration in NumPy arrays: overlap and surface distances of labels, similarity of images."""
+"""Measures of a registration on NumPy arrays: overlap and surface distances of labels, similarity of images."""
 
 from acreg.metrics.labels import (
     LABEL_METRICS,

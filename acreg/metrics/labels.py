@@ -15,10 +15,10 @@ from acreg.errors import AcregError
 MAP_METRICS = ("dsc", "hd", "hd95", "assd")
 """Dice similarity coefficient, Hausdorff distance, its 95th percentile, average symmetric surface distance."""
 LABEL_METRICS = (*MAP_METRICS, "tre", "tre_true", "lcc", "label_sd_log_j", "mask_dsc")
-"""The same, and the target registration error: of the label's centroid, which needs the transform, and of its voxels,
-which needs the true transform, too, and is there only where that is known. Inside the fixed label, the mean local
-correlation of the images (`local_correlation`), and the standard deviation of the log-Jacobian determinant. Dice of the
-mask that a method makes itself and the fixed foreground, all labels together, and so the same for each."""
+"""The same, and further metrics. The target registration error of the centroid of the label needs the transform; that
+of its voxels also needs the true transform and is present only if that is known. Inside the fixed label: the mean local
+correlation of the images (`local_correlation`) and the standard deviation of the log-Jacobian determinant. The Dice of
+the mask that a method predicts with the fixed foreground, for all labels together, and so the same for each label."""
 
 
 Box = tuple[slice, ...]
@@ -27,7 +27,7 @@ Box = tuple[slice, ...]
 def union_box(a: Box, b: Box, shape: Sequence[int], margin: int = 1) -> Box:
     """Smallest box that holds the boxes `a` and `b`, widened by `margin` elements but kept inside `shape`.
 
-    With a margin of one, the surfaces and distances of what lies in the boxes are those of the full arrays.
+    With a margin of one, the surfaces and distances in the box are the same as in the full arrays.
     """
     return tuple(
         slice(max(min(i.start, j.start) - margin, 0), min(max(i.stop, j.stop) + margin, size))
@@ -50,8 +50,9 @@ def label_metrics(
         spacing: distance between neighbouring elements, one number or one per array axis (mm, or px).
 
     Returns:
-        `{label: {"dsc", "hd", "hd95", "assd"}}`, those of medpy with face connectivity; distances are in the unit
-        of `spacing`. A label of one map alone has a Dice of 0 and no distances, NaN; one of neither map has NaN in all.
+        `{label: {"dsc", "hd", "hd95", "assd"}}`, as computed by medpy with face connectivity; distances are in the unit
+        of `spacing`. A label that is in only one map has a Dice of 0 and NaN for distances; a label in neither map has
+        NaN for all.
 
     Raises:
         AcregError: shapes differ, or the spacing is not positive or has the wrong length.
@@ -93,16 +94,17 @@ def label_metrics(
 
 
 def numbered(labels: np.ndarray, label_values: Sequence[int]) -> np.ndarray:
-    """The position of each voxel's label in `label_values`, from 1 on; 0 for others: int32 `(*spatial)`.
+    """The position of each voxel's label in `label_values`, starting at 1; 0 for other labels: int32 `(*spatial)`.
 
-    SciPy's measures of labels make tables as long as the largest number, and ids of atlases are hundreds of millions.
+    SciPy's measures of labels create tables as long as the largest label, and some atlases have labels of hundreds of
+    millions.
 
     Args:
         labels: integers `(*spatial)`.
         label_values: distinct labels.
 
     Raises:
-        AcregError: a label is there twice.
+        AcregError: a label occurs twice.
     """
     result = np.zeros(labels.shape, np.int32)
     if len(set(label_values)) < len(label_values):
@@ -118,16 +120,16 @@ def numbered(labels: np.ndarray, label_values: Sequence[int]) -> np.ndarray:
 
 
 def _surface_distances(a: np.ndarray, b: np.ndarray, steps: Sequence[float]) -> np.ndarray:
-    """From each surface voxel of either mask to the nearest of the other, as medpy, which would ask for each metric."""
+    """Distances from each surface voxel of either mask to the other, as in medpy, which recomputes them per metric."""
     surfaces = [np.argwhere(mask & ~ndimage.binary_erosion(mask)) * steps for mask in (a, b)]
     return np.concatenate([cKDTree(surfaces[1 - i]).query(surfaces[i])[0] for i in (0, 1)])
 
 
 def mean_over_labels(per_label: Mapping[int, Mapping[str, float]]) -> dict[str, float]:
-    """Unweighted mean over labels of each metric, labels without a value left out; `labels` counts those with a Dice.
+    """Unweighted mean of each metric over the labels that have a value; `labels` counts the labels with a Dice.
 
-    A label of one map alone counts in Dice, with 0, and has no distances (`is_lost`). A pair without any valued label
-    gives NaN and `labels` 0.
+    A label that is in only one map counts as 0 in Dice and has no distances (`is_lost`). A pair without any label that
+    has a value gives NaN and `labels` 0.
     """
     result: dict[str, float] = {}
     for metric in LABEL_METRICS:
@@ -141,14 +143,14 @@ def mean_over_labels(per_label: Mapping[int, Mapping[str, float]]) -> dict[str, 
 
 
 def is_lost(scores: Mapping[str, float]) -> bool:
-    """Whether one map alone has the label with these metrics: a Dice, of 0, without distances."""
+    """Whether the label with these metrics is in only one map: its Dice is 0 and it has no distances."""
     return bool(np.isfinite(scores.get("dsc", np.nan)) and not np.isfinite(scores.get("hd", np.nan)))
 
 
 def over_labels(
     statistic: Callable[..., ArrayLike], values: np.ndarray, labels: np.ndarray, label_values: Sequence[int]
 ) -> dict[int, float]:
-    """A statistic of the values at each label's voxels; NaN for a label that is absent.
+    """A statistic of the values at the voxels of each label; NaN for a label that is absent.
 
     Args:
         statistic: of `scipy.ndimage`: `mean`, `standard_deviation` (of the population) and so on.

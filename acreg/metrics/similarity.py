@@ -9,7 +9,7 @@ from skimage import metrics
 from acreg.errors import AcregError
 
 COUNTED = 2**20
-"""Elements whose joint histogram `normalized_mutual_information` takes, at most about."""
+"""Approximate largest number of elements in the joint histogram of `normalized_mutual_information`."""
 LOCAL_WINDOW = 9
 """Voxels along each axis of the window of `local_correlation`."""
 
@@ -30,8 +30,8 @@ def normalized_cross_correlation(a: np.ndarray, b: np.ndarray) -> float:
 def normalized_mutual_information(a: np.ndarray, b: np.ndarray) -> float:
     """Studholme's normalised mutual information of two arrays of one shape, in [1, 2]; 1 when either is constant.
 
-    By scikit-image, of 32 x 32 bins between the 0.5 and 99.5 percentiles, which a few bright voxels do not decide. Of
-    more than `COUNTED` elements, each second, third and so on along every axis counts.
+    Computed by scikit-image with 32 x 32 bins between the 0.5 and 99.5 percentiles, which do not depend on a few bright
+    voxels. If there are more than `COUNTED` elements, only every second, third and so on along every axis is used.
 
     Raises:
         AcregError: shapes differ.
@@ -54,9 +54,9 @@ def normalized_mutual_information(a: np.ndarray, b: np.ndarray) -> float:
 def local_correlation(a: np.ndarray, b: np.ndarray, window: int = LOCAL_WINDOW) -> np.ndarray:
     """Pearson correlation of two images in the window around each voxel, `(*spatial)`, in [-1, 1].
 
-    The window is a box of `window` voxels along every axis; at the border of the image, the part inside. Its
-    correlation is 0 where either image is constant in it, that is where the variance is below 1e-10 of the largest
-    squared difference from the mean of the whole image.
+    The window is a box of `window` voxels along every axis; at the border of the image, the part inside is used. The
+    correlation is 0 where either image is constant in the window, that is, where its variance is below 1e-10 of the
+    largest squared difference from the mean of the whole image.
 
     Args:
         a, b: images of one shape.
@@ -65,8 +65,8 @@ def local_correlation(a: np.ndarray, b: np.ndarray, window: int = LOCAL_WINDOW) 
     Raises:
         AcregError: shapes differ.
 
-    Source: what Lorenzi et al., NeuroImage 81 (2013) maximise with a Gaussian window and without centring, as SVF-Net
-    reports it, in the windows of `acreg.losses.local_ncc`.
+    Source: the measure that Lorenzi et al., NeuroImage 81 (2013) maximise with a Gaussian window and without centring,
+    and that SVF-Net reports; here, in the windows of `acreg.losses.local_ncc`.
     """
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     _check_shapes(a, b)
@@ -97,7 +97,8 @@ def _check_shapes(a: np.ndarray, b: np.ndarray) -> None:
 def structural_similarity(fixed: np.ndarray, warped: np.ndarray) -> float:
     """Mean SSIM with a Gaussian window of standard deviation 1.5 voxels, over the intensity range of `fixed`.
 
-    By scikit-image. NaN where it has no value: a constant fixed image, or one smaller than the window of 11 voxels.
+    Computed by scikit-image. NaN if it is not defined: for a constant fixed image, or one smaller than the window of 11
+    voxels.
 
     Raises:
         AcregError: shapes differ.

@@ -1,4 +1,4 @@
-"""The network that registers without pre-alignment: one encoder for an affine and for a deformable part."""
+"""The network that registers without pre-alignment: one encoder for an affine and a deformable part."""
 
 from __future__ import annotations
 
@@ -26,22 +26,23 @@ def affine_deformable(
     norm: str,
     dtype: Any = None,
 ) -> keras.Model:
-    """From a pair to the parameters of an affine map and the field that precedes it.
+    """A network from a pair of images to the parameters of an affine map and the field that is applied before it.
 
-    The moving and the fixed image, stacked, pass the encoder; its last level, pooled over the grid, becomes the
-    parameters by a linear layer that starts at 0. The moving image is warped by that map and passes the same encoder
-    again, beside the fixed one, from whose levels the decoder makes the field.
+    The moving and the fixed image, stacked as channels, pass through the encoder. A linear layer that starts at 0 maps
+    its last level, pooled over the grid, to the parameters. The moving image is warped by this map and passes through
+    the same encoder again, together with the fixed image; from the levels of the encoder, the decoder predicts the
+    field.
 
     Args:
         rank: 2 or 3.
         channels: of one image.
         filters: of each level of the encoder, finest first; each level after the first halves the grid.
-        decoder: filters of each level on the way back, coarsest first, that of the dilated block among them. As many
-            as ``filters`` end at the images' grid, one less at half of it.
+        decoder: filters of each decoder level, coarsest first, including that of the dilated block. With as many levels
+            as ``filters``, the field is on the grid of the images; with one fewer, at half of its resolution.
         affine: a kind of `AffineToDisplacement`; "none" for the deformable part alone.
-        affine_passes: how often the affine part looks: from the second time on at the image warped so far, with the
-            same weights, and adds to the parameters.
-        moments: order of the `SpatialMoments` that pool.
+        affine_passes: number of passes of the affine part: from the second pass on, it sees the image warped so far,
+            has the same weights, and adds to the parameters.
+        moments: order of the `SpatialMoments` that pool the features.
         deformable: False for the affine part alone; the field is then 0.
         norm: "group" or "batch".
         dtype: precision policy of the layers; None for the global one.
@@ -50,7 +51,8 @@ def affine_deformable(
         A functional model ``{"moving", "fixed"} -> {"field"}`` and, with an affine part, ``"parameters"``, ``(batch,
         count)``; each image ``(batch, *spatial, channels)`` with sizes divisible by ``2 ** (len(filters) - 1)``.
 
-    Source: the joint affine and deformable network, section 2.A; what it leaves open is in `AffineDeformableNet`.
+    Source: the joint affine and deformable network, section 2.A; `AffineDeformableNet` lists the details that it leaves
+    open.
     """
     shape = (None,) * rank + (channels,)
     encoder = _encoder(rank, channels, filters, norm, dtype)
@@ -70,7 +72,7 @@ def affine_deformable(
         parameters = None
         for number in range(affine_passes):
             levels = encoder(layers.Concatenate(name=f"affine_pair{number + 1}", dtype=dtype)([aligned, fixed]))
-            # The means of normalised features add up to a constant in each group: what is pooled is rectified again.
+            # The means of normalised features add up to a constant in each group: pooled features are rectified again.
             x = layers.ReLU(name=f"affine_relu{number + 1}", dtype=dtype)(levels[-1])
             step = linear(SpatialMoments(moments, name=f"affine_pool{number + 1}", dtype=dtype)(x))
             parameters = (
@@ -111,7 +113,7 @@ class NoField(keras.layers.Layer):
 
 
 def _encoder(rank: int, channels: int, filters: Sequence[int], norm: str, dtype: Any) -> keras.Model:
-    """A stacked pair to its features at each level, finest first."""
+    """From a stacked pair to its features at each level, finest first."""
     x = pair = keras.Input((None,) * rank + (2 * channels,))
     levels = []
     for level, n in enumerate(filters, start=1):

@@ -1,4 +1,4 @@
-"""Small parts that the networks share; each works in 2-D and 3-D by its ``rank``.
+"""Building blocks that the networks share; each works in 2-D and 3-D according to ``rank``.
 
 ``dtype`` is a precision policy, as Keras layers take it: its name, the policy, or its config; None for the global one.
 """
@@ -13,10 +13,11 @@ import keras
 from keras import layers, ops
 
 from acreg.layers import functional
+from acreg.layers.tensor import Tensor
 
 
 def check_rank(rank: int) -> None:
-    """Raise `ValueError` for another rank than 2 and 3."""
+    """Raise `ValueError` for a rank other than 2 and 3."""
     if rank not in (2, 3):
         raise ValueError(f"`rank` must be 2 or 3. Received: rank={rank}")
 
@@ -24,7 +25,7 @@ def check_rank(rank: int) -> None:
 def convolution(
     rank: int, filters: int, size: int | tuple[int, ...] = 3, strides: int = 1, **kwargs: Any
 ) -> keras.layers.Layer:
-    """A convolution with "same" padding, of the given rank; one width, or one for each axis."""
+    """A convolution of the given rank with "same" padding; one kernel size, or one for each axis."""
     kind = {2: layers.Conv2D, 3: layers.Conv3D}[rank]
     return kind(filters, size, strides=strides, padding="same", **kwargs)
 
@@ -44,7 +45,7 @@ def normalisation(kind: str, filters: int, name: str | None = None, dtype: Any =
 def residual_block(
     x: keras.KerasTensor, filters: int, slope: float, norm: str, name: str, dtype: Any = None
 ) -> keras.KerasTensor:
-    """Two convolutions and what came in, which passes one of width 1 where the numbers of filters differ."""
+    """Two convolutions plus the input, which passes a convolution of width 1 if the numbers of filters differ."""
     rank, start = len(x.shape) - 2, x
     for part in "ab":
         x = convolution(rank, filters, name=f"{name}_{part}", dtype=dtype)(x)
@@ -61,7 +62,7 @@ def residual_block(
 def dilated_block(
     x: keras.KerasTensor, filters: int, rates: Sequence[int], norm: str, name: str, dtype: Any = None
 ) -> keras.KerasTensor:
-    """Dilated convolutions in a row, each with a rectifier and normalisation: a wide view of a coarse grid."""
+    """A sequence of dilated convolutions, each with ReLU and normalisation: a wide receptive field on a coarse grid."""
     rank = len(x.shape) - 2
     for rate in rates:
         x = convolution(rank, filters, dilation_rate=rate, name=f"{name}_{rate}", dtype=dtype)(x)
@@ -74,7 +75,7 @@ def average_pool(rank: int, name: str | None = None, dtype: Any = None) -> keras
     """Halves every spatial axis by averaging."""
     if rank == 2:
         return layers.AveragePooling2D(2, name=name, dtype=dtype)
-    return layers.AveragePooling3D(2, name=name, dtype="float32")  # TensorFlow has none in float16 on the CPU
+    return layers.AveragePooling3D(2, name=name, dtype="float32")  # TensorFlow has no pooling in float16 on the CPU
 
 
 def max_pool(rank: int, name: str | None = None, dtype: Any = None) -> keras.layers.Layer:
@@ -95,18 +96,18 @@ class RepeatVoxels(keras.layers.Layer):
         ``(batch, *(2 * n for n in spatial), channels)``.
     """
 
-    def call(self, x: Any) -> Any:
+    def call(self, x: Tensor) -> Tensor:
         for axis in range(1, len(x.shape) - 1):
             x = ops.repeat(x, 2, axis=axis)
         return x
 
-    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
         return (input_shape[0], *(None if n is None else 2 * n for n in input_shape[1:-1]), input_shape[-1])
 
 
 @keras.saving.register_keras_serializable("acreg")
 class DoubleField(keras.layers.Layer):
-    """Moves a field to the grid of twice its size, in voxels of the new grid.
+    """Resizes a field to a grid of twice its size, in voxels of the new grid.
 
     Call arguments:
         field: ``(batch, *spatial, rank)``.
@@ -118,8 +119,8 @@ class DoubleField(keras.layers.Layer):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
 
-    def call(self, field: Any) -> Any:
+    def call(self, field: Tensor) -> Tensor:
         return functional.resize_displacement(field, [2 * n for n in functional.spatial_shape(field)])
 
-    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
         return (input_shape[0], *(None if n is None else 2 * n for n in input_shape[1:-1]), input_shape[-1])

@@ -13,8 +13,9 @@ import keras
 import numpy as np
 
 from acreg.errors import AcregError, UsageError
-from acreg.io.documents import check_regular, parse_json
-from acreg.io.files import DEFLATE
+from acreg.io.documents import parse_json
+from acreg.io.guards import DEFLATE
+from acreg.io.guards.text import check_regular
 from acreg.io.preset_config import CONFIG_LIMIT, WEIGHTS_LIMIT
 from acreg.io.stored_weights import open_weights
 from acreg.models.field_model import FieldModel
@@ -72,7 +73,7 @@ def transfer_weights(model: FieldModel, source: str | os.PathLike[str]) -> None:
 
 
 def _load_keras(path: Path) -> Any:
-    """The model of a `.keras` file, which is built by acreg: `keras.models.load_model` makes whatever a file names."""
+    """The model of a `.keras` file, built by acreg: `keras.models.load_model` would create any class that it names."""
     _check_file(path)
     try:
         with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory() as folder:
@@ -100,7 +101,7 @@ def _load_keras(path: Path) -> Any:
 
 
 def _member(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
-    """A file in an archive, of at most so many bytes, whatever the archive says of its size."""
+    """A file in an archive, read up to a limit of bytes, whatever size the archive claims."""
     with archive.open(name) as file:
         content = file.read(limit + 1)
     if len(content) > limit:
@@ -115,9 +116,9 @@ def _check_file(path: Path) -> None:
 
 
 def _stored_weights(path: Path, network: keras.Model) -> dict[str, np.ndarray]:
-    """A network's weights in a file of Keras 3, by the names that they have in `network`, or else by their numbers.
+    """The weights of a network in a Keras 3 file, by their names in `network` or otherwise by their numbers.
 
-    Keras' own loading names one misfit at most, and fills what it can before that.
+    Keras' own loading reports at most one mismatch, and loads the other weights before that.
     """
     _check_file(path)
     names = {
@@ -134,11 +135,11 @@ def _stored_weights(path: Path, network: keras.Model) -> dict[str, np.ndarray]:
             found[names.get(stored, stored)] = item[()]
 
     with open_weights(path, ".weights.h5 file") as file:
-        for part in ("layers", "network"):  # Keras takes the one or the other for a model's network
+        for part in ("layers", "network"):  # Keras uses one name or the other for the network of a model
             if isinstance(file.get(part), h5py.Group):
                 file[part].visititems(read)
     return found
 
 
-def _weights(network: keras.Model) -> dict[str, Any]:
+def _weights(network: keras.Model) -> dict[str, keras.Variable]:
     return {f"{layer.name}/{weight.name}": weight for _, layer in layers_by_part(network) for weight in layer.weights}

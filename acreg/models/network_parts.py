@@ -33,7 +33,7 @@ def freeze_parts(network: keras.Model, parts: tuple[str, ...]) -> None:
 
 
 def layers_by_part(network: keras.Model, part: str | None = None) -> Iterator[tuple[str, keras.layers.Layer]]:
-    """(part, layer) of each layer with weights; a part is what stands before the number in a layer's name."""
+    """(part, layer) for each layer with weights; the part is the text before the number in the name of the layer."""
     for layer in network.layers:
         found = re.match(r"[a-z]+", layer.name)
         name = part or (found[0] if found else layer.name)

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import keras
@@ -19,12 +19,15 @@ from acreg.io.preset_config import FORMAT, sha256_of
 from acreg.models.label_values import check_labels
 from acreg.models.registered import registered_name
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 NOT_STORED = ("preprocessing", "augmentation", "name", "trainable", "dtype")
-"""What a preset's config.json leaves out: these are of training, or have a file of their own."""
+"""Arguments that are not in the config.json of a preset, because they concern training or have a separate file."""
 
 
 def arguments_of(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of a model that decide its weights and what it computes, out of its `get_config`."""
+    """The arguments in a model's `get_config` that determine its weights and its computation."""
     return {name: value for name, value in config.items() if name not in NOT_STORED}
 
 
@@ -54,12 +57,12 @@ class PresetModel(keras.Model):
         check_labels(x, self.num_classes)
         return super().evaluate(x, *args, **kwargs)
 
-    def remade(self, **changed: Any) -> Any:
+    def remade(self, **changed: Any) -> Self:
         """A new model with the configuration of this one, some of it changed."""
         return type(self).from_config({**self.get_config(), **changed})
 
-    def plain_copy(self) -> Any:
-        """A fresh model that holds what use needs, the weights alone: no optimiser, no metrics."""
+    def plain_copy(self) -> Self:
+        """A new model with only what is needed to use it: the weights, without optimiser and metrics."""
         plain = self.remade()
         plain.set_weights(self.get_weights())
         return plain
@@ -68,11 +71,11 @@ class PresetModel(keras.Model):
         """Writes ``config.json``, ``model.weights.h5``, ``preprocessing.json`` and ``model_card.md``.
 
         Args:
-            folder: made if absent; files of the same names are replaced, all at once.
+            folder: created if absent; files with the same names are replaced, all at once.
             card: Markdown text of the model card (data, licence, recipe, seed, scores, limits).
 
         Raises:
-            AcregError: when the model has no ``preprocessing``, without which it cannot be used.
+            AcregError: the model has no ``preprocessing``, without which it cannot be used.
         """
         if self.preprocessing is None:
             raise AcregError(
@@ -102,7 +105,7 @@ class PresetModel(keras.Model):
 
 
 def _compress(path: Path) -> None:
-    """Packs a HDF5 file losslessly: Keras writes each variable as it is, among wide groups."""
+    """Compresses an HDF5 file losslessly: Keras writes variables uncompressed, with large groups."""
     packed = path.with_name(f"{path.name}.packed")
     try:
         with h5py.File(path, "r") as source, new_hdf5(packed, libver="latest") as target:

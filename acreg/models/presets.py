@@ -1,4 +1,4 @@
-"""Presets: a folder with everything that a trained model needs to be used."""
+"""Presets: a folder with everything that is needed to use a trained model."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from keras import ops
@@ -22,19 +22,23 @@ from acreg.models.label_autoencoder import LabelAutoencoder
 from acreg.models.preset_model import PresetModel
 from acreg.models.registered import registered_models
 
+if TYPE_CHECKING:
+    from acreg.models.registration_model import RegistrationModel
+
 SHIPPED = Path(__file__).resolve().parent.parent / "presets"
 
 
-def from_preset(name_or_folder: str | os.PathLike[str]) -> Any:
-    """Loads a trained model: a preset that ships with acreg, by name, or any preset folder.
+def from_preset(name_or_folder: str | os.PathLike[str]) -> RegistrationModel | LabelAutoencoder:
+    """Loads a trained model: a preset that is shipped with acreg, by name, or any preset folder.
 
     Returns:
-        The model, such as an `ACRegNet`, with its ``preprocessing``.
+        The model, such as an `ACRegNet`, with its ``preprocessing``. Presets of autoencoders give a `LabelAutoencoder`,
+        which does not register.
 
     Raises:
-        UsageError: no such preset.
-        AcregError: a file of the preset is missing or does not fit the others; or the process was forked from one that
-            used a model, in which TensorFlow would wait for ever.
+        UsageError: the preset does not exist.
+        AcregError: a file of the preset is missing or does not match the others; or the process was forked from one
+            that used a model, where TensorFlow would wait forever.
 
     Example:
 
@@ -53,19 +57,21 @@ def from_preset(name_or_folder: str | os.PathLike[str]) -> Any:
     return model
 
 
-def load_model(class_name: str, config: Mapping[str, Any], weights: Path, source: Path, trusted: bool = False) -> Any:
-    """A model by the name of its class and its arguments, as JSON has them, with its weights.
+def load_model(
+    class_name: str, config: Mapping[str, Any], weights: Path, source: Path, trusted: bool = False
+) -> RegistrationModel | LabelAutoencoder:
+    """A model from the name of its class and its arguments, as in JSON, with its weights.
 
     Args:
         class_name: see `registered_models`.
         config: its arguments.
         weights: a file that `save_weights` wrote.
-        source: where class and arguments come from, for messages.
-        trusted: the weights came with acreg, see `open_weights`.
+        source: the source of class and arguments, for messages.
+        trusted: whether the weights are shipped with acreg, see `open_weights`.
 
     Raises:
-        AcregError: an unknown class, arguments that it does not have or refuses, or other weights than the model's,
-            which are checked before memory is taken for the model.
+        AcregError: an unknown class, arguments that it does not have or refuses, or weights that do not match the
+            model, which is checked before memory is allocated for it.
     """
     model_class, needed = _check_model(class_name, config, source)
     with open_weights(weights, "file of weights", trusted) as file:
@@ -77,11 +83,11 @@ def load_model(class_name: str, config: Mapping[str, Any], weights: Path, source
         for variable in model.weights:
             variable.assign(ops.full(variable.shape, np.nan, variable.dtype))
         model.load_weights(weights)
-        # Keras may pass over a part that the file lacks; what it did not load is still NaN.
+        # Keras may skip a part that the file lacks; weights that it did not load are still NaN.
         missing = [v.path for v in model.weights if not np.isfinite(np.asarray(v)).all()]
         if missing:
             raise ValueError(f"{len(missing)} of {len(model.weights)} are absent or not finite, such as {missing[0]}")
-    except Exception as error:  # h5py and Keras raise many types for a file that another program wrote
+    except Exception as error:  # h5py and Keras raise many types of error for a file from another program
         raise AcregError(
             f"The weights of a preset must be those of the model in its config.json. Received: {weights}, which could "
             f"not be loaded into {class_name} ({_first_line(error)}). {AGAIN[:-1]}; files of two presets cannot be "
@@ -94,7 +100,7 @@ def preset_folder(name_or_folder: str | os.PathLike[str]) -> Path:
     """The folder of a shipped preset or a given folder.
 
     Raises:
-        UsageError: neither exists; names what ships and the nearest name.
+        UsageError: neither exists; the message lists the shipped presets and the closest name.
     """
     shipped = shipped_presets()
     if str(name_or_folder) in shipped:
@@ -111,7 +117,7 @@ def preset_folder(name_or_folder: str | os.PathLike[str]) -> Path:
 
 
 def preset_digest(name_or_folder: str | os.PathLike[str]) -> str:
-    """Another one where the weights, the configuration or the preprocessing are others. Errors: `preset_folder`."""
+    """A digest of the weights, the configuration and the preprocessing of a preset. Errors: `preset_folder`."""
     files = sorted(p for p in preset_folder(name_or_folder).iterdir() if p.suffix in (".json", ".h5"))
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16]
 
@@ -122,13 +128,13 @@ def shipped_presets() -> list[str]:
 
 
 def _check_model(class_name: str, config: Mapping[str, Any], source: Path) -> tuple[Any, int]:
-    """The class of that name, with arguments that it takes.
+    """The class with this name, after a check of its arguments.
 
     Returns:
-        The class, and how many numbers its weights have.
+        The class, and its number of weights.
 
     Raises:
-        AcregError: an unknown class, or arguments that it does not have or refuses, or too large ones.
+        AcregError: an unknown class, or arguments that it does not have or refuses, or that are too large.
     """
     classes = registered_models(PresetModel)
     if class_name not in classes:
@@ -144,14 +150,33 @@ def _check_model(class_name: str, config: Mapping[str, Any], source: Path) -> tu
         return model, count_weights(model, config)
     except AcregError:
         raise
-    except Exception as error:  # what constructors and Keras raise for odd values has many types
+    except Exception as error:  # constructors and Keras raise many types of error for invalid values
         raise AcregError(
             f"A preset's config must hold the arguments of its class. Received: {source}, refused by {class_name} "
             f"({_first_line(error)}). {AGAIN}"
         ) from error
 
 
-def _check_grid(folder: Path, model: Any, preprocessing: Preprocessing) -> None:
+def load_autoencoder(name_or_folder: str | os.PathLike[str]) -> LabelAutoencoder:
+    """The label autoencoder of a preset.
+
+    Raises:
+        UsageError: the preset is that of another model, or does not exist.
+        AcregError: as `from_preset`.
+    """
+    from acreg.models import LabelAutoencoder
+
+    model = from_preset(name_or_folder)
+    if not isinstance(model, LabelAutoencoder):
+        raise UsageError(
+            f"The preset of a label autoencoder is needed. Received: {name_or_folder}, a {type(model).__name__}. Give "
+            "that of an autoencoder: a training run keeps its own in the folder `autoencoder`, and `acreg convert` "
+            "makes one of its checkpoint."
+        )
+    return model
+
+
+def _check_grid(folder: Path, model: RegistrationModel | LabelAutoencoder, preprocessing: Preprocessing) -> None:
     shape = preprocessing.shape
     if isinstance(model, LabelAutoencoder):
         fits, wanted = shape == tuple(model.shape), f"the autoencoder's {tuple(model.shape)}"

@@ -21,9 +21,10 @@ def pyramid(
 ) -> keras.Model:
     """A feature pyramid of each image, and a field refined level by level on the pair.
 
-    Each image passes the same encoder (every level halves the grid, the first by a strided convolution) and is merged
-    top down. From the coarsest level to half the images' resolution, the moving features are warped by the field so
-    far (integrated, if it is a velocity), compared with the fixed ones, and the field is corrected.
+    Each image passes through the same encoder (every level halves the grid, the first by a strided convolution), and
+    its features are merged from coarse to fine. From the coarsest level to half the images' resolution, the moving
+    features are warped by the current field (integrated, if it is a velocity) and compared with the fixed features, and
+    the field is corrected.
 
     Args:
         rank: 2 or 3.

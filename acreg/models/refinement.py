@@ -1,4 +1,4 @@
-"""Optimising a predicted field for one pair of images."""
+"""Optimisation of a predicted field for one pair of images."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ import keras
 import numpy as np
 from keras import ops
 
+from acreg.layers.tensor import Tensor
 from acreg.losses import FIELD_LOSSES, IMAGE_LOSSES, LOSSES, Loss, LossWeights, choose_losses
 from acreg.losses.loss import FIELD, IMAGES
 from acreg.models.field_model import FieldModel
 
 
 class TrainableField(keras.layers.Layer):
-    """Stands in for a network: answers every pair with its weights, a field; `start` is where that began.
+    """Replaces a network: for every pair, it returns its weights, a field; `start` is the initial field.
 
-    An affine map that follows the field is kept as it is.
+    An affine map that follows the field stays unchanged.
     """
 
     def __init__(self, shape: tuple[int, ...], affine: bool) -> None:
@@ -29,28 +30,28 @@ class TrainableField(keras.layers.Layer):
         self.start = self.add_weight(shape=shape, name="start", trainable=False)
         self.built = True
 
-    def call(self, inputs: Mapping[str, Any], training: bool = False) -> dict[str, Any]:
+    def call(self, inputs: Mapping[str, Tensor], training: bool = False) -> dict[str, Tensor]:
         kept = {} if self.affine is None else {"affine": ops.convert_to_tensor(self.affine)}
         return {"field": ops.convert_to_tensor(self.field), **kept}
 
 
 class Refinement(FieldModel):
-    """A model whose only weights are the field of one pair, with a loss that holds it near where it started.
+    """A model whose only weights are the field of one pair, with a loss that keeps it close to the initial field.
 
-    It is kept for the next pair, because TensorFlow takes seconds to compile a training step.
+    The model is kept for the next pair, because TensorFlow takes seconds to compile a training step.
     """
 
     def __init__(
         self, shape: tuple[int, ...], affine: bool, anchor: float, learning_rate: float, **kwargs: Any
     ) -> None:
-        super().__init__(TrainableField(shape, affine), **kwargs)  # type: ignore[arg-type]
+        super().__init__(TrainableField(shape, affine), **kwargs)
         self.anchor = anchor
         self.compile(optimizer=keras.optimizers.Adam(learning_rate))
         self.optimizer.build(self.trainable_variables)
         self._fresh = [ops.convert_to_numpy(variable) for variable in self.optimizer.variables]
 
     def begin(self, start: np.ndarray, affine: np.ndarray | None) -> None:
-        """Forget the pair before."""
+        """Begin with a new pair."""
         if affine is not None:
             self.network.affine.assign(affine)
         self.network.field.assign(start)
@@ -82,7 +83,7 @@ class Refining:
         self.model = model
         self._kept: dict[Any, Refinement] = {}
 
-    def refined(self, batch: Mapping[str, np.ndarray], settings: RefinementSettings) -> dict[str, Any]:
+    def refined(self, batch: Mapping[str, np.ndarray], settings: RefinementSettings) -> dict[str, Tensor]:
         """What the model would give for one pair, after optimising the field that it predicts."""
         sizes = batch["fixed"].shape[1:-1]
         losses = self._losses(settings.losses)
@@ -95,7 +96,7 @@ class Refining:
         for step in range(settings.steps + 1):
             field = ops.convert_to_numpy(refinement.network.field)
             refinement.reset_metrics()
-            logs = refinement.train_on_batch(batch, return_dict=True)  # of the field before this step
+            logs = refinement.train_on_batch(batch, return_dict=True)  # the loss of the field before this step
             if step == 0:
                 limit = float(logs["folded_percent"]) + settings.folding_limit
             if float(logs["folded_percent"]) > limit or not np.isfinite(logs["loss"]):

@@ -1,8 +1,7 @@
-"""Use of a registration model: images in, a transform in physical space out."""
+"""Registration with a model: from two images to a transform in physical space."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -14,14 +13,15 @@ from keras import ops
 from acreg.errors import AcregError, UsageError
 from acreg.geometry import Affine, Displacement, Grid, Transform, Velocity
 from acreg.geometry.grid import ROUNDING
-from acreg.io import Image, Preprocessing, read_image
+from acreg.geometry.maps import Map
+from acreg.io import Image, Preprocessing
+from acreg.io.inputs import ImageLike, as_image
+from acreg.layers.tensor import Tensor
 from acreg.layers.warping import no_gradients
 from acreg.models.field_model import FieldModel
 from acreg.models.forking import check_process
 from acreg.models.memory import available_bytes, peak_bytes
 from acreg.models.refinement import RefinementSettings, Refining
-
-ImageLike = Image | np.ndarray | str | os.PathLike[str]
 
 
 class Registering:
@@ -93,7 +93,7 @@ class Registering:
 
         def prepared(value: ImageLike, role: str) -> _Input:
             if id(value) not in inputs:
-                inputs[id(value)] = _Input(preprocessing, _as_image(value, role), role)
+                inputs[id(value)] = _Input(preprocessing, as_image(value, role), role)
             return inputs[id(value)]
 
         return [Pair(prepared(fixed, "fixed"), prepared(moving, "moving")) for fixed, moving in pairs]
@@ -112,13 +112,13 @@ class _Field(keras.Model):
         self.model = model
         self.built = True
 
-    def call(self, inputs: Mapping[str, Any], training: bool = False) -> dict[str, Any]:
+    def call(self, inputs: Mapping[str, Tensor], training: bool = False) -> dict[str, Tensor]:
         with no_gradients():
             return self.model.predict_field(inputs, training)
 
 
 class _Input:
-    """An image's grid, where the network's grid lies in it, and the network's input."""
+    """The grid of an image, the network's grid in it, and the input of the network."""
 
     def __init__(self, preprocessing: Preprocessing, image: Image, role: str) -> None:
         self.image = image.grid
@@ -133,15 +133,15 @@ class _Input:
 
 
 class Pair:
-    """Two images as the network's input."""
+    """Two images as the input of the network."""
 
     def __init__(self, fixed: _Input, moving: _Input) -> None:
         self.fixed, self.moving = fixed.image, moving.image
         self.grids = fixed.grid, moving.grid
         self.batch = {"fixed": fixed.array, "moving": moving.array}
 
-    def transform(self, model: Any, found: Mapping[str, Any]) -> Transform:
-        """What a model found on its grid, as a transform of physical space over all of the fixed image's extent."""
+    def transform(self, model: Any, found: Mapping[str, Tensor]) -> Transform:
+        """The result of a model on its grid, as a transform in physical space over the extent of the fixed image."""
         grid = self.grids[0]
         name = "velocity" if model.integration_steps else "deformation" if "deformation" in found else "displacement"
         field = np.asarray(ops.convert_to_numpy(found[name])[0], np.float32)
@@ -154,25 +154,17 @@ class Pair:
             sizes = field.shape[:-1]
             coarse = inner.centred((np.array(padded) - 1) / 2, sizes, tuple(np.multiply(inner.spacing, padded) / sizes))
             part = Velocity(*_covering(field, coarse, self.fixed), model.integration_steps)
-        maps: list[Any] = [part]
+        maps: list[Map] = [part]
         if "affine" in found:
             maps.append(Affine.between_indices(ops.convert_to_numpy(found["affine"])[0], grid, grid))
         return Transform(self.fixed, self.moving, (*maps, Affine.between_extents(*self.grids)))
 
 
 def _covering(field: np.ndarray, grid: Grid, extent: Grid) -> tuple[np.ndarray, Grid]:
-    """A field, by its edge values, on a grid that reaches as far as `extent`: beyond its grid a map moves nothing."""
+    """A field, extended by its edge values to a grid that covers `extent`: outside its grid, a map moves nothing."""
     corners = np.stack(np.meshgrid(*([-0.5, n - 0.5] for n in extent.shape), indexing="ij"), -1).reshape(-1, grid.rank)
     reach = grid.to_index(extent.to_world(corners))
     before = np.ceil(np.maximum(-0.5 - reach.min(axis=0) - ROUNDING, 0)).astype(int)
     after = np.ceil(np.maximum(reach.max(axis=0) + 0.5 - grid.shape - ROUNDING, 0)).astype(int)
     wider = grid.part(-before, grid.shape + before + after)
     return np.pad(field, [*zip(before, after, strict=True), (0, 0)], mode="edge"), wider
-
-
-def _as_image(value: Any, role: str) -> Image:
-    if isinstance(value, Image):
-        return value
-    if isinstance(value, np.ndarray):
-        return Image(value.astype(np.float32), Grid(value.shape), name=role)
-    return read_image(value)

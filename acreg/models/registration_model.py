@@ -10,64 +10,66 @@ import keras
 
 from acreg.errors import images_by_name
 from acreg.geometry import Transform
+from acreg.io.inputs import ImageLike
 from acreg.losses import LossWeights
 from acreg.models.field_model import FieldModel
 from acreg.models.fine_tuning import transfer_weights
 from acreg.models.network_parts import freeze_parts, parts_of
 from acreg.models.refinement import RefinementSettings
-from acreg.models.registering import ImageLike, Registering
+from acreg.models.registering import Registering
 
 
 class RegistrationModel(FieldModel):
-    """Registers a moving image onto a fixed one by a network that predicts a field.
+    """Registers a moving image onto a fixed image by a network that predicts a field.
 
-    Subclasses make `network`, a model ``{"moving", "fixed"} -> {"field", ...}`` whose field is a displacement, or, with
-    ``integration_steps``, a stationary velocity, on the images' grid or a coarser one over the same extent. One that
-    finds an affine map as well adds it in `_run_network`, as ``"affine"``, ``(batch, rank, rank + 1)`` in voxels: the
-    field moves a point of the fixed image first, then the map.
+    Subclasses create `network`, a model ``{"moving", "fixed"} -> {"field", ...}`` whose field is a displacement or,
+    with ``integration_steps``, a stationary velocity, on the grid of the images or a coarser one over the same extent.
+    A subclass that also predicts an affine map adds it in `_run_network`, as ``"affine"``, ``(batch, rank, rank + 1)``
+    in voxels: a point of the fixed image is moved first by the field, then by the map.
 
     Args:
         network: see above.
         multiple: the network's input sizes must be multiples of this; other sizes are padded and cropped inside.
-        integration_steps: squarings that turn the field into a diffeomorphic displacement; 0 takes the field as the
+        integration_steps: squarings that turn the field into a diffeomorphic displacement; with 0, the field is the
             displacement.
-        own_losses: what a subclass adds to the losses of `acreg.losses.LOSSES`.
+        own_losses: the losses that a subclass adds to `acreg.losses.LOSSES`.
         losses: the weight of each loss by its name, such as ``{"ncc": 1, "diffusion": 0.1}``; with arguments of its
-            function, ``{"local_ncc": {"weight": 1, "window": 7}}``. Names are those of `acreg.losses.LOSSES`, of what
-            the model adds, and of functions that other packages registered with Keras (``"mypackage>edges"``). A key
-            may also be a function or an `acreg.losses.Loss`; see there for what a function is given. None for
-            `default_losses`. Field losses act on the velocity where there is one, in voxels of its own grid.
+            function, ``{"local_ncc": {"weight": 1, "window": 7}}``. Names are those of `acreg.losses.LOSSES`, of losses
+            that the model adds, and of functions that other packages registered with Keras (``"mypackage>edges"``). A
+            key may also be a function or an `acreg.losses.Loss`, which describes the arguments of a function. None
+            means `default_losses`. Field losses act on the velocity, if there is one, in voxels of its own grid.
         weighting: ``"fixed"`` sums the losses with these weights. ``"uncertainty"`` and ``"softmax"`` start from them
-            and train them beside the network, see `acreg.layers.UncertaintyWeighting` (field losses are its
-            regularisers); each is then logged as ``weight_<name>``, and ``loss`` is that layer's total, whose value
-            depends on the weights: compare models by other numbers.
-        num_classes: labels including the background; needed when label losses are used or Dice is to be logged.
-        labels_per_step: a training step compares so many labels, drawn anew, and takes the others for background:
-            memory and time for many labels are those of few. None compares all.
+            and train them together with the network, see `acreg.layers.UncertaintyWeighting` (field losses are its
+            regularisers). Each weight is then logged as ``weight_<name>``, and ``loss`` is the total of that layer,
+            which depends on the weights: compare models by other numbers.
+        num_classes: labels including the background; needed for label losses and for logging the Dice.
+        labels_per_step: number of labels, drawn at random, that a training step compares; others count as background.
+            Memory and time for many labels are then those for few. None compares all labels.
         preprocessing: an `acreg.io.Preprocessing` or its fields, needed by `register` and `save_preset`.
-        augmentation: an `acreg.layers.ThinPlateSplineAugmentation` or its arguments: what makes pairs of the single
-            images that are given in training; None where pairs are given.
-        recompute: parts of the network, see `parts`, whose activations are computed again for the gradient instead of
-            being kept, level by level: less memory in training, for the time of one more forward pass through them.
+        augmentation: an `acreg.layers.ThinPlateSplineAugmentation` or its arguments, which makes pairs from single
+            images in training; None if pairs are given.
+        recompute: parts of the network, see `parts`, whose activations are recomputed for the gradient instead of
+            being kept, level by level: this saves memory in training and costs one more forward pass through these
+            parts.
 
     Call arguments:
-        inputs: ``{"moving", "fixed"}``, each ``(batch, *spatial, channels)`` about in [0, 1]; in training optionally
-            ``"moving_labels"`` and ``"fixed_labels"``, integers ``(batch, *spatial, 1)``, and, for the losses on it,
+        inputs: ``{"moving", "fixed"}``, each ``(batch, *spatial, channels)`` in about [0, 1]; in training optionally
+            ``"moving_labels"`` and ``"fixed_labels"``, integers ``(batch, *spatial, 1)``, and, for losses that need it,
             the true ``"displacement"`` from fixed to moving, ``(batch, *spatial, rank)`` in voxels. With an
-            ``augmentation`` also ``"image"`` and optionally ``"labels"`` and ``"spacing"``, see there: of each of these
-            images a pair is made, to which pairs, where they are given as well, are added.
+            ``augmentation``, also ``"image"`` and optionally ``"labels"`` and ``"spacing"``, see there: from each of
+            these images a pair is made; pairs that are also given are added.
 
     Returns:
         ``{"warped": (batch, *spatial, channels), "displacement": (batch, *spatial, rank)}`` and, with integration,
-        ``"velocity"`` on the network's own grid; both fields in voxels of their grid. Where there is an affine map,
-        ``"affine"`` and ``"deformation"``, the displacement before it; ``"displacement"`` is that of both. Where pairs
-        were made, ``"pairs"`` has them all, as ``inputs`` would.
+        ``"velocity"`` on the network's own grid; both fields are in voxels of their grid. With an affine map, also
+        ``"affine"`` and ``"deformation"``, the displacement that is applied before it; ``"displacement"`` is the
+        composition of both. If pairs were made, ``"pairs"`` has all pairs, in the form of ``inputs``.
 
     Raises:
-        ValueError: an unknown loss or argument of one, an unknown weighting or part to recompute, a label loss without
-            ``num_classes``, or single images without an ``augmentation``.
+        ValueError: an unknown loss or argument of a loss, an unknown weighting or part to recompute, a label loss
+            without ``num_classes``, or single images without an ``augmentation``.
 
-    Example of a loss of one's own; registered, it is loaded with a saved model:
+    Example of a loss of your own; a registered loss is loaded with a saved model:
 
     >>> @keras.saving.register_keras_serializable("mypackage")
     ... def edges(fixed, warped, power=2.0):
@@ -85,30 +87,30 @@ class RegistrationModel(FieldModel):
         """Registers ``moving`` onto ``fixed``.
 
         Args:
-            fixed, moving: images of any size and of the model's rank: `acreg.io.Image`, an array ``(*spatial)``, or a
-                path. Spacing and orientation are read from them; `acreg.io.Preprocessing` says how they become the
-                network's input.
+            fixed, moving: images of any size and of the model's rank: an `acreg.io.Image`, an array ``(*spatial)``, a
+                path, or an image of SimpleITK or nibabel (see `acreg.io.as_image`). Their spacing and orientation are
+                used; `acreg.io.Preprocessing` defines how they become the input of the network.
 
         Returns:
-            An `acreg.geometry.Transform` on the fixed image's own grid: what the network found on its grid (a
-            displacement, or a velocity where there is one; then an affine map, where it finds one), then the map from
-            its grid in the fixed image to that in the moving one. ``warp_image`` and ``warp_labels`` resample originals
-            once.
+            An `acreg.geometry.Transform` on the grid of the fixed image. Its maps are the result of the network on its
+            own grid (a displacement, or a velocity if the model has one; then an affine map, if the network predicts
+            one), followed by the map from the network's grid in the fixed image to its grid in the moving image.
+            ``warp_image`` and ``warp_labels`` resample the original images once.
 
         Raises:
             UsageError: the images are not given by name.
-            AcregError: the model has no ``preprocessing``, an image cannot be read, has another rank or one value
-                everywhere, the memory at hand is less than `estimate_memory`, or the process was forked from the one
-                in which the first model was made (use "spawn").
+            AcregError: the model has no ``preprocessing``; an image cannot be read, has another rank or is constant;
+                the available memory is less than `estimate_memory`; or the process was forked from the one in which the
+                first model was made (use "spawn").
         """
         return self.register_many(fixed=[fixed], moving=[moving])[0]
 
     @images_by_name
     def register_many(self, *, fixed: Sequence[ImageLike], moving: Sequence[ImageLike]) -> list[Transform]:
-        """Registers several pairs, the first of ``moving`` onto the first of ``fixed``, by one batch.
+        """Registers several pairs in one batch: the first image in ``moving`` onto the first in ``fixed``, and so on.
 
-        An image that is in several pairs as the same object is read and preprocessed once. Returns and errors are as in
-        `register`, for each pair, and `UsageError` where there are not as many of both, or none; memory grows with the
+        An object that is in several pairs is read and preprocessed once. Results and errors are as in
+        `register`, for each pair; `UsageError` if the numbers of images differ or are 0. Memory grows with the
         number of pairs.
         """
         return self._registering.register_many(fixed, moving)
@@ -126,21 +128,22 @@ class RegistrationModel(FieldModel):
         patience: int = 5,
         folding_limit: float = 0.01,
     ) -> Transform:
-        """Registers a pair, then optimises the predicted field (the velocity, where there is one) for it alone.
+        """Registers a pair, then optimises the predicted field (the velocity, if there is one) for this pair.
 
-        Adam on the network's grid; the field with the lowest loss is returned. It stops early when the loss has not
-        fallen for ``patience`` steps, or when more voxels fold than ``folding_limit`` allows. See the model's page for
-        what this does to the Dice of labels: a better image similarity can mean worse anatomy.
+        Optimises with Adam on the network's grid and returns the field with the lowest loss. Stops early if the loss
+        has not fallen for ``patience`` steps, or if more voxels fold than ``folding_limit`` allows. The page of each
+        model reports the effect on the Dice of labels: a better image similarity can mean worse anatomy.
 
         Args:
             fixed, moving: as in `register`.
-            steps: at most.
-            losses: weights of image and field losses, as the model takes them; the default is the local NCC with the
-                model's own field losses, because the global NCC was found to lower Dice.
-            anchor: weight of the mean squared distance from the predicted field, voxels of its own grid.
-            learning_rate: voxels of that grid.
+            steps: maximum number of steps.
+            losses: weights of image and field losses, in the form that the model takes; the default is the local NCC
+                with the field losses of the model, because the global NCC lowers the Dice.
+            anchor: weight of the mean squared distance from the predicted field, in voxels of its own grid.
+            learning_rate: in voxels of that grid.
             patience: see above.
-            folding_limit: percentage of folded voxels that the field may have beyond those of the predicted one.
+            folding_limit: percentage of folded voxels that the field may have in addition to those of the predicted
+                field.
 
         Returns, errors: as `register`; `ValueError` for an unknown loss or one on labels.
         """
@@ -148,16 +151,16 @@ class RegistrationModel(FieldModel):
         return self._registering.refine(fixed, moving, settings)
 
     def estimate_memory(self, shape: tuple[int, ...]) -> int:
-        """Bytes that it takes to register one pair on a network's grid of ``shape``.
+        """The number of bytes needed to register one pair on a network's grid of ``shape``.
 
-        Twice the tensors that are alive at once in the network (convolutions keep a copy of their input), and eight
-        fields at full resolution. Measured on a CPU, a registration took 0.6 to 1 times this (3-D, 64 to 128 voxels an
-        axis, both networks).
+        It is twice the size of the tensors that exist at the same time in the network (convolutions keep a copy of
+        their input), plus eight fields at full resolution. Measured on a CPU, a registration took 0.6 to 1 times this
+        (3-D, 64 to 128 voxels per axis, both networks).
         """
         return self._registering.memory_of(shape)
 
     def parts(self) -> dict[str, list[keras.layers.Layer]]:
-        """The network's layers with weights by the part that they belong to.
+        """The layers of the network that have weights, grouped by part.
 
         `DDMR` and the ``"unet"`` of `RegNet` have ``encoder``, ``decoder`` and ``head``; the ``"pyramid"`` has
         ``encoder``, which reads each image, and ``level``, which estimates the field level by level.
@@ -165,27 +168,28 @@ class RegistrationModel(FieldModel):
         return parts_of(self.network)
 
     def freeze(self, *parts: str) -> None:
-        """Keeps the weights of some parts, and the statistics of their batch normalisation, as they are in training.
+        """Freezes the weights of some parts, and the statistics of their batch normalisation, during training.
 
-        Takes effect when the model is compiled next. All parts that are not named are trained: without any name the
-        whole network is.
+        It takes effect when the model is next compiled. All parts that are not named are trained: without any name, the
+        whole network is trained.
 
         Raises:
-            ValueError: a part that the network does not have, or all of them.
+            ValueError: a part that the network does not have, or all parts.
         """
         freeze_parts(self.network, parts)
 
     def transfer_from(self, source: str | os.PathLike[str]) -> None:
-        """Takes over the weights of another model's network, all of them.
+        """Copies all weights from the network of another model.
 
-        The other model may be of another class, or have other losses and labels, as long as its network has the same
+        The other model may be of another class, or have other losses and labels, if its network has the same
         layers and widths.
 
         Args:
             source: a preset, by name or folder; a model (``.keras``); or its weights (``.weights.h5``).
 
         Raises:
-            UsageError: no such preset or file.
-            AcregError: it cannot be read, or a weight is absent, left over or of another shape; both shapes are named.
+            UsageError: the preset or file does not exist.
+            AcregError: it cannot be read, or a weight is missing, superfluous or of another shape; the message gives
+                both shapes.
         """
         transfer_weights(self, source)

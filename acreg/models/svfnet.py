@@ -1,4 +1,4 @@
-"""SVF-Net: a network that learns velocities which were found from shapes."""
+"""SVF-Net: a network that learns velocities that were computed from shapes."""
 
 from __future__ import annotations
 
@@ -9,32 +9,35 @@ import keras
 from keras import layers, ops
 
 from acreg.layers import functional
+from acreg.layers.tensor import Tensor
 from acreg.losses import Loss
 from acreg.models.blocks import check_rank, convolution, normalisation
 from acreg.models.registration_model import RegistrationModel
 
 VELOCITY = "velocity_error"
 FAR = 0.1
-"""What the error counts beyond `SVFNet`'s ``margin``."""
+"""Weight of the error beyond the ``margin`` of `SVFNet`."""
 
 
 @keras.saving.register_keras_serializable("acreg")
 class SVFNet(RegistrationModel):
     """Predicts a stationary velocity, trained on reference velocities of pairs.
 
-    The loss ``velocity_error`` compares with ``"velocity"`` among the inputs of training, ``(batch, *spatial, rank)``
-    in voxels of the fixed image; other losses may be added to it. Inputs without one, as in validation, leave it out.
+    The loss ``velocity_error`` compares the prediction with ``"velocity"`` among the training inputs, ``(batch,
+    *spatial, rank)`` in voxels of the fixed image; other losses may be added. It is left out for inputs without a
+    velocity, as in validation.
 
     Args:
         rank: 2 or 3.
         channels: of one image.
         filters: of each level, finest first; each level after the first halves the grid.
-        in_plane_levels: how many levels from the finest on see each slice for itself: their kernels and the pooling
-            after them are 1 along the first axis, for images whose slices are thick. 0 for isotropic images and in 2-D.
+        in_plane_levels: number of levels, starting with the finest, that process each slice separately: their kernels
+            and the pooling after them have size 1 along the first axis, for images with thick slices. 0 for isotropic
+            images and in 2-D.
         norm: ``"batch"``, or ``"group"`` for batches of one pair.
-        margin: voxels around the fixed image's labels within which the error counts in full; beyond, it counts a tenth.
-            Most of an image is far from the shapes that the velocities come from, and there the velocities are large
-            and guesses. None counts all voxels alike, as in the paper.
+        margin: distance in voxels from the labels of the fixed image up to which the error has full weight; beyond, it
+            has a tenth. Most of an image is far from the shapes from which the velocities are computed, and the
+            velocities there are large and uncertain. None weights all voxels equally, as in the paper.
         integration_steps: see `RegistrationModel`.
         **kwargs: ``losses``, ``num_classes`` and the other options of `RegistrationModel`. The default losses are
             ``{"velocity_error": 1}``.
@@ -42,12 +45,12 @@ class SVFNet(RegistrationModel):
     Call arguments and result: see `RegistrationModel`.
 
     Raises:
-        ValueError: another rank or norm, fewer than two levels, more levels in-plane than there are, in-plane levels
-            in 2-D, a negative margin or one without labels, no integration, or an unknown loss.
+        ValueError: an unsupported rank or norm, fewer than two levels, more in-plane levels than levels, in-plane
+            levels in 2-D, a negative margin or a margin without labels, no integration, or an unknown loss.
 
-    Source: Rohe et al., SVF-Net: learning deformable image registration using shape matching, MICCAI 2017. Where it is
-    silent: two convolutions of width 3 a level, each followed by normalisation and a rectifier; upsampling by
-    transposed convolutions; the error is the mean over voxels of the squared length of the difference.
+    Source: Rohe et al., SVF-Net: learning deformable image registration using shape matching, MICCAI 2017. Details that
+    the paper does not give: two convolutions of width 3 per level, each followed by normalisation and ReLU; upsampling
+    by transposed convolutions; the error is the mean over voxels of the squared length of the difference.
 
     Example:
 
@@ -97,14 +100,14 @@ class SVFNet(RegistrationModel):
         self.norm = norm
         self.margin = margin
 
-    def _velocity_error(self, true: Any, velocity: Any, inputs: Mapping[str, Any]) -> Any:
+    def _velocity_error(self, true: Tensor, velocity: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
         error = self._to_image_grid(velocity, functional.spatial_shape(true)) - ops.cast(true, "float32")
         squared = ops.sum(ops.square(error), axis=-1, keepdims=True)
         weight = ops.ones_like(squared) if self.margin is None else self._near(inputs)
         return ops.sum(weight * squared) / ops.sum(weight)
 
-    def _near(self, x: Mapping[str, Any]) -> Any:
-        """The weight of each voxel, by `margin`: ``(batch, *spatial, 1)``."""
+    def _near(self, x: Mapping[str, Tensor]) -> Tensor:
+        """The weight of each voxel according to `margin`: ``(batch, *spatial, 1)``."""
         if "fixed_labels" not in x:
             raise ValueError(f"`margin` is around labels. Received: margin={self.margin} and inputs without them")
         near = ops.cast(x["fixed_labels"] > 0, "float32")
@@ -133,7 +136,7 @@ def svf_network(
 
     Returns:
         A functional model ``{"moving", "fixed"} -> {"field"}``, see `SVFNet`; sizes are multiples of
-        ``2 ** (len(filters) - 1)``, along an axis of slices of ``2 ** (len(filters) - 1 - in_plane_levels)``.
+        ``2 ** (len(filters) - 1)``, and across slices of ``2 ** (len(filters) - 1 - in_plane_levels)``.
     """
 
     def widths(level: int, wide: int) -> tuple[int, ...]:

@@ -21,17 +21,17 @@ def vector_cnn(
 ) -> keras.Model:
     """A U-Net with additive skips, from ``[moving, fixed]`` to a field on the same grid.
 
-    Every convolution is 3 wide, without bias, and followed by batch normalisation; ELU between them. The skip of a
-    level is the output of its second convolution *before* the activation, added after the first convolution of the
-    decoder's level.
+    Every convolution has width 3 and no bias and is followed by batch normalisation, with ELU in between. The skip
+    connection of a level is the output of its second convolution *before* the activation, and is added after the first
+    convolution of the decoder level.
 
     Args:
         rank: 2 or 3.
         channels: channels of one image.
-        filters: of each level, from the finest; each level but the first halves the grid.
-        dropout: rate after the deepest level and after each decoder level but the last.
-        head_batch_norm: batch normalisation on the field itself, as the authors' weights need it. Without it (the
-            default) the head is a plain convolution with bias that starts near zero.
+        filters: of each level, finest first; each level except the first halves the grid.
+        dropout: rate after the deepest level and after each decoder level except the last.
+        head_batch_norm: batch normalisation of the field itself, needed by the authors' weights. Without it (the
+            default), the head is an ordinary convolution with bias whose output starts near zero.
         dtype: precision policy of the layers; None for the global one.
 
     Returns:
@@ -42,7 +42,7 @@ def vector_cnn(
     """
 
     def initializer() -> keras.initializers.Initializer:
-        return keras.initializers.TruncatedNormal(stddev=0.01)  # one each: a shared one draws the same weights again
+        return keras.initializers.TruncatedNormal(stddev=0.01)  # a shared one draws the same weights again
 
     def conv(x: keras.KerasTensor, n: int, name: str) -> keras.KerasTensor:
         x = convolution(rank, n, use_bias=False, kernel_initializer=initializer(), name=name, dtype=dtype)(x)

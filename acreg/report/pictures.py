@@ -1,15 +1,15 @@
-"""Pictures of single pairs for the report, drawn again from the dataset and the saved displacement."""
+"""Pictures of single pairs for the report, drawn from the dataset and the saved displacement."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from acreg.data.manifest import Dataset
 from acreg.errors import AcregError
-from acreg.evaluation.results import MethodResult, PairScores
+from acreg.evaluation.method_result import MethodResult, PairScores
 from acreg.geometry import Displacement, Transform, unregistered
 from acreg.io import Image, read_displacement
 from acreg.names import pair_folder
@@ -26,6 +26,9 @@ from acreg.plotting.drawing import (
 )
 from acreg.plotting.figures import to_png
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 PIXELS = 340  # of a panel's longer side
 COLOURS = 160  # of a panel's palette: a third of the bytes, no difference to the eye
 
@@ -33,8 +36,8 @@ COLOURS = 160  # of a panel's palette: a third of the bytes, no difference to th
 class PairPictures:
     """Draws pairs of results; each dataset and image is read once.
 
-    A pair can be drawn when the dataset's folder that `summary.json` names can be read and the displacement was saved.
-    Failing that, a saved `preview.png` is shown.
+    A pair can be drawn if the folder of the dataset that `summary.json` names can be read and the displacement was
+    saved. Otherwise, a saved `preview.png` is shown.
     """
 
     def __init__(self) -> None:
@@ -42,7 +45,7 @@ class PairPictures:
         self._images: dict[tuple[str, str], tuple[Image, Image | None]] = {}
 
     def panels(self, result: MethodResult, pair: PairScores) -> tuple[list[tuple[str, bytes]], str]:
-        """(caption, PNG) of each panel, and why there are none, if so. A failed pair shows its two images."""
+        """(caption, PNG) of each panel, and the reason if there are none. A failed pair shows its two images."""
         if result.folder is None:
             return [], "the results were not read from a folder"
         folder = result.folder / pair_folder(pair.fixed, pair.moving)
@@ -62,7 +65,7 @@ class PairPictures:
             if preview.is_file():
                 return [("Preview saved by the evaluation", preview.read_bytes())], ""
             return [], str(error)
-        return draw_panels(view, registered=not pair.failure), ""
+        return [(caption, _small_png(each)) for caption, each in panel_figures(view, registered=not pair.failure)], ""
 
     def _read(self, source: str, subject: str) -> tuple[Image, Image | None]:
         if not source:
@@ -79,8 +82,8 @@ class PairPictures:
         return self._images[key]
 
 
-def draw_panels(view: PairView, registered: bool = True) -> list[tuple[str, bytes]]:
-    """(caption, PNG) of: fixed, moving, warped, label outlines, checkerboard, deformed grid, Jacobian determinant."""
+def panel_figures(view: PairView, registered: bool = True) -> list[tuple[str, Figure]]:
+    """(caption, figure): fixed, moving, warped, label outlines, checkerboard, deformed grid, Jacobian determinant."""
     shape, aspect = view.fixed.shape, view.aspect
 
     def fixed(axes: Any) -> None:
@@ -99,16 +102,16 @@ def draw_panels(view: PairView, registered: bool = True) -> list[tuple[str, byte
     def board(axes: Any) -> None:
         axes.imshow(checkerboard(view.fixed, view.warped), cmap="gray", vmin=0, vmax=1, aspect=aspect)
 
-    panels = [
+    before = [
         ("Fixed", _panel(fixed, shape, aspect)),
         ("Moving", _panel(moving, view.moving.shape, view.moving_aspect)),
     ]
     if not registered:
-        return panels
+        return before
     low, high = float(view.determinant.min()), float(view.determinant.max())
     labelled = view.fixed_labels is not None or view.warped_labels is not None
     return [
-        *panels,
+        *before,
         ("Warped", _panel(lambda axes: draw_image(axes, view.warped, aspect), shape, aspect)),
         *([("Labels: fixed green, warped orange", _panel(outlines, shape, aspect))] if labelled else []),
         ("Checkerboard: fixed and warped", _panel(board, shape, aspect)),
@@ -120,11 +123,10 @@ def draw_panels(view: PairView, registered: bool = True) -> list[tuple[str, byte
     ]
 
 
-def _panel(draw: Callable[[Any], Any], shape: tuple[int, ...], aspect: float) -> bytes:
-    """Draw on an axes without frame that fills the picture."""
+def _panel(draw: Callable[[Any], Any], shape: tuple[int, ...], aspect: float) -> Figure:
+    """Draw on axes without a frame that fill the picture."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    from PIL import Image as Picture
 
     height, width = shape[0] * aspect, float(shape[1])
     scale = PIXELS / max(height, width)
@@ -136,6 +138,13 @@ def _panel(draw: Callable[[Any], Any], shape: tuple[int, ...], aspect: float) ->
     draw(axes)
     for spine in axes.spines.values():
         spine.set_visible(False)
+    return figure
+
+
+def _small_png(figure: Figure) -> bytes:
+    """A PNG of few colours."""
+    from PIL import Image as Picture
+
     stream = io.BytesIO()
     picture = Picture.open(io.BytesIO(to_png(figure))).convert("RGB")
     picture.quantize(COLOURS).save(stream, format="PNG", optimize=True)

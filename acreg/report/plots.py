@@ -1,21 +1,24 @@
-"""Charts of the report as PNG bytes, with transparent ground, in a light and a dark theme."""
+"""Charts of methods as Matplotlib figures, with transparent ground, in a light and a dark theme."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import cycle
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from acreg.evaluation.results import MethodResult, compared_by
+from acreg.evaluation.method_result import MethodResult, compared_by
 from acreg.evaluation.statistics import EFFECT_SYMBOLS, WITH_INTERVAL, Comparison
-from acreg.plotting.figures import COLOURS, GROUND, INK, Theme, figure_of, shortened, to_png
-from acreg.report.tables import leader, metric_title
+from acreg.evaluation.tables import leader, metric_title
+from acreg.plotting.figures import COLOURS, GROUND, INK, Theme, figure_of, shortened
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class MethodStyle(NamedTuple):
-    """How a method is drawn: as a dot, and as a box."""
+    """The style of a method, for its dots and its box."""
 
     colour: str
     marker: str
@@ -23,7 +26,7 @@ class MethodStyle(NamedTuple):
 
 
 def method_styles(results: Sequence[MethodResult]) -> dict[str, MethodStyle]:
-    """A style a method: where the colours come again, with another marker and hatch; grey for the unregistered row."""
+    """One style per method; repeated colours get another marker and hatch; the unregistered row is grey."""
     forms = cycle(zip("osD^v", ("", "////", "....", "xxxx", "----")))
     styles = (MethodStyle(colour, *form) for form in forms for colour in COLOURS[:-1])
     return {
@@ -31,8 +34,8 @@ def method_styles(results: Sequence[MethodResult]) -> dict[str, MethodStyle]:
     }
 
 
-def box_plots(results: Sequence[MethodResult], theme: Theme) -> bytes:
-    """A panel a metric, a box a method, with every pair as a dot (mean over labels)."""
+def box_plots(results: Sequence[MethodResult], theme: Theme = "light") -> Figure:
+    """One panel per metric with one box per method, and every pair as a dot (mean over labels)."""
     metrics = compared_by(results)
     lines = -(-len(metrics) // 2)
     figure, panels = figure_of(lines, 2, width=10.5, height=max(2.3, 0.62 * len(results) + 1.1) * lines, theme=theme)
@@ -47,11 +50,11 @@ def box_plots(results: Sequence[MethodResult], theme: Theme) -> bytes:
         axes.set_title(
             metric_title(metric, results[0].unit), color=INK[theme], fontsize=11, loc="left", fontweight="bold"
         )
-    return to_png(figure)
+    return figure
 
 
-def label_box_plots(results: Sequence[MethodResult], metric: str, theme: Theme) -> bytes:
-    """A group a label, a box a method."""
+def label_box_plots(results: Sequence[MethodResult], metric: str, theme: Theme = "light") -> Figure:
+    """One group of boxes per label, with one box per method."""
     names = results[0].label_names
     height = 1.3 + len(names) * max(0.55, 0.2 * len(results))
     figure, panels = figure_of(1, 1, width=10.5, height=height, theme=theme)
@@ -65,14 +68,14 @@ def label_box_plots(results: Sequence[MethodResult], metric: str, theme: Theme) 
     axes.invert_yaxis()
     axes.set_xlabel(metric_title(metric, results[0].unit), color=INK[theme])
     legend(figure, results, theme, dots=False)
-    return to_png(figure)
+    return figure
 
 
-def forest_plots(results: Sequence[MethodResult], comparisons: Sequence[Comparison], theme: Theme) -> bytes:
-    """A panel a metric, a row each two methods: how far the first is from the second.
+def forest_plots(results: Sequence[MethodResult], comparisons: Sequence[Comparison], theme: Theme = "light") -> Figure:
+    """One panel per metric with one row per pair of methods: the difference between the first and the second.
 
-    Welch's and Tukey's tests show the difference of the means with its 95% interval, the others their effect. A dot has
-    the colour of the better method where that is significant (`leader`), else it is open.
+    For Welch's and Tukey's tests, this is the difference of the means with its 95% interval; for other tests, the
+    effect. A dot has the colour of the better method if the difference is significant (`leader`); otherwise it is open.
     """
     metrics = list(dict.fromkeys(c.metric for c in comparisons))
     couples = list(dict.fromkeys((c.first, c.second) for c in comparisons))
@@ -92,11 +95,11 @@ def forest_plots(results: Sequence[MethodResult], comparisons: Sequence[Comparis
             metric_title(metric, results[0].unit), color=INK[theme], fontsize=11, loc="left", fontweight="bold"
         )
     legend(figure, results, theme)
-    return to_png(figure)
+    return figure
 
 
 def _forest(axes: Any, rows: Sequence[Comparison], styles: dict[str, MethodStyle], theme: Theme) -> None:
-    """The rows of one metric, from above."""
+    """The rows of one metric, from top to bottom."""
     axes.axvline(0, color=INK[theme], linewidth=1, zorder=1)
     interval = rows[0].test in WITH_INTERVAL
     for at, row in enumerate(rows):
@@ -117,7 +120,7 @@ def _forest(axes: Any, rows: Sequence[Comparison], styles: dict[str, MethodStyle
 
 
 def legend(figure: Any, results: Sequence[MethodResult], theme: Theme, dots: bool = True) -> None:
-    """The methods and their dots or boxes, above the panels, for which the figure grows where it takes many lines."""
+    """The legend with the methods' dots or boxes above the panels; the figure grows if it takes many lines."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 

@@ -4,30 +4,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from html import escape
 
-from acreg.evaluation.results import MethodResult
+from acreg.evaluation.method_result import MethodResult
 from acreg.evaluation.statistics import DESCRIPTIONS, EFFECT_SYMBOLS, Comparison
+from acreg.evaluation.tables import DIGITS, LEVEL, format_p, leader, metric_title
 from acreg.plotting import page
-from acreg.plotting.figures import THEMES
 from acreg.report.plots import forest_plots
-from acreg.report.tables import DIGITS, LEVEL, format_p, leader, metric_title
 
 BESIDE = 3
-"""Methods up to which the tables of two metrics stand beside each other."""
+"""Largest number of methods with which the tables of two metrics are placed side by side."""
 DEPENDENT = "Image pairs that share a subject are not independent, so p is a guide, not a proof."
 
 
 def significance(results: Sequence[MethodResult], comparisons: Sequence[Comparison]) -> str:
-    """The section of the tests on means over labels: charts, and a matrix of methods for each metric."""
+    """The section on tests of means over labels: charts, and a matrix of methods for each metric."""
     if not comparisons:
         return page.section("significance", "Significance", "<p>One method: nothing to compare.</p>")
     found = {(c.metric, c.first, c.second): c for c in comparisons}
     names = [result.name for result in results]
     title, meaning = DESCRIPTIONS[comparisons[0].test]
     symbol = EFFECT_SYMBOLS[comparisons[0].test]
-    light, dark = (forest_plots(results, comparisons, theme) for theme in THEMES)
-    chart = page.themed_image(light, dark, "Difference of each two methods, first - second, by metric")
+    draw = partial(forest_plots, results, comparisons)
+    chart = page.themed_chart(draw, "Difference of each two methods, first - second, by metric")
     body = ""
     for metric in dict.fromkeys(c.metric for c in comparisons):
         rows = ""
@@ -50,7 +50,7 @@ def significance(results: Sequence[MethodResult], comparisons: Sequence[Comparis
 
 
 def label_tests(results: Sequence[MethodResult], comparisons: Sequence[Comparison]) -> str:
-    """The section of the tests label by label: a row a label and pair of methods, a column a metric."""
+    """The section on tests of single labels: one row per label and pair of methods, one column per metric."""
     found = {(c.label, c.metric, c.first, c.second): c for c in comparisons}
     couples = list(dict.fromkeys((c.first, c.second) for c in comparisons))
     metrics = list(dict.fromkeys(c.metric for c in comparisons))
@@ -80,7 +80,7 @@ def _cell(found: dict[tuple[str, str, str], Comparison], metric: str, row: str, 
 
 
 def _shown(comparison: Comparison, sign: int) -> str:
-    """A cell; as second against first method where `sign` is -1."""
+    """A cell; if `sign` is -1, it compares the second with the first method."""
     difference = sign * comparison.mean_difference
     kind = {1: "better", -1: "worse", 0: "same"}[sign * leader(comparison)]
     shown = f"{difference:+.{DIGITS[comparison.metric]}f}".replace("-", "&minus;") if math.isfinite(difference) else "–"

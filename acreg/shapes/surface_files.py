@@ -7,7 +7,7 @@ from pathlib import Path
 
 from acreg.errors import AcregError
 from acreg.io import atomic_path
-from acreg.io.files import check_file, decoding
+from acreg.io.guards import check_file, decoding
 from acreg.io.hdf5 import new_hdf5, read_datasets, read_values
 from acreg.shapes.surfaces import Surface
 
@@ -25,7 +25,7 @@ def read_surfaces(path: Path) -> list[Surface]:
     """The surfaces that `write_surfaces` wrote.
 
     Raises:
-        AcregError: no whole file of that kind.
+        AcregError: the file is incomplete or not of this kind.
     """
     check_file(path)
     surfaces = []

@@ -1,28 +1,10 @@
-"""Recipes and training: how the YAML files that describe experiments are read and run.
+"""Recipes and training: reading and running the YAML files that describe experiments.
 
-Names are loaded when first used, so that `import acreg.training` stays cheap and never imports Keras.
+Names are loaded when first used, so that `import acreg.training` is fast and never imports Keras.
 """
 
 from __future__ import annotations
 
-import importlib
+from acreg import _lazy
 
-_HOME = {
-    "Recipe": "schema",
-    "find_recipe": "recipe",
-    "load_recipe": "recipe",
-    "run_recipe": "run",
-    "shipped_recipes": "recipe",
-}
-
-__all__ = sorted(_HOME)
-
-
-def __getattr__(name: str) -> object:
-    if name not in _HOME:
-        raise AttributeError(f"module 'acreg.training' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"acreg.training.{_HOME[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__, __all__ = _lazy.attach(__name__, __file__)

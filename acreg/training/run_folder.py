@@ -1,49 +1,42 @@
-"""The folder of a run: what may be in it when a training starts, and what describes the training."""
+"""The folder of a run: its allowed contents when training starts, and the files that describe the training."""
 
 from __future__ import annotations
 
-import json
-import platform
 import subprocess
 import sys
 from collections.abc import Mapping
 from datetime import datetime, timezone
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import acreg
 from acreg.errors import AcregError, UsageError
-from acreg.io import atomic_path
-from acreg.io.documents import read_json
+from acreg.io import atomic_path, check_empty
+from acreg.io.documents import read_json, write_json
 from acreg.io.folders import contents
 from acreg.training.data import TrainingData
 from acreg.training.recipe import changed_keys, load_recipe
 from acreg.training.schema import Recipe
-
-_PACKAGES = ("keras", "tensorflow", "jax", "numpy", "scipy", "SimpleITK", "nibabel")
+from acreg.versions import package_versions, program_versions
 
 
 def check_run_folder(folder: Path, recipe: Recipe, resume: bool) -> None:
-    """Check that a training may write into `folder`.
+    """Check that a training run may write into `folder`.
 
     Raises:
-        UsageError: the folder is not empty and `resume` is off; or `resume` is on and the recipe is another one.
+        UsageError: the folder is not empty and `resume` is false; or `resume` is true and the recipe differs.
     """
     stored = folder / "recipe.yaml"
-    if contents(folder):
-        if not resume:
-            raise UsageError(
-                f"A training starts in a new or empty folder. Received: {folder}, which has files in it. Choose "
-                "another --out, or continue the training that is there with --resume."
-            )
+    if not resume:
+        check_empty(folder, instead="continue the training that is there with --resume")
+    elif contents(folder):
         if not stored.is_file():
             raise UsageError(
                 f"A run that is resumed has a recipe.yaml. Received: {folder}, which has none and is no run. "
                 "Choose another --out."
             )
         try:
-            before = load_recipe(stored)  # keys that an older acreg did not know have their defaults
+            before = load_recipe(stored)  # keys that an older acreg did not have get their defaults
         except UsageError as error:
             raise AcregError(
                 f"A run's recipe.yaml must be a recipe of this acreg. Received: {stored}: {error} Train again, into a "
@@ -58,7 +51,7 @@ def check_run_folder(folder: Path, recipe: Recipe, resume: bool) -> None:
 
 
 def describe_run(folder: Path, recipe: Recipe) -> None:
-    """Write `recipe.yaml` and `environment.json`: versions, platform, seed, commit; a resumed run adds itself to it."""
+    """Write `recipe.yaml` and `environment.json`: versions, platform, seed, commit; a resumed run adds an entry."""
     with atomic_path(folder / "recipe.yaml") as temporary:
         temporary.write_text(recipe.to_yaml(), encoding="utf-8")
     path = folder / "environment.json"
@@ -71,12 +64,11 @@ def describe_run(folder: Path, recipe: Recipe) -> None:
                 "Delete this file; the run goes on without it."
             )
         now = {**first, "resumed": [*first.get("resumed", []), now]}
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(now, indent=2) + "\n", encoding="utf-8")
+    write_json(path, now)
 
 
 def described(data: TrainingData) -> str:
-    """What a network is trained on, in a sentence."""
+    """The training data of a network, in one sentence."""
     held_out = 0 if data.validation is None else len(data.validation.subjects)
     return (
         f"Trained on {data.dataset.name} ({data.dataset.folder}): {len(data.train.subjects)} subjects, and "
@@ -129,26 +121,17 @@ def _environment(recipe: Recipe) -> dict[str, Any]:
 
     return {
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "acreg": acreg.__version__,
+        **program_versions(),
         "git_commit": _git_commit(),
-        "python": platform.python_version(),
-        "platform": platform.platform(),
         "backend": keras.backend.backend(),
-        "packages": {name: version for name in _PACKAGES if (version := _version(name))},
+        "packages": package_versions(),
         "seed": recipe.seed,
         "command": sys.argv,
     }
 
 
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
-
-
 def _git_commit() -> str | None:
-    """The commit of the checkout that acreg runs from, with "+changes" if files differ; None outside of one."""
+    """The commit of the checkout that acreg runs from, with "+changes" if files differ; None outside a checkout."""
     root = Path(acreg.__file__).resolve().parent.parent
     if not (root / ".git").exists():
         return None

@@ -1,4 +1,4 @@
-"""What a training is: the sections of a recipe and their values."""
+"""The schema of recipes: sections and their values."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from acreg.data.sampling.augmentation import Augmentation
-from acreg.data.sampling.deformed_pairs import RandomDeformation
+from acreg.data.sampling.deformation import RandomDeformation
 from acreg.io.preprocessing import MOST_VOXELS, Centre, Intensity
 from acreg.names import is_file_name
 
@@ -21,10 +21,10 @@ class _Section(BaseModel):
 
 
 class _Schedule(_Section):
-    """Steps are counted in epochs of `steps_per_epoch`; an epoch ends with a validation and a checkpoint."""
+    """Training length in steps; an epoch has `steps_per_epoch` steps and ends with validation and a checkpoint."""
 
     steps: int = Field(ge=1, le=10**9)
-    steps_per_epoch: int = Field(100, ge=1, le=10**9)
+    steps_per_epoch: int = Field(default=100, ge=1, le=10**9)
 
     @model_validator(mode="before")
     @classmethod
@@ -48,19 +48,19 @@ class _Schedule(_Section):
 
 
 class SyntheticSection(_Section):
-    """Pairs made of single images while training, by `acreg.layers.ThinPlateSplineAugmentation`; limits see there.
+    """Pairs made from single images during training; for the limits, see `acreg.layers.ThinPlateSplineAugmentation`.
 
     Arguments:
-        real_pairs: how many pairs of a batch are real ones, of two subjects; the other are made.
+        real_pairs: number of real pairs, of two subjects, in a batch; the other pairs are made from single images.
     """
 
     max_rotation: float = 10.0
     max_translation: float = 30.0
     max_deformation: float = 6.0
-    control_points: int = Field(8, le=1024)
+    control_points: int = Field(default=8, le=1024)
     gamma: float = 1.0
     brightness: float = 0.2
-    real_pairs: int = Field(0, ge=0, le=2**16)
+    real_pairs: int = Field(default=0, ge=0, le=2**16)
 
     def layer_arguments(self) -> dict[str, Any]:
         """The arguments of the layer."""
@@ -68,28 +68,29 @@ class SyntheticSection(_Section):
 
 
 class DataSection(_Section):
-    """What is trained on.
+    """The training data.
 
     Arguments:
         dataset: the name or folder of a prepared dataset.
         shape: the network's grid, array-axis order.
         spacing, centre, trim, window, intensity: see `acreg.io.Preprocessing`; the landmarks of the intensity
             "histogram" are learned from the training subjects.
-        train_splits: the splits that training pairs are drawn from.
-        train_subjects: only so many of their subjects, the first; null for all.
-        validation_split: the split that decides which weights are kept; "none" keeps the last ones.
-        validation_pairs: how many fixed pairs of it are registered after each epoch. Where training has made pairs
-            alone, so has validation: they are made once.
+        train_splits: the splits from which training pairs are drawn.
+        train_subjects: the number of their subjects to use, from the first; null for all.
+        validation_split: the split that determines which weights are kept; "none" keeps the last weights.
+        validation_pairs: number of fixed pairs of this split that are registered after each epoch. If all training
+            pairs are made from single images, so are the validation pairs, once.
         augmentation: of both images of real pairs, see `acreg.data.Augmentation`.
-        moving_augmentation: of their moving image alone, after `augmentation`: a random rotation, scale, shear and
-            shift teaches a network to align.
-        synthetic: how pairs are made of single images; null for real pairs alone.
-        deformed: the same for 2-D pairs of an image and its copy, turned, shifted and deformed until the labels hardly
-            overlap, with the true displacement; limits see `acreg.data.sampling.deformed_pairs.RandomDeformation`.
-        velocities: the folder of reference velocities (see `acreg data velocities`), whose pairs are trained on;
-            relative to the dataset's. They are of the images as they are stored: `shape` is theirs, and the spacing is
-            taken from them. null for none.
-        max_shift: voxels by axis by which a pair with its velocity is moved in training, at most; null for none.
+        moving_augmentation: of their moving image alone, after `augmentation`: a random rotation, scaling, shear and
+            translation teaches a network to align.
+        synthetic: how pairs are made from single images; null for real pairs only.
+        deformed: the same for 2-D pairs of an image and its copy, which is rotated, translated and deformed until the
+            labels hardly overlap, with the true displacement; for the limits, see
+            `acreg.data.sampling.deformation.RandomDeformation`.
+        velocities: the folder of reference velocities (see `acreg data velocities`), whose pairs are used for training;
+            relative to the folder of the dataset. Velocities belong to the images as they are stored: `shape` must be
+            that of the images, and their spacing is used. null for none.
+        max_shift: largest translation of a pair and its velocity in training, in voxels by axis; null for none.
     """
 
     dataset: str
@@ -99,10 +100,10 @@ class DataSection(_Section):
     trim: bool = True
     window: tuple[float, float] | None = None
     intensity: Intensity = "minmax"
-    train_splits: list[Split] = Field(["train"], min_length=1)
-    train_subjects: int | None = Field(None, ge=1)
+    train_splits: list[Split] = Field(default=["train"], min_length=1)
+    train_subjects: int | None = Field(default=None, ge=1)
     validation_split: Split | Literal["none"] = "validation"
-    validation_pairs: int = Field(50, ge=1, le=10**6)
+    validation_pairs: int = Field(default=50, ge=1, le=10**6)
     augmentation: Augmentation = Field(default_factory=Augmentation)
     moving_augmentation: Augmentation = Field(default_factory=Augmentation)
     synthetic: SyntheticSection | None = None
@@ -112,7 +113,7 @@ class DataSection(_Section):
 
     @property
     def pairs_are_made(self) -> bool:
-        """Whether all pairs are made of single images."""
+        """Whether all pairs are made from single images."""
         return self.deformed is not None or (self.synthetic is not None and not self.synthetic.real_pairs)
 
     @model_validator(mode="after")
@@ -162,17 +163,17 @@ class AutoencoderSection(_Schedule):
     """How the label autoencoder of the anatomical prior is trained, before the network.
 
     Arguments:
-        noise: "pair_swap" (columns 2k and 2k+1 of a row change places) or "border" (a pixel takes its left
-            neighbour's label).
-        noise_probability: of each such change.
+        noise: "pair_swap" (columns 2k and 2k+1 of a row are swapped) or "border" (a pixel takes the label of its left
+            neighbour).
+        noise_probability: probability of each such change.
         augmentation: only the geometric parts have an effect on labels.
     """
 
-    batch_size: int = Field(16, ge=1, le=2**16)
-    learning_rate: float = Field(1e-3, gt=0)
+    batch_size: int = Field(default=16, ge=1, le=2**16)
+    learning_rate: float = Field(default=1e-3, gt=0)
     noise: Literal["pair_swap", "border"] = "pair_swap"
-    noise_probability: float = Field(0.1, ge=0, le=1)
-    code_size: int = Field(32, ge=1, le=2**16)
+    noise_probability: float = Field(default=0.1, ge=0, le=1)
+    code_size: int = Field(default=32, ge=1, le=2**16)
     augmentation: Augmentation = Field(default_factory=Augmentation)
 
 
@@ -186,23 +187,24 @@ class ModelSection(_Section):
             loss: `losses: {local_ncc: {weight: 1, window: 7}, "mypackage>edges": 0.5}`.
     """
 
-    class_name: str = Field("ACRegNet", alias="class")
+    class_name: str = Field(default="ACRegNet", alias="class")
     arguments: dict[str, Any] = Field(default_factory=dict)
 
 
 class StartSection(_Section):
-    """Where the network's weights come from, and which of them are kept.
+    """The initial weights of the network, and the parts that are frozen.
 
     Arguments:
-        source (`from` in the file): a preset, a `.keras` or a `.weights.h5` file, of a network with the same widths.
+        source (`from` in the file): a preset, a `.keras` file or a `.weights.h5` file, of a network with the same
+        widths.
         freeze: parts of the network that are not trained, such as "encoder"; see `acreg.models.RegistrationModel`.
-        freeze_steps: after so many steps all of it is trained, with a new optimiser; null for never. Two steps, as in
-            DDMR's transfer learning.
+        freeze_steps: number of steps after which the whole network is trained, with a new optimiser; null for never.
+            This is the two-step transfer learning of DDMR.
     """
 
     source: str = Field(alias="from")
     freeze: list[str] = Field(default_factory=list)
-    freeze_steps: int | None = Field(None, ge=1)
+    freeze_steps: int | None = Field(default=None, ge=1)
 
     @model_validator(mode="after")
     def _steps_need_parts(self) -> StartSection:
@@ -212,31 +214,31 @@ class StartSection(_Section):
 
 
 class OptimizerSection(_Section):
-    """The optimiser and how its learning rate changes.
+    """The optimiser and the schedule of its learning rate.
 
     Arguments:
         schedule: "constant"; "cosine" down to `final_fraction` of the learning rate; "step", which multiplies it by
             `step_factor` after every `step_epochs` epochs, but never below `floor`; or "plateau", which multiplies it
-            by `plateau_factor` when `training.monitor` was not better for `plateau_patience` epochs, and again after
-            as many.
-        warmup_steps: steps in which the learning rate rises from 0; 0 for none.
-        clipnorm: largest norm of each variable's gradient; null for no limit.
-        gradient_accumulation_steps: batches whose gradients are averaged for one change of the weights; null for one.
+            by `plateau_factor` each time `training.monitor` has not improved for `plateau_patience` epochs.
+        warmup_steps: number of steps in which the learning rate rises from 0; 0 for none.
+        clipnorm: largest norm of the gradient of each variable; null for no limit.
+        gradient_accumulation_steps: number of batches whose gradients are averaged for one update of the weights; null
+            for one.
     """
 
     name: Literal["adam", "adamw"] = "adam"
-    learning_rate: float = Field(1e-3, gt=0)
-    weight_decay: float | None = Field(None, ge=0)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float | None = Field(default=None, ge=0)
     schedule: Literal["constant", "cosine", "step", "plateau"] = "constant"
-    warmup_steps: int = Field(0, ge=0)
-    final_fraction: float = Field(0.01, ge=0, le=1)
-    step_epochs: int = Field(10, ge=1)
-    step_factor: float = Field(0.5, gt=0, lt=1)
-    floor: float = Field(1e-6, ge=0)
-    plateau_factor: float = Field(0.1, gt=0, lt=1)
-    plateau_patience: int = Field(10, ge=1)
-    clipnorm: float | None = Field(None, gt=0)
-    gradient_accumulation_steps: int | None = Field(None, ge=2)
+    warmup_steps: int = Field(default=0, ge=0)
+    final_fraction: float = Field(default=0.01, ge=0, le=1)
+    step_epochs: int = Field(default=10, ge=1)
+    step_factor: float = Field(default=0.5, gt=0, lt=1)
+    floor: float = Field(default=1e-6, ge=0)
+    plateau_factor: float = Field(default=0.1, gt=0, lt=1)
+    plateau_patience: int = Field(default=10, ge=1)
+    clipnorm: float | None = Field(default=None, gt=0)
+    gradient_accumulation_steps: int | None = Field(default=None, ge=2)
 
     @model_validator(mode="after")
     def _parts_agree(self) -> OptimizerSection:
@@ -251,16 +253,18 @@ class TrainingSection(_Schedule):
     """How long the network is trained.
 
     Arguments:
-        early_stopping_patience: epochs without a better `monitor` after which training ends; null for never.
+        early_stopping_patience: number of epochs without improvement of `monitor` after which training stops; null for
+            never.
         monitor: the logged number whose best epoch becomes the preset.
         mode: whether a larger or a smaller `monitor` is better.
         mixed_precision: a Keras policy such as "mixed_float16", which scales the loss; null for float32.
-        distribute: train the network on all devices of this machine, a part of each batch on each; see docs/devices.md.
+        distribute: train the network on all devices of this machine, a part of each batch on each; see
+            docs/how-to/devices.md.
         jit_compile: "auto" compiles the step with XLA on a GPU only.
     """
 
-    batch_size: int = Field(32, ge=1, le=2**16)
-    early_stopping_patience: int | None = Field(None, ge=1)
+    batch_size: int = Field(default=32, ge=1, le=2**16)
+    early_stopping_patience: int | None = Field(default=None, ge=1)
     monitor: str = "val_dice"
     mode: Literal["max", "min"] = "max"
     mixed_precision: Literal["mixed_float16", "mixed_bfloat16"] | None = None
@@ -269,12 +273,12 @@ class TrainingSection(_Schedule):
 
 
 class Recipe(_Section):
-    """A whole training: data, label autoencoder (null, a preset to reuse, or how to train it), network, start (null for
-    random weights), optimiser."""
+    """A complete training: data, label autoencoder (null, a preset to reuse, or how to train it), network, start (null
+    for random weights), optimiser."""
 
     name: str
-    description: str = Field("", max_length=10_000)
-    seed: int = Field(0, ge=0, lt=2**31)
+    description: str = Field(default="", max_length=10_000)
+    seed: int = Field(default=0, ge=0, lt=2**31)
     data: DataSection
     autoencoder: AutoencoderSection | str | None = None
     model: ModelSection = Field(default_factory=ModelSection)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from acreg.data.manifest import Dataset, Record, dataset_folder
-from acreg.data.pair_files import PAIRS_NAME, write_pairs
+from acreg.data.tables.pair_files import PAIRS_NAME, write_pairs
 from acreg.errors import UsageError
 from acreg.geometry import Affine, Grid, Transform
 from acreg.io import read_labelled, write_image
@@ -86,14 +87,12 @@ def write_turned(dataset: Dataset, out: Path, split: str, seed: int, rotation: f
         written += [record, copy]
     pairs = [(one.subject, other.subject + SUFFIX) for (one, _), (other, _) in permutations(records, 2)]
     write_pairs(out / PAIRS_NAME, dict.fromkeys(pairs))
-    made = Dataset(
+    made = replace(
+        dataset,
         folder=out,
         name=f"{dataset.name}{SUFFIX}",
         records=written,
-        label_names=dataset.label_names,
-        unit=dataset.unit,
-        licence=dataset.licence,
-        source=dataset.source,
+        spacing=None,
         preparation={"turned": {"split": split, "seed": seed, "rotation": rotation, "scale": scale}},
     )
     made.save()

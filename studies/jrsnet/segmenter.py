@@ -21,9 +21,9 @@ from acreg.data.sampling.augmentation import Augmentation
 from acreg.errors import AcregError
 from acreg.geometry import sample_image
 from acreg.io import Preprocessing
+from acreg.io.csv_tables import write_table
 from acreg.metrics import label_metrics
 from acreg.models.blocks import average_pool, batch_norm, convolution
-from acreg.report.tables import write_csv
 
 AUGMENTATION = Augmentation(gamma=0.3, contrast=0.2, noise=0.03, rotation=0.15, scale=0.1, shift=0.06)
 
@@ -113,7 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     model, preprocessing = train(dataset, tuple(given.shape), given.epochs, given.seed)
     dice = score(model, preprocessing, dataset, "test")
     given.out.mkdir(parents=True, exist_ok=True)
-    write_csv(["subject", "dice"], [[name, repr(value)] for name, value in dice.items()], given.out / "dice.csv")
+    write_table(given.out / "dice.csv", [["subject", "dice"], *([name, repr(value)] for name, value in dice.items())])
     values = np.array(list(dice.values()))
     print(f"{len(values)} subjects: Dice {values.mean():.3f} ({values.std():.3f})")
 

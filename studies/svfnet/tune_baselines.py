@@ -24,14 +24,16 @@ from typing import Any
 from acreg.baselines import Baseline, baseline
 from acreg.baselines.options import Value, with_options
 from acreg.data.manifest import Dataset, dataset_folder
-from acreg.data.pair_files import Pair
+from acreg.data.tables.pair_files import Pair
 from acreg.errors import AcregError
-from acreg.evaluation.results import MethodResult, read_method, statistics_of, write_method
-from acreg.evaluation.run import choose_pairs
+from acreg.evaluation.method_result import MethodResult, statistics_of
+from acreg.evaluation.pairs import choose_pairs
+from acreg.evaluation.results import read_method, write_method
 from acreg.evaluation.scoring import score_pair
+from acreg.evaluation.tables import metrics_shown
+from acreg.io.csv_tables import write_table
 from acreg.io.documents import write_json
 from acreg.names import safe_name
-from acreg.report.tables import metrics_shown, write_csv
 
 _DEMONS: dict[str, tuple[Value, ...]] = {
     "affine": (False,),
@@ -157,7 +159,8 @@ def search(
             row = {"method": method, "rank": place, "name": result.name, "allowed": is_allowed(result, limit)}
             rows.append({**row, "failed": len(result.failures), **values})
     columns = list(dict.fromkeys(column for row in rows for column in row))
-    write_csv(columns, [[row.get(column, float("nan")) for column in columns] for row in rows], out / "settings.csv")
+    table = [[row.get(column, float("nan")) for column in columns] for row in rows]
+    write_table(out / "settings.csv", [columns, *table])
     about = {"dataset": dataset.name, "split": split, "pairs": [list(pair) for pair in pairs], "folded_percent": limit}
     write_json(out / "best.json", {"best": best, **about, "seed": seed})
     return best

@@ -7,8 +7,7 @@ from importlib import metadata
 import numpy as np
 import pytest
 
-from acreg.baselines import baseline
-from acreg.baselines.baseline import TOOLS
+from acreg.baselines import TOOLS, baseline
 from acreg.baselines.capture import captured
 from acreg.baselines.options import read_options, split_name, with_options
 from acreg.errors import AcregError, UsageError
@@ -72,7 +71,13 @@ def test_options_in_the_name_take_the_place_of_defaults():
     assert baseline("sitk:demons[]").settings["options"] == baseline("sitk:demons").settings["options"]
 
 
-@pytest.mark.parametrize("tool, kind", [(tool, kind) for tool in TOOLS.values() for kind in tool.OPTIONS])
+@pytest.mark.parametrize("tool", TOOLS.values(), ids=TOOLS)
+def test_the_table_has_the_kinds_of_each_module(tool):
+    assert tool.kinds == tuple(tool.module.KINDS)
+    assert set(tool.module.OPTIONS) <= set(tool.kinds)
+
+
+@pytest.mark.parametrize("tool, kind", [(tool.module, kind) for tool in TOOLS.values() for kind in tool.module.OPTIONS])
 def test_every_default_is_read_as_it_is_written(tool, kind):
     assert kind in tool.KINDS
     for defaults in (tool.OPTIONS[kind], {name: _changed(value) for name, value in tool.OPTIONS[kind].items()}):
@@ -106,8 +111,8 @@ def test_what_a_tool_returns_after_it_diverged_is_a_failure(monkeypatch, maps, f
     """No tool's optimiser raises by itself where no sample lies in the moving image any more."""
     images = [Image.from_array(np.random.default_rng(n).random((30, 24)), name=f"{n}.png") for n in range(2)]
     for tool in TOOLS.values():
-        monkeypatch.setattr(tool, "load", lambda: None)
-        monkeypatch.setattr(tool, "register", lambda kind, fixed, *more: maps(fixed.grid))
+        monkeypatch.setattr(tool.module, "load", lambda: None)
+        monkeypatch.setattr(tool.module, "register", lambda kind, fixed, *more: maps(fixed.grid))
     monkeypatch.setattr(metadata, "version", lambda package: "0")
     for name in ("sitk:bspline", "ants:SyN", "elastix:bspline", "greedy:svf"):
         with pytest.raises(AcregError, match=f"(?s)^A registration ends.*{name} for 0.png and 1.png.*{found}"):
@@ -116,7 +121,7 @@ def test_what_a_tool_returns_after_it_diverged_is_a_failure(monkeypatch, maps, f
 
 def test_a_field_of_zero_is_right_for_one_image(monkeypatch):
     image = Image.from_array(np.random.default_rng(0).random((30, 24)))
-    monkeypatch.setattr(TOOLS["sitk"], "register", lambda kind, fixed, *more: [field(fixed.grid, 0.0)])
+    monkeypatch.setattr(TOOLS["sitk"].module, "register", lambda kind, fixed, *more: [field(fixed.grid, 0.0)])
     brighter = Image.from_array(2 * image.array + 1)
     for other in (image, brighter):
         assert not baseline("sitk:demons").register(fixed=image, moving=other).displacement.any()

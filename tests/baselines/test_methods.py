@@ -8,11 +8,11 @@ import tempfile
 import numpy as np
 import pytest
 
-from acreg.baselines import NAMES, baseline
+from acreg.baselines import NAMES, TOOLS, baseline
 from acreg.geometry import Affine, Displacement, Grid, Transform
 from acreg.io import Image
+from acreg.versions import installed_version
 
-MODULES = {"ants": "ants", "elastix": "itk", "greedy": "picsl_greedy", "sitk": "SimpleITK"}
 AFFINE = [name for name in NAMES if name.endswith(":affine")]
 DEFORMABLE = [name for name in NAMES if name not in AFFINE]
 # The rest takes minutes in 3-D, and differs from these by its parameters alone.
@@ -21,8 +21,10 @@ CASES = [(name, 2) for name in DEFORMABLE] + [(name, 3) for name in DEFORMABLE_3
 
 
 def method(name, **options):
-    module = MODULES[name.partition(":")[0]]
-    pytest.importorskip(module, reason=f"{module} (the extra [baselines]) is not installed")
+    """The method; the test is skipped if the program is not installed."""
+    package = TOOLS[name.partition(":")[0]].package
+    if installed_version(package) is None:
+        pytest.skip(f"{package} (the extra [baselines]) is not installed")
     return baseline(name, **options)
 
 

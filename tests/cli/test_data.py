@@ -141,8 +141,8 @@ def test_phantoms_are_a_dataset_that_nothing_is_written_over(tmp_path, capsys):
     assert main([*arguments, "--seed", "3"]) == 0
     assert "phantoms: 10 subjects (6 train, 2 validation, 2 test)" in capsys.readouterr().out
     assert main(["data", "check", str(tmp_path / "made")]) == 0
-    assert main(arguments) == 1
-    assert "Name another folder" in " ".join(capsys.readouterr().err.split())
+    assert main(arguments) == 2
+    assert "Choose a new or empty folder" in " ".join(capsys.readouterr().err.split())
     assert main(["data", "phantoms", "knee", "--out", str(tmp_path / "knee")]) == 2
     assert main(["data", "phantoms", "heart", "--out", str(tmp_path / "few"), "--subjects", "9"]) == 2
 

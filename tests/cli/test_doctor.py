@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from acreg import _parts
 from acreg.cli import _gpu, _installation
 from acreg.cli._gpu import Diagnosis, GpuFacts, diagnose
 from acreg.cli._installation import Package
@@ -117,6 +119,22 @@ def test_doctor_fails_where_a_package_is_missing(
     printed = capsys.readouterr()
     assert "missing" in printed.out
     assert "medpy is not installed. To run: " in printed.err
+
+
+def test_doctor_fails_where_a_part_of_acreg_is_missing(
+    healthy, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    for name in _parts.PARTS[1:]:
+        (tmp_path / name / "folder").mkdir(parents=True)
+        (tmp_path / name / "__init__.py").touch()
+        (tmp_path / name / "folder" / "config.json").touch()
+    missing = _parts.missing_parts(tmp_path)
+    assert missing == ["applications"]
+    monkeypatch.setattr(_parts, "missing_parts", lambda: missing)
+    assert main(["doctor"]) == 1
+    printed = capsys.readouterr()
+    assert "Packages" in printed.out
+    assert "without applications. The installation is incomplete: reinstall acreg" in printed.err
 
 
 def test_doctor_fails_where_the_backend_is_broken(

@@ -10,7 +10,7 @@ from acreg.cli.main import main
 from acreg.data.phantoms.chests import make_dataset
 from acreg.geometry import Transform
 from acreg.io import read_displacement, read_image
-from acreg.registration import pair as registration
+from acreg.registration import methods
 
 
 class Stub:
@@ -27,7 +27,7 @@ class Stub:
 
 @pytest.fixture
 def data(tmp_path, monkeypatch):
-    monkeypatch.setattr(registration, "PresetMethod", Stub)
+    monkeypatch.setattr(methods, "PresetMethod", Stub)
     make_dataset(tmp_path / "data", subjects=20, shape=(40, 32), seed=0)
     return tmp_path
 
@@ -37,7 +37,7 @@ def evaluate(data, *more, out="out"):
 
 
 def test_classical_methods_see_the_same_pairs_and_are_recorded(data, capsys):
-    more = ["--model", "shift1", "--method", "identity", "--method", "sitk:affine", "--pairs", "2", "--seed", "4"]
+    more = ["--model", "shift1", "--method", "unregistered", "--method", "sitk:affine", "--pairs", "2", "--seed", "4"]
     more += ["--method", "mine=sitk:demons[iterations=9x5,affine=false]"]
     assert evaluate(data, *more) == 0
     assert {path.name for path in (data / "out").iterdir() if path.is_dir()} == {
@@ -134,7 +134,7 @@ def test_a_pair_without_an_inverse_is_counted(data, capsys, monkeypatch):
         return Transform.between_extents(fixed.grid, moving.grid, field)
 
     monkeypatch.setattr(Stub, "register", fold)
-    monkeypatch.setattr("acreg.io.transforms.LARGEST_RESIDUAL", -1.0)
+    monkeypatch.setattr("acreg.io.transforms.writing.LARGEST_RESIDUAL", -1.0)
     assert evaluate(data, "--model", "fold1", "--pairs", "2", "--save", "transform") == 0
     assert "fold1: no inverse was written for 2 pairs. An inverse is found by iteration" in capsys.readouterr().err
     summary = json.loads((data / "out" / "fold1" / "summary.json").read_text(encoding="utf-8"))
@@ -240,7 +240,7 @@ def test_compare_tests_each_label_where_asked(data, capsys, monkeypatch):
         (["--split", "exam"], 2, "exam"),
         (["--no-unregistered"], 2, "--model"),
         (["--refine", "5", "--affine-part"], 2, "--refine and --affine-part without --model"),
-        (["--model", "unregistered", "--refine", "5"], 2, "--refine without --model"),
+        (["--method", "unregistered", "--refine", "5"], 2, "--refine without --model"),
         (["--pairs", ""], 2, "an empty word after --pairs"),
         (["--model", "a1", "--model", "x=b1", "--model", "x=c1"], 2, "different names"),
     ],
@@ -276,7 +276,7 @@ def test_an_autoencoder_is_not_evaluated(tmp_path, monkeypatch):
     models = pytest.importorskip("acreg.models")
     monkeypatch.setattr(models, "from_preset", lambda name: object())
     with pytest.raises(AcregError, match="registers"):
-        registration.PresetMethod("autoencoder")
+        methods.PresetMethod("autoencoder")
 
 
 def test_the_affine_part_of_a_model_has_a_row_of_its_own(tmp_path, capsys):

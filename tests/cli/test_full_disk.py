@@ -45,7 +45,7 @@ def test_register(disk, tmp_path, capsys, size):
     for name in ("fixed.png", "moving.png"):
         write_image(Image.from_array(noise((64, 64))), tmp_path / name)
     folder = disk(size)
-    command = ["register", "--method", "identity", "--out", str(folder / "out")]
+    command = ["register", "--method", "unregistered", "--out", str(folder / "out")]
     command += [f"--{role}={tmp_path / role}.png" for role in ("fixed", "moving")]
     code = main(command)
     error = capsys.readouterr().err.strip()
@@ -62,7 +62,7 @@ def test_overwrite_keeps_the_old_results(disk, tmp_path, capsys):
     for name in ("fixed.png", "moving.png"):
         write_image(Image.from_array(noise((64, 64))), tmp_path / name)
     folder = disk(10_000)
-    command = ["register", "--method", "identity", "--out", str(folder), "--overwrite"]
+    command = ["register", "--method", "unregistered", "--out", str(folder), "--overwrite"]
     command += [f"--{role}={tmp_path / role}.png" for role in ("fixed", "moving")]
     assert main(command) == 0
     old = {path.name: path.read_bytes() for path in folder.iterdir()}

@@ -40,13 +40,13 @@ def busy(tmp_path):
 @pytest.mark.parametrize(
     "words",
     [
-        ["register", "--fixed=a.png", "--moving=b.png", "--method=identity"],
-        ["evaluate", "--data={data}", "--method=identity"],
+        ["register", "--fixed=a.png", "--moving=b.png", "--method=unregistered"],
+        ["evaluate", "--data={data}", "--method=unregistered"],
         ["compare", "{data}"],
         ["train", "acregnet-phantoms"],
         ["train", "acregnet-phantoms", "--resume"],
-        ["segment", "--images={data}/images", "--data={data}", "--method=identity"],
-        ["quality", "--images={data}/manifest.csv", "--data={data}", "--method=identity"],
+        ["segment", "--images={data}/images", "--data={data}", "--method=unregistered"],
+        ["quality", "--images={data}/manifest.csv", "--data={data}", "--method=unregistered"],
         ["surfaces", "--image=a.png", "--data={data}", "--model=svfnet-hearts"],
         ["classify", "--data={data}", "--diseased=phantom00*"],
         ["plausibility", "--data={data}", "--model=autoencoder-jsrt"],

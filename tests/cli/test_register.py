@@ -16,7 +16,8 @@ from acreg.cli.main import main
 from acreg.cli.register import METHODS
 from acreg.data.phantoms.chests import chest_phantom
 from acreg.geometry import Grid, Transform
-from acreg.io import Image, read_displacement, read_image, read_labels, transforms, write_image
+from acreg.io import Image, read_displacement, read_image, read_labels, write_image
+from acreg.io.transforms import writing
 from acreg.registration import pair as registration
 
 STRAIGHT = np.diag([-1.0, 1.0, 1.0, 1.0])
@@ -34,7 +35,7 @@ def files(tmp_path):
 
 def register(files, *more, model="unregistered", moving="b.png", out="out"):
     arguments = ["--fixed", str(files / "a.png"), "--moving", str(files / moving), "--out", str(files / out)]
-    return main(["register", "--model", str(model), *arguments, *more])
+    return main(["register", "--method" if model == "unregistered" else "--model", str(model), *arguments, *more])
 
 
 def test_register_writes_its_files_and_says_what_came_of_it(files, capsys):
@@ -72,7 +73,7 @@ def blob(name, centre, folder, affine=STRAIGHT, labels=None, shape=(22, 30, 24))
 def of_volumes(folder, *more, out="out"):
     files = {"--fixed": "f.nii", "--moving": "m.nii", "--labels": "m_labels.nii"}
     arguments = [part for option, name in files.items() for part in (option, str(folder / name))]
-    return main(["register", "--method", "identity", *arguments, "--out", str(folder / out), *more])
+    return main(["register", "--method", "unregistered", *arguments, "--out", str(folder / out), *more])
 
 
 def test_labels_lie_where_their_header_says_or_are_refused(tmp_path, capsys):
@@ -126,12 +127,12 @@ def test_what_speaks_against_a_result_is_a_warning_and_on_record(files, capsys):
     beside = Grid((40, 40), (1.0, 1.0), (0.0, 33.0))
     write_image(Image(read_image(files / "b.png").array, beside), files / "beside.nii.gz")
     arguments = ["--fixed", str(files / "a.png"), "--moving", str(files / "beside.nii.gz")]
-    for method, concerned in (("sitk:demons[affine=false,iterations=1]", ["overlap"]), ("identity", [])):
+    for method, concerned in (("sitk:demons[affine=false,iterations=1]", ["overlap"]), ("unregistered", [])):
         folder = files / method[:8]
         assert main(["--quiet", "register", "--method", method, *arguments, "--out", str(folder)]) == 0
         error = capsys.readouterr().err
         record = json.loads((folder / "registration.json").read_text(encoding="utf-8"))
-        assert record["method"] in (method, "unregistered") and record["folded_percent"] == 0
+        assert record["method"] == method and record["folded_percent"] == 0
         assert -1 < record["after"]["ncc"] < 1 < record["after"]["nmi"] < 2
         assert {"similarity", *concerned} >= {concern["name"] for concern in record["concerns"]} >= {*concerned}
         assert error == "".join(f"Warning: {concern['text']}\n" for concern in record["concerns"])
@@ -202,7 +203,7 @@ def test_an_inverse_that_is_an_approximation_or_lacks_is_said(files, capsys, mon
     monkeypatch.setattr(registration.Unregistered, "register", lambda self, fixed, moving: fold(fixed, moving))
     assert register(files, "--overwrite") == 0
     assert "inverse_transform.h5 is an approximation: the transform folds in" in capsys.readouterr().err
-    monkeypatch.setattr(transforms, "LARGEST_RESIDUAL", -1.0)
+    monkeypatch.setattr(writing, "LARGEST_RESIDUAL", -1.0)
     assert register(files, "--overwrite") == 0
     names = {path.name for path in (files / "out").iterdir()}
     assert {"transform.h5", "warped.png", "preview.png"} <= names
@@ -276,12 +277,21 @@ def test_a_full_disk_leaves_no_file(files, capsys, monkeypatch):
     assert register(files) == 0  # the same command
 
 
+def test_old_names_of_no_registration_work_with_a_warning(files, capsys):
+    pair = ["--fixed", str(files / "a.png"), "--moving", str(files / "b.png")]
+    for option, name in (("--method", "identity"), ("--model", "unregistered")):
+        assert main(["register", option, name, *pair, "--out", str(files / name)]) == 0
+        told = capsys.readouterr()
+        assert f"{name} is now " in told.err and "unregistered; the old name goes in version 0.3." in told.err
+        assert told.out.startswith("unregistered: ")
+
+
 def test_help_names_every_method():
     named = []
     for group in METHODS.split(";")[0].split(", "):
         tool, _, kinds = group.partition(":")
         named += [f"{tool}:{kind}" for kind in kinds.split("|")] if kinds else [tool]
-    assert named == ["identity", *NAMES]
+    assert named == ["unregistered", *NAMES]
 
 
 def test_a_classical_method_registers_a_pair(files, capsys):
@@ -295,11 +305,11 @@ def test_a_classical_method_registers_a_pair(files, capsys):
     "more, found",
     [
         ([], "--model None, --method None"),
-        (["--model", "unregistered", "--method", "sitk:affine"], "Give one of"),
+        (["--model", "acregnet-jsrt", "--method", "sitk:affine"], "Give one of"),
         (["--method", "sitk:affine", "--refine", "3"], "Models alone refine. Received: --refine 3 with --method sitk:"),
         (["--method", "sitk:affine", "--seed", "4294967296"], "a seed is from 0 to 2147483646. Received: "),
         (["--method", "sitk:afine"], "sitk:afine"),
-        (["--model", "unregistered", "--refine", "3"], "--refine 3"),
+        (["--method", "unregistered", "--refine", "3"], "--refine 3"),
     ],
 )
 def test_a_pair_is_registered_by_a_model_or_a_method(files, capsys, more, found):
@@ -325,16 +335,17 @@ def test_a_place_where_no_results_can_lie_is_named_before_anything_is_read(
     monkeypatch.chdir(files)
     (files / "link").symlink_to(files / "nowhere")
     before = sorted(files.iterdir())
-    assert main(["register", "--method", "identity", "--fixed", "no.png", "--moving", "no.png", "--out", place]) == code
+    pair = ["--fixed", "no.png", "--moving", "no.png"]
+    assert main(["register", "--method", "unregistered", *pair, "--out", place]) == code
     error = " ".join(capsys.readouterr().err.split())
     assert error.startswith(f"Error: {said}") and sorted(files.iterdir()) == before
 
 
 def test_what_is_of_no_use_is_said(files, capsys):
-    same = ["register", "--fixed", str(files / "a.png"), "--moving", str(files / "a.png"), "--model", "unregistered"]
+    same = ["register", "--fixed", str(files / "a.png"), "--moving", str(files / "a.png"), "--method", "unregistered"]
     assert main([*same, "--threads", "2", "--out", str(files / "out")]) == 0
     error = capsys.readouterr().err
-    assert "--fixed and --moving are one file" in error and "a model does not use them" in error
+    assert "--fixed and --moving are one file" in error and "unregistered does not use them" in error
     labels = [word for option in ("--labels", "--fixed-labels") for word in (option, str(files / "b_labels.png"))]
     (files / "a.png").write_bytes((files / "b.png").read_bytes())  # another file, on whose grid they lie
     assert register(files, *labels, out="again") == 0

@@ -103,7 +103,7 @@ def test_an_atlas_is_not_its_own(chests, tmp_path):
     record = chests.split("train")[0]
     for name, others in (("own", 1), ("copy", 0)):
         image = record.image if others else shutil.copy(record.image, tmp_path / "copy.png")
-        command = ["segment", "--images", str(image), "--data", str(chests.folder), "--method", "identity"]
+        command = ["segment", "--images", str(image), "--data", str(chests.folder), "--method", "unregistered"]
         assert main([*command, "--atlases", "1", "--out", str(tmp_path / name)]) == 0
         (row,) = rows(tmp_path / name / "segmentations.csv")
         assert (row["atlases"] != record.subject) == others
@@ -145,15 +145,15 @@ def test_what_is_refused(folder, chests, tmp_path, capsys):
     code, text = said(*base[:1], "--images", str(tmp_path / "none"), *base[3:], *DEMONS)
     assert code == 2 and "which does not exist" in text
     assert not (tmp_path / "out").exists()
-    assert main([*base, "--method", "identity"]) == 0
-    code, text = said(*base, "--method", "identity", "--fusion", "staple")
+    assert main([*base, "--method", "unregistered"]) == 0
+    code, text = said(*base, "--method", "unregistered", "--fusion", "staple")
     assert code == 2 and "fusion 'majority' there and 'staple' here" in text
 
     # labels that the atlases' dataset does not know; and every image failing
     label = chests.split("train")[2].labels
     kept = label.read_bytes()
     Picture.fromarray(np.full((48, 40), 9, np.uint8)).save(label)
-    code, text = said(*base[:-1], str(tmp_path / "other"), "--method", "identity")
+    code, text = said(*base[:-1], str(tmp_path / "other"), "--method", "unregistered")
     label.write_bytes(kept)
     assert code == 1 and "9" in text and label.name in text
     code, text = said("segment", "--images", str(folder / "broken.png"), *base[3:-1], str(tmp_path / "b"), *DEMONS)
@@ -161,7 +161,7 @@ def test_what_is_refused(folder, chests, tmp_path, capsys):
 
     table = tmp_path / "list.csv"
     table.write_text(f"image\n{chests.split('test')[0].image}\n")
-    judge = ["quality", "--images", str(table), *base[3:-1], str(tmp_path / "q"), "--method", "identity"]
+    judge = ["quality", "--images", str(table), *base[3:-1], str(tmp_path / "q"), "--method", "unregistered"]
     code, text = said(*judge)
     assert code == 1 and "Received: an image without one. Fill the column labels" in text
     assert "Received: an image without one. Fill the column labels" in (tmp_path / "q" / "failures.csv").read_text(

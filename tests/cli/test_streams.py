@@ -29,7 +29,7 @@ def register(tmp_path, repository):
         write_image(Image.from_array(np.random.default_rng(len(name)).random((24, 24)) * 255), tmp_path / name)
 
     def run(out="ö", environment=None, **streams):
-        command = [sys.executable, "-m", "acreg.cli.main", "register", "--method=identity"]
+        command = [sys.executable, "-m", "acreg.cli.main", "register", "--method=unregistered"]
         command += ["--fixed", tmp_path / "fä.png", "--moving", tmp_path / "m.png", "--out", tmp_path / out]
         path = os.pathsep.join([str(repository), os.environ.get("PYTHONPATH", "")])
         return subprocess.run(command, env={**os.environ, "PYTHONPATH": path, **(environment or {})}, **streams)
@@ -75,7 +75,7 @@ def test_a_console_of_few_letters(register, tmp_path):
 def test_a_name_that_is_no_text_is_refused(tmp_path, capsys):
     name = os.fsdecode(b"\xe4.png")
     (tmp_path / name).write_bytes(b"x")
-    for words in (["inspect", str(tmp_path / name)], ["register", "--fixed=a", "--moving=b", "--method=identity"]):
+    for words in (["inspect", str(tmp_path / name)], ["register", "--fixed=a", "--moving=b", "--method=unregistered"]):
         assert main([*words, f"--out={tmp_path / name}"] if "register" in words else words) == 1
         assert r"is text in UTF-8. Received" in capsys.readouterr().err
 
@@ -83,8 +83,8 @@ def test_a_name_that_is_no_text_is_refused(tmp_path, capsys):
 @pytest.mark.parametrize(
     "words",
     [
-        ["register", "--fixed=a.png", "--moving=b.png", "--method=identity", "--out", ""],
-        ["register", "--fixed=a.png", "--moving=b.png", "--method=identity", "--out="],
+        ["register", "--fixed=a.png", "--moving=b.png", "--method=unregistered", "--out", ""],
+        ["register", "--fixed=a.png", "--moving=b.png", "--method=unregistered", "--out="],
         ["evaluate", "--data", "", "--out=results"],
         ["data", "check", ""],
         ["train", "acreg-jsrt", "--out", ""],

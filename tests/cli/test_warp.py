@@ -187,7 +187,7 @@ def test_the_displacement_of_acreg_register_warps_as_register_did(tmp_path):
         write_image(Image.from_array(phantom.labels, kind="labels"), tmp_path / f"{name}_labels.png")
     pair = ["--fixed", str(tmp_path / "a.png"), "--moving", str(tmp_path / "b.png")]
     labels = ["--labels", str(tmp_path / "b_labels.png")]
-    assert main(["register", "--model", "unregistered", *pair, *labels, "--out", str(tmp_path / "out")]) == 0
+    assert main(["register", "--method", "unregistered", *pair, *labels, "--out", str(tmp_path / "out")]) == 0
     common = ["warp", "--transform", str(tmp_path / "out" / "displacement.nii.gz"), "--reference", pair[1]]
     assert main([*common, "--image", pair[3], "--out", str(tmp_path / "w.png")]) == 0
     assert main([*common, *labels, "--out", str(tmp_path / "wl.png")]) == 0
@@ -217,7 +217,7 @@ def test_wrong_use_and_bad_files_are_one_paragraph_and_write_nothing(files, tmp_
         ([*image, "--interpolation", "nearest"], {}, out, 2, "images are warped linearly"),
         ([*image, "--border", "edge", "--fill", "3"], {}, out, 2, "--fill 3 with --border edge"),
         ([*image, "--fill", "nan"], {}, out, 2, "fill=nan"),
-        ([*image, "--fill", "-1000"], {}, tmp_path / "out.png", 2, "PNG and TIFF hold values from 0"),
+        ([*image, "--fill", "-1000"], {}, tmp_path / "out.png", 2, "PNG holds values from 0"),
         (["--labels", "labels.nii.gz", "--fill", "3"], {}, out, 2, "--labels with --fill"),
         ([*points, "--to", "fixed", "--border", "edge"], {}, tmp_path / "out.csv", 2, "--points with --border"),
         ([*points, "--to", "fixed"], {}, out, 2, "Points are kept in"),

@@ -170,7 +170,7 @@ def commands(path: Path, out: Path, data: Path, turn: int) -> list[list[str]]:
             ["warp", "--transform", affine, "--reference", whole, "--image", name, "--out", f"{out}.nii"],
             ["warp", "--transform", affine, "--reference", whole, "--labels", name, "--out", f"{out}.nii"],
             ["warp", "--transform", affine, "--reference", name, "--image", whole, "--out", f"{out}.nii"],
-            ["register", "--model", "unregistered", "--fixed", whole, "--moving", name, "--out", str(out)],
+            ["register", "--method", "unregistered", "--fixed", whole, "--moving", name, "--out", str(out)],
             ["segment", "--images", name, "--atlases", "1", *method],
             ["quality", "--images", name, "--references", "1", *method],
             ["data", "check", str(table)],
@@ -231,7 +231,7 @@ def child(data: Path) -> None:
 
 def _peak_memory() -> int:
     """Bytes, of this process or of its decoder. getrusage would begin with the process that started this one."""
-    from acreg.io import isolation
+    from acreg.io.guards import isolation
 
     decoder = [str(isolation._child._process.pid)] if isolation._child else []
     peaks = [0]

@@ -15,8 +15,9 @@ import nibabel
 import numpy as np
 import PIL.Image
 
-from tests.io import test_transform_files, test_voxel_files
 from tests.io.dicom_samples import hostile_dicom
+from tests.io.transforms import test_parts
+from tests.io.volumes import test_voxels
 
 
 def bombs(folder: Path) -> list[Path]:
@@ -179,7 +180,7 @@ def traps(folder: Path) -> list[Path]:
 
 def headers(folder: Path) -> list[Path]:
     """The headers that the tests of each format refuse one by one, for all commands."""
-    for name, (content, _) in {**test_voxel_files.REFUSED, **test_transform_files.REFUSED}.items():
+    for name, (content, _) in {**test_voxels.REFUSED, **test_parts.REFUSED}.items():
         prefix = "transform_" if name.endswith((".tfm", ".mat")) else ""
         (folder / f"{prefix}{name}").write_bytes(content if isinstance(content, bytes) else content.encode())
     return sorted(folder.iterdir())

@@ -229,4 +229,4 @@ def test_the_grid_spline_is_found_under_its_old_name() -> None:
     with pytest.warns(DeprecationWarning, match=r"is now acreg.layers.grid_spline.grid_spline"):
         assert thin_plate_spline.grid_spline is grid_spline
     with pytest.raises(AttributeError, match="has no attribute 'spline'"):
-        thin_plate_spline.spline
+        thin_plate_spline.spline  # noqa: B018

@@ -8,7 +8,8 @@ import pytest
 from keras import ops
 from scipy.interpolate import BSpline
 
-from acreg.data.sampling.deformed_pairs import DeformedPairSampler, RandomDeformation
+from acreg.data.sampling.deformation import RandomDeformation
+from acreg.data.sampling.deformed_pairs import DeformedPairSampler
 from acreg.models import DIRNet
 from acreg.models.dirnet import b_spline
 

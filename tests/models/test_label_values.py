@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from acreg.data import KerasPairs, PairSampler, label_batches, tf_pairs
-from acreg.data.sampling.pairs import ImageSampler, LabelSampler
+from acreg.data.sampling.singles import ImageSampler, LabelSampler
 from acreg.errors import AcregError
 from acreg.models import ACRegNet, LabelAutoencoder
 

@@ -136,7 +136,7 @@ def test_mixed_precision_computes_in_half_and_gives_float32(
     loss = model.compute_loss(x=batch, y_pred=model(batch, training=True))
     assert loss.dtype == "float32"
     if "3d" in kind and policy == "mixed_bfloat16":
-        return  # on a CPU TensorFlow's gradient of a 3-D kernel in bfloat16 is NaN at times, see docs/devices.md
+        return  # on a CPU TensorFlow's gradient of a 3-D kernel in bfloat16 is NaN at times, see docs/how-to/devices.md
     model.compile(optimizer="sgd")
     scaled = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
     assert scaled == (policy == "mixed_float16"), "what float16 cannot hold needs a scaled loss, bfloat16 does not"

@@ -11,9 +11,9 @@ from acreg.data.manifest import Dataset
 from acreg.data.phantoms.chests import chest_phantom
 from acreg.data.phantoms.hearts import heart_phantom
 from acreg.data.prepare.pictures import prepare
-from acreg.data.sampling.deformed_pairs import RandomDeformation
+from acreg.data.sampling.deformation import RandomDeformation
 from acreg.data.sampling.synthesis import synthesize
-from acreg.evaluation.run import choose_pairs
+from acreg.evaluation.pairs import choose_pairs
 from acreg.io import Image
 from acreg.metrics import label_metrics, mean_over_labels
 from acreg.models import LabelAutoencoder, from_preset

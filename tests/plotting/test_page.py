@@ -85,3 +85,8 @@ def test_in_a_browser(methods, width, tmp_path):
     command = [browser, *options, f"--window-size={width},1000", path.as_uri()]
     shown = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
     assert re.findall('<p id="found">(.*?)</p>', shown) == ["nothing"]
+
+
+def test_markdown_escapes_and_aligns():
+    assert page.markdown(["M", "x"], [["a|b", "1"]]) == "| M | x |\n| --- | ---: |\n| a\\|b | 1 |\n"
+    assert page.markdown(["M", "x"], [], text_columns=(0, 1)).splitlines()[1] == "| --- | --- |"

@@ -7,8 +7,9 @@ import SimpleITK as sitk
 
 from acreg.evaluation.scoring import score_pair
 from acreg.geometry import Displacement, Transform
-from acreg.io import Image, Preprocessing, read_displacement, read_image, read_labels, transforms
-from acreg.io.itk import image_to_itk
+from acreg.io import Image, Preprocessing, read_displacement, read_image, read_labels
+from acreg.io.transforms import writing
+from acreg.io.transforms.itk import image_to_itk
 from acreg.models import JRSNet, RegNet
 from acreg.registration.methods import PresetMethod, Unregistered, preset_name
 from acreg.registration.pair import register_pair
@@ -103,7 +104,7 @@ class Fold(Shift):
 def test_without_an_inverse_that_of_an_earlier_transform_goes(tmp_path, monkeypatch):
     fixed, moving = (Image.from_array(np.random.default_rng(n).random((20, 18))) for n in range(2))
     for method, reason in ((Shift(), ""), (Fold(), "An inverse is found by iteration, which needs a field")):
-        monkeypatch.setattr(transforms, "LARGEST_RESIDUAL", -1.0 if reason else 1.0)
+        monkeypatch.setattr(writing, "LARGEST_RESIDUAL", -1.0 if reason else 1.0)
         result = register_pair(method, fixed=fixed, moving=moving)
         written = save_registration(tmp_path, result, fixed=fixed, moving=moving, overwrite=True)
         assert sorted(written) == sorted(tmp_path.iterdir()) and result.no_inverse.startswith(reason)

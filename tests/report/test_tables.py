@@ -3,10 +3,9 @@ import csv
 import pytest
 
 from acreg.evaluation.statistics import compare_methods
-from acreg.report.tables import (
+from acreg.evaluation.tables import (
     best_methods,
     format_p,
-    markdown,
     order_methods,
     summary_table,
     write_statistics_csv,
@@ -62,10 +61,6 @@ def test_unit_of_the_dataset_is_in_the_columns(make):
 def test_order_is_by_dice_with_the_baseline_last(make):
     results = [make("unregistered", [0.9]), make("bad", [0.5]), make("none", [0.5], failed=[0]), make("good", [0.8])]
     assert [result.name for result in order_methods(results)] == ["good", "bad", "none", "unregistered"]
-
-
-def test_markdown_escapes_and_aligns():
-    assert markdown(["M", "x"], [["a|b", "1"]]) == "| M | x |\n| --- | ---: |\n| a\\|b | 1 |\n"
 
 
 def test_csv_files_hold_unrounded_numbers(two, tmp_path):

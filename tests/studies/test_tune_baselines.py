@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from acreg.baselines.baseline import NAMES, TOOLS
+from acreg.baselines import NAMES, TOOLS
 from acreg.baselines.options import read_options, split_name
 from acreg.data.phantoms.chests import make_dataset
 from acreg.errors import AcregError
@@ -25,7 +25,7 @@ def test_every_setting_is_one_of_its_method_and_has_no_affine_stage():
         tool, _, kind = method.partition(":")
         names = tune_baselines.candidates(method)
         assert method in NAMES and len(names) == len(set(names)) > 4
-        read = [read_options(*split_name(name), TOOLS[tool].OPTIONS[kind]) for name in names]
+        read = [read_options(*split_name(name), TOOLS[tool].module.OPTIONS[kind]) for name in names]
         assert not any(options["affine"] for options in read)
         assert {options["smoothing"] for options in read} == set(tune_baselines.GRIDS[method]["smoothing"])
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from acreg.data.manifest import Dataset, Record
-from acreg.data.pair_files import read_pairs
+from acreg.data.tables.pair_files import read_pairs
 from acreg.errors import UsageError
 from acreg.geometry import Grid
 from acreg.io import Image, read_image, read_labels, write_image

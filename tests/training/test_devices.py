@@ -114,7 +114,7 @@ JaxTrainer(train, train_loop_config=sys.argv[1], jax_config=gpu, scaling_config=
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["processes", "ray"])
 def test_two_processes_find_what_one_finds(launcher: str, tmp_path: Path) -> None:
-    """On JAX, as docs/devices.md has it."""
+    """On JAX, as docs/how-to/devices.md has it."""
     for package in ("jax", "ray")[: 1 + (launcher == "ray")]:
         if importlib.util.find_spec(package) is None:
             pytest.skip(f"{package} is not installed")

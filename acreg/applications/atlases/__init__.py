@@ -1,1 +1,7 @@
 """Segmentation by registered atlases, and its quality."""
+
+from __future__ import annotations
+
+from acreg import _lazy
+
+__getattr__, __dir__, __all__ = _lazy.attach(__name__, __file__)

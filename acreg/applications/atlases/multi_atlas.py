@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from acreg.applications.atlases.label_fusion import Fusion, fused_labels, label_shares
 from acreg.data.manifest import Dataset
-from acreg.data.records import some
 from acreg.data.subjects import Subjects
 from acreg.errors import AcregError, UsageError
 from acreg.geometry import resize_image
 from acreg.io import Image
+from acreg.names import some
 from acreg.registration.methods import Method, register_many
 
 Similarity = Literal["ncc", "mutual_information", "mean_squares"]

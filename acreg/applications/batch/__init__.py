@@ -1,1 +1,7 @@
 """Many images at once, in this process or with Ray."""
+
+from __future__ import annotations
+
+from acreg import _lazy
+
+__getattr__, __dir__, __all__ = _lazy.attach(__name__, __file__)

@@ -7,10 +7,11 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from acreg.data.records import is_file_name, read_cells, resolve, some
+from acreg.data.records import read_cells, resolve
 from acreg.errors import AcregError, UsageError
-from acreg.io.files import is_readable_format, suffix
-from acreg.names import folded
+from acreg.io.formats import stem
+from acreg.io.guards import format_of
+from acreg.names import folded, is_file_name, some
 
 OPTIONAL = ("subject", "labels", "truth")
 
@@ -48,7 +49,7 @@ def find_items(source: Path, leave_out: Path | None = None) -> list[Item]:
     elif source.suffix.lower() == ".csv" and source.is_file():
         items = _in_table(source)
     elif source.is_file():
-        items = [Item(_stem(source.name), source)]
+        items = [Item(stem(source.name), source)]
     else:
         raise UsageError(f"--images is an image, a folder or a CSV. Received: {source}, which does not exist.")
     if not items:
@@ -68,8 +69,8 @@ def _in_folder(folder: Path, leave_out: Path | None) -> list[Item]:
         here = Path(root)
         folders[:] = sorted(f for f in folders if not f.startswith(".") and (here / f).resolve() != leave_out)
         for name in sorted(names):
-            if not name.startswith(".") and is_readable_format(here / name):
-                items.append(Item(_stem((here / name).relative_to(folder).as_posix()), here / name))
+            if not name.startswith(".") and format_of(here / name) is not None:
+                items.append(Item(stem((here / name).relative_to(folder).as_posix()), here / name))
     return items
 
 
@@ -85,7 +86,7 @@ def _in_table(path: Path) -> list[Item]:
     for number, cells in enumerate(table[1:], 1):
         row = dict(zip(header, cells + [""] * len(header), strict=False))
         image = resolve(path.parent, row["image"])
-        name = row.get("subject") or (_stem(image.name) if image else "")
+        name = row.get("subject") or (stem(image.name) if image else "")
         if image is None or not _is_name(name):
             raise AcregError(
                 f"A row of a list of images names an image, and a subject by which files can be named. Received: {path}"
@@ -104,8 +105,3 @@ def _in_table(path: Path) -> list[Item]:
 
 def _is_name(name: str) -> bool:
     return bool(name) and all(part and is_file_name(part) for part in name.split("/"))
-
-
-def _stem(name: str) -> str:
-    ending = suffix(Path(name))
-    return name[: len(name) - len(ending)] if ending else name

@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from acreg.applications.batch.items import Item
-from acreg.errors import AcregError, UsageError
-from acreg.io import atomic_path, sole_writer
+from acreg.errors import AcregError
+from acreg.io import sole_writer
+from acreg.io.claims import check_claim, claim
 from acreg.io.csv_tables import read_table, write_rows
-from acreg.io.documents import read_json
-from acreg.io.folders import contents
+from acreg.progress import Progress
 
 FAILURES, RUN = "failures.csv", "run.json"
 AHEAD = 2
@@ -99,7 +99,7 @@ def run(
     folder: Path,
     engine: Engine,
     group: int = 8,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Tally:
     """Work on all items that are not done yet.
 
@@ -109,21 +109,22 @@ def run(
         folder: of the results, perhaps of a run that was killed.
         engine: `local`, or that of `acreg.applications.batch.ray_engine`.
         group: items that are worked on, and entered in the table, together.
-        progress: called with (items that were tried, failures among them).
+        progress: called with (text, done, total) after each group; the text has the number of failures.
 
     Raises:
-        UsageError: the folder holds a run with other settings.
-        AcregError: it holds other files, or another process writes into it.
+        UsageError: the folder holds a run with other settings, or other files.
+        AcregError: another process writes into it.
     """
     done: set[str] = set()
     groups = [items[n : n + group] for n in range(0, len(items), group)]
     left = (kept for each in groups if (kept := [item for item in each if item.name not in done]))
     settings = json.loads(json.dumps({"table": task.table, **task.settings}))
-    _check_folder(folder, settings)
+    check_claim(folder, RUN, settings)
     found = engine(task, left)  # a model or atlases that cannot be loaded leave no folder behind
     with sole_writer(folder):
-        _claim(folder, settings)
+        claim(folder, RUN, settings)
         done |= _rows_there(folder / task.table, task.columns)
+        before = sum(item.name in done for item in items)
         tried = failed = 0
         reason = ""
         _append(folder / FAILURES, [("subject", "reason")], "w")
@@ -134,8 +135,8 @@ def run(
             failed += sum(each.row is None for each in outcomes)
             reason = reason or next((f"{each.name}: {each.failure}" for each in outcomes if each.row is None), "")
             if progress:
-                progress(tried, failed)
-    return Tally(len(items), sum(item.name in done for item in items), tried - failed, failed, reason)
+                progress(f"{task.table}: {failed} failed", before + tried, len(items))
+    return Tally(len(items), before, tried - failed, failed, reason)
 
 
 def local(task: Task, groups: Iterable[Sequence[Item]]) -> Iterator[list[Outcome]]:
@@ -187,37 +188,6 @@ def work(worker: Worker, items: Sequence[Item], contents: Sequence[Future[Any]])
 def _reason(error: Exception) -> str:
     text = str(error) if isinstance(error, AcregError) else f"{type(error).__name__}: {error}"
     return " ".join(text.split())
-
-
-def _claim(folder: Path, settings: Mapping[str, Any]) -> None:
-    """Find the folder to be of this run, or make it one."""
-    path = folder / RUN
-    _check_folder(folder, settings)
-    if not path.is_file():
-        with atomic_path(path) as temporary:
-            temporary.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-
-
-def _check_folder(folder: Path, wanted: Mapping[str, Any]) -> None:
-    """Refuse a folder of a run with other settings, or of something else."""
-    path = folder / RUN
-    if not path.is_file():
-        if contents(folder):
-            raise AcregError(
-                "Results go to a folder of their own, which another run of this command may have begun. Received: "
-                f"{folder}, which holds other files and no {RUN}. Choose another --out."
-            )
-        return
-    before = read_json(path, "file of a run's settings")
-    if not isinstance(before, dict):
-        raise AcregError(f"{RUN} holds the settings of a run. Received: {path}, no object. Choose another --out.")
-    keys = [key for key in {**before, **wanted} if before.get(key) != wanted.get(key)]
-    if keys:
-        differing = "; ".join(f"{key} {before.get(key)!r} there and {wanted.get(key)!r} here" for key in keys)
-        raise UsageError(
-            f"A run goes on with the settings that it began with. Received: {folder}, with {differing}. Give the "
-            "first settings again, or choose another --out."
-        )
 
 
 def _rows_there(path: Path, columns: Sequence[str]) -> set[str]:

@@ -15,12 +15,13 @@ from acreg.applications.atlases.label_fusion import Fusion
 from acreg.applications.atlases.multi_atlas import Atlases, AtlasSegmentation, Similarity, segment_by_atlases
 from acreg.applications.atlases.quality import THRESHOLD, PredictedQuality, label_dice, predict_quality
 from acreg.applications.batch.items import Item
-from acreg.data.manifest import Dataset, manifest_path
+from acreg.data.manifest import Dataset
+from acreg.data.records import manifest_path
 from acreg.errors import AcregError
 from acreg.geometry import Grid
 from acreg.io import Image, read_image, read_labelled, write_image
-from acreg.io.files import PICTURES, suffix
-from acreg.registration.methods import Method, PresetMethod, named_method
+from acreg.io.formats import is_picture
+from acreg.registration.methods import Method, PresetMethod, Unregistered, named_method
 from acreg.registration.saving import result_name
 
 SEGMENTATIONS = "segmentations.csv"
@@ -46,7 +47,7 @@ class MethodChoice:
         """The method. Errors as `PresetMethod` and `named_method`."""
         if self.model is not None:
             return PresetMethod(self.model)
-        return named_method(self.method or "identity", self.threads, self.seed)
+        return named_method(self.method or Unregistered.name, self.threads, self.seed)
 
     def settings(self) -> dict[str, Any]:
         """What its results depend on."""
@@ -106,7 +107,7 @@ class _AtlasWorker:
         The tools that register in physical space would else see a body many times larger or smaller than the atlases'.
         """
         grid = self._grid
-        if suffix(Path(image.name)) not in PICTURES or image.grid.rank != grid.rank:
+        if not is_picture(Path(image.name)) or image.grid.rank != grid.rank:
             return image
         spacing = max(n * s / own for n, s, own in zip(grid.shape, grid.spacing, image.grid.shape, strict=True))
         return replace(image, grid=Grid(image.grid.shape, (spacing,) * grid.rank))

@@ -1,5 +1,9 @@
 """Networks that other programs trained, as presets."""
 
-from acreg._moved import forward
+from __future__ import annotations
 
-__getattr__ = forward(__name__, "acreg.applications.conversion.weights")
+from acreg import _lazy, _moved
+
+__getattr__, __dir__, __all__ = _lazy.attach(
+    __name__, __file__, otherwise=_moved.forward(__name__, "acreg.applications.conversion.weights")
+)

@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 import h5py
+import keras
 import numpy as np
 
-from acreg.applications.conversion.weights import Converted, assign, some
+from acreg.applications.conversion.weights import Converted, assign
 from acreg.errors import AcregError, UsageError
 from acreg.io import Preprocessing
 from acreg.io.documents import parse_json
 from acreg.io.stored_weights import open_weights
 from acreg.models import DDMR
+from acreg.names import some
 
 Program = Literal["voxelmorph", "ddmr"]
 DDMR_LEVELS = 6
@@ -85,7 +87,7 @@ def convert_weights(
         downsize=factor,
         preprocessing=Preprocessing(shape=shape, trim=False),
     )
-    assignments: dict[str, Any] = {}
+    assignments: dict[str, keras.Variable] = {}
     for theirs, ours in _layers(len(widths["encoder"]), len(widths["head"])).items():
         layer = model.network.get_layer(ours)
         assignments |= {f"{theirs}/kernel": layer.kernel, f"{theirs}/bias": layer.bias}
@@ -124,7 +126,7 @@ def read_model(file: str | os.PathLike[str]) -> StoredModel:
     if len(flows) != 1:
         raise AcregError(
             "A registration network of VoxelMorph ends with one convolution called flow. Received: "
-            f"{path} with {len(flows)} among {some(sorted(variables)) or 'no variables'}. {ADVICE}"
+            f"{path} with {len(flows)} among {some(sorted(variables), 3) or 'no variables'}. {ADVICE}"
         )
     prefix = flows[0].removesuffix("flow/kernel")
     arguments = config.get("config") if isinstance(config, dict) else None
@@ -166,7 +168,7 @@ def _widths(stored: StoredModel) -> dict[str, Any]:
     if missing or not levels:
         raise AcregError(
             f"The weights must be of all layers of a U-Net. Received: {stored.path}, which has {levels} levels and "
-            f"lacks {some(missing) or 'all of them'}. {ADVICE}"
+            f"lacks {some(missing, 3) or 'all of them'}. {ADVICE}"
         )
     filters = {ours: stored.variables[f"{theirs}/kernel"].shape[-1] for theirs, ours in names.items()}
     first, flow = (stored.variables[f"{name}/kernel"].shape for name in ("unet_enc_conv_0_0", "flow"))

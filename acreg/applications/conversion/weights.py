@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from acreg.errors import AcregError
+from acreg.names import some
+
+if TYPE_CHECKING:
+    import keras
+
+    from acreg.models import LabelAutoencoder, RegistrationModel
 
 
 @dataclass(frozen=True)
@@ -25,14 +31,14 @@ class Converted:
     """
 
     folder: Path
-    model: Any
+    model: RegistrationModel | LabelAutoencoder
     variables: int
     published: bool
 
 
 def assign(
     variables: Mapping[str, np.ndarray],
-    assignments: Mapping[str, Any],
+    assignments: Mapping[str, keras.Variable],
     source: str | os.PathLike[str],
     advice: str,
 ) -> None:
@@ -58,7 +64,7 @@ def assign(
         ],
         "not finite": [name for name in both if not np.isfinite(variables[name]).all()],
     }
-    found = "; ".join(f"{len(names)} {problem} ({some(names)})" for problem, names in problems.items() if names)
+    found = "; ".join(f"{len(names)} {problem} ({some(names, 3)})" for problem, names in problems.items() if names)
     if found:
         raise AcregError(
             f"Weights must be the network's {len(assignments)} variables and no others. "
@@ -66,8 +72,3 @@ def assign(
         )
     for name, variable in assignments.items():
         variable.assign(variables[name])
-
-
-def some(names: Sequence[str], count: int = 3) -> str:
-    """The first names, for an error."""
-    return ", ".join(names[:count]) + (", ..." if len(names) > count else "")

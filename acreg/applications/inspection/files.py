@@ -10,17 +10,18 @@ from typing import Any
 from acreg.applications.inspection.images import inspect_image
 from acreg.applications.inspection.transforms import inspect_transform
 from acreg.errors import AcregError, UsageError
-from acreg.io.dicom import Headers, by_series, read_headers
-from acreg.io.dicom_frames import read_frames
-from acreg.io.dicom_header import check_image, class_name, text
-from acreg.io.files import HDF5, check_file, decoding, is_readable_format, suffix
+from acreg.io.dicom.format import Headers, by_series, read_headers
+from acreg.io.dicom.frames import read_frames
+from acreg.io.dicom.header import check_image, class_name, text
+from acreg.io.formats import FORMATS, HDF5, by_suffix, suffix
+from acreg.io.guards import check_file, decoding, format_of
 from acreg.io.hdf5 import read_datasets
-from acreg.io.point_files import FORMATS as POINTS
 from acreg.io.points import read_points
+from acreg.io.points.formats import FORMATS as POINTS
 from acreg.io.preprocessing import Preprocessing
 from acreg.io.preset_config import check_weights_file, read_preset_config
+from acreg.io.transforms.parts import READ as TRANSFORMS
 
-TRANSFORMS = (".h5", ".hdf5", ".tfm", ".txt", ".mat")
 RECIPES = (".yaml", ".yml")
 LONGEST_LINE = 2**16
 """Bytes of a table's first line that are looked at."""
@@ -44,8 +45,8 @@ def inspect(path: Path) -> dict[str, Any]:
     found = _folder(path) if path.is_dir() else _file(path)
     if found is None:
         raise AcregError(
-            "What can be inspected is an image (PNG, TIFF, JPEG, NIfTI, NRRD, MetaImage, MGH, HDF5, DICOM), a "
-            f"displacement field, an ITK transform ({', '.join(TRANSFORMS)}), points ({', '.join(POINTS)}), a manifest "
+            f"What can be inspected is an image ({', '.join(known.name for known in FORMATS)}), a displacement field, "
+            f"an ITK transform ({', '.join(TRANSFORMS)}), points ({', '.join(POINTS)}), a manifest "
             "CSV, a recipe YAML, or the folder of a preset, a dataset or DICOM files. "
             f"Received: {path}, which is none of these. Check its name, or convert it."
         )
@@ -59,12 +60,12 @@ def _file(path: Path) -> dict[str, Any] | None:
         return _recipe(path)
     if suffix(path) in TRANSFORMS and not _holds_images(path):
         return inspect_transform(path)
-    return inspect_image(path) if not path.exists() or is_readable_format(path) else None
+    return inspect_image(path) if not path.exists() or format_of(path) is not None else None
 
 
 def _holds_images(path: Path) -> bool:
     """Whether an .h5 is HDF5 with arrays, and not a transform of ITK."""
-    if suffix(path) not in HDF5 or not path.is_file() or path.stat().st_size == 0:
+    if by_suffix(path) is not HDF5 or not path.is_file() or path.stat().st_size == 0:
         return False
     with decoding(path, "HDF5 file"):
         return not any(name.startswith("TransformGroup/") for name in read_datasets(path))

@@ -9,23 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from acreg.errors import AcregError
 from acreg.geometry import Grid
-from acreg.io.dicom import is_segmentation_file
-from acreg.io.files import HDF5, ITK, MGH, NIFTI, PICTURES, check_file, decoding, suffix
-from acreg.io.image import DISPLACEMENT_MARK, read_image, read_labels
+from acreg.io.contents import Contents
+from acreg.io.formats import DICOM
+from acreg.io.guards import check_file, format_of
+from acreg.io.image import read_image, read_labels
 from acreg.io.label_values import has_regions
-from acreg.io.nifti import load_nifti, load_nifti_raw, nifti_affine, open_nifti
-from acreg.io.pictures import FORMATS, load_picture
-from acreg.io.volumes import DECODERS, image_of, read_volume
 
 FEW = 1000
 """Distinct values that a label map has at most."""
 LISTED = 20
 SLAB = 2**20
 """Voxels that are looked at together."""
-VECTORS = (1006, 1007)
-UNITS = {0: "unknown", 1: "meter", 2: "mm", 3: "micron"}
 OPPOSITE = str.maketrans("RLAPSI", "LRPAIS")
 
 
@@ -36,112 +31,35 @@ def inspect_image(path: Path) -> dict[str, Any]:
         AcregError: the file is empty, damaged or not of the kind that its name says.
     """
     check_file(path)
-    if suffix(path) in PICTURES:
-        return _picture(path)
-    if suffix(path) in NIFTI:
-        return _nifti(path)
-    if suffix(path) in ITK:
-        return _itk(path)
-    formats = {**dict.fromkeys(MGH, "MGH"), **dict.fromkeys(HDF5, "HDF5")}
-    if suffix(path) not in formats and is_segmentation_file(path):
-        image = read_labels(path)
-        kind, values = "labels", _values(image.array)
-    else:
-        image = read_image(path)
-        kind, values = _kind_and_values(image.array)
-    facts = {"kind": kind, "format": formats.get(suffix(path), "DICOM")}
-    return {**facts, **_shape(image.grid.shape), **_place(image.grid.volume()), **values}
+    known = format_of(path) or DICOM
+    if hasattr(known.module, "inspect"):
+        found: Contents = known.module.inspect(path)
+        return _facts(found)
+    stored = {"format": known.name}
+    if hasattr(known.module, "holds_labels") and known.module.holds_labels(path):
+        labels = read_labels(path)
+        return _facts(Contents(stored, labels.array, labels.grid, kind="labels"))
+    image = read_image(path)
+    return _facts(Contents(stored, image.array, None if known.picture else image.grid))
 
 
-def _picture(path: Path) -> dict[str, Any]:
-    import PIL.Image
-
-    array = load_picture(path, labels=False)
-    with decoding(path), PIL.Image.open(path, formats=FORMATS) as picture:
-        facts = {"format": str(picture.format), "stored_as": f"mode {picture.mode}"}
-    kind, values = _kind_and_values(array)
-    return {"kind": kind, **facts, **_shape(array.shape), "spacing": None, **values}
-
-
-def _nifti(path: Path) -> dict[str, Any]:
-    with decoding(path):
-        image = open_nifti(path)
-        header = image.header
-        facts: dict[str, Any] = {
-            "format": type(image).__name__.removesuffix("Image"),
-            "stored_as": str(header["datatype"]),
-        }
-        facts["stored_as"] = str(header.get_data_dtype())
-        slope, intercept = float(image.dataobj.slope), float(image.dataobj.inter)
-        if (slope, intercept) != (1.0, 0.0):
-            facts["scaling"] = f"times {slope:g}, plus {intercept:g}"
-        described = bytes(header["descrip"]).decode("latin-1").strip("\0 ")
-        if described:
-            facts["description"] = described
-        forms: dict[str, Any] = {
-            "unit_in_header": UNITS.get(int(header["xyzt_units"]) % 8, "none of the format's"),
-            "sform_code": int(header["sform_code"]),
-            "qform_code": int(header["qform_code"]),
-        }
-        if forms["sform_code"] > 0 and forms["qform_code"] > 0:
-            forms["forms_agree"] = bool(np.allclose(image.get_sform(), image.get_qform(), rtol=0, atol=1e-2))
-        shape = tuple(image.shape)
-        intent = int(header["intent_code"])
-    if len(shape) == 5 and (intent in VECTORS or described.startswith(DISPLACEMENT_MARK)):
-        grid = Grid.from_affine(nifti_affine(image, path), shape[: shape[-1]][::-1])
-        if described.startswith(DISPLACEMENT_MARK):
-            unit, what = "voxels", {"kind": "displacement field of acreg", "vectors": "voxels, array-axis order"}
-        else:
-            unit, what = "mm", {"kind": "displacement field", "vectors": "mm, LPS, as ITK and ANTs have them"}
-        return {
-            **what,
-            **facts,
-            **_shape(grid.shape),
-            **_place(grid),
-            **forms,
-            **_lengths(load_nifti_raw(path)[0], unit),
-        }
-    if len(shape) == 4 and shape[-1] == 3:
-        grid = Grid.from_affine(nifti_affine(image, path), shape[:3][::-1])
-        what = {
-            "kind": "perhaps a field of Learn2Reg",
-            "vectors": "voxels, (x, y, z), if it is; the file does not say",
-        }
-        return {
-            **what,
-            **facts,
-            **_shape(grid.shape),
-            **_place(grid),
-            **forms,
-            **_lengths(load_nifti_raw(path)[0], "voxels"),
-        }
-    if len([n for n in shape if n > 1]) > 3:
-        values = _values(load_nifti_raw(path)[0])
-        return {"kind": "series of images", **facts, "shape_as_stored": list(shape), **forms, **values}
-    try:
-        array, grid = load_nifti(path, labels=False)
-    except AcregError as error:
-        return {"kind": "image that acreg refuses", **facts, "shape_as_stored": list(shape), **forms, "why": str(error)}
-    kind, values = _kind_and_values(array)
-    return {"kind": kind, **facts, **_shape(array.shape), **_place(grid.volume()), **forms, **values}
-
-
-def _itk(path: Path) -> dict[str, Any]:
-    with decoding(path):
-        volume = read_volume(path)
-        stored_as = f"{'vectors of ' if volume.channels > 1 else ''}{volume.array.dtype}"
-        facts = {"format": DECODERS[suffix(path)].removesuffix("ImageIO"), "stored_as": stored_as}
-        rank = len(volume.size)
-        if volume.channels == rank and rank in (2, 3) and volume.array.dtype.kind == "f":
-            what = {"kind": "perhaps a displacement field", "vectors": "mm, LPS (x, y, z), if it is one of ITK"}
-            shown = {**_shape(volume.grid.shape), **_place(volume.grid)}
-            return {**what, **facts, **shown, **_lengths(volume.array, "mm")}
-        if len([n for n in volume.size if n > 1]) > 3:
-            stored = {"shape_as_stored": list(volume.size)}
-            return {"kind": "series of images", **facts, **stored, **_values(volume.array)}
-        array, grid = image_of(volume, path, labels=False)
-    kind, values = _kind_and_values(array)
-    return {"kind": kind, **facts, **_shape(array.shape), **_place(grid.volume()), **values}
+def _facts(found: Contents) -> dict[str, Any]:
+    """The contents of a file as they are shown, one after the other."""
+    facts: dict[str, Any] = {"kind": found.kind}
+    if found.unit:
+        facts["vectors"] = found.vectors
+    facts |= found.stored
+    if found.array is None:
+        return {**facts, **found.header, "why": found.why}
+    if found.unit and found.grid is not None:
+        field = {**_shape(found.grid.shape), **_place(found.grid), **found.header}
+        return {**facts, **field, **_lengths(found.array, found.unit)}
+    values = _Values.of(found.array)
+    if "shape_as_stored" in facts:
+        return {**facts, **found.header, **values.facts()}
+    facts["kind"] = found.kind or _kind(found.array, values.counts)
+    place = {"spacing": None} if found.grid is None else _place(found.grid.volume())
+    return {**facts, **_shape(found.array.shape), **place, **found.header, **values.facts()}
 
 
 def _shape(shape: tuple[int, ...]) -> dict[str, Any]:
@@ -213,15 +131,6 @@ class _Values:
 
 def _is_whole(slab: np.ndarray) -> bool:
     return slab.dtype.kind != "f" or np.array_equal(slab, np.rint(slab))
-
-
-def _values(array: np.ndarray) -> dict[str, Any]:
-    return _Values.of(array).facts()
-
-
-def _kind_and_values(array: np.ndarray) -> tuple[str, dict[str, Any]]:
-    values = _Values.of(array)
-    return _kind(array, values.counts), values.facts()
 
 
 def _kind(array: np.ndarray, values: Counter[int]) -> str:

@@ -9,8 +9,8 @@ import numpy as np
 from scipy.linalg import polar
 from scipy.spatial.transform import Rotation
 
-from acreg.io.files import check_file
-from acreg.io.transform_files import FIELDS, FIRST_LINE, LINEAR, Part, read_parts
+from acreg.io.guards import check_file
+from acreg.io.transforms.parts import FIELDS, FIRST_LINE, LINEAR, Part, read_parts
 
 
 def inspect_transform(path: Path) -> dict[str, Any] | None:

@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from acreg.data.manifest import Dataset, Progress
+from acreg.data.manifest import Dataset
 from acreg.errors import AcregError, UsageError
 from acreg.losses import AnatomicalPrior, cross_entropy
 from acreg.models import LabelAutoencoder
+from acreg.progress import Progress
 
 Labels = NDArray[np.int32]
 Mask = NDArray[np.bool_]

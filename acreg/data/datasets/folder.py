@@ -1,49 +1,51 @@
-"""One's own images: a manifest for a folder of PNG, NIfTI, DICOM or other files that `acreg.io` reads."""
+"""Your own images: a manifest for a folder of PNG, NIfTI, DICOM or other files that `acreg.io` reads."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from acreg.data.manifest import Dataset, Progress, gather_info
-from acreg.data.records import Record, is_file_name, some
+from acreg.data.manifest import Dataset, gather_info
+from acreg.data.records import Record
 from acreg.data.splits import split_subjects
 from acreg.errors import AcregError
-from acreg.io import sole_writer
+from acreg.io import check_free, sole_writer
+from acreg.io.formats import READ, by_suffix, stem
+from acreg.names import is_file_name, some
+from acreg.progress import Progress
 
-SUFFIXES = (
-    ".nii.gz .nii .mgz .mgh .nrrd .nhdr .mha .mhd .dcm .dicom .h5 .hdf5 .png .jpg .jpeg .tif .tiff .bmp .gif".split()
-)  # the longer one first
 LABEL_ENDINGS = ("", "_labels", "_label", "_mask", "_seg")
 
 
 def prepare_folder(
     source: Path | str, out: Path | str | None = None, seed: int = 0, progress: Progress | None = None
 ) -> Dataset:
-    """Write ``manifest.csv`` and ``dataset.json`` for ``source/images`` and, where it exists, ``source/labels``.
+    """Write ``manifest.csv`` and ``dataset.json`` for ``source/images`` and, if it exists, ``source/labels``.
 
-    Nothing is copied or resized. A label file has its image's name (the suffix may differ), or that name followed by
-    ``_labels``, ``_label``, ``_mask`` or ``_seg``. Without a folder ``images`` the files of ``source`` itself are the
-    images. The split is 60/20/20, seeded; edit the manifest for another one. The label set is gathered over all files.
+    Nothing is copied or resized. A label file has the name of its image (the suffix may differ), or this name followed
+    by ``_labels``, ``_label``, ``_mask`` or ``_seg``. Without a folder ``images``, the files in ``source`` itself are
+    the images. The split is 60/20/20 %, by a seed; edit the manifest for another split. The label set is collected from
+    all files.
 
     Args:
         source: the folder.
-        out: where the manifest is written; ``source`` if None. Paths into another folder are written as absolute.
+        out: the folder for the manifest; ``source`` if None. Paths into another folder are written as absolute paths.
         seed: of the split.
         progress: called with (text, done, total).
 
     Raises:
-        AcregError: no images, fewer than 3 subjects, two files of one subject, labels of some images only, a
-            manifest that is there already, or unreadable files.
+        AcregError: there are no images, fewer than 3 subjects, two files of one subject, labels for only some images,
+            an existing manifest, or unreadable files.
     """
     source = Path(source)
     out = source if out is None else Path(out)
     check_source(source)
     with sole_writer(out):
-        if (out / "manifest.csv").exists():
-            raise AcregError(
-                f"A folder with a manifest.csv is a dataset already. Received: {out}. Check it with `acreg data check "
-                f"{out}`, or delete its manifest.csv to have it written anew."
-            )
+        check_free(
+            out,
+            ["manifest.csv"],
+            holds="a manifest.csv and is a dataset already",
+            instead=f"check it with `acreg data check {out}`, or delete its manifest.csv to have it written anew",
+        )
         records = find_records(source, seed)
         info = gather_info(records, source.resolve().name, progress)
         info.preparation["split"] = split_rule(seed)
@@ -53,7 +55,7 @@ def prepare_folder(
 
 
 def split_rule(seed: int) -> str:
-    """The split of `find_records` in words."""
+    """A description of the split of `find_records`."""
     return f"seeded 60/20/20 by subject (seed {seed})"
 
 
@@ -69,7 +71,7 @@ def find_records(source: Path, seed: int) -> list[Record]:
     images = _files(images_folder)
     if not images:
         raise AcregError(
-            f"The source needs images ({' '.join(SUFFIXES)}). Received: {images_folder} without any. Name the "
+            f"The source needs images ({' '.join(READ)}). Received: {images_folder} without any. Name the "
             "folder that holds them, or the parent of its folders images and labels."
         )
     odd = [name for name in images if not is_file_name(name)]
@@ -93,10 +95,9 @@ def _files(folder: Path) -> dict[str, Path]:
     """Subject -> file, sorted by subject; a file without suffix may be DICOM."""
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        ending = next((s for s in SUFFIXES if path.name.lower().endswith(s)), None)
-        if not path.is_file() or path.name.startswith(".") or (ending is None and path.suffix):
+        if not path.is_file() or path.name.startswith(".") or (by_suffix(path) is None and path.suffix):
             continue
-        subject = path.name[: -len(ending)] if ending else path.name
+        subject = stem(path.name)
         if subject in found:
             raise AcregError(
                 f"Each subject has one file. Received: {found[subject]} and {path}. Move one of them elsewhere."

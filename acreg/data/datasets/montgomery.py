@@ -1,19 +1,16 @@
 """Montgomery County chest X-rays (U.S. National Library of Medicine), lungs.
 
 Original files: ``CXR_png/MCUCXR_0001_0.png`` (4892x4020 or 4020x4892 pixels of 0.0875 mm) with ``ManualMask/leftMask``
-and ``ManualMask/rightMask`` of the same names. Both lungs have one label, as in the paper.
+and ``ManualMask/rightMask`` with the same names. Both lungs have one label, as in the paper.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
-from acreg.data.datasets.layout import Item, PublicDataset, check_same_size, to_8_bit
-from acreg.data.records import some
+from acreg.data.datasets.layout import Item, PublicDataset, read_lungs
 from acreg.errors import AcregError
-from acreg.io import read_image, read_labels
+from acreg.names import some
 
 SIDE = 4892
 PIXEL_MM = 0.0875
@@ -40,17 +37,6 @@ def find_original(root: Path) -> list[Item]:
     return items
 
 
-def read_original(item: Item) -> tuple[np.ndarray, np.ndarray]:
-    """Image float32 ``(rows, columns)`` in 0..255 and ids int32: 1 in either mask."""
-    image = to_8_bit(read_image(item.image).array)
-    ids = np.zeros(image.shape, np.int32)
-    for path in item.labels.values():
-        mask = read_labels(path).array
-        check_same_size(item, image, mask)
-        ids[mask != 0] = 1
-    return image, ids
-
-
 DATASET = PublicDataset(
     name="montgomery",
     folder="Montgomery",
@@ -65,5 +51,5 @@ DATASET = PublicDataset(
     source="Jaeger et al., Quant. Imaging Med. Surg. 4(6), 2014; Candemir et al., IEEE TMI 33(2), 2014",
     original_layout="CXR_png, ManualMask/leftMask and ManualMask/rightMask in one folder",
     find_original=find_original,
-    read_original=read_original,
+    read_original=read_lungs,
 )

@@ -1,23 +1,21 @@
 """Shenzhen chest X-rays (U.S. National Library of Medicine), lungs.
 
-Original files: ``CXR_png/CHNCXR_0001_0.png`` of about 3000x3000 pixels, whose physical size is not known, so
-distances are in pixels; ``mask/CHNCXR_0001_0_mask.png`` exists for 566 of the 662. Images without a mask are left out.
+Original files: ``CXR_png/CHNCXR_0001_0.png`` with about 3000x3000 pixels of unknown physical size, so
+distances are in pixels; ``mask/CHNCXR_0001_0_mask.png`` exists for 566 of the 662 images. Images without a mask are
+left out.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
-from acreg.data.datasets.layout import Item, PublicDataset, check_same_size, to_8_bit
-from acreg.io import read_image, read_labels
+from acreg.data.datasets.layout import Item, PublicDataset, read_lungs
 
 SIDE = 3000
 
 
 def find_original(root: Path) -> list[Item]:
-    """The images of ``CXR_png``; without labels where ``mask`` has none."""
+    """The images in ``CXR_png``, with labels if ``mask`` has them."""
     if not (root / "CXR_png").is_dir() or not (root / "mask").is_dir():
         return []
     items = []
@@ -25,14 +23,6 @@ def find_original(root: Path) -> list[Item]:
         mask = root / "mask" / f"{path.stem}_mask.png"
         items.append(Item(path.stem, path, {"lungs": mask} if mask.is_file() else {}))
     return items
-
-
-def read_original(item: Item) -> tuple[np.ndarray, np.ndarray]:
-    """Image float32 ``(rows, columns)`` in 0..255 and ids int32: 1 in the mask."""
-    image = to_8_bit(read_image(item.image).array)
-    mask = read_labels(item.labels["lungs"]).array
-    check_same_size(item, image, mask)
-    return image, (mask != 0).astype(np.int32)
 
 
 DATASET = PublicDataset(
@@ -49,5 +39,5 @@ DATASET = PublicDataset(
     source="Jaeger et al., Quant. Imaging Med. Surg. 4(6), 2014; masks: Stirenko et al., ELNANO 2018",
     original_layout="CXR_png and mask in one folder",
     find_original=find_original,
-    read_original=read_original,
+    read_original=read_lungs,
 )

@@ -1,8 +1,8 @@
 """``acreg data prepare``: a source folder becomes a prepared dataset of PNG images and labels.
 
-Order of writing: ``dataset.json`` (with the settings), then each subject's image and labels, then ``manifest.csv``.
-Every file is written atomically. So a folder with a manifest is complete; one without is the rest of an interrupted
-run, which the same command continues: subjects whose files are there are kept, if the settings are the same.
+It writes ``dataset.json`` (with the settings), then the image and labels of each subject, then ``manifest.csv``.
+Every file is written atomically. So a folder with a manifest is complete; one without is from an interrupted
+run, which the same command continues: subjects with existing files are kept if the settings are the same.
 """
 
 from __future__ import annotations
@@ -14,18 +14,19 @@ from typing import Any
 
 import numpy as np
 
+from acreg.data.datasets import get_dataset
+from acreg.data.datasets.layout import Item, Layout, PublicDataset, find_layout, read_public
+from acreg.data.manifest import Dataset
 from acreg.data.prepare.alignment import align
-from acreg.data.datasets import Item, Layout, PublicDataset, find_layout, get_dataset
-from acreg.data.datasets.layout import read_public
-from acreg.data.manifest import Dataset, Progress
 from acreg.data.records import DatasetInfo, Record, write_info
 from acreg.data.resuming import check_least, finished_dataset, run_tasks
 from acreg.errors import UsageError
 from acreg.geometry import resize_image, resize_labels
 from acreg.io import Image, write_image, writes_into
+from acreg.progress import Progress, counted
 
 VERSION = 1
-"""Of what is done to the images; another number makes an interrupted run start over."""
+"""Version of the processing of images; with another version, an interrupted run starts over."""
 
 
 @dataclass(frozen=True)
@@ -53,23 +54,23 @@ def prepare(
     """Prepare a public dataset.
 
     Args:
-        dataset: ``"jsrt"``, ``"montgomery"`` or ``"shenzhen"``.
+        dataset: one of `acreg.data.datasets.NAMES`.
         source: the dataset's folder, its parent, or the root of the public AC-RegNet repository.
         out: folder to write.
         size: side of the square images in pixels.
-        seed: of the validation part, or of the whole split where the source has no lists.
-        reference: subject to which original Montgomery and Shenzhen images are registered; the first of the training
-            split by name if None.
-        jobs: processes.
-        force: prepare again where ``out`` holds a dataset of other settings.
+        seed: of the validation part, or of the whole split if the source has no lists.
+        reference: subject to which original Montgomery and Shenzhen images are registered; if None, the first of the
+            training split by name.
+        jobs: number of processes.
+        force: prepare again if ``out`` holds a dataset with other settings.
         progress: called with (text, done, total).
 
     Returns:
-        The dataset. If ``out`` holds it already, complete and of the same settings, nothing is done.
+        The dataset. If ``out`` already holds it completely with the same settings, nothing is done.
 
     Raises:
-        UsageError: unknown dataset, impossible size, seed or number of jobs, unknown reference.
-        AcregError: a source that is not in a known layout, unreadable or unexpected files, or an ``out`` in use: it
+        UsageError: unknown dataset, invalid size, seed or number of jobs, or unknown reference.
+        AcregError: the source has no known layout, files are unreadable or unexpected, or ``out`` is in use: it
             holds something else, or another process writes into it.
         OSError: files cannot be written (disk full, permission); the subjects finished so far are kept.
     """
@@ -83,12 +84,11 @@ def prepare(
         return finished
     write_info(out, info)
     tasks = [_Task(dataset, layout.kind, item, out, size, reference_item) for item in layout.items]
-    for done, (subject, aligned) in enumerate(run_tasks(_prepare_one, tasks, jobs), 1):
+    prepared_ones = run_tasks(_prepare_one, tasks, jobs)
+    for subject, aligned in counted(prepared_ones, f"Preparing {dataset}", len(tasks), progress):
         if not aligned:
             info.preparation["centred_only"] = sorted({*info.preparation.get("centred_only", []), subject})
             write_info(out, info)
-        if progress:
-            progress(f"Preparing {dataset}", done, len(tasks))
     records = []
     for item in layout.items:
         image, labels = _targets(out, item.subject)
@@ -101,7 +101,7 @@ def prepare(
 def _info(
     facts: PublicDataset, layout: Layout, size: int, seed: int, reference: str | None
 ) -> tuple[DatasetInfo, Item | None]:
-    """The contents of ``dataset.json``, and the subject to register to, where the layout is registered."""
+    """The contents of ``dataset.json``, and the subject to register to, if the layout is registered."""
     extent, steps, item = facts.extent, "the public files, resized where the size differs", None
     registered = facts.align and layout.kind == "original"
     if reference is not None and not registered:

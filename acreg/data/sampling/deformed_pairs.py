@@ -1,277 +1,46 @@
-"""Pairs made of single 2-D images by a known turn, shift and deformation, as JRS-Net is trained on.
-
-The original is the fixed image, its copy the moving one. A point of the original goes, one after the other, through a
-shift, a rotation about the centre of the image and a B-spline deformation to its place in the copy. The displacement
-from fixed to moving is therefore a closed form, exact at every voxel; the copy is sampled through its inverse, found by
-iteration: each place found goes to within 0.001 voxels of where it should. `RandomDeformation` draws, and `Deformation`
-is what was drawn: it can be stored as JSON and applied again.
-
-Source: Mahapatra et al., Joint registration and segmentation of X-ray images using generative adversarial networks.
-"""
+"""Pairs made from single 2-D images by a known deformation, for training JRS-Net."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
-from functools import cached_property
-from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, TypeAdapter, model_validator
-from pydantic.dataclasses import dataclass
-from scipy import ndimage
 
-from acreg.data.sampling.augmentation import sample_linear, sample_nearest
-from acreg.data.sampling.pairs import Batch, check_arrays, check_draw
+from acreg._moved import forward
+from acreg.data.sampling.deformation import Deformation, RandomDeformation, check_mask
+from acreg.data.sampling.sampler import Batch, Sampler
 from acreg.errors import AcregError
-from acreg.geometry.displacement import voxel_indices
 
-REFERENCE_WIDTH = 512
-"""Columns of the images whose voxels the paper's limits are given in."""
-INJECTIVE = 0.48
-"""Control values up to this share of the control points' spacing cannot fold (Choi & Lee, Graphical Models 62, 2000).
-
-Their bound on the sum of a component's slopes along both axes is also what makes the inverse's iteration converge."""
-
-Range = tuple[FiniteFloat, FiniteFloat]
-"""The smallest and the largest."""
+__getattr__ = forward(__name__, "acreg.data.sampling.deformation")
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class Deformation:
-    """Where each point of an image of a certain shape goes.
-
-    Point `p` goes to `y + e(y)` with `y = R (p + translation - c) + c`, `c` the centre of the image and `e` the uniform
-    cubic B-spline of the control values, continued beyond the image by its value at the border.
-
-    Args:
-        shape: rows and columns.
-        translation: voxels along each axis.
-        rotation: degrees from axis 0 towards axis 1.
-        spacing: voxels between control points; the first one lies one spacing before the first voxel.
-        control: `(rows, columns, 2)` voxels, enough of them to reach one spacing beyond the last voxel.
-
-    Raises:
-        pydantic.ValidationError: too few or too many control points, or one that may fold the image.
-    """
-
-    shape: tuple[int, int]
-    translation: tuple[FiniteFloat, FiniteFloat]
-    rotation: FiniteFloat
-    spacing: Annotated[FiniteFloat, Field(gt=0)]
-    control: tuple[tuple[tuple[FiniteFloat, FiniteFloat], ...], ...]
-
-    @model_validator(mode="after")
-    def _check(self) -> Deformation:
-        if min(self.shape) < 2:
-            raise ValueError(f"an image that is deformed has at least 2 voxels along each axis, not {self.shape}")
-        needed = control_shape(self.shape, self.spacing)
-        found = (len(self.control), *{len(row) for row in self.control})
-        if found != needed:
-            raise ValueError(f"{self.shape} at spacing {self.spacing:g} needs {needed} control points, not {found}")
-        largest = float(np.abs(self.control).max())
-        if largest >= INJECTIVE * self.spacing:
-            raise ValueError(
-                f"control values must be below {INJECTIVE} of their spacing {self.spacing:g}, so that nothing folds, "
-                f"not {largest:g}"
-            )
-        return self
-
-    def to_json(self) -> str:
-        """All of it as JSON, without loss."""
-        return TypeAdapter(Deformation).dump_json(self).decode()
-
-    @classmethod
-    def from_json(cls, text: str) -> Deformation:
-        """What `to_json` returned.
-
-        Raises:
-            pydantic.ValidationError: the text is not that of a deformation.
-        """
-        return TypeAdapter(Deformation).validate_json(text)
-
-    @cached_property
-    def displacement(self) -> NDArray[np.float32]:
-        """From fixed to moving, `(rows, columns, 2)`, voxels: `fixed(p) = moving(p + displacement(p))`."""
-        voxels = voxel_indices(self.shape)
-        turned = (voxels + self.translation - self._centre) @ self._rotation.T + self._centre
-        return (turned + self._elastic(turned) - voxels).astype(np.float32)
-
-    @cached_property
-    def origins(self) -> NDArray[np.float64]:
-        """Where each voxel of the moving image comes from in the fixed one, `(rows, columns, 2)`, voxels."""
-        voxels = voxel_indices(self.shape)
-        turned = voxels - self._elastic(voxels)
-        for _ in range(1000):  # each shrinks the error to 98 % at worst, to 48 % at the default limits
-            step = voxels - self._elastic(turned) - turned
-            turned = turned + step
-            if np.abs(step).max() < 1e-3:
-                break
-        return (turned - self._centre) @ self._rotation + self._centre - self.translation
-
-    def apply(self, image: NDArray) -> NDArray[np.float32]:
-        """The moving image of an image `(rows, columns, channels)`, linearly; its edge value beyond the border.
-
-        Raises:
-            AcregError: an image of another shape.
-        """
-        self._check_shape(image)
-        return sample_linear(image[None], self._coordinates)[0]
-
-    def apply_labels(self, labels: NDArray) -> NDArray:
-        """The moving labels of labels `(rows, columns, 1)`, by nearest; 0 beyond the border.
-
-        Raises:
-            AcregError: labels of another shape.
-        """
-        self._check_shape(labels)
-        return sample_nearest(labels[None], self._coordinates, outside=0)[0]
-
-    @property
-    def _coordinates(self) -> NDArray[np.float64]:
-        return np.moveaxis(self.origins, -1, 0)[:, None]
-
-    @property
-    def _centre(self) -> NDArray[np.float64]:
-        return (np.array(self.shape) - 1.0) / 2.0
-
-    @property
-    def _rotation(self) -> NDArray[np.float64]:
-        angle = np.deg2rad(self.rotation)
-        return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-
-    def _elastic(self, points: NDArray) -> NDArray[np.float64]:
-        """The B-spline at points `(rows, columns, 2)`."""
-        inside = np.clip(points, 0.0, np.array(self.shape) - 1.0)
-        at = np.moveaxis(inside / self.spacing + 1.0, -1, 0)
-        control = np.moveaxis(np.array(self.control), -1, 0)
-        return np.stack([ndimage.map_coordinates(c, at, order=3, prefilter=False) for c in control], axis=-1)
-
-    def _check_shape(self, array: NDArray) -> None:
-        if array.ndim != 3 or array.shape[:2] != self.shape:
-            raise AcregError(
-                f"A deformation drawn for images of {self.shape} moves arrays (rows, columns, channels) of that shape. "
-                f"Received: shape {array.shape}. Resize the image, or draw another deformation."
-            )
-
-
-class RandomDeformation(BaseModel):
-    """Draws deformations that leave a mask little overlap with itself. Lengths are voxels of an image 512 columns wide.
-
-    The rule is the paper's: the Dice of all foreground together, before and after, is below `largest_dice`; a
-    deformation that leaves more is drawn again. After `draws` the strongest of them is taken, with a warning: a
-    training should not end over a mask that fills its image.
-
-    Args:
-        translation: limits of the shift along one axis, in either direction.
-        rotation: limits of the angle in degrees, in either direction, at multiples of `rotation_step`.
-        rotation_step: degrees.
-        elastic: limits of each component of each control point, in either direction. The B-spline smooths them: voxels
-            move less than that.
-        control_spacing: between control points; the paper does not tell its own.
-        largest_dice: see above.
-        draws: see above.
-
-    Raises:
-        pydantic.ValidationError: a value outside of its range, limits in the wrong order, control values that may fold
-            the image, or no angle between the limits.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    translation: Range = (25.0, 40.0)
-    rotation: Range = (20.0, 180.0)
-    rotation_step: float = Field(5.0, gt=0)
-    elastic: Range = (1.0, 15.0)
-    control_spacing: float = Field(64.0, gt=0)
-    largest_dice: float = Field(0.7, gt=0, le=1)
-    draws: int = Field(20, ge=1)
-
-    @model_validator(mode="after")
-    def _check(self) -> RandomDeformation:
-        for name in ("translation", "rotation", "elastic"):
-            low, high = getattr(self, name)
-            if not 0 <= low <= high:
-                raise ValueError(f"{name} is a smallest and a largest size, neither negative, not {[low, high]}")
-        if self.elastic[1] >= INJECTIVE * self.control_spacing:
-            raise ValueError(
-                f"elastic must be below {INJECTIVE} of control_spacing {self.control_spacing:g}, so that nothing "
-                f"folds, not {self.elastic[1]:g}"
-            )
-        if not self._angles.size:
-            raise ValueError(f"rotation has no multiple of {self.rotation_step:g} degrees: {list(self.rotation)}")
-        return self
-
-    @property
-    def _angles(self) -> NDArray[np.float64]:
-        first, last = np.ceil(self.rotation[0] / self.rotation_step), np.floor(self.rotation[1] / self.rotation_step)
-        return np.arange(first, last + 1) * self.rotation_step
-
-    def draw(self, labels: NDArray, rng: np.random.Generator) -> Deformation:
-        """A deformation for labels `(rows, columns, 1)`; 0 is background.
-
-        Raises:
-            AcregError: no foreground, or labels that are not 2-D.
-        """
-        check_mask(labels, "the label map")
-        drawn = []
-        for _ in range(self.draws):
-            deformation = self._draw_any((labels.shape[0], labels.shape[1]), rng)
-            dice = foreground_dice(labels, deformation.apply_labels(labels))
-            if dice < self.largest_dice:
-                return deformation
-            drawn.append((dice, deformation))
-        warnings.warn(
-            f"A mask kept a Dice of {self.largest_dice:g} or more with itself in {self.draws} random deformations; the "
-            "strongest is used. Its foreground may fill the image; else allow more draws or wider limits.",
-            stacklevel=2,
-        )
-        return min(drawn, key=lambda pair: pair[0])[1]
-
-    def _draw_any(self, shape: tuple[int, int], rng: np.random.Generator) -> Deformation:
-        """A deformation within the limits, whatever the overlap."""
-        voxel = shape[1] / REFERENCE_WIDTH
-        spacing = self.control_spacing * voxel
-        shift = float(_either_sign(rng, self.translation, ()) * voxel)
-        translation = (shift, 0.0) if rng.integers(2) else (0.0, shift)
-        rotation = float(rng.choice(self._angles) * rng.choice((-1.0, 1.0)))
-        control = _either_sign(rng, self.elastic, (*control_shape(shape, spacing), 2)) * voxel
-        return Deformation(
-            shape=shape, translation=translation, rotation=rotation, spacing=spacing, control=control.tolist()
-        )
-
-
-def control_shape(shape: tuple[int, ...], spacing: float) -> tuple[int, ...]:
-    """How many control points along each axis a cubic B-spline needs: one cell or more, and one point around them."""
-    return tuple(max(1, int(np.ceil((size - 1) / spacing))) + 3 for size in shape)
-
-
-def foreground_dice(a: NDArray, b: NDArray) -> float:
-    """Dice of all that is not background in two label maps, of which one has foreground."""
-    a, b = a > 0, b > 0
-    return float(2.0 * np.count_nonzero(a & b) / (np.count_nonzero(a) + np.count_nonzero(b)))
-
-
-class DeformedPairSampler:
-    """Draws batches of images beside deformed copies of themselves; a pure function of (seed, step).
+class DeformedPairSampler(Sampler):
+    """Draws batches of images with deformed copies of themselves; a pure function of (seed, step).
 
     Arguments:
         images: `(subjects, rows, columns, channels)`, kept as float32; fixed.
         labels: integers `(subjects, rows, columns, 1)`, kept as int32, each with some foreground.
         batch_size: pairs in a batch.
         seed: not negative.
-        random: what is drawn.
+        random: the distribution of deformations.
 
     Raises:
-        AcregError: no subject, shapes that disagree, images in 3-D, labels that are not integers or without foreground.
+        AcregError: no subject, shapes that do not match, 3-D images, labels that are not integers or have no
+            foreground.
     """
 
+    labels: NDArray[np.int32]
+
     def __init__(
-        self, images: NDArray, labels: NDArray, batch_size: int, seed: int, random: RandomDeformation | None = None
+        self,
+        images: np.ndarray,
+        labels: np.ndarray,
+        batch_size: int,
+        seed: int,
+        random: RandomDeformation | None = None,
     ) -> None:
-        check_arrays(images, labels)
-        check_draw(batch_size, seed)
+        super().__init__(images, labels, batch_size, seed)
         if len(images) < 1 or images.ndim != 4:
             raise AcregError(
                 "Pairs are made of one 2-D image or more, (subjects, rows, columns, channels). "
@@ -279,10 +48,6 @@ class DeformedPairSampler:
             )
         for index, mask in enumerate(labels):
             check_mask(mask, f"the labels of subject {index} (from 0)")
-        self.images = np.ascontiguousarray(images, np.float32)
-        self.labels = np.ascontiguousarray(labels, np.int32)
-        self.batch_size = batch_size
-        self.seed = seed
         self.random = RandomDeformation() if random is None else random
 
     def draw(self, step: int) -> list[tuple[int, Deformation]]:
@@ -310,21 +75,3 @@ class DeformedPairSampler:
             "fixed_labels": self.labels[subjects],
             "displacement": np.stack([d.displacement for _, d in drawn]),
         }
-
-
-def _either_sign(rng: np.random.Generator, limits: tuple[float, float], size: tuple[int, ...]) -> NDArray[np.float64]:
-    return rng.uniform(*limits, size) * rng.choice((-1.0, 1.0), size)
-
-
-def check_mask(labels: NDArray, name: str) -> None:
-    """Refuse labels that are not `(rows, columns, 1)` with some foreground; `name` says in the message whose they are.
-
-    Raises:
-        AcregError: they are not.
-    """
-    if labels.ndim != 3 or labels.shape[-1] != 1 or not (labels > 0).any():
-        raise AcregError(
-            "How far an image is deformed is judged by the overlap of its labels, (rows, columns, 1) with some "
-            f"foreground. Received: {name} of shape {labels.shape} with {np.count_nonzero(labels > 0)} voxels of "
-            "foreground. Leave the image out, or label it."
-        )

@@ -1,95 +1,54 @@
-"""Random pairs of subjects: batches for training and fixed lists for validation and evaluation.
-
-A batch is a pure function of (seed, step): nothing is remembered between calls, so a training that resumes at step n
-draws what an unbroken one would have drawn.
-"""
+"""Random pairs of subjects: batches for training and fixed lists for validation and evaluation."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from acreg._moved import forward
 from acreg.data.sampling.augmentation import Augmentation
+from acreg.data.sampling.sampler import Batch, Sampler
 from acreg.errors import AcregError
 
-Batch = dict[str, NDArray]
+__getattr__ = forward(__name__, "acreg.data.sampling.singles")
 
 
-def check_arrays(images: NDArray | None, labels: NDArray | None) -> None:
-    for name, array in (("images", images), ("labels", labels)):
-        if array is not None and array.ndim not in (4, 5):
-            raise AcregError(
-                f"{name} must have shape (subjects, *spatial, channels) in 2-D or 3-D. "
-                f"Received: {name}.shape={array.shape}. Add the axis that is missing."
-            )
-    if labels is not None and labels.dtype.kind not in "iu":
-        raise AcregError(f"labels must be integers. Received: labels.dtype={labels.dtype}. Convert them to int32.")
-    if labels is not None and labels.shape[-1] != 1:
-        raise AcregError(
-            "labels must have one channel, (subjects, *spatial, 1). "
-            f"Received: labels.shape={labels.shape}. Give label numbers, not one-hot maps."
-        )
-    if labels is not None and labels.size and (labels.min() < 0 or labels.max() > np.iinfo(np.int32).max):
-        raise AcregError(
-            "labels must be numbers of classes, 0 or more, the background being 0. "
-            f"Received: labels from {labels.min()} to {labels.max()}. Number the labels of the dataset from 1 on."
-        )
-    if images is not None and labels is not None and images.shape[:-1] != labels.shape[:-1]:
-        raise AcregError(
-            "images and labels must have the same subjects and spatial shape. "
-            f"Received: images.shape={images.shape}, labels.shape={labels.shape}. Resize one to the other's grid."
-        )
-
-
-def check_draw(batch_size: int, seed: int) -> None:
-    if batch_size < 1:
-        raise AcregError(f"batch_size must be at least 1. Received: batch_size={batch_size}.")
-    if seed < 0:
-        raise AcregError(f"seed must not be negative. Received: seed={seed}.")
-
-
-class PairSampler:
-    """Draws batches of random pairs, never a subject with itself.
+class PairSampler(Sampler):
+    """Draws batches of random pairs of different subjects.
 
     Arguments:
         images: `(subjects, *spatial, channels)`, kept as float32; in [0, 1] if `augment` is given.
         labels: integers `(subjects, *spatial, 1)`, kept as int32, or None where no labels exist.
         batch_size: pairs in a batch.
         seed: not negative.
-        augment: applied to the moving and to the fixed image independently; None for none.
-        augment_moving: applied to the moving image alone, after `augment`; None for none. Moving labels that come from
-            outside of the image are background.
+        augment: applied to the moving and to the fixed image independently; None for no augmentation.
+        augment_moving: applied to the moving image alone, after `augment`; None for no augmentation. Moving labels from
+            outside the image are background.
 
     Raises:
-        AcregError: fewer than two subjects, shapes that disagree, labels that are not integers.
+        AcregError: fewer than two subjects, shapes that do not match, or labels that are not integers.
     """
 
     def __init__(
         self,
-        images: NDArray,
-        labels: NDArray | None,
+        images: np.ndarray,
+        labels: np.ndarray | None,
         batch_size: int,
         seed: int,
         augment: Augmentation | None = None,
         augment_moving: Augmentation | None = None,
     ) -> None:
-        check_arrays(images, labels)
-        check_draw(batch_size, seed)
+        super().__init__(images, labels, batch_size, seed)
         if len(images) < 2:
             raise AcregError(
                 f"A pair needs two subjects. Received: {len(images)} subject(s). Put more subjects into the split."
             )
-        self.images = np.ascontiguousarray(images, np.float32)
-        self.labels = None if labels is None else np.ascontiguousarray(labels, np.int32)
-        self.batch_size = batch_size
-        self.seed = seed
         self.augment = augment
         self.augment_moving = augment_moving
 
     def batch(self, step: int) -> Batch:
-        """The batch of training step `step` (0, 1, ...), the same each time that it is asked for.
+        """The batch of training step `step` (0, 1, ...), which is the same in every call.
 
         Returns:
             `moving` and `fixed` float32 `(batch, *spatial, channels)`, and with labels `moving_labels` and
@@ -113,60 +72,7 @@ class PairSampler:
         return result
 
 
-class ImageSampler:
-    """Draws batches of single images, of which the model makes pairs; a pure function of (seed, step).
-
-
-    Arguments:
-        images: `(subjects, *spatial, channels)`, kept as float32.
-        labels: integers `(subjects, *spatial, 1)`, kept as int32, or None where no labels exist.
-        spacings: `(subjects, rank)` in mm, kept as float32.
-        batch_size: images in a batch.
-        seed: not negative.
-        pairs: whose pairs are added to each batch; None for none.
-
-    Raises:
-        AcregError: no subject, shapes that disagree, or labels that are not integers.
-    """
-
-    def __init__(
-        self,
-        images: NDArray,
-        labels: NDArray | None,
-        spacings: NDArray,
-        batch_size: int,
-        seed: int,
-        pairs: PairSampler | None = None,
-    ) -> None:
-        check_arrays(images, labels)
-        check_draw(batch_size, seed)
-        if len(images) < 1 or spacings.shape != (len(images), images.ndim - 2):
-            raise AcregError(
-                "Pairs are made of one image or more, each with a spacing for each axis. "
-                f"Received: images.shape={images.shape}, spacings.shape={spacings.shape}."
-            )
-        self.images = np.ascontiguousarray(images, np.float32)
-        self.labels = None if labels is None else np.ascontiguousarray(labels, np.int32)
-        self.spacings = np.ascontiguousarray(spacings, np.float32)
-        self.batch_size = batch_size
-        self.seed = seed
-        self.pairs = pairs
-
-    def batch(self, step: int) -> Batch:
-        """The batch of training step `step`.
-
-        Returns:
-            `image` float32 `(batch, *spatial, channels)`, `spacing` float32 `(batch, rank)` and, with labels, `labels`
-            int32 `(batch, *spatial, 1)`; and what `pairs` returns.
-        """
-        chosen = np.random.default_rng([self.seed, step, 1]).integers(0, len(self.images), self.batch_size)
-        result: Batch = {"image": self.images[chosen], "spacing": self.spacings[chosen]}
-        if self.labels is not None:
-            result["labels"] = self.labels[chosen]
-        return result if self.pairs is None else {**result, **self.pairs.batch(step)}
-
-
-class VelocitySampler:
+class VelocitySampler(Sampler):
     """Draws batches of pairs whose velocity is known; a pure function of (seed, step) like `PairSampler`.
 
     Arguments:
@@ -175,24 +81,23 @@ class VelocitySampler:
         velocities: `(*spatial, rank)` in voxels by the positions (fixed, moving) of each pair.
         batch_size: pairs in a batch.
         seed: not negative.
-        max_shift: voxels along each axis by which both images, their labels and their velocity are moved together, at
-            most; what comes in at the border repeats the edge. None for no shift.
+        max_shift: largest number of voxels along each axis by which both images, their labels and their velocity are
+            translated together; new voxels at the border repeat the edge. None for no translation.
 
     Raises:
-        AcregError: no pair, shapes that disagree, labels that are not integers, or a shift that is no size.
+        AcregError: no pair, shapes that do not match, labels that are not integers, or an invalid shift.
     """
 
     def __init__(
         self,
-        images: NDArray,
-        labels: NDArray | None,
-        velocities: Mapping[tuple[int, int], NDArray],
+        images: np.ndarray,
+        labels: np.ndarray | None,
+        velocities: Mapping[tuple[int, int], np.ndarray],
         batch_size: int,
         seed: int,
         max_shift: Sequence[int] | None = None,
     ) -> None:
-        check_arrays(images, labels)
-        check_draw(batch_size, seed)
+        super().__init__(images, labels, batch_size, seed)
         spatial = images.shape[1:-1]
         wrong = [pair for pair, velocity in velocities.items() if velocity.shape != (*spatial, len(spatial))]
         if wrong or not velocities:
@@ -207,11 +112,7 @@ class VelocitySampler:
                 f"A shift is a number of voxels for each axis, from 0 to less than the size. Received: {list(shift)} "
                 f"for images of {spatial}."
             )
-        self.images = np.ascontiguousarray(images, np.float32)
-        self.labels = None if labels is None else np.ascontiguousarray(labels, np.int32)
         self.velocities = dict(velocities)
-        self.batch_size = batch_size
-        self.seed = seed
         self.max_shift = shift
         self._pairs = sorted(velocities)
 
@@ -219,7 +120,7 @@ class VelocitySampler:
         """The batch of training step `step`.
 
         Returns:
-            What `PairSampler.batch` returns, and `velocity` float32 `(batch, *spatial, rank)`.
+            The entries of `PairSampler.batch`, and `velocity` float32 `(batch, *spatial, rank)`.
         """
         rng = np.random.default_rng([self.seed, step])
         chosen = [self._pairs[i] for i in rng.integers(0, len(self._pairs), self.batch_size)]
@@ -241,49 +142,17 @@ class VelocitySampler:
         return result
 
 
-def _shifted(array: NDArray, shift: NDArray) -> NDArray:
-    """`(*spatial, channels)` moved by whole voxels along each spatial axis."""
+def _shifted(array: np.ndarray, shift: np.ndarray) -> np.ndarray:
+    """`(*spatial, channels)`, translated by whole voxels along each spatial axis."""
     for axis, by in enumerate(shift):
         array = array.take(np.clip(np.arange(array.shape[axis]) - by, 0, array.shape[axis] - 1), axis)
     return array
 
 
-class LabelSampler:
-    """Draws batches of label maps, for training an autoencoder; a pure function of (seed, step) like `PairSampler`.
-
-    Arguments:
-        labels: integers `(subjects, *spatial, 1)`, kept as int32.
-        batch_size: maps in a batch; subjects are not repeated inside a batch unless it is larger than their number.
-        seed: not negative.
-        augment: only its geometric part has an effect; None for none.
-
-    Raises:
-        AcregError: no subject, or labels that are not integers.
-    """
-
-    def __init__(self, labels: NDArray, batch_size: int, seed: int, augment: Augmentation | None = None) -> None:
-        check_arrays(None, labels)
-        check_draw(batch_size, seed)
-        if len(labels) < 1:
-            raise AcregError("An autoencoder needs label maps. Received: 0 subjects. Put subjects into the split.")
-        self.labels = np.ascontiguousarray(labels, np.int32)
-        self.batch_size = batch_size
-        self.seed = seed
-        self.augment = augment
-
-    def batch(self, step: int) -> NDArray[np.int32]:
-        """The label maps of training step `step`: int32 `(batch, *spatial, 1)`."""
-        rng = np.random.default_rng([self.seed, step])
-        rounds = -(-self.batch_size // len(self.labels))
-        order = np.concatenate([rng.permutation(len(self.labels)) for _ in range(rounds)])
-        labels = self.labels[order[: self.batch_size]]
-        return labels if self.augment is None else self.augment.move_labels(labels, rng)
-
-
 def fixed_pairs(subjects: Sequence[str], count: int, seed: int) -> list[tuple[str, str]]:
     """A reproducible list of `count` pairs (fixed, moving) of subject names, for validation and evaluation.
 
-    A subject never meets itself; no ordered pair comes twice before all n * (n - 1) have been used.
+    A subject is never paired with itself; no ordered pair is repeated before all n * (n - 1) have been used.
 
     Raises:
         AcregError: fewer than two subjects, a name given twice, or a negative count or seed.

@@ -53,7 +53,7 @@ def test_summaries_by_hand() -> None:
 def test_a_subject_is_a_perfect_atlas_of_itself_unless_left_out(phantoms: Dataset, references: Atlases) -> None:
     record = references.records[2]
     image, truth = phantoms.read_image(record), phantoms.read_labels(record)
-    method = named_method("identity", 1, 0)
+    method = named_method("unregistered", 1, 0)
     (found,) = predict_quality([(image, truth)], references, method, 1)
     assert found.references == (record.subject,) and found.maximum == 1 and found.accepted()
     (others,) = predict_quality([(image, truth)], references, method, 3, without=[record.subject])
@@ -73,7 +73,7 @@ def test_spoiling_is_nothing_at_0_grows_and_depends_on_the_seed(phantoms: Datase
 
 
 def test_what_cannot_be_judged(phantoms: Dataset, references: Atlases) -> None:
-    image, method = phantoms.read_image(references.records[0]), named_method("identity", 1, 0)
+    image, method = phantoms.read_image(references.records[0]), named_method("unregistered", 1, 0)
     for array, found in (
         (np.zeros((4, 4)), r"on 4 x 4 voxels.* on 48 x 40 voxels.*shapes differ"),
         (np.zeros(image.grid.shape), "without foreground"),

@@ -71,8 +71,8 @@ def killed_after(count: int) -> Engine:
 
 
 def test_rows_are_in_the_order_of_the_images_and_failures_apart(tmp_path: Path) -> None:
-    task, seen = Squares(unreadable=(3,), incomputable=(5, 6)), list[tuple[int, int]]()
-    tally = run(task, items(8), tmp_path, local, 3, lambda *counts: seen.append(counts))
+    task, seen = Squares(unreadable=(3,), incomputable=(5, 6)), list[tuple[str, int, int]]()
+    tally = run(task, items(8), tmp_path, local, 3, lambda *told: seen.append(told))
     assert rows(tmp_path / "squares.csv") == [list(COLUMNS), *([str(n), str(n**2)] for n in (0, 1, 2, 4, 7))]
     assert rows(tmp_path / FAILURES) == [
         ["subject", "reason"],
@@ -83,7 +83,7 @@ def test_rows_are_in_the_order_of_the_images_and_failures_apart(tmp_path: Path) 
     assert (
         tally == Tally(images=8, before=0, done=5, failed=3)
         and tally.reason == "3: cannot read 3"
-        and seen == [(3, 0), (6, 2), (8, 3)]
+        and [(int(text.split()[1]), done, total) for text, done, total in seen] == [(0, 3, 8), (2, 6, 8), (3, 8, 8)]
     )
 
 

@@ -5,8 +5,8 @@ import pytest
 from scipy.ndimage import map_coordinates
 
 from acreg.data.manifest import Dataset
-from acreg.data.phantoms.common import streams, unit_grid
 from acreg.data.phantoms.chests import LABEL_NAMES, _draw_anatomy, chest_phantom, make_dataset, phantom_pair
+from acreg.data.phantoms.common import streams, unit_grid
 from acreg.errors import AcregError
 from acreg.io import Preprocessing, read_image, read_labels
 

@@ -5,6 +5,8 @@ import pytest
 from scipy import ndimage
 
 from acreg.data.check.dataset import check
+from acreg.data.manifest import Dataset
+from acreg.data.phantoms.common import streams, unit_grid
 from acreg.data.phantoms.hearts import (
     EXTENT_MM,
     LABEL_NAMES,
@@ -14,8 +16,6 @@ from acreg.data.phantoms.hearts import (
     heart_phantom,
     make_heart_dataset,
 )
-from acreg.data.manifest import Dataset
-from acreg.data.phantoms.common import streams, unit_grid
 from acreg.errors import AcregError
 from acreg.geometry import jacobian_determinant, warp_array
 from acreg.io import read_image, read_labels

@@ -9,11 +9,11 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from acreg.data.prepare import pictures as module
-from acreg.data.prepare.alignment import align, pad_square
 from acreg.data.datasets import get_dataset, jsrt
 from acreg.data.datasets.folder import prepare_folder
 from acreg.data.manifest import Dataset
+from acreg.data.prepare import pictures as module
+from acreg.data.prepare.alignment import align, pad_square
 from acreg.data.prepare.pictures import prepare
 from acreg.errors import AcregError, UsageError
 from acreg.geometry import Grid

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.linalg import expm
 
-from acreg.data.prepare.rigid_alignment import degrees, medoid, rigid_map, thinned
+from acreg.data.prepare.rigid_alignment import degrees, medoid, rigid_map, thinned_labels
 from acreg.errors import AcregError
 from acreg.geometry import Affine, Grid
 from acreg.io import Image
@@ -65,7 +65,7 @@ def corner_error(grid, found, true):
 )
 def test_a_known_rigid_map_is_found(grid, number, angles, shift):
     true = rigid(grid, angles, shift)
-    fixed, moving = (thinned(blobs(grid, map_, number)) for map_ in (rigid(grid, [0], 0), true))
+    fixed, moving = (thinned_labels(blobs(grid, map_, number)) for map_ in (rigid(grid, [0], 0), true))
     found = rigid_map(fixed=fixed, moving=moving)
     turn = found.matrix[:-1, :-1]
     np.testing.assert_allclose(turn @ turn.T, np.eye(grid.rank), atol=1e-9)
@@ -88,14 +88,14 @@ def test_oblique_and_flipped_headers_do_not_matter():
         inside, moving.array[tuple(np.where(inside[..., None], index, 0).reshape(-1, 3).T)].reshape(other.shape), 0
     )
     assert (array > 0).sum() > 1000
-    found = rigid_map(fixed=thinned(fixed), moving=thinned(Image(array, other, "labels")))
+    found = rigid_map(fixed=thinned_labels(fixed), moving=thinned_labels(Image(array, other, "labels")))
     assert corner_error(STACK, found, true) < 2.5  # drawn in thick slices, then sampled across them
 
 
 def test_a_round_label_keeps_its_turn():
     grid = Grid((80, 80), (1.0, 1.0))
     discs = [np.hypot(*(np.indices((80, 80)) - np.reshape(c, (2, 1, 1)))) < 18 for c in ((38, 40), (42.3, 37.6))]
-    first, second = (thinned(Image(disc.astype(int), grid, "labels")) for disc in discs)
+    first, second = (thinned_labels(Image(disc.astype(int), grid, "labels")) for disc in discs)
     found = rigid_map(fixed=first, moving=second)
     assert degrees(found) < 5
     np.testing.assert_allclose(found(np.array([[38.0, 40.0]])), [(42.3, 37.6)], atol=0.3)
@@ -105,7 +105,7 @@ def test_a_round_label_keeps_its_turn():
 def test_the_middle_subject_is_the_reference():
     sizes = {"small": 6, "middle": 9, "again": 9, "large": 12, "huge": 15}
     images = {
-        name: thinned(
+        name: thinned_labels(
             Image((np.hypot(*(np.indices((60, 60)) - 20 - size)) < size).astype(int), Grid((60, 60)), "labels")
         )
         for name, size in sizes.items()
@@ -118,7 +118,7 @@ def test_thinned_labels_stay_where_they_are():
     array = np.zeros((200, 30), int)
     array[31:171, 5:25] = 3
     image = Image(array, Grid(array.shape, (0.5, 2.0), (7.0, -3.0), ((0.6, -0.8), (0.8, 0.6))), "labels")
-    small = thinned(image)
+    small = thinned_labels(image)
     assert small.array.shape == (47, 20) and small.grid.spacing == (1.5, 2.0)
     middles = [i.grid.to_world(np.argwhere(i.array).mean(axis=0)) for i in (image, small)]
     assert np.linalg.norm(middles[1] - middles[0]) < 0.5
@@ -126,7 +126,7 @@ def test_thinned_labels_stay_where_they_are():
 
 def test_labels_that_cannot_be_aligned():
     with pytest.raises(AcregError, match="Received: void without a voxel of a label"):
-        thinned(Image(np.zeros((4, 4), int), Grid((4, 4)), "labels", "void"))
+        thinned_labels(Image(np.zeros((4, 4), int), Grid((4, 4)), "labels", "void"))
     one, two, deep = (Image(np.full(shape, value), Grid(shape), "labels", name) for shape, value, name in
                       (((4, 4), 1, "a"), ((4, 4), 2, "b"), ((4, 4, 4), 1, "c")))  # fmt: skip
     with pytest.raises(AcregError, match=r"labels that they share. Received: b with \[2\], a with \[1\]"):

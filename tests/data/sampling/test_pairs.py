@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from acreg.data.sampling.augmentation import Augmentation
-from acreg.data.sampling.pairs import ImageSampler, LabelSampler, PairSampler, VelocitySampler, fixed_pairs
+from acreg.data.sampling.pairs import PairSampler, VelocitySampler, fixed_pairs
+from acreg.data.sampling.singles import ImageSampler, LabelSampler
 from acreg.errors import AcregError
 
 

@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from acreg.data.sampling import synthesis
-from acreg.data.sampling.deformed_pairs import RandomDeformation
 from acreg.data.manifest import Dataset
-from acreg.data.pair_files import read_pairs
 from acreg.data.records import Record, write_records
+from acreg.data.sampling import synthesis
+from acreg.data.sampling.deformation import RandomDeformation
+from acreg.data.tables.pair_files import read_pairs
 from acreg.errors import AcregError, UsageError
 from acreg.geometry import Grid
 from acreg.io import Image, write_image
@@ -138,7 +138,7 @@ def test_lost_labels_and_folds_are_noted(source, tmp_path):
 @pytest.mark.parametrize(
     "changes, found",
     [
-        ({"split": "train"}, "split=train"),
+        ({"split": "train"}, "Received: train of"),
         ({"split": "exam"}, "exam"),
         ({"count": 0}, "count=0"),
         ({"seed": -1}, "seed=-1"),

@@ -1,0 +1,34 @@
+from . import applications as applications
+from . import baselines as baselines
+from . import data as data
+from . import errors as errors
+from . import evaluation as evaluation
+from . import experiments as experiments
+from . import geometry as geometry
+from . import io as io
+from . import layers as layers
+from . import losses as losses
+from . import metrics as metrics
+from . import models as models
+from . import plotting as plotting
+from . import registration as registration
+from . import report as report
+from . import shapes as shapes
+from . import training as training
+from .applications.atlases.meshes import surfaces as surfaces
+from .applications.batch.commands import quality as quality
+from .applications.batch.commands import segment as segment
+from .applications.classification import classify as classify
+from .applications.inspection.files import inspect as inspect
+from .applications.plausibility.experiment import plausibility as plausibility
+from .evaluation import evaluate as evaluate
+from .geometry import Image as Image
+from .geometry import Transform as Transform
+from .io import read_image as read_image
+from .models import from_preset as from_preset
+from .registration import jacobian as jacobian
+from .registration import register as register
+from .registration import warp as warp
+from .report.comparison import compare as compare
+
+__version__: str

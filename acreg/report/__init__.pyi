@@ -1,0 +1,12 @@
+from .classification import roc_curves as roc_curves
+from .classification import write_classification as write_classification
+from .comparison import MethodComparison as MethodComparison
+from .comparison import compare as compare
+from .html import build_report as build_report
+from .overview_plots import cost_plots as cost_plots
+from .overview_plots import ranking_plot as ranking_plot
+from .plots import box_plots as box_plots
+from .plots import forest_plots as forest_plots
+from .plots import label_box_plots as label_box_plots
+from .quality import quality_figure as quality_figure
+from .surfaces import surface_figure as surface_figure
