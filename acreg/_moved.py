@@ -40,7 +40,7 @@ MOVED = {
     "acreg.data.alignment": "acreg.data.prepare.alignment",
     "acreg.data.augmentation": "acreg.data.sampling.augmentation",
     "acreg.data.check_orientation": "acreg.data.check.orientation",
-    "acreg.data.check_volumes": "acreg.data.check.volumes",
+    "acreg.data.check_volumes": "acreg.data.check.summaries",
     "acreg.data.deformed_pairs": "acreg.data.sampling.deformed_pairs",
     "acreg.data.disease_flags": "acreg.data.tables.disease_flags",
     "acreg.data.findings": "acreg.data.check.findings",
@@ -51,7 +51,7 @@ MOVED = {
     "acreg.data.pairs": "acreg.data.sampling.pairs",
     "acreg.data.phantom_common": "acreg.data.phantoms.common",
     "acreg.data.pipeline": "acreg.data.sampling.pipeline",
-    "acreg.data.prepare_volumes": "acreg.data.prepare.volumes",
+    "acreg.data.prepare_volumes": "acreg.data.prepare.copies",
     "acreg.data.region_table": "acreg.data.tables.region_table",
     "acreg.data.rigid_alignment": "acreg.data.prepare.rigid_alignment",
     "acreg.data.synthesis": "acreg.data.sampling.synthesis",
@@ -97,8 +97,11 @@ MOVED = {
     "acreg.report.drawing": "acreg.plotting.drawing",
     "acreg.report.page": "acreg.plotting.page",
     "acreg.report.preview": "acreg.plotting.preview",
+    "acreg.report.ranking": "acreg.evaluation.ranking",
+    "acreg.report.regions": "acreg.evaluation.regions",
     "acreg.report.results": "acreg.evaluation.results",
     "acreg.report.statistics": "acreg.evaluation.statistics",
+    "acreg.report.tables": "acreg.evaluation.tables",
 }
 """Old and new name of each module. Those of `studies` are in the source tree only."""
 

@@ -104,8 +104,8 @@ def _control(rank: int) -> np.ndarray:
 
 
 def spline(shape: Sequence[int], xla: bool = True) -> Run:
-    """`acreg.layers.thin_plate_spline.grid_spline`."""
-    from acreg.layers.thin_plate_spline import grid_spline
+    """`acreg.layers.grid_spline.grid_spline`."""
+    from acreg.layers.grid_spline import grid_spline
     from benchmarks.keras_parts import compiled
 
     return compiled(lambda values: grid_spline(values, shape), _control(len(shape)), xla=xla)

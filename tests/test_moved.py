@@ -15,6 +15,12 @@ def test_every_new_name_is_that_of_a_module(new: str) -> None:
     assert importlib.util.find_spec(new) is not None
 
 
+def test_an_old_function_is_the_new_one() -> None:
+    copies = importlib.import_module("acreg.data.prepare.copies")
+    with pytest.warns(DeprecationWarning, match=r"prepare_volumes is now .*copies\.prepare_copies; the old name"):
+        assert copies.prepare_volumes is copies.prepare_copies
+
+
 def test_an_old_module_is_the_new_one() -> None:
     with pytest.warns(DeprecationWarning, match=r"acreg\.data\.pair_files is now acreg\.data\.tables\.pair_files; the"):
         old = importlib.import_module("acreg.data.pair_files")

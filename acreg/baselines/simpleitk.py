@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from acreg.geometry.grid import Grid
 from acreg.geometry.maps import Affine, Displacement, Map
 from acreg.io import Image
 from acreg.io.transforms.itk import affine_from_itk, field_from_itk, image_to_itk
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
 
 SAMPLES = 50_000
 _AFFINE: dict[str, Any] = {
@@ -93,7 +96,7 @@ def _register(kind: str, fixed: Image, moving: Image, options: Options, seed: in
     return [Displacement(field_from_itk(field).vectors, fixed.grid), *after]
 
 
-def _identity(rank: int) -> Any:
+def _identity(rank: int) -> sitk.Transform:
     import SimpleITK as sitk
 
     return sitk.AffineTransform(rank)
@@ -118,7 +121,7 @@ def _divided(grid: Grid, unit: float) -> Grid:
     return dataclasses.replace(grid, spacing=spacing, origin=origin)
 
 
-def _affine(fixed: Any, moving: Any, seed: int) -> Any:
+def _affine(fixed: sitk.Image, moving: sitk.Image, seed: int) -> sitk.Transform:
     """The best of two starts, then a rigid and an affine registration."""
     import SimpleITK as sitk
 
@@ -127,7 +130,7 @@ def _affine(fixed: Any, moving: Any, seed: int) -> Any:
     kinds = sitk.CenteredTransformInitializerFilter
     method = _registration(fixed, moving, seed)
 
-    def metric(start: Any) -> float:
+    def metric(start: sitk.Transform) -> float:
         method.SetInitialTransform(start)
         try:
             return method.MetricEvaluate(fixed, moving)
@@ -158,7 +161,9 @@ def _affine(fixed: Any, moving: Any, seed: int) -> Any:
     return affine
 
 
-def _demons(kind: str, fixed: Any, moving: Any, affine: Any, options: Mapping[str, Any]) -> Any:
+def _demons(
+    kind: str, fixed: sitk.Image, moving: sitk.Image, affine: sitk.Transform, options: Mapping[str, Any]
+) -> sitk.Image:
     """The field in mm, from coarse to fine, between the fixed and the affinely moved image."""
     import SimpleITK as sitk
 
@@ -169,7 +174,7 @@ def _demons(kind: str, fixed: Any, moving: Any, affine: Any, options: Mapping[st
     images = [(image - float(low)) / (float(high - low) or 1.0) for image in (fixed, matched)]
     demons = getattr(sitk, kind)()
     demons.SetStandardDeviations(options["smoothing"])
-    field = None
+    field: Any = None  # an image after the first level
     for level, iterations in enumerate(options["iterations"], start=1):
         small = [_shrunk(image, 2 ** (len(options["iterations"]) - level)) for image in images]
         if field is not None:
@@ -180,7 +185,7 @@ def _demons(kind: str, fixed: Any, moving: Any, affine: Any, options: Mapping[st
     return field
 
 
-def _bspline(fixed: Any, moving: Any, affine: Any, seed: int) -> Any:
+def _bspline(fixed: sitk.Image, moving: sitk.Image, affine: sitk.Transform, seed: int) -> sitk.Image:
     """The field in mm of a B-spline that is applied before the affine."""
     import SimpleITK as sitk
 
@@ -203,7 +208,7 @@ def _bspline(fixed: Any, moving: Any, affine: Any, seed: int) -> Any:
     )
 
 
-def _registration(fixed: Any, moving: Any, seed: int) -> Any:
+def _registration(fixed: sitk.Image, moving: sitk.Image, seed: int) -> sitk.ImageRegistrationMethod:
     """Mutual information on three levels; only the optimiser and the transform are missing."""
     import SimpleITK as sitk
 
@@ -222,7 +227,7 @@ def _registration(fixed: Any, moving: Any, seed: int) -> Any:
     return method
 
 
-def _shrunk(image: Any, factor: int) -> Any:
+def _shrunk(image: sitk.Image, factor: int) -> sitk.Image:
     import SimpleITK as sitk
 
     factors = np.clip(np.array(image.GetSize()) // SMALLEST, 1, factor)

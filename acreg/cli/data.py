@@ -104,7 +104,7 @@ def prepare(
                     "without copies. Leave these out."
                 )
             if copies:
-                from acreg.data.prepare.volumes import prepare_volumes
+                from acreg.data.prepare.copies import prepare_copies
 
                 if out_folder is None:
                     raise UsageError(
@@ -112,7 +112,7 @@ def prepare(
                         "--out DIR."
                     )
                 steps = _steps(spacing, merge, crop, margin, align, size)
-                prepared = prepare_volumes(source, out_folder, steps, seed, jobs, force, update)
+                prepared = prepare_copies(source, out_folder, steps, seed, jobs, force, update)
             else:
                 from acreg.data.datasets.folder import prepare_folder
 

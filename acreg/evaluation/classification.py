@@ -1,4 +1,4 @@
-"""Disease from shape: features of segmentations, and a support vector machine judged by cross-validation.
+"""Classification of disease by shape: features of segmentations, and a cross-validated support vector machine.
 
 Source: the AC-RegNet paper, section 5.3 (cardiomegaly from 32 principal components or the 32-d code, 20 folds).
 """
@@ -29,20 +29,20 @@ SIDE = 64
 COMPONENTS = 32
 FOLDS = 20
 REPEATS = 2000
-"""Resamplings of the interval of the area under the ROC curve."""
+"""Number of bootstrap samples for the interval of the area under the ROC curve."""
 
 
 def mask_vector(labels: Image, values: Sequence[int]) -> NDArray[np.float32]:
-    """The masks of the labels, each resized to 64 voxels an axis, one after another: ``(len(values) * 64**axes,)``."""
+    """The masks of the labels, each resized to 64 voxels per axis, concatenated: ``(len(values) * 64**axes,)``."""
     small = resize_labels(labels.array, (SIDE,) * labels.grid.rank)
     return np.concatenate([(small == value).ravel() for value in values]).astype(np.float32)
 
 
 def label_codes(model: LabelAutoencoder, images: Sequence[Image], labels: Sequence[Image]) -> NDArray[np.float32]:
-    """The autoencoder's codes ``(n, code_size)`` of label maps; their images say where its grid lies.
+    """The autoencoder's codes ``(n, code_size)`` of label maps; their images define the position of its grid.
 
     Raises:
-        AcregError: a label that the autoencoder does not know, labels that cannot lie on their image (see
+        AcregError: a label that the autoencoder does not have, labels that cannot be placed on their image (see
             `acreg.geometry.labels_on`), or no ``preprocessing``.
     """
     settings = model.preprocessing
@@ -56,9 +56,9 @@ def label_codes(model: LabelAutoencoder, images: Sequence[Image], labels: Sequen
 def cardiothoracic_ratio(labels: Image, heart: int, lungs: Sequence[int]) -> float:
     """The greatest width of the heart divided by that of the thorax, as radiologists measure it on a frontal X-ray.
 
-    The width of the heart is the distance between its outermost points on either side, whatever their height. That of
-    the thorax is measured at the height where the outer borders of the two lungs are farthest apart. A ratio above 0.5
-    is the usual sign of an enlarged heart.
+    The width of the heart is the distance between its outermost points on either side, regardless of their height. The
+    width of the thorax is measured at the height where the outer borders of the two lungs are farthest apart. A ratio
+    above 0.5 is the usual sign of an enlarged heart.
 
     Args:
         labels: of a frontal X-ray, upright: widths run along the last axis.
@@ -66,7 +66,7 @@ def cardiothoracic_ratio(labels: Image, heart: int, lungs: Sequence[int]) -> flo
         lungs: their labels.
 
     Raises:
-        AcregError: it is no 2-D map, or the heart or the lungs are absent.
+        AcregError: the map is not 2-D, or the heart or the lungs are absent.
     """
     array = labels.array
     masks = array == heart, np.isin(array, lungs)
@@ -83,10 +83,10 @@ def cardiothoracic_ratio(labels: Image, heart: int, lungs: Sequence[int]) -> flo
 
 
 def classifier(components: int = 0) -> Pipeline:
-    """What is fitted inside each fold: standardised features, their principal components if any, and an SVM.
+    """The pipeline that is fitted in each fold: standardisation, principal components if requested, and an SVM.
 
-    The SVM has radial basis functions, C = 1, and weights against unequal classes. Components are not standardised
-    again: those beyond the rank of the masks are rounding.
+    The SVM has radial basis functions, C = 1, and weights that balance unequal classes. Components are not standardised
+    again, because those beyond the rank of the masks are rounding errors.
     """
     machine = SVC(kernel="rbf", C=1.0, class_weight="balanced")
     return make_pipeline(StandardScaler(), *([PCA(components, svd_solver="full")] if components else []), machine)
@@ -94,7 +94,7 @@ def classifier(components: int = 0) -> Pipeline:
 
 @dataclass(frozen=True)
 class CrossValidation:
-    """Scores of subjects by machines that were trained without them.
+    """Scores of subjects by classifiers that were trained without them.
 
     Attributes:
         truth: whether each subject has the disease.
@@ -113,7 +113,7 @@ class CrossValidation:
 
     @property
     def accuracy_interval(self) -> tuple[float, float]:
-        """Wilson's interval of 95 %."""
+        """The 95 % Wilson interval."""
         right = int((self.truth == (self.scores > 0)).sum())
         low, high = binomtest(right, len(self.truth)).proportion_ci(0.95, method="wilson")
         return float(low), float(high)
@@ -125,7 +125,7 @@ class CrossValidation:
 
     @property
     def auc_interval(self) -> tuple[float, float]:
-        """Percentiles of 95 % over 2,000 resamplings of the subjects of each class."""
+        """The 95 % percentile interval over 2,000 bootstrap samples of the subjects of each class."""
         rng = np.random.default_rng(self.seed)
         ill, well = self.scores[self.truth], self.scores[~self.truth]
         found = []
@@ -141,17 +141,17 @@ class CrossValidation:
 def cross_validate(
     features: ArrayLike, diseased: Sequence[bool], masks: bool = False, folds: int = FOLDS, seed: int = 0
 ) -> CrossValidation:
-    """Scores of all subjects, each by a machine that was trained on the other folds, with all that is fitted.
+    """Scores of all subjects, each by a pipeline that was fitted completely on the other folds.
 
     Args:
         features: ``(subjects, count)``.
-        diseased: of each subject.
-        masks: whether the features are of `mask_vector`, to be reduced to principal components inside each fold.
-        folds: with equal shares of both classes.
+        diseased: whether each subject has the disease.
+        masks: whether the features come from `mask_vector` and are reduced to principal components inside each fold.
+        folds: number of folds, with equal shares of both classes.
         seed: of the folds.
 
     Raises:
-        UsageError: a class with fewer subjects than folds, or features that are not one finite row a subject.
+        UsageError: a class has fewer subjects than folds, or features are not one finite row per subject.
     """
     values, truth = np.asarray(features, dtype=float), np.asarray(diseased, dtype=bool)
     fewest = min(int(truth.sum()), int((~truth).sum()))

@@ -1,4 +1,4 @@
-"""Whether an evaluation's folder has the results of all of its methods, made from what it says."""
+"""Checks whether the folder of an evaluation has the results of all its methods, with the inputs that it lists."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import Any
 from acreg.errors import AcregError
 
 METHODS_NAME = "evaluation.json"
-"""In an evaluation's folder: the `identity` of each method that it consists of, complete or not, by its folder."""
+"""In the folder of an evaluation: the `identity` of each of its methods, complete or not, by the method's folder."""
 
 
 def identity(summary: Mapping[str, Any]) -> str:
-    """A digest of what a method's results are made from: its name, weights, data, pairs and settings."""
+    """A digest of all that determines the results of a method: its name, weights, data, pairs and settings."""
     parts = {key: summary.get(key) for key in ("method", "registers", "preset", "dataset", "settings")}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def has_results(folder: Path, made_from: str) -> bool:
-    """Whether a method's folder has complete results of this `identity`."""
+    """Whether the folder of a method has complete results with this `identity`."""
     try:
         return identity(json.loads((folder / "summary.json").read_text(encoding="utf-8"))) == made_from
     except (OSError, ValueError, AttributeError):  # absent or damaged
@@ -29,7 +29,7 @@ def has_results(folder: Path, made_from: str) -> bool:
 
 
 def listed_methods(folder: Path) -> dict[str, str]:
-    """The methods of an evaluation: folder and `identity`; none where an older version made it.
+    """The methods of an evaluation: folder and `identity`; empty if an older version made it.
 
     Raises:
         AcregError: the list is damaged.
@@ -45,7 +45,7 @@ def listed_methods(folder: Path) -> dict[str, str]:
 
 
 def check_complete(folder: Path) -> None:
-    """Raise `AcregError` where an evaluation's folder lacks results of a method, such as after a kill."""
+    """Raise `AcregError` if the folder of an evaluation lacks the results of a method, for example after a kill."""
     lacking = [name for name, made_from in listed_methods(folder).items() if not has_results(folder / name, made_from)]
     if lacking:
         raise AcregError(

@@ -1,8 +1,9 @@
-"""The result files of an evaluation: `pairs.csv` and `summary.json`, a folder a method.
+"""The result files of an evaluation: `pairs.csv` and `summary.json`, one folder per method.
 
-`pairs.csv` has a row a pair and label; what belongs to the pair (folding, seconds, failure) is repeated on its rows. A
-pair without labels has one row, and without any labels there are no columns for them.
-Numbers are written in full, missing ones as `nan`. `summary.json` has means over pairs, counts, failures, settings.
+`pairs.csv` has one row per pair and label; values of the pair (folding, seconds, failure) are repeated in its rows. A
+pair without labels has one row; if no pair has labels, there are no label columns.
+Numbers are written in full precision, missing ones as `nan`. `summary.json` has means over pairs, counts, failures and
+settings.
 """
 
 from __future__ import annotations
@@ -12,173 +13,27 @@ import fnmatch
 import io
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from acreg._moved import forward
 from acreg.errors import AcregError, UsageError
 from acreg.evaluation.completeness import check_complete
+from acreg.evaluation.method_result import (
+    FIELD_VALUES,
+    NAN,
+    OPTIONAL_METRICS,
+    PAIR_VALUES,
+    MethodResult,
+    PairScores,
+    measured,
+    summarise,
+)
 from acreg.io.csv_tables import read_dicts, write_table
 from acreg.io.documents import read_json, read_text, write_json
-from acreg.metrics import LABEL_METRICS, MAP_METRICS, is_lost, mean_over_labels
+from acreg.metrics import MAP_METRICS
 
-OPTIONAL_METRICS = ("tre_true", "lcc", "label_sd_log_j", "mask_dsc")
-"""Label metrics that some results lack: those of pairs without a true transform, of older versions, of no method."""
-HIGHER_IS_BETTER = ("dsc", "lcc", "mask_dsc", "ncc", "ssim")
-IMAGE_VALUES = ("ncc", "ssim")
-"""Of the fixed and the warped image."""
-FIELD_VALUES = ("folded_percent", "sd_log_j", "seconds")
-"""Of the field; where nothing is registered they say nothing."""
-PAIR_VALUES = (*IMAGE_VALUES, *FIELD_VALUES)
-NAN = float("nan")
-
-
-@dataclass
-class PairScores:
-    """What one registration scored: `labels` is `{label: {metric: value}}`, empty when it failed, as `failure` says.
-
-    `concerns` are the names of what speaks against it, see `acreg.registration.concerns`.
-    """
-
-    fixed: str
-    moving: str
-    labels: dict[int, dict[str, float]] = field(default_factory=dict)
-    ncc: float = NAN
-    ssim: float = NAN
-    folded_percent: float = NAN
-    sd_log_j: float = NAN
-    seconds: float = NAN
-    concerns: tuple[str, ...] = ()
-    failure: str = ""
-
-    def value(self, metric: str) -> float:
-        """A metric of the pair; those of labels as the unweighted mean over the labels that have a value."""
-        if metric in LABEL_METRICS:
-            return mean_over_labels(self.labels).get(metric, NAN)
-        return float(getattr(self, metric))
-
-
-@dataclass
-class MethodResult:
-    """The scores of one method on all pairs; `summary` holds its settings (see `summarise`)."""
-
-    name: str
-    label_names: dict[int, str]
-    pairs: list[PairScores]
-    summary: dict[str, Any] = field(default_factory=dict)
-    folder: Path | None = None
-
-    @property
-    def keys(self) -> list[tuple[str, str]]:
-        """The pairs, (fixed, moving), in order."""
-        return [(pair.fixed, pair.moving) for pair in self.pairs]
-
-    @property
-    def failures(self) -> list[PairScores]:
-        """The pairs whose registration failed."""
-        return [pair for pair in self.pairs if pair.failure]
-
-    @property
-    def is_baseline(self) -> bool:
-        """Whether the method registers nothing (the unregistered row), so that its field and time say nothing."""
-        return not self.summary.get("registers", True)
-
-    @property
-    def labelled_pairs(self) -> int:
-        """How many of the pairs have labels on both sides."""
-        return int(self.summary.get("labelled_pairs", len(self.pairs) if self.label_names else 0))
-
-    @property
-    def concerned(self) -> dict[str, list[PairScores]]:
-        """The pairs of each concern that some pair has (`acreg.registration.concerns`), by its name."""
-        names = dict.fromkeys(name for pair in self.pairs for name in pair.concerns)
-        return {name: [pair for pair in self.pairs if name in pair.concerns] for name in names}
-
-    @property
-    def unit(self) -> str:
-        """The unit of distances, "mm" or "px"."""
-        return str(self.summary.get("dataset", {}).get("unit", "mm"))
-
-    def values(self, metric: str, label: int | None = None) -> np.ndarray:
-        """`(pairs,)` float64, NaN where a pair has none; of one label, or the mean over labels."""
-        if label is None:
-            return np.array([pair.value(metric) for pair in self.pairs], float)
-        return np.array([pair.labels.get(label, {}).get(metric, NAN) for pair in self.pairs], float)
-
-    def absent(self) -> dict[int, int]:
-        """In how many registered pairs each label has no distances, because one of the two maps, or both, lack it."""
-        done = [pair for pair in self.pairs if pair.labels]
-        return {label: sum(not math.isfinite(p.labels[label]["hd"]) for p in done) for label in self.label_names}
-
-    def lost(self) -> dict[int, int]:
-        """In how many registered pairs one map alone has each label: its Dice is 0 there, and counts."""
-        done = [pair for pair in self.pairs if pair.labels]
-        return {label: sum(is_lost(p.labels[label]) for p in done) for label in self.label_names}
-
-    def worst_first(self) -> list[PairScores]:
-        """Pairs in the order of `worst_key`."""
-        return sorted(self.pairs, key=worst_key)
-
-
-def worst_key(pair: PairScores) -> tuple[int, float]:
-    """Sorts pairs, the worst first: failed ones, those with labels by DSC (without a value first), the rest by NCC."""
-    if pair.failure:
-        return 0, 0.0
-    value = pair.value("dsc" if pair.labels else "ncc")
-    return 1 if pair.labels else 2, value if math.isfinite(value) else -1.0
-
-
-def measured(results: Sequence[MethodResult]) -> tuple[str, ...]:
-    """The label metrics that tables show: each of `OPTIONAL_METRICS` only where one of the results has it.
-
-    None where no pair has labels.
-    """
-    if not any(result.label_names for result in results):
-        return ()
-    known = {metric for r in results for pair in r.pairs for scores in pair.labels.values() for metric in scores}
-    return tuple(metric for metric in LABEL_METRICS if metric in known or metric not in OPTIONAL_METRICS)
-
-
-def compared_by(results: Sequence[MethodResult]) -> tuple[str, ...]:
-    """The metrics by which methods are compared: those of labels, the best known first; without labels, of images."""
-    return measured(results) or IMAGE_VALUES
-
-
-def statistics_of(values: np.ndarray) -> dict[str, float | int | None]:
-    """Mean, population SD, median and count of the finite values."""
-    values = values[np.isfinite(values)]
-    if values.size == 0:
-        return {"mean": None, "sd": None, "median": None, "n": 0}
-    return {
-        "mean": float(values.mean()),
-        "sd": float(values.std()),
-        "median": float(np.median(values)),
-        "n": int(values.size),
-    }
-
-
-def summarise(result: MethodResult) -> dict[str, Any]:
-    """The numbers of `summary.json`: a pair counts as the mean over its labels, means and SDs run over pairs."""
-    metrics = measured([result])
-    return {
-        "method": result.name,
-        "pairs": len(result.pairs),
-        "metrics": {m: statistics_of(result.values(m)) for m in (*metrics, *PAIR_VALUES)},
-        "per_label": {
-            name: {m: statistics_of(result.values(m, label)) for m in metrics}
-            for label, name in result.label_names.items()
-        },
-        "absent_labels": {result.label_names[label]: count for label, count in result.absent().items()},
-        "lost_labels": {result.label_names[label]: count for label, count in result.lost().items()},
-        "concerns": {
-            "pairs": sum(bool(pair.concerns) for pair in result.pairs),
-            "by_name": {name: len(pairs) for name, pairs in result.concerned.items()},
-        },
-        "failed": len(result.failures),
-        "failures": [{"fixed": p.fixed, "moving": p.moving, "reason": p.failure} for p in result.failures],
-    }
+__getattr__ = forward(__name__, "acreg.evaluation.method_result")
 
 
 def write_method(result: MethodResult, folder: Path) -> None:
@@ -202,10 +57,10 @@ def write_method(result: MethodResult, folder: Path) -> None:
 
 
 def read_method(folder: Path) -> MethodResult:
-    """Read the folder of a method; what older versions did not measure is NaN.
+    """Read the folder of a method; metrics that older versions did not measure are NaN.
 
     Raises:
-        AcregError: a file is missing, is cut off, or lacks a column.
+        AcregError: a file is missing, truncated, or lacks a column.
     """
     try:
         summary = read_json(folder / "summary.json", "summary")
@@ -244,16 +99,16 @@ def read_method(folder: Path) -> MethodResult:
 
 
 def _is_uncounted(scores: dict[str, float]) -> bool:
-    """Whether the fixed map has a label without a Dice, as versions had it that took a lost label for none."""
+    """Whether a label of the fixed map has no Dice, as in older versions, which did not count a lost label."""
     of_fixed = (scores.get(metric, NAN) for metric in ("lcc", "label_sd_log_j", "tre_true"))
     return not math.isfinite(scores["dsc"]) and any(map(math.isfinite, of_fixed))
 
 
 def load_results(folders: Sequence[Path]) -> list[MethodResult]:
-    """Read method folders, or evaluation folders that hold several; equal names are told apart by their folder.
+    """Read folders of methods, or of evaluations with several methods; equal names are distinguished by their folder.
 
     Raises:
-        AcregError: a folder holds no results, or not those of all methods of its evaluation.
+        AcregError: a folder has no results, or lacks results of a method of its evaluation.
     """
     found: list[Path] = []
     for folder in folders:
@@ -271,7 +126,7 @@ def load_results(folders: Sequence[Path]) -> list[MethodResult]:
     results: list[MethodResult] = []
     for folder in found:
         result = read_method(folder)
-        # Every evaluation brings its own unregistered row: on the same pairs of the same data one is enough.
+        # Every evaluation has its own unregistered row: one is enough for the same pairs of the same data.
         if not any(result.is_baseline and other.is_baseline and _same_scores(result, other) for other in results):
             results.append(result)
     found = [result.folder or Path() for result in results]
@@ -290,7 +145,7 @@ def _same_scores(a: MethodResult, b: MethodResult) -> bool:
 
 
 def check_same_pairs(results: Sequence[MethodResult]) -> None:
-    """Compare only what was measured alike: the same dataset, unit, labels and pairs.
+    """Check that all results have the same dataset, unit, labels and pairs, so that they can be compared.
 
     Raises:
         AcregError: names the first difference.
@@ -317,7 +172,7 @@ def check_same_pairs(results: Sequence[MethodResult]) -> None:
 
 
 def keep_pairs(results: Sequence[MethodResult], fixed: str) -> None:
-    """Leave in the results only the pairs whose fixed subject matches a pattern with `*`, `?` and `[...]`.
+    """Keep only the pairs whose fixed subject matches a pattern with `*`, `?` and `[...]`.
 
     Raises:
         UsageError: no pair is left.

@@ -1,86 +1,41 @@
-"""Evaluating registration methods on pairs of images, labelled or not."""
+"""Evaluation of registration methods on pairs of images, with or without labels."""
 
 from __future__ import annotations
 
-import hashlib
 import heapq
 import io
-import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-import acreg
+from acreg._moved import forward
 from acreg.baselines import Baseline
 from acreg.data.manifest import Dataset
-from acreg.data.sampling.pairs import fixed_pairs
 from acreg.data.subjects import Subjects
-from acreg.data.tables.pair_files import Pair, read_pairs, write_pairs
-from acreg.errors import AcregError, UsageError
+from acreg.data.tables.pair_files import Pair, write_pairs
+from acreg.errors import AcregError, UsageError, argument
 from acreg.evaluation.completeness import METHODS_NAME, has_results, identity, listed_methods
-from acreg.evaluation.results import MethodResult, read_method, worst_key, write_method
+from acreg.evaluation.method_result import MethodResult, worst_key
+from acreg.evaluation.origin import is_known, origin_of
+from acreg.evaluation.pairs import foreground, labelled_pairs
+from acreg.evaluation.results import read_method, write_method
 from acreg.evaluation.scoring import score_pair
 from acreg.geometry.transform import Border
-from acreg.io import all_or_none, check_free, writes_into
+from acreg.io import all_or_none, check_free, write_displacement, writes_into
 from acreg.io.csv_tables import read_dicts
 from acreg.io.documents import read_text, write_json
 from acreg.io.transforms import read_transform
 from acreg.names import folded, pair_folder, safe_name
 from acreg.progress import Progress
 from acreg.registration.methods import Method, Unregistered
-from acreg.registration.saving import RESULT_NAMES, SAVED, save_registration
+from acreg.registration.saving import RESULT_NAMES, check_saved, save_registration
 from acreg.versions import package_versions, program_versions
 
+__getattr__ = forward(__name__, "acreg.evaluation.pairs")
+
 KEPT_WORST = 6
-"""The displacements of so many worst pairs are always saved: the report draws them."""
-
-
-def choose_pairs(request: str, subjects: Sequence[str], seed: int) -> list[Pair]:
-    """The pairs (fixed, moving) that `request` asks for.
-
-    Args:
-        request: a number; `N`, `2N` and so on, times the number of subjects, or all pairs where there are fewer; or a
-            file (see `acreg.data.tables.pair_files`).
-        subjects: names in the split.
-        seed: of the draw.
-
-    Raises:
-        UsageError: the request is none of these, or asks for more pairs than there are.
-        AcregError: as `read_pairs`.
-    """
-    times = re.fullmatch(r"([0-9]{0,9})N", request)
-    if times or re.fullmatch(r"[0-9]{1,9}", request):
-        most = len(subjects) * (len(subjects) - 1)
-        count = min(int(times[1] or 1) * len(subjects), most) if times else int(request)
-        if not most:
-            raise UsageError(
-                f"A pair is of two subjects. Received: a split of {len(subjects)}. Choose another one, or add subjects."
-            )
-        if not 0 < count <= most:
-            raise UsageError(
-                "The number of pairs is at least 1 and at most that of ordered pairs of different subjects. "
-                f"Received: --pairs {request}, that is {count}, and {most} possible. Choose another number."
-            )
-        return fixed_pairs(subjects, count, seed)
-    path = Path(request)
-    if not path.is_file():
-        raise UsageError(
-            "Pairs are a number, a multiple of the number of subjects such as 2N, or a CSV file with columns "
-            f"fixed,moving. Received: {request[:80]!r}, which is no number and no file. Correct --pairs."
-        )
-    return list(read_pairs(path, subjects))
-
-
-def true_transforms(request: str, subjects: Sequence[str]) -> dict[Pair, Path]:
-    """The files of the true transforms of the pairs that `request` asks for; none where it is no file or names none.
-
-    Raises:
-        AcregError: as `choose_pairs`.
-    """
-    if re.fullmatch(r"[0-9]{1,9}|[0-9]{0,9}N", request):
-        return {}
-    return {pair: file for pair, file in read_pairs(request, subjects).items() if file is not None}
+"""Number of worst pairs whose displacements are always saved, for the pictures in the report."""
 
 
 @writes_into("out")
@@ -102,49 +57,49 @@ def evaluate(
 ) -> list[MethodResult]:
     """Register all pairs with all methods, measure, and write `out/<method>/` (see `acreg.evaluation.results`).
 
-    Labels are compared on the fixed image's native grid, in the dataset's unit; where one of a pair has none, what
-    needs no labels is measured, and `summary.json` says how many pairs have labels. A registration that raises is
-    recorded with its reason and the others go on; so is a label that one of the maps lacks. Each model registers the
-    first pair once before the clock runs.
+    Labels are compared on the native grid of the fixed image, in the unit of the dataset. If an image of a pair has no
+    labels, only metrics that need no labels are measured, and `summary.json` gives the number of pairs with labels. If
+    a registration raises an error, it is recorded with its reason and the evaluation continues; a label that one of the
+    maps lacks is also recorded. Each model registers the first pair once before timing begins.
 
-    The files of a method appear when it is complete, all together. An evaluation that was interrupted is continued by
-    the same call: methods whose results are there, made by the same version of acreg of the same weights, dataset,
-    pairs and settings, are kept, and the others are made from their first pair. A caller's own method, whose settings
-    are not known, is not kept but refused, as other results are. `evaluation.json` lists the methods, complete or not.
+    The files of a method appear all together when it is complete. The same call continues an interrupted evaluation: it
+    keeps methods whose results were made by the same version of acreg with the same weights, dataset,
+    pairs and settings, and runs the others from their first pair. The results of a caller's own method, whose settings
+    are not known, are not kept but refused, like other results. `evaluation.json` lists all methods, complete or not.
 
     Args:
-        methods: each with `name` and `register(fixed, moving) -> Transform`; names differ.
-        dataset: where subjects are looked up.
+        methods: each with `name` and `register(fixed, moving) -> Transform`; names must differ.
+        dataset: the dataset with the subjects.
         split: for the record.
         pairs: (fixed, moving) subject names, the same for every method.
         out: folder; a folder with results on other pairs is refused.
-        truths: files of the true transforms from fixed to moving, of the pairs where it is known; see `score_pair`.
+        truths: files of the true transforms from fixed to moving, for the pairs where it is known; see `score_pair`.
         save: any of `SAVED` (see `save_registration`): written to `out/<method>/<fixed>__<moving>/`.
-        settings: recorded in `summary.json` under "settings" (the seed, the request for pairs), with those of a
-            classical method under "baseline".
-        border, fill: of the images that are saved, outside of the moving image. Scores are of edge values there.
-        overwrite: replace results that are there.
+        settings: recorded in `summary.json` under "settings" (the seed, the request for pairs); those of a
+            classical method are recorded under "baseline".
+        border, fill: values of saved images outside the moving image. Scores are computed with edge values there.
+        overwrite: replace existing results.
         progress: called with (text, done, total).
-        say: gets messages.
+        say: called with messages.
 
     Raises:
-        UsageError: unknown `save`, names that do not differ.
-        AcregError: results of other settings are there already, another process writes into the folder, data or a true
+        UsageError: unknown `save`, or names that do not differ.
+        AcregError: there are results with other settings, another process writes into the folder, or data or a true
             transform cannot be read.
     """
-    unknown = sorted(set(save) - set(SAVED))
-    if unknown:
-        raise UsageError(f"What can be saved is {', '.join(SAVED)}. Received: {', '.join(unknown)}. Correct --save.")
+    check_saved(save)
     folders = [out / safe_name(method.name) for method in methods]
     if len({folded(str(folder)) for folder in folders}) < len(folders):
         names = ", ".join(method.name for method in methods)
-        raise UsageError(f"Methods need different names. Received: {names}. Name them, as in --model NAME=PRESET.")
+        raise UsageError(
+            f"Methods need different names. Received: {names}. Name them, as in {argument('model', 'NAME=PRESET')}."
+        )
     settings = {**(settings or {}), **({"border": border, "fill": fill} if "images" in save else {})}
-    origins = [_origin(method, dataset, split, pairs, save, settings) for method in methods]
+    origins = [origin_of(method, dataset, split, pairs, save, settings) for method in methods]
     kept = [
         folder
         for method, folder, origin in zip(methods, folders, origins)
-        if not overwrite and _is_known(method) and has_results(folder, identity(origin))
+        if not overwrite and is_known(method) and has_results(folder, identity(origin))
     ]
     _refuse_other_results([f for f in folders if f not in kept], methods, out, pairs, overwrite)
     subjects, truths = Subjects(dataset), truths or {}
@@ -186,11 +141,11 @@ def _measure(
     labelled = labelled_pairs(dataset, pairs)
     with all_or_none(final.parent, replaced=_earlier(final)) as staged:
         folder = staged / final.name
-        label_names = _foreground(dataset) if labelled else {}
+        label_names = foreground(dataset) if labelled else {}
         result, started = MethodResult(method.name, label_names, []), datetime.now(timezone.utc)
         worst: list[tuple[float, float, int, Any]] = []
         no_inverse: list[str] = []
-        if not isinstance(method, Baseline):  # nothing in them is compiled, and a registration may take minutes
+        if not isinstance(method, Baseline):  # nothing is compiled in them, and a registration may take minutes
             _warm_up(method, subjects, pairs[0])
         for done, (fixed, moving) in enumerate(pairs):
             progress(method.name, done)
@@ -225,13 +180,12 @@ def _measure(
                 )
                 no_inverse += [registration.no_inverse] if registration.no_inverse else []
             if not isinstance(method, Unregistered) and "displacement" not in save:
-                registration.warped_labels = None
                 first, value = worst_key(scores)
-                item = (-first, -value, done, (target, registration))
+                item = (-first, -value, done, (target, registration.sampled))
                 (heapq.heappush if len(worst) < KEPT_WORST else heapq.heappushpop)(worst, item)
-        for *_, done, (target, registration) in worst:
-            fixed_image, moving_image = (subjects.get(name)[0] for name in pairs[done])
-            save_registration(target, registration, fixed=fixed_image, moving=moving_image, what=["displacement"])
+        for *_, (target, transform) in worst:
+            target.mkdir(parents=True, exist_ok=True)
+            write_displacement(transform.displacement, transform.fixed, target / "displacement.nii.gz")
         result.summary = {
             **origin,
             "labelled_pairs": labelled,
@@ -244,44 +198,8 @@ def _measure(
     return result
 
 
-def _origin(
-    method: Method, dataset: Dataset, split: str, pairs: Sequence[Pair], save: Collection[str], settings: dict[str, Any]
-) -> dict[str, Any]:
-    """What a method's results are made from, as `summary.json` records it."""
-    files = [dataset.folder / name for name in ("manifest.csv", "dataset.json")]
-    data = b"".join(path.read_bytes() for path in files if path.is_file())
-    return {
-        "method": method.name,
-        "registers": not isinstance(method, Unregistered),
-        "preset": str(getattr(method, "preset", "")),
-        "dataset": _describe(dataset, split),
-        "settings": {
-            **settings,
-            **({"baseline": method.settings} if isinstance(method, Baseline) else {}),
-            "preset_sha256": getattr(method, "sha256", ""),
-            "data_sha256": hashlib.sha256(data).hexdigest(),
-            "pairs_sha256": _digest(pairs),
-            "saved": sorted(save),
-            "acreg": acreg.__version__,
-        },
-    }
-
-
-def _is_known(method: Method) -> bool:
-    """Whether its name and settings say all that its results depend on: of a caller's own object they do not."""
-    return isinstance(method, (Baseline, Unregistered)) or hasattr(method, "sha256")
-
-
-def labelled_pairs(dataset: Dataset, pairs: Sequence[Pair]) -> int:
-    """How many of the pairs have labels on both sides; 0 where the dataset knows none besides the background."""
-    has = {record.subject: record.labels is not None for record in dataset.records}
-    return (
-        sum(has.get(fixed, False) and has.get(moving, False) for fixed, moving in pairs) if _foreground(dataset) else 0
-    )
-
-
 def _warm_up(method: Method, subjects: Subjects, pair: Pair) -> None:
-    """Compilation and first-use costs are not the registration's; a failure shows in the timed call again."""
+    """Register once without timing, to exclude compilation and first-use costs; a failure recurs in the timed call."""
     fixed, moving = (subjects.get(name)[0] for name in pair)
     try:
         method.register(fixed=fixed, moving=moving)
@@ -304,32 +222,13 @@ def _refuse_other_results(
         if before != list(pairs):
             raise AcregError(
                 f"An evaluation folder holds methods that saw the same pairs. Received: {out}, whose pairs_used.csv "
-                f"lists {len(before)} others. Choose another --out, give --pairs {used}, or --overwrite."
+                f"lists {len(before)} others. Choose another {argument('out')}, give {argument('pairs', used)}, or "
+                f"{argument('overwrite', True)}."
             )
 
 
 def _earlier(folder: Path) -> Iterator[Path]:
-    """An earlier evaluation's files alone: a picture of the old field beside new scores would mislead."""
+    """The files of an earlier evaluation, to be removed: a picture of an old field beside new scores would mislead."""
     yield from (folder / name for name in ("summary.json", "pairs.csv"))
     for name in RESULT_NAMES:
         yield from folder.glob(f"*__*/{name}")
-
-
-def _digest(pairs: Sequence[Pair]) -> str:
-    return hashlib.sha256("\n".join(f"{fixed},{moving}" for fixed, moving in pairs).encode()).hexdigest()
-
-
-def _foreground(dataset: Dataset) -> dict[int, str]:
-    return {value: dataset.label_names[value] for value in dataset.label_values if value != 0}
-
-
-def _describe(dataset: Dataset, split: str) -> dict[str, Any]:
-    return {
-        "name": dataset.name,
-        "folder": str(dataset.folder.resolve()),
-        "split": split,
-        "unit": dataset.unit,
-        "spacing": None if dataset.spacing is None else list(dataset.spacing),
-        "licence": dataset.licence,
-        "labels": {str(value): name for value, name in _foreground(dataset).items()},
-    }

@@ -1,4 +1,4 @@
-"""Scoring the registration of one pair."""
+"""Scores for the registration of one pair."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from acreg.data.tables.pair_files import Pair
 from acreg.errors import images_by_name
-from acreg.evaluation.results import PairScores
+from acreg.evaluation.method_result import PairScores
 from acreg.geometry import Transform, jacobian_determinant, labels_on, log_determinant
 from acreg.geometry.displacement import SLAB_VOXELS
 from acreg.io import Image
@@ -27,7 +27,7 @@ from acreg.registration.methods import Method, Unregistered
 from acreg.registration.pair import Registration, register_pair
 
 Labelled = tuple[Image, Image | None]
-"""An image and its labels, which lie on it (`acreg.geometry.labels_on`); None where there are none."""
+"""An image and its labels, which lie on its grid (`acreg.geometry.labels_on`); None if there are none."""
 
 
 @images_by_name
@@ -43,22 +43,23 @@ def score_pair(
     """Register a pair and measure, on the fixed image's grid and in its unit.
 
     Args:
-        method: what registers.
+        method: the method to score.
         names: of the fixed and of the moving subject, for the record.
-        fixed, moving: images and labels; without the labels of both the images and the field alone are measured.
-        label_values: to be measured, with or without the background, 0.
-        truth: the true transform from fixed to moving, where it is known. Each label then has a "tre_true": the mean
-            distance between where the found and the true transform send the label's voxels in the fixed image.
+        fixed, moving: images and labels; unless both have labels, only the images and the field are measured.
+        label_values: the labels to measure, with or without the background, 0.
+        truth: the true transform from fixed to moving, if known. Each label then has a "tre_true": the mean
+            distance between the points to which the predicted and the true transform map the label's voxels in the
+            fixed image.
 
     Returns:
-        The scores and the registration; None and the reason in `failure` where the method raised. Besides the metrics
-        of `label_metrics` a label has "tre" (`centroid_errors`), "lcc" (`local_correlations`) and, unless the method is
-        `Unregistered`, "label_sd_log_j": the standard deviation of the found transform's log-Jacobian determinant over
-        the fixed label's voxels, folded ones as in `sd_log_j` (see `acreg.geometry.folding`); of a method that segments
-        also "mask_dsc".
+        The scores and the registration; if the method raised an error, None instead of the registration, and the reason
+        in `failure`. In addition to the metrics of `label_metrics`, a label has "tre" (`centroid_errors`), "lcc"
+        (`local_correlations`) and, unless the method is `Unregistered`, "label_sd_log_j": the standard deviation of the
+        log-Jacobian determinant of the predicted transform over the voxels of the fixed label, with folded voxels as in
+        `sd_log_j` (see `acreg.geometry.folding`); for a method that segments, also "mask_dsc".
 
     Raises:
-        AcregError: labels or a truth that do not fit the images.
+        AcregError: labels or a true transform do not match the images.
     """
     (fixed_image, fixed_labels), (moving_image, moving_labels) = (
         (image, None if labels is None else labels_on(labels, image)) for image, labels in (fixed, moving)
@@ -71,7 +72,7 @@ def score_pair(
         scores.ncc = normalized_cross_correlation(fixed_image.array, registration.warped.array)
         scores.concerns = tuple(concern.name for concern in registration.concerns)
         scores.ssim = structural_similarity(fixed_image.array, registration.warped.array)
-    except Exception as error:  # whatever a method raises is its failure on this pair, not the evaluation's
+    except Exception as error:  # any error of a method is a failure on this pair, not of the evaluation
         scores.failure = " ".join(f"{type(error).__name__}: {error}".split())[:500]
         return scores, None
     scores.seconds = registration.seconds
@@ -87,7 +88,7 @@ def score_pair(
             foreground = np.isin(fixed_labels.array, list(scores.labels)).astype(int)
             own = label_metrics(registration.mask.array, foreground, [1], fixed_labels.grid.spacing)[1]["dsc"]
             found["mask_dsc"] = dict.fromkeys(scores.labels, own)
-        if not isinstance(method, Unregistered):  # its field says nothing
+        if not isinstance(method, Unregistered):  # its field is meaningless
             log_j = log_determinant(jacobian_determinant(registration.sampled.displacement))
             labels = list(scores.labels)
             found["label_sd_log_j"] = over_labels(ndimage.standard_deviation, log_j, fixed_labels.array, labels)
@@ -98,7 +99,7 @@ def score_pair(
 
 
 def centroid_errors(transform: Transform, fixed: Image, moving: Image, labels: Collection[int]) -> dict[int, float]:
-    """Distance in the moving image, in its unit, between where a fixed label's centroid goes and the moving label's."""
+    """Distance in the moving image, in its unit, of the mapped centroid of a fixed label from the moving centroid."""
     values = list(labels)
     mine, theirs = (image.grid.to_world(centroids(image.array, values)) for image in (fixed, moving))
     found = np.full(mine.shape, np.nan)
@@ -108,7 +109,7 @@ def centroid_errors(transform: Transform, fixed: Image, moving: Image, labels: C
 
 
 def true_errors(transform: Transform, truth: Transform, fixed: Image, labels: Collection[int]) -> dict[int, float]:
-    """Mean over a fixed label's voxels of the distance, in the moving image's unit, between where both send them.
+    """Mean distance, in the unit of the moving image, between the points to which both map a fixed label's voxels.
 
     NaN for a label that the fixed image lacks.
     """
@@ -133,7 +134,7 @@ def local_correlations(fixed: Image, warped: Image, labels: Image, wanted: Colle
     boxes = ndimage.find_objects(np.isin(labels.array, values).astype(np.int8))
     if not boxes:
         return dict.fromkeys(values, float("nan"))
-    # With half a window around the labels nothing changes inside of them.
+    # With half a window around the labels, nothing changes inside them.
     box = union_box(boxes[0], boxes[0], labels.array.shape, margin=LOCAL_WINDOW // 2)
     correlation = local_correlation(fixed.array[box], warped.array[box])
     return over_labels(ndimage.mean, correlation, labels.array[box], values)

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 from scipy import stats
 
-from acreg.evaluation.results import HIGHER_IS_BETTER, NAN, MethodResult, compared_by
+from acreg.evaluation.method_result import HIGHER_IS_BETTER, NAN, MethodResult, compared_by
 
 Test = Literal["wilcoxon", "mann-whitney", "welch", "tukey"]
 TESTS: tuple[Test, ...] = get_args(Test)
@@ -24,24 +24,24 @@ DESCRIPTIONS: dict[str, tuple[str, str]] = {
         "p of the range over all methods; effect: difference in pooled standard deviations",
     ),
 }
-"""Of each test: its name, and what its p and effect are, with the number of tests that p is corrected for."""
+"""For each test: its name, and the meaning of p and effect, with the number of tests for which p is corrected."""
 EFFECT_SYMBOLS: dict[str, str] = {"wilcoxon": "r", "mann-whitney": "r", "welch": "g", "tukey": "d"}
-"""What tables call the effect."""
+"""The symbol of the effect in tables."""
 WITH_INTERVAL = ("welch", "tukey")
-"""The tests that bound the difference of the means."""
+"""The tests that give an interval for the difference of the means."""
 
 
 @dataclass(frozen=True)
 class Comparison:
     """A two-sided test of two methods on one metric.
 
-    Differences are first - second; `n` pairs on which both have a value, and `first_better` and `second_better` are the
-    shares of these in which that method is the better one (the rest are ties). `p_corrected` is corrected within the
-    metric over `comparisons` tests, that is over the pairs of methods and, where labels are tested, over them. `effect`
-    is positive where the first has the larger values. With no pair, or no difference anywhere, nothing was tested: p is
-    NaN, or 1. `low` and `high` bound the 95% confidence interval of the difference of the samples' means: Welch's of
-    this difference alone, Tukey's simultaneously over the pairs of methods; the other tests have none, NaN.
-    `label` is the name of a label, "" for the mean over labels.
+    Differences are first - second. `n` is the number of pairs for which both have a value; `first_better` and
+    `second_better` are the shares of these pairs in which that method is better (the rest are ties). `p_corrected` is
+    corrected within the metric over `comparisons` tests, that is, over the pairs of methods and, if labels are tested,
+    over the labels. `effect` is positive if the first method has the larger values. Without any pair or any difference,
+    nothing is tested: p is NaN or 1, respectively. `low` and `high` bound the 95% confidence interval of the difference
+    of the means: Welch's interval is for this difference alone, Tukey's holds simultaneously for all pairs of methods;
+    other tests have NaN. `label` is the name of a label, or "" for the mean over labels.
     """
 
     metric: str
@@ -64,7 +64,7 @@ class Comparison:
 
 
 class _Found(NamedTuple):
-    """What one test says of one pair of methods."""
+    """The result of one test for one pair of methods."""
 
     statistic: float
     p: float
@@ -74,7 +74,7 @@ class _Found(NamedTuple):
 
 
 def wilcoxon(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
-    """Statistic and two-sided p of the signed-rank test on paired values `(n,)`, pairs without difference left out."""
+    """Statistic and two-sided p of the signed-rank test on paired values `(n,)`, without pairs that do not differ."""
     difference = np.asarray(first, float) - np.asarray(second, float)
     if difference.size == 0:
         return float("nan"), float("nan")
@@ -85,7 +85,7 @@ def wilcoxon(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
 
 
 def mann_whitney(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
-    """U of the first sample and two-sided p of the rank-sum test, which takes the samples as independent."""
+    """U of the first sample and two-sided p of the rank-sum test, which assumes independent samples."""
     if min(len(first), len(second)) == 0:
         return float("nan"), float("nan")
     result = stats.mannwhitneyu(first, second, alternative="two-sided")
@@ -95,8 +95,9 @@ def mann_whitney(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
 def welch(first: np.ndarray, second: np.ndarray) -> tuple[float, float, float, float, float]:
     """Welch's t and two-sided p of independent samples, Hedges' g, and the 95% interval of the difference of the means.
 
-    g is the difference of the means in pooled standard deviations, times 1 - 3 / (4 (n1 + n2) - 9) against its bias in
-    small samples (Hedges, 1981). All NaN where a sample has fewer than two values, or neither varies.
+    g is the difference of the means in pooled standard deviations, multiplied by 1 - 3 / (4 (n1 + n2) - 9) to correct
+    its bias in small samples (Hedges, 1981). All are NaN if a sample has fewer than two values, or if neither sample
+    varies.
     """
     spread = sum(((sample - sample.mean()) ** 2).sum() for sample in (first, second) if len(sample) > 1)
     if min(len(first), len(second)) < 2 or spread == 0:
@@ -109,7 +110,7 @@ def welch(first: np.ndarray, second: np.ndarray) -> tuple[float, float, float, f
 
 
 def rank_biserial(difference: np.ndarray) -> float:
-    """Of paired differences: the share of ranks in favour minus that against, in [-1, 1] (Kerby, 2014)."""
+    """For paired differences: the share of ranks in favour minus the share against, in [-1, 1] (Kerby, 2014)."""
     if difference.size == 0:
         return float("nan")
     difference = difference[difference != 0]
@@ -128,13 +129,14 @@ def compare_methods(
     """Test all pairs of methods on each metric.
 
     Args:
-        results: with the same pairs in the same order (`check_same_pairs` sees to it).
-        metrics: what is compared; all label metrics that were measured if None, or, without labels, those of images.
-        test: "wilcoxon", paired, Bonferroni within a metric, as the AC-RegNet paper has it (Section 5.2);
-            "mann-whitney", unpaired, with Benjamini and Hochberg's correction within a metric, and "tukey", the range
-            test over all methods, as the DDMR paper has them; "welch", unpaired, as the SVF-Net paper has it, with
-            Benjamini and Hochberg's correction within a metric.
-        labels: to be tested one by one; the mean over labels is tested if None.
+        results: with the same pairs in the same order (checked by `check_same_pairs`).
+        metrics: the metrics to compare; if None, all label metrics that were measured or, without labels, the image
+            metrics.
+        test: "wilcoxon", paired, with Bonferroni correction within a metric, as in the AC-RegNet paper (Section 5.2);
+            "mann-whitney", unpaired, with Benjamini-Hochberg correction within a metric, and "tukey", the range
+            test over all methods, as in the DDMR paper; "welch", unpaired, as in the SVF-Net paper, with
+            Benjamini-Hochberg correction within a metric.
+        labels: labels to test one by one; if None, the mean over labels is tested.
     """
     couples = list(itertools.combinations(range(len(results)), 2))
     comparisons: list[Comparison] = []
@@ -155,7 +157,7 @@ def compare_methods(
 
 
 def _test(values: Sequence[np.ndarray], couples: Sequence[tuple[int, int]], test: Test) -> list[_Found]:
-    """What the test says of each pair of the methods' values `(pairs,)`."""
+    """The result of the test for each pair of the methods' values `(pairs,)`."""
     samples = [value[np.isfinite(value)] for value in values]
     if test == "tukey":
         tukey = _tukey(samples)
@@ -177,7 +179,7 @@ def _test(values: Sequence[np.ndarray], couples: Sequence[tuple[int, int]], test
 def _comparison(
     metric: str, label: str, names: tuple[str, str], difference: np.ndarray, found: _Found, test: Test
 ) -> Comparison:
-    """One row, not yet corrected; of the differences of all pairs, with NaN where one has no value."""
+    """One row, not yet corrected, from the differences of all pairs (NaN if one method has no value)."""
     difference = difference[np.isfinite(difference)]
     gain = difference if metric in HIGHER_IS_BETTER else -difference
     known = difference.size > 0
@@ -211,11 +213,11 @@ def _corrected(p: np.ndarray, test: Test) -> np.ndarray:
         if known.any():
             corrected[known] = stats.false_discovery_control(p[known], method="bh")
         return corrected
-    return p  # Tukey's test has the family in it
+    return p  # Tukey's test already covers the family of comparisons
 
 
 def _tukey(samples: Sequence[np.ndarray]) -> dict[tuple[int, int], _Found]:
-    """What the test finds, by pair of positions: the mean difference is the statistic."""
+    """The result of the test by pair of positions; the statistic is the mean difference."""
     usable = [index for index, sample in enumerate(samples) if len(sample) > 1]
     found = dict.fromkeys(itertools.combinations(range(len(samples)), 2), _Found(NAN, NAN, NAN))
     if len(usable) < 2:

@@ -1,7 +1,7 @@
-"""What a preset reaches on pairs of its training data, for the warning that a result is unusual.
+"""The usual results of a preset on pairs of its training data, for the warning that a result is unusual.
 
-Run as ``python -m acreg.evaluation.usual PRESET --data DATASET``. It writes ``usual.json`` into the preset's folder,
-or to ``--out``; see `acreg.registration.concerns.Usual`.
+Run it as ``python -m acreg.evaluation.usual PRESET --data DATASET``. It writes ``usual.json`` into the folder of the
+preset or to ``--out``; see `acreg.registration.concerns.Usual`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 
 from acreg.data.manifest import Dataset, dataset_folder
 from acreg.data.subjects import Subjects
-from acreg.evaluation.run import choose_pairs
+from acreg.evaluation.pairs import choose_pairs
 from acreg.io import atomic_path
 from acreg.models.presets import preset_folder
 from acreg.registration.concerns import Usual
@@ -22,11 +22,11 @@ from acreg.registration.methods import Method, PresetMethod
 from acreg.registration.pair import register_pair
 
 LEFT_OUT = 200
-"""One pair of so many is an exception: it is not usual."""
+"""One pair in this number counts as an exception and is left out."""
 
 
 def measure(method: Method, dataset: Dataset, split: str = "train", pairs: int = 500, seed: int = 0) -> Usual:
-    """Register pairs of a split's subjects, drawn as `acreg evaluate` does; of 200 the most extreme is left out."""
+    """Register pairs of a split, drawn as in `acreg evaluate`; the most extreme pair of 200 is left out."""
     names = [record.subject for record in dataset.split(split)]
     chosen = choose_pairs(str(min(pairs, len(names) * (len(names) - 1))), names, seed)
     subjects, found = Subjects(dataset), []

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import optimize
 
 from acreg.errors import AcregError
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
 
 ROUNDING = 1e-6
 """Voxels by which a point may miss the border of an extent and still count as on it."""
@@ -200,13 +203,13 @@ class Grid:
         return float(np.abs((corners - plane[:, 3]) @ normal).max() / abs(plane[:, 0] @ normal))
 
     @classmethod
-    def from_itk(cls, image: Any) -> Grid:
+    def from_itk(cls, image: sitk.Image) -> Grid:
         """The grid of a `SimpleITK.Image` with 2 or 3 axes."""
         rank = image.GetDimension()
         direction = np.reshape(image.GetDirection(), (rank, rank))[::-1, ::-1]
         return cls(image.GetSize()[::-1], image.GetSpacing()[::-1], image.GetOrigin()[::-1], direction)  # type: ignore[arg-type]
 
-    def copy_to_itk(self, image: Any) -> None:
+    def copy_to_itk(self, image: sitk.Image) -> None:
         """Set spacing, origin and direction of a `SimpleITK.Image` of this grid's size."""
         image.SetSpacing(self.spacing[::-1])
         image.SetOrigin(self.origin[::-1])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,8 +10,10 @@ import numpy as np
 from keras import ops
 
 from acreg.layers import functional
+from acreg.layers.augmentation_checks import check_cells, check_inputs, check_parameters, check_shapes, warn_of_folds
+from acreg.layers.grid_spline import spline_displacement
 from acreg.layers.tensor import Tensor
-from acreg.layers.thin_plate_spline import known_values, spline_displacement
+from acreg.layers.thin_plate_spline import known_values
 
 _GEOMETRY = ("angles", "translation", "control_displacements")
 
@@ -133,14 +134,17 @@ class ThinPlateSplineAugmentation(keras.layers.Layer):
 
         Returns:
             float32 tensors by name: ``"angles"``, ``"translation"`` and ``"control_displacements"`` as
-            `acreg.layers.thin_plate_spline.spline_displacement` takes them, and ``"gamma"`` and ``"brightness"``,
+            `acreg.layers.grid_spline.spline_displacement` takes them, and ``"gamma"`` and ``"brightness"``,
             ``(batch, 2)``: the power and the change of brightness, for the fixed and for the moving image.
         """
-        self._check_types(inputs)
+        check_inputs(inputs, self.spacing)
         rank = len(inputs["image"].shape) - 2
         batch = ops.shape(inputs["image"])[0]
-        self._check_cells(inputs["image"].shape[1:-1])
-        self._warn_of_folds(inputs["image"].shape[1:-1], self._spacing(inputs))
+        spacing = self._spacing(inputs)
+        if self.max_deformation:
+            sizes = inputs["image"].shape[1:-1]
+            check_cells(sizes, self.control_points)
+            warn_of_folds(sizes, spacing, self.control_points, self.max_deformation)
 
         def uniform(limit: float, *shape: int) -> Tensor:
             return keras.random.uniform((batch, *shape), -limit, limit, dtype="float32", seed=self.seed_generator)
@@ -165,7 +169,7 @@ class ThinPlateSplineAugmentation(keras.layers.Layer):
 
     def apply_parameters(self, inputs: Mapping[str, Tensor], parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The result of a call for given parameters, as returned by `draw`; parts without parameters are off."""
-        self._check_types(inputs)
+        check_inputs(inputs, self.spacing)
         image = ops.convert_to_tensor(inputs["image"])
         rank = len(image.shape) - 2
         spacing = self._spacing(inputs)
@@ -175,7 +179,7 @@ class ThinPlateSplineAugmentation(keras.layers.Layer):
                 "`image` must have finite voxels only. Received: NaN or infinity in a batch of shape "
                 f"{tuple(image.shape)}. Replace them in the preprocessing."
             )
-        _check_parameters(parameters, image.shape[0], rank)
+        check_parameters(parameters, image.shape[0], rank)
         parameters = {name: ops.cast(value, "float32") for name, value in parameters.items()}
 
         moving = _normalise(ops.cast(image, "float32"))
@@ -199,7 +203,7 @@ class ThinPlateSplineAugmentation(keras.layers.Layer):
         return result
 
     def compute_output_spec(self, inputs: Mapping[str, Tensor]) -> dict[str, keras.KerasTensor]:
-        self._check_types(inputs)
+        check_inputs(inputs, self.spacing)
         shapes = self.compute_output_shape({name: value.shape for name, value in inputs.items()})
         return {
             name: keras.KerasTensor(shape, dtype="int32" if name.endswith("labels") else "float32")
@@ -209,7 +213,7 @@ class ThinPlateSplineAugmentation(keras.layers.Layer):
     def compute_output_shape(
         self, input_shape: Mapping[str, Sequence[int | None]]
     ) -> dict[str, tuple[int | None, ...]]:
-        self._check_shapes(input_shape)
+        check_shapes(input_shape, self.spacing)
         image = tuple(input_shape["image"])
         shapes = {"fixed": image, "moving": image}
         if "labels" in input_shape:
@@ -239,76 +243,6 @@ class ThinPlateSplineAugmentation(keras.layers.Layer):
         if sides is not None and not (np.isfinite(sides) & (sides > 0)).all():
             raise ValueError(f"`spacing` must be positive millimetres. Received: spacing={sides.tolist()}")
         return spacing
-
-    def _check_types(self, inputs: Mapping[str, Tensor]) -> None:
-        if not isinstance(inputs, Mapping):
-            raise ValueError(
-                "`inputs` must be a dictionary with 'image' and, if wanted, 'labels' and 'spacing'. "
-                f"Received: {type(inputs).__name__}"
-            )
-        self._check_shapes({name: value.shape for name, value in inputs.items()})
-        if "labels" in inputs and "int" not in keras.backend.standardize_dtype(inputs["labels"].dtype):
-            raise ValueError(
-                f"`labels` must be a map of integers, not one-hot. Received: labels.dtype={inputs['labels'].dtype}"
-            )
-
-    def _check_shapes(self, shapes: Mapping[str, Sequence[int | None]]) -> None:
-        if "image" not in shapes or not set(shapes) <= {"image", "labels", "spacing"}:
-            raise ValueError(
-                "`inputs` must have 'image' and may have 'labels' and 'spacing', nothing else. "
-                f"Received: {sorted(shapes)}"
-            )
-        image = tuple(shapes["image"])
-        rank = len(image) - 2
-        if rank not in (2, 3) or (isinstance(self.spacing, tuple) and rank != len(self.spacing)):
-            raise ValueError(
-                "`image` must have shape (batch, *spatial, channels) with 2 or 3 spatial axes; several numbers "
-                f"in the layer's `spacing` must be one for each. Received: image.shape={image}, spacing={self.spacing}"
-            )
-        for name, expected in {"labels": (*image[:-1], 1), "spacing": (image[0], rank)}.items():
-            if name in shapes and not functional.sizes_agree(shapes[name], expected):
-                raise ValueError(
-                    f"`{name}` must have shape {expected} beside an image of shape {image}. "
-                    f"Received: {name}.shape={tuple(shapes[name])}"
-                )
-
-    def _check_cells(self, sizes: Sequence[int | None]) -> None:
-        if self.max_deformation and any(n is not None and n < self.control_points for n in sizes):
-            raise ValueError(
-                "`image` must have at least as many voxels along each axis as there are control points, since no cell "
-                f"between these is smaller than a voxel. Received: sizes {tuple(sizes)} for control_points="
-                f"{self.control_points}. Give larger images, or fewer `control_points`."
-            )
-
-    def _warn_of_folds(self, sizes: Sequence[int | None], spacing: Tensor) -> None:
-        sides = known_values(spacing)
-        if sides is None or None in sizes or not self.max_deformation:
-            return
-        cell = (sides * np.array(sizes)).min() / (self.control_points - 1)
-        if self.max_deformation > cell / 2:
-            warnings.warn(
-                f"Control points are {cell:.3g} mm apart, and vectors of max_deformation={self.max_deformation} mm, "
-                "more than half of that, may fold the image. Choose a smaller `max_deformation` or fewer "
-                "`control_points`, or give the true `spacing`.",
-                stacklevel=3,
-            )
-
-
-def _check_parameters(parameters: Mapping[str, Tensor], batch: int | None, rank: int) -> None:
-    tails = {
-        "angles": (3 if rank == 3 else 1,),
-        "translation": (rank,),
-        "control_displacements": (None,) * rank + (rank,),
-        "gamma": (2,),
-        "brightness": (2,),
-    }
-    for name, value in parameters.items():
-        if name not in tails:
-            raise ValueError(f"`parameters` must be among {sorted(tails)}. Received: {name!r}")
-        if not functional.sizes_agree(value.shape, (batch, *tails[name])):
-            raise ValueError(
-                f"`{name}` must have shape {(batch, *tails[name])} for this image. Received: shape={tuple(value.shape)}"
-            )
 
 
 def _normalise(image: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from acreg.layers.tensor import Tensor
 from acreg.losses import AnatomicalPrior, Loss, LossWeights
 from acreg.losses.loss import ONE_HOT
 from acreg.models.label_autoencoder import LabelAutoencoder
@@ -15,21 +16,21 @@ from acreg.models.regnet import RegNet
 
 @keras.saving.register_keras_serializable("acreg")
 class ACRegNet(RegNet):
-    """RegNet with losses on warped labels, local and anatomical. Labels are needed in training only.
+    """RegNet with local and anatomical losses on warped labels. Labels are needed only in training.
 
     CE-RegNet and AE-RegNet are this class with one label loss: ``losses={"ncc": 1, "total_variation_sum": 5e-5,
     "cross_entropy": 1}`` or ``{..., "anatomical_prior": 0.1}``.
 
     Args:
         num_classes: labels including the background.
-        autoencoder: a trained `LabelAutoencoder` (or its config) on the training grid, frozen here; needed for the loss
-            ``"anatomical_prior"``.
-        losses: default, the paper's: ``{"ncc": 1, "total_variation_sum": 5e-5, "cross_entropy": 1,
+        autoencoder: a trained `LabelAutoencoder` (or its config) on the training grid, which is frozen here; needed for
+            the loss ``"anatomical_prior"``.
+        losses: by default, those of the paper: ``{"ncc": 1, "total_variation_sum": 5e-5, "cross_entropy": 1,
             "anatomical_prior": 0.1}``.
         kwargs: the arguments of `RegNet`.
 
     Raises:
-        ValueError: the anatomical prior without an autoencoder, or one for another number of classes.
+        ValueError: the anatomical prior without an autoencoder, or an autoencoder for another number of classes.
 
     Source: Mansilla et al., sections 3.2 to 3.4, eq. 3 to 5.
     """
@@ -77,6 +78,6 @@ class ACRegNet(RegNet):
         return {**config, "autoencoder": nested}
 
 
-def _no_prior(fixed: Any, warped: Any) -> Any:
-    """Stands for the anatomical prior of a model without an autoencoder, which gives it no weight."""
+def _no_prior(fixed: Tensor, warped: Tensor) -> Tensor:
+    """Replaces the anatomical prior in a model without an autoencoder, where its weight is 0."""
     raise NotImplementedError

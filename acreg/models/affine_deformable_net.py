@@ -9,57 +9,62 @@ import keras
 from keras import ops
 
 from acreg.layers import AffineToDisplacement, functional
+from acreg.layers.tensor import Tensor
 from acreg.losses import IMAGE_LOSSES, LABEL_LOSSES, Loss
 from acreg.models.affine_deformable import affine_deformable
-from acreg.models.blocks import check_rank, precision
+from acreg.models.blocks import check_rank
+from acreg.models.label_values import warp_one_hot
 from acreg.models.loss_values import LossValues
-from acreg.models.registration_model import RegistrationModel, warp_one_hot
+from acreg.models.registration_model import RegistrationModel
 
 AFFINE = "affine_"
 AFFINE_LOSSES = [
     *(Loss(AFFINE + name, ("fixed", "affine_warped"), loss.function) for name, loss in IMAGE_LOSSES.items()),
     *(Loss(AFFINE + name, ("fixed_one_hot", "affine_one_hot"), loss.function) for name, loss in LABEL_LOSSES.items()),
 ]
-"""Of what the affine map alone gives."""
+"""For the result of the affine map alone."""
 
 
 @keras.saving.register_keras_serializable("acreg")
 class AffineDeformableNet(RegistrationModel):
-    """Finds an affine map and the deformation that precedes it, with one encoder for both.
+    """Predicts an affine map and the deformation that is applied before it, with one encoder for both.
 
-    A loss of images or labels whose name begins with ``affine_`` compares what the affine part alone gives, such as
-    ``affine_squared_ncc``; the others compare what both give. Field losses act on the deformation (or its velocity),
+    An image or label loss whose name begins with ``affine_``, such as ``affine_squared_ncc``, acts on the result of the
+    affine part alone; other losses act on the complete result. Field losses act on the deformation (or its velocity),
     not on the affine map, in voxels of its own grid.
 
     Args:
         rank: 2 or 3.
         channels: of one image.
         filters: of each level of the encoder, finest first; each level after the first halves the grid.
-        decoder: filters from the coarsest level on, that of the dilated block among them: as many as ``filters`` to
-            end at the images' grid, one less to end at half of it, which costs a fraction.
+        decoder: filters of the decoder levels, coarsest first, including that of the dilated block: with as many levels
+            as ``filters``, the field is on the grid of the images; with one fewer, it has half the resolution, at a
+            fraction of the cost.
         affine: ``"affine"``, ``"similarity"`` or ``"rigid"``, see `acreg.layers.AffineToDisplacement`; ``"none"`` for
             the deformable part alone.
-        affine_passes: how often the affine part looks at the pair; from the second time on it sees the image as
-            aligned so far. The paper's is 1.
-        affine_moments: order of the `acreg.layers.SpatialMoments` that pool the encoder's last level for the affine
-            part; 0 is the paper's average.
+        affine_passes: number of passes of the affine part; from the second pass on, it sees the image as
+            aligned so far. It is 1 in the paper.
+        affine_moments: order of the `acreg.layers.SpatialMoments` that pool the last level of the encoder for the
+            affine part; 0 is the average, as in the paper.
         deformable: False for the affine part alone.
-        norm: ``"group"``, for batches of one pair, or ``"batch"``, the paper's.
+        norm: ``"group"``, for batches of one pair, or ``"batch"``, as in the paper.
         integration_steps: see `RegistrationModel`.
         **kwargs: ``losses``, ``num_classes`` and the other options of `RegistrationModel`. The default losses are
-            ``{"affine_squared_ncc": 1, "local_ncc": 1, "diffusion": 1}``, with ``"soft_dice": 1`` where there is
-            ``num_classes``. (The paper's weight of 1000 for the diffusion is plausible in coordinates from -1 to 1; in
-            voxels of its 192-voxel grid that is 0.11.)
+            ``{"affine_squared_ncc": 1, "local_ncc": 1, "diffusion": 1}``, with ``"soft_dice": 1`` if ``num_classes`` is
+            given. (The weight of 1000 for the diffusion in the paper is plausible for coordinates from -1 to 1; for
+            voxels of its 192-voxel grid, it corresponds to 0.11.)
 
-    Call arguments and result: see `RegistrationModel`; with an affine part there are ``"affine"`` and
+    Call arguments and result: see `RegistrationModel`; with an affine part, the result includes ``"affine"`` and
     ``"deformation"``.
 
     Raises:
-        ValueError: another rank, kind or norm, filters and decoder that do not fit, neither part, or an unknown loss.
+        ValueError: an unsupported rank, kind or norm, filters and decoder that do not match, neither part, or an
+            unknown loss.
 
-    Source: the paper of the joint affine and deformable network, section 2. Where it is silent: the strided
-    convolutions have the filters of the level that they begin; residual modules have two convolutions; 8 groups; slope
-    0.2; the linear layer starts at 0, so that a new network is the identity up to the deformation's random start.
+    Source: the paper of the joint affine and deformable network, section 2. Details that the paper does not give: the
+    strided convolutions have the filters of the level that they begin; residual modules have two convolutions; there
+    are 8 groups; the slope is 0.2; the linear layer starts at 0, so that a new network is the identity except for the
+    random initial deformation.
 
     Example:
 
@@ -106,10 +111,10 @@ class AffineDeformableNet(RegistrationModel):
         if affine == "none" and not deformable:
             raise ValueError("One part at least must be there. Received: affine='none', deformable=False")
         self._map = None if affine == "none" else AffineToDisplacement(affine)
-        with precision(kwargs.get("dtype")):
-            network = affine_deformable(
-                rank, channels, filters, decoder, affine, affine_passes, affine_moments, deformable, norm
-            )
+        dtype = kwargs.get("dtype")
+        network = affine_deformable(
+            rank, channels, filters, decoder, affine, affine_passes, affine_moments, deformable, norm, dtype
+        )
         super().__init__(
             network,
             multiple=2 ** (len(filters) - 1),
@@ -128,7 +133,7 @@ class AffineDeformableNet(RegistrationModel):
         self.norm = norm
 
     def affine_part(self) -> AffineDeformableNet:
-        """A model that registers by this one's affine part alone, in a fraction of the time; the weights are copied.
+        """A model that registers with only the affine part of this model, with copied weights; it is much faster.
 
         Raises:
             ValueError: there is no affine part.
@@ -145,19 +150,21 @@ class AffineDeformableNet(RegistrationModel):
     def default_losses(self) -> dict[str, float]:
         return {n: w for n, w in super().default_losses().items() if self._map is not None or not n.startswith(AFFINE)}
 
-    def _run_network(self, images: Mapping[str, Any], sizes: tuple[Any, ...], training: bool) -> dict[str, Any]:
+    def _run_network(
+        self, images: Mapping[str, Tensor], sizes: tuple[int | Tensor, ...], training: bool
+    ) -> dict[str, Tensor]:
         outputs = super()._run_network(images, sizes, training)
         if self._map is not None:
             padded = self._padded(sizes)
             matrix = self._map.matrix(outputs.pop("parameters"), padded)
-            # A voxel of the images is so many voxels further on in the padded ones.
+            # A voxel of the images has an offset in the padded images.
             before = ops.stack([ops.cast((p - n) // 2, "float32") for n, p in zip(sizes, padded, strict=True)])
             moved = ops.squeeze(ops.matmul(matrix[..., :-1], before[:, None]), -1) - before
             outputs["affine"] = ops.concatenate([matrix[..., :-1], matrix[..., -1:] + moved[..., None]], axis=-1)
         return outputs
 
     def loss_values(
-        self, x: Mapping[str, Any], y_pred: Mapping[str, Any], num_classes: int | None, training: bool
+        self, x: Mapping[str, Tensor], y_pred: Mapping[str, Tensor], num_classes: int | None, training: bool
     ) -> LossValues:
         values = super().loss_values(x, y_pred, num_classes, training)
         if self._map is not None:

@@ -1,4 +1,4 @@
-"""The arguments of a model, checked before anything is built: presets and recipes may come from strangers."""
+"""Checks of a model's arguments before anything is built, because presets and recipes may be untrusted."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pydantic import ConfigDict, Field, ValidationError, create_model
 
 from acreg.errors import AcregError
 from acreg.io.preset_config import faults
+from acreg.models.memory import available_bytes
 from acreg.models.registered import names_in_scope
 
 LARGEST = {
@@ -27,34 +28,30 @@ LARGEST = {
     "integration_steps": 32,
     "downsize": 1024,
 }
-"""Of whole numbers that say how often something is done; of the others, such as widths, see `WIDTH`."""
+"""Limit for integers that count repetitions; for others, such as widths, see `WIDTH`."""
 WIDTH = 2**16
 LENGTH = 16
-"""Of a list: levels of a network, each of which halves the grid."""
+"""Limit for the length of a list: levels of a network, each of which halves the grid."""
 TEXT = 4096
 OPTIONS = 100
-"""Of a mapping: losses."""
+"""Limit for the size of a mapping: losses."""
 
 
 def constructor_types(model: type) -> dict[str, Any]:
-    """The arguments of a model's constructor and their types, with those passed on to what it derives from."""
-    from acreg.models.registration_model import RegistrationModel
-
+    """The arguments of a model's constructor and their types, including those passed on to its base classes."""
     known: dict[str, Any] = {}
     for parent in model.__mro__:
+        if parent is keras.Model:  # its own, such as `dtype`, are no matter of presets and recipes
+            break
         constructor = vars(parent).get("__init__")
         if constructor is None:
             continue
         types = get_type_hints(constructor)
         parameters = list(inspect.signature(constructor).parameters.values())[1:]
-        last = parent is RegistrationModel  # what comes before its options is made by the model itself
-        kinds = (inspect.Parameter.KEYWORD_ONLY,) if last else NAMED
-        found = {p.name: types[p.name] for p in parameters if p.kind in kinds and p.name in types}
-        known = {**found, **known}
-        if last:
-            for name in ("multiple", "own_losses"):
-                known.pop(name, None)
-        if last or not any(p.kind is p.VAR_KEYWORD for p in parameters):
+        made = vars(parent).get("GIVEN_BY_SUBCLASSES", ())
+        found = {p.name: types.get(p.name, Any) for p in parameters if p.kind in NAMED}
+        known = {**{name: kind for name, kind in found.items() if name not in made}, **known}
+        if made or not any(p.kind is p.VAR_KEYWORD for p in parameters):
             break
     return known
 
@@ -63,11 +60,11 @@ NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
 
 
 def check_arguments(model: type, arguments: Mapping[str, Any]) -> None:
-    """Check names, types and sizes of the arguments of a model, as JSON or YAML has them.
+    """Check names, types and sizes of the arguments of a model, as read from JSON or YAML.
 
     Raises:
-        ValueError: an argument that the constructor does not have, one of another type, or a number, list or text that
-            is too large. The message says which.
+        ValueError: an argument that the constructor does not have, an argument of another type, or a number, list or
+            text that is too large. The message says which.
     """
     types = constructor_types(model)
     for name in arguments:
@@ -111,7 +108,7 @@ def _refuse(wrong: bool, place: str, found: str, rule: str) -> None:
 
 
 def count_weights(model: type, arguments: Mapping[str, Any]) -> int:
-    """How many numbers the weights of a model have, without memory for them, and without those of its losses.
+    """The number of weights of a model, counted without allocating them, and without the weights of its losses.
 
     Raises:
         Exception: whatever the constructor raises.
@@ -126,7 +123,7 @@ def count_weights(model: type, arguments: Mapping[str, Any]) -> int:
             optional = {id(variable) for variable in getattr(getattr(made, "loss_weighting", None), "weights", ())}
             return sum(math.prod(variable.shape) for variable in made.weights if id(variable) not in optional)
 
-    # Keras keeps a list of such variables, a thread's own, and would give them values later.
+    # Keras keeps a list of such variables for each thread, and would give them values later.
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(count).result()
 
@@ -137,13 +134,11 @@ def check_memory(model: type, arguments: Mapping[str, Any], copies: int) -> None
     Args:
         model: its class.
         arguments: of its constructor.
-        copies: how often the weights are held: 4 in training by Adam.
+        copies: number of copies of the weights in memory: 4 when training with Adam.
 
     Raises:
-        AcregError: memory is known and too small.
+        AcregError: the available memory is known and too small.
     """
-    from acreg.models.memory import available_bytes
-
     needed, there = 4 * copies * count_weights(model, arguments), available_bytes()
     if there is not None and needed > there:
         raise AcregError(

@@ -1,9 +1,11 @@
-"""Small parts that the networks share; each works in 2-D and 3-D by its ``rank``."""
+"""Small parts that the networks share; each works in 2-D and 3-D by its ``rank``.
+
+``dtype`` is a precision policy, as Keras layers take it: its name, the policy, or its config; None for the global one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from math import gcd
 from typing import Any
 
@@ -11,84 +13,75 @@ import keras
 from keras import layers, ops
 
 from acreg.layers import functional
+from acreg.layers.tensor import Tensor
 
 
 def check_rank(rank: int) -> None:
-    """Raise `ValueError` for another rank than 2 and 3."""
+    """Raise `ValueError` for a rank other than 2 and 3."""
     if rank not in (2, 3):
         raise ValueError(f"`rank` must be 2 or 3. Received: rank={rank}")
-
-
-@contextmanager
-def precision(dtype: Any) -> Iterator[None]:
-    """Layers made inside have this precision policy (a name, a policy or its config); None changes nothing.
-
-    A model's ``dtype`` reaches only its own `call`; the layers of the functional parts that it builds would otherwise
-    take the global policy.
-    """
-    before = keras.config.dtype_policy()
-    if dtype is not None:
-        keras.config.set_dtype_policy(keras.dtype_policies.get(dtype))
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
 
 
 def convolution(
     rank: int, filters: int, size: int | tuple[int, ...] = 3, strides: int = 1, **kwargs: Any
 ) -> keras.layers.Layer:
-    """A convolution with "same" padding, of the given rank; one width, or one for each axis."""
+    """A convolution of the given rank with "same" padding; one kernel size, or one for each axis."""
     kind = {2: layers.Conv2D, 3: layers.Conv3D}[rank]
     return kind(filters, size, strides=strides, padding="same", **kwargs)
 
 
-def batch_norm(name: str | None = None) -> keras.layers.Layer:
+def batch_norm(name: str | None = None, dtype: Any = None) -> keras.layers.Layer:
     """Batch normalisation with the decay and epsilon of the AC-RegNet authors."""
-    return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=name)
+    return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=name, dtype=dtype)
 
 
-def normalisation(kind: str, filters: int, name: str | None = None) -> keras.layers.Layer:
+def normalisation(kind: str, filters: int, name: str | None = None, dtype: Any = None) -> keras.layers.Layer:
     """``"group"`` normalisation, of 8 groups (or fewer, for fewer filters), or ``"batch"`` normalisation."""
     if kind == "batch":
-        return batch_norm(name)
-    return layers.GroupNormalization(gcd(8, filters), name=name)
+        return batch_norm(name, dtype)
+    return layers.GroupNormalization(gcd(8, filters), name=name, dtype=dtype)
 
 
-def residual_block(x: keras.KerasTensor, filters: int, slope: float, norm: str, name: str) -> keras.KerasTensor:
-    """Two convolutions and what came in, which passes one of width 1 where the numbers of filters differ."""
+def residual_block(
+    x: keras.KerasTensor, filters: int, slope: float, norm: str, name: str, dtype: Any = None
+) -> keras.KerasTensor:
+    """Two convolutions plus the input, which passes a convolution of width 1 if the numbers of filters differ."""
     rank, start = len(x.shape) - 2, x
     for part in "ab":
-        x = convolution(rank, filters, name=f"{name}_{part}")(x)
-        x = normalisation(norm, filters, name=f"{name}_{part}_norm")(x)
+        x = convolution(rank, filters, name=f"{name}_{part}", dtype=dtype)(x)
+        x = normalisation(norm, filters, name=f"{name}_{part}_norm", dtype=dtype)(x)
         if part == "a":
-            x = layers.LeakyReLU(slope, name=f"{name}_{part}_relu")(x)
+            x = layers.LeakyReLU(slope, name=f"{name}_{part}_relu", dtype=dtype)(x)
     if start.shape[-1] != filters:
-        start = convolution(rank, filters, 1, name=f"{name}_match")(start)
-    return layers.LeakyReLU(slope, name=f"{name}_relu")(layers.Add(name=f"{name}_sum")([start, x]))
+        start = convolution(rank, filters, 1, name=f"{name}_match", dtype=dtype)(start)
+    return layers.LeakyReLU(slope, name=f"{name}_relu", dtype=dtype)(
+        layers.Add(name=f"{name}_sum", dtype=dtype)([start, x])
+    )
 
 
-def dilated_block(x: keras.KerasTensor, filters: int, rates: Sequence[int], norm: str, name: str) -> keras.KerasTensor:
-    """Dilated convolutions in a row, each with a rectifier and normalisation: a wide view of a coarse grid."""
+def dilated_block(
+    x: keras.KerasTensor, filters: int, rates: Sequence[int], norm: str, name: str, dtype: Any = None
+) -> keras.KerasTensor:
+    """A sequence of dilated convolutions, each with ReLU and normalisation: a wide receptive field on a coarse grid."""
     rank = len(x.shape) - 2
     for rate in rates:
-        x = convolution(rank, filters, dilation_rate=rate, name=f"{name}_{rate}")(x)
-        x = layers.ReLU(name=f"{name}_{rate}_relu")(x)
-        x = normalisation(norm, filters, name=f"{name}_{rate}_norm")(x)
+        x = convolution(rank, filters, dilation_rate=rate, name=f"{name}_{rate}", dtype=dtype)(x)
+        x = layers.ReLU(name=f"{name}_{rate}_relu", dtype=dtype)(x)
+        x = normalisation(norm, filters, name=f"{name}_{rate}_norm", dtype=dtype)(x)
     return x
 
 
-def average_pool(rank: int, name: str | None = None) -> keras.layers.Layer:
+def average_pool(rank: int, name: str | None = None, dtype: Any = None) -> keras.layers.Layer:
     """Halves every spatial axis by averaging."""
     if rank == 2:
-        return layers.AveragePooling2D(2, name=name)
-    return layers.AveragePooling3D(2, name=name, dtype="float32")  # TensorFlow has none in float16 on the CPU
+        return layers.AveragePooling2D(2, name=name, dtype=dtype)
+    return layers.AveragePooling3D(2, name=name, dtype="float32")  # TensorFlow has no pooling in float16 on the CPU
 
 
-def max_pool(rank: int, name: str | None = None) -> keras.layers.Layer:
+def max_pool(rank: int, name: str | None = None, dtype: Any = None) -> keras.layers.Layer:
     """Halves every spatial axis by the maximum."""
     if rank == 2:
-        return layers.MaxPooling2D(2, name=name)
+        return layers.MaxPooling2D(2, name=name, dtype=dtype)
     return layers.MaxPooling3D(2, name=name, dtype="float32")  # as `average_pool`
 
 
@@ -103,18 +96,18 @@ class RepeatVoxels(keras.layers.Layer):
         ``(batch, *(2 * n for n in spatial), channels)``.
     """
 
-    def call(self, x: Any) -> Any:
+    def call(self, x: Tensor) -> Tensor:
         for axis in range(1, len(x.shape) - 1):
             x = ops.repeat(x, 2, axis=axis)
         return x
 
-    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
         return (input_shape[0], *(None if n is None else 2 * n for n in input_shape[1:-1]), input_shape[-1])
 
 
 @keras.saving.register_keras_serializable("acreg")
 class DoubleField(keras.layers.Layer):
-    """Moves a field to the grid of twice its size, in voxels of the new grid.
+    """Resizes a field to a grid of twice its size, in voxels of the new grid.
 
     Call arguments:
         field: ``(batch, *spatial, rank)``.
@@ -126,8 +119,8 @@ class DoubleField(keras.layers.Layer):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
 
-    def call(self, field: Any) -> Any:
+    def call(self, field: Tensor) -> Tensor:
         return functional.resize_displacement(field, [2 * n for n in functional.spatial_shape(field)])
 
-    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
         return (input_shape[0], *(None if n is None else 2 * n for n in input_shape[1:-1]), input_shape[-1])

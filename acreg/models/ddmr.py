@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from acreg.models.blocks import check_rank, precision
+from acreg.models.blocks import check_rank
 from acreg.models.registration_model import RegistrationModel
 from acreg.models.voxelmorph import voxelmorph_unet
 
@@ -16,9 +16,9 @@ from acreg.models.voxelmorph import voxelmorph_unet
 class DDMR(RegistrationModel):
     """VoxelMorph's registration network, by default as wide and deep as in DDMR, trained with or without labels.
 
-    The defaults are the paper's baseline, BL-N, on image similarity alone. Its segmentation-guided models are this
-    class with a label loss, such as ``losses={"ncc": 1, "soft_dice": 1, "diffusion": 5e-3}``; then labels are needed,
-    in training only. Other widths give the networks of VoxelMorph.
+    The defaults are the baseline of the paper, BL-N, with image similarity alone. Its segmentation-guided models are
+    this class with a label loss, such as ``losses={"ncc": 1, "soft_dice": 1, "diffusion": 5e-3}``; labels are then
+    needed, but only in training. Other widths give the networks of VoxelMorph.
 
     Args:
         rank: 2 or 3.
@@ -26,19 +26,19 @@ class DDMR(RegistrationModel):
         encoder: filters of each level, finest first; each level halves the grid.
         decoder: filters of each level, coarsest first; as many as the encoder has.
         head: filters of the convolutions at full resolution before that of the field.
-        integration_steps: squarings that turn the field into a diffeomorphic displacement; 0 takes the field as the
+        integration_steps: squarings that turn the field into a diffeomorphic displacement; with 0, the field is the
             displacement.
-        downsize: the field is moved to a grid so many times coarser and integrated there, in VoxelMorph's way
-            (``int_downsize``, see `acreg.models.voxelmorph.RescaleField`). The velocity then belongs to the network
-            alone: `register` returns the displacement, and `refine` optimises that.
+        downsize: the field is resized to a grid that is coarser by this factor and integrated there, as in VoxelMorph
+            (``int_downsize``, see `acreg.models.voxelmorph.RescaleField`). The velocity is then internal to the
+            network: `register` returns the displacement, and `refine` optimises it.
         **kwargs: ``losses``, ``num_classes`` and the other options of `RegistrationModel`. The default losses are
             ``{"ncc": 1, "diffusion": 5e-3}``.
 
     Call arguments and result: see `RegistrationModel`.
 
     Raises:
-        ValueError: another rank than 2 and 3, an empty or unequal ``encoder`` and ``decoder``, a ``downsize`` that is
-            not a power of 2 up to the network's own, or an unknown loss.
+        ValueError: a rank other than 2 and 3, an empty ``encoder`` or ``decoder`` or different lengths, a ``downsize``
+            that is not a power of 2 or larger than that of the network, or an unknown loss.
 
     Source: Perez de Frutos et al., Learning deep abdominal CT registration through adaptive loss weighting and
     synthetic data generation, PLOS ONE 2023, section 2.2.
@@ -76,12 +76,12 @@ class DDMR(RegistrationModel):
                 f"`downsize` must be a power of 2 up to {multiple}, which the network's sizes are multiples of. "
                 f"Received: downsize={downsize}"
             )
-        with precision(kwargs.get("dtype")):
-            network = voxelmorph_unet(rank, channels, encoder, decoder, head, integration_steps, downsize)
+        dtype = kwargs.get("dtype")
+        network = voxelmorph_unet(rank, channels, encoder, decoder, head, integration_steps, downsize, dtype)
         super().__init__(
             network,
             multiple=multiple,
-            integration_steps=0 if downsize > 1 else integration_steps,  # else done inside of the network
+            integration_steps=0 if downsize > 1 else integration_steps,  # otherwise done inside the network
             **kwargs,
         )
         self.rank = rank

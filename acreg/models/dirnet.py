@@ -1,4 +1,4 @@
-"""DIRNet: displacements at control points, and a cubic B-spline between them."""
+"""DIRNet: displacements at control points, interpolated by a cubic B-spline."""
 
 from __future__ import annotations
 
@@ -8,29 +8,30 @@ from typing import Any
 import keras
 from keras import layers, ops
 
-from acreg.models.blocks import batch_norm, check_rank, convolution, precision
+from acreg.layers.tensor import Tensor
+from acreg.models.blocks import batch_norm, check_rank, convolution
 from acreg.models.registration_model import RegistrationModel
 
 SMALL = 1e-4
-"""Standard deviation of the last convolution's first weights."""
+"""Standard deviation of the initial weights of the last convolution."""
 
 
 @keras.saving.register_keras_serializable("acreg")
 class DIRNet(RegistrationModel):
-    """A regressor of control points: convolutions and pools down to their grid, a uniform cubic B-spline back up.
+    """Predicts displacements at control points by convolutions and pooling; a uniform cubic B-spline interpolates them.
 
     Args:
         rank: 2 or 3.
         channels: of one image.
         filters: of every convolution.
-        levels: halvings between the images and the control points, which then lie ``2 ** levels`` voxels apart.
+        levels: number of halvings from the images to the control points, which are ``2 ** levels`` voxels apart.
         **kwargs: ``losses`` and the other options of `RegistrationModel`. The default loss is ``{"ncc": 1}``; the
-            spline is what keeps the displacement smooth.
+            spline keeps the displacement smooth.
 
     Call arguments and result: see `RegistrationModel`.
 
     Raises:
-        ValueError: another rank than 2 and 3, fewer than one filter or level, or an unknown loss.
+        ValueError: a rank other than 2 and 3, fewer than one filter or level, or an unknown loss.
 
     Source: de Vos et al., End-to-end unsupervised deformable image registration with a convolutional neural network,
     DLMIA 2017, section 2.
@@ -42,15 +43,14 @@ class DIRNet(RegistrationModel):
         check_rank(rank)
         if filters < 1 or levels < 1:
             raise ValueError(f"`filters` and `levels` must be at least 1. Received: filters={filters}, levels={levels}")
-        with precision(kwargs.get("dtype")):
-            network = control_points(rank, channels, filters, levels)
+        network = control_points(rank, channels, filters, levels, kwargs.get("dtype"))
         super().__init__(network, multiple=2**levels, **kwargs)
         self.rank = rank
         self.channels = channels
         self.filters = filters
         self.levels = levels
 
-    def _to_padded_grid(self, field: Any, sizes: list[Any]) -> Any:
+    def _to_padded_grid(self, field: Tensor, sizes: list[int | Tensor]) -> Tensor:
         return b_spline(field, sizes)
 
     def get_config(self) -> dict[str, Any]:
@@ -63,26 +63,26 @@ class DIRNet(RegistrationModel):
         }
 
 
-def control_points(rank: int, channels: int, filters: int, levels: int) -> keras.Model:
-    """A functional model ``{"moving", "fixed"} -> {"field"}``, displacements in voxels at every ``2 ** levels``-th."""
+def control_points(rank: int, channels: int, filters: int, levels: int, dtype: Any = None) -> keras.Model:
+    """A functional model ``{"moving", "fixed"} -> {"field"}``: displacements every ``2 ** levels`` voxels."""
     pool = {2: layers.AveragePooling2D, 3: layers.AveragePooling3D}[rank]
     # The functional graph
     shape = (None,) * rank + (channels,)
     moving, fixed = keras.Input(shape, name="moving"), keras.Input(shape, name="fixed")
-    x = layers.Concatenate(name="pair")([moving, fixed])
+    x = layers.Concatenate(name="pair", dtype=dtype)([moving, fixed])
     for number in range(1, levels + 3):
-        x = convolution(rank, filters, use_bias=False, name=f"encoder{number}")(x)
-        x = layers.ELU(name=f"encoder{number}_elu")(batch_norm(f"encoder{number}_bn")(x))
+        x = convolution(rank, filters, use_bias=False, name=f"encoder{number}", dtype=dtype)(x)
+        x = layers.ELU(name=f"encoder{number}_elu", dtype=dtype)(batch_norm(f"encoder{number}_bn", dtype)(x))
         if number <= levels:
             # TensorFlow has none in float16 on the CPU
-            x = pool(2, name=f"encoder{number}_pool", dtype="float32" if rank == 3 else None)(x)
+            x = pool(2, name=f"encoder{number}_pool", dtype="float32" if rank == 3 else dtype)(x)
     small = keras.initializers.RandomNormal(stddev=SMALL)
-    x = convolution(rank, rank, kernel_initializer=small, name="head")(x)
+    x = convolution(rank, rank, kernel_initializer=small, name="head", dtype=dtype)(x)
     x = layers.Activation("linear", dtype="float32", name="field")(x)
     return keras.Model({"moving": moving, "fixed": fixed}, {"field": x}, name="control_points")
 
 
-def b_spline(control: Any, sizes: list[Any]) -> Any:
+def b_spline(control: Tensor, sizes: list[int | Tensor]) -> Tensor:
     """The uniform cubic B-spline of control values over the same extent, ``(batch, *sizes, values)``.
 
     Args:

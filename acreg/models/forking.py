@@ -1,4 +1,4 @@
-"""Refusal of models in forked processes, where TensorFlow would wait for ever."""
+"""Refusal of models in forked processes, where TensorFlow would wait forever."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _process: int | None = None
 def check_process() -> None:
     """Remember the process in which the first model is made or used, and refuse models in those forked from it.
 
-    TensorFlow works with threads, and a fork has none of those that it was forked from.
+    TensorFlow uses threads, and a forked process does not have the threads of its parent.
 
     Raises:
         AcregError: this process was forked from one in which a model was made or used before.

@@ -1,4 +1,4 @@
-"""The networks of JRS-Net: a generator without downsampling whose activations make a mask, and a discriminator."""
+"""The networks of JRS-Net: a generator without downsampling whose activations give a mask, and a discriminator."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from typing import Any
 import keras
 from keras import layers, ops
 
+from acreg.layers.tensor import Tensor
 from acreg.models.blocks import batch_norm, convolution
 
 BINS = 64
-"""Of the histogram that Otsu's threshold is found in."""
+"""Number of bins of the histogram for Otsu's threshold."""
 
 
 @keras.saving.register_keras_serializable("acreg")
 class NormalisedSum(keras.layers.Layer):
-    """The mean of many feature maps, each scaled to [0, 1] in its image; the mean again scaled to [0, 1].
+    """The mean of many feature maps, each scaled to [0, 1] within its image; the mean is again scaled to [0, 1].
 
-    A map that is the same everywhere adds nothing.
+    A constant map contributes nothing.
 
     Call arguments:
         features: tensors ``(batch, *spatial, maps)``.
@@ -30,24 +31,24 @@ class NormalisedSum(keras.layers.Layer):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
 
-    def call(self, features: Sequence[Any]) -> Any:
+    def call(self, features: Sequence[Tensor]) -> Tensor:
         total = sum(ops.sum(_scaled(ops.cast(x, "float32")), axis=-1, keepdims=True) for x in features)
         return _scaled(total)
 
-    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
+    def compute_output_shape(self, input_shape: Sequence[Sequence[int | None]]) -> tuple[int | None, ...]:
         return (*input_shape[0][:-1], 1)
 
 
-def _scaled(x: Any) -> Any:
+def _scaled(x: Tensor) -> Tensor:
     axes = tuple(range(1, len(x.shape) - 1))
     low, high = ops.min(x, axis=axes, keepdims=True), ops.max(x, axis=axes, keepdims=True)
     return (x - low) / ops.maximum(high - low, 1e-6)
 
 
-def otsu_threshold(values: Any) -> Any:
+def otsu_threshold(values: Tensor) -> Tensor:
     """Otsu's threshold of each sample of ``(batch, *spatial, 1)`` in [0, 1], shape ``(batch, 1, ..., 1)``.
 
-    It divides the values so that the variance between both sides is largest, and passes no gradient.
+    It maximises the variance between the values below and above it, and has no gradient.
 
     Source: Otsu, A threshold selection method from gray-level histograms, IEEE TSMC 9 (1979).
     """
@@ -67,57 +68,59 @@ def otsu_threshold(values: Any) -> Any:
     return ops.reshape(found, (-1,) + (1,) * (len(values.shape) - 1))
 
 
-def joint_generator(rank: int, channels: int, filters: int, blocks: int, direct: bool) -> keras.Model:
-    """Residual blocks at full resolution, from both images and the fixed mask to a field and an activation map.
+def joint_generator(
+    rank: int, channels: int, filters: int, blocks: int, direct: bool, dtype: Any = None
+) -> keras.Model:
+    """A network of residual blocks at full resolution, from two images and the fixed mask to a field and an activation.
 
     Args:
         rank: 2 or 3.
         channels: of one image.
         filters: of every convolution.
         blocks: residual blocks of two convolutions.
-        direct: also make an image, ``"synthesised"`` ``(batch, *spatial, channels)`` in [0, 1].
+        direct: also generate an image, ``"synthesised"`` ``(batch, *spatial, channels)`` in [0, 1].
 
     Returns:
         A functional model ``{"moving", "fixed", "mask"} -> {"field", "activation"}``; the mask and the activation are
         ``(batch, *spatial, 1)``, the field ``(batch, *spatial, rank)`` in voxels, near 0 in a new network.
 
     Source: Mahapatra et al., Joint registration and segmentation of X-ray images using generative adversarial networks,
-    MLMI 2018, Fig. 1(a). The number of blocks and the first and last convolutions, 9 wide, are those of Ledig et al.,
-    Photo-realistic single image super-resolution, CVPR 2017, whose notation the figure has.
+    MLMI 2018, Fig. 1(a). The number of blocks and the width of 9 of the first and last convolutions are those of Ledig
+    et al., Photo-realistic single image super-resolution, CVPR 2017, whose notation the figure uses.
     """
     # The functional graph
     shape = (None,) * rank
     moving, fixed = (keras.Input((*shape, channels), name=name) for name in ("moving", "fixed"))
     mask = keras.Input((*shape, 1), name="mask")
-    x = layers.Concatenate(name="pair")([moving, fixed, mask])
-    x = start = layers.ReLU(name="first_relu")(convolution(rank, filters, 9, name="first")(x))
+    x = layers.Concatenate(name="pair", dtype=dtype)([moving, fixed, mask])
+    x = start = layers.ReLU(name="first_relu", dtype=dtype)(convolution(rank, filters, 9, name="first", dtype=dtype)(x))
     features = [x]
     for number in range(1, blocks + 1):
         y = x
         for part in "ab":
-            y = convolution(rank, filters, use_bias=False, name=f"block{number}_{part}")(y)
-            y = batch_norm(f"block{number}_{part}_bn")(y)
+            y = convolution(rank, filters, use_bias=False, name=f"block{number}_{part}", dtype=dtype)(y)
+            y = batch_norm(f"block{number}_{part}_bn", dtype)(y)
             if part == "a":
-                y = layers.ReLU(name=f"block{number}_relu")(y)
+                y = layers.ReLU(name=f"block{number}_relu", dtype=dtype)(y)
             features.append(y)
-        x = layers.Add(name=f"block{number}_sum")([x, y])
-    x = batch_norm("last_bn")(convolution(rank, filters, use_bias=False, name="last")(x))
+        x = layers.Add(name=f"block{number}_sum", dtype=dtype)([x, y])
+    x = batch_norm("last_bn", dtype)(convolution(rank, filters, use_bias=False, name="last", dtype=dtype)(x))
     features.append(x)
-    x = layers.Add(name="last_sum")([start, x])
+    x = layers.Add(name="last_sum", dtype=dtype)([start, x])
     small = keras.initializers.RandomNormal(stddev=1e-4)
-    field = convolution(rank, rank, 9, kernel_initializer=small, name="head")(x)
+    field = convolution(rank, rank, 9, kernel_initializer=small, name="head", dtype=dtype)(x)
     outputs = {
         "field": layers.Activation("linear", dtype="float32", name="field")(field),
-        "activation": NormalisedSum(name="activation")(features),
+        "activation": NormalisedSum(name="activation", dtype=dtype)(features),
     }
     if direct:
-        image = convolution(rank, channels, 9, name="head_image")(x)
+        image = convolution(rank, channels, 9, name="head_image", dtype=dtype)(x)
         outputs["synthesised"] = layers.Activation("sigmoid", dtype="float32", name="synthesised")(image)
     return keras.Model({"moving": moving, "fixed": fixed, "mask": mask}, outputs, name="joint_generator")
 
 
-def discriminator(rank: int, channels: int, filters: int, name: str) -> keras.Model:
-    """Eight convolutions, ``filters`` to eight times as many, halving where they double; then two dense layers.
+def discriminator(rank: int, channels: int, filters: int, name: str, dtype: Any = None) -> keras.Model:
+    """Eight convolutions with ``filters`` to eight times as many; the size halves where they double; two dense layers.
 
     The features are averaged over the image before the dense layers, so that it takes images of any size.
 
@@ -129,9 +132,9 @@ def discriminator(rank: int, channels: int, filters: int, name: str) -> keras.Mo
     x = image = keras.Input((None,) * rank + (channels,), name="image")
     for number in range(8):
         n, strides = filters * 2 ** (number // 2), 1 + number % 2
-        x = convolution(rank, n, strides=strides, name=f"convolution{number + 1}")(x)
-        x = layers.LeakyReLU(0.2, name=f"convolution{number + 1}_relu")(x)
+        x = convolution(rank, n, strides=strides, name=f"convolution{number + 1}", dtype=dtype)(x)
+        x = layers.LeakyReLU(0.2, name=f"convolution{number + 1}_relu", dtype=dtype)(x)
     pool = {2: layers.GlobalAveragePooling2D, 3: layers.GlobalAveragePooling3D}[rank]
-    x = pool(name="mean")(x)
-    x = layers.LeakyReLU(0.2, name="dense_relu")(layers.Dense(16 * filters, name="dense")(x))
+    x = pool(name="mean", dtype=dtype)(x)
+    x = layers.LeakyReLU(0.2, name="dense_relu", dtype=dtype)(layers.Dense(16 * filters, name="dense", dtype=dtype)(x))
     return keras.Model(image, layers.Dense(1, dtype="float32", name="logits")(x), name=name)

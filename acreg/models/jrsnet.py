@@ -1,4 +1,4 @@
-"""JRS-Net: registration and segmentation by one generator, trained with a cycle of adversaries."""
+"""JRS-Net: registration and segmentation by one generator, trained with discriminators and cycle consistency."""
 
 from __future__ import annotations
 
@@ -15,57 +15,58 @@ from keras import ops
 from acreg.errors import images_by_name
 from acreg.geometry import sample_image
 from acreg.io import Image
+from acreg.io.inputs import ImageLike
 from acreg.layers import functional
+from acreg.layers.tensor import Tensor
 from acreg.losses import Loss, PerceptualLoss, log_dice, mean_squared_error
 from acreg.losses.perceptual import keras_cache
-from acreg.models.blocks import check_rank, precision
+from acreg.models.blocks import check_rank
 from acreg.models.joint_networks import discriminator, joint_generator, otsu_threshold
 from acreg.models.loss_values import LossValues
-from acreg.models.registering import ImageLike
 from acreg.models.registration_model import RegistrationModel
 
 ADVERSARIAL = ("adversarial", "cycle")
 """Losses that need the reverse generator and the discriminators."""
 STEEPNESS = 30.0
-"""Of the sigmoid that stands for Otsu's threshold in training."""
+"""Slope of the sigmoid that replaces Otsu's threshold in training."""
 
 
 @keras.saving.register_keras_serializable("acreg")
 class JRSNet(RegistrationModel):
-    """A generator that registers and segments; its activations, added up, are the mask of the registered image.
+    """A generator that registers and segments; the sum of its activations gives the mask of the registered image.
 
-    In training a second generator registers in the other direction, and two discriminators judge what both make; none
-    of them is kept in a preset. The generator sees the fixed image's mask in a share of the training samples alone, and
-    none in use, so that two images are enough to register.
+    In training, a second generator registers in the opposite direction, and two discriminators judge the results of
+    both; a preset does not keep them. The generator sees the mask of the fixed image only in a share of the training
+    samples, and never after training, so that two images are enough to register.
 
     Args:
         rank: 2 or 3.
         channels: of one image.
         filters: of each of the generator's convolutions.
         blocks: its residual blocks.
-        direct: make the registered image in the network, as the paper does, and compare that one with the fixed image;
-            by default it is the moving image, warped by the field.
-        mask_share: share of the training samples with the mask among the generator's inputs.
-        discriminator_filters: of its first convolutions; the last have eight times as many.
-        pretraining_steps: the first so many batches lower the mean squared error of the images alone.
-        perceptual_weights: file of VGG16's weights, see `acreg.losses.PerceptualLoss`.
-        seed: of the draw of samples that see the mask.
+        direct: generate the registered image in the network, as in the paper, and compare it with the fixed image;
+            by default, the registered image is the moving image, warped by the field.
+        mask_share: share of the training samples with the mask among the inputs of the generator.
+        discriminator_filters: filters of the first convolutions of a discriminator; the last have eight times as many.
+        pretraining_steps: number of initial batches that minimise only the mean squared error of the images.
+        perceptual_weights: file with the weights of VGG16, see `acreg.losses.PerceptualLoss`.
+        seed: random seed for choosing the samples that see the mask.
         **kwargs: ``losses`` and the other options of `RegistrationModel`. Besides the losses of every model there are
             ``"mask"`` (log Dice of the fixed foreground and the generated mask), ``"perceptual"``, ``"adversarial"``
-            and ``"cycle"``. The paper's weights are the
+            and ``"cycle"``. The weights of the paper are the
             default: ``{"mutual_information": 1, "ssim": 1, "perceptual": 1, "mask": 1, "displacement_error": 1,
-            "adversarial": 1, "cycle": 10}``, without those on the mask where there are no labels. Without VGG16's
-            weights the perceptual loss is off, with a warning.
+            "adversarial": 1, "cycle": 10}``, without the loss on the mask if there are no labels. Without the weights
+            of VGG16, the perceptual loss is off, with a warning.
 
     Call arguments and result: see `RegistrationModel`. The result also has ``"activation"``, ``(batch, *spatial, 1)``
-        in [0, 1], whose part above Otsu's threshold is the mask, and with ``direct`` ``"synthesised"``.
+        in [0, 1], whose part above Otsu's threshold is the mask, and with ``direct`` also ``"synthesised"``.
 
     Raises:
-        ValueError: an argument out of its range, or trained loss weights with ``"adversarial"`` or ``"cycle"``.
-        AcregError: ``perceptual_weights`` that are not VGG16's.
+        ValueError: an argument out of range, or trained loss weights with ``"adversarial"`` or ``"cycle"``.
+        AcregError: ``perceptual_weights`` are not those of VGG16.
 
     Source: Mahapatra et al., Joint registration and segmentation of X-ray images using generative adversarial networks,
-    MLMI 2018, eq. 1 to 6, with the signs by which minimising makes images, masks and fields alike.
+    MLMI 2018, eq. 1 to 6, with the signs with which minimising makes images, masks and fields similar.
     """
 
     DEFAULT_LOSSES: Mapping[str, float] = {
@@ -100,8 +101,8 @@ class JRSNet(RegistrationModel):
                 f"discriminator_filters={discriminator_filters}, mask_share={mask_share}, "
                 f"pretraining_steps={pretraining_steps}"
             )
-        with precision(kwargs.get("dtype")):
-            network = joint_generator(rank, channels, filters, blocks, direct)
+        dtype = kwargs.get("dtype")
+        network = joint_generator(rank, channels, filters, blocks, direct, dtype)
         own = [
             Loss("mask", ("fixed_labels", "activation"), mask_error),
             Loss("perceptual", ("fixed", "warped"), self._perceptual_loss),
@@ -129,10 +130,9 @@ class JRSNet(RegistrationModel):
                 raise ValueError(
                     f"Adversaries weigh against each other and need `weighting='fixed'`. Received: {self.weighting!r}"
                 )
-            with precision(kwargs.get("dtype")):
-                self.reverse = joint_generator(rank, channels, filters, blocks, direct)
-                self.judge_fixed = discriminator(rank, channels, discriminator_filters, "judge_fixed")
-                self.judge_moving = discriminator(rank, channels, discriminator_filters, "judge_moving")
+            self.reverse = joint_generator(rank, channels, filters, blocks, direct, dtype)
+            self.judge_fixed = discriminator(rank, channels, discriminator_filters, "judge_fixed", dtype)
+            self.judge_moving = discriminator(rank, channels, discriminator_filters, "judge_moving", dtype)
             self._recomputation.prepare(self.reverse)
             self.chosen_losses["discriminator"] = Loss("discriminator", ("adversaries",), itemgetter("discriminator"))
             self.trackers["discriminator"] = keras.metrics.Mean(name="discriminator")
@@ -151,11 +151,11 @@ class JRSNet(RegistrationModel):
             return None
         return PerceptualLoss(self.perceptual_weights)
 
-    def _network_inputs(self, inputs: Mapping[str, Any], training: bool) -> dict[str, Any]:
+    def _network_inputs(self, inputs: Mapping[str, Tensor], training: bool) -> dict[str, Tensor]:
         return {**super()._network_inputs(inputs, training), "mask": self._mask(inputs, "fixed", training)}
 
-    def _mask(self, inputs: Mapping[str, Any], role: str, training: bool) -> Any:
-        """The foreground of the samples that see it; nothing of the others."""
+    def _mask(self, inputs: Mapping[str, Tensor], role: str, training: bool) -> Tensor:
+        """The foreground for the samples that see it; zeros for the others."""
         name = f"{role}_labels"
         if not training or not self.mask_share or name not in inputs:
             return ops.zeros_like(ops.cast(inputs[role][..., :1], "float32"))
@@ -164,12 +164,12 @@ class JRSNet(RegistrationModel):
         shown = keras.random.uniform(count, seed=self._shown) < self.mask_share
         return mask * ops.cast(shown, "float32")
 
-    def _perceptual_loss(self, fixed: Any, warped: Any) -> Any:
-        assert self._perceptual is not None  # else the loss has no weight
+    def _perceptual_loss(self, fixed: Tensor, warped: Tensor) -> Tensor:
+        assert self._perceptual is not None  # otherwise, the loss has no weight
         return self._perceptual(fixed, warped)
 
     def loss_values(
-        self, x: Mapping[str, Any], y_pred: Mapping[str, Any], num_classes: int | None, training: bool
+        self, x: Mapping[str, Tensor], y_pred: Mapping[str, Tensor], num_classes: int | None, training: bool
     ) -> LossValues:
         values = super().loss_values(x, y_pred, num_classes, training)
         image = self._image(y_pred)
@@ -178,11 +178,11 @@ class JRSNet(RegistrationModel):
             values.add("adversaries", lambda: self._adversaries(x, image, training))
         return values
 
-    def _adversaries(self, x: Mapping[str, Any], image: Any, training: bool) -> dict[str, Any]:
-        """The losses of both generators against the discriminators and around the cycle, and the discriminators' own.
+    def _adversaries(self, x: Mapping[str, Tensor], image: Tensor, training: bool) -> dict[str, Tensor]:
+        """The adversarial and cycle losses of both generators, and the losses of the discriminators.
 
-        A discriminator is judged on images whose gradient is stopped, and judges with weights whose gradient is
-        stopped: one backward pass serves all.
+        A discriminator is trained on images whose gradient is stopped, and judges with weights whose gradient is
+        stopped, so that a single backward pass is enough.
         """
         moving, fixed = (ops.cast(x[name], "float32") for name in ("moving", "fixed"))
         shown, nothing = self._mask(x, "moving", training), ops.zeros_like(moving[..., :1])
@@ -199,13 +199,13 @@ class JRSNet(RegistrationModel):
             "discriminator": ops.mean(sum(judged)) / 4.0,
         }
 
-    def _generate(self, generator: Any, images: dict[str, Any], training: bool) -> Any:
+    def _generate(self, generator: keras.Model, images: dict[str, Tensor], training: bool) -> Tensor:
         made = self._through(generator, images, training)
         return made["synthesised"] if self.direct else functional.warp(images["moving"], made["field"])
 
     def total_loss(
-        self, terms: Mapping[str, Any], x: Mapping[str, Any], y_pred: Mapping[str, Any], training: bool
-    ) -> Any:
+        self, terms: Mapping[str, Tensor], x: Mapping[str, Tensor], y_pred: Mapping[str, Tensor], training: bool
+    ) -> Tensor:
         total = super().total_loss(terms, x, y_pred, training) + terms.get("discriminator", 0.0)
         if not self.pretraining_steps:
             return total
@@ -215,21 +215,21 @@ class JRSNet(RegistrationModel):
             self.steps.assign_add(1.0)
         return total
 
-    def _image(self, y_pred: Mapping[str, Any]) -> Any:
+    def _image(self, y_pred: Mapping[str, Tensor]) -> Tensor:
         return y_pred["synthesised"] if self.direct else y_pred["warped"]
 
     @images_by_name
     def segment(self, *, fixed: ImageLike, moving: ImageLike) -> Image:
-        """The mask of the registered image, which is that of the fixed one, as the activations show it.
+        """The mask of the registered image, and thus of the fixed image, from the activations.
 
         Returns:
             Labels on the fixed image's grid: 1 where the activations, resampled there linearly, are above Otsu's
-            threshold; 0 elsewhere and beyond the network's grid.
+            threshold; 0 elsewhere and outside the network's grid.
 
         Raises:
             AcregError: as `register`.
         """
-        pair = self._pair(fixed, moving)
+        pair = self._registering.pair(fixed, moving)
         activation = self.predict_on_batch(pair.batch)["activation"]
         threshold = float(ops.convert_to_numpy(otsu_threshold(activation)).ravel()[0])
         found = sample_image(ops.convert_to_numpy(activation)[0, ..., 0], pair.grids[0], pair.fixed, outside=0.0)
@@ -259,23 +259,23 @@ class JRSNet(RegistrationModel):
         }
 
 
-def foreground(labels: Any) -> Any:
+def foreground(labels: Tensor) -> Tensor:
     """1 where integer labels ``(batch, *spatial, 1)`` are not background, float32."""
     return ops.cast(labels > 0, "float32")
 
 
-def mask_error(fixed_labels: Any, activation: Any) -> Any:
-    """Log Dice of the fixed image's foreground and the mask that activations make, ``(batch,)``."""
+def mask_error(fixed_labels: Tensor, activation: Tensor) -> Tensor:
+    """Log Dice of the fixed image's foreground and the mask from the activations, ``(batch,)``."""
     both = [ops.concatenate([1.0 - m, m], axis=-1) for m in (foreground(fixed_labels), soft_mask(activation))]
     return log_dice(*both)
 
 
-def soft_mask(activation: Any) -> Any:
-    """What lies above Otsu's threshold, with a gradient: ``(batch, *spatial, 1)`` in [0, 1]."""
+def soft_mask(activation: Tensor) -> Tensor:
+    """The part above Otsu's threshold, with a gradient: ``(batch, *spatial, 1)`` in [0, 1]."""
     return ops.sigmoid(STEEPNESS * (activation - otsu_threshold(activation)))
 
 
-def _frozen(judge: Any, images: Any) -> Any:
-    """A discriminator's logits of images whose gradient reaches the images and not its weights."""
+def _frozen(judge: keras.Model, images: Tensor) -> Tensor:
+    """The logits of a discriminator, with a gradient for the images but not for its weights."""
     weights = [ops.stop_gradient(ops.convert_to_tensor(v)) for v in judge.trainable_variables]
     return judge.stateless_call(weights, [v.value for v in judge.non_trainable_variables], images, training=True)[0]

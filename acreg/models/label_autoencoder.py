@@ -11,29 +11,31 @@ import numpy as np
 from keras import layers, ops
 
 from acreg.io import Preprocessing
-from acreg.models.blocks import RepeatVoxels, batch_norm, convolution, precision
+from acreg.layers.tensor import Tensor
+from acreg.models.blocks import RepeatVoxels, batch_norm, convolution
 from acreg.models.forking import check_process
-from acreg.models.label_values import ChecksLabels, check_labels, unknown_labels
-from acreg.models.presets import Preset
+from acreg.models.label_values import check_labels, unknown_labels
+from acreg.models.preset_model import PresetModel
 
 NOISES = ("pair_swap", "border")
 
 
 @keras.saving.register_keras_serializable("acreg")
-class LabelAutoencoder(ChecksLabels, Preset, keras.Model):
+class LabelAutoencoder(PresetModel):
     """A convolutional denoising autoencoder of label maps with a short code.
 
-    Three strided levels down to an eighth of the grid, a dense code without activation, and back. It learns to undo
-    noise on the borders, and so the manifold of plausible anatomy. Trained by `fit` on label maps alone.
+    Three strided levels reduce the grid to an eighth, followed by a dense code without activation, and a decoder. The
+    network learns to remove noise at the borders, and thus the manifold of plausible anatomy. It is trained by `fit` on
+    label maps alone.
 
     Args:
         shape: the grid, 2 or 3 sizes divisible by 8.
         num_classes: labels including the background.
         code_size: length of the code.
-        noise: what disturbs the input in training. ``"pair_swap"`` (the authors' code) exchanges the voxels ``2k`` and
-            ``2k + 1`` of the last axis; ``"border"`` (the paper's words) gives a voxel its left neighbour's label
-            where the two differ.
-        noise_probability: of each such change.
+        noise: the noise on the input in training. ``"pair_swap"`` (as in the authors' code) swaps the voxels ``2k`` and
+            ``2k + 1`` of the last axis; ``"border"`` (as described in the paper) gives a voxel the label of its left
+            neighbour where the two differ.
+        noise_probability: probability of each such change.
         seed: of the noise.
 
     Call arguments:
@@ -76,43 +78,43 @@ class LabelAutoencoder(ChecksLabels, Preset, keras.Model):
         self.seed = seed
         self.preprocessing = Preprocessing(**preprocessing) if isinstance(preprocessing, Mapping) else preprocessing
         self.seed_generator = keras.random.SeedGenerator(seed)
-        with precision(kwargs.get("dtype")):
-            self.encoder = self._make_encoder()
-            self.decoder = self._make_decoder()
+        dtype = kwargs.get("dtype")
+        self.encoder = self._make_encoder(dtype)
+        self.decoder = self._make_decoder(dtype)
         self.dice = keras.metrics.Mean(name="dice")
         self.built = True
 
-    def _conv(self, x: keras.KerasTensor, n: int, name: str, strides: int = 1) -> keras.KerasTensor:
-        x = convolution(len(self.shape), n, strides=strides, use_bias=False, name=name)(x)
-        return layers.ReLU(name=f"{name}_relu")(batch_norm(f"{name}_bn")(x))
+    def _conv(self, x: keras.KerasTensor, n: int, name: str, dtype: Any, strides: int = 1) -> keras.KerasTensor:
+        x = convolution(len(self.shape), n, strides=strides, use_bias=False, name=name, dtype=dtype)(x)
+        return layers.ReLU(name=f"{name}_relu", dtype=dtype)(batch_norm(f"{name}_bn", dtype)(x))
 
-    def _make_encoder(self) -> keras.Model:
+    def _make_encoder(self, dtype: Any) -> keras.Model:
         x = one_hot = keras.Input((*self.shape, self.num_classes), name="one_hot")
         plan = [(16, 2), (16, 1), (32, 2), (32, 1), (1, 2)]
         for i, (n, strides) in enumerate(plan, start=1):
-            x = self._conv(x, n, f"encoder{i}", strides)
-        x = layers.Dense(self.code_size, name="code")(layers.Flatten(name="flatten")(x))
+            x = self._conv(x, n, f"encoder{i}", dtype, strides)
+        x = layers.Dense(self.code_size, name="code", dtype=dtype)(layers.Flatten(name="flatten", dtype=dtype)(x))
         x = layers.Activation("linear", dtype="float32", name="code_float32")(x)
         return keras.Model(one_hot, x, name="encoder")
 
-    def _make_decoder(self) -> keras.Model:
+    def _make_decoder(self, dtype: Any) -> keras.Model:
         small = tuple(n // 8 for n in self.shape)
         code = keras.Input((self.code_size,), name="code")
-        x = layers.Dense(prod(small), activation="relu", name="decoder_dense")(code)
-        x = layers.Reshape((*small, 1), name="decoder_grid")(x)
+        x = layers.Dense(prod(small), activation="relu", name="decoder_dense", dtype=dtype)(code)
+        x = layers.Reshape((*small, 1), name="decoder_grid", dtype=dtype)(x)
         for level, filters in enumerate([(32, 32), (16, 16), (16,)], start=1):
-            x = RepeatVoxels(name=f"decoder{level}_upsample")(x)
+            x = RepeatVoxels(name=f"decoder{level}_upsample", dtype=dtype)(x)
             for i, n in enumerate(filters, start=1):
-                x = self._conv(x, n, f"decoder{level}_{i}")
-        x = convolution(len(self.shape), self.num_classes, name="logits")(x)
+                x = self._conv(x, n, f"decoder{level}_{i}", dtype)
+        x = convolution(len(self.shape), self.num_classes, name="logits", dtype=dtype)(x)
         return keras.Model(code, layers.Activation("linear", dtype="float32", name="logits_float32")(x), name="decoder")
 
-    def one_hot(self, labels: Any) -> Any:
-        """Integer labels ``(batch, *shape, 1)`` as float32 one-hot; probabilities of the classes unchanged.
+    def one_hot(self, labels: Tensor) -> Tensor:
+        """Integer labels ``(batch, *shape, 1)`` as float32 one-hot; class probabilities are returned unchanged.
 
         Raises:
-            ValueError: neither.
-            AcregError: of an array, a label that is no class.
+            ValueError: the input is neither of these.
+            AcregError: an array has a label that is not a class.
         """
         kind = keras.backend.standardize_dtype(labels.dtype)
         if labels.shape[-1] != (1 if "int" in kind else self.num_classes):
@@ -126,12 +128,12 @@ class LabelAutoencoder(ChecksLabels, Preset, keras.Model):
             check_labels({"labels": labels}, self.num_classes)
         return ops.one_hot(ops.squeeze(labels, -1), self.num_classes, dtype="float32")
 
-    def encode(self, labels: Any) -> Any:
+    def encode(self, labels: Tensor) -> Tensor:
         """The codes ``(batch, code_size)`` of labels or probabilities, in inference mode."""
         return self.encoder(self.one_hot(labels), training=False)
 
-    def add_noise(self, one_hot: Any) -> Any:
-        """Disturbs one-hot labels as in training; see ``noise``."""
+    def add_noise(self, one_hot: Tensor) -> Tensor:
+        """Adds noise to one-hot labels as in training; see ``noise``."""
         batch, width = ops.shape(one_hot)[0], self.shape[-1]
         draw = keras.random.uniform((batch, *self.shape[:-1], width, 1), seed=self.seed_generator)
         if self.noise == "border":
@@ -142,15 +144,20 @@ class LabelAutoencoder(ChecksLabels, Preset, keras.Model):
         draw = ops.repeat(draw[..., ::2, :], 2, axis=-2)
         return ops.where(draw < self.noise_probability, swapped, one_hot)
 
-    def call(self, inputs: Any, training: bool = False) -> Any:
+    def call(self, inputs: Tensor, training: bool = False) -> Tensor:
         one_hot = self.one_hot(inputs)
         if training:
             one_hot = self.add_noise(one_hot)
         return self.decoder(self.encoder(one_hot, training=training), training=training)
 
     def compute_loss(
-        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
-    ) -> Any:
+        self,
+        x: Tensor = None,
+        y: Tensor = None,
+        y_pred: Tensor = None,
+        sample_weight: Tensor = None,
+        training: bool = True,
+    ) -> Tensor:
         """Softmax cross-entropy between the reconstruction and the labels without noise; mean over voxels."""
         clean = self.one_hot(x)
         update_dice(self.dice, hard_dice(ops.argmax(clean, -1), ops.argmax(y_pred, -1), self.num_classes))
@@ -170,10 +177,11 @@ class LabelAutoencoder(ChecksLabels, Preset, keras.Model):
         }
 
 
-def hard_dice(fixed: Any, warped: Any, num_classes: int) -> Any:
-    """Dice of two integer maps ``(batch, *spatial)``, mean over the classes but the background, ``(batch,)``.
+def hard_dice(fixed: Tensor, warped: Tensor, num_classes: int) -> Tensor:
+    """Mean Dice of two integer maps ``(batch, *spatial)`` over all classes except the background, ``(batch,)``.
 
-    A class of one map alone counts with 0, one of neither does not count; NaN where neither has any.
+    A class that is in only one map counts as 0, a class in neither map does not count; NaN if neither map has any
+    class.
     """
     axes = tuple(range(1, len(fixed.shape)))
     total, there = 0.0, 0.0
@@ -185,7 +193,7 @@ def hard_dice(fixed: Any, warped: Any, num_classes: int) -> Any:
     return ops.where(there > 0, total / ops.maximum(there, 1.0), float("nan"))
 
 
-def update_dice(mean: keras.metrics.Mean, dice: Any) -> None:
+def update_dice(mean: keras.metrics.Mean, dice: Tensor) -> None:
     """Counts the samples of `hard_dice` that have a value."""
     known = ops.logical_not(ops.isnan(dice))
     mean.update_state(ops.where(known, dice, 0.0), sample_weight=ops.cast(known, "float32"))

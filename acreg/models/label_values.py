@@ -1,4 +1,4 @@
-"""The labels that a model is trained with are its own: integers from 0 to `num_classes` - 1."""
+"""Checks that a model is trained only with its own labels: integers from 0 to `num_classes` - 1."""
 
 from __future__ import annotations
 
@@ -10,35 +10,12 @@ import numpy as np
 from keras import ops
 
 from acreg.errors import AcregError
+from acreg.layers import functional
+from acreg.layers.tensor import Tensor
 
 
-class ChecksLabels:
-    """`fit` and `evaluate` that look at the labels they are given, once; a mix-in for models with `num_classes`.
-
-    All labels of arrays and of acreg's samplers are looked at, the first batch of other datasets, none of a generator;
-    the loss is NaN where a later batch has a label that is not the model's (`unknown_labels`).
-    """
-
-    num_classes: Any
-
-    def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """As `keras.Model.fit`.
-
-        Raises:
-            AcregError: labels that are not integers from 0 to ``num_classes - 1``.
-        """
-        check_labels(x, self.num_classes)
-        check_labels(kwargs.get("validation_data"), self.num_classes)
-        return super().fit(x, *args, **kwargs)  # type: ignore[misc]
-
-    def evaluate(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """As `keras.Model.evaluate`; errors as `fit`."""
-        check_labels(x, self.num_classes)
-        return super().evaluate(x, *args, **kwargs)  # type: ignore[misc]
-
-
-def check_labels(x: Any, num_classes: int | None) -> None:
-    """Refuse data for training whose labels are not those of a model, see `ChecksLabels`.
+def check_labels(x: Tensor, num_classes: int | None) -> None:
+    """Refuse data for training whose labels are not those of a model, see `acreg.models.preset_model.PresetModel`.
 
     Raises:
         AcregError: labels that are not integers from 0 to ``num_classes - 1``.
@@ -57,13 +34,53 @@ def check_labels(x: Any, num_classes: int | None) -> None:
             )
 
 
-def unknown_labels(labels: Any, num_classes: int) -> Any:
-    """NaN if one of some integer labels is none of a model's, which would be one-hot of no class; else 0."""
+def unknown_labels(labels: Tensor, num_classes: int) -> Tensor:
+    """NaN if one of the integer labels is not a class of the model, so that its one-hot would be empty; otherwise 0."""
     return ops.where(ops.any((labels < 0) | (labels >= num_classes)), float("nan"), 0.0)
 
 
-def _labels_of(x: Any) -> Iterator[tuple[str, Any]]:
-    """Label maps by name, of all that `fit` accepts."""
+def one_hot_of(labels: Tensor, num_classes: int | None) -> Tensor:
+    """Integer labels ``(batch, *spatial, 1)`` as float32 ``(batch, *spatial, num_classes)``.
+
+    Raises:
+        ValueError: another type, or more than one channel.
+        AcregError: of an array, a label that is no class.
+    """
+    if "int" not in keras.backend.standardize_dtype(labels.dtype) or labels.shape[-1] != 1:
+        raise ValueError(
+            "Labels are integers (batch, *spatial, 1). Received: "
+            f"{keras.backend.standardize_dtype(labels.dtype)} of shape {tuple(labels.shape)}"
+        )
+    if isinstance(labels, np.ndarray):
+        check_labels({"labels": labels}, num_classes)
+    return ops.one_hot(labels[..., 0], num_classes, dtype="float32")
+
+
+def unknown_in_pairs(x: Mapping[str, Tensor], num_classes: int) -> Tensor:
+    """NaN if a label is not one of the model's, else 0; `ValueError` for labels of another shape than images."""
+    for role in ("moving", "fixed"):
+        image, labels = tuple(x[role].shape[1:-1]), tuple(x[f"{role}_labels"].shape[1:-1])
+        if None not in (*image, *labels) and image != labels:
+            raise ValueError(f"Labels have the shape of their image. Received: {role} {image}, its labels {labels}")
+    return sum(unknown_labels(x[f"{role}_labels"], num_classes) for role in ("moving", "fixed"))
+
+
+def some_labels(x: Mapping[str, Tensor], classes: int, wanted: int, seed: Any) -> dict[str, Tensor]:
+    """Labels of some of the classes, drawn at random and numbered from 1; the others are background."""
+    order = keras.random.shuffle(ops.arange(1, classes, dtype="int32"), seed=seed)
+    new = ops.where(ops.arange(classes - 1) < wanted, ops.arange(1, classes), 0)
+    table = ops.scatter(order[:, None], ops.cast(new, "int32"), (classes,))
+    return {**x, **{name: ops.take(table, x[name], axis=0) for name in ("moving_labels", "fixed_labels")}}
+
+
+def warp_one_hot(labels: Tensor, displacement: Tensor) -> Tensor:
+    """Warps one-hot labels linearly; outside the moving image is background, as in `Transform.warp_labels`."""
+    foreground = functional.warp(labels[..., 1:], displacement, border="constant")
+    return ops.concatenate([1.0 - ops.sum(foreground, axis=-1, keepdims=True), foreground], axis=-1)
+
+
+def _labels_of(x: Tensor) -> Iterator[tuple[str, Tensor]]:
+    """Label maps by name, for all inputs that `fit` accepts."""
     sampler = getattr(x, "sampler", None)
     while sampler is not None:
         if getattr(sampler, "labels", None) is not None:

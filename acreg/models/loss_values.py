@@ -1,36 +1,36 @@
-"""What the losses of a model may compare, by name."""
+"""The values that the losses of a model can use, by name."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
 
+from acreg.layers.tensor import Tensor
 from acreg.losses import Loss
 
 TRUE = "true_"
-"""Begins the names of what is known of training pairs alone."""
+"""Prefix of the names of values that are known only for training pairs."""
 
 
-class LossValues(Mapping[str, Any]):
-    """Values by name; those that a function makes are made when they are first asked for, and once.
+class LossValues(Mapping[str, Tensor]):
+    """Values by name; a value that is given by a function is computed once, when it is first used.
 
     Args:
-        inputs: of the model, in training; the true ``"displacement"`` and ``"velocity"`` are named ``true_...`` here.
+        inputs: of the model, in training; here, the true ``"displacement"`` and ``"velocity"`` are named ``true_...``.
         outputs: of the model.
     """
 
-    def __init__(self, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> None:
+    def __init__(self, inputs: Mapping[str, Tensor], outputs: Mapping[str, Tensor]) -> None:
         given = {TRUE + name if name in ("displacement", "velocity") else name: x for name, x in inputs.items()}
         self._known = {**given, **outputs, "inputs": inputs}
         self._known["field"] = outputs.get("velocity", outputs.get("deformation", outputs["displacement"]))
-        self._makers: dict[str, Callable[[], Any]] = {}
+        self._makers: dict[str, Callable[[], Tensor]] = {}
 
-    def add(self, name: str, make: Callable[[], Any]) -> None:
-        """Adds a value, in place of one that has the same name."""
+    def add(self, name: str, make: Callable[[], Tensor]) -> None:
+        """Adds a value, or replaces the one with the same name."""
         self._known.pop(name, None)
         self._makers[name] = make
 
-    def __getitem__(self, name: str) -> Any:
+    def __getitem__(self, name: str) -> Tensor:
         if name not in self._known:
             self._known[name] = self._makers[name]()
         return self._known[name]
@@ -42,11 +42,11 @@ class LossValues(Mapping[str, Any]):
         return len({**self._known, **self._makers})
 
     def complete(self, losses: Sequence[Loss], training: bool) -> list[Loss]:
-        """Those of some losses whose values are all here.
+        """The losses whose values are all available.
 
         Raises:
-            ValueError: labels are missing; in training, a true displacement or velocity is; or a loss needs what the
-                model does not have.
+            ValueError: labels are missing; a true displacement or velocity is missing in training; or a loss needs a
+                value that the model does not have.
         """
         missing = {loss: [name for name in loss.needs if name not in self] for loss in losses}
         received = f"Received: inputs with the keys {sorted(self['inputs'])}"

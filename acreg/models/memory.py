@@ -1,4 +1,4 @@
-"""How much memory a network needs, before it is run."""
+"""Estimates of the memory that a network needs, before it is run."""
 
 from __future__ import annotations
 
@@ -9,22 +9,24 @@ from typing import Any
 import keras
 import numpy as np
 
+from acreg.layers.tensor import Tensor
+
 CGROUP = Path("/sys/fs/cgroup")
 
 
 def peak_bytes(network: keras.Model, shapes: Sequence[tuple[int, ...]]) -> int:
-    """The most bytes of tensors that are alive at once while a functional model runs forward.
+    """The largest number of bytes of tensors that exist at the same time during the forward pass of a functional model.
 
-    A tensor lives from the layer that makes it to the last one that takes it. What a layer allocates inside is not
-    known to Keras and not counted.
+    A tensor exists from the layer that makes it to the last layer that uses it. Memory that a layer allocates
+    internally is not known to Keras and not counted.
 
     Args:
-        network: its layers run in the order in which Keras runs them; models in it are looked into.
-        shapes: of its inputs with the batch, in the order of `network.inputs`.
+        network: its layers run in Keras' order; models in it are included.
+        shapes: of its inputs including the batch, in the order of `network.inputs`.
     """
-    calls: list[tuple[list[Any], list[Any], int]] = []
+    calls: list[tuple[list[Tensor], list[Tensor], int]] = []
 
-    def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
+    def call(layer: keras.layers.Layer, *args: Any, **kwargs: Any) -> Tensor:
         outputs = layer(*args, **kwargs)
         taken = [x for x in keras.tree.flatten((args, kwargs)) if isinstance(x, keras.KerasTensor)]
         inner = 0
@@ -42,7 +44,7 @@ def peak_bytes(network: keras.Model, shapes: Sequence[tuple[int, ...]]) -> int:
     most = live = sum(_bytes(tensor) for tensor in made.values())
     for index, (_, outputs, inner) in enumerate(calls):
         made |= {id(tensor): tensor for tensor in outputs}
-        most = max(most, live + inner)  # what a model makes inside, its outputs among it
+        most = max(most, live + inner)  # the tensors inside a model, including its outputs
         live += sum(_bytes(tensor) for tensor in outputs)
         most = max(most, live)
         done = [key for key in made if last.get(key) == index]
@@ -51,7 +53,7 @@ def peak_bytes(network: keras.Model, shapes: Sequence[tuple[int, ...]]) -> int:
 
 
 def available_bytes() -> int | None:
-    """Memory that this process can still get: the machine's, or its container's limit; None where it is not told."""
+    """Memory available to this process: that of the machine, or the limit of its container; None if unknown."""
     found = []
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
@@ -64,7 +66,7 @@ def available_bytes() -> int | None:
     return min(found, default=None)
 
 
-def _bytes(tensor: Any) -> int:
+def _bytes(tensor: Tensor) -> int:
     return (
         int(np.prod(tensor.shape, dtype=np.int64))
         * np.dtype("float16" if tensor.dtype in ("float16", "bfloat16") else tensor.dtype).itemsize

@@ -1,108 +1,44 @@
-"""Presets: a folder with everything that a trained model needs to be used."""
+"""Presets: a folder with everything that is needed to use a trained model."""
 
 from __future__ import annotations
 
 import difflib
 import hashlib
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import h5py
 import numpy as np
 from keras import ops
 
-import acreg
 from acreg.errors import AcregError, UsageError
-from acreg.io import Preprocessing, all_or_none, require_space
-from acreg.io.hdf5 import new_hdf5
-from acreg.io.preset_config import AGAIN, FORMAT, check_weights_file, read_preset_config, sha256_of
+from acreg.io import Preprocessing
+from acreg.io.preset_config import AGAIN, check_weights_file, read_preset_config
 from acreg.io.stored_weights import count_values, open_weights
 from acreg.models.arguments import check_arguments, count_weights
 from acreg.models.forking import check_process
-from acreg.models.registered import registered_models, registered_name
+from acreg.models.label_autoencoder import LabelAutoencoder
+from acreg.models.preset_model import PresetModel
+from acreg.models.registered import registered_models
 
 if TYPE_CHECKING:
-    from acreg.models.label_autoencoder import LabelAutoencoder
     from acreg.models.registration_model import RegistrationModel
 
 SHIPPED = Path(__file__).resolve().parent.parent / "presets"
 
 
-NOT_STORED = ("preprocessing", "augmentation", "name", "trainable", "dtype")
-"""What a preset's config.json leaves out: these are of training, or have a file of their own."""
-
-
-def arguments_of(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of a model that decide its weights and what it computes, out of its `get_config`."""
-    return {name: value for name, value in config.items() if name not in NOT_STORED}
-
-
-class Preset:
-    """Saving of a model as a preset folder; a mix-in for Keras models with a ``preprocessing``."""
-
-    preprocessing: Preprocessing | None
-
-    def remade(self, **changed: Any) -> Any:
-        """A new model with the configuration of this one, some of it changed."""
-        return type(self).from_config({**self.get_config(), **changed})  # type: ignore[attr-defined]
-
-    def plain_copy(self) -> Any:
-        """A fresh model that holds what use needs, the weights alone: no optimiser, no metrics."""
-        plain = self.remade()
-        plain.set_weights(self.get_weights())  # type: ignore[attr-defined]
-        return plain
-
-    def save_preset(self, folder: str | os.PathLike[str], card: str = "") -> Path:
-        """Writes ``config.json``, ``model.weights.h5``, ``preprocessing.json`` and ``model_card.md``.
-
-        Args:
-            folder: made if absent; files of the same names are replaced, all at once.
-            card: Markdown text of the model card (data, licence, recipe, seed, scores, limits).
-
-        Raises:
-            AcregError: when the model has no ``preprocessing``, without which it cannot be used.
-        """
-        if self.preprocessing is None:
-            raise AcregError(
-                "A preset must say how images become the network's input. Received: a model whose `preprocessing` is "
-                "None. Set `model.preprocessing = acreg.io.Preprocessing(shape=...)` first."
-            )
-        folder = Path(folder)
-        plain = self.plain_copy()
-        config = plain.get_config()
-        size = sum(weight.nbytes for weight in plain.get_weights())
-        require_space(folder / "model.weights.h5", 2 * size + 2**20)
-        card = card or f"# {folder.name}\n\nThis preset has no model card.\n"
-        with all_or_none(folder) as staged:
-            plain.save_weights(staged / "model.weights.h5")
-            _compress(staged / "model.weights.h5")
-            self.preprocessing.to_json(staged / "preprocessing.json")
-            content = {
-                "format": FORMAT,
-                "acreg": acreg.__version__,
-                "class": registered_name(type(self)),
-                "config": arguments_of(config),
-                "weights_sha256": sha256_of(staged / "model.weights.h5"),
-            }
-            (staged / "model_card.md").write_text(card, encoding="utf-8")
-            (staged / "config.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        return folder
-
-
 def from_preset(name_or_folder: str | os.PathLike[str]) -> RegistrationModel | LabelAutoencoder:
-    """Loads a trained model: a preset that ships with acreg, by name, or any preset folder.
+    """Loads a trained model: a preset that is shipped with acreg, by name, or any preset folder.
 
     Returns:
         The model, such as an `ACRegNet`, with its ``preprocessing``. Presets of autoencoders give a `LabelAutoencoder`,
         which does not register.
 
     Raises:
-        UsageError: no such preset.
-        AcregError: a file of the preset is missing or does not fit the others; or the process was forked from one that
-            used a model, in which TensorFlow would wait for ever.
+        UsageError: the preset does not exist.
+        AcregError: a file of the preset is missing or does not match the others; or the process was forked from one
+            that used a model, where TensorFlow would wait forever.
 
     Example:
 
@@ -124,18 +60,18 @@ def from_preset(name_or_folder: str | os.PathLike[str]) -> RegistrationModel | L
 def load_model(
     class_name: str, config: Mapping[str, Any], weights: Path, source: Path, trusted: bool = False
 ) -> RegistrationModel | LabelAutoencoder:
-    """A model by the name of its class and its arguments, as JSON has them, with its weights.
+    """A model from the name of its class and its arguments, as in JSON, with its weights.
 
     Args:
         class_name: see `registered_models`.
         config: its arguments.
         weights: a file that `save_weights` wrote.
-        source: where class and arguments come from, for messages.
-        trusted: the weights came with acreg, see `open_weights`.
+        source: the source of class and arguments, for messages.
+        trusted: whether the weights are shipped with acreg, see `open_weights`.
 
     Raises:
-        AcregError: an unknown class, arguments that it does not have or refuses, or other weights than the model's,
-            which are checked before memory is taken for the model.
+        AcregError: an unknown class, arguments that it does not have or refuses, or weights that do not match the
+            model, which is checked before memory is allocated for it.
     """
     model_class, needed = _check_model(class_name, config, source)
     with open_weights(weights, "file of weights", trusted) as file:
@@ -147,11 +83,11 @@ def load_model(
         for variable in model.weights:
             variable.assign(ops.full(variable.shape, np.nan, variable.dtype))
         model.load_weights(weights)
-        # Keras may pass over a part that the file lacks; what it did not load is still NaN.
+        # Keras may skip a part that the file lacks; weights that it did not load are still NaN.
         missing = [v.path for v in model.weights if not np.isfinite(np.asarray(v)).all()]
         if missing:
             raise ValueError(f"{len(missing)} of {len(model.weights)} are absent or not finite, such as {missing[0]}")
-    except Exception as error:  # h5py and Keras raise many types for a file that another program wrote
+    except Exception as error:  # h5py and Keras raise many types of error for a file from another program
         raise AcregError(
             f"The weights of a preset must be those of the model in its config.json. Received: {weights}, which could "
             f"not be loaded into {class_name} ({_first_line(error)}). {AGAIN[:-1]}; files of two presets cannot be "
@@ -164,7 +100,7 @@ def preset_folder(name_or_folder: str | os.PathLike[str]) -> Path:
     """The folder of a shipped preset or a given folder.
 
     Raises:
-        UsageError: neither exists; names what ships and the nearest name.
+        UsageError: neither exists; the message lists the shipped presets and the closest name.
     """
     shipped = shipped_presets()
     if str(name_or_folder) in shipped:
@@ -181,7 +117,7 @@ def preset_folder(name_or_folder: str | os.PathLike[str]) -> Path:
 
 
 def preset_digest(name_or_folder: str | os.PathLike[str]) -> str:
-    """Another one where the weights, the configuration or the preprocessing are others. Errors: `preset_folder`."""
+    """A digest of the weights, the configuration and the preprocessing of a preset. Errors: `preset_folder`."""
     files = sorted(p for p in preset_folder(name_or_folder).iterdir() if p.suffix in (".json", ".h5"))
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16]
 
@@ -191,38 +127,16 @@ def shipped_presets() -> list[str]:
     return sorted(p.parent.name for p in SHIPPED.glob("*/config.json"))
 
 
-def _compress(path: Path) -> None:
-    """Packs a HDF5 file losslessly: Keras writes each variable as it is, among wide groups."""
-    packed = path.with_name(f"{path.name}.packed")
-    try:
-        with h5py.File(path, "r") as source, new_hdf5(packed, libver="latest") as target:
-
-            def copy(name: str, item: h5py.Group | h5py.Dataset) -> None:
-                if isinstance(item, h5py.Dataset):
-                    packing = {"compression": "gzip", "shuffle": True} if item.size > 256 else {}
-                    copied = target.create_dataset(name, data=item[()], **packing)
-                else:
-                    copied = target.require_group(name)
-                copied.attrs.update(item.attrs)
-
-            source.visititems(copy)
-        packed.replace(path)
-    finally:
-        packed.unlink(missing_ok=True)
-
-
 def _check_model(class_name: str, config: Mapping[str, Any], source: Path) -> tuple[Any, int]:
-    """The class of that name, with arguments that it takes.
+    """The class with this name, after a check of its arguments.
 
     Returns:
-        The class, and how many numbers its weights have.
+        The class, and its number of weights.
 
     Raises:
-        AcregError: an unknown class, or arguments that it does not have or refuses, or too large ones.
+        AcregError: an unknown class, or arguments that it does not have or refuses, or that are too large.
     """
-    from acreg import models
-
-    classes = registered_models(Preset)
+    classes = registered_models(PresetModel)
     if class_name not in classes:
         raise AcregError(
             f"A preset's class must be one of {', '.join(classes)}. Received: {class_name!r} in {source}. "
@@ -232,11 +146,11 @@ def _check_model(class_name: str, config: Mapping[str, Any], source: Path) -> tu
     try:
         check_arguments(model, config)
         if isinstance(config.get("autoencoder"), Mapping):
-            check_arguments(models.LabelAutoencoder, config["autoencoder"])
+            check_arguments(LabelAutoencoder, config["autoencoder"])
         return model, count_weights(model, config)
     except AcregError:
         raise
-    except Exception as error:  # what constructors and Keras raise for odd values has many types
+    except Exception as error:  # constructors and Keras raise many types of error for invalid values
         raise AcregError(
             f"A preset's config must hold the arguments of its class. Received: {source}, refused by {class_name} "
             f"({_first_line(error)}). {AGAIN}"
@@ -247,7 +161,7 @@ def load_autoencoder(name_or_folder: str | os.PathLike[str]) -> LabelAutoencoder
     """The label autoencoder of a preset.
 
     Raises:
-        UsageError: the preset is that of another model, or there is none.
+        UsageError: the preset is that of another model, or does not exist.
         AcregError: as `from_preset`.
     """
     from acreg.models import LabelAutoencoder
@@ -263,8 +177,6 @@ def load_autoencoder(name_or_folder: str | os.PathLike[str]) -> LabelAutoencoder
 
 
 def _check_grid(folder: Path, model: RegistrationModel | LabelAutoencoder, preprocessing: Preprocessing) -> None:
-    from acreg.models import LabelAutoencoder
-
     shape = preprocessing.shape
     if isinstance(model, LabelAutoencoder):
         fits, wanted = shape == tuple(model.shape), f"the autoencoder's {tuple(model.shape)}"

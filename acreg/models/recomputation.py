@@ -1,4 +1,4 @@
-"""Gradient checkpointing: what the levels of a network compute inside is computed again for the gradient, not kept."""
+"""Gradient checkpointing: activations inside the levels of a network are recomputed for the gradient, not kept."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
+from acreg.layers.tensor import Tensor
+
 
 class _Call(NamedTuple):
-    """A layer's place in a network's graph: what it takes and makes, and the name of what it is recomputed with."""
+    """A layer's place in the graph of a network: its inputs and outputs, and the level with which it is recomputed."""
 
     taken: list[keras.KerasTensor]
     made: list[keras.KerasTensor]
@@ -20,7 +22,7 @@ class _Call(NamedTuple):
 
 
 class _Segment(NamedTuple):
-    """Calls that run together, as a model from what they take of others to what others take of them."""
+    """Calls that run together, as a model from their external inputs to the outputs that other calls use."""
 
     model: keras.Model
     taken: list[int]
@@ -29,22 +31,22 @@ class _Segment(NamedTuple):
 
 
 class Recomputation:
-    """Runs networks in training as they are, but keeps between the passes only what goes in and out of their levels.
+    """Runs networks in training with unchanged results, but keeps only the inputs and outputs of their levels.
 
-    A level is what bears one name with a number, such as ``encoder2``, or one call of a model inside of the network.
-    Keras' own way, `keras.RematScope`, does this for a layer at a time, which keeps what goes from one to the next;
-    around a model it fails on TensorFlow in a graph, and on JAX where there is batch normalisation. Layers that draw at
-    random stay outside: the second time they would draw something else.
+    A level consists of the layers with the same name and number, such as ``encoder2``, or is one call of a model inside
+    the network. `keras.RematScope` does this for one layer at a time, which keeps all tensors between layers; around a
+    model, it fails on TensorFlow in a graph, and on JAX with batch normalisation. Layers with random numbers are
+    excluded, because they would draw different numbers the second time.
 
     Args:
-        parts: names before the number, see `RegistrationModel.parts`.
+        parts: the names before the number, see `RegistrationModel.parts`.
 
     Call arguments:
-        network: a functional model with named inputs, one that was prepared.
+        network: a functional model with named inputs that was prepared.
         inputs: by name, as for the network.
 
     Returns:
-        What the network returns in training; its batch normalisation has seen the batch once.
+        The result of the network in training; its batch normalisation sees the batch once.
     """
 
     def __init__(self, parts: Sequence[str]) -> None:
@@ -52,11 +54,11 @@ class Recomputation:
         self._known: dict[int, tuple[keras.Model, list[_Segment]]] = {}
 
     def prepare(self, network: keras.Model) -> None:
-        """Divides a network into what is recomputed and what is not, unless there are no parts."""
+        """Divides a network into segments that are recomputed and segments that are not, if there are parts."""
         if self.parts:
             self._known[id(network)] = self._segments(network)
 
-    def __call__(self, network: keras.Model, inputs: Mapping[str, Any]) -> Any:
+    def __call__(self, network: keras.Model, inputs: Mapping[str, Tensor]) -> Tensor:
         twin, segments = self._known[id(network)]
         values = {id(x): inputs[name] for name, x in twin.input.items()}
         for segment in segments:
@@ -66,7 +68,7 @@ class Recomputation:
         return keras.tree.pack_sequence_as(twin.output, [values[id(x)] for x in keras.tree.flatten(twin.output)])
 
     def _segments(self, network: keras.Model) -> tuple[keras.Model, list[_Segment]]:
-        """The network's graph once more, with the same layers, and its segments in their order."""
+        """A copy of the network's graph with the same layers, divided into segments in order."""
         calls: list[_Call] = []
 
         def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
@@ -89,7 +91,7 @@ class Recomputation:
         return twin, segments
 
     def _level(self, layer: keras.layers.Layer, number: int) -> str:
-        """Of a layer that is recomputed; empty for others."""
+        """The level of a layer that is recomputed; empty for other layers."""
         found = re.match(r"([a-z]+)\d*", layer.name)
         draws = any("float" not in variable.dtype for variable in layer.variables)
         if not found or found[1] not in self.parts or draws:
@@ -97,16 +99,16 @@ class Recomputation:
         return f"{layer.name}, call {number}" if isinstance(layer, keras.Model) else found[0]
 
 
-def _run(model: keras.Model, given: list[Any]) -> list[Any]:
+def _run(model: keras.Model, given: list[Tensor]) -> list[Tensor]:
     return keras.tree.flatten(model(given, training=True))
 
 
-def _run_again(model: keras.Model, given: list[Any]) -> list[Any]:
-    """As `_run`, but computed a second time for the gradient."""
+def _run_again(model: keras.Model, given: list[Tensor]) -> list[Tensor]:
+    """Like `_run`, but computed a second time for the gradient."""
     variables, states = model.variables, model.non_trainable_variables
 
-    def pure(*tensors: Any) -> tuple[Any, ...]:
-        # Values in, values out: what is assigned inside would be assigned twice, and on JAX would leave a trace.
+    def pure(*tensors: Tensor) -> tuple[Tensor, ...]:
+        # A pure function: variables that are assigned inside would be assigned twice, and leak tracers on JAX.
         held = zip(variables, tensors[len(given) :], strict=True)
         with keras.StatelessScope(state_mapping=list(held)) as scope:
             found = _run(model, list(tensors[: len(given)]))

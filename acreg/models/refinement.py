@@ -1,23 +1,25 @@
-"""Optimising a predicted field for one pair of images."""
+"""Optimisation of a predicted field for one pair of images."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
-from acreg.losses import FIELD_LOSSES, IMAGE_LOSSES, LOSSES, LossWeights, choose_losses
+from acreg.layers.tensor import Tensor
+from acreg.losses import FIELD_LOSSES, IMAGE_LOSSES, LOSSES, Loss, LossWeights, choose_losses
 from acreg.losses.loss import FIELD, IMAGES
-from acreg.models.registration_model import RegistrationModel
+from acreg.models.field_model import FieldModel
 
 
 class TrainableField(keras.layers.Layer):
-    """Stands in for a network: answers every pair with its weights, a field; `start` is where that began.
+    """Replaces a network: for every pair, it returns its weights, a field; `start` is the initial field.
 
-    An affine map that follows the field is kept as it is.
+    An affine map that follows the field stays unchanged.
     """
 
     def __init__(self, shape: tuple[int, ...], affine: bool) -> None:
@@ -28,15 +30,15 @@ class TrainableField(keras.layers.Layer):
         self.start = self.add_weight(shape=shape, name="start", trainable=False)
         self.built = True
 
-    def call(self, inputs: Mapping[str, Any], training: bool = False) -> dict[str, Any]:
+    def call(self, inputs: Mapping[str, Tensor], training: bool = False) -> dict[str, Tensor]:
         kept = {} if self.affine is None else {"affine": ops.convert_to_tensor(self.affine)}
         return {"field": ops.convert_to_tensor(self.field), **kept}
 
 
-class Refinement(RegistrationModel):
-    """A model whose only weights are the field of one pair, with a loss that holds it near where it started.
+class Refinement(FieldModel):
+    """A model whose only weights are the field of one pair, with a loss that keeps it close to the initial field.
 
-    It is kept for the next pair, because TensorFlow takes seconds to compile a training step.
+    The model is kept for the next pair, because TensorFlow takes seconds to compile a training step.
     """
 
     def __init__(
@@ -49,7 +51,7 @@ class Refinement(RegistrationModel):
         self._fresh = [ops.convert_to_numpy(variable) for variable in self.optimizer.variables]
 
     def begin(self, start: np.ndarray, affine: np.ndarray | None) -> None:
-        """Forget the pair before."""
+        """Begin with a new pair."""
         if affine is not None:
             self.network.affine.assign(affine)
         self.network.field.assign(start)
@@ -62,63 +64,83 @@ class Refinement(RegistrationModel):
         return super().compute_loss(*args, **kwargs) + self.anchor * moved
 
 
-def refined(
-    model: RegistrationModel,
-    batch: Mapping[str, np.ndarray],
-    steps: int,
-    *,
-    losses: LossWeights | None,
-    anchor: float,
-    learning_rate: float,
-    patience: int,
-    folding_limit: float,
-) -> dict[str, Any]:
-    """The result of `RegistrationModel.call` on one pair after optimising the predicted field; see `refine`."""
-    own = {name: loss for name, loss in model.chosen_losses.items() if loss.needs == FIELD}
-    if losses is None:
-        losses = {"local_ncc": 1.0, **{name: model.loss_weights[name] for name in own}}
-    chosen, weights = choose_losses(losses, {**LOSSES, **own}, "refine")
-    unknown = sorted(name for name, loss in chosen.items() if not {*loss.needs} <= {*IMAGES, *FIELD, "moving"})
-    if unknown:
-        raise ValueError(
-            f"A refinement's losses must be of images and fields, {[*IMAGE_LOSSES, *FIELD_LOSSES]}. Received: {unknown}"
+@dataclass(frozen=True)
+class RefinementSettings:
+    """See `RegistrationModel.refine`."""
+
+    steps: int
+    losses: LossWeights | None
+    anchor: float
+    learning_rate: float
+    patience: int
+    folding_limit: float
+
+
+class Refining:
+    """Refines pairs that a model registered; the optimisation is kept for the next pair of the same size."""
+
+    def __init__(self, model: FieldModel) -> None:
+        self.model = model
+        self._kept: dict[Any, Refinement] = {}
+
+    def refined(self, batch: Mapping[str, np.ndarray], settings: RefinementSettings) -> dict[str, Tensor]:
+        """What the model would give for one pair, after optimising the field that it predicts."""
+        sizes = batch["fixed"].shape[1:-1]
+        losses = self._losses(settings.losses)
+        found = self.model._run_network(self.model._network_inputs(batch, False), sizes, False)
+        start = ops.convert_to_numpy(found["field"])
+        affine = ops.convert_to_numpy(found["affine"]) if "affine" in found else None
+        refinement = self._refinement(start.shape, affine is not None, losses, settings)
+        refinement.begin(np.asarray(start, np.float32), affine)
+        best, limit, since = (np.inf, start), np.inf, 0
+        for step in range(settings.steps + 1):
+            field = ops.convert_to_numpy(refinement.network.field)
+            refinement.reset_metrics()
+            logs = refinement.train_on_batch(batch, return_dict=True)  # the loss of the field before this step
+            if step == 0:
+                limit = float(logs["folded_percent"]) + settings.folding_limit
+            if float(logs["folded_percent"]) > limit or not np.isfinite(logs["loss"]):
+                break
+            since += 1
+            if float(logs["loss"]) < best[0]:
+                best, since = (float(logs["loss"]), field), 0
+            if since >= settings.patience:
+                break
+        refinement.network.field.assign(best[1])
+        return refinement(batch)
+
+    def _losses(self, given: LossWeights | None) -> dict[Loss, float]:
+        """The losses to lower, with their weights."""
+        own = {name: loss for name, loss in self.model.chosen_losses.items() if loss.needs == FIELD}
+        if given is None:
+            given = {"local_ncc": 1.0, **{name: self.model.loss_weights[name] for name in own}}
+        chosen, weights = choose_losses(given, {**LOSSES, **own}, "refine")
+        unknown = sorted(name for name, loss in chosen.items() if not {*loss.needs} <= {*IMAGES, *FIELD, "moving"})
+        if unknown:
+            known = [*IMAGE_LOSSES, *FIELD_LOSSES]
+            raise ValueError(f"A refinement's losses must be of images and fields, {known}. Received: {unknown}")
+        return {loss: weights[name] for name, loss in chosen.items()}
+
+    def _refinement(
+        self, shape: tuple[int, ...], affine: bool, losses: Mapping[Loss, float], settings: RefinementSettings
+    ) -> Refinement:
+        key = (
+            *((loss.name, loss.function, str(loss.arguments), weight) for loss, weight in losses.items()),
+            *(shape, settings.anchor, settings.learning_rate),
         )
-    sizes = batch["fixed"].shape[1:-1]
-    found = model._run_network(model._network_inputs(batch, False), sizes, False)
-    start = ops.convert_to_numpy(found["field"])
-    affine = ops.convert_to_numpy(found["affine"]) if "affine" in found else None
-    kept: dict[Any, Refinement] = model.__dict__.setdefault("_refinements", {})  # not a part of the model for Keras
-    key = (start.shape, *((loss.function, str(loss.arguments), weights[name]) for name, loss in chosen.items()))
-    key += (anchor, learning_rate)
-    if key not in kept:
-        kept.clear()
-        kept[key] = Refinement(
-            start.shape,
-            affine is not None,
-            anchor,
-            learning_rate,
-            multiple=model.multiple,
-            integration_steps=model.integration_steps,
-            losses={
-                name if name in LOSSES else loss: {"weight": weights[name], **loss.arguments}
-                for name, loss in chosen.items()
-            },
-        )
-    refinement = kept[key]
-    refinement.begin(np.asarray(start, np.float32), affine)
-    best, limit, since = (np.inf, start), np.inf, 0
-    for step in range(steps + 1):
-        field = ops.convert_to_numpy(refinement.network.field)
-        refinement.reset_metrics()
-        logs = refinement.train_on_batch(batch, return_dict=True)  # of the field before this step
-        if step == 0:
-            limit = float(logs["folded_percent"]) + folding_limit
-        if float(logs["folded_percent"]) > limit or not np.isfinite(logs["loss"]):
-            break
-        since += 1
-        if float(logs["loss"]) < best[0]:
-            best, since = (float(logs["loss"]), field), 0
-        if since >= patience:
-            break
-    refinement.network.field.assign(best[1])
-    return refinement(batch)
+        if key not in self._kept:
+            self._kept = {
+                key: Refinement(
+                    shape,
+                    affine,
+                    settings.anchor,
+                    settings.learning_rate,
+                    multiple=self.model.multiple,
+                    integration_steps=self.model.integration_steps,
+                    losses={
+                        loss.name if loss.name in LOSSES else loss: {"weight": weight, **loss.arguments}
+                        for loss, weight in losses.items()
+                    },
+                )
+            }
+        return self._kept[key]

@@ -17,9 +17,9 @@ PLUGINS = "acreg.plugins"
 def registered_models(base: type) -> dict[str, Any]:
     """The classes derived from `base` that are registered by `keras.saving.register_keras_serializable`.
 
-    Their names are those that recipes and presets give: ``"RegNet"`` for a model of acreg, ``"mypackage>MyNet"`` for
-    that of another package, which has been imported or declares the entry point `PLUGINS`. The names of a
-    `keras.saving.custom_object_scope` count, too.
+    The names are those in recipes and presets: ``"RegNet"`` for a model of acreg, ``"mypackage>MyNet"`` for
+    a model of another package that was imported or declares the entry point `PLUGINS`. Names in a
+    `keras.saving.custom_object_scope` are included.
     """
     load_plugins()
     known = {**keras.saving.get_custom_objects(), **names_in_scope()}
@@ -28,23 +28,23 @@ def registered_models(base: type) -> dict[str, Any]:
 
 
 def registered_name(model: type) -> str:
-    """The name of a class in `registered_models`; that of the class itself where it is not registered."""
+    """The name of a class in `registered_models`; the name of the class itself if it is not registered."""
     return keras.saving.get_registered_name(model).removeprefix("acreg>")
 
 
 def names_in_scope() -> dict[str, Any]:
-    """What `keras.saving.custom_object_scope` names where this is called, in its thread alone."""
+    """The names of the current `keras.saving.custom_object_scope`, which applies only to this thread."""
     with keras.saving.custom_object_scope({}) as scope:
         return dict(scope.backup)
 
 
 @cache
 def load_plugins() -> None:
-    """Import what packages declare as entry points of the group `PLUGINS`, once; warn of what cannot be imported."""
+    """Import the entry points that packages declare in the group `PLUGINS`, once; warn if an import fails."""
     for entry in metadata.entry_points(group=PLUGINS):
         try:
             entry.load()
-        except Exception as error:  # whatever a package raises when it is imported
+        except Exception as error:  # a package may raise any error on import
             warnings.warn(
                 f"A package that extends acreg must be importable. Received: {entry.value} ({entry.name}), which "
                 f"raises {type(error).__name__}: {error}. Its models and losses are unknown; mend or remove it.",

@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from acreg.models.blocks import check_rank, precision
+from acreg.models.blocks import check_rank
 from acreg.models.pyramid import pyramid
 from acreg.models.registration_model import RegistrationModel
 from acreg.models.unet import vector_cnn
@@ -22,14 +22,14 @@ class RegNet(RegistrationModel):
     Args:
         rank: 2 or 3.
         channels: of one image.
-        network: ``"unet"``, the paper's VectorCNN, or ``"pyramid"``, which reads both images with one encoder and
+        network: ``"unet"``, the VectorCNN of the paper, or ``"pyramid"``, which uses one encoder for both images and
             refines the field from coarse to fine, up to half the images' resolution.
-        filters: of each level; the default is the network's own.
-        dropout: of the ``"unet"``.
-        head_batch_norm: batch normalisation on the field (``"unet"`` only; as the authors' weights need it).
+        filters: of each level; the default depends on the network.
+        dropout: dropout rate of the ``"unet"``.
+        head_batch_norm: batch normalisation of the field (only for ``"unet"``; needed by the authors' weights).
         integration_steps: see `RegistrationModel`.
-        **kwargs: ``losses``, ``num_classes`` and the other options of `RegistrationModel`. The default losses are the
-            paper's: ``{"ncc": 1, "total_variation_sum": 5e-5}``.
+        **kwargs: ``losses``, ``num_classes`` and the other options of `RegistrationModel`. The default losses are those
+            of the paper: ``{"ncc": 1, "total_variation_sum": 5e-5}``.
 
     Call arguments and result: see `RegistrationModel`.
 
@@ -63,13 +63,11 @@ class RegNet(RegistrationModel):
             raise ValueError(f"`network` must be one of {NETWORKS}. Received: network={network!r}")
         if network == "unet":
             filters = tuple(filters or (16, 32, 64, 128))
-            with precision(kwargs.get("dtype")):
-                body = vector_cnn(rank, channels, filters, dropout, head_batch_norm)
+            body = vector_cnn(rank, channels, filters, dropout, head_batch_norm, kwargs.get("dtype"))
             multiple = 2 ** (len(filters) - 1)
         else:
             filters = tuple(filters or (32, 48, 64, 64))
-            with precision(kwargs.get("dtype")):
-                body = pyramid(rank, channels, filters, integration_steps)
+            body = pyramid(rank, channels, filters, integration_steps, kwargs.get("dtype"))
             multiple = 2 ** len(filters)
         super().__init__(
             body,

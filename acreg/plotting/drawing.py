@@ -1,11 +1,11 @@
-"""What can be drawn of a registered pair, each on an axes; volumes are shown as one slice along the first axis."""
+"""Drawings of a registered pair, each on Matplotlib axes; volumes are shown as one slice along the first axis."""
 
 from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,6 +22,10 @@ from acreg.geometry import (
 from acreg.geometry.transform import Border
 from acreg.io import Image
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.image import AxesImage
+
 FIXED_COLOUR = "#3ddc84"
 WARPED_COLOUR = "#ff9a1f"
 GRID_COLOUR = "#4aa8ff"
@@ -33,8 +37,8 @@ class PairView:
     """A registered pair in 2-D, everything on the fixed grid except `moving` and `moving_labels`.
 
     Images and label maps are `(rows, columns)`, the displacement is `(rows, columns, 2)` in voxels of the fixed grid.
-    `aspect` and `moving_aspect` are row spacing / column spacing. `before` is the moving image on the fixed grid, not
-    registered.
+    `aspect` and `moving_aspect` are row spacing / column spacing. `before` is the moving image on the fixed grid,
+    without registration.
     """
 
     fixed: np.ndarray
@@ -61,13 +65,13 @@ def view_pair(
     border: Border = "constant",
     fill: float = 0.0,
 ) -> PairView:
-    """Warp what there is and cut the slice to show; outside of the moving image lies what `Transform.warp_image` says.
+    """Warp the given images and labels and extract the slice to show; for values outside, see `Transform.warp_image`.
 
-    In a volume that is an axial one, as radiologists look at it (the patient's left at the right), with most fixed
-    labels, else the middle one.
+    For a volume, this is the axial slice with the most fixed labels, or else the middle one, in radiological view (the
+    patient's left on the right).
 
     Raises:
-        AcregError: labels that cannot lie on their image, see `acreg.geometry.labels_on`.
+        AcregError: labels cannot be placed on their image, see `acreg.geometry.labels_on`.
     """
     fixed_labels = None if fixed_labels is None else labels_on(fixed_labels, fixed)
     moving_labels = None if moving_labels is None else labels_on(moving_labels, moving)
@@ -117,20 +121,20 @@ def _upright(image: Image) -> Image:
 
 
 def stretch(image: np.ndarray) -> np.ndarray:
-    """An image scaled to [0, 1] between its 0.5 and 99.5 percentiles; a constant one is 0."""
+    """An image scaled to [0, 1] between its 0.5 and 99.5 percentiles; a constant image becomes 0."""
     low, high = np.percentile(image, (0.5, 99.5))
     if high <= low:
         return np.zeros(image.shape, np.float32)
     return np.clip((image - low) / (high - low), 0, 1).astype(np.float32)
 
 
-def draw_image(axes: Any, image: np.ndarray, aspect: float = 1.0) -> None:
+def draw_image(axes: Axes, image: np.ndarray, aspect: float = 1.0) -> None:
     """A grey image, stretched."""
     axes.imshow(stretch(image), cmap="gray", vmin=0, vmax=1, aspect=aspect, interpolation="bilinear")
 
 
-def draw_contours(axes: Any, labels: np.ndarray | None, colour: str) -> None:
-    """The outline of every label but 0."""
+def draw_contours(axes: Axes, labels: np.ndarray | None, colour: str) -> None:
+    """The outline of every label except 0."""
     if labels is None:
         return
     for value in np.unique(labels):
@@ -144,14 +148,14 @@ def draw_contours(axes: Any, labels: np.ndarray | None, colour: str) -> None:
 
 
 def checkerboard(a: np.ndarray, b: np.ndarray, tiles: int = 8) -> np.ndarray:
-    """Tiles of two images of one shape in turn, each image stretched first; `tiles` along the longer side."""
+    """Alternating tiles of two images with the same shape, each stretched first; `tiles` along the longer side."""
     size = max(1, round(max(a.shape) / tiles))
     rows, columns = np.indices(a.shape) // size
     return np.where((rows + columns) % 2 == 0, stretch(a), stretch(b))
 
 
-def draw_grid(axes: Any, displacement: np.ndarray, aspect: float = 1.0, lines: int = 24) -> None:
-    """Where a regular grid of the fixed image looks in the moving one: the lines p + u(p)."""
+def draw_grid(axes: Axes, displacement: np.ndarray, aspect: float = 1.0, lines: int = 24) -> None:
+    """A regular grid of the fixed image, mapped to the moving image: the lines p + u(p)."""
     from matplotlib.collections import LineCollection
 
     rows, columns = displacement.shape[:2]
@@ -167,7 +171,7 @@ def draw_grid(axes: Any, displacement: np.ndarray, aspect: float = 1.0, lines: i
     axes.set_facecolor("#10151c")
 
 
-def draw_determinant(axes: Any, determinant: np.ndarray, aspect: float = 1.0) -> Any:
+def draw_determinant(axes: Axes, determinant: np.ndarray, aspect: float = 1.0) -> AxesImage:
     """Jacobian determinants: white 1, blue below, red above (up to 2), folded voxels (0 and less) magenta."""
     from matplotlib import colormaps
     from matplotlib.colors import Normalize

@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import io
 import warnings
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from acreg.names import printable
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Theme = Literal["light", "dark"]
 THEMES: tuple[Theme, Theme] = ("light", "dark")
 INK = {"light": "#24303c", "dark": "#dfe6ee"}
 LINES = {"light": "#d5dce4", "dark": "#39434f"}
 GROUND = {"light": "#ffffff", "dark": "#1a2129"}
-"""Of the report's cards, for what must hide a line behind it."""
+"""Background colours of the report's cards, for elements that must hide a line behind them."""
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8c8cdd", "#999999")
-"""Told apart by colour-blind readers (after Okabe and Ito)."""
+"""Colours that colour-blind readers can distinguish (after Okabe and Ito)."""
 
 
-def to_png(figure: Any, **options: Any) -> bytes:
-    """A Matplotlib figure as PNG bytes, every text in it as it is.
+def to_png(figure: Figure, **options: Any) -> bytes:
+    """A Matplotlib figure as PNG bytes, with every text shown literally.
 
-    Names come with data: Matplotlib would take ``$`` in them for mathematics, and fail where it cannot read that.
+    Names come from data: Matplotlib would interpret ``$`` in them as mathematics, and fail if it cannot parse them.
     """
     import matplotlib
     from matplotlib.text import Text
@@ -34,7 +38,7 @@ def to_png(figure: Any, **options: Any) -> bytes:
             return f"{x:g}" if super().__call__(x, pos) else ""
 
     for axes in figure.axes:
-        for axis in (axes.xaxis, axes.yaxis):  # Matplotlib's own formatter of these writes mathematics
+        for axis in (axes.xaxis, axes.yaxis):  # Matplotlib's own formatter for these writes mathematics
             if isinstance(axis.get_major_formatter(), LogFormatter):
                 axis.set_major_formatter("{x:g}")
                 axis.set_minor_formatter(Plain())
@@ -42,7 +46,7 @@ def to_png(figure: Any, **options: Any) -> bytes:
                 axis.set_tick_params(which="minor", labelsize=8, **colours)
     stream = io.BytesIO()
     with matplotlib.rc_context({"text.parse_math": False, "text.usetex": False}), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph ")  # a letter that the font lacks is drawn as a box
+        warnings.filterwarnings("ignore", "Glyph ")  # a character that the font lacks is drawn as a box
         for text in figure.findobj(Text):
             text.set_parse_math(False)
             text.set_usetex(False)
@@ -50,8 +54,8 @@ def to_png(figure: Any, **options: Any) -> bytes:
     return stream.getvalue()
 
 
-def figure_of(rows: int, columns: int, width: float, height: float, theme: Theme) -> tuple[Any, list[Any]]:
-    """A figure of so many panels (inches), and the panels row by row."""
+def figure_of(rows: int, columns: int, width: float, height: float, theme: Theme) -> tuple[Figure, list[Axes]]:
+    """A figure of rows x columns panels (sizes in inches), and the panels row by row."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -74,5 +78,5 @@ def shortened(name: str, length: int = 34) -> str:
     name = printable(" ".join(name.split()))
     if len(name) <= length:
         return name
-    end = (length - 1) // 2  # folders differ at the start, options of a method at the end
+    end = (length - 1) // 2  # folders differ at the start, options of a method at the end of a name
     return f"{name[: length - 1 - end]}…{name[-end:]}"

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
+from typing import TYPE_CHECKING
+
+from acreg.plotting.figures import THEMES, Theme, to_png
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 STYLE = """
 :root { color-scheme: light dark;
@@ -89,7 +95,7 @@ def section(anchor: str, title: str, body: str, note: str = "") -> str:
 def html_table(
     columns: Sequence[str], rows: Sequence[Sequence[str]], text_columns: Sequence[int] = (), kind: str = ""
 ) -> str:
-    """A table of HTML cells (escape them before); `text_columns` are left-aligned and may wrap."""
+    """A table of HTML cells (escape them first); `text_columns` are left-aligned and may wrap."""
     head = "".join(
         f'<th class="text">{escape(c)}</th>' if i in text_columns else f"<th>{escape(c)}</th>"
         for i, c in enumerate(columns)
@@ -104,7 +110,7 @@ def html_table(
 
 
 def scrolled(kind: str, head: str, body: str) -> str:
-    """A table of HTML cells of its head and HTML rows, in a frame that scrolls where the table is wider."""
+    """A table from the HTML cells of its head and HTML rows, in a frame that scrolls if the table is wider."""
     table = f'<table class="{kind}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
     return f'<div class="scroll" tabindex="0">{table}</div>'
 
@@ -130,7 +136,8 @@ def image(png: bytes, text: str) -> str:
     return f'<img src="{data_uri(png)}" alt="{escape(text, quote=True)}">'
 
 
-def themed_image(light: bytes, dark: bytes, text: str) -> str:
-    """A chart in the reader's colour scheme."""
+def themed_chart(draw: Callable[[Theme], Figure], text: str) -> str:
+    """A chart in the reader's colour scheme, with its alternative text; `draw` makes it in a theme."""
+    light, dark = (to_png(draw(theme)) for theme in THEMES)
     source = f'<source media="(prefers-color-scheme: dark)" srcset="{data_uri(dark)}">'
     return f"<picture>{source}{image(light, text)}</picture>"

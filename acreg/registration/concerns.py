@@ -1,6 +1,6 @@
-"""What speaks against a registration: the one place from which warnings, counts and records of it come.
+"""Concerns about the result of a registration: the single source of its warnings, counts and records.
 
-The limits were chosen on training pairs of the shipped presets' data, see `docs/decisions.md`.
+The limits were chosen on training pairs from the data of the shipped presets, see `docs/decisions.md`.
 """
 
 from __future__ import annotations
@@ -22,49 +22,49 @@ if TYPE_CHECKING:
     from acreg.registration.pair import Registration
 
 NAMES = ("constant", "similarity", "unusual", "overlap", "zero", "folding", "displacement", "scope")
-"""What the concerns are called in tables and records, in the order in which they are listed."""
+"""The names of the concerns in tables and records, in the order in which they are listed."""
 FALL = 1.1
-"""By so much the distance 1 - NCC may grow: networks that were trained by labels lose a little."""
+"""Factor by which the distance 1 - NCC may grow: networks that were trained on labels lose a little."""
 ROUNDING = 0.002
-"""Of the distance 1 - NCC, where an image is registered onto itself."""
+"""Tolerance for the distance 1 - NCC when an image is registered onto itself."""
 FOLDED = 5.0
-"""Percentage of folded voxels."""
+"""Largest percentage of folded voxels."""
 OVERLAP = 0.4
-"""Share of the smaller of two images, or of its foreground, that lies in the other one."""
+"""Smallest share of the smaller image, or of its foreground, that lies in the other image."""
 DISPLACEMENT = 0.5
-"""Length of a displacement as a share of the fixed image's diagonal."""
+"""Largest length of a displacement as a share of the fixed image's diagonal."""
 SCOPE = 0.5
-"""Share of an image's foreground that lies in a network's grid."""
+"""Smallest share of an image's foreground that lies in the network's grid."""
 FILLED = 0.2
-"""Share of a network's grid that an image fills."""
+"""Smallest share of the network's grid that an image fills."""
 MOVED = 0.01
-"""Voxels; a displacement below moves nothing."""
+"""A displacement below this length in voxels counts as no movement."""
 ALIKE = 0.999
-"""Correlation from which on images need not be moved."""
+"""Correlation above which images need not be moved."""
 LARGEST = 10_000
-"""Bytes of a `usual.json`."""
+"""Largest size of a `usual.json` in bytes."""
 POINTS = 2**18
-"""So many voxels are looked at, at most, for a share of them."""
+"""Largest number of voxels that are examined to estimate a share."""
 
 
 class Concern(NamedTuple):
-    """One thing that speaks against a registration: one of `NAMES`, and a sentence with its numbers."""
+    """A concern about a registration: one of `NAMES`, and a sentence with its numbers."""
 
     name: str
     text: str
 
 
 class Usual(BaseModel):
-    """What a preset reaches on pairs of its training data, or of data like it; `usual.json` in its folder.
+    """The usual results of a preset on pairs of its training data, or similar data; `usual.json` in its folder.
 
-    Made by `acreg.evaluation.usual`.
+    It is made by `acreg.evaluation.usual`.
 
     Attributes:
-        data: of which dataset and split.
-        pairs: how many.
-        ncc, nmi: correlation and mutual information of the fixed and the warped image, as of `Likeness`: the lowest of
-            the pairs, of which one in 200 is left out.
-        folded_percent: the highest, likewise.
+        data: the dataset and split.
+        pairs: the number of pairs.
+        ncc, nmi: correlation and mutual information of the fixed and the warped image, as in `Likeness`: the lowest
+            value over the pairs, except for one pair in 200.
+        folded_percent: the highest value, likewise.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -77,7 +77,7 @@ class Usual(BaseModel):
 
     @classmethod
     def of_preset(cls, folder: Path) -> Usual | None:
-        """What the preset of a folder states; None where it states nothing.
+        """The usual results stored in the folder of a preset; None if there are none.
 
         Raises:
             AcregError: the file is damaged.
@@ -101,14 +101,14 @@ class Usual(BaseModel):
 
 
 class Likeness(NamedTuple):
-    """How alike two images on one grid are: `normalized_cross_correlation`, `normalized_mutual_information`."""
+    """The similarity of two images on one grid: `normalized_cross_correlation`, `normalized_mutual_information`."""
 
     ncc: float
     nmi: float
 
     @classmethod
     def of(cls, fixed: Image, other: Image, inside: np.ndarray) -> Likeness:
-        """Of the fixed image and another one on its grid, where `inside` is true; that of unlike images if nowhere."""
+        """The similarity of the fixed image and another one on its grid, within a mask; lowest for an empty mask."""
         if not inside.any():
             return cls(0.0, 1.0)
         arrays = fixed.array[inside], other.array[inside]
@@ -127,27 +127,27 @@ def concerns(
     sees: tuple[Grid, Grid] | None = None,
     deforms: bool = True,
 ) -> list[Concern]:
-    """What speaks against a registration of two images, in the order of `NAMES`; empty where nothing does.
+    """Concerns about a registration of two images, in the order of `NAMES`; empty if there are none.
 
-    - constant: the fixed or the moving image has one value everywhere, so that nothing can be compared.
-    - similarity: the mutual information is lower than before, and the distance 1 - NCC more than `FALL` times as large.
-      Of two modalities the correlation alone may fall, and does not count.
-    - unusual: both are lower than what is usual for the preset.
+    - constant: the fixed or the moving image is constant, so that nothing can be compared.
+    - similarity: the mutual information is lower than before, and the distance 1 - NCC is more than `FALL` times as
+      large. For two modalities, the correlation alone may fall; this does not count.
+    - unusual: both are lower than usual for the preset.
     - overlap: less than `OVERLAP` of the smaller image, or of the smaller foreground (by Otsu's threshold), lies in the
-      other image, or the warped image has one value everywhere.
-    - zero: nothing is moved, or a deformation is zero, and the images differ.
-    - folding: more than `FOLDED` percent of the voxels fold, and more than is usual for the preset.
-    - displacement: a voxel moves by more than `DISPLACEMENT` of the fixed image's diagonal, both from where it lies in
-      space and from where it lies in the extent.
-    - scope: the network looks at less than `SCOPE` of an image's foreground, or the image fills less than `FILLED` of
-      what the network looks at.
+      other image, or the warped image is constant.
+    - zero: nothing is moved, or a deformation is zero, although the images differ.
+    - folding: more than `FOLDED` percent of the voxels fold, and more than usual for the preset.
+    - displacement: a voxel moves by more than `DISPLACEMENT` of the fixed image's diagonal, both relative to its
+      position in space and relative to its position in the extent.
+    - scope: the network's grid covers less than `SCOPE` of an image's foreground, or the image fills less than `FILLED`
+      of the network's grid.
 
     Args:
         result: of a method that moves something.
-        fixed, moving: as they were registered.
-        usual: of the preset, where it is known.
-        sees: the network's grids in the fixed and in the moving image, of a preset.
-        deforms: whether the method deforms; a network's affine part alone does not.
+        fixed, moving: the images that were registered.
+        usual: the usual results of the preset, if known.
+        sees: for a preset, the network's grids in the fixed and in the moving image.
+        deforms: whether the method deforms; the affine part of a network alone does not.
     """
     found: dict[str, str] = {}
     old, new = result.before, result.after
@@ -186,7 +186,7 @@ def concerns(
 
 
 def _apart(result: Registration, fixed: Image, moving: Image) -> str:
-    """That two images hardly overlap; empty where they do."""
+    """A text saying that two images hardly overlap; empty if they overlap enough."""
     masks = {
         "smaller image": [np.ones(image.grid.shape, bool) for image in (fixed, moving)],
         "smaller foreground": [_foreground(image) for image in (fixed, moving)],
@@ -204,7 +204,7 @@ def _apart(result: Registration, fixed: Image, moving: Image) -> str:
 
 
 def _displacements(result: Registration, fixed: Image, moving: Image) -> tuple[np.ndarray, np.ndarray]:
-    """How far voxels move from where they lie in the extent of the moving image, and from where in space."""
+    """How far voxels move relative to their position in the extent of the moving image, and in space."""
     u = result.sampled.displacement
     return u - unregistered(fixed=fixed, moving=moving).displacement, u
 
@@ -214,7 +214,7 @@ def _longest(vectors: np.ndarray) -> float:
 
 
 def _beyond(role: str, image: Image, grid: Grid) -> str:
-    """That a network's grid in an image leaves most of it out, or that the image fills little of it; else empty."""
+    """A text saying that the network's grid misses most of an image or is mostly empty; otherwise an empty text."""
     points = np.argwhere(_foreground(image))
     points = points[:: 1 + len(points) // POINTS]
     size = " x ".join(f"{n * s:.0f}" for n, s in zip(grid.shape, grid.spacing))
@@ -232,6 +232,6 @@ def _beyond(role: str, image: Image, grid: Grid) -> str:
 
 
 def _foreground(image: Image) -> np.ndarray:
-    """What is brighter than Otsu's threshold."""
+    """The voxels that are brighter than Otsu's threshold."""
     array = image.array
     return array > threshold_otsu(array) if np.ptp(array) else np.zeros(array.shape, bool)

@@ -1,7 +1,8 @@
-"""What registers: a preset's model, a classical program, or nothing at all, behind the same two names."""
+"""Registration methods: the model of a preset, a classical program, or no registration, with the same interface."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from copy import copy
 from pathlib import Path
@@ -9,68 +10,71 @@ from typing import Any, Protocol
 
 from acreg._moved import warn_of_old_name
 from acreg.baselines.baseline import baseline
-from acreg.errors import AcregError, images_by_name
+from acreg.errors import AcregError, UsageError, argument, images_by_name
 from acreg.geometry import Grid, Image, Transform, unregistered
 from acreg.registration.concerns import Usual
 
 
 class Method(Protocol):
-    """Anything that registers: a model, or a classical program behind the same two names."""
+    """A registration method: a model or a classical program, with the same interface."""
 
     name: str
 
     def register(self, *, fixed: Image, moving: Image) -> Transform:
-        """The transform that pulls `moving` onto the grid of `fixed`."""
+        """The transform that warps `moving` onto the grid of `fixed`."""
         ...
 
 
 class Unregistered:
-    """Zero displacement: what the images look like before any registration."""
+    """No registration: a zero displacement, which shows the images before registration."""
 
     name = "unregistered"
 
     @images_by_name
     def register(self, *, fixed: Image, moving: Image) -> Transform:
-        """The identity, the two extents laid over each other."""
+        """The identity between the aligned extents of both images."""
         return unregistered(fixed=fixed, moving=moving)
 
 
 class PresetMethod:
-    """A model from a preset, under a name of one's own.
+    """A model, with an optional name.
 
     Args:
-        model: the name of a shipped preset or a preset's folder.
-        name: what tables call it; the preset's name if left out, followed by "-refined" where it is refined.
-        refine: at most so many steps of refinement for each pair, see `RegistrationModel.refine`.
+        model: the name of a shipped preset, the folder of a preset, or a loaded model.
+        name: the name in tables; by default, the name of the preset or model, followed by "-refined" with refinement.
+        refine: maximum number of refinement steps for each pair, see `RegistrationModel.refine`.
 
     Raises:
         AcregError: the preset cannot be loaded, or does not register (an autoencoder).
     """
 
-    def __init__(self, model: str, name: str = "", refine: int = 0) -> None:
+    def __init__(self, model: str | os.PathLike[str] | Any, name: str = "", refine: int = 0) -> None:
         from acreg.models import from_preset
         from acreg.models.presets import preset_digest, preset_folder
 
-        self._model: Any = from_preset(model)
-        self.preset = model
+        stored = isinstance(model, (str, os.PathLike))
+        self._model: Any = from_preset(model) if stored else model
+        self.preset = str(model) if stored else ""
         self.refine = refine
-        self.name = name or preset_name(model) + ("-refined" if refine else "")
+        own = preset_name(self.preset) if stored else str(getattr(model, "name", type(model).__name__))
+        self.name = name or own + ("-refined" if refine else "")
         if not hasattr(self._model, "register"):
             raise AcregError(
                 f"A model that registers is needed. Received: {model}, a {type(self._model).__name__}. "
                 "Give the preset of a registration network."
             )
-        self.sha256 = preset_digest(model)
-        self.usual = Usual.of_preset(preset_folder(model))
+        self.usual = Usual.of_preset(preset_folder(model)) if stored else None
         self.deforms = True
+        if stored:  # of an object in memory the weights are not known to be those of any file
+            self.sha256 = preset_digest(model)
 
     def affine_part(self) -> PresetMethod | None:
-        """The model's affine part alone, as a method of the same name followed by "-affine"; None if it has none."""
+        """The affine part of the model as a method with the same name followed by "-affine"; None if it has none."""
         if getattr(self._model, "affine", "none") == "none":
             return None
         part = copy(self)
         part._model, part.refine, part.name = self._model.affine_part(), 0, f"{self.name}-affine"
-        part.usual, part.deforms = None, False  # what is usual is that of the whole
+        part.usual, part.deforms = None, False  # usual results are known for the complete model only
         return part
 
     @images_by_name
@@ -82,7 +86,7 @@ class PresetMethod:
 
     @images_by_name
     def register_many(self, *, fixed: Sequence[Image], moving: Sequence[Image]) -> list[Transform]:
-        """Register pairs by one batch through the network; one by one where they are refined."""
+        """Register pairs in one batch through the network; one by one with refinement."""
         if self.refine:
             return [self.register(fixed=one, moving=other) for one, other in zip(fixed, moving, strict=True)]
         return self._model.register_many(fixed=fixed, moving=moving)
@@ -93,7 +97,7 @@ class PresetMethod:
 
     @images_by_name
     def segment(self, *, fixed: Image, moving: Image) -> Image | None:
-        """The model's mask of the fixed image, None of a model that makes none."""
+        """The model's mask of the fixed image; None for a model that does not segment."""
         return self._model.segment(fixed=fixed, moving=moving) if hasattr(self._model, "segment") else None
 
 
@@ -111,14 +115,58 @@ def named_method(name: str, threads: int, seed: int) -> Method:
     return Unregistered() if name == Unregistered.name else baseline(name, threads, seed)
 
 
+def one_method(
+    model: str | os.PathLike[str] | Any | None = None,
+    method: str | Method | None = None,
+    *,
+    refine: int = 0,
+    threads: int = 1,
+    seed: int = 0,
+) -> Method:
+    """What registers a pair, by a model or by another method.
+
+    Args:
+        model: as `PresetMethod`.
+        method: as `named_method`, or an object of one's own with `name` and `register`.
+        refine: steps of refinement, at most, of a model.
+        threads, seed: of a classical method.
+
+    Raises:
+        UsageError: as `check_one_method`.
+        AcregError: as `PresetMethod` and `named_method`.
+    """
+    check_one_method(model, method, refine)
+    if isinstance(model, str) and model == Unregistered.name:
+        warn_of_old_name(argument("model", model), argument("method", model), stacklevel=3)
+        method = model
+    if method is not None:
+        return named_method(method, threads, seed) if isinstance(method, str) else method
+    return PresetMethod(model, refine=refine)
+
+
+def check_one_method(model: str | os.PathLike[str] | Any | None, method: str | Method | None, refine: int = 0) -> None:
+    """Raise `UsageError` unless a model or a method is given, and a model where the result is refined."""
+    if (model is None) == (method is None):
+        raise UsageError(
+            "Images are registered by a model or by another method. Received: "
+            f"{argument('model', model)}, {argument('method', method)}. "
+            f"Give one of {argument('model')} and {argument('method')}."
+        )
+    if refine and method is not None:
+        raise UsageError(
+            f"Models alone refine. Received: {argument('refine', refine)} with {argument('method', method)}. Leave out "
+            f"{argument('refine')}, or give a preset."
+        )
+
+
 def preset_name(model: str) -> str:
-    """The name of a preset; a run's folder for `runs/<name>/preset`."""
+    """The name of a preset; for `runs/<name>/preset`, the name of the run's folder."""
     path = Path(model).resolve()
     return path.parent.name if path.name == "preset" and path.parent.name else path.name
 
 
 def register_many(method: Method, pairs: Sequence[tuple[Image, Image]], at_once: int = 1) -> list[Transform]:
-    """Register pairs (fixed, moving), so many at once as the method can; a classical one takes them one by one."""
+    """Register pairs (fixed, moving), `at_once` per batch if the method can; classical methods take one at a time."""
     many = getattr(method, "register_many", None)
     if many is None:
         return [method.register(fixed=fixed, moving=moving) for fixed, moving in pairs]

@@ -6,17 +6,19 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import acreg
-from acreg.errors import AcregError, images_by_name
+from acreg.errors import AcregError, UsageError, images_by_name
 from acreg.geometry import Image
 from acreg.geometry.transform import Border
-from acreg.io import all_or_none, write_displacement, write_image
+from acreg.io import all_or_none, check_free, sole_writer, write_displacement, write_image
 from acreg.io.colour import reason_against, warp_channels, write_channels
 from acreg.io.documents import write_json
 from acreg.io.formats import is_picture
 from acreg.io.transforms import write_inverse, write_transform
 from acreg.plotting.drawing import view_pair
-from acreg.plotting.preview import write_preview
-from acreg.registration.pair import Registration
+from acreg.plotting.figures import to_png
+from acreg.plotting.preview import preview_figure
+from acreg.registration.background import background_note, border_and_fill
+from acreg.registration.pair import SAVED, Registration
 
 RECORD_NAME = "registration.json"
 RESULT_NAMES = (
@@ -35,12 +37,10 @@ RESULT_NAMES = (
     "preview.png",
 )
 INVERSE_NAMES = ("inverse_transform.h5", "inverse_transform.h5.check.json")
-SAVED = ("labels", "displacement", "transform", "images")
-"""What can be saved of a registered pair."""
 
 
 def write_record(folder: Path, method: str, result: Registration) -> None:
-    """Write the numbers of a registration and what speaks against it, as JSON; `concerns` is empty where nothing does.
+    """Write the numbers of a registration and its concerns as JSON; `concerns` may be empty.
 
     NCC and mutual information ("nmi") are those of `Registration.before` and `after`.
     """
@@ -58,8 +58,56 @@ def write_record(folder: Path, method: str, result: Registration) -> None:
 
 
 def result_name(stem: str, source: str, rank: int) -> str:
-    """`stem` with .png when `source` is a 2-D picture file, else with .nii.gz."""
+    """`stem` with .png if `source` is a 2-D picture file, otherwise with .nii.gz."""
     return stem + (".png" if rank == 2 and is_picture(Path(source)) else ".nii.gz")
+
+
+def check_saved(what: Collection[str]) -> None:
+    """Raise `UsageError` for words that are not in `SAVED`."""
+    unknown = sorted(set(what) - set(SAVED))
+    if unknown:
+        raise UsageError(f"What can be saved is {', '.join(SAVED)}. Received: {', '.join(unknown)}. Correct it.")
+
+
+def save_result(
+    result: Registration,
+    folder: Path,
+    what: Collection[str],
+    border: Border | None,
+    fill: float | None,
+    overwrite: bool,
+) -> list[Path]:
+    """See `Registration.save`."""
+    check_saved(what)
+    target = Path(result_name("warped", result.moving.name, result.fixed.grid.rank))
+    outside = border_and_fill(border, fill, target)
+    with sole_writer(folder):
+        check_free(folder, RESULT_NAMES, overwrite)
+        written = save_registration(
+            folder,
+            result,
+            fixed=result.fixed,
+            moving=result.moving,
+            moving_labels=result.moving_labels,
+            fixed_labels=result.fixed_labels,
+            what=what,
+            border=outside[0],
+            fill=outside[1],
+            channels=result.channels,
+            method=result.method,
+            overwrite=overwrite,
+        )
+    notes = []
+    if len(result.channels) > 1 and (reason := reason_against(result.channels, target)):
+        name = result.moving.name
+        notes.append(f"{target} has the luminance of {name} alone. {reason} acreg warp --out x.nrrd keeps the colours.")
+    if result.inexact:
+        notes.append(f"inverse_transform.h5 is an approximation: {result.inexact}.")
+    if result.no_inverse:
+        notes.append(f"No inverse was written. {result.no_inverse}")
+    notes.append(background_note(result.moving, outside[0], fill, float(result.inside.mean())))
+    result.notes += [note for note in notes if note]
+    return written
 
 
 @images_by_name
@@ -80,13 +128,13 @@ def save_registration(
 ) -> list[Path]:
     """Write warped.*, preview.png (`images`), warped_labels.*, mask.* (`labels`), displacement.nii.gz, transform.h5.
 
-    The transform is what other programs open (`acreg.io.transforms`), with the record of its check and its inverse
-    (`inverse_transform.h5`) beside it. Where it has no inverse, the other files are written and `result.no_inverse`
-    says why. Pictures are written as the kind of file that the moving image (the labels) came from; see `result_name`.
-    Outside of the moving image they have `border` and `fill`, see `Transform.warp_image`. `channels` are those of a
-    moving image in colour, of which `moving` is the luminance. With the name of the method registration.json is
-    written, too (`write_record`). The files appear all together, see `acreg.io.all_or_none`; with `overwrite` those of
-    an earlier registration go at that moment, also where the new one has none of their names.
+    Other programs can open the transform (`acreg.io.transforms`); the record of its check and its inverse
+    (`inverse_transform.h5`) are beside it. If there is no inverse, the other files are written and `result.no_inverse`
+    gives the reason. Images are written in the file format of the moving image (or the labels); see `result_name`.
+    Outside the moving image they have the values of `border` and `fill`, see `Transform.warp_image`. `channels` are
+    those of a moving colour image, and `moving` is its luminance. With the name of the method, registration.json is
+    also written (`write_record`). The files appear all together, see `acreg.io.all_or_none`; with `overwrite`, all
+    files of an earlier registration are removed at that moment, even those that the new one does not have.
     """
     old = [folder / name for name in RESULT_NAMES if overwrite]
     with all_or_none(folder, replaced=old) as staged:
@@ -147,5 +195,5 @@ def _write(
             border=border,
             fill=fill,
         )
-        write_preview(view, path("preview.png"))
+        path("preview.png").write_bytes(to_png(preview_figure(view)))
     return written

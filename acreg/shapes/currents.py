@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from acreg.layers.tensor import Tensor
-from acreg.shapes.matching import Frame
+from acreg.shapes.frame import Frame
 from acreg.shapes.surfaces import Surface, thinned
 
 PADDING = 256

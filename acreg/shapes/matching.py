@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from acreg.errors import UsageError
+from acreg.shapes.point_drift import CoherentPointDrift
 from acreg.shapes.surfaces import Surface
 
 MATCHERS = ("currents", "point-drift")
@@ -32,39 +33,9 @@ def matcher(name: str) -> Matcher:
         UsageError: another name.
     """
     if name == "point-drift":
-        from acreg.shapes.point_drift import CoherentPointDrift
-
         return CoherentPointDrift()
     if name == "currents":
-        from acreg.shapes.currents import Currents  # imports Keras
+        from acreg.shapes.currents import Currents  # imports Keras, which the other matcher does not need
 
         return Currents()
     raise UsageError(f"A matcher of surfaces is one of {', '.join(MATCHERS)}. Received: {name!r}.")
-
-
-class Frame:
-    """Coordinates in which the template has its middle at 0 and a spread of 1, and a subject lies over it.
-
-    Args:
-        template: points `(n, rank)`.
-        subject: points `(m, rank)`: shifted and scaled onto the template's.
-    """
-
-    def __init__(self, template: np.ndarray, subject: np.ndarray) -> None:
-        self._centres = template.mean(axis=0), subject.mean(axis=0)
-        self._scales = tuple(
-            float(np.sqrt(((points - centre) ** 2).sum(axis=1).mean()))
-            for points, centre in zip((template, subject), self._centres, strict=True)
-        )
-
-    def of_template(self, points: np.ndarray) -> np.ndarray:
-        """Points of the template in the frame."""
-        return (points - self._centres[0]) / self._scales[0]
-
-    def of_subject(self, points: np.ndarray) -> np.ndarray:
-        """Points of the subject in the frame."""
-        return (points - self._centres[1]) / self._scales[1]
-
-    def to_subject(self, points: np.ndarray) -> np.ndarray:
-        """Points of the frame in mm, where the subject is."""
-        return points * self._scales[1] + self._centres[1]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import linalg, spatial
 
-from acreg.shapes.matching import Frame
+from acreg.shapes.frame import Frame
 from acreg.shapes.surfaces import Surface
 
 
@@ -63,8 +63,3 @@ class CoherentPointDrift:
             if abs(before - variance) < 1e-3 * before:
                 break
         return np.split(frame.to_subject(moved), ends)
-
-
-def _regions(surfaces: Sequence[Surface]) -> np.ndarray:
-    """The number of the surface that each point is of."""
-    return np.repeat(range(len(surfaces)), [len(surface.points) for surface in surfaces])

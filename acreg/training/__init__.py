@@ -1,6 +1,6 @@
-"""Recipes and training: how the YAML files that describe experiments are read and run.
+"""Recipes and training: reading and running the YAML files that describe experiments.
 
-Names are loaded when first used, so that `import acreg.training` stays cheap and never imports Keras.
+Names are loaded when first used, so that `import acreg.training` is fast and never imports Keras.
 """
 
 from __future__ import annotations

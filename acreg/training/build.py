@@ -1,11 +1,10 @@
-"""From a recipe to models and optimisers."""
+"""Construction of models and optimisers from a recipe."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import keras
 import numpy as np
@@ -30,7 +29,7 @@ FILLED_IN = {
     "dtype",
     "trainable",
 }
-"""Arguments of a model that follow from other sections of a recipe."""
+"""Arguments of a model that are set by other sections of a recipe."""
 
 
 def model_classes() -> dict[str, type]:
@@ -42,7 +41,7 @@ def need_labels(data: TrainingData) -> np.ndarray:
     """The training labels.
 
     Raises:
-        AcregError: the dataset has none.
+        AcregError: the dataset has no labels.
     """
     if data.train.labels is None:
         raise AcregError(
@@ -53,7 +52,7 @@ def need_labels(data: TrainingData) -> np.ndarray:
 
 
 def build_autoencoder(recipe: Recipe, section: AutoencoderSection, data: TrainingData) -> models.LabelAutoencoder:
-    """The label autoencoder of a recipe, compiled, not trained.
+    """The label autoencoder of a recipe, compiled but not trained.
 
     Raises:
         AcregError: the dataset has no labels; see `need_labels`.
@@ -75,8 +74,10 @@ def build_autoencoder(recipe: Recipe, section: AutoencoderSection, data: Trainin
     return model
 
 
-def build_network(recipe: Recipe, data: TrainingData, autoencoder: models.LabelAutoencoder | None) -> Any:
-    """The registration model of a recipe, compiled, not trained.
+def build_network(
+    recipe: Recipe, data: TrainingData, autoencoder: models.LabelAutoencoder | None
+) -> models.RegistrationModel:
+    """The registration model of a recipe, compiled but not trained.
 
     Raises:
         UsageError: a value that the model refuses, such as an unknown loss.
@@ -94,7 +95,7 @@ def build_network(recipe: Recipe, data: TrainingData, autoencoder: models.LabelA
         filled["augmentation"] = {**recipe.data.synthetic.layer_arguments(), "seed": recipe.seed}
     if "autoencoder" in known:
         filled["autoencoder"] = autoencoder
-        if autoencoder is not None and recipe.training.distribute:  # its variables, too, are made for all devices
+        if autoencoder is not None and recipe.training.distribute:  # its variables must also be created for all devices
             filled["autoencoder"] = models.LabelAutoencoder.from_config(autoencoder.get_config())
             filled["autoencoder"].set_weights(autoencoder.get_weights())
     if "seed" in known:
@@ -111,7 +112,7 @@ def build_network(recipe: Recipe, data: TrainingData, autoencoder: models.LabelA
     return model
 
 
-def compile_network(model: Any, recipe: Recipe, steps: int, frozen: Sequence[str] = ()) -> None:
+def compile_network(model: models.RegistrationModel, recipe: Recipe, steps: int, frozen: Sequence[str] = ()) -> None:
     """Give a registration model a new optimiser for `steps` steps in which some of its parts are frozen.
 
     Raises:
@@ -120,13 +121,13 @@ def compile_network(model: Any, recipe: Recipe, steps: int, frozen: Sequence[str
     with _as_usage_error("start"):
         model.freeze(*frozen)
     optimizer = build_optimizer(recipe.optimizer, steps, recipe.training.steps_per_epoch)
-    if model.loss_weighting is not None:  # decay would draw every loss's weight towards one
+    if model.loss_weighting is not None:  # decay would pull the weight of every loss towards one
         optimizer.exclude_from_weight_decay(var_list=model.loss_weighting.trainable_variables)
     model.compile(optimizer=optimizer, jit_compile=recipe.training.jit_compile)
 
 
 def build_optimizer(section: OptimizerSection, steps: int, steps_per_epoch: int) -> keras.optimizers.Optimizer:
-    """The optimiser of a recipe for a training of `steps` steps, with epochs of `steps_per_epoch`.
+    """The optimiser of a recipe for training with `steps` steps, in epochs of `steps_per_epoch`.
 
     Raises:
         UsageError: more warm-up steps than steps.
@@ -137,7 +138,7 @@ def build_optimizer(section: OptimizerSection, steps: int, steps_per_epoch: int)
             "start.freeze_steps. "
             f"Received: warmup_steps={section.warmup_steps}, steps={steps}. Lower the one or raise the other."
         )
-    rate: Any = section.learning_rate
+    rate: float | keras.optimizers.schedules.LearningRateSchedule = section.learning_rate
     if section.schedule == "step":
         length = section.step_epochs * steps_per_epoch
         rates = [max(rate * section.step_factor**stage, section.floor) for stage in range(1 + (steps - 1) // length)]
@@ -162,10 +163,10 @@ def build_optimizer(section: OptimizerSection, steps: int, steps_per_epoch: int)
 
 @contextmanager
 def _explicit_seed(seed: int, purpose: str) -> Iterator[None]:
-    """Weights and dropout that depend on `seed` alone.
+    """Make weights and dropout depend only on `seed`.
 
-    Keras draws the seed of each initialiser and dropout layer without one from Python's own generator, which is given
-    a state of its own here and gets its old state back.
+    For each initialiser and dropout layer without a seed, Keras draws one from Python's own generator, which gets
+    a separate state here; its old state is restored afterwards.
     """
     before = random.getstate()
     random.seed(f"{purpose} {seed}")
@@ -177,12 +178,12 @@ def _explicit_seed(seed: int, purpose: str) -> Iterator[None]:
 
 @contextmanager
 def _as_usage_error(section: str) -> Iterator[None]:
-    """What a constructor refuses is a mistake in the recipe."""
+    """Report what a constructor refuses as a mistake in the recipe."""
     try:
         yield
     except AcregError:
         raise
-    except Exception as error:  # what constructors and Keras raise for odd values has many types
+    except Exception as error:  # constructors and Keras raise many types of error for invalid values
         raise UsageError(
             f"The recipe's section {section} must be accepted by the model. The model says: "
             f"{' '.join(str(error).split())} Correct that key of the recipe."

@@ -1,4 +1,4 @@
-"""Keras callbacks of a training: what is recorded after each epoch, when it stops, and what is shown meanwhile."""
+"""Keras callbacks for training: what is recorded after each epoch, when training stops, and what is shown."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from acreg.training.pictures import PairPictures
 
 TIME_COLUMNS = ("seconds",)
 LOST = 0.05
-"""Loss of a discriminator, of log 2 = 0.69 by chance, from which on it is taken to have won."""
+"""A discriminator has won if its loss is below this value; by chance it is log 2 = 0.69."""
 EPOCHS_LOST = 3
 TRACED = (11, 20)
-"""First and last step of a trace: the first ones compile, and read what is read once."""
+"""First and last step of a trace: the first steps of training compile, and read data that are read only once."""
 
 
 class _OfStage(keras.callbacks.Callback):
@@ -36,12 +36,12 @@ class _OfStage(keras.callbacks.Callback):
         self.steps_per_epoch = steps_per_epoch
         self.epoch = 0
 
-    def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         self.epoch = epoch
 
 
 class StopOnNonFinite(_OfStage):
-    """Ends the training with an error as soon as a loss term is NaN or infinite, before anything is saved.
+    """Stops training with an error as soon as a loss term is NaN or infinite, before anything is saved.
 
     Arguments:
         stage: the name of what is trained, for the message.
@@ -51,13 +51,13 @@ class StopOnNonFinite(_OfStage):
         AcregError: names the term, the step, and what to try.
     """
 
-    def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
         self._check(logs, f"step {self.epoch * self.steps_per_epoch + batch + 1}")
 
-    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         self._check(logs, f"the end of epoch {epoch + 1}")
 
-    def _check(self, logs: Mapping[str, Any] | None, when: str) -> None:
+    def _check(self, logs: Mapping[str, float] | None, when: str) -> None:
         bad = {name: float(value) for name, value in (logs or {}).items() if not math.isfinite(value)}
         if bad:
             terms = [f"{name}={value}" for name, value in bad.items() if not name.endswith("loss")]
@@ -72,21 +72,21 @@ class StopOnNonFinite(_OfStage):
 class Recorder(keras.callbacks.Callback):
     """After each epoch: the metrics CSV, the preset if the epoch is the best, early stopping, then the checkpoint.
 
-    They are one callback because their order matters: a kill between two of them must leave files from which the
-    training goes on exactly. The checkpoint is last and holds all rows; what was written after the one before it is
-    written again, equal, by the resumed training.
+    They form one callback because their order matters: a kill between two of them must leave files from which
+    training continues exactly. The checkpoint is last and contains all rows; files written after the previous
+    checkpoint are written again, with the same content, when training is resumed.
 
     Arguments:
         stage: prefix of the checkpoint's file name.
-        state: the state to go on from; changed in place.
+        state: the state from which to continue; changed in place.
         checkpoints: folder of the checkpoints.
         metrics: path of the CSV.
-        epochs: epochs in all.
+        epochs: total number of epochs.
         steps_per_epoch: steps in an epoch.
-        monitor: the logged number that decides which epoch is best; None takes every epoch as better.
+        monitor: the logged number that determines the best epoch; with None, every epoch counts as better.
         mode: "max" or "min".
-        patience: epochs without a better one after which training ends; None for never.
-        plateau: (factor of the learning rate, epochs without a better one after which it is applied), or None.
+        patience: number of epochs without improvement after which training stops; None for no early stopping.
+        plateau: (factor of the learning rate, number of epochs without improvement after which it is applied), or None.
         save_best: called with the row of a better epoch.
     """
 
@@ -119,10 +119,10 @@ class Recorder(keras.callbacks.Callback):
         self.save_best = save_best
         self.began = time.perf_counter()
 
-    def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         self.began = time.perf_counter()
 
-    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         state = self.state
         row: dict[str, float] = {"epoch": epoch + 1, "step": (epoch + 1) * self.steps_per_epoch}
         row["learning_rate"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
@@ -153,29 +153,29 @@ class Recorder(keras.callbacks.Callback):
 
 
 class StopWhenAsked(_OfStage):
-    """Ends the training by an error once it was asked to stop: after a step, or after an epoch's checkpoint.
+    """Stops training by an error once a stop was requested: after a step, or after the checkpoint of an epoch.
 
-    It comes last, so that an epoch whose steps are done is kept and shown. What was done of an epoch that is not
-    complete is done again by the resumed training.
+    It comes last, so that an epoch whose steps are complete is kept and shown. The steps of an incomplete epoch
+    are repeated when training is resumed.
 
     Arguments:
         stage: the name of what is trained, for the message.
         steps_per_epoch: steps in an epoch.
-        asked: whether the training is to stop.
+        asked: whether training should stop.
 
     Raises:
-        Requeue: it was.
+        Requeue: a stop was requested.
     """
 
     def __init__(self, stage: str, steps_per_epoch: int, asked: Callable[[], bool]) -> None:
         super().__init__(stage, steps_per_epoch)
         self.asked = asked
 
-    def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
         if batch + 1 < self.steps_per_epoch:
             self._check(f"in epoch {self.epoch + 1}, which will be done again from its beginning")
 
-    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         self._check(f"after epoch {epoch + 1}")
 
     def _check(self, when: str) -> None:
@@ -184,7 +184,7 @@ class StopWhenAsked(_OfStage):
 
 
 class ShowProgress(_OfStage):
-    """Calls `progress(text, done, total)` after each step, or without it `say(line)` after each epoch."""
+    """Calls `progress(text, done, total)` after each step or, without it, `say(line)` after each epoch."""
 
     def __init__(
         self, stage: str, epochs: int, steps_per_epoch: int, progress: Progress | None, say: Callable[[str], None]
@@ -195,27 +195,27 @@ class ShowProgress(_OfStage):
         self.say = say
         self.began = time.perf_counter()
 
-    def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         super().on_epoch_begin(epoch, logs)
         self.began = time.perf_counter()
 
-    def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
         if self.progress is not None:
             done = self.epoch * self.steps_per_epoch + batch + 1
             self.progress(f"{self.stage}: {_some(logs or {})}", done, self.epochs * self.steps_per_epoch)
 
-    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         if self.progress is None:
             seconds = time.perf_counter() - self.began
             self.say(f"{self.stage}: epoch {epoch + 1}/{self.epochs}, {_some(logs or {})}, {seconds:.1f} s")
 
 
 class WarnOfCollapse(keras.callbacks.Callback):
-    """Says, once for each time, that discriminators have won: their loss was near 0 for `EPOCHS_LOST` epochs.
+    """Warns, once per occurrence, that discriminators have won: their loss was near 0 for `EPOCHS_LOST` epochs.
 
     Arguments:
-        state: whose history is read, after the `Recorder` wrote to it.
-        say: gets the warning.
+        state: its history is read after the `Recorder` has written to it.
+        say: called with the warning.
     """
 
     def __init__(self, state: State, say: Callable[[str], None]) -> None:
@@ -223,7 +223,7 @@ class WarnOfCollapse(keras.callbacks.Callback):
         self.state = state
         self.say = say
 
-    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         lost = [row.get("discriminator", math.inf) < LOST for row in self.state.history[-EPOCHS_LOST - 1 :]]
         if lost[-EPOCHS_LOST:] == [True] * EPOCHS_LOST and not (len(lost) > EPOCHS_LOST and lost[0]):
             self.say(
@@ -234,13 +234,13 @@ class WarnOfCollapse(keras.callbacks.Callback):
             )
 
 
-def _some(logs: Mapping[str, Any]) -> str:
+def _some(logs: Mapping[str, float]) -> str:
     wanted = ("loss", "dice", "val_loss", "val_dice")
     return ", ".join(f"{name} {float(logs[name]):.4f}" for name in wanted if name in logs)
 
 
 def write_metrics(path: Path, history: Sequence[Mapping[str, float]]) -> None:
-    """Write the rows of a training as CSV, all at once; numbers are written so that they read back exactly."""
+    """Write the rows of a training run as CSV, in one step; numbers are written so that they read back exactly."""
     columns = list(dict.fromkeys(name for row in history for name in row))
     write_table(path, [columns, *([row.get(column, "") for column in columns] for row in history)])
 
@@ -248,9 +248,9 @@ def write_metrics(path: Path, history: Sequence[Mapping[str, float]]) -> None:
 def tensorboard(
     folder: Path, say: Callable[[str], None], batch: Mapping[str, Any] | None, trace_within: int = 0
 ) -> list[keras.callbacks.Callback]:
-    """Keras' TensorBoard callback, where the backend is TensorFlow and TensorBoard is installed; else none, and why.
+    """Keras' TensorBoard callback if the backend is TensorFlow and TensorBoard is installed; else none, with a reason.
 
-    With pictures of the pairs in `batch`, where there is one, and with a trace of the steps `TRACED`, as far as they
+    It writes pictures of the pairs in `batch`, if given, and a trace of those of the steps `TRACED` that
     are among the first `trace_within` steps (0 for no trace).
     """
     if keras.backend.backend() != "tensorflow":

@@ -1,4 +1,4 @@
-"""Checkpoints: one file with everything that a training needs to go on as if it had never stopped."""
+"""Checkpoints: one file with everything that is needed to continue training as if it had never stopped."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -24,15 +23,15 @@ KEPT = 2
 
 @dataclass
 class State:
-    """Where a stage of a training stands, apart from its variables.
+    """The state of a stage of training, apart from its variables.
 
     Attributes:
-        epoch: epochs that are complete.
+        epoch: number of complete epochs.
         best: the best value of the monitored number so far, None before the first.
         best_epoch: the epoch (from 1) that reached it.
-        waited: epochs since then.
-        finished: the stage is over: all epochs done, or stopped early.
-        history: a row an epoch, as in the metrics CSV.
+        waited: number of epochs since then.
+        finished: whether the stage is finished: all epochs are complete, or it stopped early.
+        history: one row per epoch, as in the metrics CSV.
         data: digest of the training and validation arrays.
     """
 
@@ -41,18 +40,18 @@ class State:
     best_epoch: int = 0
     waited: int = 0
     finished: bool = False
-    history: list[dict[str, int | float]] = field(default_factory=list)  # whole numbers come back as such
+    history: list[dict[str, int | float]] = field(default_factory=list)  # integers are restored as integers
     data: str = ""
 
 
 def save_checkpoint(folder: Path, stage: str, model: keras.Model, state: State) -> Path:
-    """Write `<stage>-<epoch>.npz` at once (or not at all) and remove all but the last two of the stage.
+    """Write `<stage>-<epoch>.npz` completely or not at all, and remove all but the last two checkpoints of the stage.
 
-    It holds the model's variables (weights, batch-norm statistics and the state of every seed generator, which Keras'
-    `save_weights` leaves out), the optimiser's variables, and `state`.
+    It contains the variables of the model (weights, batch-norm statistics and the state of every seed generator, which
+    `save_weights` of Keras leaves out), the variables of the optimiser, and `state`.
 
     Raises:
-        AcregError: the file could not be written, such as on a full disk; older checkpoints are intact.
+        AcregError: the file could not be written, for example on a full disk; older checkpoints are intact.
     """
     arrays = {f"model/{i:04d}": np.asarray(v) for i, v in enumerate(_values(model.variables))}
     arrays |= {f"optimizer/{i:04d}": np.asarray(v) for i, v in enumerate(_values(model.optimizer.variables))}
@@ -75,14 +74,14 @@ def load_checkpoint(folder: Path, stage: str) -> tuple[State, dict[str, np.ndarr
     """State and arrays of the stage's newest readable checkpoint; None if there is none.
 
     Raises:
-        AcregError: there are checkpoints, and none can be read.
+        AcregError: there are checkpoints, but none can be read.
     """
     files = _files(folder, stage)
     for path in reversed(files):
         try:
             arrays = _read(path)
             return TypeAdapter(State).validate_json(arrays.pop("state").tobytes(), strict=True), arrays
-        except Exception:  # a damaged archive raises zlib.error, NotImplementedError, MemoryError and others
+        except Exception:  # a damaged archive raises zlib.error, NotImplementedError, MemoryError and other errors
             continue
     if files:
         raise AcregError(
@@ -93,7 +92,7 @@ def load_checkpoint(folder: Path, stage: str) -> tuple[State, dict[str, np.ndarr
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of a file that `save_checkpoint` wrote, as it stores them: not compressed, and none larger than it."""
+    """The arrays of a file that `save_checkpoint` wrote: uncompressed, and none larger than the file."""
     size = check_regular(path, WEIGHTS_LIMIT * 4, "checkpoint").stat().st_size
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
@@ -104,10 +103,10 @@ def _read(path: Path) -> dict[str, np.ndarray]:
 
 
 def restore(model: keras.Model, arrays: dict[str, np.ndarray], optimizer: bool = True) -> None:
-    """Put a checkpoint's arrays into a compiled model and, if `optimizer`, its optimiser.
+    """Load the arrays of a checkpoint into a compiled model and, if `optimizer` is true, into its optimiser.
 
     Raises:
-        AcregError: the checkpoint is of another model.
+        AcregError: the checkpoint belongs to another model.
     """
     groups = {"model": model.variables}
     if optimizer:
@@ -125,7 +124,7 @@ def restore(model: keras.Model, arrays: dict[str, np.ndarray], optimizer: bool =
             variable.assign(value)
 
 
-def _values(variables: Sequence[Any]) -> list[Any]:
+def _values(variables: Sequence[keras.Variable]) -> list[np.ndarray]:
     return [keras.ops.convert_to_numpy(variable) for variable in variables]
 
 

@@ -1,4 +1,4 @@
-"""The report of a training: its curves and its best numbers in one HTML file without outside parts."""
+"""The report of a training run: its curves and its best numbers in one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import html
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from acreg.io import atomic_path
 from acreg.plotting import page
@@ -14,16 +14,19 @@ from acreg.plotting.figures import to_png
 from acreg.training.pictures import COLUMNS
 from acreg.training.schema import Recipe
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 WEIGHT = "weight_"
-"""How the names of logged weights of losses begin."""
+"""Prefix of the names of logged loss weights."""
 
 History = Sequence[Mapping[str, float]]
 
 
-def draw_curves(history: History) -> bytes:
-    """A PNG with one small plot a logged number: training in blue, validation in orange, against the step.
+def training_curves(history: History) -> Figure:
+    """A figure with one small plot for each logged number: training in blue, validation in orange, over the steps.
 
-    Trained weights of losses share one plot, with a logarithmic axis and a colour a loss.
+    Trained loss weights share one plot, with a logarithmic axis and one colour per loss.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -34,7 +37,7 @@ def draw_curves(history: History) -> bytes:
     count = len(names) + bool(weights)
     columns = min(3, count)
     rows = -(-count // columns)
-    figure = Figure(figsize=(3.6 * columns, 2.5 * rows), layout="constrained")
+    figure = Figure(figsize=(3.6 * columns, 2.5 * rows), dpi=90, layout="constrained")
     FigureCanvasAgg(figure)
     for index, name in enumerate(names):
         axes = figure.add_subplot(rows, columns, index + 1)
@@ -43,12 +46,12 @@ def draw_curves(history: History) -> bytes:
         _finish(axes, name)
     if weights:
         axes = figure.add_subplot(rows, columns, count)
-        for index, name in enumerate(weights):  # in other colours than blue and orange
+        for index, name in enumerate(weights):  # in colours other than blue and orange
             _plot(axes, history, name, color=f"C{index + 2}", label=name.removeprefix(WEIGHT))
         axes.set_yscale("log")
         axes.legend(fontsize=6, frameon=False)
         _finish(axes, "weights of the losses")
-    return to_png(figure, dpi=90)
+    return figure
 
 
 def _plot(axes: Any, history: History, column: str, **style: Any) -> None:
@@ -70,9 +73,9 @@ def write_report(
 
     Arguments:
         path: the file.
-        recipe: what was trained.
-        data: what it was trained on, in words.
-        stages: for each stage's title, its best epoch (from 1) and a row an epoch.
+        recipe: the recipe that was trained.
+        data: the training data, in words.
+        stages: by title of the stage, its best epoch (from 1) and one row per epoch.
         pairs: PNG of validation pairs, see `acreg.training.pictures.draw_pairs`.
     """
     about = f'<p>{html.escape(recipe.description)}</p><p class="soft">{html.escape(data)}</p>'
@@ -83,7 +86,7 @@ def write_report(
             [html.escape(name), f"{best.get(name, math.nan):.5g}", f"{history[-1].get(name, math.nan):.5g}"]
             for name in _logged(history)
         ]
-        body = page.image(draw_curves(history), "training curves")
+        body = page.image(to_png(training_curves(history)), "training curves")
         body += page.html_table(["number", "best epoch", "last epoch"], rows)
         note = (
             "Training is blue, validation orange; the horizontal axis counts steps. The preset holds epoch "
@@ -100,7 +103,7 @@ def write_report(
 
 
 def _logged(history: History) -> list[str]:
-    """The columns to show: losses and scores, not the counters, and weights once: validation has none of its own."""
+    """The columns to show: losses and scores without counters; weights only once, because validation has none."""
     names = dict.fromkeys(name for row in history for name in row)
     hidden = ("epoch", "step", "seconds")
     return [name for name in names if name not in hidden and not name.startswith(f"val_{WEIGHT}")]

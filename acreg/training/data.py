@@ -1,4 +1,4 @@
-"""What a recipe trains on: its dataset in memory, the batches of training, the fixed pairs of validation."""
+"""The data of a recipe: its dataset in memory, the training batches, and the fixed validation pairs."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from acreg.training.schema import Recipe, SyntheticSection
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a recipe trains on, in memory.
+    """The training data of a recipe, in memory.
 
     Attributes:
-        dataset: where it comes from.
-        preprocessing: how images became arrays.
+        dataset: the dataset from which they were read.
+        preprocessing: the preprocessing of the images.
         train: the union of the training splits.
         validation: the validation split, or None.
-        pairs: the validation pairs as (fixed, moving) positions in `validation`; the same twice where a pair is made
-            of one image.
+        pairs: the validation pairs as (fixed, moving) positions in `validation`; both are equal if a pair is made from
+            one image.
         digest: of all arrays.
     """
 
@@ -48,7 +48,7 @@ class TrainingData:
 
     @property
     def num_classes(self) -> int | None:
-        """Labels with the background; None without label files."""
+        """Number of labels including the background; None without label files."""
         return None if self.train.labels is None else len(self.preprocessing.label_values)
 
 
@@ -56,7 +56,7 @@ def load_data(recipe: Recipe, progress: Progress | None = None) -> TrainingData:
     """Read the dataset of a recipe onto its grid.
 
     Raises:
-        AcregError: no such dataset, or a split without subjects; see `acreg.data.Dataset`.
+        AcregError: the dataset does not exist, or a split has no subjects; see `acreg.data.Dataset`.
     """
     section = recipe.data
     dataset = Dataset.load(dataset_folder(section.dataset))
@@ -94,20 +94,20 @@ def load_data(recipe: Recipe, progress: Progress | None = None) -> TrainingData:
 
 
 def _stored_spacing(dataset: Dataset, split: str) -> tuple[float, ...] | None:
-    """That of the first image, along the network's axes: velocities are of voxels as they are stored."""
+    """The spacing of the first image along the axes of the network: velocities are in stored voxels."""
     records = dataset.split(split)
     return dataset.read_image(records[0]).grid.reoriented().spacing if records else None
 
 
 def build_sampler(recipe: Recipe, data: TrainingData) -> Sampler:
-    """The batches that a recipe's network is trained with: real pairs, single images, or both."""
+    """The training batches for the network of a recipe: real pairs, single images, or both."""
     train, section, batch_size = data.train, recipe.data, recipe.training.batch_size
     if section.deformed is not None:
         return _deforming(train, section.deformed, batch_size, recipe.seed)
     real = batch_size if section.synthetic is None else section.synthetic.real_pairs
     augment = or_none(section.augmentation), or_none(section.moving_augmentation)
     if section.velocities is not None:
-        image = data.dataset.read_image(data.dataset.record(train.subjects[0]))  # aligned: all are on one grid
+        image = data.dataset.read_image(data.dataset.record(train.subjects[0]))  # aligned: all images are on one grid
         grids = image.grid, data.preprocessing.grid(image)
         velocities = load_velocities(data.dataset.folder / section.velocities, train.subjects, *grids)
         return VelocitySampler(train.images, train.labels, velocities, batch_size, recipe.seed, section.max_shift)
@@ -118,7 +118,7 @@ def build_sampler(recipe: Recipe, data: TrainingData) -> Sampler:
 
 
 def build_validation(recipe: Recipe, data: TrainingData) -> keras.utils.PyDataset | None:
-    """The pairs that are registered after each epoch, always the same."""
+    """The validation pairs, which are registered after each epoch and are always the same."""
     section, batch_size = recipe.data, recipe.training.batch_size
     if data.validation is None:
         return None
@@ -160,7 +160,7 @@ def _synthetic(arrays: Arrays, subjects: Sequence[int], section: SyntheticSectio
 
 
 class ValidationPairs(keras.utils.PyDataset):
-    """The fixed pairs that decide which epoch is best, in batches, in their order."""
+    """The fixed pairs that determine the best epoch, in batches, in order."""
 
     def __init__(self, arrays: Arrays, pairs: Sequence[tuple[int, int]], batch_size: int) -> None:
         super().__init__()
@@ -182,7 +182,7 @@ class ValidationPairs(keras.utils.PyDataset):
 
 
 class MadePairs(keras.utils.PyDataset):
-    """Fixed pairs like `ValidationPairs`, each made of one image, once; they depend on the seed and nothing else."""
+    """Fixed pairs like `ValidationPairs`, each made once from one image; they depend only on the seed."""
 
     def __init__(self, made: Iterable[Batch], batch_size: int) -> None:
         super().__init__()
@@ -200,7 +200,7 @@ class MadePairs(keras.utils.PyDataset):
 
 
 class ValidationLabels(keras.utils.PyDataset):
-    """The label maps of the validation split in batches, in their order."""
+    """The label maps of the validation split in batches, in order."""
 
     def __init__(self, labels: np.ndarray, batch_size: int) -> None:
         super().__init__()
@@ -215,7 +215,7 @@ class ValidationLabels(keras.utils.PyDataset):
 
 
 def or_none(augmentation: Augmentation) -> Augmentation | None:
-    """None where every part of an augmentation is off, so that nothing is copied."""
+    """None if every part of an augmentation is switched off, so that nothing is copied."""
     return augmentation if augmentation != Augmentation() else None
 
 

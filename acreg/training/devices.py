@@ -1,4 +1,4 @@
-"""Training on all devices of a machine: a part of each batch on each."""
+"""Training on all devices of a machine, with a part of each batch on each device."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from acreg.training.schema import Recipe
 
 
 def devices() -> list[str]:
-    """The names of the GPUs that the backend sees, or of its CPUs where there is no GPU.
+    """The names of the GPUs that the backend sees, or of its CPUs if there is no GPU.
 
     Raises:
         UsageError: a backend other than TensorFlow and JAX.
@@ -30,12 +30,12 @@ def devices() -> list[str]:
 
 
 def check_division(recipe: Recipe) -> None:
-    """Refuse a recipe whose batches do not divide into equal parts.
+    """Refuse a recipe whose batches cannot be divided into equal parts.
 
-    Unequal parts would weigh their images unequally, in the gradient and in what is logged.
+    Unequal parts would weight their images unequally, in the gradient and in the logged numbers.
 
     Raises:
-        UsageError: which number is no multiple of the number of devices.
+        UsageError: a number is not a multiple of the number of devices; the message names it.
     """
     count = len(devices())
     for key, value in (
@@ -51,10 +51,10 @@ def check_division(recipe: Recipe) -> None:
 
 @contextmanager
 def divided() -> Iterator[None]:
-    """A model that is made and trained inside divides each of its batches over all `devices`.
+    """A model that is created and trained inside this context divides each batch over all `devices`.
 
-    Its loss is the mean over the whole batch, and its gradient that loss's. On TensorFlow give the model to
-    `synchronise`, too.
+    Its loss is the mean over the whole batch, and the gradient is that of this loss. On TensorFlow, also pass the model
+    to `synchronise`.
     """
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
@@ -67,7 +67,7 @@ def divided() -> Iterator[None]:
 
 
 def synchronise(model: keras.Model) -> None:
-    """Let batch normalisation see the whole batch and not a device's part; on JAX it does so by itself."""
+    """Make batch normalisation use the whole batch instead of a device's part; on JAX, it does so by default."""
     if keras.backend.backend() == "tensorflow":
         for layer in model._flatten_layers():
             if isinstance(layer, keras.layers.BatchNormalization):

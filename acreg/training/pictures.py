@@ -1,26 +1,29 @@
-"""What a training looks like: pairs as the network registers them."""
+"""Pictures of training: pairs as the network registers them."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
 
+if TYPE_CHECKING:
+    import tensorflow as tf
+
 PAIRS = 3
 HEIGHT = 128
-"""Rows of a picture at least; smaller images are enlarged by a whole number."""
+"""Smallest number of rows of a picture; smaller images are enlarged by an integer factor."""
 COLUMNS = "moving, fixed, warped, difference"
 
 
-def draw_pairs(model: Any, batch: Mapping[str, np.ndarray]) -> np.ndarray:
+def draw_pairs(model: keras.Model, batch: Mapping[str, np.ndarray]) -> np.ndarray:
     """A row for each of the first pairs of a batch: moving, fixed, warped, and the difference of the last two.
 
-    Where the model makes an image or a mask of activations, they follow. The first channel is shown, of a volume the
-    middle slice along axis 0, grey values from 0 to 1.
+    An image or an activation mask that the model predicts follows. The first channel is shown (for a volume, the
+    middle slice along axis 0), with grey values from 0 to 1.
 
     Returns:
         uint8 `(rows, columns)`.
@@ -43,15 +46,15 @@ def png(picture: np.ndarray) -> bytes:
 
 
 class PairPictures(keras.callbacks.Callback):
-    """Writes `draw_pairs` of a batch for TensorBoard after each epoch; needs the TensorFlow backend."""
+    """Writes the picture of `draw_pairs` for TensorBoard after each epoch; needs the TensorFlow backend."""
 
     def __init__(self, folder: Path, batch: Mapping[str, np.ndarray]) -> None:
         super().__init__()
         self.folder = folder
         self.batch = batch
-        self.writer: Any = None
+        self.writer: tf.summary.SummaryWriter | None = None
 
-    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         import tensorflow as tf
 
         self.writer = self.writer or tf.summary.create_file_writer(str(self.folder))
@@ -59,13 +62,13 @@ class PairPictures(keras.callbacks.Callback):
         with self.writer.as_default():
             tf.summary.image(COLUMNS, picture[None, ..., None], step=epoch)
 
-    def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
+    def on_train_end(self, logs: Mapping[str, float] | None = None) -> None:
         if self.writer is not None:
             self.writer.close()
 
 
 def _slice(image: np.ndarray) -> np.ndarray:
-    """The first channel of `(*spatial, channels)`, of a volume the middle slice."""
+    """The first channel of `(*spatial, channels)`; for a volume, its middle slice."""
     plane = image[..., 0]
     return plane[len(plane) // 2] if plane.ndim == 3 else plane
 

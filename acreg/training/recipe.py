@@ -1,4 +1,4 @@
-"""How a recipe's YAML file is found, read, overridden and checked against its schema."""
+"""Finding, reading, overriding and checking the YAML files of recipes."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from acreg.training.schema import Recipe
 
 SUFFIXES = (".yaml", ".yml")
 MOST_FILES = 32
-"""Of which a recipe is made: files that extend each other twice each would be read without end."""
+"""Largest number of files of a recipe: files that each extend another one twice would take forever to read."""
 _EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
-_BRANCH = re.compile(r"str|.*AutoencoderSection.*")  # what pydantic calls the branches of a union
+_BRANCH = re.compile(r"str|.*AutoencoderSection.*")  # names that pydantic gives to the branches of a union
 
 
 def shipped_recipes() -> dict[str, Path]:
-    """The recipes that come with acreg: their paths by name."""
+    """The recipes that are shipped with acreg: their paths by name."""
     folder = Path(__file__).parent.parent / "experiments"
     return {path.stem: path for path in sorted(folder.glob("*/*.yaml"))}
 
@@ -47,14 +47,14 @@ def find_recipe(name_or_path: str | Path) -> Path:
 
 
 def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a recipe, with what it extends, and change single keys of it.
+    """Read a recipe and the recipes that it extends, and change single keys.
 
     Arguments:
         name_or_path: a YAML file, or the name of a shipped recipe.
-        overrides: `key.sub=value`; the value is read as YAML, and null puts the key back to its default.
+        overrides: `key.sub=value`; the value is read as YAML, and null resets the key to its default.
 
     Raises:
-        UsageError: no such file, no legal YAML, an unknown key, or a value that does not fit. The message
+        UsageError: the file does not exist or is not valid YAML, a key is unknown, or a value is invalid. The message
             names the key.
     """
     path = find_recipe(name_or_path)
@@ -77,7 +77,7 @@ def check_model_arguments(recipe: Recipe) -> None:
     """Refuse a model class that does not exist and arguments that its constructor does not have.
 
     Raises:
-        UsageError: with the nearest name.
+        UsageError: with the closest name.
     """
     from acreg.models.arguments import check_arguments, constructor_types
     from acreg.training.build import FILLED_IN, model_classes
@@ -121,7 +121,7 @@ def changed_keys(one: Mapping[str, Any], other: Mapping[str, Any], prefix: str =
 
 
 def _read(path: Path, seen: tuple[Path, ...], files: list[Path]) -> dict[str, Any]:
-    """The values of a file laid over those of the files that it extends; `files` are those read so far."""
+    """The values of a file merged over those of the files that it extends; `files` are those read so far."""
     files.append(path)
     if len(files) > MOST_FILES:
         raise UsageError(f"A recipe is made of at most {MOST_FILES} files. Received: {files[0]}, which extends more.")
@@ -152,7 +152,7 @@ def _read(path: Path, seen: tuple[Path, ...], files: list[Path]) -> dict[str, An
 
 
 def _lay_over(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """A recipe laid on another one. What that says of itself does not hold for other data."""
+    """A recipe merged over another one, without the description of that one, which need not hold for other data."""
     merged = _merge(base, over)
     before, after = (_dataset(values) for values in (base, merged))
     if before is not None and before != after and "description" not in over:
@@ -166,7 +166,7 @@ def _dataset(values: Mapping[str, Any]) -> Any:
 
 
 def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`over` laid on `base`: mappings are merged, other values replaced."""
+    """`over` merged over `base`: mappings are merged, other values replaced."""
     result = dict(base)
     for key, value in over.items():
         below = result.get(key)
@@ -178,7 +178,7 @@ def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _without_nulls(values: Mapping[str, Any]) -> dict[str, Any]:
-    """A key that is null is one that was taken out again: it has its default."""
+    """Remove keys that are null, so that they have their defaults."""
     return {
         key: _without_nulls(value) if isinstance(value, Mapping) else value
         for key, value in values.items()
@@ -201,7 +201,7 @@ def _parse_override(text: str) -> dict[str, Any]:
 
 
 def _parsed(parse: Callable[[Any, str], Any], *arguments: Any) -> Any:
-    """What is wrong with a recipe is wrong use."""
+    """Report errors in a recipe as wrong use."""
     try:
         return parse(*arguments)
     except AcregError as error:
@@ -209,7 +209,7 @@ def _parsed(parse: Callable[[Any, str], Any], *arguments: Any) -> Any:
 
 
 def _numbers(value: Any) -> Any:
-    """YAML 1.1 reads 1e-3 as text, everybody else as a number."""
+    """Convert texts such as 1e-3, which YAML 1.1 reads as text, to numbers."""
     if isinstance(value, dict):
         return {key: _numbers(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -248,6 +248,6 @@ def _describe(error: ValidationError) -> str:
         message = item["msg"].removeprefix("Value error, ")
         shown = "" if isinstance(item["input"], dict) else f"={' '.join(str(item['input']).split())[:200]}"
         if item["type"] == "string_type" and place == "autoencoder":
-            continue  # the other branch of the union says what is wrong
+            continue  # the other branch of the union reports the error
         found.append(f"{place}{shown}: {message}")
     return "; ".join(found)

@@ -1,14 +1,15 @@
-"""Running a recipe: the label autoencoder first, where the recipe has one, then the network."""
+"""Running a recipe: first the label autoencoder, if the recipe has one, then the network."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from acreg.data.sampling.pipeline import KerasPairs, Sampler, tf_pairs
 from acreg.data.sampling.singles import LabelSampler
@@ -54,19 +55,19 @@ def run_recipe(
     stop: Callable[[], bool] = lambda: False,
     profile: bool = False,
 ) -> Path:
-    """Train what a recipe describes.
+    """Train the models of a recipe.
 
-    The same recipe, data and machine give the same weights, also when a run was killed and resumed (on a GPU, and on
-    machines with many cores, TensorFlow needs `TF_DETERMINISTIC_OPS=1` in the environment for that, as `acreg train`
+    The same recipe, data and machine give the same weights, even if a run was killed and resumed (on a GPU, and on
+    machines with many cores, TensorFlow needs `TF_DETERMINISTIC_OPS=1` in the environment for this; `acreg train`
     sets it).
 
     Arguments:
         recipe: from `load_recipe`.
-        run_folder: new or empty; with `resume` the folder of the run to go on with (a new one starts it).
-        resume: go on from the last checkpoint.
-        progress: called with (text, done, total) after each step; without it `say` gets a line after each epoch.
-        say: gets messages.
-        stop: asked after each step; once it says yes the training ends by an error.
+        run_folder: new or empty; with `resume`, the folder of the run to continue (a new one starts the run).
+        resume: continue from the last checkpoint.
+        progress: called with (text, done, total) after each step; without it, `say` gets a line after each epoch.
+        say: called with messages.
+        stop: called after each step; once it returns true, training stops with an error.
         profile: write a TensorBoard trace of ten steps of the network.
 
     Returns:
@@ -74,9 +75,9 @@ def run_recipe(
 
     Raises:
         UsageError: the folder is in use, the recipe changed since the run began, or the model refuses a value.
-        AcregError: another process writes into the folder, data do not fit, a loss is not finite, or a checkpoint
+        AcregError: another process writes into the folder, data are not suitable, a loss is not finite, or a checkpoint
             cannot be written or read.
-        Requeue: `stop` said yes; the run goes on with `resume`.
+        Requeue: `stop` returned true; the run can be continued with `resume`.
     """
     folder = Path(run_folder)
     say = say or (lambda text: None)
@@ -102,7 +103,7 @@ def run_recipe(
 
 
 class _Run:
-    """What the two stages of a run share."""
+    """The state that the two stages of a run share."""
 
     def __init__(
         self,
@@ -124,7 +125,7 @@ class _Run:
 
     @cached_property
     def sampler(self) -> Sampler:
-        """Draws the network's training batches."""
+        """The sampler of the network's training batches."""
         return build_sampler(self.recipe, self.data)
 
     @cached_property
@@ -133,7 +134,7 @@ class _Run:
         return build_validation(self.recipe, self.data)
 
     def check(self) -> None:
-        """Refuse what models and pairs refuse before anything is written and an autoencoder is trained for nothing."""
+        """Check models and pairs before anything is written, so that no autoencoder is trained in vain."""
         if self.recipe.training.distribute:
             devices.check_division(self.recipe)
         section = self.recipe.autoencoder
@@ -153,7 +154,7 @@ class _Run:
         _ = self.sampler, self.validation
 
     def autoencoder(self) -> tuple[LabelAutoencoder, State | None]:
-        """The trained autoencoder: given by the recipe, finished before in this run, or trained now."""
+        """The trained autoencoder: given by the recipe, finished earlier in this run, or trained now."""
         section = self.recipe.autoencoder
         if not isinstance(section, AutoencoderSection):
             self.say(f"autoencoder: taken from the preset {section}")
@@ -185,7 +186,7 @@ class _Run:
         return from_preset(preset), state
 
     def network(self, autoencoder: LabelAutoencoder | None) -> tuple[Path, State]:
-        """The registration network's preset, and the rows of its training."""
+        """The preset of the registration network, and the rows of its training."""
         training, preset = self.recipe.training, self.folder / "preset"
         state, arrays = self._state("network")
         if state.finished:
@@ -223,7 +224,7 @@ class _Run:
             arrays = None
         return preset, state
 
-    def _state(self, stage: str) -> tuple[State, dict[str, Any] | None]:
+    def _state(self, stage: str) -> tuple[State, dict[str, np.ndarray] | None]:
         found = load_checkpoint(self.folder / "checkpoints", stage)
         if found is None:
             return State(data=self.data.digest), None
@@ -242,7 +243,7 @@ class _Run:
         sampler: Sampler,
         validation: keras.utils.PyDataset | None,
         state: State,
-        arrays: Mapping[str, Any] | None,
+        arrays: dict[str, np.ndarray] | None,
         *,
         schedule: AutoencoderSection | TrainingSection,
         monitor: str,
@@ -254,9 +255,9 @@ class _Run:
         begin: int = 0,
         end: int | None = None,
     ) -> None:
-        """Train one stage, or its epochs from `begin` to `end`, from `state` on, which is brought up to date in place.
+        """Train one stage, or its epochs from `begin` to `end`, starting from `state`, which is updated in place.
 
-        The optimiser is new at `begin`; a checkpoint of that epoch holds the one before it.
+        The optimiser is new at `begin`; a checkpoint of that epoch holds the previous optimiser.
         """
         end = schedule.epochs if end is None else end
         metrics = "metrics.csv" if stage == "network" else f"{stage}_metrics.csv"
@@ -313,14 +314,14 @@ class _Run:
 
 
 def batches(sampler: Sampler, start: int, steps: int) -> Any:
-    """The batches of `steps` steps from `start` on, for `fit`: tf.data on TensorFlow, a PyDataset elsewhere."""
+    """The batches of `steps` steps, beginning with step `start`, for `fit`: tf.data on TensorFlow, else a PyDataset."""
     if keras.backend.backend() == "tensorflow":
         return tf_pairs(sampler, start=start, steps=steps)
     return KerasPairs(sampler, start=start)
 
 
 def _phases(recipe: Recipe) -> list[tuple[int, int, list[str]]]:
-    """What the network's training consists of: first epoch, the one after its last, parts that are frozen."""
+    """The phases of the network's training: first epoch, the epoch after the last, and frozen parts."""
     training, start = recipe.training, recipe.start
     if start is None:
         return [(0, training.epochs, [])]
@@ -331,7 +332,7 @@ def _phases(recipe: Recipe) -> list[tuple[int, int, list[str]]]:
 
 
 def _check_monitor(monitor: str, model: keras.Model) -> None:
-    """Refuse a monitor that will not be logged."""
+    """Refuse a monitored number that will not be logged."""
     logged = [metric.name for metric in model.metrics]
     known = [*logged, *(f"val_{name}" for name in logged)]
     if monitor not in known:

@@ -1,4 +1,4 @@
-"""The folder of a run: what may be in it when a training starts, and what describes the training."""
+"""The folder of a run: its allowed contents when training starts, and the files that describe the training."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from acreg.versions import package_versions, program_versions
 
 
 def check_run_folder(folder: Path, recipe: Recipe, resume: bool) -> None:
-    """Check that a training may write into `folder`.
+    """Check that a training run may write into `folder`.
 
     Raises:
-        UsageError: the folder is not empty and `resume` is off; or `resume` is on and the recipe is another one.
+        UsageError: the folder is not empty and `resume` is false; or `resume` is true and the recipe differs.
     """
     stored = folder / "recipe.yaml"
     if not resume:
@@ -36,7 +36,7 @@ def check_run_folder(folder: Path, recipe: Recipe, resume: bool) -> None:
                 "Choose another --out."
             )
         try:
-            before = load_recipe(stored)  # keys that an older acreg did not know have their defaults
+            before = load_recipe(stored)  # keys that an older acreg did not have get their defaults
         except UsageError as error:
             raise AcregError(
                 f"A run's recipe.yaml must be a recipe of this acreg. Received: {stored}: {error} Train again, into a "
@@ -51,7 +51,7 @@ def check_run_folder(folder: Path, recipe: Recipe, resume: bool) -> None:
 
 
 def describe_run(folder: Path, recipe: Recipe) -> None:
-    """Write `recipe.yaml` and `environment.json`: versions, platform, seed, commit; a resumed run adds itself to it."""
+    """Write `recipe.yaml` and `environment.json`: versions, platform, seed, commit; a resumed run adds an entry."""
     with atomic_path(folder / "recipe.yaml") as temporary:
         temporary.write_text(recipe.to_yaml(), encoding="utf-8")
     path = folder / "environment.json"
@@ -68,7 +68,7 @@ def describe_run(folder: Path, recipe: Recipe) -> None:
 
 
 def described(data: TrainingData) -> str:
-    """What a network is trained on, in a sentence."""
+    """The training data of a network, in one sentence."""
     held_out = 0 if data.validation is None else len(data.validation.subjects)
     return (
         f"Trained on {data.dataset.name} ({data.dataset.folder}): {len(data.train.subjects)} subjects, and "
@@ -131,7 +131,7 @@ def _environment(recipe: Recipe) -> dict[str, Any]:
 
 
 def _git_commit() -> str | None:
-    """The commit of the checkout that acreg runs from, with "+changes" if files differ; None outside of one."""
+    """The commit of the checkout that acreg runs from, with "+changes" if files differ; None outside a checkout."""
     root = Path(acreg.__file__).resolve().parent.parent
     if not (root / ".git").exists():
         return None

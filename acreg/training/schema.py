@@ -1,4 +1,4 @@
-"""What a training is: the sections of a recipe and their values."""
+"""The schema of recipes: sections and their values."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class _Section(BaseModel):
 
 
 class _Schedule(_Section):
-    """Steps are counted in epochs of `steps_per_epoch`; an epoch ends with a validation and a checkpoint."""
+    """Training length in steps; an epoch has `steps_per_epoch` steps and ends with validation and a checkpoint."""
 
     steps: int = Field(ge=1, le=10**9)
     steps_per_epoch: int = Field(default=100, ge=1, le=10**9)
@@ -48,10 +48,10 @@ class _Schedule(_Section):
 
 
 class SyntheticSection(_Section):
-    """Pairs made of single images while training, by `acreg.layers.ThinPlateSplineAugmentation`; limits see there.
+    """Pairs made from single images during training; for the limits, see `acreg.layers.ThinPlateSplineAugmentation`.
 
     Arguments:
-        real_pairs: how many pairs of a batch are real ones, of two subjects; the other are made.
+        real_pairs: number of real pairs, of two subjects, in a batch; the other pairs are made from single images.
     """
 
     max_rotation: float = 10.0
@@ -68,28 +68,29 @@ class SyntheticSection(_Section):
 
 
 class DataSection(_Section):
-    """What is trained on.
+    """The training data.
 
     Arguments:
         dataset: the name or folder of a prepared dataset.
         shape: the network's grid, array-axis order.
         spacing, centre, trim, window, intensity: see `acreg.io.Preprocessing`; the landmarks of the intensity
             "histogram" are learned from the training subjects.
-        train_splits: the splits that training pairs are drawn from.
-        train_subjects: only so many of their subjects, the first; null for all.
-        validation_split: the split that decides which weights are kept; "none" keeps the last ones.
-        validation_pairs: how many fixed pairs of it are registered after each epoch. Where training has made pairs
-            alone, so has validation: they are made once.
+        train_splits: the splits from which training pairs are drawn.
+        train_subjects: the number of their subjects to use, from the first; null for all.
+        validation_split: the split that determines which weights are kept; "none" keeps the last weights.
+        validation_pairs: number of fixed pairs of this split that are registered after each epoch. If all training
+            pairs are made from single images, so are the validation pairs, once.
         augmentation: of both images of real pairs, see `acreg.data.Augmentation`.
-        moving_augmentation: of their moving image alone, after `augmentation`: a random rotation, scale, shear and
-            shift teaches a network to align.
-        synthetic: how pairs are made of single images; null for real pairs alone.
-        deformed: the same for 2-D pairs of an image and its copy, turned, shifted and deformed until the labels hardly
-            overlap, with the true displacement; limits see `acreg.data.sampling.deformation.RandomDeformation`.
-        velocities: the folder of reference velocities (see `acreg data velocities`), whose pairs are trained on;
-            relative to the dataset's. They are of the images as they are stored: `shape` is theirs, and the spacing is
-            taken from them. null for none.
-        max_shift: voxels by axis by which a pair with its velocity is moved in training, at most; null for none.
+        moving_augmentation: of their moving image alone, after `augmentation`: a random rotation, scaling, shear and
+            translation teaches a network to align.
+        synthetic: how pairs are made from single images; null for real pairs only.
+        deformed: the same for 2-D pairs of an image and its copy, which is rotated, translated and deformed until the
+            labels hardly overlap, with the true displacement; for the limits, see
+            `acreg.data.sampling.deformation.RandomDeformation`.
+        velocities: the folder of reference velocities (see `acreg data velocities`), whose pairs are used for training;
+            relative to the folder of the dataset. Velocities belong to the images as they are stored: `shape` must be
+            that of the images, and their spacing is used. null for none.
+        max_shift: largest translation of a pair and its velocity in training, in voxels by axis; null for none.
     """
 
     dataset: str
@@ -112,7 +113,7 @@ class DataSection(_Section):
 
     @property
     def pairs_are_made(self) -> bool:
-        """Whether all pairs are made of single images."""
+        """Whether all pairs are made from single images."""
         return self.deformed is not None or (self.synthetic is not None and not self.synthetic.real_pairs)
 
     @model_validator(mode="after")
@@ -162,9 +163,9 @@ class AutoencoderSection(_Schedule):
     """How the label autoencoder of the anatomical prior is trained, before the network.
 
     Arguments:
-        noise: "pair_swap" (columns 2k and 2k+1 of a row change places) or "border" (a pixel takes its left
-            neighbour's label).
-        noise_probability: of each such change.
+        noise: "pair_swap" (columns 2k and 2k+1 of a row are swapped) or "border" (a pixel takes the label of its left
+            neighbour).
+        noise_probability: probability of each such change.
         augmentation: only the geometric parts have an effect on labels.
     """
 
@@ -191,13 +192,14 @@ class ModelSection(_Section):
 
 
 class StartSection(_Section):
-    """Where the network's weights come from, and which of them are kept.
+    """The initial weights of the network, and the parts that are frozen.
 
     Arguments:
-        source (`from` in the file): a preset, a `.keras` or a `.weights.h5` file, of a network with the same widths.
+        source (`from` in the file): a preset, a `.keras` file or a `.weights.h5` file, of a network with the same
+        widths.
         freeze: parts of the network that are not trained, such as "encoder"; see `acreg.models.RegistrationModel`.
-        freeze_steps: after so many steps all of it is trained, with a new optimiser; null for never. Two steps, as in
-            DDMR's transfer learning.
+        freeze_steps: number of steps after which the whole network is trained, with a new optimiser; null for never.
+            This is the two-step transfer learning of DDMR.
     """
 
     source: str = Field(alias="from")
@@ -212,16 +214,16 @@ class StartSection(_Section):
 
 
 class OptimizerSection(_Section):
-    """The optimiser and how its learning rate changes.
+    """The optimiser and the schedule of its learning rate.
 
     Arguments:
         schedule: "constant"; "cosine" down to `final_fraction` of the learning rate; "step", which multiplies it by
             `step_factor` after every `step_epochs` epochs, but never below `floor`; or "plateau", which multiplies it
-            by `plateau_factor` when `training.monitor` was not better for `plateau_patience` epochs, and again after
-            as many.
-        warmup_steps: steps in which the learning rate rises from 0; 0 for none.
-        clipnorm: largest norm of each variable's gradient; null for no limit.
-        gradient_accumulation_steps: batches whose gradients are averaged for one change of the weights; null for one.
+            by `plateau_factor` each time `training.monitor` has not improved for `plateau_patience` epochs.
+        warmup_steps: number of steps in which the learning rate rises from 0; 0 for none.
+        clipnorm: largest norm of the gradient of each variable; null for no limit.
+        gradient_accumulation_steps: number of batches whose gradients are averaged for one update of the weights; null
+            for one.
     """
 
     name: Literal["adam", "adamw"] = "adam"
@@ -251,7 +253,8 @@ class TrainingSection(_Schedule):
     """How long the network is trained.
 
     Arguments:
-        early_stopping_patience: epochs without a better `monitor` after which training ends; null for never.
+        early_stopping_patience: number of epochs without improvement of `monitor` after which training stops; null for
+            never.
         monitor: the logged number whose best epoch becomes the preset.
         mode: whether a larger or a smaller `monitor` is better.
         mixed_precision: a Keras policy such as "mixed_float16", which scales the loss; null for float32.
@@ -270,8 +273,8 @@ class TrainingSection(_Schedule):
 
 
 class Recipe(_Section):
-    """A whole training: data, label autoencoder (null, a preset to reuse, or how to train it), network, start (null for
-    random weights), optimiser."""
+    """A complete training: data, label autoencoder (null, a preset to reuse, or how to train it), network, start (null
+    for random weights), optimiser."""
 
     name: str
     description: str = Field(default="", max_length=10_000)

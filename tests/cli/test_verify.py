@@ -69,6 +69,6 @@ def test_results_are_replaced_only_if_that_is_asked_for(
 ) -> None:
     (tmp_path / "verification.md").write_text("of last year", encoding="utf-8")
     assert main(["verify", "--out", str(tmp_path)]) == 1
-    assert "which holds verification.md. Choose another folder, or give --overwrite." in capsys.readouterr().err
+    assert "which holds verification.md. Choose another folder, or give --overwrite" in capsys.readouterr().err
     assert main(["verify", "--out", str(tmp_path), "--overwrite"]) == 0
     assert "All 2 checks passed" in (tmp_path / "verification.md").read_text(encoding="utf-8")

@@ -6,7 +6,9 @@ from keras import ops
 from scipy.interpolate import RBFInterpolator
 from scipy.spatial.transform import Rotation
 
-from acreg.layers.thin_plate_spline import grid_spline, interpolate_spline, spline_displacement
+from acreg.layers import thin_plate_spline
+from acreg.layers.grid_spline import grid_spline, spline_displacement
+from acreg.layers.thin_plate_spline import interpolate_spline
 
 ORDER = {2: 2, 3: 1}  # whose kernel makes a thin-plate spline
 SHAPES = {2: (40, 33), 3: (24, 19, 21)}
@@ -221,3 +223,10 @@ def test_errors_name_what_does_not_fit():
         grid_spline(np.zeros((1, 4, 5, 2)), (8, 8))
     with pytest.raises(ValueError, match=r"`shape` must have as many axes.*shape=\(8, 8, 8\)"):
         grid_spline(np.zeros((1, 4, 4, 2)), (8, 8, 8))
+
+
+def test_the_grid_spline_is_found_under_its_old_name() -> None:
+    with pytest.warns(DeprecationWarning, match=r"is now acreg.layers.grid_spline.grid_spline"):
+        assert thin_plate_spline.grid_spline is grid_spline
+    with pytest.raises(AttributeError, match="has no attribute 'spline'"):
+        thin_plate_spline.spline  # noqa: B018

@@ -10,7 +10,7 @@ A new check is a function that returns `Measured`, and an entry in the `CHECKS` 
 """
 
 from acreg.applications.verification.check import Check, Measured, Outcome, by_section, failed, run_checks
-from acreg.applications.verification.environment import environment
+from acreg.applications.verification.machine import environment
 from acreg.applications.verification.page import PAGE, RESULTS, write_page
 
 __all__ = [

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 import acreg
+from acreg.progress import Progress, counted
 
-Progress = Callable[[str, int, int], None]
 LONGEST = 300
 """Characters of an error that the page shows."""
 
@@ -139,15 +139,13 @@ def run_checks(checks: Sequence[Check], progress: Progress | None = None) -> lis
         progress: called with (text, done, total) after each check.
     """
     outcomes = []
-    for number, check in enumerate(checks, 1):
+    for check in counted(checks, "Checking", len(checks), progress):
         start = time.perf_counter()
         try:
             measured, error = check.measure(), ""
         except Exception as raised:  # a check finds out whether something works: any error is a finding
             measured, error = None, without_places(f"{type(raised).__name__}: {raised}")
         outcomes.append(Outcome(check, time.perf_counter() - start, measured, error))
-        if progress:
-            progress("Checking", number, len(checks))
     return outcomes
 
 

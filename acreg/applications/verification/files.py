@@ -29,32 +29,36 @@ from acreg.io import (
     write_image,
     write_points,
 )
+from acreg.io.formats import FORMATS, NIFTI, by_suffix, is_picture
 from acreg.io.transforms import read_learn2reg, read_transform, write_inverse, write_learn2reg, write_transform
 
 SECTION = "Files that are written"
-PICTURES, NIFTI, HDF5 = (".png", ".tif", ".tiff"), (".nii", ".nii.gz"), (".h5", ".hdf5")
-PROGRAMS = {
-    **dict.fromkeys(PICTURES, "Pillow"),
-    **dict.fromkeys(NIFTI, "nibabel"),
-    **dict.fromkeys((".nrrd", ".mha"), "SimpleITK"),
-    **dict.fromkeys(HDF5, "h5py"),
+OTHERS = {
+    "PNG": "Pillow",
+    "TIFF": "Pillow",
+    "NIfTI": "nibabel",
+    "NRRD": "SimpleITK",
+    "MetaImage": "SimpleITK",
+    "HDF5": "h5py",
 }
-"""The formats that images are written in, by their suffixes, and what reads them here beside acreg."""
+"""What reads a format here beside acreg."""
+PROGRAMS = {ending: OTHERS.get(known.name, "") for known in FORMATS for ending in known.written}
+"""The formats that images are written in, by their suffixes, with the other program; empty if there is none."""
 TRANSFORMS = (".h5", ".tfm", ".nii", ".nii.gz", ".mat")
 POINTS = (".csv", ".fcsv", ".mrk.json")
 MM = 1e-3
 """How far, in mm, a grid may lie from where it was: NIfTI keeps its place in float32."""
 
 
-def _stored(path: Path) -> np.ndarray:
+def _stored(path: Path, program: str) -> np.ndarray:
     """The values of a file, in acreg's order of axes, by another program than acreg."""
-    if path.suffix in PICTURES:
+    if program == "Pillow":
         with Picture.open(path) as picture:
             return np.asarray(picture)
-    if path.name.endswith(NIFTI):
+    if program == "nibabel":
         loaded: Any = nibabel.load(path)
         return np.asarray(loaded.dataobj).T
-    if path.suffix in HDF5:
+    if program == "h5py":
         with h5py.File(path, "r") as file:
             return file["image"][()]
     return sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
@@ -69,7 +73,7 @@ def _moved(found: Grid, wanted: Grid) -> float:
 def _image(suffix: str, labels: bool) -> Measured:
     """Whole numbers, which every format holds: 8 and 16 bit of 2-D images, and a volume where the format takes one."""
     found = []
-    pictures = suffix in PICTURES
+    pictures, program = is_picture(Path(f"image{suffix}")), PROGRAMS[suffix]
     for rank, highest in ((2, 200), (2, 4000)) if pictures else ((2, 4000), (3, 4000)):
         grid = samples.grids(rank)[0]
         if labels:
@@ -80,7 +84,7 @@ def _image(suffix: str, labels: bool) -> Measured:
             path = Path(folder) / f"image{suffix}"
             write_image(image, path)
             back = read_labels(path) if labels else read_image(path)
-            stored = np.squeeze(_stored(path))
+            stored = np.squeeze(_stored(path, program)) if program else back.array
         if not pictures and _moved(back.grid, grid) > MM:
             raise ValueError(f"the grid of a {rank}-D image moved by {_moved(back.grid, grid):.2g} mm")
         found += [compare(array, image.array) for array in (back.array, stored)]
@@ -88,7 +92,7 @@ def _image(suffix: str, labels: bool) -> Measured:
 
 
 def _read_by_itk(path: Path) -> Any:
-    if path.name.endswith(NIFTI):
+    if by_suffix(path) is NIFTI:
         return sitk.DisplacementFieldTransform(sitk.ReadImage(str(path), sitk.sitkVectorFloat64))
     return sitk.ReadTransform(str(path))
 
@@ -236,7 +240,8 @@ def _checks() -> Iterator[Check]:
         for labels in (False, True):
             name = f"Image {suffix}, {'labels' if labels else 'intensities'}"
             measure = partial(_image, suffix, labels)
-            yield Check(SECTION, name, read_by(f"acreg and {program}"), "values", "", 0.0, measure)
+            against = read_by(f"acreg and {program}" if program else "acreg")
+            yield Check(SECTION, name, against, "values", "", 0.0, measure)
     rows: list[Row] = []
     for suffix in TRANSFORMS:
         itk, again = (partial(each, suffix=suffix) for each in (_transform_in_itk, _transform_again))

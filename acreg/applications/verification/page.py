@@ -33,7 +33,7 @@ def write_page(folder: Path, outcomes: Sequence[Outcome], environment: Mapping[s
     Args:
         folder: of the two files.
         outcomes: of all checks, in their order.
-        environment: what they depend on, as `environment.environment` gives it.
+        environment: what they depend on, as `machine.environment` gives it.
         quick: whether the presets were left out.
     """
     made = datetime.now(timezone.utc).date().isoformat()

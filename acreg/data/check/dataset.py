@@ -13,7 +13,7 @@ import numpy as np
 
 from acreg.data.check.findings import Finding, Findings
 from acreg.data.check.orientation import check_orientation
-from acreg.data.check.volumes import Summary, check_geometry, check_label_sets, summarise
+from acreg.data.check.summaries import Summary, check_geometry, check_label_sets, summarise
 from acreg.data.records import (
     SPLITS,
     DatasetInfo,

@@ -23,7 +23,7 @@ import numpy as np
 from scipy import ndimage
 
 from acreg.data.check.findings import Findings, span
-from acreg.data.check.volumes import Summary
+from acreg.data.check.summaries import Summary
 from acreg.geometry.displacement import voxel_indices
 from acreg.geometry.grid import Grid
 

@@ -7,11 +7,14 @@ so that the result is the same on each run.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from acreg.geometry import resize_image, resize_labels
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
 
 REGISTRATION_SIDE = 256
 OVERSAMPLING = 4
@@ -62,7 +65,7 @@ def _shrink(array: np.ndarray, side: int) -> np.ndarray:
     return resize_image(array, (side, side)) if array.shape[0] > side else array
 
 
-def _itk(array: np.ndarray, extent: float) -> Any:
+def _itk(array: np.ndarray, extent: float) -> sitk.Image:
     """A SimpleITK image whose pixels fill ``[0, extent]`` along both axes."""
     import SimpleITK as sitk
 
@@ -73,7 +76,7 @@ def _itk(array: np.ndarray, extent: float) -> Any:
     return image
 
 
-def _register(reference: np.ndarray, image: np.ndarray) -> tuple[Any, bool]:
+def _register(reference: np.ndarray, image: np.ndarray) -> tuple[sitk.Transform, bool]:
     """The similarity from points of the reference's square to the image's, and whether it is plausible.
 
     Padding does not count: both squares are masked to where the images are. Without a plausible result, the
@@ -81,7 +84,7 @@ def _register(reference: np.ndarray, image: np.ndarray) -> tuple[Any, bool]:
     """
     import SimpleITK as sitk
 
-    def prepared(array: np.ndarray) -> tuple[Any, Any]:
+    def prepared(array: np.ndarray) -> tuple[sitk.Image, sitk.Image]:
         squares = pad_square(array), pad_square(np.ones(array.shape, np.float32))
         small, inside = (_itk(_shrink(square, REGISTRATION_SIDE), max(array.shape)) for square in squares)
         return small, inside > 0.5

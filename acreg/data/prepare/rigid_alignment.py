@@ -73,7 +73,7 @@ def medoid(subjects: dict[str, Image]) -> str:
     around the centres. Of equal subjects it is the first one.
 
     Args:
-        subjects: name -> labels as from `thinned`.
+        subjects: name -> labels as from `thinned_labels`.
     """
     clouds = {name: _cloud(labels) for name, labels in subjects.items()}
     reach = np.max([np.abs(cloud.points - cloud.centre).max(axis=0) for cloud in clouds.values()], axis=0)
@@ -98,7 +98,7 @@ def rigid_map(*, fixed: Image, moving: Image) -> Affine:
     """The rotation and shift that takes points of one label map to where they lie in another, mm in world axes.
 
     Args:
-        fixed, moving: labels as from `thinned`, in 2-D or 3-D, on any grids.
+        fixed, moving: labels as from `thinned_labels`, in 2-D or 3-D, on any grids.
 
     Raises:
         AcregError: the two have another number of axes, or no label in common.

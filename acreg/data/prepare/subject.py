@@ -64,7 +64,7 @@ def prepare_one(task: Task) -> Written:
     """Write a subject's files, unless an interrupted run wrote all of them.
 
     Raises:
-        AcregError: see `acreg.data.prepare.volumes.prepare_volumes`.
+        AcregError: see `acreg.data.prepare.copies.prepare_copies`.
         OSError: a file cannot be written.
     """
     record, steps, target = task.record, task.steps, target_record(task.record, task.out)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,7 +17,10 @@ from acreg.io.dicom.segments import load_segmentation
 from acreg.io.formats import DICOM, by_suffix
 from acreg.io.guards import check_size, decoding, has_mark
 
-Headers = dict[Path, Any]
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+Headers = dict[Path, "Dataset"]
 
 
 def read(path: Path, labels: bool, needs_spacing: bool = True) -> tuple[np.ndarray, Grid]:
@@ -67,7 +70,7 @@ def load_series(folder: Path, labels: bool, series: str | None, needs_spacing: b
         return _volume(chosen, f"the series {uid} in {folder}", labels, needs_spacing)
 
 
-def is_segmentation(header: Any) -> bool:
+def is_segmentation(header: Dataset) -> bool:
     """Whether the header is that of a DICOM segmentation, which can only be read as labels."""
     return object_class(header) in SEGMENTATIONS
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -25,6 +25,9 @@ from acreg.io.dicom.header import (
     title,
 )
 from acreg.io.dicom.pixels import frame_shape
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
 
 UNEVEN = 0.1
 """Largest deviation of a slice from its position in an evenly spaced stack, in slice distances."""
@@ -83,7 +86,7 @@ class Frame:
     thickness: float = 1.0
 
 
-def read_frames(path: Path, header: Any, needs_spacing: bool = True) -> list[Frame]:
+def read_frames(path: Path, header: Dataset, needs_spacing: bool = True) -> list[Frame]:
     """The frames of a file in stored order.
 
     Raises:
@@ -250,7 +253,7 @@ def _dimensions(group: Groups, pointers: Sequence[str]) -> dict[str, str]:
     return {what: f"{index:g}" for what, index in zip(pointers, indices, strict=True) if what not in PLACES}
 
 
-def _plane_offsets(path: Path, header: Any, count: int) -> np.ndarray | None:
+def _plane_offsets(path: Path, header: Dataset, count: int) -> np.ndarray | None:
     """Distances of the planes from the first in mm along the normal, for objects that give them; otherwise None."""
     if count > 1 and object_class(header) == DOSE:
         return _dose_offsets(path, header, count)
@@ -267,7 +270,7 @@ def _plane_offsets(path: Path, header: Any, count: int) -> np.ndarray | None:
     return None
 
 
-def _dose_offsets(path: Path, header: Any, count: int) -> np.ndarray:
+def _dose_offsets(path: Path, header: Dataset, count: int) -> np.ndarray:
     offsets = numbers(header, "GridFrameOffsetVector", count, path)
     if offsets is None:
         raise AcregError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from acreg.io.dicom.header import (
     NUCLEAR,
     PARAMETRIC_MAP,
     SMALLEST,
+    Elements,
     class_name,
     items,
     numbers,
@@ -21,6 +22,9 @@ from acreg.io.dicom.header import (
     title,
 )
 
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
 ALIKE = 1e-3
 """Largest deviation of directions from orthogonal unit vectors and from each other, and of spacings (relative)."""
 
@@ -28,20 +32,23 @@ ALIKE = 1e-3
 class Groups:
     """The elements of a frame: from its own functional groups, the shared ones, or the file itself."""
 
-    def __init__(self, path: Path, header: Any, shared: Any, own: Any, known: dict[Any, Any] | None = None) -> None:
+    def __init__(
+        self, path: Path, header: Dataset, shared: Elements, own: Elements, known: dict[Any, Any] | None = None
+    ) -> None:
         self.path, self.header = path, header
         self._shared, self._own = shared, own
         self._known = {} if known is None else known  # elements that do not belong to one frame are read once
 
     @classmethod
-    def shared(cls, path: Path, header: Any) -> Groups:
+    def shared(cls, path: Path, header: Dataset) -> Groups:
         """The elements that all frames of a file share."""
-        shared = (items(header, "SharedFunctionalGroupsSequence") or [{}])[0]
+        groups = items(header, "SharedFunctionalGroupsSequence")
+        shared: Elements = groups[0] if groups else {}
         if object_class(header) == NUCLEAR and (detectors := items(header, "DetectorInformationSequence")):
             shared = {"PlanePositionSequence": detectors, "PlaneOrientationSequence": detectors}
         return cls(path, header, shared, {})
 
-    def of_frame(self, own: Any) -> Groups:
+    def of_frame(self, own: Elements) -> Groups:
         """The elements of one frame."""
         return Groups(self.path, self.header, self._shared, own, self._known)
 
@@ -53,7 +60,7 @@ class Groups:
         """`acreg.io.dicom.header.text` of an element in a functional group."""
         return self._ask(text, sequence, keyword)
 
-    def mappings(self) -> list[Any]:
+    def mappings(self) -> list[Dataset]:
         """The items of Real World Value Mapping."""
         name = "RealWorldValueMappingSequence"
         return items(self._own, name) or items(self._shared, name) or items(self.header, name)

@@ -8,13 +8,16 @@ from __future__ import annotations
 import io
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from acreg.errors import AcregError
 from acreg.io.formats import DICOM
 from acreg.io.guards import has_mark
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
 
 PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 PIXEL_MODULE = (
@@ -55,8 +58,11 @@ SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 NOT_CALLED_IMAGES = (DOSE, PARAMETRIC_MAP, *SEGMENTATIONS)
 """Classes of objects with pixels whose names do not say "Image Storage"."""
 
+Elements: TypeAlias = "Dataset | dict[str, Any]"
+"""The elements of a file or of an item of a sequence, by keyword."""
 
-def read_dataset(path: Path, keywords: list[str], pixels: bool = False) -> Any:
+
+def read_dataset(path: Path, keywords: list[str], pixels: bool = False) -> Dataset:
     """The elements with these keywords as a `pydicom.Dataset`; the file may lack the DICOM mark.
 
     Raises:
@@ -90,7 +96,6 @@ def read_dataset(path: Path, keywords: list[str], pixels: bool = False) -> Any:
         return False
 
     with _Bounded(path) as content:
-        dataset = None
         try:
             dataset = read_partial(content, stop, force=True, specific_tags=list(wanted))
         except RecursionError:
@@ -98,15 +103,16 @@ def read_dataset(path: Path, keywords: list[str], pixels: bool = False) -> Any:
                 f"The sequences of a DICOM header nest a few times. Received: {path}, where they nest hundreds of "
                 "times. The file is damaged; get it again."
             ) from None
-        except Exception:
-            if content.reads <= MOST_READS:
-                raise
+        except Exception as error:
+            if content.reads > MOST_READS:
+                raise too_many(path) from error
+            raise
     if content.reads > MOST_READS:
         raise too_many(path)
     return dataset
 
 
-def read_header(path: Path) -> Any:
+def read_header(path: Path) -> Dataset:
     """The header of a file that may hold an image; raises `AcregError` if it is not DICOM."""
     header = read_dataset(path, HEADER)
     if not text(header, "SOPClassUID") and "Rows" not in header and not _media_class(header):
@@ -117,25 +123,25 @@ def read_header(path: Path) -> Any:
     return header
 
 
-def object_class(header: Any) -> str:
+def object_class(header: Dataset) -> str:
     """The UID of the kind of object in a file."""
     return text(header, "SOPClassUID") or _media_class(header)
 
 
-def class_name(header: Any) -> str:
+def class_name(header: Dataset) -> str:
     """The name of the class in the DICOM dictionary, such as "RT Structure Set Storage"."""
     from pydicom.uid import UID
 
     return UID(object_class(header)).name
 
 
-def may_be_image(header: Any) -> bool:
+def may_be_image(header: Dataset) -> bool:
     """Whether the class is an image class, or a private class with rows; not a plan, structure set or report."""
     known, name = object_class(header), class_name(header)
     return "Image Storage" in name or known in NOT_CALLED_IMAGES or (name == known and "Rows" in header)
 
 
-def check_image(header: Any, path: Path) -> None:
+def check_image(header: Dataset, path: Path) -> None:
     """Raise `AcregError` for an object that holds no image, or an incomplete one."""
     if may_be_image(header):
         missing = [name for name in ("Rows", "Columns", "BitsAllocated") if name not in header]
@@ -165,7 +171,7 @@ def title(keyword: str) -> str:
     return f"{dictionary_description(tag)} ({tag >> 16:04x},{tag & 0xFFFF:04x})"
 
 
-def text(data: Any, keyword: str) -> str:
+def text(data: Elements, keyword: str) -> str:
     """The value of an element on one line; empty if it is absent or cannot be decoded."""
     try:
         value = data.get(keyword)
@@ -175,7 +181,7 @@ def text(data: Any, keyword: str) -> str:
         return ""
 
 
-def pointed_at(item: Any) -> str:
+def pointed_at(item: Dataset) -> str:
     """The keyword of the element to which a dimension item points, or its tag if it is private."""
     from pydicom.datadict import keyword_for_tag
 
@@ -183,7 +189,7 @@ def pointed_at(item: Any) -> str:
     return (keyword_for_tag(tag) or str(tag)) if isinstance(tag, int) else ""
 
 
-def numbers(data: Any, keyword: str, count: int, path: Path, above: float = -np.inf) -> np.ndarray | None:
+def numbers(data: Dataset, keyword: str, count: int, path: Path, above: float = -np.inf) -> np.ndarray | None:
     """The numbers of an element; None if it is absent or empty.
 
     Args:
@@ -216,7 +222,7 @@ def numbers(data: Any, keyword: str, count: int, path: Path, above: float = -np.
     return values
 
 
-def whole_number(data: Any, keyword: str, path: Path, default: int | None = None, least: int = 0) -> int:
+def whole_number(data: Dataset, keyword: str, path: Path, default: int | None = None, least: int = 0) -> int:
     """The integer of an element, `default` if it is absent; raises `AcregError` for other values and below `least`."""
     values = numbers(data, keyword, 1, path)
     if values is None and default is not None:
@@ -229,7 +235,7 @@ def whole_number(data: Any, keyword: str, path: Path, default: int | None = None
     return int(values[0])
 
 
-def items(data: Any, keyword: str) -> list[Any]:
+def items(data: Elements, keyword: str) -> list[Dataset]:
     """The items of a sequence; none if it is absent."""
     if isinstance(data, dict):
         return list(data.get(keyword, []))
@@ -263,7 +269,7 @@ def too_many(where: Path | str) -> AcregError:
     )
 
 
-def _media_class(header: Any) -> str:
+def _media_class(header: Dataset) -> str:
     return text(getattr(header, "file_meta", {}), "MediaStorageSOPClassUID")
 
 

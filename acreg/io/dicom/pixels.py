@@ -7,7 +7,7 @@ import re
 import struct
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from acreg.io.channels import check_colour_rank, to_grey
 from acreg.io.dicom.header import PIXEL_MODULE, PIXELS, read_dataset, text, title, whole_number
 from acreg.io.guards import DEFLATE, check_size
 from acreg.io.volumes.format import read_by_itk
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
 
 DECODER = "GDCMImageIO"
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
@@ -30,13 +33,13 @@ BESIDES = 2**28
 PRECISION = {"PixelData": (1, 8, 16, 32), "FloatPixelData": (32,), "DoubleFloatPixelData": (64,)}
 
 
-def frame_shape(header: Any, path: Path) -> tuple[int, int, int]:
+def frame_shape(header: Dataset, path: Path) -> tuple[int, int, int]:
     """Frames, rows, columns."""
     rows, columns = (whole_number(header, name, path, least=1) for name in ("Rows", "Columns"))
     return whole_number(header, "NumberOfFrames", path, default=1, least=1), rows, columns
 
 
-def stored_pixels(path: Path, header: Any, labels: bool) -> np.ndarray:
+def stored_pixels(path: Path, header: Dataset, labels: bool) -> np.ndarray:
     """The pixels `(frames, rows, columns)` as stored; X-rays in MONOCHROME1 are inverted, and colour becomes grey.
 
     Raises:
@@ -77,7 +80,7 @@ def stored_pixels(path: Path, header: Any, labels: bool) -> np.ndarray:
     return pixels
 
 
-def _check_file_size(path: Path, header: Any) -> None:
+def _check_file_size(path: Path, header: Dataset) -> None:
     """Raise `AcregError` for a file that is far larger than its pixels, before they are read."""
     shape = (*frame_shape(header, path), whole_number(header, "SamplesPerPixel", path, default=1))
     announced = math.prod(shape) * whole_number(header, "BitsAllocated", path) // 8
@@ -89,7 +92,7 @@ def _check_file_size(path: Path, header: Any) -> None:
         )
 
 
-def _precision(header: Any, path: Path, name: str) -> tuple[int, bool]:
+def _precision(header: Dataset, path: Path, name: str) -> tuple[int, bool]:
     """Number of bits that a value uses, and whether it is signed."""
     allocated = whole_number(header, "BitsAllocated", path)
     if allocated not in PRECISION[name]:
@@ -111,7 +114,7 @@ def _precision(header: Any, path: Path, name: str) -> tuple[int, bool]:
     return stored, sign == 1
 
 
-def _photometric(header: Any, path: Path, samples: int, grey: tuple[str, ...]) -> str:
+def _photometric(header: Dataset, path: Path, samples: int, grey: tuple[str, ...]) -> str:
     photometric = text(header, "PhotometricInterpretation")
     known = (*grey, COLOURS[-1]) if samples == 1 else COLOURS[:-1] if samples == 3 else ()
     if photometric not in known:
@@ -123,7 +126,7 @@ def _photometric(header: Any, path: Path, samples: int, grey: tuple[str, ...]) -
     return photometric
 
 
-def _check_length(path: Path, header: Any, shape: tuple[int, ...], content: bytes, photometric: str) -> None:
+def _check_length(path: Path, header: Dataset, shape: tuple[int, ...], content: bytes, photometric: str) -> None:
     """Raise `AcregError` unless uncompressed pixels fill their element; only zeros may follow them."""
     values = math.prod(shape)
     if photometric == "YBR_FULL_422":  # two pixels share one colour
@@ -139,7 +142,7 @@ def _check_length(path: Path, header: Any, shape: tuple[int, ...], content: byte
         )
 
 
-def _syntax(data: Any) -> Any:
+def _syntax(data: Dataset) -> Any:
     from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
     if "TransferSyntaxUID" not in data.file_meta:  # no file header: the transfer syntax that was detected
@@ -149,7 +152,7 @@ def _syntax(data: Any) -> Any:
     return data.file_meta.TransferSyntaxUID
 
 
-def _by_pydicom(data: Any, shape: tuple[int, ...], photometric: str) -> np.ndarray:
+def _by_pydicom(data: Dataset, shape: tuple[int, ...], photometric: str) -> np.ndarray:
     from pydicom.pixels.processing import apply_color_lut
     from pydicom.pixels.utils import pixel_array
 
@@ -161,7 +164,7 @@ def _by_pydicom(data: Any, shape: tuple[int, ...], photometric: str) -> np.ndarr
     return pixels.reshape(shape if shape[-1] > 1 else shape[:-1])
 
 
-def _by_gdcm(path: Path, data: Any, shape: tuple[int, ...], photometric: str, labels: bool) -> np.ndarray:
+def _by_gdcm(path: Path, data: Dataset, shape: tuple[int, ...], photometric: str, labels: bool) -> np.ndarray:
     """Decode JPEG and similar encodings: GDCM is given a file with only the pixels and their sizes."""
     from pydicom.dataset import Dataset, FileMetaDataset
     from pydicom.uid import generate_uid
@@ -184,7 +187,7 @@ def _by_gdcm(path: Path, data: Any, shape: tuple[int, ...], photometric: str, la
             raise AcregError(str(error).replace(str(file), str(path))) from error
 
 
-def _check_streams(path: Path, data: Any, shape: tuple[int, ...]) -> None:
+def _check_streams(path: Path, data: Dataset, shape: tuple[int, ...]) -> None:
     """Raise `AcregError` unless each frame is a complete JPEG, JPEG-LS or JPEG 2000 stream of the image's size.
 
     GDCM uses the sizes in the header and does not initialise memory that a smaller stream does not fill.
@@ -232,7 +235,7 @@ def _without_unused_bits(pixels: np.ndarray, stored: int, signed: bool) -> np.nd
     return (low ^ sign) - sign
 
 
-def _check_not_measured(header: Any, path: Path) -> None:
+def _check_not_measured(header: Dataset, path: Path) -> None:
     modality = text(header, "Modality")
     if modality in MEASURED:
         raise AcregError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,10 +15,13 @@ from acreg.io.dicom.header import SMALLEST, items, text, title, whole_number
 from acreg.io.dicom.pixels import stored_pixels
 from acreg.io.guards import LARGEST, check_size
 
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
 KINDS = BINARY, FRACTIONAL, LABEL_MAP = "BINARY", "FRACTIONAL", "LABELMAP"
 
 
-def load_segmentation(path: Path, header: Any, needs_spacing: bool) -> tuple[np.ndarray, Grid]:
+def load_segmentation(path: Path, header: Dataset, needs_spacing: bool) -> tuple[np.ndarray, Grid]:
     """The label map `(z, y, x)` of a segmentation, from its lowest plane to its highest.
 
     The value of a voxel is the number of its segment. Planes without a segment need not be in the file. A single plane
@@ -62,7 +65,7 @@ def load_segmentation(path: Path, header: Any, needs_spacing: bool) -> tuple[np.
     return labels if grid.rank == 3 else labels[0], grid
 
 
-def _places(path: Path, header: Any, frames: list[Frame]) -> tuple[np.ndarray, Grid]:
+def _places(path: Path, header: Dataset, frames: list[Frame]) -> tuple[np.ndarray, Grid]:
     """The plane of each frame, and the grid of the volume: evenly spaced planes, some of which may have no frame."""
     where = f"the segmentation {path}"
     check_alike(frames, where)
@@ -88,7 +91,7 @@ def _places(path: Path, header: Any, frames: list[Frame]) -> tuple[np.ndarray, G
     return planes, volume_grid(frames[first], int(planes[last]) + 1, move)
 
 
-def _whole(masks: np.ndarray, header: Any, path: Path) -> np.ndarray:
+def _whole(masks: np.ndarray, header: Dataset, path: Path) -> np.ndarray:
     """Fractional values that are all 0 or 1, as a mask."""
     largest = whole_number(header, "MaximumFractionalValue", path)
     if largest == 0 or not np.isin(masks, (0, largest)).all():

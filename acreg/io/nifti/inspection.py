@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from acreg.io.guards import decoding
 from acreg.io.nifti.opening import DISPLACEMENT_MARK, open_nifti, read_raw
 from acreg.io.nifti.place import nifti_affine
 from acreg.io.nifti.reading import read
+
+if TYPE_CHECKING:
+    from nibabel.spatialimages import SpatialImage
 
 VECTORS = (1006, 1007)
 """Codes of intent: displacement, vector."""
@@ -49,7 +52,7 @@ def inspect(path: Path) -> Contents:
         return Contents(stored, kind="image that acreg refuses", header=header, why=str(error))
 
 
-def _stored(image: Any) -> dict[str, Any]:
+def _stored(image: SpatialImage) -> dict[str, Any]:
     header = image.header
     stored: dict[str, Any] = {
         "format": type(image).__name__.removesuffix("Image"),
@@ -64,7 +67,7 @@ def _stored(image: Any) -> dict[str, Any]:
     return stored
 
 
-def _header(image: Any) -> dict[str, Any]:
+def _header(image: SpatialImage) -> dict[str, Any]:
     """How the header gives the position of the image."""
     header = image.header
     forms: dict[str, Any] = {

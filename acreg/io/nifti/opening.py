@@ -12,13 +12,16 @@ import io
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from acreg.errors import AcregError
 from acreg.io.formats import NIFTI, by_suffix
 from acreg.io.guards import CONVERTED, DEFLATE, check_packed, check_size, decoding, kind
+
+if TYPE_CHECKING:
+    from nibabel.spatialimages import SpatialImage
 
 DISPLACEMENT_MARK = "acreg displacement"
 """The beginning of the description of a displacement that acreg wrote."""
@@ -28,7 +31,7 @@ PADDING = 2**24
 """Largest number of bytes that may follow the voxels: zeros, or the tags of MGH."""
 
 
-def open_nifti(path: Path) -> Any:
+def open_nifti(path: Path) -> SpatialImage:
     """The nibabel image, after a check that the file can hold its size; `nifti_values` reads its voxels."""
     import nibabel
 
@@ -97,7 +100,7 @@ def _quiet() -> Iterator[None]:
         logger.disabled = before
 
 
-def nifti_values(image: Any, path: Path) -> np.ndarray:
+def nifti_values(image: SpatialImage, path: Path) -> np.ndarray:
     """The values of an image of `open_nifti`, `(x, y, ...)`; a compressed file is read to its end and its checksum.
 
     Raises:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from acreg.errors import AcregError
 
+if TYPE_CHECKING:
+    from nibabel.spatialimages import SpatialImage
+
 MM_PER_UNIT = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 """By NIfTI's code: unknown (mm, as in all programs), metre, mm, micrometre."""
 
 
-def nifti_affine(image: Any, path: Path, needs_spacing: bool = True) -> np.ndarray:
+def nifti_affine(image: SpatialImage, path: Path, needs_spacing: bool = True) -> np.ndarray:
     """The affine to mm: the sform if it has a code, else the qform, else voxel sizes, identity direction (LPS), at 0.
 
     The unit of `xyzt_units` (metre, mm, micrometre) is converted to mm; an unknown unit means mm.
@@ -52,13 +55,13 @@ def nifti_affine(image: Any, path: Path, needs_spacing: bool = True) -> np.ndarr
     return affine
 
 
-def has_place(image: Any) -> bool:
+def has_place(image: SpatialImage) -> bool:
     """Whether the header gives the position of the image; MGH always does."""
     header = image.header
     return "sform_code" not in header.keys() or bool(header["sform_code"] > 0 or header["qform_code"] > 0)
 
 
-def apart(image: Any) -> float:
+def apart(image: SpatialImage) -> float:
     """The largest distance in voxels between the positions of a corner by the sform and by the qform."""
     shape = (*image.shape, 1, 1)[:3]
     sform, qform = image.get_sform(), image.get_qform()
@@ -67,7 +70,7 @@ def apart(image: Any) -> float:
     return float(np.linalg.norm(corners @ (sform - qform)[:3].T, axis=1).max() / voxel) if voxel else np.inf
 
 
-def _check_agreement(image: Any, path: Path) -> None:
+def _check_agreement(image: SpatialImage, path: Path) -> None:
     """Check that sform and qform agree, because nibabel uses the sform and ITK often the qform."""
     distance = apart(image)
     if not distance <= 0.5:
@@ -78,7 +81,7 @@ def _check_agreement(image: Any, path: Path) -> None:
         )
 
 
-def _check_scale(image: Any, path: Path, sizes: np.ndarray) -> None:
+def _check_scale(image: SpatialImage, path: Path, sizes: np.ndarray) -> None:
     """Check the voxel sizes: nibabel uses the sform alone, ITK its directions with the lengths and signs of pixdim."""
     lengths = np.linalg.norm(image.get_sform()[:3, :3], axis=0)
     said = np.isfinite(sizes) & (sizes != 0) & (lengths > 0)
@@ -92,7 +95,7 @@ def _check_scale(image: Any, path: Path, sizes: np.ndarray) -> None:
         )
 
 
-def _stored_header(image: Any, path: Path) -> Any:
+def _stored_header(image: SpatialImage, path: Path) -> Any:
     """The header as stored in the file: on loading, nibabel replaces values that it finds odd."""
     from nibabel.openers import ImageOpener
 
@@ -100,7 +103,7 @@ def _stored_header(image: Any, path: Path) -> Any:
         return type(image.header).from_fileobj(file, check=False)
 
 
-def _check_voxel_sizes(image: Any, path: Path, sizes: np.ndarray) -> None:
+def _check_voxel_sizes(image: SpatialImage, path: Path, sizes: np.ndarray) -> None:
     wrong = [float(size) for size, n in zip(sizes, image.shape, strict=False) if n > 1 and not 0 < size < np.inf]
     if wrong:
         raise AcregError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,6 +27,9 @@ from acreg.io.pictures.headers import (
     frames_of_imagej,
 )
 from acreg.io.volumes.format import read_by_itk, save_itk
+
+if TYPE_CHECKING:
+    from PIL.ImageFile import ImageFile
 
 DECODED = ("PNG", "JPEG", "TIFF", "BMP", "GIF")  # Pillow has more formats, some of which run other programs
 LARGEST = 2**29
@@ -130,7 +133,7 @@ def _save(pixels: np.ndarray, path: Path) -> None:
     PIL.Image.fromarray(pixels).save(path)
 
 
-def _opened(path: Path) -> Any:
+def _opened(path: Path) -> ImageFile:
     """The Pillow picture, with its header read."""
     import PIL.Image
 
@@ -152,7 +155,7 @@ def _opened(path: Path) -> Any:
         ) from None
 
 
-def _is_deep_colour(picture: Any) -> bool:
+def _is_deep_colour(picture: ImageFile) -> bool:
     """Whether the file stores several channels of more than 8 bits."""
     bits = picture.tag_v2.get(BITS, 8) if hasattr(picture, "tag_v2") else 8
     if isinstance(bits, tuple) and len(bits) > 1 and max(bits) > 8:
@@ -162,12 +165,12 @@ def _is_deep_colour(picture: Any) -> bool:
     return isinstance(raw, str) and ";16" in raw and len(picture.getbands()) > 1
 
 
-def _is_swapped(picture: Any) -> bool:
+def _is_swapped(picture: ImageFile) -> bool:
     """Whether Pillow would swap bytes that libtiff has swapped: in a compressed TIFF of big-endian i2, i4 or f4."""
-    return any(name == "libtiff" and "B" in str(args[0]) for name, _, _, args in picture.tile)
+    return any(name == "libtiff" and args is not None and "B" in str(args[0]) for name, _, _, args in picture.tile)
 
 
-def _grey_of(picture: Any, path: Path, labels: bool) -> np.ndarray:
+def _grey_of(picture: ImageFile, path: Path, labels: bool) -> np.ndarray:
     mode = picture.mode
     if mode == "1":
         return np.asarray(picture).astype(np.uint8) * np.uint8(1 if labels else 255)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import struct
 import zlib
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
 from acreg.errors import AcregError
 from acreg.io.guards import kind
+
+if TYPE_CHECKING:
+    from PIL.ImageFile import ImageFile
 
 ORIENTATION = 0x0112
 """The EXIF and TIFF tag of the camera orientation; 1 is upright."""
@@ -27,7 +30,7 @@ PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), 
 """For an interlaced PNG: first column and row of each pass, and their steps."""
 
 
-def check_place(picture: Any, path: Path, needs_spacing: bool) -> None:
+def check_place(picture: ImageFile, path: Path, needs_spacing: bool) -> None:
     """Raise `AcregError` for a camera rotation, which only some programs apply, and for pixels that are not square."""
     turned = picture.getexif().get(ORIENTATION, 1)
     if turned in range(2, 9):
@@ -52,7 +55,7 @@ def _check_square(across: float, down: float, path: Path) -> None:
         )
 
 
-def check_colours(picture: Any, path: Path) -> None:
+def check_colours(picture: ImageFile, path: Path) -> None:
     """Raise `AcregError` for colour models other than grey, palette and RGB."""
     if picture.mode not in MODELS and not picture.mode.startswith("I"):
         raise AcregError(

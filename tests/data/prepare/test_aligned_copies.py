@@ -6,7 +6,7 @@ from scipy.linalg import expm
 
 from acreg.data.prepare import subject as module
 from acreg.data.prepare.aligned_copies import common_grid, moved_grid
-from acreg.data.prepare.volumes import Steps, prepare_volumes
+from acreg.data.prepare.copies import Steps, prepare_copies
 from acreg.errors import AcregError, UsageError
 from acreg.geometry import Affine, Grid
 from acreg.io import Image, Points, read_image, read_labels, read_points, write_image, write_points
@@ -62,7 +62,7 @@ def _with_points(source):
 def test_turned_subjects_are_brought_into_one_frame(source, tmp_path):
     spot = _with_points(source)
     steps = Steps(align="a", size=(20, 48, 44))
-    dataset = prepare_volumes(source, tmp_path / "out", steps)
+    dataset = prepare_copies(source, tmp_path / "out", steps)
     target = read_labels(dataset.record("a").labels)
     ends = np.stack(np.meshgrid(*([0, n - 1] for n in STACK.shape), indexing="ij"), axis=-1).reshape(-1, 3)
     for record in dataset.records:
@@ -99,17 +99,17 @@ def test_resumed_and_refused_as_any_preparation(source, tmp_path, monkeypatch):
 
     out, steps = tmp_path / "out", Steps(align="auto", spacing=(8, 3, 3))
     with pytest.raises(KeyboardInterrupt):
-        prepare_volumes(source, out, steps, progress=interrupt)
+        prepare_copies(source, out, steps, progress=interrupt)
     assert len(list(out.glob("transforms/*.tfm"))) == 2 and not (out / "manifest.csv").exists()
     made, plain = [], module.rigid_map
     monkeypatch.setattr(module, "rigid_map", lambda **images: (made.append(images), plain(**images))[1])
-    dataset = prepare_volumes(source, out, steps)
+    dataset = prepare_copies(source, out, steps)
     assert len(made) == 2 and dataset.preparation["alignment"]["reference"] in MAPS
     assert {read_image(r.image).grid.shape for r in dataset.records} == {(10, 20, 20)}
-    assert prepare_volumes(source, out, steps) == dataset and len(made) == 2
+    assert prepare_copies(source, out, steps) == dataset and len(made) == 2
     with pytest.raises(AcregError, match="prepared with other settings.*--force"):
-        prepare_volumes(source, out, Steps(align="a", spacing=(8, 3, 3)))
-    prepare_volumes(source, out, Steps(spacing=(8, 3, 3)), force=True)
+        prepare_copies(source, out, Steps(align="a", spacing=(8, 3, 3)))
+    prepare_copies(source, out, Steps(spacing=(8, 3, 3)), force=True)
     assert not list(out.glob("transforms/*")) and not (out / "alignment.csv").exists()
 
 
@@ -118,17 +118,17 @@ def test_subjects_that_cannot_be_aligned(source, tmp_path):
     with pytest.raises(
         AcregError, match="one of them, or to auto. Received: 'z', unknown among 4 subjects such as a, b"
     ):
-        prepare_volumes(source, out, Steps(align="z"))
+        prepare_copies(source, out, Steps(align="z"))
     with pytest.raises(UsageError, match="2 numbers for .*a.nii.gz with 3 axes"):
-        prepare_volumes(source, out, Steps(align="a", size=(4, 4)))
+        prepare_copies(source, out, Steps(align="a", size=(4, 4)))
     write_image(Image(np.zeros(STACK.shape, int), STACK, "labels"), source / "labels" / "b.nii.gz")
     for reference in ("a", "auto", "b"):
         with pytest.raises(AcregError, match=r"Received: .*b\.nii\.gz without a voxel of a label"):
-            prepare_volumes(source, out, Steps(align=reference, size=(8,)))
+            prepare_copies(source, out, Steps(align=reference, size=(8,)))
     lines = [f"{n},images/{n}.nii.gz,{'' if n == 'c' else f'labels/{n}.nii.gz'},train" for n in MAPS]
     (source / "manifest.csv").write_text("\n".join(["subject,image,labels,split", *lines]) + "\n")
     with pytest.raises(AcregError, match="aligned by their labels. Received: c without a label file"):
-        prepare_volumes(source, tmp_path / "new", Steps(align="a"))
+        prepare_copies(source, tmp_path / "new", Steps(align="a"))
 
 
 def test_wrong_steps():

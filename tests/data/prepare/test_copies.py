@@ -9,7 +9,7 @@ import pytest
 
 from acreg.data.manifest import Dataset
 from acreg.data.prepare import subject as module
-from acreg.data.prepare.volumes import Steps, prepare_volumes
+from acreg.data.prepare.copies import Steps, prepare_copies
 from acreg.data.tables.label_table import LabelTable
 from acreg.errors import AcregError, UsageError
 from acreg.geometry import Grid
@@ -55,7 +55,7 @@ def listed(source):
 
 
 def test_resampled_merged_and_reported(source, tmp_path):
-    dataset = prepare_volumes(source, tmp_path / "out", Steps(merge=KIDNEYS, spacing=(1.5,)))
+    dataset = prepare_copies(source, tmp_path / "out", Steps(merge=KIDNEYS, spacing=(1.5,)))
     assert [len(dataset.split(s)) for s in ("train", "validation", "test")] == [3, 1, 1]
     assert dataset.label_names == {0: "background", 1: "kidney"} and dataset.spacing == (1.5, 1.5, 1.5)
     assert dataset.preparation["merge"]["members"]["kidney"] == "1 2"
@@ -71,7 +71,7 @@ def test_resampled_merged_and_reported(source, tmp_path):
 
 
 def test_a_structure_stays_where_it_is_in_the_world(source, tmp_path):
-    dataset = prepare_volumes(source, tmp_path / "out", Steps(spacing=(1, 1, 1)))
+    dataset = prepare_copies(source, tmp_path / "out", Steps(spacing=(1, 1, 1)))
     image, labels = (read(dataset.records[3]) for read in (dataset.read_image, dataset.read_labels))
     for value, box in ((1, [(2, 4), (3, 6), (4, 8)]), (2, [(5, 6), (3, 6), (4, 8)])):
         middle = _grid(3).to_world(np.mean(box, axis=1) - 0.5)
@@ -84,7 +84,7 @@ def test_a_structure_stays_where_it_is_in_the_world(source, tmp_path):
 
 
 def test_without_a_new_spacing_values_types_and_grid_stay(source, tmp_path):
-    dataset = prepare_volumes(source, tmp_path / "out", Steps(merge=KIDNEYS))
+    dataset = prepare_copies(source, tmp_path / "out", Steps(merge=KIDNEYS))
     assert dataset.spacing == (3, 2, 2)
     for number, record in enumerate(dataset.records):
         image, labels = _subject(number)
@@ -100,7 +100,7 @@ def test_without_a_new_spacing_values_types_and_grid_stay(source, tmp_path):
 
 
 def test_cropped_around_a_label_with_a_margin_within_the_image(source, tmp_path):
-    dataset = prepare_volumes(source, tmp_path / "out", Steps(merge=KIDNEYS, crop=1, margin=5))
+    dataset = prepare_copies(source, tmp_path / "out", Steps(merge=KIDNEYS, crop=1, margin=5))
     full, labels = _subject(1)
     copy = dataset.read_image(dataset.record("b"))
     # The box is 2:6, 3:6, 4:8; 5 mm are 2 voxels of 3 mm or 3 of 2 mm.
@@ -108,14 +108,14 @@ def test_cropped_around_a_label_with_a_margin_within_the_image(source, tmp_path)
     np.testing.assert_array_equal(dataset.read_labels(dataset.record("b")).array, labels.array[0:8, 0:9, 1:11] % 9 > 0)
     expected = read_image(source / "images" / "b.nii.gz").grid.to_world(np.array([0, 0, 1]))
     np.testing.assert_allclose(copy.grid.origin, expected, rtol=0, atol=1e-9)
-    tight = prepare_volumes(source, tmp_path / "tight", Steps(crop=2, spacing=(1,)))
+    tight = prepare_copies(source, tmp_path / "tight", Steps(crop=2, spacing=(1,)))
     assert {tight.read_labels(r).array.shape for r in tight.records} == {(3, 6, 8)}
     assert all((tight.read_labels(r).array == 2).all() for r in tight.records)
 
 
 def test_subjects_splits_groups_and_points_of_a_manifest(listed, tmp_path):
     out = tmp_path / "out"
-    dataset = prepare_volumes(listed, out, Steps(spacing=(2,)))
+    dataset = prepare_copies(listed, out, Steps(spacing=(2,)))
     assert [(r.subject, r.split, r.group) for r in dataset.records] == [
         ("a", "test", "one"),
         ("b", "train", "two"),
@@ -133,14 +133,14 @@ def test_names_and_spacing_of_the_source_take_precedence(listed, tmp_path):
         '{"name": "kidneys", "labels": {"1": "left", "2": "right", "9": "stone"}, "spacing": [6, 4, 4],'
         ' "licence": "CC0"}'
     )
-    dataset = prepare_volumes(listed, tmp_path / "out", Steps(spacing=(2,)))
+    dataset = prepare_copies(listed, tmp_path / "out", Steps(spacing=(2,)))
     assert (dataset.name, dataset.licence, dataset.label_names[9]) == ("kidneys", "CC0", "stone")
     assert read_image(dataset.records[0].image).grid.shape == (24, 20, 24)
 
 
 def test_processes_give_the_same_files(source, tmp_path):
-    one = prepare_volumes(source, tmp_path / "one", Steps(spacing=(2,)))
-    two = prepare_volumes(source, tmp_path / "two", Steps(spacing=(2,)), jobs=2)
+    one = prepare_copies(source, tmp_path / "one", Steps(spacing=(2,)))
+    two = prepare_copies(source, tmp_path / "two", Steps(spacing=(2,)), jobs=2)
     for a, b in zip(one.records, two.records, strict=True):
         assert a.image.read_bytes() == b.image.read_bytes() and a.labels.read_bytes() == b.labels.read_bytes()
 
@@ -152,45 +152,45 @@ def test_an_interrupted_run_is_continued_and_decodes_no_source_again(source, tmp
 
     out, steps = tmp_path / "out", Steps(spacing=(2,))
     with pytest.raises(KeyboardInterrupt):
-        prepare_volumes(source, out, steps, progress=interrupt)
+        prepare_copies(source, out, steps, progress=interrupt)
     assert not (out / "manifest.csv").exists() and len(list(out.glob("images/*.h5"))) == 3
     read = []
     for name in ("read_image", "read_labelled", "read_labels"):
         plain = getattr(module, name)
         monkeypatch.setattr(module, name, lambda path, *a, f=plain, **k: (read.append(path), f(path, *a, **k))[1])
-    dataset = prepare_volumes(source, out, steps)
+    dataset = prepare_copies(source, out, steps)
     again = [path for path in read if out not in path.parents]
     assert len(again) == len(set(again)) == 2, "an image and its labels, of each of two subjects"
     assert dataset.label_values == [0, 1, 2, 9] and dataset.spacing == (2, 2, 2)
     read.clear()
-    assert prepare_volumes(source, out, steps) == dataset and read == []
+    assert prepare_copies(source, out, steps) == dataset and read == []
 
 
 def test_a_dataset_of_other_settings_or_subjects_is_not_replaced_unasked(listed, tmp_path):
     out = tmp_path / "out"
-    prepare_volumes(listed, out, Steps(spacing=(2,)))
+    prepare_copies(listed, out, Steps(spacing=(2,)))
     with pytest.raises(AcregError, match="prepared with other settings.*--force"):
-        prepare_volumes(listed, out, Steps(spacing=(3,)))
+        prepare_copies(listed, out, Steps(spacing=(3,)))
     (listed / "manifest.csv").write_text(
         (listed / "manifest.csv").read_text(encoding="utf-8").replace("train", "validation")
     )
     with pytest.raises(AcregError, match="prepared with other settings"):
-        prepare_volumes(listed, out, Steps(spacing=(2,)))
-    replaced = prepare_volumes(listed, out, Steps(spacing=(3,)), force=True)
+        prepare_copies(listed, out, Steps(spacing=(2,)))
+    replaced = prepare_copies(listed, out, Steps(spacing=(3,)), force=True)
     assert replaced.spacing == (3, 3, 3) and len(replaced.split("validation")) == 2
 
 
 def test_pictures_have_pixels_and_labels_are_optional(tmp_path):
     for name in "abc":
         write_image(Image.from_array(np.full((6, 8), 7)), tmp_path / "in" / f"{name}.png")
-    dataset = prepare_volumes(tmp_path / "in", tmp_path / "out", Steps(spacing=(2, 4)))
+    dataset = prepare_copies(tmp_path / "in", tmp_path / "out", Steps(spacing=(2, 4)))
     assert (dataset.unit, dataset.label_names, dataset.records[0].labels) == ("px", {0: "background"}, None)
     copy = dataset.read_image(dataset.records[0])
     assert copy.array.tolist() == [[7, 7]] * 3 and copy.grid.origin == (0.5, 1.5)
     with pytest.raises(AcregError, match="Merging labels needs label files.*3 subjects"):
-        prepare_volumes(tmp_path / "in", tmp_path / "new", Steps(merge=KIDNEYS))
+        prepare_copies(tmp_path / "in", tmp_path / "new", Steps(merge=KIDNEYS))
     with pytest.raises(AcregError, match="needs labels of each subject.*a without"):
-        prepare_volumes(tmp_path / "in", tmp_path / "new", Steps(crop=1))
+        prepare_copies(tmp_path / "in", tmp_path / "new", Steps(crop=1))
 
 
 def _replace(source, array, subject="c", folder="labels", suffix="nrrd", grid=None):
@@ -204,18 +204,18 @@ def test_faults_in_the_files_are_named(source, tmp_path):
     labels = _subject(2)[1].array
     _replace(source, np.where(labels == 9, 7, labels))
     with pytest.raises(AcregError, match=r"c\.nrrd with 7, which the table kidneys lacks"):
-        prepare_volumes(source, out, Steps(merge=KIDNEYS))
+        prepare_copies(source, out, Steps(merge=KIDNEYS))
     with pytest.raises(AcregError, match=r"c\.nrrd without a voxel of 9"):
-        prepare_volumes(source, out, Steps(crop=9))
+        prepare_copies(source, out, Steps(crop=9))
     _replace(source, labels[1:])
     with pytest.raises(AcregError, match=r"c\.nrrd on 9 x 10 x 12 voxels.* on 10 x 10 x 12 .*first voxel, but another"):
-        prepare_volumes(source, out, Steps(spacing=(2,)))
+        prepare_copies(source, out, Steps(spacing=(2,)))
     _replace(source, labels, grid=_grid(2).part((1, 0, 0), _grid(2).shape))
     with pytest.raises(AcregError, match=r"on the grid of their image.*c\.nrrd .* lie elsewhere, by up to 3 mm"):
-        prepare_volumes(source, out, Steps(spacing=(2,)))
+        prepare_copies(source, out, Steps(spacing=(2,)))
     _replace(source, -labels)
     with pytest.raises(AcregError, match=r"0 or more.*-9 in .*c\.nrrd"):
-        prepare_volumes(source, out, Steps(spacing=(2,)))
+        prepare_copies(source, out, Steps(spacing=(2,)))
     assert not (out / "manifest.csv").exists()
 
 
@@ -227,7 +227,7 @@ def test_voxels_that_are_not_finite_name_the_file(source, tmp_path):
     array[1, 2, 3] = np.nan
     nibabel.save(nibabel.Nifti1Image(array, nibabel.load(path).affine), path)
     with pytest.raises(AcregError, match=r"c\.nii\.gz with 1 NaN or infinite"):
-        prepare_volumes(source, tmp_path / "out", Steps(spacing=(1,)))
+        prepare_copies(source, tmp_path / "out", Steps(spacing=(1,)))
 
 
 @pytest.mark.parametrize("spacing", [(0.0,), (-1.0,), (np.nan,), (np.inf,), (1, 1, 0), (1, 1, 1, 1)])
@@ -241,30 +241,30 @@ def test_wrong_use(source, tmp_path):
         with pytest.raises(UsageError, match="0 mm or more.*margin="):
             Steps(**steps)
     with pytest.raises(UsageError, match=r"2 numbers for .*a\.nii\.gz with 3 axes"):
-        prepare_volumes(source, tmp_path / "out", Steps(spacing=(1, 1)))
+        prepare_copies(source, tmp_path / "out", Steps(spacing=(1, 1)))
     with pytest.raises(AcregError, match=r"at most 4 GiB.*a\.nii\.gz, which would take .* 0\.001 x 0\.001 x 0\.001"):
-        prepare_volumes(source, tmp_path / "out", Steps(spacing=(0.001,)))
+        prepare_copies(source, tmp_path / "out", Steps(spacing=(0.001,)))
     with pytest.raises(UsageError, match="jobs=0"):
-        prepare_volumes(source, tmp_path / "out", Steps(spacing=(1,)), jobs=0)
+        prepare_copies(source, tmp_path / "out", Steps(spacing=(1,)), jobs=0)
     with pytest.raises(AcregError, match="must be a folder of images"):
-        prepare_volumes(source / "no", tmp_path / "out", Steps(spacing=(1,)))
+        prepare_copies(source / "no", tmp_path / "out", Steps(spacing=(1,)))
 
 
 def test_outputs_that_cannot_be_written_to(source, tmp_path, monkeypatch):
     with pytest.raises(UsageError, match="a folder of their own.*the source"):
-        prepare_volumes(source, source / "images" / "..", Steps(spacing=(2,)))
+        prepare_copies(source, source / "images" / "..", Steps(spacing=(2,)))
     (tmp_path / "file").write_text("")
     with pytest.raises(AcregError, match="must be a folder. Received: .*file, a file"):
-        prepare_volumes(source, tmp_path / "file", Steps(spacing=(2,)))
+        prepare_copies(source, tmp_path / "file", Steps(spacing=(2,)))
     with pytest.raises(AcregError, match="did not write"):
-        prepare_volumes(source / "images", source, Steps(spacing=(2,)))
+        prepare_copies(source / "images", source, Steps(spacing=(2,)))
     with pytest.raises(AcregError, match="no folder has that name, or stands on the way"):
-        prepare_volumes(source, tmp_path / "file" / "out", Steps(spacing=(2,)))
+        prepare_copies(source, tmp_path / "file" / "out", Steps(spacing=(2,)))
 
     def full(image, path):
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
     monkeypatch.setattr(module, "write_image", full)
     with pytest.raises(OSError, match="No space left"):
-        prepare_volumes(source, tmp_path / "out", Steps(spacing=(2,)))
+        prepare_copies(source, tmp_path / "out", Steps(spacing=(2,)))
     assert not (tmp_path / "out" / "manifest.csv").exists()

@@ -1,4 +1,4 @@
-"""A copy of one's own images: resampled to one spacing, labels merged, cropped or aligned; a HDF5 file an image.
+"""Copies of one's own images: resampled to one spacing, labels merged, cropped or aligned; a HDF5 file an image.
 
 What DDMR does to brain MR before training: 1 mm isotropic, images by cubic splines and labels by the nearest voxel,
 left and right structures merged, optionally cropped around a label with a margin. Or what SVF-Net does to hearts: all
@@ -14,32 +14,34 @@ import os
 from pathlib import Path
 from typing import Any
 
+from acreg._moved import warn_of_old_name
 from acreg.data.datasets.folder import check_source, find_records, split_rule
 from acreg.data.manifest import Dataset
-from acreg.data.prepare.aligned_copies import (
-    Reference,
-    common_grid,
-    write_alignment,
-)
+from acreg.data.prepare.aligned_copies import Reference, common_grid, write_alignment
 from acreg.data.prepare.rigid_alignment import AUTO, medoid, thinned_labels
 from acreg.data.prepare.steps import Steps
 from acreg.data.prepare.subject import Task, merged_labels, new_grid, prepare_one, target_record
 from acreg.data.records import DatasetInfo, Record, read_info, read_records, write_info
 from acreg.data.resuming import check_least, finished_dataset, run_tasks
 from acreg.errors import AcregError, UsageError
-from acreg.io import (
-    writes_into,
-)
+from acreg.io import writes_into
 from acreg.io.formats import is_picture
 from acreg.names import some
 from acreg.progress import Progress, counted
 
 VERSION = 1
-"""Of what is done to the volumes; another number makes an interrupted run start over."""
+"""Of what is done to the images; another number makes an interrupted run start over."""
+
+
+def __getattr__(name: str) -> object:
+    if name == "prepare_volumes":
+        warn_of_old_name(f"{__name__}.{name}", f"{__name__}.prepare_copies")
+        return prepare_copies
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 @writes_into("out")
-def prepare_volumes(
+def prepare_copies(
     source: Path | str,
     out: Path | str,
     steps: Steps,

@@ -9,7 +9,7 @@ from scipy import ndimage
 from acreg.data.check.dataset import check
 from acreg.data.check.findings import Findings
 from acreg.data.check.orientation import check_orientation
-from acreg.data.check.volumes import summarise
+from acreg.data.check.summaries import summarise
 from acreg.data.records import read_rows
 from acreg.geometry.grid import Grid
 from acreg.io import Image, read_image, read_labels, write_image

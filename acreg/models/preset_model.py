@@ -1,0 +1,124 @@
+"""What registration models and label autoencoders share: labels that are checked, and presets."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import keras
+
+import acreg
+from acreg.errors import AcregError
+from acreg.io import Preprocessing, all_or_none, require_space
+from acreg.io.hdf5 import new_hdf5
+from acreg.io.preset_config import FORMAT, sha256_of
+from acreg.models.label_values import check_labels
+from acreg.models.registered import registered_name
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+NOT_STORED = ("preprocessing", "augmentation", "name", "trainable", "dtype")
+"""Arguments that are not in the config.json of a preset, because they concern training or have a separate file."""
+
+
+def arguments_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments in a model's `get_config` that determine its weights and its computation."""
+    return {name: value for name, value in config.items() if name not in NOT_STORED}
+
+
+class PresetModel(keras.Model):
+    """A model of images or labels that is saved as a preset folder, and is trained with labels that it knows.
+
+    `fit` and `evaluate` look at the labels they are given, once: all labels of arrays and of acreg's samplers, the
+    first batch of other datasets, none of a generator. The loss is NaN where a later batch has a label that is not the
+    model's (`acreg.models.label_values.unknown_labels`).
+    """
+
+    num_classes: Any  # None in models that know no labels
+    preprocessing: Preprocessing | None
+
+    def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """As `keras.Model.fit`.
+
+        Raises:
+            AcregError: labels that are not integers from 0 to ``num_classes - 1``.
+        """
+        check_labels(x, self.num_classes)
+        check_labels(kwargs.get("validation_data"), self.num_classes)
+        return super().fit(x, *args, **kwargs)
+
+    def evaluate(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """As `keras.Model.evaluate`; errors as `fit`."""
+        check_labels(x, self.num_classes)
+        return super().evaluate(x, *args, **kwargs)
+
+    def remade(self, **changed: Any) -> Self:
+        """A new model with the configuration of this one, some of it changed."""
+        return type(self).from_config({**self.get_config(), **changed})
+
+    def plain_copy(self) -> Self:
+        """A new model with only what is needed to use it: the weights, without optimiser and metrics."""
+        plain = self.remade()
+        plain.set_weights(self.get_weights())
+        return plain
+
+    def save_preset(self, folder: str | os.PathLike[str], card: str = "") -> Path:
+        """Writes ``config.json``, ``model.weights.h5``, ``preprocessing.json`` and ``model_card.md``.
+
+        Args:
+            folder: created if absent; files with the same names are replaced, all at once.
+            card: Markdown text of the model card (data, licence, recipe, seed, scores, limits).
+
+        Raises:
+            AcregError: the model has no ``preprocessing``, without which it cannot be used.
+        """
+        if self.preprocessing is None:
+            raise AcregError(
+                "A preset must say how images become the network's input. Received: a model whose `preprocessing` is "
+                "None. Set `model.preprocessing = acreg.io.Preprocessing(shape=...)` first."
+            )
+        folder = Path(folder)
+        plain = self.plain_copy()
+        config = plain.get_config()
+        size = sum(weight.nbytes for weight in plain.get_weights())
+        require_space(folder / "model.weights.h5", 2 * size + 2**20)
+        card = card or f"# {folder.name}\n\nThis preset has no model card.\n"
+        with all_or_none(folder) as staged:
+            plain.save_weights(staged / "model.weights.h5")
+            _compress(staged / "model.weights.h5")
+            self.preprocessing.to_json(staged / "preprocessing.json")
+            content = {
+                "format": FORMAT,
+                "acreg": acreg.__version__,
+                "class": registered_name(type(self)),
+                "config": arguments_of(config),
+                "weights_sha256": sha256_of(staged / "model.weights.h5"),
+            }
+            (staged / "model_card.md").write_text(card, encoding="utf-8")
+            (staged / "config.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        return folder
+
+
+def _compress(path: Path) -> None:
+    """Compresses an HDF5 file losslessly: Keras writes variables uncompressed, with large groups."""
+    packed = path.with_name(f"{path.name}.packed")
+    try:
+        with h5py.File(path, "r") as source, new_hdf5(packed, libver="latest") as target:
+
+            def copy(name: str, item: h5py.Group | h5py.Dataset) -> None:
+                if isinstance(item, h5py.Dataset):
+                    packing = {"compression": "gzip", "shuffle": True} if item.size > 256 else {}
+                    copied = target.create_dataset(name, data=item[()], **packing)
+                else:
+                    copied = target.require_group(name)
+                copied.attrs.update(item.attrs)
+
+            source.visititems(copy)
+        packed.replace(path)
+    finally:
+        packed.unlink(missing_ok=True)
