@@ -1,4 +1,4 @@
-"""The pairs on which each method does worst, in pictures and scores: a section of the HTML report."""
+"""Pictures and scores of the worst pairs of each method: a section of the HTML report."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from acreg.progress import Progress
 from acreg.report.pictures import PairPictures
 
 LISTED = 40
-"""Pairs that are listed for each method, at most."""
+"""Maximum number of pairs that are listed for each method."""
 
 
 def worst_pairs(results: Sequence[MethodResult], worst: int, progress: Progress | None) -> str:
