@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -94,7 +94,7 @@ def _as_labels(array: np.ndarray, name: str) -> np.ndarray:
     _check_numbers(array, name)
     limits = np.iinfo(np.int32)
     if array.dtype == bool or np.issubdtype(array.dtype, np.integer):
-        integers: Any = array
+        integers = array
     else:
         integers = np.rint(array)
         if not np.array_equal(integers, array):

@@ -13,8 +13,10 @@ from keras import ops
 from acreg.errors import AcregError, UsageError
 from acreg.geometry import Affine, Displacement, Grid, Transform, Velocity
 from acreg.geometry.grid import ROUNDING
+from acreg.geometry.maps import Map
 from acreg.io import Image, Preprocessing
 from acreg.io.inputs import ImageLike, as_image
+from acreg.layers.tensor import Tensor
 from acreg.layers.warping import no_gradients
 from acreg.models.field_model import FieldModel
 from acreg.models.forking import check_process
@@ -110,7 +112,7 @@ class _Field(keras.Model):
         self.model = model
         self.built = True
 
-    def call(self, inputs: Mapping[str, Any], training: bool = False) -> dict[str, Any]:
+    def call(self, inputs: Mapping[str, Tensor], training: bool = False) -> dict[str, Tensor]:
         with no_gradients():
             return self.model.predict_field(inputs, training)
 
@@ -138,7 +140,7 @@ class Pair:
         self.grids = fixed.grid, moving.grid
         self.batch = {"fixed": fixed.array, "moving": moving.array}
 
-    def transform(self, model: Any, found: Mapping[str, Any]) -> Transform:
+    def transform(self, model: Any, found: Mapping[str, Tensor]) -> Transform:
         """The result of a model on its grid, as a transform in physical space over the extent of the fixed image."""
         grid = self.grids[0]
         name = "velocity" if model.integration_steps else "deformation" if "deformation" in found else "displacement"
@@ -152,7 +154,7 @@ class Pair:
             sizes = field.shape[:-1]
             coarse = inner.centred((np.array(padded) - 1) / 2, sizes, tuple(np.multiply(inner.spacing, padded) / sizes))
             part = Velocity(*_covering(field, coarse, self.fixed), model.integration_steps)
-        maps: list[Any] = [part]
+        maps: list[Map] = [part]
         if "affine" in found:
             maps.append(Affine.between_indices(ops.convert_to_numpy(found["affine"])[0], grid, grid))
         return Transform(self.fixed, self.moving, (*maps, Affine.between_extents(*self.grids)))
