@@ -1,4 +1,4 @@
-"""`acreg.jacobian`: the Jacobian determinant of a transform, and how much it folds."""
+"""The Jacobian determinant of a transform, and how much the transform folds: `acreg.jacobian`."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from acreg.registration.warping import PathLike, read_transforms
 
 @dataclass(eq=False, repr=False)
 class JacobianMap:
-    """The determinant at each voxel of the reference, or its logarithm, and numbers of it.
+    """The determinant, or its logarithm, at each voxel of the reference, and summary numbers.
 
     Attributes:
         image: the map.
-        mean, low, high: of the determinant.
+        mean, low, high: mean, minimum and maximum of the determinant.
         regularity: see `acreg.geometry.folding`.
     """
 
@@ -36,7 +36,7 @@ class JacobianMap:
 
     @property
     def rows(self) -> list[tuple[str, str]]:
-        """The numbers, as they are printed."""
+        """The summary numbers as text."""
         numbers = self.regularity
         return [
             ("determinant", f"mean {self.mean:.4f}, min {self.low:.4f}, max {self.high:.4f}"),
@@ -72,7 +72,7 @@ def jacobian(
 
     Args:
         transform, reference: as in `acreg.warp`.
-        log: make the map of the natural logarithm, at least log(1e-9).
+        log: map the natural logarithm instead, at least log(1e-9).
 
     Raises:
         AcregError: a file cannot be read, or the transform does not fit.

@@ -109,12 +109,12 @@ def segment_by_meshes(
 
 @dataclass(eq=False, repr=False)
 class SurfaceSegmentation:
-    """The surfaces of an image with the disagreement of the templates. A notebook shows the latter as a table.
+    """The surfaces of an image and the disagreement of the templates. A notebook shows the latter as a table.
 
     Attributes:
-        names: of the regions.
-        surfaces: of each region.
-        unit: of the deviations, "mm" or "px".
+        names: the names of the regions.
+        surfaces: the surface of each region.
+        unit: the unit of the deviations, "mm" or "px".
     """
 
     names: list[str]
@@ -123,7 +123,7 @@ class SurfaceSegmentation:
 
     @property
     def rows(self) -> list[tuple[str, str]]:
-        """What is printed of each region."""
+        """Number of points and mean deviation of each region."""
         return [
             (name, f"{len(each.deviation)} points, mean standard deviation {each.deviation.mean():.2f} {self.unit}")
             for name, each in zip(self.names, self.surfaces, strict=True)
@@ -173,7 +173,7 @@ def surfaces(
         data: dataset of the templates, its folder, or its name under ACREG_DATA.
         model: preset name or folder, or a model that is loaded.
         shapes: folder of `acreg data velocities`; that in the dataset if left out.
-        templates: the first so many; all if left out.
+        templates: number of templates, the first ones; by default, all.
         progress: called with (text, done, total).
 
     Raises:
