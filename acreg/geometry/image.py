@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from acreg.errors import AcregError, UsageError
+from acreg.geometry.display import describe_image, image_png
 from acreg.geometry.grid import Grid
 
 Kind = Literal["intensity", "labels"]
@@ -47,6 +48,13 @@ class Image:
             )
         converted = _as_labels(array, self.name) if self.kind == "labels" else _as_intensity(array, self.name)
         object.__setattr__(self, "array", converted)
+
+    def __repr__(self) -> str:
+        return describe_image(self)
+
+    def _repr_png_(self) -> bytes | None:
+        """What a notebook shows: the image, of a volume its middle slice; a picture of any size is made small."""
+        return image_png(self) if self.array.size else None
 
     @property
     def has_place(self) -> bool:

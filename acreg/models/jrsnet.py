@@ -15,6 +15,7 @@ from keras import ops
 from acreg.errors import images_by_name
 from acreg.geometry import sample_image
 from acreg.io import Image
+from acreg.io.inputs import ImageLike
 from acreg.layers import functional
 from acreg.layers.tensor import Tensor
 from acreg.losses import Loss, PerceptualLoss, log_dice, mean_squared_error
@@ -22,7 +23,6 @@ from acreg.losses.perceptual import keras_cache
 from acreg.models.blocks import check_rank
 from acreg.models.joint_networks import discriminator, joint_generator, otsu_threshold
 from acreg.models.loss_values import LossValues
-from acreg.models.registering import ImageLike
 from acreg.models.registration_model import RegistrationModel
 
 ADVERSARIAL = ("adversarial", "cycle")

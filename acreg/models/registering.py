@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -15,15 +14,14 @@ from acreg.errors import AcregError, UsageError
 from acreg.geometry import Affine, Displacement, Grid, Transform, Velocity
 from acreg.geometry.grid import ROUNDING
 from acreg.geometry.maps import Map
-from acreg.io import Image, Preprocessing, read_image
+from acreg.io import Image, Preprocessing
+from acreg.io.inputs import ImageLike, as_image
 from acreg.layers.tensor import Tensor
 from acreg.layers.warping import no_gradients
 from acreg.models.field_model import FieldModel
 from acreg.models.forking import check_process
 from acreg.models.memory import available_bytes, peak_bytes
 from acreg.models.refinement import RefinementSettings, Refining
-
-ImageLike = Image | np.ndarray | str | os.PathLike[str]
 
 
 class Registering:
@@ -95,7 +93,7 @@ class Registering:
 
         def prepared(value: ImageLike, role: str) -> _Input:
             if id(value) not in inputs:
-                inputs[id(value)] = _Input(preprocessing, _as_image(value, role), role)
+                inputs[id(value)] = _Input(preprocessing, as_image(value, role), role)
             return inputs[id(value)]
 
         return [Pair(prepared(fixed, "fixed"), prepared(moving, "moving")) for fixed, moving in pairs]
@@ -170,11 +168,3 @@ def _covering(field: np.ndarray, grid: Grid, extent: Grid) -> tuple[np.ndarray, 
     after = np.ceil(np.maximum(reach.max(axis=0) + 0.5 - grid.shape - ROUNDING, 0)).astype(int)
     wider = grid.part(-before, grid.shape + before + after)
     return np.pad(field, [*zip(before, after, strict=True), (0, 0)], mode="edge"), wider
-
-
-def _as_image(value: ImageLike, role: str) -> Image:
-    if isinstance(value, Image):
-        return value
-    if isinstance(value, np.ndarray):
-        return Image(value.astype(np.float32), Grid(value.shape), name=role)
-    return read_image(value)
