@@ -30,7 +30,7 @@ strict = True
 ignore_missing_imports = True
 
 # Pages show functions without annotations, and call SimpleITK, which has hints for a part of its functions.
-[mypy-docs_*]
+[mypy-docs.*]
 disallow_untyped_calls = False
 disallow_untyped_defs = False
 """
@@ -82,6 +82,7 @@ def _complete_programs(repository: Path) -> dict[str, str]:
             free = _free_names(program)
             if free <= {"images", "labels"} and "..." not in program:
                 name = re.sub(r"\W", "_", f"{page.relative_to(repository).with_suffix('')}_{number}")
+                name = re.sub("^docs_", "docs/", name)
                 programs[name] = (GIVEN if free else "") + program
     return programs
 
@@ -101,6 +102,8 @@ def said(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str
     lines = [f"import {package}" for package in sorted({package for package, _ in names})]
     lines += [f"reveal_type({package}.{name})" for package, name in names]
     programs = {**_complete_programs(repository), "true_types": TRUE_TYPES, "public_names": "\n".join(lines)}
+    (folder / "docs").mkdir()
+    (folder / "docs" / "__init__.py").touch()
     for name, program in programs.items():
         (folder / f"{name}.py").write_text(program, encoding="utf-8")
     (folder / "mypy.ini").write_text(SETTINGS)
