@@ -114,7 +114,7 @@ def said(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str
         capture_output=True,
         encoding="utf-8",
     )
-    assert done.returncode in (0, 1), done.stderr
+    assert done.returncode in (0, 1), done.stdout + done.stderr
     return done.stdout.splitlines()
 
 

@@ -1,4 +1,4 @@
-"""What ``acreg classify`` writes."""
+"""The files that ``acreg classify`` writes."""
 
 from __future__ import annotations
 

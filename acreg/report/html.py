@@ -37,7 +37,7 @@ from acreg.report.significance import label_tests, significance
 
 LISTED = 40
 RANKED = ("dsc", "assd", "ncc")
-"""Metrics by which methods are ranked, where they are compared by them."""
+"""Metrics by which methods are ranked, if they are compared by them."""
 
 
 def build_report(
@@ -51,12 +51,12 @@ def build_report(
     """The report as one self-contained HTML document.
 
     Args:
-        results: methods on the same pairs (`check_same_pairs`), any order.
-        comparisons: what `compare_methods` found.
-        worst: pairs to show in pictures, a method.
+        results: methods on the same pairs (`check_same_pairs`), in any order.
+        comparisons: the result of `compare_methods`.
+        worst: number of worst pairs to show in pictures for each method.
         progress: called with (text, done, total) before the plots and each picture.
-        regions: of the labels (`check_regions`), for a table of them; None for none.
-        label_comparisons: what `compare_methods` found label by label, for a table of them.
+        regions: regions of labels (`check_regions`), for a table of regions; None for no table.
+        label_comparisons: the result of `compare_methods` for single labels, for a table of labels.
     """
     if progress:
         progress("Drawing: plots", 0, 1)

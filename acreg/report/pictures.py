@@ -1,4 +1,4 @@
-"""Pictures of single pairs for the report, drawn again from the dataset and the saved displacement."""
+"""Pictures of single pairs for the report, drawn from the dataset and the saved displacement."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ COLOURS = 160  # of a panel's palette: a third of the bytes, no difference to th
 class PairPictures:
     """Draws pairs of results; each dataset and image is read once.
 
-    A pair can be drawn when the dataset's folder that `summary.json` names can be read and the displacement was saved.
-    Failing that, a saved `preview.png` is shown.
+    A pair can be drawn if the folder of the dataset that `summary.json` names can be read and the displacement was
+    saved. Otherwise, a saved `preview.png` is shown.
     """
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class PairPictures:
         self._images: dict[tuple[str, str], tuple[Image, Image | None]] = {}
 
     def panels(self, result: MethodResult, pair: PairScores) -> tuple[list[tuple[str, bytes]], str]:
-        """(caption, PNG) of each panel, and why there are none, if so. A failed pair shows its two images."""
+        """(caption, PNG) of each panel, and the reason if there are none. A failed pair shows its two images."""
         if result.folder is None:
             return [], "the results were not read from a folder"
         folder = result.folder / pair_folder(pair.fixed, pair.moving)
@@ -125,7 +125,7 @@ def panel_figures(view: PairView, registered: bool = True) -> list[tuple[str, Fi
 
 
 def _panel(draw: Callable[[Axes], object], shape: tuple[int, ...], aspect: float) -> Figure:
-    """Draw on an axes without frame that fills the picture."""
+    """Draw on axes without a frame that fill the picture."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

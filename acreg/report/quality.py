@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 EXAMPLES = 6
-"""Segmentations that are drawn, from the lowest predicted Dice to the highest in equal steps of rank."""
+"""Number of segmentations that are drawn, from the lowest to the highest predicted Dice in equal steps of rank."""
 
 
 def quality_figure(found: PredictedDice) -> Figure:

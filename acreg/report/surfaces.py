@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 VIEWS = ((20, -60), (20, 120))
-"""Height and side in degrees from which a surface is seen."""
+"""Elevation and azimuth, in degrees, of the two views of a surface."""
 
 
 def surface_figure(
@@ -23,9 +23,9 @@ def surface_figure(
 
     Args:
         surfaces: of one rank; drawn side by side.
-        names: of the surfaces, above them.
-        values: for each surface a value for each point.
-        title: what the values are.
+        names: of the surfaces, shown above them.
+        values: for each surface, one value per point.
+        title: description of the values.
     """
     from matplotlib import cm, colors
     from matplotlib.backends.backend_agg import FigureCanvasAgg
