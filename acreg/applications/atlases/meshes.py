@@ -1,4 +1,4 @@
-"""Surfaces of a new image from those of many templates, with how far the templates disagree."""
+"""Surfaces in a new image, fused from those of many templates, with a measure of the templates' disagreement."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from acreg.shapes import Surface, read_surfaces
 
 @dataclass(frozen=True)
 class FusedSurface:
-    """A probable surface in the world of the image, and the standard deviation at each of its points, mm `(n,)`.
+    """A fused surface in the image's world coordinates, and the standard deviation at each of its points, mm `(n,)`.
 
     The deviation is the root of the mean squared distance of a point's `templates` estimates from their mean.
     """
@@ -32,7 +32,7 @@ def template_subjects(shapes: Path, dataset: Dataset, split: str = "train") -> l
     """The subjects of a split that have surfaces in a folder of `acreg data velocities`.
 
     Raises:
-        AcregError: there are fewer than two.
+        AcregError: there are fewer than two such subjects.
     """
     subjects = [record.subject for record in dataset.split(split)]
     found = [subject for subject in subjects if (shapes / "shapes" / f"{subject}.h5").is_file()]
@@ -52,26 +52,26 @@ def segment_by_meshes(
     templates: Sequence[str],
     progress: Progress | None = None,
 ) -> list[FusedSurface]:
-    """Register an image to each template and fuse the template's surfaces as they lie in the image.
+    """Register an image to each template, map the template's surfaces into the image and fuse them.
 
     The points of all templates correspond, so that the fused surface is their mean, point by point. The image is the
-    moving one: a registration then takes the template's points, which lie in the fixed image, straight to it.
+    moving one: a registration then maps the template's points, which lie in the fixed image, directly to it.
 
     Args:
-        image: to be segmented, about aligned with the templates.
-        method: that registers.
-        dataset: of the templates' images.
-        shapes: folder of `acreg data velocities` for this dataset.
-        templates: subjects.
+        image: the image to segment, roughly aligned with the templates.
+        method: the registration method.
+        dataset: holds the templates' images.
+        shapes: folder that `acreg data velocities` wrote for this dataset.
+        templates: names of the subjects.
         progress: called with (text, done, total).
 
     Returns:
         The fused surface of each region.
 
     Raises:
-        AcregError: what the method or a reader raises, or surfaces that do not correspond.
+        AcregError: the method or a reader raises it, or the surfaces do not correspond.
 
-    Source: Rohe et al., SVF-Net, MICCAI 2017, section 4: the perspective and its figure.
+    Source: Rohe et al., SVF-Net, MICCAI 2017, section 4 (outlook and its figure).
     """
     moved: list[list[np.ndarray]] = []
     surfaces: list[Surface] = []
