@@ -15,9 +15,20 @@ from . import registration as registration
 from . import report as report
 from . import shapes as shapes
 from . import training as training
+from .applications.atlases.meshes import surfaces as surfaces
+from .applications.batch.commands import quality as quality
+from .applications.batch.commands import segment as segment
+from .applications.classification import classify as classify
+from .applications.inspection.files import inspect as inspect
+from .applications.plausibility.experiment import plausibility as plausibility
+from .evaluation import evaluate as evaluate
 from .geometry import Image as Image
 from .geometry import Transform as Transform
 from .io import read_image as read_image
 from .models import from_preset as from_preset
+from .registration import jacobian as jacobian
+from .registration import register as register
+from .registration import warp as warp
+from .report.comparison import compare as compare
 
 __version__: str

@@ -97,8 +97,11 @@ MOVED = {
     "acreg.report.drawing": "acreg.plotting.drawing",
     "acreg.report.page": "acreg.plotting.page",
     "acreg.report.preview": "acreg.plotting.preview",
+    "acreg.report.ranking": "acreg.evaluation.ranking",
+    "acreg.report.regions": "acreg.evaluation.regions",
     "acreg.report.results": "acreg.evaluation.results",
     "acreg.report.statistics": "acreg.evaluation.statistics",
+    "acreg.report.tables": "acreg.evaluation.tables",
 }
 """Old and new name of each module. The modules of `studies` are in the source tree only."""
 

@@ -13,6 +13,8 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 
+from acreg.errors import AcregError
+
 PARTS = (
     "applications",
     "baselines",
@@ -34,6 +36,11 @@ PARTS = (
     "training",
 )
 """The folders of acreg. Those with code are packages; `presets` holds data."""
+
+
+class MissingPart(ModuleNotFoundError, AcregError):
+    """The import of a part that the installation lacks."""
+
 
 HERE = Path(__file__).resolve().parent
 
@@ -64,5 +71,5 @@ class _Finder(MetaPathFinder):
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         if fullname.startswith("acreg.") and fullname.removeprefix("acreg.") in PARTS:
-            raise ModuleNotFoundError(incomplete(missing_parts() or [fullname]), name=fullname)
+            raise MissingPart(incomplete(missing_parts() or [fullname]), name=fullname)
         return None

@@ -8,13 +8,19 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import ParamSpec, TypeVar
 
 __all__ = ["AcregError", "Requeue", "UsageError"]
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
+
+_options: ContextVar[bool] = ContextVar("options", default=False)
+"""Whether arguments are called by their names on the command line."""
 
 
 class AcregError(ValueError):
@@ -33,6 +39,36 @@ class Requeue(AcregError):
     """The work was stopped from outside and continues when it is started again (exit code 75, EX_TEMPFAIL)."""
 
     exit_code = 75
+
+
+class DoubtfulResult(UserWarning):
+    """A result was made, and something speaks against it: look at it before you use it.
+
+    ``warnings.simplefilter("error", DoubtfulResult)`` makes an error of each.
+    """
+
+
+@contextmanager
+def options_named() -> Iterator[None]:
+    """Inside of it `argument` says what the command line calls the arguments."""
+    token = _options.set(True)
+    try:
+        yield
+    finally:
+        _options.reset(token)
+
+
+def argument(name: str, *value: object) -> str:
+    """How a message calls an argument: ``fill`` or ``fill=3``, on the command line ``--fill`` or ``--fill 3``.
+
+    Args:
+        name: of the argument, which is that of the option with ``_`` for ``-``.
+        value: what was given, if the message says it; True is an option without a value.
+    """
+    if _options.get():
+        shown = (f"{one:g}" if isinstance(one, float) else str(one) for one in value if one is not True)
+        return " ".join(["--" + name.replace("_", "-"), *shown])
+    return "=".join([name, *(str(one) if isinstance(one, os.PathLike) else repr(one) for one in value)])
 
 
 def images_by_name(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:

@@ -36,6 +36,7 @@ highlight_language = "none"
 autodoc_default_options = {"members": True, "member-order": "bysource"}
 autodoc_inherit_docstrings = False
 autodoc_typehints_format = "short"
+autodoc_preserve_defaults = True
 autosummary_generate = False
 add_module_names = False
 python_maximum_signature_line_length = 88

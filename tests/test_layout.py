@@ -104,7 +104,9 @@ def test_a_missing_part_is_named(code: str, without_layers: Path) -> None:
     done = run_python(code, without_layers)
     assert done.returncode != 0
     message = done.stderr.splitlines()[-1]
-    assert message.startswith("ModuleNotFoundError: An installation of acreg must have all of its parts. Received: ")
+    assert message.startswith(
+        "acreg._parts.MissingPart: An installation of acreg must have all of its parts. Received: "
+    )
     assert message.endswith(
         "without layers. The installation is incomplete: reinstall acreg from a wheel or a complete checkout."
     )

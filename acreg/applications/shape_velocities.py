@@ -29,7 +29,7 @@ from acreg.io.claims import claim
 from acreg.io.csv_tables import write_table
 from acreg.metrics import label_metrics, mean_over_labels
 from acreg.progress import Progress, counted
-from acreg.shapes import MATCHERS, Surface, matcher, read_surfaces, region_surface, thinned, write_surfaces
+from acreg.shapes import MATCHERS, Matcher, Surface, matcher, read_surfaces, region_surface, thinned, write_surfaces
 
 NUMBERS = ("mean_residual", "largest_residual", "folded_percent", "dsc", "assd", "seconds")
 """The numbers that `velocities.csv` lists for each pair: residuals of the logarithm in voxels; Dice and average surface
@@ -157,7 +157,7 @@ class _Fixed:
 
 
 @cache
-def _matcher(name: str) -> Any:
+def _matcher(name: str) -> Matcher:
     """One matcher per process: its compiled functions are reused for the next subject."""
     return matcher(name)
 

@@ -1,21 +1,17 @@
-"""What ``acreg segment`` and ``acreg quality`` share: their options, and running a task with progress and a tally."""
+"""What ``acreg segment`` and ``acreg quality`` share: options, and what is said at the end."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from acreg.cli.console import bars, hold, note, out
-from acreg.cli.register import METHODS, check_one
-from acreg.errors import AcregError, UsageError
+from acreg.cli.console import out
+from acreg.cli.register import METHODS
 
 if TYPE_CHECKING:
-    from acreg.applications.batch.items import Item
-    from acreg.applications.batch.run import Engine
-    from acreg.applications.batch.tasks import QualityTask, SegmentTask
-    from acreg.data.manifest import Dataset
+    from acreg.applications.batch.commands import BatchRun
 
 Data = Annotated[
     str,
@@ -53,60 +49,9 @@ Address = Annotated[
 Workers = Annotated[int, typer.Option(min=1, help="Number of Ray actors; each loads the model.")]
 
 
-def shared(
-    data: str,
-    split: str,
-    model: str | None,
-    method: str | None,
-    threads: int,
-    seed: int,
-    folder: Path,
-    count: int,
-    measure: str,
-    batch: int | None,
-) -> tuple[Dataset, dict[str, Any]]:
-    """The dataset, and the arguments that both tasks take."""
-    from acreg.applications.batch.tasks import MethodChoice
-    from acreg.data.manifest import Dataset, dataset_folder
-
-    check_one(model, method)
-    place = dataset_folder(data).absolute()
-    dataset = Dataset.load(place)
-    if batch is None:
-        batch = 16 if dataset.read_image(dataset.records[0]).grid.rank == 2 else 1
-    chosen = MethodChoice(model, method, threads, seed)
-    names = {"data": place, "split": split, "method": chosen, "folder": folder.absolute()}
-    return dataset, {**names, "count": count, "measure": measure, "at_once": batch}
-
-
-def run_task(
-    task: SegmentTask | QualityTask, images: Path, engine: str, address: str | None, workers: int
-) -> list[Item]:
-    """Process the images, a batch of pairs at a time, and report how many are done."""
-    from acreg.applications.batch.items import find_items
-    from acreg.applications.batch.run import FAILURES, local, run
-
-    if engine == "local" and address is not None:
-        raise UsageError("--address is that of a Ray cluster. Received: --engine local. Add --engine ray, or leave it.")
-    folder = task.folder
-    hold(folder)
-    items = find_items(images.absolute(), leave_out=folder)
-    note(f"{len(items)} images")
-    chosen: Engine = local
-    if engine == "ray":
-        from acreg.applications.batch.ray_engine import RayEngine
-
-        chosen = RayEngine(address, workers)
-    with bars() as show:
-        tally = run(task, items, folder, chosen, max(1, task.at_once // task.count), show)
-    if tally.before:
-        note(f"{tally.before} of {tally.images} images were done before.")
-    if tally.failed:
-        note(f"{tally.failed} of {tally.images} images failed; the reasons: {folder / FAILURES}")
-    if tally.failed and not tally.done + tally.before:
-        raise AcregError(
-            f"Some image at least must be worked on. Received: {tally.images} images, all of which failed, the first "
-            f"as follows. {tally.reason} See {folder / FAILURES}, and correct the images, the dataset or the model."
-        )
-    out(f"{tally.done + tally.before} of {tally.images} images: {folder / task.table}")
-    return items
+def say_done(found: BatchRun) -> None:
+    """Print how many images are done, and what came of them."""
+    tally = found.tally
+    out(f"{tally.done + tally.before} of {tally.images} images: {found.table}")
+    for line in found.lines:
+        out(line)

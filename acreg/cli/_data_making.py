@@ -195,7 +195,7 @@ def velocities(
     from acreg.applications.shape_velocities import ShapeSettings, make_velocities
     from acreg.data.manifest import Dataset, dataset_folder
     from acreg.data.sampling.velocities import FOLDER
-    from acreg.evaluation.run import choose_pairs
+    from acreg.evaluation.pairs import choose_pairs
 
     source = Dataset.load(dataset_folder(dataset))
     subjects = [record.subject for record in source.split(split)]

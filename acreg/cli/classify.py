@@ -8,8 +8,6 @@ from typing import Annotated
 import typer
 
 from acreg.cli.console import bars, hold, note, out, table
-from acreg.errors import UsageError
-from acreg.progress import counted
 
 
 def classify(
@@ -52,62 +50,26 @@ def classify(
       acreg classify --data montgomery --diseased 'MCUCXR_*_1' --autoencoder autoencoder-montgomery --out results/tb
       acreg classify --data nih --flags Data_Entry_2017.csv --finding Cardiomegaly --heart 3 --out results/heart
     """
-    import numpy as np
+    from acreg.applications.classification import COLUMNS, FILES
+    from acreg.applications.classification import classify as library
+    from acreg.io import check_free
 
-    from acreg.data.manifest import Dataset, dataset_folder
-    from acreg.data.tables.disease_flags import flags_by_name, read_flags
-    from acreg.evaluation.classification import (
-        cardiothoracic_ratio,
-        cross_validate,
-        label_codes,
-        mask_vector,
-    )
-    from acreg.io import all_or_none, check_free
-    from acreg.models.presets import load_autoencoder
-    from acreg.report.classification import write_classification
-
-    if (diseased is None) == (flags is None):
-        raise UsageError(
-            "Who has the disease is said by --diseased, a pattern of names, or by --flags, a CSV. Received: "
-            f"{'neither' if diseased is None else 'both'}. Give one of them."
-        )
     hold(folder)
-    check_free(folder, ("scores.csv", "summary.json", "roc.png"), overwrite)
-    try:
-        sides = tuple(int(word) for word in lungs.split(","))
-    except ValueError as error:
-        raise UsageError(f"--lungs are labels, such as 1,2. Received: {lungs}. Correct it.") from error
-    model = load_autoencoder(autoencoder) if autoencoder else None
-    dataset = Dataset.load(dataset_folder(data))
-    records = [record for record in dataset.records if record.labels is not None]
-    subjects = [record.subject for record in records]
-    known = flags_by_name(subjects, diseased) if diseased else read_flags(flags or "", subjects, finding)
-    records = [record for record in records if record.subject in known]
-    truth = [known[record.subject] for record in records]
-    note(f"{sum(truth)} of {len(truth)} subjects of {dataset.name} have the disease")
-    values = [value for value in dataset.label_values if value]
-    features: dict[str, list[np.ndarray]] = {"masks": []}
+    check_free(folder, FILES, overwrite)
     with bars() as show:
-        for record in counted(records, "Reading labels", len(records), show):
-            image, labels = dataset.read_labelled(record)
-            features["masks"].append(mask_vector(labels, values))
-            if model is not None:
-                features.setdefault("codes", []).append(label_codes(model, [image], [labels])[0])
-            if heart is not None:
-                ratio = cardiothoracic_ratio(labels, heart, sides)
-                features.setdefault("ratio", []).append(np.array([ratio]))
-    found = {name: cross_validate(rows, truth, name == "masks", folds, seed) for name, rows in features.items()}
-    settings = {
-        "dataset": dataset.name,
-        "diseased": diseased or str(flags),
-        "finding": finding,
-        "autoencoder": autoencoder,
-        "folds": folds,
-        "seed": seed,
-    }
-    subjects = [record.subject for record in records]
-    with all_or_none(folder) as staged:
-        rows = write_classification(found, subjects, staged, settings)
-    columns = ("Features", "Accuracy", "95 %", "AUC", "95 %")
-    table(f"{dataset.name}: {sum(truth)} with and {len(truth) - sum(truth)} without, {folds} folds", columns, rows)
+        found = library(
+            data,
+            diseased=diseased,
+            flags=flags,
+            finding=finding,
+            autoencoder=autoencoder,
+            heart=heart,
+            lungs=lungs,
+            folds=folds,
+            seed=seed,
+            progress=show,
+            say=note,
+        )
+    found.save(folder, overwrite=overwrite)
+    table(found.title, COLUMNS, found.rows)
     out(f"\nROC curves: {folder / 'roc.png'}")

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from acreg.cli.console import bars, hold, out, table
-from acreg.errors import UsageError
 
 
 def compare(
@@ -68,87 +66,22 @@ def compare(
       acreg compare results/hearts --test welch --label-tests
       acreg compare results/montgomery --fixed 'MCUCXR_*_1' --out results/montgomery/diseased
     """
-    from acreg.data.tables.region_table import read_region_table
-    from acreg.evaluation import check_same_pairs, keep_pairs, load_results
-    from acreg.evaluation.statistics import DESCRIPTIONS, compare_methods
-    from acreg.io import all_or_none
-    from acreg.plotting.page import markdown
-    from acreg.report.html import build_report
-    from acreg.report.regions import check_regions, region_note, region_table, write_regions_csv
-    from acreg.report.tables import (
-        WINS_NOTE,
-        format_p,
-        metric_title,
-        order_methods,
-        summary_table,
-        wins_table,
-        write_statistics_csv,
-        write_summary_csv,
-    )
+    from acreg.report.comparison import check_folders
+    from acreg.report.comparison import compare as library
 
+    check_folders(folders)
     target = folder or folders[0]
-    for path in folders:
-        if path.exists() and not path.is_dir():
-            raise UsageError(f"Results lie in a folder. Received: {path}, a file. Name what `acreg evaluate` wrote.")
     hold(target)
-    grouped = read_region_table(regions) if regions else None
-    results = order_methods(load_results(folders))
-    check_same_pairs(results)
-    if fixed is not None:
-        keep_pairs(results, fixed)
-    if grouped:
-        check_regions(results, grouped)
-    if label_tests and not results[0].label_names:
-        raise UsageError(
-            "Labels are tested where pairs have labels. Received: --label-tests for results without any. Leave it out."
-        )
-    comparisons = compare_methods(results, test=test)
-    by_label = compare_methods(results, test=test, labels=list(results[0].label_names)) if label_tests else []
-    dataset = results[0].summary.get("dataset", {})
-    labelled = results[0].labelled_pairs
-    some = "" if labelled >= len(results[0].pairs) else f", {labelled} with labels"
-    title = f"{dataset.get('name')}, {dataset.get('split')}, {len(results[0].pairs)} pairs{some}: mean (SD)"
-    tables = [(title, *summary_table(results), "")]
-    if grouped:
-        note = region_note(results, grouped)
-        tables.append((f"Regions of {grouped.name}: mean (SD)", *region_table(results, grouped), note))
-    if len(results) > 1 and results[0].label_names:
-        tables.append(("Labels won", *wins_table(results), WINS_NOTE))
+    found = library(*folders, test=test, label_tests=label_tests, regions=regions, fixed=fixed)
     with bars() as show:
-        report = build_report(results, comparisons, worst, show, grouped, by_label)
-    files = ("table.md", "table.csv", "statistics.csv", "label_statistics.csv", "regions.csv", "report.html")
-    with all_or_none(target, replaced=[target / name for name in files]) as staged:
-        first, *more = tables
-        parts = [markdown(*first[1:3]), *(f"{name}. {note}\n\n{markdown(c, r)}" for name, c, r, note in more)]
-        (staged / "table.md").write_text("\n".join(parts), encoding="utf-8")
-        write_summary_csv(results, staged / "table.csv")
-        write_statistics_csv(comparisons, staged / "statistics.csv")
-        if by_label:
-            write_statistics_csv(by_label, staged / "label_statistics.csv")
-        if grouped:
-            write_regions_csv(results, grouped, staged / "regions.csv")
-        (staged / "report.html").write_text(report, encoding="utf-8")
-
-    for number, (name, columns, rows, note) in enumerate(tables):
+        found.save(target, worst, show)
+    for number, (title, columns, rows, note) in enumerate(found.tables):
         if number:
             out()
-        table(name, columns, rows)
+        table(title, columns, rows)
         if note:
             out(note)
-    if comparisons:
-        couples = list(dict.fromkeys((c.first, c.second) for c in comparisons))
-        title, meaning = DESCRIPTIONS[test]
-        metrics = list(dict.fromkeys(c.metric for c in comparisons))
-        found = {
-            (c.first, c.second, c.metric): f"{format_p(c.p_corrected)} ({c.effect:+.2f}), {100 * c.first_better:.0f}%"
-            if math.isfinite(c.p)
-            else "–"
-            for c in comparisons
-        }
+    if found.statistics:
         out()
-        table(
-            f"{title}, {meaning.format(n=len(couples))}; share of pairs in which the first is better",
-            ["Methods", *(metric_title(m, "").replace(" ()", "") for m in metrics)],
-            [[f"{a} - {b}", *(found[a, b, m] for m in metrics)] for a, b in couples],
-        )
+        table(*found.statistics[:3])
     out(f"\nReport: {target / 'report.html'}")

@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from acreg.errors import DoubtfulResult
 from acreg.names import printable
 from acreg.progress import Progress
 
@@ -70,7 +71,7 @@ def plain_warnings() -> Iterator[None]:
         def plain(message: Warning | str, category: type[Warning], *where: Any, **further: Any) -> None:
             if category is UserWarning or re.match(OLD_NAME, str(message)):
                 warn(str(message))
-            else:
+            elif category is not DoubtfulResult:  # a command says them last, after its results
                 show(message, category, *where, **further)
 
         warnings.showwarning = plain

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from acreg.cli._border import BorderOption, FillOption, border_and_fill
+from acreg.cli._border import BorderOption, FillOption
 from acreg.cli.console import bars, hold, note, out, table, warn
 from acreg.cli.register import METHODS
-from acreg.errors import UsageError
 
 
 def evaluate(
@@ -91,96 +89,32 @@ def evaluate(
       acreg evaluate --method "demons=sitk:demons[smoothing=1,affine=false]" --data hearts --out results/hearts
       acreg compare results/jsrt
     """
-    from acreg._moved import warn_of_old_name
-    from acreg.data.manifest import Dataset, dataset_folder
-    from acreg.data.tables.pair_files import PAIRS_NAME
-    from acreg.evaluation import run as evaluation
-    from acreg.names import some
-    from acreg.registration.methods import Method, PresetMethod, Unregistered, named_method
-    from acreg.report.tables import order_methods, summary_table
+    from acreg.evaluation import evaluate as library
 
-    outside = border_and_fill(border, fill)
     hold(folder)
-    dataset = Dataset.load(dataset_folder(data))
-    records = dataset.used_split(split)
-    own = dataset.folder / PAIRS_NAME
-    which = pairs if pairs is not None else str(own) if own.is_file() else "2N"
-    subjects = [record.subject for record in records]
-    chosen = evaluation.choose_pairs(which, subjects, seed)
-    truths = evaluation.true_transforms(which, subjects)
-    methods: list[Method] = []
-    for request in dict.fromkeys(model or []):
-        name, found, preset = request.partition("=")
-        if request == Unregistered.name:
-            warn_of_old_name("--model unregistered", "--method unregistered")
-            unregistered = True
-        else:
-            named = found and name and not Path(request).exists()
-            learned = PresetMethod(preset, name, refine) if named else PresetMethod(request, refine=refine)
-            part = learned.affine_part() if affine_part else None
-            methods += [learned] if part is None else [part, learned]
-            if affine_part and part is None:
-                note(f"{learned.name} has no affine part.")
-    for request in dict.fromkeys(method or []):
-        called = re.fullmatch(r"([^=\[\]]+)=(.+)", request)  # an option's = comes after its bracket
-        found_method = named_method(called[2] if called else request, threads, seed)
-        if isinstance(found_method, Unregistered):
-            unregistered = True
-        else:
-            found_method.name = called[1] if called else found_method.name
-            methods.append(found_method)
-    if unregistered:
-        methods.append(Unregistered())
-    if not methods:
-        raise UsageError("Something must be evaluated. Received: no --model and no --method. Give one of them.")
-    idle = [name for name, given in (("--refine", refine), ("--affine-part", affine_part)) if given]
-    if idle and all(request == Unregistered.name for request in model or []):
-        raise UsageError(f"Models alone have this. Received: {' and '.join(idle)} without --model. Leave it out.")
-    wanted = [word.strip() for word in save.split(",") if word.strip()]
-    source = f" of {own}" if which == str(own) else ""
-    known = f", {len(truths)} with a true transform" if truths else ""
-    labelled = evaluation.labelled_pairs(dataset, chosen)
-    if labelled < len(chosen):
-        known += f", {labelled or 'none'} with labels"
-    note(
-        f"{len(chosen)} pairs{source} of {dataset.name} ({split}, {len(records)} subjects){known}, "
-        f"{len(methods)} methods"
-    )
     with bars() as show:
-        results = evaluation.evaluate(
-            methods,
-            dataset,
-            split,
-            chosen,
+        found = library(
+            data,
             folder,
-            truths=truths,
-            save=wanted,
-            settings={"pairs": which, "seed": seed, "refine": refine},
-            border=outside[0],
-            fill=outside[1],
+            model=model or [],
+            method=method or [],
+            threads=threads,
+            split=split,
+            pairs=pairs,
+            seed=seed,
+            refine=refine,
+            affine_part=affine_part,
+            save=save,
+            unregistered=unregistered,
+            border=border,
+            fill=fill,
             overwrite=overwrite,
             progress=show,
             say=note,
         )
-    of_these = "" if labelled == len(chosen) else f", {labelled} with labels"
-    table(f"{dataset.name}, {split}, {len(chosen)} pairs{of_these}: mean (SD)", *summary_table(order_methods(results)))
-    for result in results:
-        if result.failures:
-            first = result.failures[0]
-            note(
-                f"{result.name} failed on {len(result.failures)} pairs, "
-                f"first {first.fixed} <- {first.moving}: {first.failure}"
-            )
-        if "no_inverse" in result.summary:
-            lacking = result.summary["no_inverse"]
-            note(f"{result.name}: no inverse was written for {lacking['pairs']} pairs. {lacking['first']}")
-        for name, concerned in result.concerned.items():
-            first = concerned[0]
-            warn(f"{result.name}: {name} in {len(concerned)} pairs, first {first.fixed} <- {first.moving}.")
-        absent = [f"{result.label_names[label]} in {count}" for label, count in result.absent().items() if count]
-        if absent:
-            note(
-                f"{result.name}: absent in one of the maps, so with Dice 0 and no distances, or in both, so without "
-                f"scores: {some(absent)} of {len(result.pairs)} pairs"
-            )
+    table(f"{found.title}: mean (SD)", *found.table())
+    for text in found.notes:
+        note(text)
+    for text in found.doubtful:
+        warn(text)
     out(f"Results: {folder}. Next: acreg compare {folder}")

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from acreg.cli.console import out
-from acreg.errors import UsageError
 
 
 def jacobian(
@@ -44,27 +43,12 @@ def jacobian(
       acreg jacobian --transform t.h5 --reference fixed.nii.gz --out jacobian.nii.gz
       acreg jacobian --transform 1Warp.nii.gz --reference fixed.nii.gz --out log_jacobian.nii.gz --log
     """
-    from acreg.geometry import folding, jacobian_determinant
-    from acreg.geometry.regularity import log_determinant
-    from acreg.io import Image, check_free, read_image, write_image
-    from acreg.io.formats import FORMATS, suffix
-    from acreg.registration.warping import read_transforms
+    from acreg.registration.determinants import check_map_file
+    from acreg.registration.determinants import jacobian as library
 
-    possible = [ending for known in FORMATS if not known.picture for ending in known.written]
-    if suffix(target) not in possible:
-        raise UsageError(
-            f"A map of determinants has fractions: it is written as {', '.join(possible)}. Received: --out {target}. "
-            "Choose one of these suffixes."
-        )
-    check_free(target, overwrite=overwrite)
-    grid = read_image(reference).grid
-    displacement = read_transforms(transforms, grid, grid).displacement
-    determinant = jacobian_determinant(displacement)
-    write_image(Image(log_determinant(determinant) if log else determinant, grid), target)
-    numbers = folding(displacement)
-    out(f"determinant  mean {determinant.mean():.4f}, min {determinant.min():.4f}, max {determinant.max():.4f}")
-    out(f"folded       {numbers['folded_percent']:.4f} %")
-    out(f"NDV          {numbers['ndv_percent']:.4f} %")
-    out(f"SDlogJ       {numbers['sd_log_j']:.4f}")
-    out(f"Learn2Reg    {numbers['sd_log_j_learn2reg']:.4f}")
+    check_map_file(target, overwrite)
+    found = library(transforms, reference, log=log)
+    found.save(target, overwrite=overwrite)
+    for name, text in found.rows:
+        out(f"{name:12} {text}")
     out(str(target))

@@ -22,7 +22,7 @@ from typer.core import TyperGroup
 
 from acreg import __version__
 from acreg.cli import _logs, _streams, console
-from acreg.errors import AcregError, Requeue, UsageError
+from acreg.errors import AcregError, Requeue, UsageError, options_named
 
 COMMANDS = (
     "demo",
@@ -171,7 +171,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = "--debug" in options
     try:
         _check_words(arguments)
-        with console.plain_warnings(), console.holding():
+        with console.plain_warnings(), console.holding(), options_named():
             app(args=arguments, prog_name="acreg")
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)

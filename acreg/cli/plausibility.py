@@ -41,28 +41,12 @@ def plausibility(
     Example:
       acreg plausibility --model autoencoder-jsrt --data jsrt --out results/plausibility
     """
-    from acreg.applications.plausibility.results import COLUMNS, table_rows, write_results
-    from acreg.applications.plausibility.study import run
-    from acreg.data.manifest import Dataset, dataset_folder
-    from acreg.io import all_or_none
-    from acreg.models.presets import load_autoencoder
+    from acreg.applications.plausibility.experiment import plausibility as library
+    from acreg.applications.plausibility.results import COLUMNS
 
     hold(folder)
-    autoencoder = load_autoencoder(model)
-    dataset = Dataset.load(dataset_folder(data))
-    note(f"{masks} masks of {dataset.name} ({split}), {pixels} pixels changed in four ways")
     with bars() as show:
-        outcome = run(autoencoder, dataset, split, masks, pixels, seed, show)
-    settings = {
-        "model": model,
-        "dataset": dataset.name,
-        "split": split,
-        "masks": masks,
-        "pixels": pixels,
-        "seed": seed,
-        "grid": list(autoencoder.shape),
-    }
-    with all_or_none(folder) as staged:
-        write_results(outcome, staged, settings)
-    table(f"{dataset.name}, {masks} masks, {pixels} pixels changed", COLUMNS, table_rows(outcome))
+        found = library(model, data, split=split, masks=masks, pixels=pixels, seed=seed, progress=show, say=note)
+    found.save(folder)
+    table(found.title, COLUMNS, found.rows)
     out(f"\nFigure: {folder / 'figure.png'}")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from acreg.cli import _batch
-from acreg.cli.console import out
+from acreg.cli.console import bars, note, out
 
 
 def quality(
@@ -52,12 +52,27 @@ def quality(
       acreg segment --images folder --data jsrt --model acregnet-jsrt --out result
       acreg quality --images result/segmentations.csv --data jsrt --model acregnet-jsrt --out quality
     """
-    from acreg.applications.batch.tasks import QualityTask
-    from acreg.report.quality import write_quality
+    from acreg.applications.batch.commands import quality as library
 
-    dataset, arguments = _batch.shared(data, split, model, method, threads, seed, folder, references, similarity, batch)
-    labels = tuple(value for value in dataset.label_values if value)
-    task = QualityTask(**arguments, labels=labels, threshold=threshold)
-    _batch.run_task(task, images, engine, address, workers)
-    for line in write_quality(folder / task.table, threshold, folder):
-        out(line)
+    with bars() as show:
+        found = library(
+            images,
+            data,
+            folder,
+            model=model,
+            method=method,
+            references=references,
+            similarity=similarity,
+            threshold=threshold,
+            split=split,
+            batch=batch,
+            threads=threads,
+            seed=seed,
+            engine=engine,
+            address=address,
+            workers=workers,
+            progress=show,
+            say=note,
+        )
+    _batch.say_done(found)
+    out(f"Histogram with examples: {folder / 'quality.png'}")

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from acreg.cli import _batch
+from acreg.cli.console import bars, note
 
 
 def segment(
@@ -53,13 +54,27 @@ def segment(
       acreg segment --images folder --data jsrt --model acregnet-jsrt --fusion staple --out result
       acreg quality --images result/segmentations.csv --data jsrt --model acregnet-jsrt --out quality
     """
-    from acreg.applications.batch.tasks import SegmentTask
-    from acreg.data.records import DatasetInfo, write_info
-    from acreg.io.formats import is_picture
+    from acreg.applications.batch.commands import segment as library
 
-    dataset, arguments = _batch.shared(data, split, model, method, threads, seed, folder, atlases, similarity, batch)
-    task = SegmentTask(**arguments, fusion=fusion, probabilities=probabilities)
-    items = _batch.run_task(task, images, engine, address, workers)
-    pictures = all(is_picture(item.image) for item in items)
-    info = DatasetInfo(name=folder.absolute().name, labels=dataset.label_names, unit="px" if pictures else "mm")
-    write_info(folder, info)
+    with bars() as show:
+        found = library(
+            images,
+            data,
+            folder,
+            model=model,
+            method=method,
+            atlases=atlases,
+            similarity=similarity,
+            fusion=fusion,
+            probabilities=probabilities,
+            split=split,
+            batch=batch,
+            threads=threads,
+            seed=seed,
+            engine=engine,
+            address=address,
+            workers=workers,
+            progress=show,
+            say=note,
+        )
+    _batch.say_done(found)

@@ -37,31 +37,15 @@ def surfaces(
       acreg data velocities datasets/hippocampus --pairs 10N
       acreg surfaces --image new.nii.gz --data datasets/hippocampus --model svfnet-hippocampus --out result
     """
-    from acreg.applications.atlases.meshes import segment_by_meshes, template_subjects
-    from acreg.data.manifest import Dataset, dataset_folder
-    from acreg.data.sampling.velocities import FOLDER, read_settings
-    from acreg.io import all_or_none, check_free, read_image
-    from acreg.registration.methods import PresetMethod
-    from acreg.report.surfaces import draw_surfaces
-    from acreg.shapes.vtk import write_vtk
+    from acreg.applications.atlases.meshes import FILES
+    from acreg.applications.atlases.meshes import surfaces as library
+    from acreg.io import check_free
 
-    files = [folder / name for name in ("surfaces.vtk", "surfaces.png")]
     hold(folder)
-    check_free(folder, [path.name for path in files], overwrite)
-    dataset = Dataset.load(dataset_folder(data))
-    place = shapes or dataset.folder / FOLDER
-    regions = read_settings(place)["regions"]
-    subjects = template_subjects(place, dataset)[:templates]
-    target = read_image(image)
-    with bars() as update:
-        fused = segment_by_meshes(target, PresetMethod(model), dataset, place, subjects, progress=update)
-    surfaces, deviations = [each.surface for each in fused], [each.deviation for each in fused]
-    names = [" + ".join(dataset.label_names[value] for value in region) for region in regions]
-    title = f"standard deviation over {len(subjects)} templates, {dataset.unit}"
-    with all_or_none(folder) as staged:
-        write_vtk(surfaces, staged / files[0].name, {"standard_deviation_mm": deviations})
-        draw_surfaces(surfaces, names, deviations, title, staged / files[1].name)
-    for name, each in zip(names, fused, strict=True):
-        mean = each.deviation.mean()
-        out(f"{name}: {len(each.deviation)} points, mean standard deviation {mean:.2f} {dataset.unit}")
-    note(f"Written: {', '.join(map(str, files))}")
+    check_free(folder, FILES, overwrite)
+    with bars() as show:
+        found = library(image, data, model, shapes=shapes, templates=templates, progress=show)
+    written = found.save(folder, overwrite=overwrite)
+    for name, text in found.rows:
+        out(f"{name}: {text}")
+    note(f"Written: {', '.join(map(str, written))}")

@@ -7,9 +7,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from acreg.cli._border import BorderOption, FillOption, border_and_fill, note_background
+from acreg.cli._border import BorderOption, FillOption
 from acreg.cli.console import note, out
-from acreg.errors import UsageError
 
 
 def warp(
@@ -73,87 +72,19 @@ def warp(
       acreg warp --transform t.h5 --reference fixed.nii.gz --image ct.nii.gz --fill -1000 --out warped.nii.gz
       acreg warp --transform t.h5 --inverse --reference moving.nii.gz --image fixed.nii.gz --out back.nii.gz
     """
-    import numpy as np
+    from acreg.registration.warping import WarpedPoints, check_target
+    from acreg.registration.warping import warp as library
 
-    from acreg.io import Points, check_free, read_image, read_labels, read_points, write_image, write_points
-    from acreg.io.colour import read_channels, warp_channels, write_channels
-    from acreg.io.formats import writer
-    from acreg.io.points.formats import check_points_format
-    from acreg.names import some
-    from acreg.registration.warping import read_transforms
-
-    options = (("--image", image), ("--labels", labels), ("--points", points))
-    given = [(option, path) for option, path in options if path is not None]
-    if len(given) != 1:
-        raise UsageError(
-            "One thing is warped at a time. Received: "
-            f"{' and '.join(option for option, _ in given) or 'nothing to warp'}. Give one of --image, --labels and "
-            "--points."
-        )
-    option, path = given[0]
-    if (to is None) == (points is not None):
-        raise UsageError(
-            f"Points have a direction, images have none. Received: {option} "
-            f"{'without --to' if to is None else f'with --to {to}'}. Say with --points whether they go --to fixed or "
-            "--to moving."
-        )
-    if inverse and points is not None:
-        raise UsageError("Points are taken either way by --to. Received: --points with --inverse. Leave out --inverse.")
-    if interpolation is not None and labels is None:
-        raise UsageError(
-            f"Interpolation is chosen for labels; images are warped linearly. Received: {option} with "
-            f"--interpolation {interpolation}. Leave it out, or give --labels."
-        )
-    if (border, fill) != (None, None) and image is None:
-        raise UsageError(
-            f"What lies outside is chosen for images; labels have the background 0 there. Received: {option} with "
-            f"{'--border' if border else '--fill'}. Leave it out, or give --image."
-        )
-    outside = border_and_fill(border, fill, target)
-    if points is not None:
-        check_points_format(target)
-    else:
-        writer(target)
-    check_free(target, overwrite=overwrite)
-    grid = read_image(reference).grid
-
-    if to is not None:
-        found = read_points(path, grid.rank)
-        moved = read_transforms(transforms, grid, grid).warp_points(found.positions, to)
-        write_points(Points(moved, found.names, found.source), target)
-        out(f"{target}: points moved: {len(moved)}, by {_lengths(moved - found.positions)}")
+    check_target(target, points is not None, border, fill, overwrite)
+    what: dict[str, Any] = {"image": image, "labels": labels, "points": points, "to": to}
+    outside: dict[str, Any] = {"border": border, "fill": fill}
+    found = library(transforms, reference, **what, **outside, interpolation=interpolation, inverse=inverse)
+    found.save(target, overwrite=overwrite)
+    if isinstance(found, WarpedPoints):
+        mean, largest = found.lengths.mean(), found.lengths.max()
+        out(f"{target}: points moved: {len(found.moved)}, by {mean:.2f} mm on average, {largest:.2f} mm at most")
         return
-
-    channels = read_channels(path) if labels is None else [read_labels(path)]
-    source = channels[0]
-    if inverse:
-        transform = read_transforms(transforms, source.grid, grid).sampled_inverse()
-        note(f"The inverse misses by {transform.residual:.2g} voxels at most.")
-    else:
-        transform = read_transforms(transforms, grid, source.grid)
-    if labels is not None:
-        warped = transform.warp_labels(source, interpolation or "linear")
-        write_image(warped, target)
-    else:
-        several = warp_channels(channels, transform, *outside)
-        warped = several[0]
-        if len(several) > 1:
-            write_channels(several, target)
-        else:
-            write_image(warped, target)
-    shape = " x ".join(map(str, warped.grid.shape[::-1]))
-    inside = float(transform.inside(source.grid).mean())
-    out(f"{target}: {shape} voxels, {100 * inside:.1f} % of which look inside of {source.name}")
-    if labels is None:
-        note_background(source, outside[0], fill, lambda: inside)
-    lost = [] if labels is None else np.setdiff1d(source.array, warped.array).tolist()
-    if lost:
-        note(f"Vanished, without a voxel in the warped labels: {some((f'label {value}' for value in lost), 20)}")
-    if inside == 0:
-        note("Nothing of it is seen: do the transform and its direction belong to these two images?")
-
-
-def _lengths(vectors: Any) -> str:
-    """Mean and largest length of vectors `(n, rank)`."""
-    lengths = (vectors**2).sum(axis=1) ** 0.5
-    return f"{lengths.mean():.2f} mm on average, {lengths.max():.2f} mm at most"
+    shape = " x ".join(map(str, found.image.grid.shape[::-1]))
+    out(f"{target}: {shape} voxels, {100 * found.inside:.1f} % of which look inside of {found.source.name}")
+    for text in found.notes:
+        note(text)

@@ -13,173 +13,27 @@ import fnmatch
 import io
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from acreg._moved import forward
 from acreg.errors import AcregError, UsageError
 from acreg.evaluation.completeness import check_complete
+from acreg.evaluation.method_result import (
+    FIELD_VALUES,
+    NAN,
+    OPTIONAL_METRICS,
+    PAIR_VALUES,
+    MethodResult,
+    PairScores,
+    measured,
+    summarise,
+)
 from acreg.io.csv_tables import read_dicts, write_table
 from acreg.io.documents import read_json, read_text, write_json
-from acreg.metrics import LABEL_METRICS, MAP_METRICS, is_lost, mean_over_labels
+from acreg.metrics import MAP_METRICS
 
-OPTIONAL_METRICS = ("tre_true", "lcc", "label_sd_log_j", "mask_dsc")
-"""Label metrics that some results lack: without a true transform, from older versions, or without registration."""
-HIGHER_IS_BETTER = ("dsc", "lcc", "mask_dsc", "ncc", "ssim")
-IMAGE_VALUES = ("ncc", "ssim")
-"""Metrics of the fixed and the warped image."""
-FIELD_VALUES = ("folded_percent", "sd_log_j", "seconds")
-"""Metrics of the field; they are meaningless without registration."""
-PAIR_VALUES = (*IMAGE_VALUES, *FIELD_VALUES)
-NAN = float("nan")
-
-
-@dataclass
-class PairScores:
-    """The scores of one registration: `labels` is `{label: {metric: value}}`, empty if it failed (see `failure`).
-
-    `concerns` are the names of its concerns, see `acreg.registration.concerns`.
-    """
-
-    fixed: str
-    moving: str
-    labels: dict[int, dict[str, float]] = field(default_factory=dict)
-    ncc: float = NAN
-    ssim: float = NAN
-    folded_percent: float = NAN
-    sd_log_j: float = NAN
-    seconds: float = NAN
-    concerns: tuple[str, ...] = ()
-    failure: str = ""
-
-    def value(self, metric: str) -> float:
-        """A metric of the pair; label metrics are the unweighted mean over the labels that have a value."""
-        if metric in LABEL_METRICS:
-            return mean_over_labels(self.labels).get(metric, NAN)
-        return float(getattr(self, metric))
-
-
-@dataclass
-class MethodResult:
-    """The scores of one method on all pairs; `summary` holds its settings (see `summarise`)."""
-
-    name: str
-    label_names: dict[int, str]
-    pairs: list[PairScores]
-    summary: dict[str, Any] = field(default_factory=dict)
-    folder: Path | None = None
-
-    @property
-    def keys(self) -> list[tuple[str, str]]:
-        """The pairs, (fixed, moving), in order."""
-        return [(pair.fixed, pair.moving) for pair in self.pairs]
-
-    @property
-    def failures(self) -> list[PairScores]:
-        """The pairs whose registration failed."""
-        return [pair for pair in self.pairs if pair.failure]
-
-    @property
-    def is_baseline(self) -> bool:
-        """Whether this is the row without registration, whose field and time are meaningless."""
-        return not self.summary.get("registers", True)
-
-    @property
-    def labelled_pairs(self) -> int:
-        """The number of pairs in which both images have labels."""
-        return int(self.summary.get("labelled_pairs", len(self.pairs) if self.label_names else 0))
-
-    @property
-    def concerned(self) -> dict[str, list[PairScores]]:
-        """The pairs that have each concern (`acreg.registration.concerns`), by its name."""
-        names = dict.fromkeys(name for pair in self.pairs for name in pair.concerns)
-        return {name: [pair for pair in self.pairs if name in pair.concerns] for name in names}
-
-    @property
-    def unit(self) -> str:
-        """The unit of distances, "mm" or "px"."""
-        return str(self.summary.get("dataset", {}).get("unit", "mm"))
-
-    def values(self, metric: str, label: int | None = None) -> np.ndarray:
-        """The values of a metric, `(pairs,)` float64, NaN for a pair without a value; for one label, or the mean."""
-        if label is None:
-            return np.array([pair.value(metric) for pair in self.pairs], float)
-        return np.array([pair.labels.get(label, {}).get(metric, NAN) for pair in self.pairs], float)
-
-    def absent(self) -> dict[int, int]:
-        """The number of registered pairs in which each label has no distances, because one or both maps lack it."""
-        done = [pair for pair in self.pairs if pair.labels]
-        return {label: sum(not math.isfinite(p.labels[label]["hd"]) for p in done) for label in self.label_names}
-
-    def lost(self) -> dict[int, int]:
-        """The number of registered pairs in which only one map has each label, so that its Dice counts as 0."""
-        done = [pair for pair in self.pairs if pair.labels]
-        return {label: sum(is_lost(p.labels[label]) for p in done) for label in self.label_names}
-
-    def worst_first(self) -> list[PairScores]:
-        """The pairs, sorted by `worst_key`."""
-        return sorted(self.pairs, key=worst_key)
-
-
-def worst_key(pair: PairScores) -> tuple[int, float]:
-    """A sort key, worst pair first: failed pairs, pairs with labels by DSC (no value first), others by NCC."""
-    if pair.failure:
-        return 0, 0.0
-    value = pair.value("dsc" if pair.labels else "ncc")
-    return 1 if pair.labels else 2, value if math.isfinite(value) else -1.0
-
-
-def measured(results: Sequence[MethodResult]) -> tuple[str, ...]:
-    """The label metrics that tables show; each of `OPTIONAL_METRICS` only if one of the results has it.
-
-    Empty if no pair has labels.
-    """
-    if not any(result.label_names for result in results):
-        return ()
-    known = {metric for r in results for pair in r.pairs for scores in pair.labels.values() for metric in scores}
-    return tuple(metric for metric in LABEL_METRICS if metric in known or metric not in OPTIONAL_METRICS)
-
-
-def compared_by(results: Sequence[MethodResult]) -> tuple[str, ...]:
-    """The metrics by which methods are compared: label metrics, the best known first; without labels, image metrics."""
-    return measured(results) or IMAGE_VALUES
-
-
-def statistics_of(values: np.ndarray) -> dict[str, float | int | None]:
-    """Mean, population SD, median and count of the finite values."""
-    values = values[np.isfinite(values)]
-    if values.size == 0:
-        return {"mean": None, "sd": None, "median": None, "n": 0}
-    return {
-        "mean": float(values.mean()),
-        "sd": float(values.std()),
-        "median": float(np.median(values)),
-        "n": int(values.size),
-    }
-
-
-def summarise(result: MethodResult) -> dict[str, Any]:
-    """The numbers of `summary.json`: a pair has the mean over its labels; means and SDs are over pairs."""
-    metrics = measured([result])
-    return {
-        "method": result.name,
-        "pairs": len(result.pairs),
-        "metrics": {m: statistics_of(result.values(m)) for m in (*metrics, *PAIR_VALUES)},
-        "per_label": {
-            name: {m: statistics_of(result.values(m, label)) for m in metrics}
-            for label, name in result.label_names.items()
-        },
-        "absent_labels": {result.label_names[label]: count for label, count in result.absent().items()},
-        "lost_labels": {result.label_names[label]: count for label, count in result.lost().items()},
-        "concerns": {
-            "pairs": sum(bool(pair.concerns) for pair in result.pairs),
-            "by_name": {name: len(pairs) for name, pairs in result.concerned.items()},
-        },
-        "failed": len(result.failures),
-        "failures": [{"fixed": p.fixed, "moving": p.moving, "reason": p.failure} for p in result.failures],
-    }
+__getattr__ = forward(__name__, "acreg.evaluation.method_result")
 
 
 def write_method(result: MethodResult, folder: Path) -> None:

@@ -2,85 +2,40 @@
 
 from __future__ import annotations
 
-import hashlib
 import heapq
 import io
-import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-import acreg
+from acreg._moved import forward
 from acreg.baselines import Baseline
 from acreg.data.manifest import Dataset
-from acreg.data.sampling.pairs import fixed_pairs
 from acreg.data.subjects import Subjects
-from acreg.data.tables.pair_files import Pair, read_pairs, write_pairs
-from acreg.errors import AcregError, UsageError
+from acreg.data.tables.pair_files import Pair, write_pairs
+from acreg.errors import AcregError, UsageError, argument
 from acreg.evaluation.completeness import METHODS_NAME, has_results, identity, listed_methods
-from acreg.evaluation.results import MethodResult, read_method, worst_key, write_method
+from acreg.evaluation.method_result import MethodResult, worst_key
+from acreg.evaluation.origin import is_known, origin_of
+from acreg.evaluation.pairs import foreground, labelled_pairs
+from acreg.evaluation.results import read_method, write_method
 from acreg.evaluation.scoring import score_pair
 from acreg.geometry.transform import Border
-from acreg.io import all_or_none, check_free, writes_into
+from acreg.io import all_or_none, check_free, write_displacement, writes_into
 from acreg.io.csv_tables import read_dicts
 from acreg.io.documents import read_text, write_json
 from acreg.io.transforms import read_transform
 from acreg.names import folded, pair_folder, safe_name
 from acreg.progress import Progress
 from acreg.registration.methods import Method, Unregistered
-from acreg.registration.saving import RESULT_NAMES, SAVED, save_registration
+from acreg.registration.saving import RESULT_NAMES, check_saved, save_registration
 from acreg.versions import package_versions, program_versions
+
+__getattr__ = forward(__name__, "acreg.evaluation.pairs")
 
 KEPT_WORST = 6
 """Number of worst pairs whose displacements are always saved, for the pictures in the report."""
-
-
-def choose_pairs(request: str, subjects: Sequence[str], seed: int) -> list[Pair]:
-    """The pairs (fixed, moving) that `request` asks for.
-
-    Args:
-        request: a number; `N`, `2N` and so on, a multiple of the number of subjects, or all pairs if there are fewer;
-            or a file (see `acreg.data.tables.pair_files`).
-        subjects: names in the split.
-        seed: for drawing the pairs.
-
-    Raises:
-        UsageError: the request is none of these, or asks for more pairs than there are.
-        AcregError: as `read_pairs`.
-    """
-    times = re.fullmatch(r"([0-9]{0,9})N", request)
-    if times or re.fullmatch(r"[0-9]{1,9}", request):
-        most = len(subjects) * (len(subjects) - 1)
-        count = min(int(times[1] or 1) * len(subjects), most) if times else int(request)
-        if not most:
-            raise UsageError(
-                f"A pair is of two subjects. Received: a split of {len(subjects)}. Choose another one, or add subjects."
-            )
-        if not 0 < count <= most:
-            raise UsageError(
-                "The number of pairs is at least 1 and at most that of ordered pairs of different subjects. "
-                f"Received: --pairs {request}, that is {count}, and {most} possible. Choose another number."
-            )
-        return fixed_pairs(subjects, count, seed)
-    path = Path(request)
-    if not path.is_file():
-        raise UsageError(
-            "Pairs are a number, a multiple of the number of subjects such as 2N, or a CSV file with columns "
-            f"fixed,moving. Received: {request[:80]!r}, which is no number and no file. Correct --pairs."
-        )
-    return list(read_pairs(path, subjects))
-
-
-def true_transforms(request: str, subjects: Sequence[str]) -> dict[Pair, Path]:
-    """The files of the true transforms of the requested pairs; empty if `request` is not a file or names none.
-
-    Raises:
-        AcregError: as `choose_pairs`.
-    """
-    if re.fullmatch(r"[0-9]{1,9}|[0-9]{0,9}N", request):
-        return {}
-    return {pair: file for pair, file in read_pairs(request, subjects).items() if file is not None}
 
 
 @writes_into("out")
@@ -132,19 +87,19 @@ def evaluate(
         AcregError: there are results with other settings, another process writes into the folder, or data or a true
             transform cannot be read.
     """
-    unknown = sorted(set(save) - set(SAVED))
-    if unknown:
-        raise UsageError(f"What can be saved is {', '.join(SAVED)}. Received: {', '.join(unknown)}. Correct --save.")
+    check_saved(save)
     folders = [out / safe_name(method.name) for method in methods]
     if len({folded(str(folder)) for folder in folders}) < len(folders):
         names = ", ".join(method.name for method in methods)
-        raise UsageError(f"Methods need different names. Received: {names}. Name them, as in --model NAME=PRESET.")
+        raise UsageError(
+            f"Methods need different names. Received: {names}. Name them, as in {argument('model', 'NAME=PRESET')}."
+        )
     settings = {**(settings or {}), **({"border": border, "fill": fill} if "images" in save else {})}
-    origins = [_origin(method, dataset, split, pairs, save, settings) for method in methods]
+    origins = [origin_of(method, dataset, split, pairs, save, settings) for method in methods]
     kept = [
         folder
         for method, folder, origin in zip(methods, folders, origins)
-        if not overwrite and _is_known(method) and has_results(folder, identity(origin))
+        if not overwrite and is_known(method) and has_results(folder, identity(origin))
     ]
     _refuse_other_results([f for f in folders if f not in kept], methods, out, pairs, overwrite)
     subjects, truths = Subjects(dataset), truths or {}
@@ -186,7 +141,7 @@ def _measure(
     labelled = labelled_pairs(dataset, pairs)
     with all_or_none(final.parent, replaced=_earlier(final)) as staged:
         folder = staged / final.name
-        label_names = _foreground(dataset) if labelled else {}
+        label_names = foreground(dataset) if labelled else {}
         result, started = MethodResult(method.name, label_names, []), datetime.now(timezone.utc)
         worst: list[tuple[float, float, int, Any]] = []
         no_inverse: list[str] = []
@@ -225,13 +180,12 @@ def _measure(
                 )
                 no_inverse += [registration.no_inverse] if registration.no_inverse else []
             if not isinstance(method, Unregistered) and "displacement" not in save:
-                registration.warped_labels = None
                 first, value = worst_key(scores)
-                item = (-first, -value, done, (target, registration))
+                item = (-first, -value, done, (target, registration.sampled))
                 (heapq.heappush if len(worst) < KEPT_WORST else heapq.heappushpop)(worst, item)
-        for *_, done, (target, registration) in worst:
-            fixed_image, moving_image = (subjects.get(name)[0] for name in pairs[done])
-            save_registration(target, registration, fixed=fixed_image, moving=moving_image, what=["displacement"])
+        for *_, (target, transform) in worst:
+            target.mkdir(parents=True, exist_ok=True)
+            write_displacement(transform.displacement, transform.fixed, target / "displacement.nii.gz")
         result.summary = {
             **origin,
             "labelled_pairs": labelled,
@@ -242,42 +196,6 @@ def _measure(
         write_method(result, folder)
     result.folder = final
     return result
-
-
-def _origin(
-    method: Method, dataset: Dataset, split: str, pairs: Sequence[Pair], save: Collection[str], settings: dict[str, Any]
-) -> dict[str, Any]:
-    """All that determines the results of a method, as recorded in `summary.json`."""
-    files = [dataset.folder / name for name in ("manifest.csv", "dataset.json")]
-    data = b"".join(path.read_bytes() for path in files if path.is_file())
-    return {
-        "method": method.name,
-        "registers": not isinstance(method, Unregistered),
-        "preset": str(getattr(method, "preset", "")),
-        "dataset": _describe(dataset, split),
-        "settings": {
-            **settings,
-            **({"baseline": method.settings} if isinstance(method, Baseline) else {}),
-            "preset_sha256": getattr(method, "sha256", ""),
-            "data_sha256": hashlib.sha256(data).hexdigest(),
-            "pairs_sha256": _digest(pairs),
-            "saved": sorted(save),
-            "acreg": acreg.__version__,
-        },
-    }
-
-
-def _is_known(method: Method) -> bool:
-    """Whether name and settings determine the results, which is not the case for a caller's own object."""
-    return isinstance(method, (Baseline, Unregistered)) or hasattr(method, "sha256")
-
-
-def labelled_pairs(dataset: Dataset, pairs: Sequence[Pair]) -> int:
-    """The number of pairs in which both images have labels; 0 if the dataset has no labels except the background."""
-    has = {record.subject: record.labels is not None for record in dataset.records}
-    return (
-        sum(has.get(fixed, False) and has.get(moving, False) for fixed, moving in pairs) if _foreground(dataset) else 0
-    )
 
 
 def _warm_up(method: Method, subjects: Subjects, pair: Pair) -> None:
@@ -304,7 +222,8 @@ def _refuse_other_results(
         if before != list(pairs):
             raise AcregError(
                 f"An evaluation folder holds methods that saw the same pairs. Received: {out}, whose pairs_used.csv "
-                f"lists {len(before)} others. Choose another --out, give --pairs {used}, or --overwrite."
+                f"lists {len(before)} others. Choose another {argument('out')}, give {argument('pairs', used)}, or "
+                f"{argument('overwrite', True)}."
             )
 
 
@@ -313,23 +232,3 @@ def _earlier(folder: Path) -> Iterator[Path]:
     yield from (folder / name for name in ("summary.json", "pairs.csv"))
     for name in RESULT_NAMES:
         yield from folder.glob(f"*__*/{name}")
-
-
-def _digest(pairs: Sequence[Pair]) -> str:
-    return hashlib.sha256("\n".join(f"{fixed},{moving}" for fixed, moving in pairs).encode()).hexdigest()
-
-
-def _foreground(dataset: Dataset) -> dict[int, str]:
-    return {value: dataset.label_names[value] for value in dataset.label_values if value != 0}
-
-
-def _describe(dataset: Dataset, split: str) -> dict[str, Any]:
-    return {
-        "name": dataset.name,
-        "folder": str(dataset.folder.resolve()),
-        "split": split,
-        "unit": dataset.unit,
-        "spacing": None if dataset.spacing is None else list(dataset.spacing),
-        "licence": dataset.licence,
-        "labels": {str(value): name for value, name in _foreground(dataset).items()},
-    }

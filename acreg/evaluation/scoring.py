@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from acreg.data.tables.pair_files import Pair
 from acreg.errors import images_by_name
-from acreg.evaluation.results import PairScores
+from acreg.evaluation.method_result import PairScores
 from acreg.geometry import Transform, jacobian_determinant, labels_on, log_determinant
 from acreg.geometry.displacement import SLAB_VOXELS
 from acreg.io import Image

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 from scipy import stats
 
-from acreg.evaluation.results import HIGHER_IS_BETTER, NAN, MethodResult, compared_by
+from acreg.evaluation.method_result import HIGHER_IS_BETTER, NAN, MethodResult, compared_by
 
 Test = Literal["wilcoxon", "mann-whitney", "welch", "tukey"]
 TESTS: tuple[Test, ...] = get_args(Test)

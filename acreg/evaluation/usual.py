@@ -14,7 +14,7 @@ import numpy as np
 
 from acreg.data.manifest import Dataset, dataset_folder
 from acreg.data.subjects import Subjects
-from acreg.evaluation.run import choose_pairs
+from acreg.evaluation.pairs import choose_pairs
 from acreg.io import atomic_path
 from acreg.models.presets import preset_folder
 from acreg.registration.concerns import Usual

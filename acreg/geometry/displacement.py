@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 from scipy import ndimage
@@ -101,7 +100,7 @@ def check_displacement(displacement: np.ndarray) -> int:
     return rank
 
 
-def determinant(j: Sequence[Any]) -> np.ndarray:
+def determinant(j: Sequence[Sequence[np.ndarray] | np.ndarray]) -> np.ndarray:
     """The determinant of 2x2 or 3x3 matrices whose entries `j[row][column]` are arrays, multiplied out for speed."""
     if len(j) == 2:
         return j[0][0] * j[1][1] - j[0][1] * j[1][0]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from acreg.errors import AcregError, UsageError
+from acreg.geometry.display import describe_image, image_png
 from acreg.geometry.grid import Grid
 
 Kind = Literal["intensity", "labels"]
@@ -48,6 +49,13 @@ class Image:
         converted = _as_labels(array, self.name) if self.kind == "labels" else _as_intensity(array, self.name)
         object.__setattr__(self, "array", converted)
 
+    def __repr__(self) -> str:
+        return describe_image(self)
+
+    def _repr_png_(self) -> bytes | None:
+        """What a notebook shows: the image, of a volume its middle slice; a picture of any size is made small."""
+        return image_png(self) if self.array.size else None
+
     @property
     def has_place(self) -> bool:
         """Whether its position is known, from the header of its file or from an origin or direction of its grid."""
@@ -86,7 +94,7 @@ def _as_labels(array: np.ndarray, name: str) -> np.ndarray:
     _check_numbers(array, name)
     limits = np.iinfo(np.int32)
     if array.dtype == bool or np.issubdtype(array.dtype, np.integer):
-        integers: Any = array
+        integers = array
     else:
         integers = np.rint(array)
         if not np.array_equal(integers, array):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from typing import Any
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -176,7 +176,7 @@ def _name(labels: Image) -> str:
 
 
 def _said(grid: Grid) -> str:
-    def numbers(values: Any) -> str:
+    def numbers(values: Iterable[float]) -> str:
         return "(" + ", ".join(f"{value:.6g}" for value in values) + ")"
 
     direction = "".join(numbers(row) for row in np.asarray(grid.direction).round(4) + 0.0)

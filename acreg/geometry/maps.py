@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from scipy import ndimage
@@ -178,7 +177,9 @@ class Displacement:
             axis=1,
         )
 
-    def _solve(self, targets: np.ndarray, iterations: int = 50, tolerance: float = 1e-4) -> tuple[np.ndarray, Any]:
+    def _solve(
+        self, targets: np.ndarray, iterations: int = 50, tolerance: float = 1e-4
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Indices `x` with `x + u(x)` = `targets` `(n, rank)`, and their errors, `(n,)`, in voxels.
 
         Fixed-point iteration `x <- x + w (target - x - u(x))` (Chen et al., Med. Phys. 2008, with w = 1). It converges

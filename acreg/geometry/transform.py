@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from acreg.errors import AcregError, UsageError
 from acreg.geometry.displacement import jacobian_determinant, slabs, voxel_indices
+from acreg.geometry.display import describe_transform, transform_html
 from acreg.geometry.grid import Grid
 from acreg.geometry.image import Image
 from acreg.geometry.label_grid import place_labels
@@ -65,6 +66,13 @@ class Transform:
                 f"slice whose axes point {turned:.0f} degrees apart by their headers. Give slices of one plane, or "
                 "correct the header that is wrong; pictures (PNG) have no place and are taken as they are."
             )
+
+    def __repr__(self) -> str:
+        return describe_transform(self)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: grids, maps and folding; of a large grid folding is that of every k-th voxel."""
+        return transform_html(self)
 
     @classmethod
     def between_extents(cls, fixed: Grid, moving: Grid, displacement: np.ndarray | None = None) -> Transform:

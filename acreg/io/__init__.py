@@ -10,6 +10,7 @@ from acreg.io.image import (
     read_labels,
     write_image,
 )
+from acreg.io.inputs import as_image
 from acreg.io.nifti.displacement import read_displacement, write_displacement
 from acreg.io.points import Points, read_points, write_points
 from acreg.io.preprocessing import Preprocessing
@@ -20,6 +21,7 @@ __all__ = [
     "Points",
     "Preprocessing",
     "all_or_none",
+    "as_image",
     "atomic_path",
     "check_empty",
     "check_folder",

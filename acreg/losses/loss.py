@@ -54,7 +54,7 @@ class Loss:
 
     name: str
     needs: tuple[str, ...]
-    function: Callable[..., Any]
+    function: Callable[..., Tensor]
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -80,7 +80,7 @@ class Loss:
         return any(name.endswith(("_labels", "_one_hot")) for name in self.needs)
 
     @classmethod
-    def of(cls, function: Callable[..., Any]) -> Loss:
+    def of(cls, function: Callable[..., Tensor]) -> Loss:
         """The loss for a function whose parameters without a default are named like the values that it needs.
 
         Its name is that under which the function is registered with Keras (``"mypackage>edges"``), or that of the
@@ -115,7 +115,7 @@ LossWeights = Mapping[Any, float | Mapping[str, Any]]
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
-def by_name(needs: tuple[str, ...], *functions: Callable[..., Any]) -> dict[str, Loss]:
+def by_name(needs: tuple[str, ...], *functions: Callable[..., Tensor]) -> dict[str, Loss]:
     """Losses that need the same values, each named after its function."""
     return {f.__name__: Loss(f.__name__, needs, f) for f in functions}
 
@@ -151,7 +151,7 @@ def choose_losses(
     return losses, weights
 
 
-def _find(key: str | Loss | Callable[..., Any], known: Mapping[str, Loss], owner: str) -> Loss:
+def _find(key: str | Loss | Callable[..., Tensor], known: Mapping[str, Loss], owner: str) -> Loss:
     if isinstance(key, Loss):
         return key
     if not isinstance(key, str):
@@ -169,7 +169,7 @@ def _find(key: str | Loss | Callable[..., Any], known: Mapping[str, Loss], owner
     return replace(Loss.of(function), name=key)
 
 
-def _options(function: Callable[..., Any], taken: int) -> tuple[dict[str, Any], bool]:
+def _options(function: Callable[..., Tensor], taken: int) -> tuple[dict[str, Any], bool]:
     """The arguments of a function after the first ones, with their defaults; and whether it accepts any name."""
     try:
         parameters = list(inspect.signature(function).parameters.values())

@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from acreg.layers.tensor import Tensor
 from acreg.losses import AnatomicalPrior, Loss, LossWeights
 from acreg.losses.loss import ONE_HOT
 from acreg.models.label_autoencoder import LabelAutoencoder
@@ -77,6 +78,6 @@ class ACRegNet(RegNet):
         return {**config, "autoencoder": nested}
 
 
-def _no_prior(fixed: Any, warped: Any) -> Any:
+def _no_prior(fixed: Tensor, warped: Tensor) -> Tensor:
     """Replaces the anatomical prior in a model without an autoencoder, where its weight is 0."""
     raise NotImplementedError

@@ -9,6 +9,7 @@ import keras
 from keras import ops
 
 from acreg.layers import AffineToDisplacement, functional
+from acreg.layers.tensor import Tensor
 from acreg.losses import IMAGE_LOSSES, LABEL_LOSSES, Loss
 from acreg.models.affine_deformable import affine_deformable
 from acreg.models.blocks import check_rank
@@ -149,7 +150,9 @@ class AffineDeformableNet(RegistrationModel):
     def default_losses(self) -> dict[str, float]:
         return {n: w for n, w in super().default_losses().items() if self._map is not None or not n.startswith(AFFINE)}
 
-    def _run_network(self, images: Mapping[str, Any], sizes: tuple[Any, ...], training: bool) -> dict[str, Any]:
+    def _run_network(
+        self, images: Mapping[str, Tensor], sizes: tuple[int | Tensor, ...], training: bool
+    ) -> dict[str, Tensor]:
         outputs = super()._run_network(images, sizes, training)
         if self._map is not None:
             padded = self._padded(sizes)
@@ -161,7 +164,7 @@ class AffineDeformableNet(RegistrationModel):
         return outputs
 
     def loss_values(
-        self, x: Mapping[str, Any], y_pred: Mapping[str, Any], num_classes: int | None, training: bool
+        self, x: Mapping[str, Tensor], y_pred: Mapping[str, Tensor], num_classes: int | None, training: bool
     ) -> LossValues:
         values = super().loss_values(x, y_pred, num_classes, training)
         if self._map is not None:

@@ -41,13 +41,15 @@ def constructor_types(model: type) -> dict[str, Any]:
     """The arguments of a model's constructor and their types, including those passed on to its base classes."""
     known: dict[str, Any] = {}
     for parent in model.__mro__:
+        if parent is keras.Model:  # its own, such as `dtype`, are no matter of presets and recipes
+            break
         constructor = vars(parent).get("__init__")
         if constructor is None:
             continue
         types = get_type_hints(constructor)
         parameters = list(inspect.signature(constructor).parameters.values())[1:]
         made = vars(parent).get("GIVEN_BY_SUBCLASSES", ())
-        found = {p.name: types[p.name] for p in parameters if p.kind in NAMED and p.name in types}
+        found = {p.name: types.get(p.name, Any) for p in parameters if p.kind in NAMED}
         known = {**{name: kind for name, kind in found.items() if name not in made}, **known}
         if made or not any(p.kind is p.VAR_KEYWORD for p in parameters):
             break

@@ -13,6 +13,7 @@ import keras
 from keras import layers, ops
 
 from acreg.layers import functional
+from acreg.layers.tensor import Tensor
 
 
 def check_rank(rank: int) -> None:
@@ -95,12 +96,12 @@ class RepeatVoxels(keras.layers.Layer):
         ``(batch, *(2 * n for n in spatial), channels)``.
     """
 
-    def call(self, x: Any) -> Any:
+    def call(self, x: Tensor) -> Tensor:
         for axis in range(1, len(x.shape) - 1):
             x = ops.repeat(x, 2, axis=axis)
         return x
 
-    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
         return (input_shape[0], *(None if n is None else 2 * n for n in input_shape[1:-1]), input_shape[-1])
 
 
@@ -118,8 +119,8 @@ class DoubleField(keras.layers.Layer):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
 
-    def call(self, field: Any) -> Any:
+    def call(self, field: Tensor) -> Tensor:
         return functional.resize_displacement(field, [2 * n for n in functional.spatial_shape(field)])
 
-    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
         return (input_shape[0], *(None if n is None else 2 * n for n in input_shape[1:-1]), input_shape[-1])

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 from keras import layers, ops
 
+from acreg.layers.tensor import Tensor
 from acreg.models.blocks import batch_norm, check_rank, convolution
 from acreg.models.registration_model import RegistrationModel
 
@@ -49,7 +50,7 @@ class DIRNet(RegistrationModel):
         self.filters = filters
         self.levels = levels
 
-    def _to_padded_grid(self, field: Any, sizes: list[Any]) -> Any:
+    def _to_padded_grid(self, field: Tensor, sizes: list[int | Tensor]) -> Tensor:
         return b_spline(field, sizes)
 
     def get_config(self) -> dict[str, Any]:
@@ -81,7 +82,7 @@ def control_points(rank: int, channels: int, filters: int, levels: int, dtype: A
     return keras.Model({"moving": moving, "fixed": fixed}, {"field": x}, name="control_points")
 
 
-def b_spline(control: Any, sizes: list[Any]) -> Any:
+def b_spline(control: Tensor, sizes: list[int | Tensor]) -> Tensor:
     """The uniform cubic B-spline of control values over the same extent, ``(batch, *sizes, values)``.
 
     Args:

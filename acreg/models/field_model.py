@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 from keras import ops
 
 from acreg.io import Preprocessing
 from acreg.layers import ThinPlateSplineAugmentation, UncertaintyWeighting, functional
+from acreg.layers.tensor import Tensor
 from acreg.losses import LABEL_LOSSES, LOSSES, Loss, LossWeights, choose_losses
 from acreg.losses.loss import FIELD
 from acreg.models.forking import check_process
@@ -20,6 +21,9 @@ from acreg.models.made_pairs import make_pairs
 from acreg.models.network_parts import parts_of
 from acreg.models.preset_model import PresetModel
 from acreg.models.recomputation import Recomputation
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 WEIGHTINGS = ("fixed", "uncertainty", "softmax")
 
@@ -133,7 +137,7 @@ class FieldModel(PresetModel):
         layer.build()
         return layer
 
-    def call(self, inputs: Mapping[str, Any], training: bool = False) -> dict[str, Any]:
+    def call(self, inputs: Mapping[str, Tensor], training: bool = False) -> dict[str, Tensor]:
         check_process()
         made = {}
         if "image" in inputs:
@@ -151,7 +155,7 @@ class FieldModel(PresetModel):
         warped = functional.warp(inputs["moving"], displacement)
         return {"warped": warped, "displacement": displacement, **outputs, **made}
 
-    def predict_field(self, inputs: Mapping[str, Any], training: bool = False) -> dict[str, Any]:
+    def predict_field(self, inputs: Mapping[str, Tensor], training: bool = False) -> dict[str, Tensor]:
         """The prediction of the network for pairs: the part of `call` before integration, composition and warping.
 
         Returns:
@@ -166,27 +170,29 @@ class FieldModel(PresetModel):
             return {"velocity": field, **outputs}
         return {"displacement": self._to_image_grid(field, sizes), **outputs}
 
-    def _padded(self, sizes: tuple[Any, ...]) -> list[Any]:
+    def _padded(self, sizes: tuple[int | Tensor, ...]) -> list[int | Tensor]:
         return [(n + self.multiple - 1) // self.multiple * self.multiple for n in sizes]
 
-    def _network_inputs(self, inputs: Mapping[str, Any], training: bool) -> dict[str, Any]:
+    def _network_inputs(self, inputs: Mapping[str, Tensor], training: bool) -> dict[str, Tensor]:
         """The inputs that the network sees."""
         return {name: inputs[name] for name in ("moving", "fixed")}
 
-    def _run_network(self, images: Mapping[str, Any], sizes: tuple[Any, ...], training: bool) -> dict[str, Any]:
+    def _run_network(
+        self, images: Mapping[str, Tensor], sizes: tuple[int | Tensor, ...], training: bool
+    ) -> dict[str, Tensor]:
         padded = self._padded(sizes)
         if any(not isinstance(n, int) or n != p for n, p in zip(sizes, padded, strict=True)):
             before = [(p - n) // 2 for n, p in zip(sizes, padded, strict=True)]
             images = {name: _pad_edges(x, before, sizes, padded) for name, x in images.items()}
         return dict(self._through(self.network, images, training))
 
-    def _through(self, network: keras.Model, images: Mapping[str, Any], training: bool) -> Any:
+    def _through(self, network: keras.Model, images: Mapping[str, Tensor], training: bool) -> Tensor:
         """The outputs of a network; in training with `recompute`."""
         if training and self._recomputation.parts:
             return self._recomputation(network, images)
         return network(dict(images), training=training)
 
-    def _to_image_grid(self, displacement: Any, sizes: tuple[Any, ...]) -> Any:
+    def _to_image_grid(self, displacement: Tensor, sizes: tuple[int | Tensor, ...]) -> Tensor:
         """Resizes the network's displacement to the grid of the padded images and crops it."""
         padded = self._padded(sizes)
         x = self._to_padded_grid(ops.cast(displacement, "float32"), padded)
@@ -195,11 +201,11 @@ class FieldModel(PresetModel):
                 x = ops.take(x, ops.arange(n) + (p - n) // 2, axis=axis)
         return x
 
-    def _to_padded_grid(self, field: Any, sizes: list[Any]) -> Any:
+    def _to_padded_grid(self, field: Tensor, sizes: list[int | Tensor]) -> Tensor:
         return functional.resize_displacement(field, sizes)
 
     def loss_values(
-        self, x: Mapping[str, Any], y_pred: Mapping[str, Any], num_classes: int | None, training: bool
+        self, x: Mapping[str, Tensor], y_pred: Mapping[str, Tensor], num_classes: int | None, training: bool
     ) -> LossValues:
         """The values for losses, see `acreg.losses.Loss`; a subclass adds those that its own losses need."""
         values = LossValues(x, y_pred)
@@ -210,8 +216,12 @@ class FieldModel(PresetModel):
         return values
 
     def loss_terms(
-        self, x: Mapping[str, Any], y_pred: Mapping[str, Any], num_classes: int | None = None, training: bool = False
-    ) -> dict[str, Any]:
+        self,
+        x: Mapping[str, Tensor],
+        y_pred: Mapping[str, Tensor],
+        num_classes: int | None = None,
+        training: bool = False,
+    ) -> dict[str, Tensor]:
         """Every loss with a weight other than 0, unweighted, averaged over the batch; also updates the logged Dice.
 
         ``num_classes`` is the number of labels in ``x``, if it differs from that of the model; ``training`` is for
@@ -229,7 +239,7 @@ class FieldModel(PresetModel):
             update_dice(self.trackers["dice"], hard_dice(x["fixed_labels"][..., 0], found, num_classes))
         return terms
 
-    def one_hot(self, labels: Any, num_classes: int | None = None) -> Any:
+    def one_hot(self, labels: Tensor, num_classes: int | None = None) -> Tensor:
         """Integer labels ``(batch, *spatial, 1)`` as float32 ``(batch, *spatial, num_classes)``; errors: `one_hot_of`.
 
         Without ``num_classes`` the classes are the model's.
@@ -237,8 +247,13 @@ class FieldModel(PresetModel):
         return one_hot_of(labels, num_classes or self.num_classes)
 
     def compute_loss(
-        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
-    ) -> Any:
+        self,
+        x: Tensor = None,
+        y: Tensor = None,
+        y_pred: Tensor = None,
+        sample_weight: Tensor = None,
+        training: bool = True,
+    ) -> Tensor:
         """The weighted sum of the losses; each is logged by name, with Dice and the percentage of folded voxels."""
         x, num_classes = y_pred.get("pairs", x), None
         unknown = unknown_in_pairs(x, self.num_classes) if self.num_classes and "moving_labels" in x else 0.0
@@ -257,8 +272,8 @@ class FieldModel(PresetModel):
         return total if parts == 1 else total / parts
 
     def total_loss(
-        self, terms: Mapping[str, Any], x: Mapping[str, Any], y_pred: Mapping[str, Any], training: bool
-    ) -> Any:
+        self, terms: Mapping[str, Tensor], x: Mapping[str, Tensor], y_pred: Mapping[str, Tensor], training: bool
+    ) -> Tensor:
         """The weighted sum of the losses, a scalar, which is minimised."""
         if self.loss_weighting is None:
             weighted = [self.loss_weights[name] * value for name, value in terms.items() if name in self.loss_weights]
@@ -267,7 +282,7 @@ class FieldModel(PresetModel):
             self.trackers[f"weight_{name}"].update_state(weight)
         return self.loss_weighting(dict(terms))
 
-    def remade(self, **changed: Any) -> Any:
+    def remade(self, **changed: Any) -> Self:
         # A loss that was given as a function is found by its name, even if it is not registered.
         with keras.saving.custom_object_scope({n: x for n, x in self.chosen_losses.items() if n not in LOSSES}):
             return super().remade(**changed)
@@ -291,7 +306,9 @@ class FieldModel(PresetModel):
         }
 
 
-def _pad_edges(x: Any, before: list[Any], sizes: tuple[Any, ...], padded: list[Any]) -> Any:
+def _pad_edges(
+    x: Tensor, before: list[int | Tensor], sizes: tuple[int | Tensor, ...], padded: list[int | Tensor]
+) -> Tensor:
     """Repeats edge values so that each spatial axis has its ``padded`` size."""
     for axis, (b, n, p) in enumerate(zip(before, sizes, padded, strict=True), start=1):
         x = ops.take(x, ops.clip(ops.arange(p) - b, 0, n - 1), axis=axis)

@@ -141,5 +141,5 @@ def _stored_weights(path: Path, network: keras.Model) -> dict[str, np.ndarray]:
     return found
 
 
-def _weights(network: keras.Model) -> dict[str, Any]:
+def _weights(network: keras.Model) -> dict[str, keras.Variable]:
     return {f"{layer.name}/{weight.name}": weight for _, layer in layers_by_part(network) for weight in layer.weights}

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 from keras import layers, ops
 
+from acreg.layers.tensor import Tensor
 from acreg.models.blocks import batch_norm, convolution
 
 BINS = 64
@@ -30,21 +31,21 @@ class NormalisedSum(keras.layers.Layer):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
 
-    def call(self, features: Sequence[Any]) -> Any:
+    def call(self, features: Sequence[Tensor]) -> Tensor:
         total = sum(ops.sum(_scaled(ops.cast(x, "float32")), axis=-1, keepdims=True) for x in features)
         return _scaled(total)
 
-    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
+    def compute_output_shape(self, input_shape: Sequence[Sequence[int | None]]) -> tuple[int | None, ...]:
         return (*input_shape[0][:-1], 1)
 
 
-def _scaled(x: Any) -> Any:
+def _scaled(x: Tensor) -> Tensor:
     axes = tuple(range(1, len(x.shape) - 1))
     low, high = ops.min(x, axis=axes, keepdims=True), ops.max(x, axis=axes, keepdims=True)
     return (x - low) / ops.maximum(high - low, 1e-6)
 
 
-def otsu_threshold(values: Any) -> Any:
+def otsu_threshold(values: Tensor) -> Tensor:
     """Otsu's threshold of each sample of ``(batch, *spatial, 1)`` in [0, 1], shape ``(batch, 1, ..., 1)``.
 
     It maximises the variance between the values below and above it, and has no gradient.

@@ -15,13 +15,14 @@ from keras import ops
 from acreg.errors import images_by_name
 from acreg.geometry import sample_image
 from acreg.io import Image
+from acreg.io.inputs import ImageLike
 from acreg.layers import functional
+from acreg.layers.tensor import Tensor
 from acreg.losses import Loss, PerceptualLoss, log_dice, mean_squared_error
 from acreg.losses.perceptual import keras_cache
 from acreg.models.blocks import check_rank
 from acreg.models.joint_networks import discriminator, joint_generator, otsu_threshold
 from acreg.models.loss_values import LossValues
-from acreg.models.registering import ImageLike
 from acreg.models.registration_model import RegistrationModel
 
 ADVERSARIAL = ("adversarial", "cycle")
@@ -150,10 +151,10 @@ class JRSNet(RegistrationModel):
             return None
         return PerceptualLoss(self.perceptual_weights)
 
-    def _network_inputs(self, inputs: Mapping[str, Any], training: bool) -> dict[str, Any]:
+    def _network_inputs(self, inputs: Mapping[str, Tensor], training: bool) -> dict[str, Tensor]:
         return {**super()._network_inputs(inputs, training), "mask": self._mask(inputs, "fixed", training)}
 
-    def _mask(self, inputs: Mapping[str, Any], role: str, training: bool) -> Any:
+    def _mask(self, inputs: Mapping[str, Tensor], role: str, training: bool) -> Tensor:
         """The foreground for the samples that see it; zeros for the others."""
         name = f"{role}_labels"
         if not training or not self.mask_share or name not in inputs:
@@ -163,12 +164,12 @@ class JRSNet(RegistrationModel):
         shown = keras.random.uniform(count, seed=self._shown) < self.mask_share
         return mask * ops.cast(shown, "float32")
 
-    def _perceptual_loss(self, fixed: Any, warped: Any) -> Any:
+    def _perceptual_loss(self, fixed: Tensor, warped: Tensor) -> Tensor:
         assert self._perceptual is not None  # otherwise, the loss has no weight
         return self._perceptual(fixed, warped)
 
     def loss_values(
-        self, x: Mapping[str, Any], y_pred: Mapping[str, Any], num_classes: int | None, training: bool
+        self, x: Mapping[str, Tensor], y_pred: Mapping[str, Tensor], num_classes: int | None, training: bool
     ) -> LossValues:
         values = super().loss_values(x, y_pred, num_classes, training)
         image = self._image(y_pred)
@@ -177,7 +178,7 @@ class JRSNet(RegistrationModel):
             values.add("adversaries", lambda: self._adversaries(x, image, training))
         return values
 
-    def _adversaries(self, x: Mapping[str, Any], image: Any, training: bool) -> dict[str, Any]:
+    def _adversaries(self, x: Mapping[str, Tensor], image: Tensor, training: bool) -> dict[str, Tensor]:
         """The adversarial and cycle losses of both generators, and the losses of the discriminators.
 
         A discriminator is trained on images whose gradient is stopped, and judges with weights whose gradient is
@@ -198,13 +199,13 @@ class JRSNet(RegistrationModel):
             "discriminator": ops.mean(sum(judged)) / 4.0,
         }
 
-    def _generate(self, generator: Any, images: dict[str, Any], training: bool) -> Any:
+    def _generate(self, generator: keras.Model, images: dict[str, Tensor], training: bool) -> Tensor:
         made = self._through(generator, images, training)
         return made["synthesised"] if self.direct else functional.warp(images["moving"], made["field"])
 
     def total_loss(
-        self, terms: Mapping[str, Any], x: Mapping[str, Any], y_pred: Mapping[str, Any], training: bool
-    ) -> Any:
+        self, terms: Mapping[str, Tensor], x: Mapping[str, Tensor], y_pred: Mapping[str, Tensor], training: bool
+    ) -> Tensor:
         total = super().total_loss(terms, x, y_pred, training) + terms.get("discriminator", 0.0)
         if not self.pretraining_steps:
             return total
@@ -214,7 +215,7 @@ class JRSNet(RegistrationModel):
             self.steps.assign_add(1.0)
         return total
 
-    def _image(self, y_pred: Mapping[str, Any]) -> Any:
+    def _image(self, y_pred: Mapping[str, Tensor]) -> Tensor:
         return y_pred["synthesised"] if self.direct else y_pred["warped"]
 
     @images_by_name
@@ -258,23 +259,23 @@ class JRSNet(RegistrationModel):
         }
 
 
-def foreground(labels: Any) -> Any:
+def foreground(labels: Tensor) -> Tensor:
     """1 where integer labels ``(batch, *spatial, 1)`` are not background, float32."""
     return ops.cast(labels > 0, "float32")
 
 
-def mask_error(fixed_labels: Any, activation: Any) -> Any:
+def mask_error(fixed_labels: Tensor, activation: Tensor) -> Tensor:
     """Log Dice of the fixed image's foreground and the mask from the activations, ``(batch,)``."""
     both = [ops.concatenate([1.0 - m, m], axis=-1) for m in (foreground(fixed_labels), soft_mask(activation))]
     return log_dice(*both)
 
 
-def soft_mask(activation: Any) -> Any:
+def soft_mask(activation: Tensor) -> Tensor:
     """The part above Otsu's threshold, with a gradient: ``(batch, *spatial, 1)`` in [0, 1]."""
     return ops.sigmoid(STEEPNESS * (activation - otsu_threshold(activation)))
 
 
-def _frozen(judge: Any, images: Any) -> Any:
+def _frozen(judge: keras.Model, images: Tensor) -> Tensor:
     """The logits of a discriminator, with a gradient for the images but not for its weights."""
     weights = [ops.stop_gradient(ops.convert_to_tensor(v)) for v in judge.trainable_variables]
     return judge.stateless_call(weights, [v.value for v in judge.non_trainable_variables], images, training=True)[0]

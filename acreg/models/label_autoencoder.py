@@ -11,6 +11,7 @@ import numpy as np
 from keras import layers, ops
 
 from acreg.io import Preprocessing
+from acreg.layers.tensor import Tensor
 from acreg.models.blocks import RepeatVoxels, batch_norm, convolution
 from acreg.models.forking import check_process
 from acreg.models.label_values import check_labels, unknown_labels
@@ -108,7 +109,7 @@ class LabelAutoencoder(PresetModel):
         x = convolution(len(self.shape), self.num_classes, name="logits", dtype=dtype)(x)
         return keras.Model(code, layers.Activation("linear", dtype="float32", name="logits_float32")(x), name="decoder")
 
-    def one_hot(self, labels: Any) -> Any:
+    def one_hot(self, labels: Tensor) -> Tensor:
         """Integer labels ``(batch, *shape, 1)`` as float32 one-hot; class probabilities are returned unchanged.
 
         Raises:
@@ -127,11 +128,11 @@ class LabelAutoencoder(PresetModel):
             check_labels({"labels": labels}, self.num_classes)
         return ops.one_hot(ops.squeeze(labels, -1), self.num_classes, dtype="float32")
 
-    def encode(self, labels: Any) -> Any:
+    def encode(self, labels: Tensor) -> Tensor:
         """The codes ``(batch, code_size)`` of labels or probabilities, in inference mode."""
         return self.encoder(self.one_hot(labels), training=False)
 
-    def add_noise(self, one_hot: Any) -> Any:
+    def add_noise(self, one_hot: Tensor) -> Tensor:
         """Adds noise to one-hot labels as in training; see ``noise``."""
         batch, width = ops.shape(one_hot)[0], self.shape[-1]
         draw = keras.random.uniform((batch, *self.shape[:-1], width, 1), seed=self.seed_generator)
@@ -143,15 +144,20 @@ class LabelAutoencoder(PresetModel):
         draw = ops.repeat(draw[..., ::2, :], 2, axis=-2)
         return ops.where(draw < self.noise_probability, swapped, one_hot)
 
-    def call(self, inputs: Any, training: bool = False) -> Any:
+    def call(self, inputs: Tensor, training: bool = False) -> Tensor:
         one_hot = self.one_hot(inputs)
         if training:
             one_hot = self.add_noise(one_hot)
         return self.decoder(self.encoder(one_hot, training=training), training=training)
 
     def compute_loss(
-        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
-    ) -> Any:
+        self,
+        x: Tensor = None,
+        y: Tensor = None,
+        y_pred: Tensor = None,
+        sample_weight: Tensor = None,
+        training: bool = True,
+    ) -> Tensor:
         """Softmax cross-entropy between the reconstruction and the labels without noise; mean over voxels."""
         clean = self.one_hot(x)
         update_dice(self.dice, hard_dice(ops.argmax(clean, -1), ops.argmax(y_pred, -1), self.num_classes))
@@ -171,7 +177,7 @@ class LabelAutoencoder(PresetModel):
         }
 
 
-def hard_dice(fixed: Any, warped: Any, num_classes: int) -> Any:
+def hard_dice(fixed: Tensor, warped: Tensor, num_classes: int) -> Tensor:
     """Mean Dice of two integer maps ``(batch, *spatial)`` over all classes except the background, ``(batch,)``.
 
     A class that is in only one map counts as 0, a class in neither map does not count; NaN if neither map has any
@@ -187,7 +193,7 @@ def hard_dice(fixed: Any, warped: Any, num_classes: int) -> Any:
     return ops.where(there > 0, total / ops.maximum(there, 1.0), float("nan"))
 
 
-def update_dice(mean: keras.metrics.Mean, dice: Any) -> None:
+def update_dice(mean: keras.metrics.Mean, dice: Tensor) -> None:
     """Counts the samples of `hard_dice` that have a value."""
     known = ops.logical_not(ops.isnan(dice))
     mean.update_state(ops.where(known, dice, 0.0), sample_weight=ops.cast(known, "float32"))

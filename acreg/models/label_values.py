@@ -11,9 +11,10 @@ from keras import ops
 
 from acreg.errors import AcregError
 from acreg.layers import functional
+from acreg.layers.tensor import Tensor
 
 
-def check_labels(x: Any, num_classes: int | None) -> None:
+def check_labels(x: Tensor, num_classes: int | None) -> None:
     """Refuse training data whose labels are not those of a model, see `acreg.models.preset_model.PresetModel`.
 
     Raises:
@@ -33,12 +34,12 @@ def check_labels(x: Any, num_classes: int | None) -> None:
             )
 
 
-def unknown_labels(labels: Any, num_classes: int) -> Any:
+def unknown_labels(labels: Tensor, num_classes: int) -> Tensor:
     """NaN if one of the integer labels is not a class of the model, so that its one-hot would be empty; otherwise 0."""
     return ops.where(ops.any((labels < 0) | (labels >= num_classes)), float("nan"), 0.0)
 
 
-def one_hot_of(labels: Any, num_classes: int | None) -> Any:
+def one_hot_of(labels: Tensor, num_classes: int | None) -> Tensor:
     """Integer labels ``(batch, *spatial, 1)`` as float32 ``(batch, *spatial, num_classes)``.
 
     Raises:
@@ -55,7 +56,7 @@ def one_hot_of(labels: Any, num_classes: int | None) -> Any:
     return ops.one_hot(labels[..., 0], num_classes, dtype="float32")
 
 
-def unknown_in_pairs(x: Mapping[str, Any], num_classes: int) -> Any:
+def unknown_in_pairs(x: Mapping[str, Tensor], num_classes: int) -> Tensor:
     """NaN if a label is not one of the model's, else 0; `ValueError` if labels and images differ in shape."""
     for role in ("moving", "fixed"):
         image, labels = tuple(x[role].shape[1:-1]), tuple(x[f"{role}_labels"].shape[1:-1])
@@ -64,7 +65,7 @@ def unknown_in_pairs(x: Mapping[str, Any], num_classes: int) -> Any:
     return sum(unknown_labels(x[f"{role}_labels"], num_classes) for role in ("moving", "fixed"))
 
 
-def some_labels(x: Mapping[str, Any], classes: int, wanted: int, seed: Any) -> dict[str, Any]:
+def some_labels(x: Mapping[str, Tensor], classes: int, wanted: int, seed: Any) -> dict[str, Tensor]:
     """Labels of some of the classes, drawn at random and numbered from 1; the others are background."""
     order = keras.random.shuffle(ops.arange(1, classes, dtype="int32"), seed=seed)
     new = ops.where(ops.arange(classes - 1) < wanted, ops.arange(1, classes), 0)
@@ -72,13 +73,13 @@ def some_labels(x: Mapping[str, Any], classes: int, wanted: int, seed: Any) -> d
     return {**x, **{name: ops.take(table, x[name], axis=0) for name in ("moving_labels", "fixed_labels")}}
 
 
-def warp_one_hot(labels: Any, displacement: Any) -> Any:
+def warp_one_hot(labels: Tensor, displacement: Tensor) -> Tensor:
     """Warps one-hot labels linearly; outside the moving image is background, as in `Transform.warp_labels`."""
     foreground = functional.warp(labels[..., 1:], displacement, border="constant")
     return ops.concatenate([1.0 - ops.sum(foreground, axis=-1, keepdims=True), foreground], axis=-1)
 
 
-def _labels_of(x: Any) -> Iterator[tuple[str, Any]]:
+def _labels_of(x: Tensor) -> Iterator[tuple[str, Tensor]]:
     """Label maps by name, for all inputs that `fit` accepts."""
     sampler = getattr(x, "sampler", None)
     while sampler is not None:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
 
+from acreg.layers.tensor import Tensor
 from acreg.losses import Loss
 
 TRUE = "true_"
 """Prefix of the names of values that are known only for training pairs."""
 
 
-class LossValues(Mapping[str, Any]):
+class LossValues(Mapping[str, Tensor]):
     """Values by name; a value that is given by a function is computed once, when it is first used.
 
     Args:
@@ -19,18 +19,18 @@ class LossValues(Mapping[str, Any]):
         outputs: of the model.
     """
 
-    def __init__(self, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> None:
+    def __init__(self, inputs: Mapping[str, Tensor], outputs: Mapping[str, Tensor]) -> None:
         given = {TRUE + name if name in ("displacement", "velocity") else name: x for name, x in inputs.items()}
         self._known = {**given, **outputs, "inputs": inputs}
         self._known["field"] = outputs.get("velocity", outputs.get("deformation", outputs["displacement"]))
-        self._makers: dict[str, Callable[[], Any]] = {}
+        self._makers: dict[str, Callable[[], Tensor]] = {}
 
-    def add(self, name: str, make: Callable[[], Any]) -> None:
+    def add(self, name: str, make: Callable[[], Tensor]) -> None:
         """Adds a value, or replaces the one with the same name."""
         self._known.pop(name, None)
         self._makers[name] = make
 
-    def __getitem__(self, name: str) -> Any:
+    def __getitem__(self, name: str) -> Tensor:
         if name not in self._known:
             self._known[name] = self._makers[name]()
         return self._known[name]

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from keras import ops
 
 from acreg.layers import ThinPlateSplineAugmentation
+from acreg.layers.tensor import Tensor
 
 PAIR = ("moving", "fixed", "moving_labels", "fixed_labels")
 
 
-def make_pairs(augmentation: ThinPlateSplineAugmentation | None, inputs: Mapping[str, Any]) -> dict[str, Any]:
+def make_pairs(augmentation: ThinPlateSplineAugmentation | None, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Pairs made from the single images among a model's inputs, together with the pairs that the inputs contain.
 
     Raises:

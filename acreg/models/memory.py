@@ -9,6 +9,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from acreg.layers.tensor import Tensor
+
 CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -22,9 +24,9 @@ def peak_bytes(network: keras.Model, shapes: Sequence[tuple[int, ...]]) -> int:
         network: its layers run in Keras' order; models in it are included.
         shapes: of its inputs including the batch, in the order of `network.inputs`.
     """
-    calls: list[tuple[list[Any], list[Any], int]] = []
+    calls: list[tuple[list[Tensor], list[Tensor], int]] = []
 
-    def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
+    def call(layer: keras.layers.Layer, *args: Any, **kwargs: Any) -> Tensor:
         outputs = layer(*args, **kwargs)
         taken = [x for x in keras.tree.flatten((args, kwargs)) if isinstance(x, keras.KerasTensor)]
         inner = 0
@@ -64,7 +66,7 @@ def available_bytes() -> int | None:
     return min(found, default=None)
 
 
-def _bytes(tensor: Any) -> int:
+def _bytes(tensor: Tensor) -> int:
     return (
         int(np.prod(tensor.shape, dtype=np.int64))
         * np.dtype("float16" if tensor.dtype in ("float16", "bfloat16") else tensor.dtype).itemsize

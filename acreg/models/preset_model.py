@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import keras
@@ -18,6 +18,9 @@ from acreg.io.hdf5 import new_hdf5
 from acreg.io.preset_config import FORMAT, sha256_of
 from acreg.models.label_values import check_labels
 from acreg.models.registered import registered_name
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 NOT_STORED = ("preprocessing", "augmentation", "name", "trainable", "dtype")
 """Arguments that are not in the config.json of a preset, because they concern training or have a separate file."""
@@ -54,11 +57,11 @@ class PresetModel(keras.Model):
         check_labels(x, self.num_classes)
         return super().evaluate(x, *args, **kwargs)
 
-    def remade(self, **changed: Any) -> Any:
+    def remade(self, **changed: Any) -> Self:
         """A new model with the configuration of this one, some of it changed."""
         return type(self).from_config({**self.get_config(), **changed})
 
-    def plain_copy(self) -> Any:
+    def plain_copy(self) -> Self:
         """A new model with only what is needed to use it: the weights, without optimiser and metrics."""
         plain = self.remade()
         plain.set_weights(self.get_weights())

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
+from acreg.layers.tensor import Tensor
+
 
 class _Call(NamedTuple):
     """A layer's place in the graph of a network: its inputs and outputs, and the level with which it is recomputed."""
@@ -56,7 +58,7 @@ class Recomputation:
         if self.parts:
             self._known[id(network)] = self._segments(network)
 
-    def __call__(self, network: keras.Model, inputs: Mapping[str, Any]) -> Any:
+    def __call__(self, network: keras.Model, inputs: Mapping[str, Tensor]) -> Tensor:
         twin, segments = self._known[id(network)]
         values = {id(x): inputs[name] for name, x in twin.input.items()}
         for segment in segments:
@@ -97,15 +99,15 @@ class Recomputation:
         return f"{layer.name}, call {number}" if isinstance(layer, keras.Model) else found[0]
 
 
-def _run(model: keras.Model, given: list[Any]) -> list[Any]:
+def _run(model: keras.Model, given: list[Tensor]) -> list[Tensor]:
     return keras.tree.flatten(model(given, training=True))
 
 
-def _run_again(model: keras.Model, given: list[Any]) -> list[Any]:
+def _run_again(model: keras.Model, given: list[Tensor]) -> list[Tensor]:
     """Like `_run`, but computed a second time for the gradient."""
     variables, states = model.variables, model.non_trainable_variables
 
-    def pure(*tensors: Any) -> tuple[Any, ...]:
+    def pure(*tensors: Tensor) -> tuple[Tensor, ...]:
         # A pure function: variables that are assigned inside would be assigned twice, and leak tracers on JAX.
         held = zip(variables, tensors[len(given) :], strict=True)
         with keras.StatelessScope(state_mapping=list(held)) as scope:

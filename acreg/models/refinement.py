@@ -10,6 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from acreg.layers.tensor import Tensor
 from acreg.losses import FIELD_LOSSES, IMAGE_LOSSES, LOSSES, Loss, LossWeights, choose_losses
 from acreg.losses.loss import FIELD, IMAGES
 from acreg.models.field_model import FieldModel
@@ -29,7 +30,7 @@ class TrainableField(keras.layers.Layer):
         self.start = self.add_weight(shape=shape, name="start", trainable=False)
         self.built = True
 
-    def call(self, inputs: Mapping[str, Any], training: bool = False) -> dict[str, Any]:
+    def call(self, inputs: Mapping[str, Tensor], training: bool = False) -> dict[str, Tensor]:
         kept = {} if self.affine is None else {"affine": ops.convert_to_tensor(self.affine)}
         return {"field": ops.convert_to_tensor(self.field), **kept}
 
@@ -82,7 +83,7 @@ class Refining:
         self.model = model
         self._kept: dict[Any, Refinement] = {}
 
-    def refined(self, batch: Mapping[str, np.ndarray], settings: RefinementSettings) -> dict[str, Any]:
+    def refined(self, batch: Mapping[str, np.ndarray], settings: RefinementSettings) -> dict[str, Tensor]:
         """The model's result for one pair, after optimising the field that it predicts."""
         sizes = batch["fixed"].shape[1:-1]
         losses = self._losses(settings.losses)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -14,14 +13,15 @@ from keras import ops
 from acreg.errors import AcregError, UsageError
 from acreg.geometry import Affine, Displacement, Grid, Transform, Velocity
 from acreg.geometry.grid import ROUNDING
-from acreg.io import Image, Preprocessing, read_image
+from acreg.geometry.maps import Map
+from acreg.io import Image, Preprocessing
+from acreg.io.inputs import ImageLike, as_image
+from acreg.layers.tensor import Tensor
 from acreg.layers.warping import no_gradients
 from acreg.models.field_model import FieldModel
 from acreg.models.forking import check_process
 from acreg.models.memory import available_bytes, peak_bytes
 from acreg.models.refinement import RefinementSettings, Refining
-
-ImageLike = Image | np.ndarray | str | os.PathLike[str]
 
 
 class Registering:
@@ -93,7 +93,7 @@ class Registering:
 
         def prepared(value: ImageLike, role: str) -> _Input:
             if id(value) not in inputs:
-                inputs[id(value)] = _Input(preprocessing, _as_image(value, role), role)
+                inputs[id(value)] = _Input(preprocessing, as_image(value, role), role)
             return inputs[id(value)]
 
         return [Pair(prepared(fixed, "fixed"), prepared(moving, "moving")) for fixed, moving in pairs]
@@ -112,7 +112,7 @@ class _Field(keras.Model):
         self.model = model
         self.built = True
 
-    def call(self, inputs: Mapping[str, Any], training: bool = False) -> dict[str, Any]:
+    def call(self, inputs: Mapping[str, Tensor], training: bool = False) -> dict[str, Tensor]:
         with no_gradients():
             return self.model.predict_field(inputs, training)
 
@@ -140,7 +140,7 @@ class Pair:
         self.grids = fixed.grid, moving.grid
         self.batch = {"fixed": fixed.array, "moving": moving.array}
 
-    def transform(self, model: Any, found: Mapping[str, Any]) -> Transform:
+    def transform(self, model: Any, found: Mapping[str, Tensor]) -> Transform:
         """The result of a model on its grid, as a transform in physical space over the extent of the fixed image."""
         grid = self.grids[0]
         name = "velocity" if model.integration_steps else "deformation" if "deformation" in found else "displacement"
@@ -154,7 +154,7 @@ class Pair:
             sizes = field.shape[:-1]
             coarse = inner.centred((np.array(padded) - 1) / 2, sizes, tuple(np.multiply(inner.spacing, padded) / sizes))
             part = Velocity(*_covering(field, coarse, self.fixed), model.integration_steps)
-        maps: list[Any] = [part]
+        maps: list[Map] = [part]
         if "affine" in found:
             maps.append(Affine.between_indices(ops.convert_to_numpy(found["affine"])[0], grid, grid))
         return Transform(self.fixed, self.moving, (*maps, Affine.between_extents(*self.grids)))
@@ -168,11 +168,3 @@ def _covering(field: np.ndarray, grid: Grid, extent: Grid) -> tuple[np.ndarray, 
     after = np.ceil(np.maximum(reach.max(axis=0) + 0.5 - grid.shape - ROUNDING, 0)).astype(int)
     wider = grid.part(-before, grid.shape + before + after)
     return np.pad(field, [*zip(before, after, strict=True), (0, 0)], mode="edge"), wider
-
-
-def _as_image(value: Any, role: str) -> Image:
-    if isinstance(value, Image):
-        return value
-    if isinstance(value, np.ndarray):
-        return Image(value.astype(np.float32), Grid(value.shape), name=role)
-    return read_image(value)

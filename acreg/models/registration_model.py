@@ -10,12 +10,13 @@ import keras
 
 from acreg.errors import images_by_name
 from acreg.geometry import Transform
+from acreg.io.inputs import ImageLike
 from acreg.losses import LossWeights
 from acreg.models.field_model import FieldModel
 from acreg.models.fine_tuning import transfer_weights
 from acreg.models.network_parts import freeze_parts, parts_of
 from acreg.models.refinement import RefinementSettings
-from acreg.models.registering import ImageLike, Registering
+from acreg.models.registering import Registering
 
 
 class RegistrationModel(FieldModel):
@@ -86,9 +87,9 @@ class RegistrationModel(FieldModel):
         """Registers ``moving`` onto ``fixed``.
 
         Args:
-            fixed, moving: images of any size and of the model's rank: `acreg.io.Image`, an array ``(*spatial)``, or a
-                path. Their spacing and orientation are used; `acreg.io.Preprocessing` defines how they become the
-                input of the network.
+            fixed, moving: images of any size and of the model's rank: an `acreg.io.Image`, an array ``(*spatial)``, a
+                path, or an image of SimpleITK or nibabel (see `acreg.io.as_image`). Their spacing and orientation are
+                used; `acreg.io.Preprocessing` defines how they become the input of the network.
 
         Returns:
             An `acreg.geometry.Transform` on the grid of the fixed image. Its maps are the result of the network on its

@@ -9,6 +9,7 @@ import keras
 from keras import layers, ops
 
 from acreg.layers import functional
+from acreg.layers.tensor import Tensor
 from acreg.losses import Loss
 from acreg.models.blocks import check_rank, convolution, normalisation
 from acreg.models.registration_model import RegistrationModel
@@ -99,13 +100,13 @@ class SVFNet(RegistrationModel):
         self.norm = norm
         self.margin = margin
 
-    def _velocity_error(self, true: Any, velocity: Any, inputs: Mapping[str, Any]) -> Any:
+    def _velocity_error(self, true: Tensor, velocity: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
         error = self._to_image_grid(velocity, functional.spatial_shape(true)) - ops.cast(true, "float32")
         squared = ops.sum(ops.square(error), axis=-1, keepdims=True)
         weight = ops.ones_like(squared) if self.margin is None else self._near(inputs)
         return ops.sum(weight * squared) / ops.sum(weight)
 
-    def _near(self, x: Mapping[str, Any]) -> Any:
+    def _near(self, x: Mapping[str, Tensor]) -> Tensor:
         """The weight of each voxel according to `margin`: ``(batch, *spatial, 1)``."""
         if "fixed_labels" not in x:
             raise ValueError(f"`margin` is around labels. Received: margin={self.margin} and inputs without them")

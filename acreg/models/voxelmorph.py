@@ -9,6 +9,7 @@ import keras
 from keras import layers, ops
 
 from acreg.layers import IntegrateVelocity, functional
+from acreg.layers.tensor import Tensor
 from acreg.models.blocks import RepeatVoxels, convolution, max_pool
 
 SLOPE = 0.2
@@ -104,7 +105,7 @@ class RescaleField(keras.layers.Layer):
         super().__init__(autocast=False, **kwargs)
         self.factor = factor
 
-    def call(self, field: Any) -> Any:
+    def call(self, field: Tensor) -> Tensor:
         x = ops.cast(field, "float32")
         for axis, size in enumerate(functional.spatial_shape(field), start=1):
             # One axis after the other by a matrix product, as in `functional.resize`.
@@ -118,11 +119,11 @@ class RescaleField(keras.layers.Layer):
     def _target(self, size: Any) -> Any:
         return size * round(self.factor) if self.factor >= 1 else size // round(1 / self.factor)
 
-    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
         spatial = (None if n is None else self._target(n) for n in input_shape[1:-1])
         return (input_shape[0], *spatial, input_shape[-1])
 
-    def compute_output_spec(self, field: Any) -> keras.KerasTensor:
+    def compute_output_spec(self, field: Tensor) -> keras.KerasTensor:
         return keras.KerasTensor(self.compute_output_shape(field.shape), dtype="float32")
 
     def get_config(self) -> dict[str, Any]:

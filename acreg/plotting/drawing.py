@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,6 +21,10 @@ from acreg.geometry import (
 )
 from acreg.geometry.transform import Border
 from acreg.io import Image
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.image import AxesImage
 
 FIXED_COLOUR = "#3ddc84"
 WARPED_COLOUR = "#ff9a1f"
@@ -124,12 +128,12 @@ def stretch(image: np.ndarray) -> np.ndarray:
     return np.clip((image - low) / (high - low), 0, 1).astype(np.float32)
 
 
-def draw_image(axes: Any, image: np.ndarray, aspect: float = 1.0) -> None:
+def draw_image(axes: Axes, image: np.ndarray, aspect: float = 1.0) -> None:
     """A grey image, stretched."""
     axes.imshow(stretch(image), cmap="gray", vmin=0, vmax=1, aspect=aspect, interpolation="bilinear")
 
 
-def draw_contours(axes: Any, labels: np.ndarray | None, colour: str) -> None:
+def draw_contours(axes: Axes, labels: np.ndarray | None, colour: str) -> None:
     """The outline of every label except 0."""
     if labels is None:
         return
@@ -150,7 +154,7 @@ def checkerboard(a: np.ndarray, b: np.ndarray, tiles: int = 8) -> np.ndarray:
     return np.where((rows + columns) % 2 == 0, stretch(a), stretch(b))
 
 
-def draw_grid(axes: Any, displacement: np.ndarray, aspect: float = 1.0, lines: int = 24) -> None:
+def draw_grid(axes: Axes, displacement: np.ndarray, aspect: float = 1.0, lines: int = 24) -> None:
     """A regular grid of the fixed image, mapped to the moving image: the lines p + u(p)."""
     from matplotlib.collections import LineCollection
 
@@ -167,7 +171,7 @@ def draw_grid(axes: Any, displacement: np.ndarray, aspect: float = 1.0, lines: i
     axes.set_facecolor("#10151c")
 
 
-def draw_determinant(axes: Any, determinant: np.ndarray, aspect: float = 1.0) -> Any:
+def draw_determinant(axes: Axes, determinant: np.ndarray, aspect: float = 1.0) -> AxesImage:
     """Jacobian determinants: white 1, blue below, red above (up to 2), folded voxels (0 and less) magenta."""
     from matplotlib import colormaps
     from matplotlib.colors import Normalize

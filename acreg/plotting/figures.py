@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import io
 import warnings
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from acreg.names import printable
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Theme = Literal["light", "dark"]
 THEMES: tuple[Theme, Theme] = ("light", "dark")
@@ -20,7 +24,7 @@ COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8
 """Colours that colour-blind readers can distinguish (after Okabe and Ito)."""
 
 
-def to_png(figure: Any, **options: Any) -> bytes:
+def to_png(figure: Figure, **options: Any) -> bytes:
     """A Matplotlib figure as PNG bytes, with every text shown literally.
 
     Names come from data: Matplotlib would interpret ``$`` in them as mathematics, and fail if it cannot parse them.
@@ -50,7 +54,7 @@ def to_png(figure: Any, **options: Any) -> bytes:
     return stream.getvalue()
 
 
-def figure_of(rows: int, columns: int, width: float, height: float, theme: Theme) -> tuple[Any, list[Any]]:
+def figure_of(rows: int, columns: int, width: float, height: float, theme: Theme) -> tuple[Figure, list[Axes]]:
     """A figure of rows x columns panels (sizes in inches), and the panels row by row."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
+from typing import TYPE_CHECKING
+
+from acreg.plotting.figures import THEMES, Theme, to_png
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 STYLE = """
 :root { color-scheme: light dark;
@@ -130,7 +136,8 @@ def image(png: bytes, text: str) -> str:
     return f'<img src="{data_uri(png)}" alt="{escape(text, quote=True)}">'
 
 
-def themed_image(light: bytes, dark: bytes, text: str) -> str:
-    """A chart in the reader's colour scheme."""
+def themed_chart(draw: Callable[[Theme], Figure], text: str) -> str:
+    """A chart in the reader's colour scheme, with its alternative text; `draw` makes it in a theme."""
+    light, dark = (to_png(draw(theme)) for theme in THEMES)
     source = f'<source media="(prefers-color-scheme: dark)" srcset="{data_uri(dark)}">'
     return f"<picture>{source}{image(light, text)}</picture>"

@@ -1,10 +1,9 @@
-"""`preview.png`: a registration on one page."""
+"""A registration on one page, as in `preview.png`."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from acreg.io import atomic_path
 from acreg.plotting.drawing import (
     FIXED_COLOUR,
     WARPED_COLOUR,
@@ -14,13 +13,16 @@ from acreg.plotting.drawing import (
     draw_grid,
     draw_image,
 )
-from acreg.plotting.figures import to_png
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
-def write_preview(view: PairView, path: Path) -> None:
-    """Six panels: fixed, moving (before), warped (after), checkerboards before and after, the deformed grid.
+def preview_figure(view: PairView) -> Figure:
+    """A Matplotlib figure of six panels.
 
-    With labels, the outlines of fixed labels are green, and those of moving and warped labels orange.
+    They show the fixed image, the moving image (before), the warped image (after), checkerboards before and after, and
+    the deformed grid. With labels, outlines of fixed labels are green, and those of moving and warped labels orange.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -53,5 +55,4 @@ def write_preview(view: PairView, path: Path) -> None:
     for axes, image in ((panels[3], view.before), (panels[4], view.warped)):
         axes.imshow(checkerboard(view.fixed, image), cmap="gray", vmin=0, vmax=1, aspect=view.aspect)
     draw_grid(panels[5], view.displacement, view.aspect)
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(to_png(figure))
+    return figure

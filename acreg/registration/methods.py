@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from copy import copy
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any, Protocol
 
 from acreg._moved import warn_of_old_name
 from acreg.baselines.baseline import baseline
-from acreg.errors import AcregError, images_by_name
+from acreg.errors import AcregError, UsageError, argument, images_by_name
 from acreg.geometry import Grid, Image, Transform, unregistered
 from acreg.registration.concerns import Usual
 
@@ -36,33 +37,36 @@ class Unregistered:
 
 
 class PresetMethod:
-    """A model from a preset, with an optional name.
+    """A model, with an optional name.
 
     Args:
-        model: the name of a shipped preset or the folder of a preset.
-        name: the name in tables; by default, the name of the preset, followed by "-refined" with refinement.
+        model: the name of a shipped preset, the folder of a preset, or a loaded model.
+        name: the name in tables; by default, the name of the preset or model, followed by "-refined" with refinement.
         refine: maximum number of refinement steps for each pair, see `RegistrationModel.refine`.
 
     Raises:
         AcregError: the preset cannot be loaded, or does not register (an autoencoder).
     """
 
-    def __init__(self, model: str, name: str = "", refine: int = 0) -> None:
+    def __init__(self, model: str | os.PathLike[str] | Any, name: str = "", refine: int = 0) -> None:
         from acreg.models import from_preset
         from acreg.models.presets import preset_digest, preset_folder
 
-        self._model: Any = from_preset(model)
-        self.preset = model
+        stored = isinstance(model, (str, os.PathLike))
+        self._model: Any = from_preset(model) if stored else model
+        self.preset = str(model) if stored else ""
         self.refine = refine
-        self.name = name or preset_name(model) + ("-refined" if refine else "")
+        own = preset_name(self.preset) if stored else str(getattr(model, "name", type(model).__name__))
+        self.name = name or own + ("-refined" if refine else "")
         if not hasattr(self._model, "register"):
             raise AcregError(
                 f"A model that registers is needed. Received: {model}, a {type(self._model).__name__}. "
                 "Give the preset of a registration network."
             )
-        self.sha256 = preset_digest(model)
-        self.usual = Usual.of_preset(preset_folder(model))
+        self.usual = Usual.of_preset(preset_folder(model)) if stored else None
         self.deforms = True
+        if stored:  # of an object in memory the weights are not known to be those of any file
+            self.sha256 = preset_digest(model)
 
     def affine_part(self) -> PresetMethod | None:
         """The affine part of the model as a method with the same name followed by "-affine"; None if it has none."""
@@ -109,6 +113,50 @@ def named_method(name: str, threads: int, seed: int) -> Method:
         warn_of_old_name("The method identity", Unregistered.name)
         name = Unregistered.name
     return Unregistered() if name == Unregistered.name else baseline(name, threads, seed)
+
+
+def one_method(
+    model: str | os.PathLike[str] | Any | None = None,
+    method: str | Method | None = None,
+    *,
+    refine: int = 0,
+    threads: int = 1,
+    seed: int = 0,
+) -> Method:
+    """What registers a pair, by a model or by another method.
+
+    Args:
+        model: as `PresetMethod`.
+        method: as `named_method`, or an object of one's own with `name` and `register`.
+        refine: steps of refinement, at most, of a model.
+        threads, seed: of a classical method.
+
+    Raises:
+        UsageError: as `check_one_method`.
+        AcregError: as `PresetMethod` and `named_method`.
+    """
+    check_one_method(model, method, refine)
+    if isinstance(model, str) and model == Unregistered.name:
+        warn_of_old_name(argument("model", model), argument("method", model), stacklevel=3)
+        method = model
+    if method is not None:
+        return named_method(method, threads, seed) if isinstance(method, str) else method
+    return PresetMethod(model, refine=refine)
+
+
+def check_one_method(model: str | os.PathLike[str] | Any | None, method: str | Method | None, refine: int = 0) -> None:
+    """Raise `UsageError` unless a model or a method is given, and a model where the result is refined."""
+    if (model is None) == (method is None):
+        raise UsageError(
+            "Images are registered by a model or by another method. Received: "
+            f"{argument('model', model)}, {argument('method', method)}. "
+            f"Give one of {argument('model')} and {argument('method')}."
+        )
+    if refine and method is not None:
+        raise UsageError(
+            f"Models alone refine. Received: {argument('refine', refine)} with {argument('method', method)}. Leave out "
+            f"{argument('refine')}, or give a preset."
+        )
 
 
 def preset_name(model: str) -> str:

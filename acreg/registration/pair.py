@@ -3,32 +3,55 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from acreg.errors import AcregError, images_by_name
 from acreg.geometry import Image, Transform, labels_on, unregistered
+from acreg.geometry.transform import Border
 from acreg.registration.concerns import Concern, Likeness, concerns
 from acreg.registration.methods import Method, Unregistered
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
-@dataclass
+SAVED = ("labels", "displacement", "transform", "images")
+"""The results of a registered pair that can be saved."""
+
+
+@dataclass(eq=False, repr=False)
 class Registration:
     """A registered pair, everything on the fixed grid; `sampled` is the transform sampled there once.
 
+    A notebook shows a picture, and a table of the measures and concerns.
+
     Attributes:
+        fixed, moving: the images, as they were registered.
+        method: the name of the method.
         warped: the warped image that is measured; outside the moving image it has edge values.
+        moving_labels, fixed_labels: the label maps that were given, each on the grid of its image.
+        warped_labels: the moving labels on the fixed grid.
         inside: which voxels map inside the moving image, `(*spatial)`; elsewhere, `warped` is extrapolated.
         before, after: the similarity of the images inside, without registration (aligned extents) and after it.
+        scores_before, scores_after: the agreement of the labels, without registration and after it, as
+            `acreg.metrics.label_metrics` returns it, with distances in mm; empty without the labels of both images.
         regularity: of the field, see `acreg.geometry.folding`.
         seconds: time of the registration alone.
         mask: the foreground of the fixed image as predicted by a method that segments.
         concerns: concerns about the result, see `acreg.registration.concerns`.
+        channels: the channels of a moving image in colour; `moving` is its luminance.
         no_inverse: the reason why no inverse was saved with the transform.
         inexact: the reason why the saved inverse is an approximation.
+        notes: remarks about the call and the saved files, one sentence each.
     """
 
+    fixed: Image
+    moving: Image
+    method: str
     transform: Transform
     sampled: Transform
     warped: Image
@@ -39,9 +62,67 @@ class Registration:
     regularity: dict[str, float]
     seconds: float
     mask: Image | None = None
+    moving_labels: Image | None = None
+    fixed_labels: Image | None = None
+    scores_before: dict[int, dict[str, float]] = field(default_factory=dict)
+    scores_after: dict[int, dict[str, float]] = field(default_factory=dict)
     concerns: list[Concern] = field(default_factory=list)
+    channels: Sequence[Image] = ()
     no_inverse: str = ""
     inexact: str = ""
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def vanished(self) -> list[int]:
+        """The labels of the moving image that have no voxel in the warped labels."""
+        if self.moving_labels is None or self.warped_labels is None:
+            return []
+        return [int(value) for value in np.setdiff1d(self.moving_labels.array, self.warped_labels.array)]
+
+    def save(
+        self,
+        folder: str | Path,
+        *,
+        what: Collection[str] = SAVED,
+        border: Border | None = None,
+        fill: float | None = None,
+        overwrite: bool = False,
+    ) -> list[Path]:
+        """Write the files of `acreg register`: warped images and labels, transforms, preview.png, registration.json.
+
+        Args:
+            folder: made if absent.
+            what: some of `SAVED`.
+            border, fill: what lies outside of the moving image, see `Transform.warp_image`: 0 if left out.
+            overwrite: replace the results of an earlier registration.
+
+        Returns:
+            The files. `notes`, `no_inverse` and `inexact` then say what is worth knowing of them.
+
+        Raises:
+            UsageError: border and fill contradict each other or the kind of file, or an unknown word in `what`.
+            AcregError: results are there and may not be replaced, or another process writes into the folder.
+            OSError: the disk is full, or writing is not permitted.
+        """
+        from acreg.registration.saving import save_result
+
+        return save_result(self, Path(folder), what, border, fill, overwrite)
+
+    def figure(self) -> Figure:
+        """The picture of preview.png, a Matplotlib figure."""
+        from acreg.registration.display import preview
+
+        return preview(self)
+
+    def __repr__(self) -> str:
+        from acreg.registration.display import describe
+
+        return describe(self)
+
+    def _repr_html_(self) -> str:
+        from acreg.registration.display import html
+
+        return html(self)
 
 
 @images_by_name
@@ -74,10 +155,14 @@ def register_pair(method: Method, *, fixed: Image, moving: Image, moving_labels:
     warped, inside = sampled.warp_image(moving, border="edge"), sampled.inside(moving.grid)
     start_image = unregistered(fixed=fixed, moving=moving).warp_image(moving, border="edge")
     result = Registration(
+        fixed=fixed,
+        moving=moving,
+        method=method.name,
         transform=transform,
         sampled=sampled,
         warped=warped,
         warped_labels=labels,
+        moving_labels=moving_labels,
         inside=inside,
         before=Likeness.of(fixed, start_image, np.ones(fixed.grid.shape, bool)),
         after=Likeness.of(fixed, warped, inside),

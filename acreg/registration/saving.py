@@ -6,17 +6,19 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import acreg
-from acreg.errors import AcregError, images_by_name
+from acreg.errors import AcregError, UsageError, images_by_name
 from acreg.geometry import Image
 from acreg.geometry.transform import Border
-from acreg.io import all_or_none, write_displacement, write_image
+from acreg.io import all_or_none, check_free, sole_writer, write_displacement, write_image
 from acreg.io.colour import reason_against, warp_channels, write_channels
 from acreg.io.documents import write_json
 from acreg.io.formats import is_picture
 from acreg.io.transforms import write_inverse, write_transform
 from acreg.plotting.drawing import view_pair
-from acreg.plotting.preview import write_preview
-from acreg.registration.pair import Registration
+from acreg.plotting.figures import to_png
+from acreg.plotting.preview import preview_figure
+from acreg.registration.background import background_note, border_and_fill
+from acreg.registration.pair import SAVED, Registration
 
 RECORD_NAME = "registration.json"
 RESULT_NAMES = (
@@ -35,8 +37,6 @@ RESULT_NAMES = (
     "preview.png",
 )
 INVERSE_NAMES = ("inverse_transform.h5", "inverse_transform.h5.check.json")
-SAVED = ("labels", "displacement", "transform", "images")
-"""The results of a registered pair that can be saved."""
 
 
 def write_record(folder: Path, method: str, result: Registration) -> None:
@@ -60,6 +60,54 @@ def write_record(folder: Path, method: str, result: Registration) -> None:
 def result_name(stem: str, source: str, rank: int) -> str:
     """`stem` with .png if `source` is a 2-D picture file, otherwise with .nii.gz."""
     return stem + (".png" if rank == 2 and is_picture(Path(source)) else ".nii.gz")
+
+
+def check_saved(what: Collection[str]) -> None:
+    """Raise `UsageError` for words that are not in `SAVED`."""
+    unknown = sorted(set(what) - set(SAVED))
+    if unknown:
+        raise UsageError(f"What can be saved is {', '.join(SAVED)}. Received: {', '.join(unknown)}. Correct it.")
+
+
+def save_result(
+    result: Registration,
+    folder: Path,
+    what: Collection[str],
+    border: Border | None,
+    fill: float | None,
+    overwrite: bool,
+) -> list[Path]:
+    """See `Registration.save`."""
+    check_saved(what)
+    target = Path(result_name("warped", result.moving.name, result.fixed.grid.rank))
+    outside = border_and_fill(border, fill, target)
+    with sole_writer(folder):
+        check_free(folder, RESULT_NAMES, overwrite)
+        written = save_registration(
+            folder,
+            result,
+            fixed=result.fixed,
+            moving=result.moving,
+            moving_labels=result.moving_labels,
+            fixed_labels=result.fixed_labels,
+            what=what,
+            border=outside[0],
+            fill=outside[1],
+            channels=result.channels,
+            method=result.method,
+            overwrite=overwrite,
+        )
+    notes = []
+    if len(result.channels) > 1 and (reason := reason_against(result.channels, target)):
+        name = result.moving.name
+        notes.append(f"{target} has the luminance of {name} alone. {reason} acreg warp --out x.nrrd keeps the colours.")
+    if result.inexact:
+        notes.append(f"inverse_transform.h5 is an approximation: {result.inexact}.")
+    if result.no_inverse:
+        notes.append(f"No inverse was written. {result.no_inverse}")
+    notes.append(background_note(result.moving, outside[0], fill, float(result.inside.mean())))
+    result.notes += [note for note in notes if note]
+    return written
 
 
 @images_by_name
@@ -147,5 +195,5 @@ def _write(
             border=border,
             fill=fill,
         )
-        write_preview(view, path("preview.png"))
+        path("preview.png").write_bytes(to_png(preview_figure(view)))
     return written

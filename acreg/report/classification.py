@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sklearn.metrics import roc_curve
 
@@ -14,22 +14,21 @@ from acreg.io.csv_tables import write_table
 from acreg.io.documents import write_json
 from acreg.plotting.figures import to_png
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 
 def write_classification(
     found: Mapping[str, CrossValidation], subjects: Sequence[str], folder: Path, settings: Mapping[str, Any]
-) -> list[tuple[str, str, str, str, str]]:
-    """Write ``scores.csv`` (one row per subject, one column per kind of feature), ``roc.png`` and ``summary.json``.
-
-    Returns:
-        The rows of the printed table: features, accuracy, its interval, area under the curve, its interval.
-    """
+) -> None:
+    """Write ``scores.csv`` (a row a subject, a column for each kind of features), ``roc.png`` and ``summary.json``."""
     truth = next(iter(found.values())).truth
     rows: list[list[object]] = [["subject", "diseased", *found]]
     for number, subject in enumerate(subjects):
         rows.append([subject, int(truth[number]), *(float(one.scores[number]) for one in found.values())])
     write_table(folder / "scores.csv", rows)
     with atomic_path(folder / "roc.png") as temporary:
-        temporary.write_bytes(_roc_curves(found))
+        temporary.write_bytes(to_png(roc_curves(found)))
     summary = {
         name: {
             "accuracy": one.accuracy,
@@ -41,6 +40,10 @@ def write_classification(
     }
     counts = {"diseased": int(truth.sum()), "healthy": int((~truth).sum())}
     write_json(folder / "summary.json", {"settings": dict(settings), "subjects": counts, "features": summary})
+
+
+def table_rows(found: Mapping[str, CrossValidation]) -> list[tuple[str, str, str, str, str]]:
+    """Features, accuracy, its interval, area under the curve, its interval."""
     return [
         (name, f"{one.accuracy:.3f}", _interval(one.accuracy_interval), f"{one.auc:.3f}", _interval(one.auc_interval))
         for name, one in found.items()
@@ -51,10 +54,13 @@ def _interval(limits: tuple[float, float]) -> str:
     return f"{limits[0]:.3f} to {limits[1]:.3f}"
 
 
-def _roc_curves(found: Mapping[str, CrossValidation]) -> bytes:
+def roc_curves(found: Mapping[str, CrossValidation]) -> Figure:
+    """A curve for each kind of features."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(4.5, 4.5), layout="constrained")
+    figure = Figure(figsize=(4.5, 4.5), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
     axes = figure.add_subplot(aspect="equal", xlim=(0, 1), ylim=(0, 1.005))
     axes.set_xlabel("1 - specificity")
     axes.set_ylabel("Sensitivity")
@@ -63,4 +69,4 @@ def _roc_curves(found: Mapping[str, CrossValidation]) -> bytes:
         axes.plot(false, true, label=f"{name}: {one.auc:.2f} ({_interval(one.auc_interval)})")
     axes.plot([0, 1], [0, 1], color="0.7", linewidth=0.8, zorder=0)
     axes.legend(title="Area under the curve", loc="lower right", fontsize="small")
-    return to_png(figure, dpi=150)
+    return figure

@@ -5,24 +5,17 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from functools import partial
 from html import escape
 
 import numpy as np
 
 from acreg.data.tables.region_table import RegionTable
-from acreg.evaluation.results import MethodResult, PairScores, compared_by, measured, statistics_of
+from acreg.evaluation.method_result import MethodResult, PairScores, compared_by, measured, statistics_of
+from acreg.evaluation.ranking import rank_methods
+from acreg.evaluation.regions import absent_note, region_note, region_table
 from acreg.evaluation.statistics import Comparison
-from acreg.metrics import is_lost
-from acreg.plotting import page
-from acreg.plotting.figures import THEMES
-from acreg.progress import Progress
-from acreg.report.overview_plots import cost_plots, ranking_plot
-from acreg.report.pictures import PairPictures
-from acreg.report.plots import MethodStyle, box_plots, label_box_plots, method_styles
-from acreg.report.ranking import rank_methods
-from acreg.report.regions import absent_note, region_note, region_table
-from acreg.report.significance import label_tests, significance
-from acreg.report.tables import (
+from acreg.evaluation.tables import (
     DIGITS,
     LEVEL,
     WINS_NOTE,
@@ -34,6 +27,13 @@ from acreg.report.tables import (
     text_of,
     wins_table,
 )
+from acreg.metrics import is_lost
+from acreg.plotting import page
+from acreg.progress import Progress
+from acreg.report.overview_plots import cost_plots, ranking_plot
+from acreg.report.pictures import PairPictures
+from acreg.report.plots import MethodStyle, box_plots, label_box_plots, method_styles
+from acreg.report.significance import label_tests, significance
 
 LISTED = 40
 RANKED = ("dsc", "assd", "ncc")
@@ -139,20 +139,17 @@ def _summary(results: Sequence[MethodResult]) -> str:
 
 
 def _plots(results: Sequence[MethodResult]) -> str:
-    body = page.themed_image(
-        box_plots(results, "light"), box_plots(results, "dark"), "Box plots of each metric by method"
-    )
+    body = page.themed_chart(partial(box_plots, results), "Box plots of each metric by method")
     for metric in measured(results):
         body += f"<h3>{escape(metric_title(metric, results[0].unit))} by label</h3>"
-        light, dark = (label_box_plots(results, metric, theme) for theme in THEMES)
-        body += page.themed_image(light, dark, f"Box plots of {metric} by label and method")
+        draw = partial(label_box_plots, results, metric)
+        body += page.themed_chart(draw, f"Box plots of {metric} by label and method")
     note = "Box: quartiles and median; diamond: mean; whiskers: 1.5 interquartile ranges. Dots: pairs."
     return page.section("plots", "Box plots", body, note)
 
 
 def _overview(results: Sequence[MethodResult]) -> str:
-    light, dark = (cost_plots(results, theme) for theme in THEMES)
-    body = page.themed_image(light, dark, "Accuracy against time and against folding")
+    body = page.themed_chart(partial(cost_plots, results), "Accuracy against time and against folding")
     title = metric_title(compared_by(results)[0], "")
     note = f"Dots: mean {title} (SD over pairs) against the mean cost; dashed: no registration."
     compared = [result for result in results if not result.is_baseline]
@@ -161,11 +158,10 @@ def _overview(results: Sequence[MethodResult]) -> str:
     for metric in (metric for metric in RANKED if metric in compared_by(results)):
         ranking = rank_methods(compared, metric)
         name = metric_title(metric, results[0].unit)
-        light, dark = (ranking_plot(results, ranking, theme) for theme in THEMES)
         body += f"<h3>Ranks by {escape(name)}</h3>"
         if np.isfinite(ranking.friedman_p):
             body += f'<p class="soft small">Friedman\'s test: p {escape(format_p(ranking.friedman_p))}.</p>'
-        body += page.themed_image(light, dark, f"Mean rank of each method by {name}")
+        body += page.themed_chart(partial(ranking_plot, results, ranking), f"Mean rank of each method by {name}")
     note += (
         " Ranks: over pairs, a failed registration the last; methods that a bar at the right joins do not differ "
         f"(paired Wilcoxon with Holm's correction, p < {LEVEL})."

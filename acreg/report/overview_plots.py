@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from acreg.evaluation.results import MethodResult, compared_by
-from acreg.plotting.figures import INK, LINES, Theme, figure_of, shortened, to_png
+from acreg.evaluation.method_result import MethodResult, compared_by
+from acreg.evaluation.ranking import Ranking
+from acreg.evaluation.tables import metric_title
+from acreg.plotting.figures import INK, LINES, Theme, figure_of, shortened
 from acreg.report.plots import legend, method_styles
-from acreg.report.ranking import Ranking
-from acreg.report.tables import metric_title
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
-def ranking_plot(results: Sequence[MethodResult], ranking: Ranking, theme: Theme) -> bytes:
+def ranking_plot(results: Sequence[MethodResult], ranking: Ranking, theme: Theme = "light") -> Figure:
     """One row per method at its mean rank, best first; bars on the right join methods that do not differ."""
     count = len(ranking.names)
     figure, panels = figure_of(1, 1, width=10.5, height=0.9 + 0.3 * count, theme=theme)
@@ -30,10 +34,10 @@ def ranking_plot(results: Sequence[MethodResult], ranking: Ranking, theme: Theme
     axes.invert_yaxis()
     title = metric_title(ranking.metric, "").replace(" ()", "")
     axes.set_xlabel(f"mean rank by {title} over {ranking.pairs} pairs, 1 the best", color=INK[theme], fontsize=9)
-    return to_png(figure)
+    return figure
 
 
-def cost_plots(results: Sequence[MethodResult], theme: Theme) -> bytes:
+def cost_plots(results: Sequence[MethodResult], theme: Theme = "light") -> Figure:
     """Mean Dice (without labels, NCC) against seconds and folded voxels, one dot per method with the SD over pairs.
 
     The row without registration is a line.
@@ -64,4 +68,4 @@ def cost_plots(results: Sequence[MethodResult], theme: Theme) -> bytes:
         axes.set_ylabel(metric_title(compared_by(results)[0], results[0].unit), color=INK[theme], fontsize=9)
         axes.grid(axis="y", color=LINES[theme], linewidth=0.8)
     legend(figure, results, theme)
-    return to_png(figure)
+    return figure

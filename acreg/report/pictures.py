@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from acreg.data.manifest import Dataset
 from acreg.errors import AcregError
-from acreg.evaluation.results import MethodResult, PairScores
+from acreg.evaluation.method_result import MethodResult, PairScores
 from acreg.geometry import Displacement, Transform, unregistered
 from acreg.io import Image, read_displacement
 from acreg.names import pair_folder
@@ -25,6 +25,9 @@ from acreg.plotting.drawing import (
     view_pair,
 )
 from acreg.plotting.figures import to_png
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 PIXELS = 340  # of a panel's longer side
 COLOURS = 160  # of a panel's palette: a third of the bytes, no difference to the eye
@@ -62,7 +65,7 @@ class PairPictures:
             if preview.is_file():
                 return [("Preview saved by the evaluation", preview.read_bytes())], ""
             return [], str(error)
-        return draw_panels(view, registered=not pair.failure), ""
+        return [(caption, _small_png(each)) for caption, each in panel_figures(view, registered=not pair.failure)], ""
 
     def _read(self, source: str, subject: str) -> tuple[Image, Image | None]:
         if not source:
@@ -79,8 +82,8 @@ class PairPictures:
         return self._images[key]
 
 
-def draw_panels(view: PairView, registered: bool = True) -> list[tuple[str, bytes]]:
-    """(caption, PNG) of: fixed, moving, warped, label outlines, checkerboard, deformed grid, Jacobian determinant."""
+def panel_figures(view: PairView, registered: bool = True) -> list[tuple[str, Figure]]:
+    """(caption, figure): fixed, moving, warped, label outlines, checkerboard, deformed grid, Jacobian determinant."""
     shape, aspect = view.fixed.shape, view.aspect
 
     def fixed(axes: Any) -> None:
@@ -99,16 +102,16 @@ def draw_panels(view: PairView, registered: bool = True) -> list[tuple[str, byte
     def board(axes: Any) -> None:
         axes.imshow(checkerboard(view.fixed, view.warped), cmap="gray", vmin=0, vmax=1, aspect=aspect)
 
-    panels = [
+    before = [
         ("Fixed", _panel(fixed, shape, aspect)),
         ("Moving", _panel(moving, view.moving.shape, view.moving_aspect)),
     ]
     if not registered:
-        return panels
+        return before
     low, high = float(view.determinant.min()), float(view.determinant.max())
     labelled = view.fixed_labels is not None or view.warped_labels is not None
     return [
-        *panels,
+        *before,
         ("Warped", _panel(lambda axes: draw_image(axes, view.warped, aspect), shape, aspect)),
         *([("Labels: fixed green, warped orange", _panel(outlines, shape, aspect))] if labelled else []),
         ("Checkerboard: fixed and warped", _panel(board, shape, aspect)),
@@ -120,11 +123,10 @@ def draw_panels(view: PairView, registered: bool = True) -> list[tuple[str, byte
     ]
 
 
-def _panel(draw: Callable[[Any], Any], shape: tuple[int, ...], aspect: float) -> bytes:
+def _panel(draw: Callable[[Any], Any], shape: tuple[int, ...], aspect: float) -> Figure:
     """Draw on axes without a frame that fill the picture."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    from PIL import Image as Picture
 
     height, width = shape[0] * aspect, float(shape[1])
     scale = PIXELS / max(height, width)
@@ -136,6 +138,13 @@ def _panel(draw: Callable[[Any], Any], shape: tuple[int, ...], aspect: float) ->
     draw(axes)
     for spine in axes.spines.values():
         spine.set_visible(False)
+    return figure
+
+
+def _small_png(figure: Figure) -> bytes:
+    """A PNG of few colours."""
+    from PIL import Image as Picture
+
     stream = io.BytesIO()
     picture = Picture.open(io.BytesIO(to_png(figure))).convert("RGB")
     picture.quantize(COLOURS).save(stream, format="PNG", optimize=True)

@@ -1,17 +1,20 @@
-"""Charts of the report as PNG bytes with a transparent background, in a light and a dark theme."""
+"""Charts of methods as Matplotlib figures, with transparent ground, in a light and a dark theme."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import cycle
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from acreg.evaluation.results import MethodResult, compared_by
+from acreg.evaluation.method_result import MethodResult, compared_by
 from acreg.evaluation.statistics import EFFECT_SYMBOLS, WITH_INTERVAL, Comparison
-from acreg.plotting.figures import COLOURS, GROUND, INK, Theme, figure_of, shortened, to_png
-from acreg.report.tables import leader, metric_title
+from acreg.evaluation.tables import leader, metric_title
+from acreg.plotting.figures import COLOURS, GROUND, INK, Theme, figure_of, shortened
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class MethodStyle(NamedTuple):
@@ -31,7 +34,7 @@ def method_styles(results: Sequence[MethodResult]) -> dict[str, MethodStyle]:
     }
 
 
-def box_plots(results: Sequence[MethodResult], theme: Theme) -> bytes:
+def box_plots(results: Sequence[MethodResult], theme: Theme = "light") -> Figure:
     """One panel per metric with one box per method, and every pair as a dot (mean over labels)."""
     metrics = compared_by(results)
     lines = -(-len(metrics) // 2)
@@ -47,10 +50,10 @@ def box_plots(results: Sequence[MethodResult], theme: Theme) -> bytes:
         axes.set_title(
             metric_title(metric, results[0].unit), color=INK[theme], fontsize=11, loc="left", fontweight="bold"
         )
-    return to_png(figure)
+    return figure
 
 
-def label_box_plots(results: Sequence[MethodResult], metric: str, theme: Theme) -> bytes:
+def label_box_plots(results: Sequence[MethodResult], metric: str, theme: Theme = "light") -> Figure:
     """One group of boxes per label, with one box per method."""
     names = results[0].label_names
     height = 1.3 + len(names) * max(0.55, 0.2 * len(results))
@@ -65,10 +68,10 @@ def label_box_plots(results: Sequence[MethodResult], metric: str, theme: Theme) 
     axes.invert_yaxis()
     axes.set_xlabel(metric_title(metric, results[0].unit), color=INK[theme])
     legend(figure, results, theme, dots=False)
-    return to_png(figure)
+    return figure
 
 
-def forest_plots(results: Sequence[MethodResult], comparisons: Sequence[Comparison], theme: Theme) -> bytes:
+def forest_plots(results: Sequence[MethodResult], comparisons: Sequence[Comparison], theme: Theme = "light") -> Figure:
     """One panel per metric with one row per pair of methods: the difference between the first and the second.
 
     For Welch's and Tukey's tests, this is the difference of the means with its 95% interval; for other tests, the
@@ -92,7 +95,7 @@ def forest_plots(results: Sequence[MethodResult], comparisons: Sequence[Comparis
             metric_title(metric, results[0].unit), color=INK[theme], fontsize=11, loc="left", fontweight="bold"
         )
     legend(figure, results, theme)
-    return to_png(figure)
+    return figure
 
 
 def _forest(axes: Any, rows: Sequence[Comparison], styles: dict[str, MethodStyle], theme: Theme) -> None:

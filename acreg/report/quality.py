@@ -1,76 +1,37 @@
-"""The files that ``acreg quality`` writes at the end of a run."""
+"""The picture of predicted Dice, as ``acreg quality`` writes it."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.stats import pearsonr
 
-from acreg.data.records import read_cells
+from acreg.evaluation.predicted_quality import PredictedDice
 from acreg.geometry import unregistered
 from acreg.io import read_labelled
-from acreg.io.atomic import atomic_path
-from acreg.io.documents import write_json
 from acreg.plotting.drawing import WARPED_COLOUR, draw_contours, draw_image, view_pair
-from acreg.plotting.figures import COLOURS, to_png
+from acreg.plotting.figures import COLOURS
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 EXAMPLES = 6
 """Number of segmentations that are drawn, from the lowest to the highest predicted Dice in equal steps of rank."""
 
 
-def write_quality(table: Path, threshold: float, folder: Path) -> list[str]:
-    """Write ``summary.json`` and ``quality.png``, the histogram of the predicted Dice with examples.
+def quality_figure(found: PredictedDice) -> Figure:
+    """The histogram of the predicted Dice with examples; where true Dice are known, also the two against each other.
 
-    If the table has true Dice values, the agreement of the prediction is added: Pearson's correlation, if there are
-    at least three different values, and the mean absolute error.
-
-    Args:
-        table: ``quality.csv``.
-        threshold: of the predicted Dice, see `acreg.applications.atlases.quality`.
-        folder: to write to.
-
-    Returns:
-        The lines to print.
+    Raises:
+        AcregError: the image or the segmentation of an example cannot be read.
     """
-    header, *cells = read_cells(table, "table of quality")
-    rows = [dict(zip(header, row, strict=True)) for row in cells]
-    predicted = np.array([float(row["predicted_dice"]) for row in rows])
-    median = float(np.median(predicted))
-    accepted = int((predicted >= threshold).sum())
-    summary: dict[str, Any] = {
-        "images": len(rows),
-        "threshold": threshold,
-        "accepted": accepted,
-        "rejected": len(rows) - accepted,
-        "median_predicted_dice": median,
-    }
-    lines = [f"Predicted Dice: median {median:.3f}; {accepted} of {len(rows)} accepted (at least {threshold:g})"]
-    known = np.array([row["true_dice"] != "" for row in rows])
-    true = np.array([float(row["true_dice"] or "nan") for row in rows])
-    if known.any():
-        error = float(np.abs(predicted - true)[known].mean())
-        summary["with_truth"] = {"images": int(known.sum()), "mean_absolute_error": error}
-        said = f"mean absolute error {error:.3f}"
-        if known.sum() > 2 and np.ptp(true[known]) > 0 and np.ptp(predicted[known]) > 0:
-            correlation = float(pearsonr(predicted[known], true[known]).statistic)
-            summary["with_truth"]["correlation"] = correlation
-            said += f", correlation {correlation:.3f}"
-        lines.append(f"Against the true Dice of {known.sum()} images: {said}")
-    write_json(folder / "summary.json", summary)
-    picture = folder / "quality.png"
-    with atomic_path(picture) as temporary:
-        temporary.write_bytes(_draw(rows, predicted, true, threshold))
-    return [*lines, f"Histogram with examples: {picture}"]
-
-
-def _draw(rows: list[dict[str, str]], predicted: NDArray[Any], true: NDArray[Any], threshold: float) -> bytes:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    rows, predicted, true, threshold = found.rows, found.predicted, found.true, found.threshold
     known = np.isfinite(true)
-    figure = Figure(figsize=(11, 5.6), layout="constrained")
+    figure = Figure(figsize=(11, 5.6), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
     parts: Any = figure.subfigures(2, 1, height_ratios=(1, 1.4))
     above, below = parts
     order = np.argsort(predicted, kind="stable")
@@ -95,7 +56,7 @@ def _draw(rows: list[dict[str, str]], predicted: NDArray[Any], true: NDArray[Any
         panels[1].scatter(true[known], predicted[known], s=12, color=COLOURS[0], alpha=0.6)
         low = min(true[known].min(), predicted[known].min())
         panels[1].set(xlabel="True Dice", ylabel="Predicted Dice", xlim=(low - 0.02, 1.005), ylim=(low - 0.02, 1.005))
-    return to_png(figure, dpi=120)
+    return figure
 
 
 def _draw_example(axes: Any, row: dict[str, str], predicted: float, true: float, threshold: float) -> None:

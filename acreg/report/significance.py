@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from html import escape
 
-from acreg.evaluation.results import MethodResult
+from acreg.evaluation.method_result import MethodResult
 from acreg.evaluation.statistics import DESCRIPTIONS, EFFECT_SYMBOLS, Comparison
+from acreg.evaluation.tables import DIGITS, LEVEL, format_p, leader, metric_title
 from acreg.plotting import page
-from acreg.plotting.figures import THEMES
 from acreg.report.plots import forest_plots
-from acreg.report.tables import DIGITS, LEVEL, format_p, leader, metric_title
 
 BESIDE = 3
 """Largest number of methods with which the tables of two metrics are placed side by side."""
@@ -26,8 +26,8 @@ def significance(results: Sequence[MethodResult], comparisons: Sequence[Comparis
     names = [result.name for result in results]
     title, meaning = DESCRIPTIONS[comparisons[0].test]
     symbol = EFFECT_SYMBOLS[comparisons[0].test]
-    light, dark = (forest_plots(results, comparisons, theme) for theme in THEMES)
-    chart = page.themed_image(light, dark, "Difference of each two methods, first - second, by metric")
+    draw = partial(forest_plots, results, comparisons)
+    chart = page.themed_chart(draw, "Difference of each two methods, first - second, by metric")
     body = ""
     for metric in dict.fromkeys(c.metric for c in comparisons):
         rows = ""

@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from acreg.io import atomic_path
-from acreg.plotting.figures import to_png
 from acreg.shapes import Surface
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 VIEWS = ((20, -60), (20, 120))
 """Elevation and azimuth, in degrees, of the two views of a surface."""
 
 
-def draw_surfaces(
-    surfaces: Sequence[Surface], names: Sequence[str], values: Sequence[np.ndarray], title: str, path: Path
-) -> None:
-    """Write a PNG of surfaces, coloured by values; 3-D surfaces are shown from two sides.
+def surface_figure(
+    surfaces: Sequence[Surface], names: Sequence[str], values: Sequence[np.ndarray], title: str
+) -> Figure:
+    """Surfaces in colours from small to large values; those in 3-D from two sides.
 
     Args:
         surfaces: of one rank; drawn side by side.
         names: of the surfaces, shown above them.
         values: for each surface, one value per point.
         title: description of the values.
-        path: the file.
     """
     from matplotlib import cm, colors
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -60,5 +60,4 @@ def draw_surfaces(
             if row == 0:
                 axes.set_title(names[column])
     figure.colorbar(cm.ScalarMappable(norm, "viridis"), ax=figure.axes, label=title, shrink=0.6)
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(to_png(figure))
+    return figure

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import keras
 import numpy as np
@@ -75,7 +74,9 @@ def build_autoencoder(recipe: Recipe, section: AutoencoderSection, data: Trainin
     return model
 
 
-def build_network(recipe: Recipe, data: TrainingData, autoencoder: models.LabelAutoencoder | None) -> Any:
+def build_network(
+    recipe: Recipe, data: TrainingData, autoencoder: models.LabelAutoencoder | None
+) -> models.RegistrationModel:
     """The registration model of a recipe, compiled but not trained.
 
     Raises:
@@ -111,7 +112,7 @@ def build_network(recipe: Recipe, data: TrainingData, autoencoder: models.LabelA
     return model
 
 
-def compile_network(model: Any, recipe: Recipe, steps: int, frozen: Sequence[str] = ()) -> None:
+def compile_network(model: models.RegistrationModel, recipe: Recipe, steps: int, frozen: Sequence[str] = ()) -> None:
     """Give a registration model a new optimiser for `steps` steps in which some of its parts are frozen.
 
     Raises:
@@ -137,7 +138,7 @@ def build_optimizer(section: OptimizerSection, steps: int, steps_per_epoch: int)
             "start.freeze_steps. "
             f"Received: warmup_steps={section.warmup_steps}, steps={steps}. Lower the one or raise the other."
         )
-    rate: Any = section.learning_rate
+    rate: float | keras.optimizers.schedules.LearningRateSchedule = section.learning_rate
     if section.schedule == "step":
         length = section.step_epochs * steps_per_epoch
         rates = [max(rate * section.step_factor**stage, section.floor) for stage in range(1 + (steps - 1) // length)]

@@ -36,7 +36,7 @@ class _OfStage(keras.callbacks.Callback):
         self.steps_per_epoch = steps_per_epoch
         self.epoch = 0
 
-    def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         self.epoch = epoch
 
 
@@ -51,13 +51,13 @@ class StopOnNonFinite(_OfStage):
         AcregError: names the term, the step, and what to try.
     """
 
-    def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
         self._check(logs, f"step {self.epoch * self.steps_per_epoch + batch + 1}")
 
-    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         self._check(logs, f"the end of epoch {epoch + 1}")
 
-    def _check(self, logs: Mapping[str, Any] | None, when: str) -> None:
+    def _check(self, logs: Mapping[str, float] | None, when: str) -> None:
         bad = {name: float(value) for name, value in (logs or {}).items() if not math.isfinite(value)}
         if bad:
             terms = [f"{name}={value}" for name, value in bad.items() if not name.endswith("loss")]
@@ -119,10 +119,10 @@ class Recorder(keras.callbacks.Callback):
         self.save_best = save_best
         self.began = time.perf_counter()
 
-    def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         self.began = time.perf_counter()
 
-    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         state = self.state
         row: dict[str, float] = {"epoch": epoch + 1, "step": (epoch + 1) * self.steps_per_epoch}
         row["learning_rate"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
@@ -171,11 +171,11 @@ class StopWhenAsked(_OfStage):
         super().__init__(stage, steps_per_epoch)
         self.asked = asked
 
-    def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
         if batch + 1 < self.steps_per_epoch:
             self._check(f"in epoch {self.epoch + 1}, which will be done again from its beginning")
 
-    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         self._check(f"after epoch {epoch + 1}")
 
     def _check(self, when: str) -> None:
@@ -195,16 +195,16 @@ class ShowProgress(_OfStage):
         self.say = say
         self.began = time.perf_counter()
 
-    def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         super().on_epoch_begin(epoch, logs)
         self.began = time.perf_counter()
 
-    def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
         if self.progress is not None:
             done = self.epoch * self.steps_per_epoch + batch + 1
             self.progress(f"{self.stage}: {_some(logs or {})}", done, self.epochs * self.steps_per_epoch)
 
-    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         if self.progress is None:
             seconds = time.perf_counter() - self.began
             self.say(f"{self.stage}: epoch {epoch + 1}/{self.epochs}, {_some(logs or {})}, {seconds:.1f} s")
@@ -223,7 +223,7 @@ class WarnOfCollapse(keras.callbacks.Callback):
         self.state = state
         self.say = say
 
-    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         lost = [row.get("discriminator", math.inf) < LOST for row in self.state.history[-EPOCHS_LOST - 1 :]]
         if lost[-EPOCHS_LOST:] == [True] * EPOCHS_LOST and not (len(lost) > EPOCHS_LOST and lost[0]):
             self.say(
@@ -234,7 +234,7 @@ class WarnOfCollapse(keras.callbacks.Callback):
             )
 
 
-def _some(logs: Mapping[str, Any]) -> str:
+def _some(logs: Mapping[str, float]) -> str:
     wanted = ("loss", "dice", "val_loss", "val_dice")
     return ", ".join(f"{name} {float(logs[name]):.4f}" for name in wanted if name in logs)
 

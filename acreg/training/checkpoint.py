@@ -8,7 +8,6 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -125,7 +124,7 @@ def restore(model: keras.Model, arrays: dict[str, np.ndarray], optimizer: bool =
             variable.assign(value)
 
 
-def _values(variables: Sequence[Any]) -> list[Any]:
+def _values(variables: Sequence[keras.Variable]) -> list[np.ndarray]:
     return [keras.ops.convert_to_numpy(variable) for variable in variables]
 
 

@@ -6,7 +6,7 @@ import html
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from acreg.io import atomic_path
 from acreg.plotting import page
@@ -14,14 +14,17 @@ from acreg.plotting.figures import to_png
 from acreg.training.pictures import COLUMNS
 from acreg.training.schema import Recipe
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 WEIGHT = "weight_"
 """Prefix of the names of logged loss weights."""
 
 History = Sequence[Mapping[str, float]]
 
 
-def draw_curves(history: History) -> bytes:
-    """A PNG with one small plot for each logged number: training in blue, validation in orange, over the steps.
+def training_curves(history: History) -> Figure:
+    """A figure with one small plot for each logged number: training in blue, validation in orange, over the steps.
 
     Trained loss weights share one plot, with a logarithmic axis and one colour per loss.
     """
@@ -34,7 +37,7 @@ def draw_curves(history: History) -> bytes:
     count = len(names) + bool(weights)
     columns = min(3, count)
     rows = -(-count // columns)
-    figure = Figure(figsize=(3.6 * columns, 2.5 * rows), layout="constrained")
+    figure = Figure(figsize=(3.6 * columns, 2.5 * rows), dpi=90, layout="constrained")
     FigureCanvasAgg(figure)
     for index, name in enumerate(names):
         axes = figure.add_subplot(rows, columns, index + 1)
@@ -48,7 +51,7 @@ def draw_curves(history: History) -> bytes:
         axes.set_yscale("log")
         axes.legend(fontsize=6, frameon=False)
         _finish(axes, "weights of the losses")
-    return to_png(figure, dpi=90)
+    return figure
 
 
 def _plot(axes: Any, history: History, column: str, **style: Any) -> None:
@@ -83,7 +86,7 @@ def write_report(
             [html.escape(name), f"{best.get(name, math.nan):.5g}", f"{history[-1].get(name, math.nan):.5g}"]
             for name in _logged(history)
         ]
-        body = page.image(draw_curves(history), "training curves")
+        body = page.image(to_png(training_curves(history)), "training curves")
         body += page.html_table(["number", "best epoch", "last epoch"], rows)
         note = (
             "Training is blue, validation orange; the horizontal axis counts steps. The preset holds epoch "

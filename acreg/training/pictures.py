@@ -5,10 +5,13 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 PAIRS = 3
 HEIGHT = 128
@@ -16,7 +19,7 @@ HEIGHT = 128
 COLUMNS = "moving, fixed, warped, difference"
 
 
-def draw_pairs(model: Any, batch: Mapping[str, np.ndarray]) -> np.ndarray:
+def draw_pairs(model: keras.Model, batch: Mapping[str, np.ndarray]) -> np.ndarray:
     """A row for each of the first pairs of a batch: moving, fixed, warped, and the difference of the last two.
 
     An image or an activation mask that the model predicts follows. The first channel is shown (for a volume, the
@@ -49,9 +52,9 @@ class PairPictures(keras.callbacks.Callback):
         super().__init__()
         self.folder = folder
         self.batch = batch
-        self.writer: Any = None
+        self.writer: tf.summary.SummaryWriter | None = None
 
-    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         import tensorflow as tf
 
         self.writer = self.writer or tf.summary.create_file_writer(str(self.folder))
@@ -59,7 +62,7 @@ class PairPictures(keras.callbacks.Callback):
         with self.writer.as_default():
             tf.summary.image(COLUMNS, picture[None, ..., None], step=epoch)
 
-    def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
+    def on_train_end(self, logs: Mapping[str, float] | None = None) -> None:
         if self.writer is not None:
             self.writer.close()
 

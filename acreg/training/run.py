@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from acreg.data.sampling.pipeline import KerasPairs, Sampler, tf_pairs
 from acreg.data.sampling.singles import LabelSampler
@@ -223,7 +224,7 @@ class _Run:
             arrays = None
         return preset, state
 
-    def _state(self, stage: str) -> tuple[State, dict[str, Any] | None]:
+    def _state(self, stage: str) -> tuple[State, dict[str, np.ndarray] | None]:
         found = load_checkpoint(self.folder / "checkpoints", stage)
         if found is None:
             return State(data=self.data.digest), None
@@ -242,7 +243,7 @@ class _Run:
         sampler: Sampler,
         validation: keras.utils.PyDataset | None,
         state: State,
-        arrays: Mapping[str, Any] | None,
+        arrays: dict[str, np.ndarray] | None,
         *,
         schedule: AutoencoderSection | TrainingSection,
         monitor: str,

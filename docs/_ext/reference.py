@@ -7,21 +7,28 @@ and with `-W` fails, if a public name is on no page or has no docstring.
 from __future__ import annotations
 
 import ast
+import dataclasses
 import importlib
 import inspect
+import json
 import pkgutil
 from collections.abc import Iterator
 from importlib.util import resolve_name
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+import keras
+import yaml
+from pydantic import BaseModel
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.pycode import ModuleAnalyzer
 from sphinx.util import logging
+from sphinx.util.inspect import stringify_signature
 
 import acreg
 from acreg.cli.main import app as program
+from acreg.training import schema
 
 FOLDER = "reference/generated"
 HELP_WIDTH = 100
@@ -100,13 +107,45 @@ def command_page() -> str:
     return "\n".join(lines)
 
 
+def recipe_page() -> str:
+    """The page of the keys of a recipe, section by section, in reStructuredText."""
+    text = "What each key of a recipe means, and its value where a recipe leaves it out."
+    lines = ["Recipe keys", "===========", "", f"{text} How recipes are written: :doc:`/how-to/train`.", ""]
+    for name, section in {"recipe": schema.Recipe, **sections(schema.Recipe)}.items():
+        lines += [name, "-" * len(name), "", f".. autoclass:: acreg.training.schema.{section.__name__}"]
+        lines += ["   :no-index:", "   :no-members:", "", ".. code-block:: yaml", ""]
+        lines += [f"   {line}" for line in defaults(section).splitlines()] + [""]
+    return "\n".join(lines)
+
+
+def sections(model: type[BaseModel], before: str = "") -> dict[str, type[BaseModel]]:
+    """The sections of a recipe below `model`, by the key that they have in the file."""
+    found: dict[str, type[BaseModel]] = {}
+    for key, field in model.model_fields.items():
+        for part in (field.annotation, *get_args(field.annotation)):
+            if inspect.isclass(part) and issubclass(part, BaseModel) and part.__module__ == schema.__name__:
+                found |= {f"{before}{key}": part, **sections(part, f"{before}{key}.")}
+    return found
+
+
+def defaults(section: type[BaseModel]) -> str:
+    """The keys of a section with their defaults, as YAML."""
+    values = {}
+    for key, field in section.model_fields.items():
+        default = field.get_default(call_default_factory=True, validated_data={})
+        if isinstance(default, BaseModel) or dataclasses.is_dataclass(default):
+            default = "(a section)"
+        values[field.alias or key] = "(required)" if field.is_required() else default
+    return yaml.safe_dump(json.loads(json.dumps(values)), sort_keys=False, default_flow_style=None)
+
+
 def write_pages(app: Sphinx) -> None:
     """Write the pages anew where they have changed, and remove those of modules that are no more."""
     folder = Path(app.srcdir) / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     places = homes()
     pages = {f"{module}.rst": module_page(module, places[module]) for module in places}
-    pages["commands.rst"] = command_page()
+    pages |= {"commands.rst": command_page(), "recipes.rst": recipe_page()}
     for old in folder.glob("*.rst"):
         if old.name not in pages:
             old.unlink()
@@ -138,6 +177,19 @@ def describe(app: Sphinx, what: str, name: str, value: Any, options: Any, lines:
         logger.warning("The public name %s has no docstring.", name)
 
 
+def sign(app: Sphinx, what: str, name: str, value: Any, options: Any, *_: Any) -> tuple[str, None] | None:
+    """The signature of a Keras class from its `__init__`, not its `__new__`; of a pydantic model, without types."""
+    if what != "class" or not issubclass(value, keras.layers.Layer | BaseModel):
+        return None
+    if value.__module__ == schema.__name__:
+        return "", None  # the page of recipes has the keys as they stand in the file
+    signature = inspect.signature(value.__init__ if issubclass(value, keras.layers.Layer) else value)
+    shown = [parameter for parameter in signature.parameters.values() if parameter.name != "self"]
+    if issubclass(value, BaseModel):
+        shown = [parameter.replace(annotation=parameter.empty, default=parameter.empty) for parameter in shown]
+    return stringify_signature(signature.replace(parameters=shown, return_annotation=signature.empty)), None
+
+
 def check_complete(app: Sphinx, env: BuildEnvironment) -> None:
     """Warn of public names that are on no page."""
     documented = env.domains.python_domain.objects
@@ -150,5 +202,6 @@ def check_complete(app: Sphinx, env: BuildEnvironment) -> None:
 def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("builder-inited", write_pages)
     app.connect("autodoc-process-docstring", describe)
+    app.connect("autodoc-process-signature", sign)
     app.connect("env-check-consistency", check_complete)
     return {"parallel_read_safe": True}

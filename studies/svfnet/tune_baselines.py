@@ -26,13 +26,14 @@ from acreg.baselines.options import Value, with_options
 from acreg.data.manifest import Dataset, dataset_folder
 from acreg.data.tables.pair_files import Pair
 from acreg.errors import AcregError
-from acreg.evaluation.results import MethodResult, read_method, statistics_of, write_method
-from acreg.evaluation.run import choose_pairs
+from acreg.evaluation.method_result import MethodResult, statistics_of
+from acreg.evaluation.pairs import choose_pairs
+from acreg.evaluation.results import read_method, write_method
 from acreg.evaluation.scoring import score_pair
+from acreg.evaluation.tables import metrics_shown
 from acreg.io.csv_tables import write_table
 from acreg.io.documents import write_json
 from acreg.names import safe_name
-from acreg.report.tables import metrics_shown
 
 _DEMONS: dict[str, tuple[Value, ...]] = {
     "affine": (False,),

@@ -10,7 +10,7 @@ from acreg.cli.main import main
 from acreg.data.phantoms.chests import make_dataset
 from acreg.geometry import Transform
 from acreg.io import read_displacement, read_image
-from acreg.registration import pair as registration
+from acreg.registration import methods
 
 
 class Stub:
@@ -27,7 +27,7 @@ class Stub:
 
 @pytest.fixture
 def data(tmp_path, monkeypatch):
-    monkeypatch.setattr(registration, "PresetMethod", Stub)
+    monkeypatch.setattr(methods, "PresetMethod", Stub)
     make_dataset(tmp_path / "data", subjects=20, shape=(40, 32), seed=0)
     return tmp_path
 
@@ -276,7 +276,7 @@ def test_an_autoencoder_is_not_evaluated(tmp_path, monkeypatch):
     models = pytest.importorskip("acreg.models")
     monkeypatch.setattr(models, "from_preset", lambda name: object())
     with pytest.raises(AcregError, match="registers"):
-        registration.PresetMethod("autoencoder")
+        methods.PresetMethod("autoencoder")
 
 
 def test_the_affine_part_of_a_model_has_a_row_of_its_own(tmp_path, capsys):

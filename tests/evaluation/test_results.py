@@ -5,9 +5,9 @@ import pytest
 
 from acreg.errors import AcregError, UsageError
 from acreg.evaluation import check_same_pairs, keep_pairs, load_results, read_method, write_method
-from acreg.evaluation.results import measured, statistics_of, summarise
+from acreg.evaluation.method_result import measured, statistics_of, summarise
+from acreg.evaluation.tables import write_summary_csv
 from acreg.names import pair_folder
-from acreg.report.tables import write_summary_csv
 
 
 def test_written_results_are_read_back(make, tmp_path):

@@ -8,7 +8,8 @@ from medpy.metric import binary
 from acreg.data.manifest import Dataset, Record
 from acreg.errors import AcregError, UsageError
 from acreg.evaluation import load_results, read_method
-from acreg.evaluation.run import KEPT_WORST, choose_pairs, evaluate
+from acreg.evaluation.pairs import choose_pairs
+from acreg.evaluation.run import KEPT_WORST, evaluate
 from acreg.geometry import Grid
 from acreg.io import Image, read_displacement, read_image, read_labels, write_image
 from acreg.metrics import label_metrics, structural_similarity

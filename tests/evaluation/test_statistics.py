@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from acreg.evaluation.results import measured
+from acreg.evaluation.method_result import measured
 from acreg.evaluation.statistics import compare_methods, rank_biserial, wilcoxon
-from acreg.report.tables import leader
+from acreg.evaluation.tables import leader
 
 
 def test_known_example():

@@ -7,7 +7,7 @@ import pytest
 
 from acreg.data.phantoms.chests import make_dataset
 from acreg.evaluation import usual
-from acreg.evaluation.run import choose_pairs
+from acreg.evaluation.pairs import choose_pairs
 from acreg.registration.concerns import Usual
 from acreg.registration.methods import Unregistered
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -222,6 +224,23 @@ def test_refinement_lowers_the_loss_and_stops_at_folding(make_model: Any, kind: 
     assert np.asarray(model.register(fixed=fixed, moving=moving).displacement == predicted.displacement).all(), (
         "weights changed"
     )
+
+
+def test_what_is_kept_for_the_next_pair_is_no_part_of_the_model(make_model: Any, tmp_path: Path) -> None:
+    model = make_model("pyramid")
+
+    def parts() -> tuple[list[str], list[str], list[str]]:
+        model.save(path := tmp_path / "model.keras")
+        with zipfile.ZipFile(path) as archive, archive.open("model.weights.h5") as file, h5py.File(file) as weights:
+            stored: list[str] = []
+            weights.visit(stored.append)
+        return stored, [v.path for v in model.variables], [layer.name for layer in model._flatten_layers()]
+
+    before = parts()
+    pair = {"fixed": smooth((16, 16)), "moving": smooth((16, 16), 1)}
+    model.register(**pair)
+    model.refine(**pair, steps=1)
+    assert parts() == before
 
 
 def test_refinement_takes_losses_on_images_and_fields(make_model: Any) -> None:

@@ -13,7 +13,7 @@ from acreg.data.phantoms.hearts import heart_phantom
 from acreg.data.prepare.pictures import prepare
 from acreg.data.sampling.deformation import RandomDeformation
 from acreg.data.sampling.synthesis import synthesize
-from acreg.evaluation.run import choose_pairs
+from acreg.evaluation.pairs import choose_pairs
 from acreg.io import Image
 from acreg.metrics import label_metrics, mean_over_labels
 from acreg.models import LabelAutoencoder, from_preset

@@ -8,10 +8,10 @@ from html.parser import HTMLParser
 from acreg.cli import console
 from acreg.evaluation import read_method, write_method
 from acreg.evaluation.statistics import compare_methods
+from acreg.evaluation.tables import write_summary_csv
 from acreg.plotting.figures import to_png
 from acreg.plotting.page import markdown
 from acreg.report.html import build_report
-from acreg.report.tables import write_summary_csv
 
 NAMES = ["a$_{$", "$\\frac{$", "<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "=cmd|'/c calc'!A0"]
 NAMES += ["a\x1b[31m", "[red]a[/red]", "\\textbf{", "a_b^c", "100 %", "_hidden", "a\nb", "x" * 500, "左肺", "\u202eabc"]

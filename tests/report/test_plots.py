@@ -7,7 +7,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from acreg.evaluation.statistics import compare_methods
-from acreg.plotting.figures import GROUND, THEMES, figure_of, shortened
+from acreg.plotting.figures import GROUND, THEMES, figure_of, shortened, to_png
 from acreg.report.plots import _forest, forest_plots, legend, method_styles
 
 
@@ -51,7 +51,7 @@ def test_eight_methods_are_a_readable_picture_and_failed_ones_an_empty_row(eight
     few = compare_methods(results, test="tukey")
     sizes = {}
     for name, methods, comparisons in (("few", results, few), ("many", eight, compare_methods(eight))):
-        pictures = [PIL.Image.open(io.BytesIO(forest_plots(methods, comparisons, theme))) for theme in THEMES]
+        pictures = [PIL.Image.open(io.BytesIO(to_png(forest_plots(methods, comparisons, theme)))) for theme in THEMES]
         assert pictures[0].size == pictures[1].size and pictures[0].tobytes() != pictures[1].tobytes()
         sizes[name] = pictures[0].size
     assert sizes["few"][0] == sizes["many"][0] == 1365

@@ -10,9 +10,9 @@ import PIL.Image
 import pytest
 from scipy import stats
 
-from acreg.plotting.figures import THEMES
+from acreg.evaluation.ranking import holm, rank_methods
+from acreg.plotting.figures import THEMES, to_png
 from acreg.report.overview_plots import cost_plots, ranking_plot
-from acreg.report.ranking import holm, rank_methods
 
 
 def test_holms_correction_by_hand() -> None:
@@ -59,9 +59,9 @@ def test_pictures_grow_with_the_methods_and_differ_by_theme(make: Any) -> None:
     heights = []
     for count in (2, 6):
         ranking = rank_methods(results[:count], "dsc")
-        pictures = [PIL.Image.open(io.BytesIO(ranking_plot(results, ranking, theme))) for theme in THEMES]
+        pictures = [PIL.Image.open(io.BytesIO(to_png(ranking_plot(results, ranking, theme)))) for theme in THEMES]
         assert pictures[0].tobytes() != pictures[1].tobytes()
         heights.append(pictures[0].size[1])
     assert heights[1] > heights[0] + 4 * 25, "a row of at least 25 pixels a method"
-    drawn = PIL.Image.open(io.BytesIO(cost_plots(results, "light")))
+    drawn = PIL.Image.open(io.BytesIO(to_png(cost_plots(results))))
     assert drawn.size[0] == 1365 and len(drawn.convert("RGB").getcolors(1 << 20)) > 20

@@ -6,8 +6,7 @@ import pytest
 from acreg.data.tables.region_table import RegionTable
 from acreg.errors import AcregError
 from acreg.evaluation import MethodResult, PairScores, read_method, write_method
-from acreg.report.html import build_report
-from acreg.report.regions import (
+from acreg.evaluation.regions import (
     absent_note,
     check_regions,
     region_note,
@@ -15,7 +14,8 @@ from acreg.report.regions import (
     region_values,
     write_regions_csv,
 )
-from acreg.report.tables import wins, wins_table, write_summary_csv
+from acreg.evaluation.tables import wins, wins_table, write_summary_csv
+from acreg.report.html import build_report
 
 METRICS = ("dsc", "hd", "hd95", "assd", "tre")
 NAMES = {1: "a", 2: "b", 3: "c", 9: "stray"}

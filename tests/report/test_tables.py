@@ -3,7 +3,7 @@ import csv
 import pytest
 
 from acreg.evaluation.statistics import compare_methods
-from acreg.report.tables import (
+from acreg.evaluation.tables import (
     best_methods,
     format_p,
     order_methods,

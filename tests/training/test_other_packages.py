@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import re
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -124,3 +126,26 @@ def test_packages_that_declare_an_entry_point_are_imported_when_a_model_is_looke
         assert "declared>Net" in model_classes()
     keras.saving.get_custom_objects().pop("declared>Net")
     sys.modules.pop("declared_elsewhere")
+
+
+def test_the_how_to_page_is_true(
+    repository: Path, discs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its module and its recipe, as they stand."""
+    page = (repository / "docs" / "how-to" / "extend.md").read_text(encoding="utf-8")
+    module, use = re.findall(r"^```python\n(.*?)^```$", page, re.M | re.S)
+    (text,) = re.findall(r"^```yaml\n(.*?)^```$", page, re.M | re.S)
+    (tmp_path / "mypackage.py").write_text(module + use, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    package = importlib.import_module("mypackage")
+    path = tmp_path / "mine.yaml"
+    rest = {"data": {"dataset": str(discs), "shape": [16, 16]}, "training": {"steps": 2}}
+    path.write_text(text + yaml.safe_dump(rest), encoding="utf-8")
+    recipe = load_recipe(path)
+    model = model_classes()[recipe.model.class_name](**recipe.model.arguments)
+    assert type(model) is package.MyNet and model.get_config()["losses"] == recipe.model.arguments["losses"]
+    assert list(package.model.loss_weights) == ["ncc", "mypackage>edges", "wide_ncc", "diffusion"]
+    pair = {name: np.random.default_rng(0).random((2, 16, 16, 1), np.float32) for name in ("moving", "fixed")}
+    for each in (model, package.model, package.MyNet(rank=2)):
+        each.compile(optimizer="adam", run_eagerly=True)
+        assert np.isfinite(each.train_on_batch(pair)).all()

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from acreg.data.manifest import Dataset
+from acreg.data.manifest import Dataset, dataset_folder
+from acreg.data.sampling.velocities import FOLDER, read_settings
 from acreg.errors import AcregError
-from acreg.io import Image
+from acreg.geometry.display import table_html
+from acreg.io import Image, all_or_none, check_free
+from acreg.io.inputs import ImageLike, as_image
+from acreg.plotting.figures import to_png
 from acreg.progress import Progress, counted
-from acreg.registration.methods import Method
+from acreg.registration.methods import Method, PresetMethod
+from acreg.report.surfaces import surface_figure
 from acreg.shapes import Surface, read_surfaces
+from acreg.shapes.vtk import write_vtk
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FILES = ("surfaces.vtk", "surfaces.png")
 
 
 @dataclass(frozen=True)
@@ -92,3 +105,85 @@ def segment_by_meshes(
         deviation = np.sqrt(((estimates - mean) ** 2).sum(axis=-1).mean(axis=0))
         fused.append(FusedSurface(surface.moved(mean), deviation, len(templates)))
     return fused
+
+
+@dataclass(eq=False, repr=False)
+class SurfaceSegmentation:
+    """The surfaces of an image with the disagreement of the templates. A notebook shows the latter as a table.
+
+    Attributes:
+        names: of the regions.
+        surfaces: of each region.
+        unit: of the deviations, "mm" or "px".
+    """
+
+    names: list[str]
+    surfaces: list[FusedSurface]
+    unit: str
+
+    @property
+    def rows(self) -> list[tuple[str, str]]:
+        """What is printed of each region."""
+        return [
+            (name, f"{len(each.deviation)} points, mean standard deviation {each.deviation.mean():.2f} {self.unit}")
+            for name, each in zip(self.names, self.surfaces, strict=True)
+        ]
+
+    def figure(self) -> Figure:
+        """The surfaces, in the colours of the standard deviation at their points."""
+        surfaces, deviations = [each.surface for each in self.surfaces], [each.deviation for each in self.surfaces]
+        title = f"standard deviation over {self.surfaces[0].templates} templates, {self.unit}"
+        return surface_figure(surfaces, self.names, deviations, title)
+
+    def save(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> list[Path]:
+        """Write surfaces.vtk, for 3D Slicer and ParaView, and surfaces.png, and return their paths.
+
+        Raises:
+            AcregError: they are there and may not be replaced, or another process writes into the folder.
+        """
+        folder = Path(folder)
+        with all_or_none(folder) as staged:
+            check_free(folder, FILES, overwrite)
+            deviations = [each.deviation for each in self.surfaces]
+            scalars = {"standard_deviation_mm": deviations}
+            write_vtk([each.surface for each in self.surfaces], staged / FILES[0], scalars)
+            (staged / FILES[1]).write_bytes(to_png(self.figure()))
+        return [folder / name for name in FILES]
+
+    def __repr__(self) -> str:
+        return f"SurfaceSegmentation({'; '.join(f'{name}: {text}' for name, text in self.rows)})"
+
+    def _repr_html_(self) -> str:
+        return table_html(self.rows)
+
+
+def surfaces(
+    image: ImageLike,
+    data: str | os.PathLike[str] | Dataset,
+    model: str | os.PathLike[str] | Any,
+    *,
+    shapes: str | os.PathLike[str] | None = None,
+    templates: int | None = None,
+    progress: Progress | None = None,
+) -> SurfaceSegmentation:
+    """Segment an image by the surfaces of many templates, as `acreg surfaces` does; see `segment_by_meshes`.
+
+    Args:
+        image: to be segmented, about aligned with the dataset.
+        data: dataset of the templates, its folder, or its name under ACREG_DATA.
+        model: preset name or folder, or a model that is loaded.
+        shapes: folder of `acreg data velocities`; that in the dataset if left out.
+        templates: the first so many; all if left out.
+        progress: called with (text, done, total).
+
+    Raises:
+        AcregError: as `template_subjects` and `segment_by_meshes`; the preset or the image cannot be read.
+    """
+    dataset = data if isinstance(data, Dataset) else Dataset.load(dataset_folder(os.fspath(data)))
+    place = dataset.folder / FOLDER if shapes is None else Path(shapes)
+    regions = read_settings(place)["regions"]
+    subjects = template_subjects(place, dataset)[:templates]
+    target = as_image(image, "image")
+    fused = segment_by_meshes(target, PresetMethod(model), dataset, place, subjects, progress=progress)
+    names = [" + ".join(dataset.label_names[value] for value in region) for region in regions]
+    return SurfaceSegmentation(names, fused, dataset.unit)

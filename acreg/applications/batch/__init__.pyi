@@ -1,3 +1,4 @@
+from . import commands as commands
 from . import items as items
 from . import run as run
 from . import tasks as tasks

@@ -9,6 +9,7 @@ from math import isqrt
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 
 from acreg.applications.conversion.tf1_checkpoint import checkpoint_prefix, read_checkpoint
@@ -115,7 +116,7 @@ def digest(variables: Mapping[str, np.ndarray]) -> str:
 
 def _network(
     variables: Mapping[str, np.ndarray], autoencoder: LabelAutoencoder | None
-) -> tuple[ACRegNet, dict[str, Any]]:
+) -> tuple[ACRegNet, dict[str, keras.Variable]]:
     losses = dict(ACRegNet.DEFAULT_LOSSES)
     if autoencoder is None:
         del losses["anatomical_prior"]
@@ -128,7 +129,7 @@ def _network(
         head_batch_norm=True,
         preprocessing=_preprocessing(GRID, classes),
     )
-    assignments: dict[str, Any] = {}
+    assignments: dict[str, keras.Variable] = {}
     for theirs, ours in NETWORK_LAYERS.items():
         assignments |= _convolution(f"{NETWORK_SCOPE}/{theirs}", model.network, ours)
     return model, assignments
@@ -136,7 +137,7 @@ def _network(
 
 def _autoencoder(
     variables: Mapping[str, np.ndarray], checkpoint: str | os.PathLike[str]
-) -> tuple[LabelAutoencoder, dict[str, Any]]:
+) -> tuple[LabelAutoencoder, dict[str, keras.Variable]]:
     shapes = {}
     for part, axes in (("conv1_a/weights", 4), ("fc1/kernel", 2)):
         name = f"{AUTOENCODER_SCOPE}/{part}"
@@ -156,7 +157,7 @@ def _autoencoder(
     classes = shapes["conv1_a/weights"][2]
     grid = (side, side)
     model = LabelAutoencoder(grid, classes, code_size, preprocessing=_preprocessing(grid, classes))
-    assignments: dict[str, Any] = {}
+    assignments: dict[str, keras.Variable] = {}
     for theirs, ours in AUTOENCODER_LAYERS.items():
         part = model.encoder if ours.startswith("encoder") else model.decoder
         assignments |= _convolution(f"{AUTOENCODER_SCOPE}/{theirs}", part, ours)
@@ -170,7 +171,7 @@ def _autoencoder(
     return model, assignments
 
 
-def _convolution(theirs: str, model: Any, ours: str) -> dict[str, Any]:
+def _convolution(theirs: str, model: keras.Model, ours: str) -> dict[str, keras.Variable]:
     """Variables of a convolution without bias and its batch normalisation: name in the checkpoint -> our variable."""
     norm = model.get_layer(f"{ours}_bn")
     return {

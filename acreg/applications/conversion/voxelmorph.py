@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import h5py
+import keras
 import numpy as np
 
 from acreg.applications.conversion.weights import Converted, assign
@@ -86,7 +87,7 @@ def convert_weights(
         downsize=factor,
         preprocessing=Preprocessing(shape=shape, trim=False),
     )
-    assignments: dict[str, Any] = {}
+    assignments: dict[str, keras.Variable] = {}
     for theirs, ours in _layers(len(widths["encoder"]), len(widths["head"])).items():
         layer = model.network.get_layer(ours)
         assignments |= {f"{theirs}/kernel": layer.kernel, f"{theirs}/bias": layer.bias}

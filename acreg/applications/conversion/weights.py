@@ -6,12 +6,17 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from acreg.errors import AcregError
 from acreg.names import some
+
+if TYPE_CHECKING:
+    import keras
+
+    from acreg.models import LabelAutoencoder, RegistrationModel
 
 
 @dataclass(frozen=True)
@@ -26,14 +31,14 @@ class Converted:
     """
 
     folder: Path
-    model: Any
+    model: RegistrationModel | LabelAutoencoder
     variables: int
     published: bool
 
 
 def assign(
     variables: Mapping[str, np.ndarray],
-    assignments: Mapping[str, Any],
+    assignments: Mapping[str, keras.Variable],
     source: str | os.PathLike[str],
     advice: str,
 ) -> None:

@@ -1,2 +1,3 @@
+from . import experiment as experiment
 from . import results as results
 from . import study as study

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,6 +15,10 @@ from acreg.io.csv_tables import write_table
 from acreg.io.documents import write_json
 from acreg.plotting.figures import COLOURS, to_png
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FILES = ("table.csv", "table.md", "summary.json", "figure.png")
 COLUMNS = ("Modification", "Anatomy", "L_ce", "L_ae median", "L_ae quartiles", "(a) lower")
 INK = "#24303c"
 GREYS = ("#ffffff", "#cfd6de", "#b4bec9", "#98a5b3")
@@ -77,12 +81,12 @@ def write_results(outcome: Outcome, folder: Path, settings: dict[str, Any]) -> l
         path.write_text("".join(f"| {' | '.join(line)} |\n" for line in lines), encoding="utf-8")
     write_json(folder / "summary.json", {"settings": settings, "modifications": summarise(outcome)})
     with atomic_path(folder / "figure.png") as path:
-        path.write_bytes(draw(outcome))
-    return [folder / name for name in ("table.csv", "table.md", "summary.json", "figure.png")]
+        path.write_bytes(to_png(plausibility_figure(outcome)))
+    return [folder / name for name in FILES]
 
 
-def draw(outcome: Outcome) -> bytes:
-    """The figure as PNG. Top: one subject's maps. Bottom: both losses of each mask, box plots of the code distances."""
+def plausibility_figure(outcome: Outcome) -> Figure:
+    """Top: one subject's maps. Bottom: both losses of each mask, and box plots of the code distances."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -137,7 +141,7 @@ def draw(outcome: Outcome) -> bytes:
         axes.set_axisbelow(True)
         axes.tick_params(colors=INK, labelsize=9)
         axes.spines[["top", "right"]].set_visible(False)
-    return to_png(figure)
+    return figure
 
 
 def _title() -> dict[str, Any]:

@@ -99,7 +99,7 @@ def away_from_border(transform: Transform) -> np.ndarray:
     return (apart > BORDER).reshape(transform.fixed.shape)
 
 
-def itk_image(array: np.ndarray, grid: Grid, vectors: bool = False) -> Any:
+def itk_image(array: np.ndarray, grid: Grid, vectors: bool = False) -> sitk.Image:
     """A `SimpleITK.Image` of an array in array-axis order: ITK's lists are acreg's in reverse order."""
     made = sitk.GetImageFromArray(array, isVector=vectors)
     made.SetSpacing(grid.spacing[::-1])
@@ -108,7 +108,7 @@ def itk_image(array: np.ndarray, grid: Grid, vectors: bool = False) -> Any:
     return made
 
 
-def itk_transform(transform: Transform) -> Any:
+def itk_transform(transform: Transform) -> sitk.Transform:
     """The same maps in SimpleITK, whose fields are in mm along the world's axes; a velocity as its displacement."""
     composite = sitk.CompositeTransform(transform.fixed.rank)
     for part in reversed(transform.maps):  # ITK applies first what was added last
@@ -123,7 +123,7 @@ def itk_transform(transform: Transform) -> Any:
     return composite
 
 
-def itk_resampled(found: Any, fixed: Grid, image: Image, nearest: bool = False) -> np.ndarray:
+def itk_resampled(found: sitk.Transform, fixed: Grid, image: Image, nearest: bool = False) -> np.ndarray:
     """An image on the fixed grid as SimpleITK resamples it through one of its transforms, 0 outside."""
     interpolator = sitk.sitkNearestNeighbor if nearest else sitk.sitkLinear
     reference = itk_image(np.zeros(fixed.shape, np.float32), fixed)
@@ -132,7 +132,7 @@ def itk_resampled(found: Any, fixed: Grid, image: Image, nearest: bool = False) 
     )
 
 
-def itk_points(found: Any, points: np.ndarray) -> np.ndarray:
+def itk_points(found: sitk.Transform, points: np.ndarray) -> np.ndarray:
     """World points `(n, rank)`, in acreg's order of axes, mapped by SimpleITK."""
     return np.array([found.TransformPoint(point[::-1].tolist())[::-1] for point in points])
 

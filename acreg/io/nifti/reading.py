@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from acreg.errors import AcregError
 from acreg.geometry.grid import Grid
 from acreg.io.channels import check_colour_rank, check_rank, to_grey
 from acreg.io.guards import decoding
 from acreg.io.nifti.opening import nifti_values, open_nifti
-from acreg.io.nifti.place import has_place, nifti_affine
+from acreg.io.nifti.place import MM_PER_UNIT, has_place, nifti_affine
 
 SCALED_PRECISION = 2.0**-21
 """Relative error of a value that was scaled by a slope and an intercept in float32."""
@@ -36,6 +38,33 @@ def read(path: Path, labels: bool, needs_spacing: bool = True) -> tuple[np.ndarr
         check_rank(path, array.shape)
         grid = Grid.from_affine(affine, array.shape[::-1])
         return array.T, grid if has_place(image) else replace(grid, plane=())
+
+
+def from_nibabel(image: Any, name: str) -> tuple[np.ndarray, Grid]:
+    """The array `(*spatial)` in array-axis order and the grid of an image of nibabel in memory.
+
+    Args:
+        image: a `nibabel.spatialimages.SpatialImage`.
+        name: what messages call it.
+
+    Raises:
+        AcregError: it has no affine, vectors or colours, or other than 2 or 3 axes.
+    """
+    import nibabel
+
+    array = np.asanyarray(image.dataobj)
+    if image.affine is None or array.dtype.fields or array.dtype.kind == "c":
+        raise AcregError(
+            f"An image of nibabel has an affine and one real value a voxel. Received: {name} of {array.dtype} "
+            f"{'without' if image.affine is None else 'with'} an affine. Give one channel, with its affine."
+        )
+    array = _drop_trailing(array, keep=2)
+    affine = np.array(image.affine, dtype=float)
+    if isinstance(image, nibabel.Nifti1Image):
+        affine[:3] *= MM_PER_UNIT.get(int(image.header["xyzt_units"]) % 8, 1.0)
+    grid = Grid.from_affine(affine, array.shape[::-1])
+    known = not isinstance(image, nibabel.Nifti1Image) or has_place(image)
+    return array.T, grid if known else replace(grid, plane=())
 
 
 def _whole_where_scaled(array: np.ndarray, intercept: float) -> np.ndarray:

@@ -13,7 +13,8 @@ from acreg.data.manifest import Dataset, Record
 from acreg.errors import AcregError
 from acreg.geometry import Affine, Grid, Transform
 from acreg.io import Image, write_image
-from acreg.report.surfaces import draw_surfaces
+from acreg.plotting.figures import to_png
+from acreg.report.surfaces import surface_figure
 from acreg.shapes import Surface, region_surface, write_surfaces
 from acreg.shapes.vtk import write_vtk
 
@@ -97,7 +98,8 @@ def test_a_picture_shows_large_values_in_other_colours(rank: int, tmp_path: Path
     surface = region_surface(Image(labels, Grid(labels.shape), "labels"), [1], 1.0)
     pictures = []
     for name, values in (("flat", 0 * surface.points[:, 0]), ("steep", surface.points[:, 0])):
-        draw_surfaces([surface], ["ball"], [values], "mm", tmp_path / f"{name}.png")
+        drawn = surface_figure([surface], ["ball"], [values], "mm")
+        (tmp_path / f"{name}.png").write_bytes(to_png(drawn))
         pictures.append(imread(tmp_path / f"{name}.png")[..., :3])
     yellow = [((p[..., 0] > 0.7) & (p[..., 1] > 0.7) & (p[..., 2] < 0.4)).mean() for p in pictures]
     assert yellow[1] > 1.2 * yellow[0]

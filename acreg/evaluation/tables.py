@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from acreg.evaluation.results import (
+from acreg.evaluation.method_result import (
     FIELD_VALUES,
     HIGHER_IS_BETTER,
     PAIR_VALUES,

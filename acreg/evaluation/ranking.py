@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from acreg.evaluation.results import HIGHER_IS_BETTER, MethodResult
+from acreg.evaluation.method_result import HIGHER_IS_BETTER, MethodResult
 from acreg.evaluation.statistics import wilcoxon
-from acreg.report.tables import LEVEL
+from acreg.evaluation.tables import LEVEL
 
 
 @dataclass(frozen=True)

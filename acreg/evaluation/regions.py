@@ -9,9 +9,9 @@ import numpy as np
 
 from acreg.data.tables.region_table import RegionTable
 from acreg.errors import AcregError
-from acreg.evaluation.results import MethodResult, measured, statistics_of
+from acreg.evaluation.method_result import MethodResult, measured, statistics_of
+from acreg.evaluation.tables import DIGITS, best_of, metric_title, text_of
 from acreg.io.csv_tables import write_table
-from acreg.report.tables import DIGITS, best_of, metric_title, text_of
 
 
 def check_regions(results: Sequence[MethodResult], table: RegionTable) -> None:

@@ -1,0 +1,248 @@
+"""`acreg.segment` and `acreg.quality`: any number of images, each registered to labelled ones."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from acreg.applications.atlases.label_fusion import Fusion
+from acreg.applications.atlases.multi_atlas import Similarity
+from acreg.applications.atlases.quality import THRESHOLD
+from acreg.applications.batch.items import Item, find_items
+from acreg.applications.batch.run import FAILURES, Engine, Tally, local
+from acreg.applications.batch.run import run as run_items
+from acreg.applications.batch.tasks import MethodChoice, QualityTask, SegmentTask
+from acreg.data.manifest import Dataset, dataset_folder
+from acreg.data.records import DatasetInfo, write_info
+from acreg.errors import AcregError, UsageError, argument
+from acreg.evaluation.predicted_quality import PredictedDice
+from acreg.geometry.display import table_html
+from acreg.io import atomic_path, sole_writer
+from acreg.io.documents import write_json
+from acreg.io.formats import is_picture
+from acreg.plotting.figures import to_png
+from acreg.progress import Progress
+from acreg.registration.methods import check_one_method
+from acreg.report.quality import quality_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+EngineName = Literal["local", "ray"]
+PathLike = str | os.PathLike[str]
+SHOWN = 20
+"""Rows of the table that a notebook shows."""
+
+
+@dataclass(eq=False, repr=False)
+class BatchRun:
+    """The results of a run over many images. A notebook shows the table's first rows.
+
+    Attributes:
+        table: a row for each image that is done; `acreg segment`'s is a dataset as well.
+        tally: how many were asked for, done before, done now, and failed.
+        lines: what to say of the results, in sentences.
+    """
+
+    table: Path
+    tally: Tally
+    lines: list[str] = field(default_factory=list)
+
+    @property
+    def rows(self) -> list[dict[str, str]]:
+        """The table's cells by column."""
+        with self.table.open(newline="", encoding="utf-8") as stream:
+            return list(csv.DictReader(stream))
+
+    def __repr__(self) -> str:
+        done = self.tally.done + self.tally.before
+        return f"{type(self).__name__}({done} of {self.tally.images} images: {self.table})"
+
+    def _repr_html_(self) -> str:
+        rows = self.rows
+        title = " ".join([repr(self), *self.lines])
+        return table_html([list(row.values()) for row in rows[:SHOWN]], list(rows[0]) if rows else [], title)
+
+
+@dataclass(eq=False, repr=False)
+class QualityRun(BatchRun):
+    """`BatchRun` of predicted Dice; `threshold` is that from which on a segmentation is accepted."""
+
+    threshold: float = THRESHOLD
+
+    @property
+    def predicted(self) -> PredictedDice:
+        """The table's numbers and their summary."""
+        return PredictedDice.read(self.table, self.threshold)
+
+    def figure(self) -> Figure:
+        """The histogram of the predicted Dice, with examples."""
+        return quality_figure(self.predicted)
+
+
+def segment(
+    images: PathLike,
+    data: PathLike,
+    out: PathLike,
+    *,
+    model: PathLike | None = None,
+    method: str | None = None,
+    atlases: int = 5,
+    similarity: Similarity = "ncc",
+    fusion: Fusion = "majority",
+    probabilities: bool = False,
+    split: str = "train",
+    batch: int | None = None,
+    threads: int = 1,
+    seed: int = 0,
+    engine: EngineName = "local",
+    address: str | None = None,
+    workers: int = 1,
+    progress: Progress | None = None,
+    say: Callable[[str], None] | None = None,
+) -> BatchRun:
+    """Segment images by the labelled images most like each, as `acreg segment` does.
+
+    Args:
+        images: an image, a folder of images, or a CSV with a column image.
+        data: a dataset with labels: a folder, or a name under ACREG_DATA.
+        out: folder of the results; the same call goes on where a killed run stopped.
+        model, method: a preset's name or folder, or in its place a classical method (see `acreg.baselines`).
+        atlases: labelled images for each image, the most similar ones.
+        similarity: by which they are chosen, see `ReducedImages.similarities`.
+        fusion: how their labels become one map, see `label_shares`.
+        probabilities: also write the probability of each label.
+        split: of the dataset, from which the atlases are.
+        batch: pairs at once through a network; 16 in 2-D and 1 in 3-D if left out.
+        threads, seed: of a classical method.
+        engine: "local", this process, or "ray" (extra `scale`), with its cluster's `address` and so many `workers`.
+        progress: called with (text, done, total).
+        say: gets messages as the work goes on.
+
+    Returns:
+        The table `segmentations.csv`, a dataset's manifest, and the tally.
+
+    Raises:
+        UsageError: not one of `model` and `method`, no image, or an `out` with a run of other settings.
+        AcregError: the dataset or the preset cannot be read, or all images failed.
+    """
+    dataset, arguments = _shared(data, split, model, method, threads, seed, out, atlases, similarity, batch)
+    task = SegmentTask(**arguments, fusion=fusion, probabilities=probabilities)
+    with sole_writer(task.folder):
+        items, tally = _run(task, images, engine, address, workers, progress, say)
+        pictures = all(is_picture(item.image) for item in items)
+        info = DatasetInfo(name=task.folder.name, labels=dataset.label_names, unit="px" if pictures else "mm")
+        write_info(task.folder, info)
+    return BatchRun(Path(out) / task.table, tally)
+
+
+def quality(
+    images: PathLike,
+    data: PathLike,
+    out: PathLike,
+    *,
+    model: PathLike | None = None,
+    method: str | None = None,
+    references: int = 10,
+    similarity: Similarity = "ncc",
+    threshold: float = THRESHOLD,
+    split: str = "train",
+    batch: int | None = None,
+    threads: int = 1,
+    seed: int = 0,
+    engine: EngineName = "local",
+    address: str | None = None,
+    workers: int = 1,
+    progress: Progress | None = None,
+    say: Callable[[str], None] | None = None,
+) -> QualityRun:
+    """Predict how good segmentations are, without their truth, as `acreg quality` does.
+
+    Args:
+        images: a CSV with the columns image and labels and perhaps truth, such as that of `segment`.
+        references: labelled images for each image, the most similar ones.
+        threshold: predicted Dice from which on a segmentation is accepted.
+        data, out, model, method, similarity, split, batch, threads, seed, engine, address, workers, progress, say: as
+            in `segment`.
+
+    Returns:
+        The table `quality.csv`, and the summary. `summary.json` and `quality.png` lie beside it.
+
+    Raises:
+        UsageError, AcregError: as `segment`.
+    """
+    dataset, arguments = _shared(data, split, model, method, threads, seed, out, references, similarity, batch)
+    labels = tuple(value for value in dataset.label_values if value)
+    task = QualityTask(**arguments, labels=labels, threshold=threshold)
+    with sole_writer(task.folder):
+        _, tally = _run(task, images, engine, address, workers, progress, say)
+        found = QualityRun(Path(out) / task.table, tally, threshold=threshold)
+        found.lines = found.predicted.lines
+        write_json(task.folder / "summary.json", found.predicted.summary)
+        with atomic_path(task.folder / "quality.png") as temporary:
+            temporary.write_bytes(to_png(found.figure()))
+    return found
+
+
+def _shared(
+    data: PathLike,
+    split: str,
+    model: PathLike | None,
+    method: str | None,
+    threads: int,
+    seed: int,
+    out: PathLike,
+    count: int,
+    measure: Similarity,
+    batch: int | None,
+) -> tuple[Dataset, dict[str, Any]]:
+    """The dataset, and the arguments that both tasks have."""
+    check_one_method(model, method)
+    place = dataset_folder(os.fspath(data)).absolute()
+    dataset = Dataset.load(place)
+    if batch is None:
+        batch = 16 if dataset.read_image(dataset.records[0]).grid.rank == 2 else 1
+    chosen = MethodChoice(None if model is None else os.fspath(model), method, threads, seed)
+    names = {"data": place, "split": split, "method": chosen, "folder": Path(out).absolute()}
+    return dataset, {**names, "count": count, "measure": measure, "at_once": batch}
+
+
+def _run(
+    task: SegmentTask | QualityTask,
+    images: PathLike,
+    engine: EngineName,
+    address: str | None,
+    workers: int,
+    progress: Progress | None,
+    say: Callable[[str], None] | None,
+) -> tuple[list[Item], Tally]:
+    """Work on the images, a batch of pairs at a time."""
+    say = say or (lambda text: None)
+    if engine == "local" and address is not None:
+        raise UsageError(
+            f"{argument('address')} is that of a Ray cluster. Received: {argument('engine', engine)}. Add "
+            f"{argument('engine', 'ray')}, or leave it."
+        )
+    folder = task.folder
+    items = find_items(Path(images).absolute(), leave_out=folder)
+    say(f"{len(items)} images")
+    chosen: Engine = local
+    if engine == "ray":
+        from acreg.applications.batch.ray_engine import RayEngine
+
+        chosen = RayEngine(address, workers)
+    tally = run_items(task, items, folder, chosen, max(1, task.at_once // task.count), progress)
+    if tally.before:
+        say(f"{tally.before} of {tally.images} images were done before.")
+    if tally.failed:
+        say(f"{tally.failed} of {tally.images} images failed; the reasons: {folder / FAILURES}")
+    if tally.failed and not tally.done + tally.before:
+        raise AcregError(
+            f"Some image at least must be worked on. Received: {tally.images} images, all of which failed, the first "
+            f"as follows. {tally.reason} See {folder / FAILURES}, and correct the images, the dataset or the model."
+        )
+    return items, tally

@@ -1,0 +1,251 @@
+"""`acreg.evaluate`: presets and classical methods scored on pairs of a dataset."""
+
+from __future__ import annotations
+
+import os
+import re
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from acreg._moved import warn_of_old_name
+from acreg.data.manifest import Dataset, dataset_folder
+from acreg.data.tables.pair_files import PAIRS_NAME, Pair
+from acreg.errors import DoubtfulResult, UsageError, argument
+from acreg.evaluation.method_result import MethodResult
+from acreg.evaluation.pairs import choose_pairs, labelled_pairs, true_transforms
+from acreg.evaluation.run import evaluate as run
+from acreg.evaluation.tables import order_methods, summary_table
+from acreg.geometry.display import table_html
+from acreg.geometry.transform import Border
+from acreg.io import sole_writer
+from acreg.names import some
+from acreg.progress import Progress
+from acreg.registration import methods as registering
+from acreg.registration.background import border_and_fill
+from acreg.registration.methods import Method, Unregistered
+
+
+@dataclass(eq=False, repr=False)
+class Evaluation:
+    """Methods measured on the same pairs. A notebook shows it as its table.
+
+    Attributes:
+        results: of the methods, the best first (`order_methods`).
+        dataset: whose pairs.
+        split: of the dataset.
+        pairs: (fixed, moving) subjects.
+        labelled: how many of the pairs have labels on both sides.
+        folder: with `pairs.csv` and `summary.json` of each method; `acreg.compare` takes it.
+        doubtful: what speaks against results: a sentence for each method and concern.
+        notes: failures, missing inverses and absent labels, in sentences.
+    """
+
+    results: list[MethodResult]
+    dataset: Dataset
+    split: str
+    pairs: list[Pair]
+    labelled: int
+    folder: Path
+    doubtful: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def title(self) -> str:
+        """What was measured, in a line."""
+        some_labelled = "" if self.labelled == len(self.pairs) else f", {self.labelled} with labels"
+        return f"{self.dataset.name}, {self.split}, {len(self.pairs)} pairs{some_labelled}"
+
+    def table(self) -> tuple[list[str], list[list[str]]]:
+        """Columns and rows of text, see `acreg.evaluation.tables.summary_table`."""
+        return summary_table(self.results)
+
+    def __repr__(self) -> str:
+        return f"Evaluation({self.title}: {', '.join(result.name for result in self.results)})"
+
+    def _repr_html_(self) -> str:
+        columns, rows = summary_table(self.results, bold="{}".format)
+        return table_html(rows, columns, f"{self.title}: mean (SD)")
+
+
+def evaluate(
+    data: str | os.PathLike[str] | Dataset,
+    out: str | os.PathLike[str],
+    *,
+    model: Any = (),
+    method: str | Method | Sequence[str | Method] = (),
+    threads: int = 1,
+    split: str = "test",
+    pairs: int | str | os.PathLike[str] | None = None,
+    seed: int = 0,
+    refine: int = 0,
+    affine_part: bool = False,
+    save: str | Iterable[str] = (),
+    unregistered: bool = True,
+    border: Border | None = None,
+    fill: float | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+    say: Callable[[str], None] | None = None,
+) -> Evaluation:
+    """Register the same pairs with every method and measure the results, as `acreg evaluate` does.
+
+    ::
+
+        found = acreg.evaluate("jsrt", "results/jsrt", model="acregnet-jsrt", method=["sitk:affine", "ants:SyN"])
+        acreg.compare("results/jsrt").save("results/jsrt")
+
+    Args:
+        data: a prepared dataset, its folder, or its name under ACREG_DATA.
+        out: folder of the results; see `acreg.evaluation.run.evaluate` for what it may hold and how a call goes on.
+        model: one or several: preset names or folders, "NAME=PRESET", or models that are loaded.
+        method: one or several: classical methods (see `acreg.baselines`), "NAME=TOOL:KIND", or objects of one's own
+            with `name` and `register(*, fixed, moving) -> Transform`.
+        threads: of the classical methods.
+        split: "train", "validation" or "test".
+        pairs: "2N" (twice the number of subjects, at most all), a number, or a CSV file with columns fixed, moving and
+            perhaps transform. If left out the dataset's own pairs.csv, else "2N".
+        seed: of the draw of pairs and of the classical methods.
+        refine: steps of refinement of the models for each pair, at most; 0 is none.
+        affine_part: add a row for the affine part of each model that has one.
+        save: what to save of every pair: some of `acreg.registration.pair.SAVED`, in a list or with commas.
+        unregistered: add a row for no registration.
+        border, fill: of the images that are saved, outside of the moving image.
+        overwrite: replace results that are there.
+        progress: called with (text, done, total).
+        say: gets messages as the work goes on.
+
+    Raises:
+        UsageError: no method at all, names that do not differ, a split without subjects, more pairs than there are, an
+            unknown word in `save`, or `refine` or `affine_part` without a model.
+        AcregError: a preset or the data cannot be read, or `out` holds other results.
+
+    Warns:
+        DoubtfulResult: for each method and concern; see `Evaluation.doubtful`.
+    """
+    say = say or (lambda text: None)
+    outside, out = border_and_fill(border, fill), Path(out)
+    with sole_writer(out):
+        dataset = data if isinstance(data, Dataset) else Dataset.load(dataset_folder(os.fspath(data)))
+        subjects = [record.subject for record in dataset.used_split(split)]
+        own = dataset.folder / PAIRS_NAME
+        which = str(pairs) if pairs is not None else str(own) if own.is_file() else "2N"
+        chosen = choose_pairs(which, subjects, seed)
+        truths = true_transforms(which, subjects)
+        methods = _methods(_listed(model), _listed(method), threads, seed, refine, affine_part, unregistered, say)
+        labelled = labelled_pairs(dataset, chosen)
+        known = f", {len(truths)} with a true transform" if truths else ""
+        if labelled < len(chosen):
+            known += f", {labelled or 'none'} with labels"
+        say(
+            f"{len(chosen)} pairs{f' of {own}' if which == str(own) else ''} of {dataset.name} ({split}, "
+            f"{len(subjects)} subjects){known}, {len(methods)} methods"
+        )
+        words = save.split(",") if isinstance(save, str) else save
+        results = run(
+            methods,
+            dataset,
+            split,
+            chosen,
+            out,
+            truths=truths,
+            save=[word.strip() for word in words if word.strip()],
+            settings={"pairs": which, "seed": seed, "refine": refine},
+            border=outside[0],
+            fill=outside[1],
+            overwrite=overwrite,
+            progress=progress,
+            say=say,
+        )
+    found = Evaluation(order_methods(results), dataset, split, chosen, labelled, out)
+    for result in results:
+        _remark(result, found)
+    for text in found.doubtful:
+        warnings.warn(text, DoubtfulResult, stacklevel=2)
+    return found
+
+
+def _methods(
+    models: Sequence[Any],
+    classical: Sequence[str | Method],
+    threads: int,
+    seed: int,
+    refine: int,
+    affine_part: bool,
+    unregistered: bool,
+    say: Callable[[str], None],
+) -> list[Method]:
+    """The methods in the order of the requests, no registration last."""
+    found: list[Method] = []
+    for request in models:
+        if isinstance(request, str) and request == Unregistered.name:
+            name = Unregistered.name
+            warn_of_old_name(argument("model", name), argument("method", name), stacklevel=4)
+            unregistered = True
+            continue
+        name, sign, preset = request.partition("=") if isinstance(request, str) else ("", "", "")
+        if sign and name and not Path(request).exists():
+            learned = registering.PresetMethod(preset, name, refine)
+        else:
+            learned = registering.PresetMethod(request, refine=refine)
+        part = learned.affine_part() if affine_part else None
+        found += [learned] if part is None else [part, learned]
+        if affine_part and part is None:
+            say(f"{learned.name} has no affine part.")
+    for asked in classical:
+        if not isinstance(asked, str):
+            found.append(asked)
+            continue
+        called = re.fullmatch(r"([^=\[\]]+)=(.+)", asked)  # an option's = comes after its bracket
+        one = registering.named_method(called[2] if called else asked, threads, seed)
+        if isinstance(one, Unregistered):
+            unregistered = True
+        else:
+            one.name = called[1] if called else one.name
+            found.append(one)
+    if unregistered:
+        found.append(Unregistered())
+    if not found:
+        raise UsageError(
+            f"Something must be evaluated. Received: no {argument('model')} and no {argument('method')}. Give one of "
+            "them."
+        )
+    idle = [argument(name) for name, given in (("refine", refine), ("affine_part", affine_part)) if given]
+    if idle and all(isinstance(request, str) and request == Unregistered.name for request in models):
+        raise UsageError(
+            f"Models alone have this. Received: {' and '.join(idle)} without {argument('model')}. Leave it out."
+        )
+    return found
+
+
+def _listed(requests: Any) -> list[Any]:
+    """One request, or several, without names that come twice."""
+    several = requests if isinstance(requests, (list, tuple)) else [requests]
+    names = dict.fromkeys(one for one in several if isinstance(one, str))
+    return [*names, *(one for one in several if not isinstance(one, str))]
+
+
+def _remark(result: MethodResult, found: Evaluation) -> None:
+    """Put down what is worth knowing of a method's results."""
+    if result.failures:
+        first = result.failures[0]
+        found.notes.append(
+            f"{result.name} failed on {len(result.failures)} pairs, first {first.fixed} <- {first.moving}: "
+            f"{first.failure}"
+        )
+    if "no_inverse" in result.summary:
+        lacking = result.summary["no_inverse"]
+        found.notes.append(f"{result.name}: no inverse was written for {lacking['pairs']} pairs. {lacking['first']}")
+    for name, concerned in result.concerned.items():
+        first = concerned[0]
+        found.doubtful.append(
+            f"{result.name}: {name} in {len(concerned)} pairs, first {first.fixed} <- {first.moving}."
+        )
+    absent = [f"{result.label_names[label]} in {count}" for label, count in result.absent().items() if count]
+    if absent:
+        found.notes.append(
+            f"{result.name}: absent in one of the maps, so with Dice 0 and no distances, or in both, so without "
+            f"scores: {some(absent)} of {len(result.pairs)} pairs"
+        )

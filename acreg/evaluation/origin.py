@@ -1,0 +1,58 @@
+"""What the results of a method are made from, as `summary.json` records it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import acreg
+from acreg.baselines import Baseline
+from acreg.data.manifest import Dataset
+from acreg.data.tables.pair_files import Pair
+from acreg.evaluation.pairs import foreground
+from acreg.registration.methods import Method, Unregistered
+
+
+def origin_of(
+    method: Method, dataset: Dataset, split: str, pairs: Sequence[Pair], save: Collection[str], settings: dict[str, Any]
+) -> dict[str, Any]:
+    """All that determines the results of a method, as recorded in `summary.json`."""
+    files = [dataset.folder / name for name in ("manifest.csv", "dataset.json")]
+    data = b"".join(path.read_bytes() for path in files if path.is_file())
+    return {
+        "method": method.name,
+        "registers": not isinstance(method, Unregistered),
+        "preset": str(getattr(method, "preset", "")),
+        "dataset": _describe(dataset, split),
+        "settings": {
+            **settings,
+            **({"baseline": method.settings} if isinstance(method, Baseline) else {}),
+            "preset_sha256": getattr(method, "sha256", ""),
+            "data_sha256": hashlib.sha256(data).hexdigest(),
+            "pairs_sha256": _digest(pairs),
+            "saved": sorted(save),
+            "acreg": acreg.__version__,
+        },
+    }
+
+
+def is_known(method: Method) -> bool:
+    """Whether name and settings determine the results, which is not the case for a caller's own object."""
+    return isinstance(method, (Baseline, Unregistered)) or hasattr(method, "sha256")
+
+
+def _digest(pairs: Sequence[Pair]) -> str:
+    return hashlib.sha256("\n".join(f"{fixed},{moving}" for fixed, moving in pairs).encode()).hexdigest()
+
+
+def _describe(dataset: Dataset, split: str) -> dict[str, Any]:
+    return {
+        "name": dataset.name,
+        "folder": str(dataset.folder.resolve()),
+        "split": split,
+        "unit": dataset.unit,
+        "spacing": None if dataset.spacing is None else list(dataset.spacing),
+        "licence": dataset.licence,
+        "labels": {str(value): name for value, name in foreground(dataset).items()},
+    }

@@ -1,0 +1,72 @@
+"""How a registered pair shows itself: as text, as the picture of preview.png, and in a notebook."""
+
+from __future__ import annotations
+
+import dataclasses
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from acreg.geometry.display import table_html, thinned
+from acreg.metrics import mean_over_labels
+from acreg.plotting import page
+from acreg.plotting.drawing import view_pair
+from acreg.plotting.figures import to_png
+from acreg.plotting.preview import preview_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from acreg.registration.pair import Registration
+
+VOXELS = 2**20
+"""So many voxels of each image a notebook's picture is made of, at most: it takes about a second."""
+
+
+def describe(result: Registration) -> str:
+    """Two lines: the method and its measures, then the images."""
+    rows = ", ".join(f"{name} {value}" for name, value in _numbers(result))
+    doubts = ", ".join(concern.name for concern in result.concerns)
+    return (
+        f"Registration({result.method}: {rows}{f', doubtful: {doubts}' if doubts else ''},\n"
+        f"  fixed {result.fixed!r}, moving {result.moving!r})"
+    )
+
+
+def html(result: Registration) -> str:
+    """The picture, of large images thinned out, and a table of the measures and of what speaks against the result."""
+    try:
+        picture = page.image(to_png(preview(result, VOXELS), dpi=70), "fixed, moving and warped image")
+    except Exception as error:  # a notebook shows the numbers all the same
+        picture = f"<p>No picture: {escape(str(error))}</p>"
+    rows = [("method", result.method), *_numbers(result)]
+    return picture + table_html([*rows, *((f"doubtful: {each.name}", each.text) for each in result.concerns)])
+
+
+def preview(result: Registration, voxels: int | None = None) -> Figure:
+    """The figure of preview.png; of so many voxels of each image, at most."""
+
+    def small(image: Any) -> Any:
+        return image if image is None or voxels is None else thinned(image, voxels)
+
+    fixed, moving = small(result.fixed), small(result.moving)
+    view = view_pair(
+        dataclasses.replace(result.sampled, fixed=fixed.grid, moving=moving.grid),
+        fixed=fixed,
+        moving=moving,
+        fixed_labels=small(result.fixed_labels),
+        moving_labels=small(result.moving_labels),
+    )
+    return preview_figure(view)
+
+
+def _numbers(result: Registration) -> list[tuple[str, str]]:
+    rows = [("NCC", f"{result.before.ncc:.4f} -> {result.after.ncc:.4f}")]
+    if result.scores_before and result.scores_after:
+        dice = [mean_over_labels(scores)["dsc"] for scores in (result.scores_before, result.scores_after)]
+        rows.append(("Dice", f"{dice[0]:.4f} -> {dice[1]:.4f}"))
+    return [
+        *rows,
+        ("folded", f"{result.regularity['folded_percent']:.3f} %"),
+        ("SDlogJ", f"{result.regularity['sd_log_j']:.3f}"),
+        ("time", f"{result.seconds:.2f} s"),
+    ]

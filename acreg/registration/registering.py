@@ -1,0 +1,126 @@
+"""`acreg.register`: two images in, the registered pair out."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from acreg.errors import AcregError, DoubtfulResult, UsageError, argument, images_by_name
+from acreg.geometry import Image, labels_on, unregistered
+from acreg.io.colour import read_channels
+from acreg.io.inputs import ImageLike, as_image
+from acreg.metrics import label_metrics
+from acreg.names import some
+from acreg.registration.methods import Method, PresetMethod, Unregistered, check_one_method, one_method
+from acreg.registration.pair import Registration, register_pair
+
+
+@images_by_name
+def register(
+    *,
+    fixed: ImageLike,
+    moving: ImageLike,
+    model: str | os.PathLike[str] | Any | None = None,
+    method: str | Method | None = None,
+    labels: ImageLike | None = None,
+    fixed_labels: ImageLike | None = None,
+    refine: int = 0,
+    threads: int = 1,
+    seed: int = 0,
+) -> Registration:
+    """Register a moving image onto a fixed image, as `acreg register` does.
+
+    ::
+
+        result = acreg.register(fixed="a.png", moving="b.png", model="acregnet-jsrt")
+        result.warped, result.transform, result.concerns
+        result.save("result")
+
+    Args:
+        fixed, moving: a path, an `acreg.Image`, an array `(*spatial)` with a spacing of 1, or an image of SimpleITK or
+            nibabel. A file in colour is seen as luminance, and saved with its colours.
+        model: the name of a preset, its folder, or a model that is loaded.
+        method: in its place a classical method such as "ants:SyN" (see `acreg.baselines`), or an object of one's own
+            with `name` and `register(*, fixed, moving) -> Transform`.
+        labels: of the moving image, moved along.
+        fixed_labels: to measure Dice and distances.
+        refine: steps of refinement of a model for this pair, at most; 0 is none. See `RegistrationModel.refine`.
+        threads, seed: of a classical method.
+
+    Returns:
+        The transform, the warped images, the measures, and what speaks against the result (`concerns`).
+
+    Raises:
+        UsageError: not one of `model` and `method`, `refine` without a model, or `fixed_labels` without `labels`.
+        AcregError: an image, labels or the preset cannot be read; labels do not lie on their image, or the two maps
+            have no label in common; what the method raises.
+
+    Warns:
+        DoubtfulResult: for each of `concerns`.
+        UserWarning: the two images, or the two label maps, are one.
+    """
+    check_one_method(model, method, refine)
+    if fixed_labels is not None and labels is None:
+        raise UsageError(
+            f"Dice needs the labels of both images. Received: {argument('fixed_labels')} without {argument('labels')}. "
+            f"Add {argument('labels')}."
+        )
+    channels = read_channels(moving) if isinstance(moving, (str, os.PathLike)) else []
+    fixed_image, fixed_map = _labelled(as_image(fixed, "fixed"), fixed_labels, "fixed_labels")
+    one = channels[0] if len(channels) == 1 else as_image(moving, "moving")
+    moving_image, moving_map = _labelled(one, labels, "labels")
+    if fixed_map is not None and moving_map is not None:
+        _check_common(moving_map, fixed_map)
+    if _same(fixed, moving):
+        say = f"{argument('fixed')} and {argument('moving')} are one {_kind(fixed)}: nothing needs to be moved."
+        warnings.warn(say, stacklevel=3)
+    elif labels is not None and fixed_labels is not None and _same(labels, fixed_labels):
+        say = f"{argument('labels')} and {argument('fixed_labels')} are one {_kind(labels)}, of two images"
+        warnings.warn(f"{say}: Dice says nothing.", stacklevel=3)
+    chosen = one_method(model, method, refine=refine, threads=threads, seed=seed)
+    result = register_pair(chosen, fixed=fixed_image, moving=moving_image, moving_labels=moving_map)
+    result.fixed_labels, result.channels = fixed_map, channels
+    if isinstance(chosen, (PresetMethod, Unregistered)) and (threads != 1 or seed):
+        of = f"{argument('threads')} and {argument('seed')}"
+        result.notes.append(f"{of} are for classical methods: {chosen.name} does not use them.")
+    if fixed_map is not None and moving_map is not None and result.warped_labels is not None:
+        start = unregistered(fixed=fixed_image, moving=moving_image).warp_labels(moving_map)
+        values = [int(value) for value in np.union1d(moving_map.array, fixed_map.array) if value != 0]
+        result.scores_before, result.scores_after = (
+            label_metrics(each.array, fixed_map.array, values, fixed_map.grid.spacing)
+            for each in (start, result.warped_labels)
+        )
+    for concern in result.concerns:
+        warnings.warn(concern.text, DoubtfulResult, stacklevel=3)
+    return result
+
+
+def _labelled(image: Image, labels: ImageLike | None, name: str) -> tuple[Image, Image | None]:
+    """An image, and its labels on its grid."""
+    return image, None if labels is None else labels_on(as_image(labels, name, "labels"), image)
+
+
+def _check_common(moving: Image, fixed: Image) -> None:
+    """Raise `AcregError` unless two label maps have a label in common."""
+    sets = [set(np.unique(each.array).tolist()) - {0} for each in (moving, fixed)]
+    if not set.intersection(*sets):
+        listed = [some(map(str, sorted(values))) or "background alone" for values in sets]
+        raise AcregError(
+            f"Dice compares labels of the same value. Received: {argument('labels')} with {listed[0]}, "
+            f"{argument('fixed_labels')} with {listed[1]}. Give label maps of one scheme, or leave "
+            f"{argument('fixed_labels')}."
+        )
+
+
+def _same(one: ImageLike, other: ImageLike) -> bool:
+    if isinstance(one, (str, os.PathLike)) and isinstance(other, (str, os.PathLike)):
+        return Path(one).samefile(other)
+    return one is other
+
+
+def _kind(value: ImageLike) -> str:
+    return "file" if isinstance(value, (str, os.PathLike)) else "object"

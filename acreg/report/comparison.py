@@ -1,0 +1,190 @@
+"""`acreg.compare`: evaluated methods side by side, as tables, tests and an HTML report."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from acreg.data.tables.region_table import RegionTable, read_region_table
+from acreg.errors import UsageError, argument
+from acreg.evaluation.method_result import MethodResult
+from acreg.evaluation.regions import check_regions, region_note, region_table, write_regions_csv
+from acreg.evaluation.results import check_same_pairs, keep_pairs, load_results
+from acreg.evaluation.statistics import DESCRIPTIONS, Comparison, Test, compare_methods
+from acreg.evaluation.tables import (
+    WINS_NOTE,
+    format_p,
+    metric_title,
+    order_methods,
+    summary_table,
+    wins_table,
+    write_statistics_csv,
+    write_summary_csv,
+)
+from acreg.geometry.display import table_html
+from acreg.io import all_or_none
+from acreg.plotting.page import markdown
+from acreg.progress import Progress
+from acreg.report.html import build_report
+
+FILES = ("table.md", "table.csv", "statistics.csv", "label_statistics.csv", "regions.csv", "report.html")
+"""What `MethodComparison.save` writes, some of them where they were asked for."""
+
+
+class Table(NamedTuple):
+    """Texts in rows and columns, a title, and a note on how to read them."""
+
+    title: str
+    columns: list[str]
+    rows: list[list[str]]
+    note: str = ""
+
+
+@dataclass(eq=False, repr=False)
+class MethodComparison:
+    """Methods compared on the same pairs. A notebook shows it as its tables.
+
+    Attributes:
+        results: of the methods, the best first.
+        comparisons: a test for each metric and two methods.
+        label_comparisons: the same label by label, where that was asked for.
+        test: which test.
+        regions: of the labels, where they were given.
+        files: that the last `save` wrote.
+    """
+
+    results: list[MethodResult]
+    comparisons: list[Comparison]
+    label_comparisons: list[Comparison]
+    test: Test
+    regions: RegionTable | None = None
+    files: list[Path] = field(default_factory=list)
+
+    @property
+    def tables(self) -> list[Table]:
+        """Means of each metric; of each region, where there are regions; labels won, of several methods."""
+        first = self.results[0]
+        dataset, labelled = first.summary.get("dataset", {}), first.labelled_pairs
+        some = "" if labelled >= len(first.pairs) else f", {labelled} with labels"
+        title = f"{dataset.get('name')}, {dataset.get('split')}, {len(first.pairs)} pairs{some}: mean (SD)"
+        found = [Table(title, *summary_table(self.results))]
+        if self.regions:
+            note = region_note(self.results, self.regions)
+            title = f"Regions of {self.regions.name}: mean (SD)"
+            found.append(Table(title, *region_table(self.results, self.regions), note))
+        if len(self.results) > 1 and first.label_names:
+            found.append(Table("Labels won", *wins_table(self.results), WINS_NOTE))
+        return found
+
+    @property
+    def statistics(self) -> Table | None:
+        """A row for each two methods: corrected p, effect, and share of pairs in which the first is better."""
+        if not self.comparisons:
+            return None
+        couples = list(dict.fromkeys((c.first, c.second) for c in self.comparisons))
+        metrics = list(dict.fromkeys(c.metric for c in self.comparisons))
+        title, meaning = DESCRIPTIONS[self.test]
+        cells = {
+            (c.first, c.second, c.metric): f"{format_p(c.p_corrected)} ({c.effect:+.2f}), {100 * c.first_better:.0f}%"
+            if math.isfinite(c.p)
+            else "–"
+            for c in self.comparisons
+        }
+        return Table(
+            f"{title}, {meaning.format(n=len(couples))}; share of pairs in which the first is better",
+            ["Methods", *(metric_title(m, "").replace(" ()", "") for m in metrics)],
+            [[f"{a} - {b}", *(cells[a, b, m] for m in metrics)] for a, b in couples],
+        )
+
+    def save(self, folder: str | os.PathLike[str], worst: int = 4, progress: Progress | None = None) -> list[Path]:
+        """Write table.md, table.csv, statistics.csv and report.html, and what was asked for by region and label.
+
+        Args:
+            folder: made if absent; files of an earlier comparison are replaced.
+            worst: pairs of each method to show in pictures.
+            progress: called with (text, done, total) before each picture.
+
+        Returns:
+            The files.
+
+        Raises:
+            AcregError: another process writes into the folder.
+            OSError: the disk is full, or writing is not permitted.
+        """
+        folder = Path(folder)
+        with all_or_none(folder, replaced=[folder / name for name in FILES]) as staged:
+            first, *more = self.tables
+            parts = [markdown(first.columns, first.rows)]
+            parts += [f"{each.title}. {each.note}\n\n{markdown(each.columns, each.rows)}" for each in more]
+            (staged / "table.md").write_text("\n".join(parts), encoding="utf-8")
+            write_summary_csv(self.results, staged / "table.csv")
+            write_statistics_csv(self.comparisons, staged / "statistics.csv")
+            if self.label_comparisons:
+                write_statistics_csv(self.label_comparisons, staged / "label_statistics.csv")
+            if self.regions:
+                write_regions_csv(self.results, self.regions, staged / "regions.csv")
+            page = build_report(self.results, self.comparisons, worst, progress, self.regions, self.label_comparisons)
+            (staged / "report.html").write_text(page, encoding="utf-8")
+            self.files = [folder / name for name in FILES if (staged / name).exists()]
+        return self.files
+
+    def __repr__(self) -> str:
+        names = ", ".join(result.name for result in self.results)
+        return f"MethodComparison({names}: {len(self.results[0].pairs)} pairs, {len(self.comparisons)} tests)"
+
+    def _repr_html_(self) -> str:
+        shown = [*self.tables, *([self.statistics] if self.statistics else [])]
+        return "".join(table_html(each.rows, each.columns, f"{each.title}. {each.note}".strip()) for each in shown)
+
+
+def compare(
+    *folders: str | os.PathLike[str],
+    test: Test = "wilcoxon",
+    label_tests: bool = False,
+    regions: str | os.PathLike[str] | None = None,
+    fixed: str | None = None,
+) -> MethodComparison:
+    """Compare evaluated methods, as `acreg compare` does; `save` writes its files.
+
+    Args:
+        folders: results of `acreg.evaluate`: of a method, or of several.
+        test: "wilcoxon", "mann-whitney", "welch" or "tukey", see `acreg.evaluation.statistics.compare_methods`.
+        label_tests: test each label, too.
+        regions: of the labels, for means of their labels: "dkt31-5" (Mindboggle), or a CSV label,region.
+        fixed: only pairs whose fixed subject has a name like this, such as "MCUCXR_*_1".
+
+    Raises:
+        UsageError: a file in place of a folder, no folder, `label_tests` of results without labels, a pattern that no
+            subject's name is like, or an unknown table of regions.
+        AcregError: results are missing or damaged, methods saw other pairs, or no label lies in a region.
+    """
+    paths = [Path(folder) for folder in folders]
+    check_folders(paths)
+    grouped = read_region_table(os.fspath(regions)) if regions else None
+    results = order_methods(load_results(paths))
+    check_same_pairs(results)
+    if fixed is not None:
+        keep_pairs(results, fixed)
+    if grouped:
+        check_regions(results, grouped)
+    if label_tests and not results[0].label_names:
+        raise UsageError(
+            f"Labels are tested where pairs have labels. Received: {argument('label_tests', True)} for results without "
+            "any. Leave it out."
+        )
+    comparisons = compare_methods(results, test=test)
+    by_label = compare_methods(results, test=test, labels=list(results[0].label_names)) if label_tests else []
+    return MethodComparison(results, comparisons, by_label, test, grouped)
+
+
+def check_folders(folders: Sequence[Path]) -> None:
+    """Raise `UsageError` unless there are folders, and no file among them."""
+    for path in folders:
+        if path.exists() and not path.is_dir():
+            raise UsageError(f"Results lie in a folder. Received: {path}, a file. Name what `acreg evaluate` wrote.")
+    if not folders:
+        raise UsageError("Results are compared from folders. Received: none. Name what `acreg evaluate` wrote.")
