@@ -22,8 +22,8 @@ HEAD = """`acreg verify --out DIR` wrote this page. It runs the checks below on 
 What acreg computes is compared with other programs, with laws that hold for every transform, and with what the presets
 predicted when they were released. All inputs are made from fixed seeds: the checks need no data and no network. A check
 passes if the largest of all differences is within its limit."""
-NOTES = """Voxels that look within 0.01 voxels of the border of the moving image are not compared with SimpleITK's:
-there, rounding decides whether a program looks inside the image. Presets are compared at a coarse sample of voxels and
+NOTES = """Voxels that are mapped to within 0.01 voxels of the border of the moving image are not compared with
+SimpleITK's: there, rounding determines whether a position is inside the image. Presets are compared at a coarse sample of voxels and
 with a tolerance, because processors round the sums of a convolution differently."""
 
 
@@ -56,7 +56,7 @@ def page(outcomes: Sequence[Outcome], environment: Mapping[str, str], made: str,
     result = f"{len(wrong)} of {len(outcomes)} checks failed" if wrong else f"All {len(outcomes)} checks passed"
     parts = [f"# Verification of acreg {environment['acreg']}", HEAD, f"**{result}** on {made}."]
     if quick:
-        parts.append("The presets were left out, as `--quick` says.")
+        parts.append("The checks of the presets were omitted (`--quick`).")
     if wrong:
         parts.append("\n".join(f"- {_text(outcome.check.name)}: {_text(outcome.reason)}" for outcome in wrong))
     parts += ["## Versions", markdown(("what", "version"), list(environment.items()), (0, 1)).rstrip()]
