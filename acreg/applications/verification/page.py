@@ -23,8 +23,8 @@ What acreg computes is compared with other programs, with laws that hold for eve
 predicted when they were released. All inputs are made from fixed seeds: the checks need no data and no network. A check
 passes if the largest of all differences is within its limit."""
 NOTES = """Voxels that are mapped to within 0.01 voxels of the border of the moving image are not compared with
-SimpleITK's: there, rounding determines whether a position is inside the image. Presets are compared at a coarse sample of voxels and
-with a tolerance, because processors round the sums of a convolution differently."""
+SimpleITK's: there, rounding determines whether a position is inside the image. Presets are compared at a coarse sample
+of voxels and with a tolerance, because processors round the sums of a convolution differently."""
 
 
 def write_page(folder: Path, outcomes: Sequence[Outcome], environment: Mapping[str, str], quick: bool = False) -> None:

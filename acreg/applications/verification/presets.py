@@ -119,7 +119,7 @@ def _checks() -> list[Check]:
     section, known = "Presets that ship", stored()
     checks = [
         Check(section, "Weights of all presets", "stored SHA-256", "files", "files that differ", 0.0, _weights),
-        Check(section, "Phantoms that they are shown", "stored sample", "voxels", "grey levels", 0.01, _images),
+        Check(section, "Phantoms used as inputs", "stored sample", "voxels", "grey levels", 0.01, _images),
     ]
     for name in known:
         if name.startswith("autoencoder"):
