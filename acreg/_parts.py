@@ -39,7 +39,7 @@ PARTS = (
 
 
 class MissingPart(ModuleNotFoundError, AcregError):
-    """The import of a part that the installation lacks."""
+    """Error: a part that the installation lacks was imported."""
 
 
 HERE = Path(__file__).resolve().parent

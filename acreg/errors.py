@@ -20,7 +20,7 @@ Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 _options: ContextVar[bool] = ContextVar("options", default=False)
-"""Whether arguments are called by their names on the command line."""
+"""Whether messages name arguments as on the command line."""
 
 
 class AcregError(ValueError):
@@ -42,15 +42,15 @@ class Requeue(AcregError):
 
 
 class DoubtfulResult(UserWarning):
-    """A result was made, and something speaks against it: look at it before you use it.
+    """There is a reason to doubt a result: inspect it before you use it.
 
-    ``warnings.simplefilter("error", DoubtfulResult)`` makes an error of each.
+    ``warnings.simplefilter("error", DoubtfulResult)`` turns these warnings into errors.
     """
 
 
 @contextmanager
 def options_named() -> Iterator[None]:
-    """Inside of it `argument` says what the command line calls the arguments."""
+    """A context in which `argument` names arguments as on the command line."""
     token = _options.set(True)
     try:
         yield
@@ -59,11 +59,11 @@ def options_named() -> Iterator[None]:
 
 
 def argument(name: str, *value: object) -> str:
-    """How a message calls an argument: ``fill`` or ``fill=3``, on the command line ``--fill`` or ``--fill 3``.
+    """An argument as messages name it: ``fill`` or ``fill=3``; on the command line, ``--fill`` or ``--fill 3``.
 
     Args:
-        name: of the argument, which is that of the option with ``_`` for ``-``.
-        value: what was given, if the message says it; True is an option without a value.
+        name: name of the argument, which is that of the option with ``_`` instead of ``-``.
+        value: the given value, if the message includes it; True for an option without a value.
     """
     if _options.get():
         shown = (f"{one:g}" if isinstance(one, float) else str(one) for one in value if one is not True)

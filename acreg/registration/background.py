@@ -1,4 +1,4 @@
-"""What lies outside of a warped image: the choice, and when it should be looked at."""
+"""The background outside a warped image: its choice, and a note if it may be unsuitable."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from acreg.geometry.transform import Border, check_border
 from acreg.io.formats import by_suffix
 
 SHARE_BELOW = 0.05
-"""Part of an image's range that lies below a background in the midst of its values, at least."""
+"""Smallest part of an image's range below a background that is considered to lie within its values."""
 
 
 def border_and_fill(border: Border | None, fill: float | None, target: Path | None = None) -> tuple[Border, float]:
@@ -18,11 +18,11 @@ def border_and_fill(border: Border | None, fill: float | None, target: Path | No
 
     Args:
         border, fill: as given, None for the default.
-        target: a file to be written, where it is known.
+        target: the file to be written, if known.
 
     Raises:
-        UsageError: another word, a fill that is not finite or stands beside edge values, or one that the file cannot
-            hold.
+        UsageError: the border is unknown, or the fill is not finite, is combined with edge values, or cannot be stored
+            in the file.
     """
     if border == "edge" and fill is not None:
         raise UsageError(
@@ -40,12 +40,12 @@ def border_and_fill(border: Border | None, fill: float | None, target: Path | No
 
 
 def background_note(image: Image, border: Border, fill: float | None, share_inside: float) -> str:
-    """That the default background, 0, lies within the values of an image; empty where it does not, or where none shows.
+    """A note that the default background, 0, lies within an image's values; empty if it does not, or if no voxel has it.
 
     Args:
-        image: that was warped.
+        image: the image that was warped.
         border, fill: as given; a fill that was chosen needs no note.
-        share_inside: of the fixed voxels that look inside of the image, from 0 to 1.
+        share_inside: share of the fixed voxels that are mapped inside the image, from 0 to 1.
     """
     low, high = float(image.array.min()), float(image.array.max())
     if border == "edge" or fill is not None or low >= -SHARE_BELOW * (high - low) or share_inside >= 1:

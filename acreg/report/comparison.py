@@ -1,4 +1,4 @@
-"""`acreg.compare`: evaluated methods side by side, as tables, tests and an HTML report."""
+"""`acreg.compare`: comparison of evaluated methods, as tables, tests and an HTML report."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ from acreg.progress import Progress
 from acreg.report.html import build_report
 
 FILES = ("table.md", "table.csv", "statistics.csv", "label_statistics.csv", "regions.csv", "report.html")
-"""What `MethodComparison.save` writes, some of them where they were asked for."""
+"""Files that `MethodComparison.save` writes, some of them only on request."""
 
 
 class Table(NamedTuple):
-    """Texts in rows and columns, a title, and a note on how to read them."""
+    """A table of texts, with a title and a note that explains it."""
 
     title: str
     columns: list[str]
@@ -46,15 +46,15 @@ class Table(NamedTuple):
 
 @dataclass(eq=False, repr=False)
 class MethodComparison:
-    """Methods compared on the same pairs. A notebook shows it as its tables.
+    """A comparison of methods on the same pairs. A notebook shows its tables.
 
     Attributes:
-        results: of the methods, the best first.
-        comparisons: a test for each metric and two methods.
-        label_comparisons: the same label by label, where that was asked for.
-        test: which test.
-        regions: of the labels, where they were given.
-        files: that the last `save` wrote.
+        results: results of the methods, the best first.
+        comparisons: a test for each metric and each two methods.
+        label_comparisons: the same for each label, if requested.
+        test: name of the test.
+        regions: regions of the labels, if given.
+        files: the files that the last `save` wrote.
     """
 
     results: list[MethodResult]
@@ -66,7 +66,7 @@ class MethodComparison:
 
     @property
     def tables(self) -> list[Table]:
-        """Means of each metric; of each region, where there are regions; labels won, of several methods."""
+        """Means of each metric; means of each region, if given; and, for several methods, the number of labels won."""
         first = self.results[0]
         dataset, labelled = first.summary.get("dataset", {}), first.labelled_pairs
         some = "" if labelled >= len(first.pairs) else f", {labelled} with labels"
@@ -82,7 +82,7 @@ class MethodComparison:
 
     @property
     def statistics(self) -> Table | None:
-        """A row for each two methods: corrected p, effect, and share of pairs in which the first is better."""
+        """One row for each two methods: corrected p, effect size, and share of pairs in which the first is better."""
         if not self.comparisons:
             return None
         couples = list(dict.fromkeys((c.first, c.second) for c in self.comparisons))
@@ -101,18 +101,18 @@ class MethodComparison:
         )
 
     def save(self, folder: str | os.PathLike[str], worst: int = 4, progress: Progress | None = None) -> list[Path]:
-        """Write table.md, table.csv, statistics.csv and report.html, and what was asked for by region and label.
+        """Write table.md, table.csv, statistics.csv and report.html, and the requested tables by region and label.
 
         Args:
-            folder: made if absent; files of an earlier comparison are replaced.
-            worst: pairs of each method to show in pictures.
+            folder: created if it does not exist; files of an earlier comparison are replaced.
+            worst: number of each method's worst pairs to show in pictures.
             progress: called with (text, done, total) before each picture.
 
         Returns:
             The files.
 
         Raises:
-            AcregError: another process writes into the folder.
+            AcregError: another process is writing into the folder.
             OSError: the disk is full, or writing is not permitted.
         """
         folder = Path(folder)
@@ -151,16 +151,17 @@ def compare(
     """Compare evaluated methods, as `acreg compare` does; `save` writes its files.
 
     Args:
-        folders: results of `acreg.evaluate`: of a method, or of several.
+        folders: folders of results of `acreg.evaluate`, each of one method or of several.
         test: "wilcoxon", "mann-whitney", "welch" or "tukey", see `acreg.evaluation.statistics.compare_methods`.
-        label_tests: test each label, too.
-        regions: of the labels, for means of their labels: "dkt31-5" (Mindboggle), or a CSV label,region.
-        fixed: only pairs whose fixed subject has a name like this, such as "MCUCXR_*_1".
+        label_tests: test each label as well.
+        regions: regions over whose labels means are computed: "dkt31-5" (Mindboggle), or a CSV with the columns
+            label,region.
+        fixed: pattern; only pairs whose fixed subject's name matches it are used, such as "MCUCXR_*_1".
 
     Raises:
-        UsageError: a file in place of a folder, no folder, `label_tests` of results without labels, a pattern that no
-            subject's name is like, or an unknown table of regions.
-        AcregError: results are missing or damaged, methods saw other pairs, or no label lies in a region.
+        UsageError: no folder or a file is given, `label_tests` is given but the results have no labels, no subject's
+            name matches the pattern, or the table of regions is unknown.
+        AcregError: results are missing or damaged, the methods registered different pairs, or no label is in a region.
     """
     paths = [Path(folder) for folder in folders]
     check_folders(paths)
@@ -182,7 +183,7 @@ def compare(
 
 
 def check_folders(folders: Sequence[Path]) -> None:
-    """Raise `UsageError` unless there are folders, and no file among them."""
+    """Raise `UsageError` unless there is at least one folder, and no file."""
     for path in folders:
         if path.exists() and not path.is_dir():
             raise UsageError(f"Results lie in a folder. Received: {path}, a file. Name what `acreg evaluate` wrote.")

@@ -142,7 +142,7 @@ def _panel(draw: Callable[[Any], Any], shape: tuple[int, ...], aspect: float) ->
 
 
 def _small_png(figure: Figure) -> bytes:
-    """A PNG of few colours."""
+    """A PNG with a reduced number of colours."""
     from PIL import Image as Picture
 
     stream = io.BytesIO()

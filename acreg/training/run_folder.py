@@ -98,7 +98,7 @@ def model_card(recipe: Recipe, data: TrainingData, row: Mapping[str, float], wha
 - Grid of the network: {" x ".join(map(str, recipe.data.shape))}, intensities by "{recipe.data.intensity}".
 
 ## Scores
-On the network's grid, at the epoch whose weights were kept; `val_` means validation. For test scores, run `acreg evaluate`.
+On the network's grid, at the epoch whose weights were kept; `val_` means validation. Use `acreg evaluate` for testing.
 
 | number | value |
 |---|---|

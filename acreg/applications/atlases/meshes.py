@@ -109,12 +109,12 @@ def segment_by_meshes(
 
 @dataclass(eq=False, repr=False)
 class SurfaceSegmentation:
-    """The surfaces of an image with the disagreement of the templates. A notebook shows the latter as a table.
+    """The surfaces of an image with the templates' disagreement, which a notebook shows as a table.
 
     Attributes:
-        names: of the regions.
-        surfaces: of each region.
-        unit: of the deviations, "mm" or "px".
+        names: names of the regions.
+        surfaces: surface of each region.
+        unit: unit of the deviations, "mm" or "px".
     """
 
     names: list[str]
@@ -123,14 +123,14 @@ class SurfaceSegmentation:
 
     @property
     def rows(self) -> list[tuple[str, str]]:
-        """What is printed of each region."""
+        """The text that is printed for each region."""
         return [
             (name, f"{len(each.deviation)} points, mean standard deviation {each.deviation.mean():.2f} {self.unit}")
             for name, each in zip(self.names, self.surfaces, strict=True)
         ]
 
     def figure(self) -> Figure:
-        """The surfaces, in the colours of the standard deviation at their points."""
+        """The surfaces, coloured by the standard deviation at their points."""
         surfaces, deviations = [each.surface for each in self.surfaces], [each.deviation for each in self.surfaces]
         title = f"standard deviation over {self.surfaces[0].templates} templates, {self.unit}"
         return surface_figure(surfaces, self.names, deviations, title)
@@ -139,7 +139,7 @@ class SurfaceSegmentation:
         """Write surfaces.vtk, for 3D Slicer and ParaView, and surfaces.png, and return their paths.
 
         Raises:
-            AcregError: they are there and may not be replaced, or another process writes into the folder.
+            AcregError: the files exist and may not be replaced, or another process is writing into the folder.
         """
         folder = Path(folder)
         with all_or_none(folder) as staged:
@@ -169,15 +169,15 @@ def surfaces(
     """Segment an image by the surfaces of many templates, as `acreg surfaces` does; see `segment_by_meshes`.
 
     Args:
-        image: to be segmented, about aligned with the dataset.
+        image: the image to segment, roughly aligned with the dataset.
         data: dataset of the templates, its folder, or its name under ACREG_DATA.
-        model: preset name or folder, or a model that is loaded.
-        shapes: folder of `acreg data velocities`; that in the dataset if left out.
-        templates: the first so many; all if left out.
+        model: name or folder of a preset, or a loaded model.
+        shapes: folder that `acreg data velocities` wrote; by default, that in the dataset.
+        templates: number of templates, the first ones of the split; by default, all.
         progress: called with (text, done, total).
 
     Raises:
-        AcregError: as `template_subjects` and `segment_by_meshes`; the preset or the image cannot be read.
+        AcregError: as for `template_subjects` and `segment_by_meshes`; or the preset or the image cannot be read.
     """
     dataset = data if isinstance(data, Dataset) else Dataset.load(dataset_folder(os.fspath(data)))
     place = dataset.folder / FOLDER if shapes is None else Path(shapes)
