@@ -40,7 +40,7 @@ def border_and_fill(border: Border | None, fill: float | None, target: Path | No
 
 
 def background_note(image: Image, border: Border, fill: float | None, share_inside: float) -> str:
-    """A note that the default background, 0, lies within an image's values; empty if it does not, or if no voxel has it.
+    """A note that the default background, 0, lies within an image's values; empty if it does not, or has no voxel.
 
     Args:
         image: the image that was warped.
