@@ -1,4 +1,4 @@
-"""From a pair of images to a displacement, by a network that is trained with losses."""
+"""A network that maps a pair of images to a displacement and is trained with losses."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ LOGGED = ("loss", "dice", "folded_percent")
 
 
 class FieldModel(PresetModel):
-    """The part of a `RegistrationModel` that is trained: from a pair of images to a displacement, and its losses.
+    """The trainable part of a `RegistrationModel`: it maps a pair of images to a displacement, and has losses.
 
     Args, call arguments, returns, errors: see `RegistrationModel`, from which models derive.
     """
 
     DEFAULT_LOSSES: Mapping[str, float] = {}
     GIVEN_BY_SUBCLASSES = ("network", "multiple", "own_losses")
-    """Arguments that a model makes itself and does not pass on from its user."""
+    """Arguments that a model sets itself, so that its user cannot give them."""
 
     def __init__(
         self,

@@ -143,7 +143,7 @@ def _panel(draw: Callable[[Axes], object], shape: tuple[int, ...], aspect: float
 
 
 def _small_png(figure: Figure) -> bytes:
-    """A PNG of few colours."""
+    """A PNG with a reduced number of colours."""
     from PIL import Image as Picture
 
     stream = io.BytesIO()

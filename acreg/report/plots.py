@@ -1,4 +1,4 @@
-"""Charts of methods as Matplotlib figures, with transparent ground, in a light and a dark theme."""
+"""Charts of methods as Matplotlib figures, with a transparent background, in a light and a dark theme."""
 
 from __future__ import annotations
 

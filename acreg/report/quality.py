@@ -1,4 +1,4 @@
-"""The picture of predicted Dice, as ``acreg quality`` writes it."""
+"""The figure of the predicted Dice, as ``acreg quality`` writes it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EXAMPLES = 6
 
 
 def quality_figure(found: PredictedDice) -> Figure:
-    """The histogram of the predicted Dice with examples; where true Dice are known, also the two against each other.
+    """The histogram of the predicted Dice with examples; if true Dice are known, also a scatter plot of both.
 
     Raises:
         AcregError: the image or the segmentation of an example cannot be read.
