@@ -24,15 +24,18 @@ class Tool:
 
     Args:
         name: the part of a method's name before the colon.
-        kinds: what may follow the colon.
+        kinds: what may follow the colon. "affine" finds an affine map; every other kind finds a deformation.
         package: its name on PyPI.
         home: the name of its module.
+        without_affine: the kinds that find no affine map before the deformation: they start from the positions of the
+            images in space.
     """
 
     name: str
     kinds: tuple[str, ...]
     package: str
     home: str
+    without_affine: tuple[str, ...] = ()
 
     @property
     def module(self) -> Any:
@@ -43,7 +46,7 @@ class Tool:
 TOOLS = {
     tool.name: tool
     for tool in (
-        Tool("ants", ("affine", "SyN", "SyNCC", "SyNOnly"), "antspyx", "acreg.baselines.ants"),
+        Tool("ants", ("affine", "SyN", "SyNCC", "SyNOnly"), "antspyx", "acreg.baselines.ants", ("SyNOnly",)),
         Tool(
             "sitk",
             ("affine", "demons", "diffeomorphic-demons", "symmetric-demons", "bspline"),

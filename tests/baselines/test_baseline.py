@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import configparser
 import os
 import sys
 from importlib import metadata
@@ -39,18 +40,37 @@ def test_wrong_use(arguments, found):
         baseline(*arguments)
 
 
-@pytest.mark.parametrize(
-    "name, module, package",
-    [
-        ("ants:SyN", "ants", "antspyx"),
-        ("elastix:bspline", "itk", "itk-elastix"),
-        ("greedy:svf", "picsl_greedy", "picsl-greedy"),
-    ],
-)
-def test_a_missing_package_is_named_with_what_to_run(monkeypatch, name, module, package):
-    monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(AcregError, match=f"{name} needs the package {package}.*pip install {package}"):
+OPTIONAL = [tool for tool in TOOLS.values() if tool.package != "SimpleITK"]
+"""The programs that acreg does not require."""
+
+
+@pytest.fixture
+def setup(repository):
+    parser = configparser.ConfigParser()
+    parser.read(repository / "setup.cfg", encoding="utf-8")
+    return parser
+
+
+@pytest.fixture
+def imported(setup):
+    """The names of the modules that the contract on imports allows each module of a program to import."""
+    lines = setup["importlinter:contract:classical-tools"]["ignore_imports"].strip().splitlines()
+    return dict(line.split(" -> ") for line in lines)
+
+
+@pytest.mark.parametrize("tool", OPTIONAL, ids=lambda tool: tool.name)
+def test_a_missing_package_is_named_with_what_to_run(monkeypatch, imported, tool):
+    monkeypatch.setitem(sys.modules, imported[tool.home], None)
+    name = f"{tool.name}:{tool.kinds[-1]}"
+    with pytest.raises(AcregError, match=f"{name} needs the package {tool.package}.*pip install {tool.package}"):
         baseline(name)
+
+
+def test_setup_names_each_program_that_is_not_required(setup, imported):
+    assert set(setup["options.extras_require"]["baselines"].split()) == {tool.package for tool in OPTIONAL}
+    assert set(imported) == {tool.home for tool in OPTIONAL}
+    forbidden = setup["importlinter:contract:classical-tools"]["forbidden_modules"].split()
+    assert set(imported.values()) == set(forbidden)
 
 
 def test_settings_say_what_a_result_depends_on():
@@ -74,7 +94,7 @@ def test_options_in_the_name_take_the_place_of_defaults():
 @pytest.mark.parametrize("tool", TOOLS.values(), ids=TOOLS)
 def test_the_table_has_the_kinds_of_each_module(tool):
     assert tool.kinds == tuple(tool.module.KINDS)
-    assert set(tool.module.OPTIONS) <= set(tool.kinds)
+    assert set(tool.module.OPTIONS) <= set(tool.kinds) and set(tool.without_affine) <= set(tool.kinds)
 
 
 @pytest.mark.parametrize("tool, kind", [(tool.module, kind) for tool in TOOLS.values() for kind in tool.module.OPTIONS])
