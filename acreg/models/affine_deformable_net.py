@@ -122,8 +122,6 @@ class AffineDeformableNet(RegistrationModel):
             own_losses=[] if self._map is None else AFFINE_LOSSES,
             **kwargs,
         )
-        self.rank = rank
-        self.channels = channels
         self.filters = filters
         self.decoder = decoder
         self.affine = affine

@@ -84,8 +84,6 @@ class DDMR(RegistrationModel):
             integration_steps=0 if downsize > 1 else integration_steps,  # otherwise done inside the network
             **kwargs,
         )
-        self.rank = rank
-        self.channels = channels
         self.encoder = encoder
         self.decoder = decoder
         self.head = head

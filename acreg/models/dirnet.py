@@ -45,8 +45,6 @@ class DIRNet(RegistrationModel):
             raise ValueError(f"`filters` and `levels` must be at least 1. Received: filters={filters}, levels={levels}")
         network = control_points(rank, channels, filters, levels, kwargs.get("dtype"))
         super().__init__(network, multiple=2**levels, **kwargs)
-        self.rank = rank
-        self.channels = channels
         self.filters = filters
         self.levels = levels
 

@@ -110,8 +110,6 @@ class JRSNet(RegistrationModel):
             Loss("cycle", ("adversaries",), itemgetter("cycle")),
         ]
         super().__init__(network, multiple=1, own_losses=own, **kwargs)
-        self.rank = rank
-        self.channels = channels
         self.filters = filters
         self.blocks = blocks
         self.direct = direct

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
+from typing import Any
 
 import keras
 
@@ -22,13 +23,19 @@ from acreg.models.registering import Registering
 class RegistrationModel(FieldModel):
     """Registers a moving image onto a fixed image by a network that predicts a field.
 
-    Subclasses create `network`, a model ``{"moving", "fixed"} -> {"field", ...}`` whose field is a displacement or,
-    with ``integration_steps``, a stationary velocity, on the grid of the images or a coarser one over the same extent.
-    A subclass that also predicts an affine map adds it in `_run_network`, as ``"affine"``, ``(batch, rank, rank + 1)``
-    in voxels: a point of the fixed image is moved first by the field, then by the map.
+    Subclasses create `network`, a functional model ``{"moving", "fixed"} -> {"field", ...}`` whose field is a
+    displacement or, with ``integration_steps``, a stationary velocity, on the grid of the images or a coarser one over
+    the same extent. A subclass that also predicts an affine map adds it in `_run_network`, as ``"affine"``,
+    ``(batch, rank, rank + 1)`` in voxels: a point of the fixed image is moved first by the field, then by the map.
+
+    The constructor of a subclass takes plain values, which `get_config` returns, and passes ``**kwargs`` on to this
+    class. A recipe fills in those of the arguments ``rank``, ``channels``, ``num_classes``, ``preprocessing``,
+    ``augmentation``, ``autoencoder`` and ``seed`` that the constructor has, from its data and its other sections; it
+    always passes ``dtype`` for mixed precision. The subclass gives ``dtype`` to each layer of its network, because
+    Keras does not.
 
     Args:
-        network: see above.
+        network: see above. Its inputs determine the attributes `rank` and `channels`.
         multiple: the network's input sizes must be multiples of this; other sizes are padded and cropped inside.
         integration_steps: squarings that turn the field into a diffeomorphic displacement; with 0, the field is the
             displacement.
@@ -77,6 +84,27 @@ class RegistrationModel(FieldModel):
     ...     return ops.mean(ops.abs(slopes[0] - slopes[1]) ** power, axis=(1, 2, 3))
     >>> model = acreg.models.RegNet(losses={"ncc": 1, edges: {"weight": 0.5, "power": 1.0}, "diffusion": 0.1})
     """
+
+    @cached_property
+    def rank(self) -> int:
+        """Number of spatial axes of the images: 2 or 3."""
+        return len(self._image_shape()) - 2
+
+    @cached_property
+    def channels(self) -> int:
+        """Number of channels of one image."""
+        return int(self._image_shape()[-1])
+
+    def _image_shape(self) -> tuple[Any, ...]:
+        """The shape of an image that the network takes, ``(None, *spatial, channels)``."""
+        inputs = getattr(self.network, "input", None)
+        if not (isinstance(inputs, Mapping) and {"moving", "fixed"} <= set(inputs)):
+            raise ValueError(
+                f"The network of {type(self).__name__} must be a functional keras.Model of "
+                "{'moving', 'fixed'}, each (batch, *spatial, channels). "
+                f"Received: {type(self.network).__name__} of {inputs}"
+            )
+        return tuple(inputs["fixed"].shape)
 
     @cached_property
     def _registering(self) -> Registering:

@@ -75,8 +75,6 @@ class RegNet(RegistrationModel):
             integration_steps=integration_steps,
             **kwargs,
         )
-        self.rank = rank
-        self.channels = channels
         self.network_name = network
         self.filters = filters
         self.dropout = dropout

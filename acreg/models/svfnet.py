@@ -93,8 +93,6 @@ class SVFNet(RegistrationModel):
             own_losses=[Loss(VELOCITY, ("true_velocity", "velocity", "inputs"), self._velocity_error)],
             **kwargs,
         )
-        self.rank = rank
-        self.channels = channels
         self.filters = filters
         self.in_plane_levels = in_plane_levels
         self.norm = norm

@@ -106,10 +106,32 @@ def build_network(
         check_memory(model_class, {**recipe.model.arguments, **filled}, copies=4)
     with _explicit_seed(recipe.seed, "network"), _as_usage_error("model"):
         model = model_class(**recipe.model.arguments, **filled)
+        _check_network(model, data.train.images.shape, recipe.training.mixed_precision)
     if recipe.training.distribute:
         devices.synchronise(model)
     compile_network(model, recipe, recipe.training.steps)
     return model
+
+
+def _check_network(model: models.RegistrationModel, images: Sequence[int], precision: str | None) -> None:
+    """Check that a network takes the training images, `(n, *spatial, channels)`, and computes in half precision.
+
+    Raises:
+        ValueError: another rank or number of channels, or no layer of that precision, which the network ignores.
+    """
+    name, rank, channels = type(model).__name__, len(images) - 2, images[-1]
+    if (model.rank, model.channels) != (rank, channels):
+        raise ValueError(
+            f"The network of {name} must take the images of the recipe, which have {rank} axes and {channels} "
+            f"channels. Received: {model.rank} axes and {model.channels} channels. A constructor with the arguments "
+            "`rank` and `channels` is given these numbers."
+        )
+    half = (precision or "").removeprefix("mixed_")
+    if half and all(layer.compute_dtype != half for layer in model.network._flatten_layers()):
+        raise ValueError(
+            f"{name} must pass its argument `dtype` on to the layers of its network. Received: "
+            f"training.mixed_precision={precision}, and no layer that computes in {half}."
+        )
 
 
 def compile_network(model: models.RegistrationModel, recipe: Recipe, steps: int, frozen: Sequence[str] = ()) -> None:
@@ -184,7 +206,8 @@ def _as_usage_error(section: str) -> Iterator[None]:
     except AcregError:
         raise
     except Exception as error:  # constructors and Keras raise many types of error for invalid values
+        said = " ".join(str(error).split())
         raise UsageError(
             f"The recipe's section {section} must be accepted by the model. The model says: "
-            f"{' '.join(str(error).split())} Correct that key of the recipe."
+            f"{said if said.endswith(('.', '?', '!')) else said + '.'} Correct that key of the recipe."
         ) from error

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import keras
@@ -36,72 +37,97 @@ def _autoencoder(rank: int = 2) -> LabelAutoencoder:
     return LabelAutoencoder((16,) * rank, num_classes=CLASSES, code_size=6)
 
 
-ALL_LOSSES = {
-    "ncc": 1.0,
-    "local_ncc": 0.5,
-    "mean_squared_error": 0.5,
-    "mutual_information": 0.5,
-    "ssim": 0.5,
-    "ms_ssim": 0.5,
-    "total_variation_sum": 1e-4,
-    "total_variation_mean": 0.1,
-    "diffusion": 0.5,
-    "bending": 0.5,
-    "cross_entropy": 1.0,
-    "soft_dice": 1.0,
-    "log_dice": 0.5,
-    "hausdorff_erosion": 0.1,
-    "anatomical_prior": 0.1,
-}
 UNET: dict[str, Any] = {"network": "unet", "filters": (4, 8)}
 PYRAMID: dict[str, Any] = {"network": "pyramid", "filters": (8, 8)}
+ACREGNET: dict[str, Any] = {"num_classes": CLASSES, "autoencoder": _autoencoder, **UNET}
 VOXELMORPH: dict[str, Any] = {"encoder": (4, 8), "decoder": (8, 6), "head": (4, 3)}
 JOINT: dict[str, Any] = {"filters": (4, 8), "decoder": (8, 4)}
-MAKERS: dict[str, Callable[..., Any]] = {
-    "unet": lambda **k: RegNet(**UNET, **k),
-    "unet-head-batch-norm": lambda **k: RegNet(**UNET, head_batch_norm=True, **k),
-    "unet-velocity": lambda **k: RegNet(**UNET, integration_steps=5, losses={"ncc": 1, "diffusion": 1}, **k),
-    "unet-3d": lambda **k: RegNet(rank=3, **UNET, **k),
-    "unet-two-channels": lambda **k: RegNet(channels=2, **UNET, **k),
-    "pyramid": lambda **k: RegNet(**PYRAMID, **k),
-    "pyramid-3d-velocity": lambda **k: RegNet(rank=3, **PYRAMID, integration_steps=5, **k),
-    "pyramid-velocity": lambda **k: ACRegNet(
-        CLASSES, **PYRAMID, integration_steps=5, losses={"ncc": 1, "diffusion": 1, "soft_dice": 1}, **k
+SMOOTH = {"ncc": 1, "diffusion": 1}
+MAKERS: dict[str, tuple[type, dict[str, Any]]] = {
+    "unet": (RegNet, UNET),
+    "unet-head-batch-norm": (RegNet, {**UNET, "head_batch_norm": True}),
+    "unet-velocity": (RegNet, {**UNET, "integration_steps": 5, "losses": SMOOTH}),
+    "unet-3d": (RegNet, {"rank": 3, **UNET}),
+    "unet-two-channels": (RegNet, {"channels": 2, **UNET}),
+    "unet-uncertainty": (RegNet, {**UNET, "weighting": "uncertainty"}),
+    "pyramid": (RegNet, PYRAMID),
+    "pyramid-3d-velocity": (RegNet, {"rank": 3, **PYRAMID, "integration_steps": 5}),
+    "pyramid-velocity": (
+        ACRegNet,
+        {"num_classes": CLASSES, **PYRAMID, "integration_steps": 5, "losses": {**SMOOTH, "soft_dice": 1}},
     ),
-    "acregnet": lambda **k: ACRegNet(CLASSES, _autoencoder(), **UNET, **k),
-    "acregnet-all-losses": lambda **k: ACRegNet(CLASSES, _autoencoder(), **UNET, losses=ALL_LOSSES, **k),
-    "unet-uncertainty": lambda **k: RegNet(**UNET, weighting="uncertainty", **k),
-    "acregnet-softmax": lambda **k: ACRegNet(CLASSES, _autoencoder(), **UNET, weighting="softmax", **k),
-    "acregnet-3d": lambda **k: ACRegNet(CLASSES, _autoencoder(3), rank=3, **UNET, **k),
-    "ddmr": lambda **k: DDMR(
-        rank=2, **VOXELMORPH, num_classes=CLASSES, losses={"ncc": 1, "diffusion": 0.1, "soft_dice": 1}, **k
+    "acregnet": (ACRegNet, ACREGNET),
+    "acregnet-softmax": (ACRegNet, {**ACREGNET, "weighting": "softmax"}),
+    "acregnet-3d": (ACRegNet, {**ACREGNET, "rank": 3, "autoencoder": partial(_autoencoder, 3)}),
+    "ddmr": (
+        DDMR,
+        {"rank": 2, **VOXELMORPH, "num_classes": CLASSES, "losses": {"ncc": 1, "diffusion": 0.1, "soft_dice": 1}},
     ),
-    "ddmr-3d": lambda **k: DDMR(**VOXELMORPH, **k),
-    "ddmr-velocity": lambda **k: DDMR(rank=2, **VOXELMORPH, integration_steps=5, **k),
-    "ddmr-downsized": lambda **k: DDMR(rank=2, **VOXELMORPH, integration_steps=2, downsize=2, **k),
-    "affine-deformable": lambda **k: AffineDeformableNet(
-        rank=2, **JOINT, num_classes=CLASSES, losses={"affine_squared_ncc": 1, "local_ncc": 1, "soft_dice": 1}, **k
+    "ddmr-3d": (DDMR, VOXELMORPH),
+    "ddmr-velocity": (DDMR, {"rank": 2, **VOXELMORPH, "integration_steps": 5}),
+    "ddmr-downsized": (DDMR, {"rank": 2, **VOXELMORPH, "integration_steps": 2, "downsize": 2}),
+    "affine-deformable": (
+        AffineDeformableNet,
+        {
+            "rank": 2,
+            **JOINT,
+            "num_classes": CLASSES,
+            "losses": {"affine_squared_ncc": 1, "local_ncc": 1, "soft_dice": 1},
+        },
     ),
-    "affine-deformable-3d-velocity": lambda **k: AffineDeformableNet(
-        **{**JOINT, "decoder": (8,)}, affine="rigid", affine_passes=2, integration_steps=4, **k
+    "affine-deformable-3d-velocity": (
+        AffineDeformableNet,
+        {**JOINT, "decoder": (8,), "affine": "rigid", "affine_passes": 2, "integration_steps": 4},
     ),
-    "affine-only-batch-norm": lambda **k: AffineDeformableNet(
-        rank=2, **JOINT, affine="similarity", deformable=False, norm="batch", losses={"affine_ncc": 1}, **k
+    "affine-only-batch-norm": (
+        AffineDeformableNet,
+        {
+            "rank": 2,
+            **JOINT,
+            "affine": "similarity",
+            "deformable": False,
+            "norm": "batch",
+            "losses": {"affine_ncc": 1},
+        },
     ),
-    "deformable-only": lambda **k: AffineDeformableNet(rank=2, **JOINT, affine="none", **k),
-    "svfnet": lambda **k: SVFNet(
-        rank=2, filters=(4, 8), num_classes=CLASSES, losses={"velocity_error": 1, "soft_dice": 1}, **k
+    "deformable-only": (AffineDeformableNet, {"rank": 2, **JOINT, "affine": "none"}),
+    "svfnet": (
+        SVFNet,
+        {"rank": 2, "filters": (4, 8), "num_classes": CLASSES, "losses": {"velocity_error": 1, "soft_dice": 1}},
     ),
-    "svfnet-3d": lambda **k: SVFNet(filters=(4, 6, 8), in_plane_levels=1, norm="group", **k),
-    "dirnet": lambda **k: DIRNet(filters=4, levels=2, num_classes=CLASSES, losses={"ncc": 1, "soft_dice": 1}, **k),
-    "dirnet-3d": lambda **k: DIRNet(rank=3, filters=4, levels=2, **k),
-    "jrsnet": lambda **k: JRSNet(
-        filters=4, blocks=2, num_classes=CLASSES, losses={"mutual_information": 1, "ssim": 1, "mask": 1}, **k
+    "svfnet-3d": (SVFNet, {"filters": (4, 6, 8), "in_plane_levels": 1, "norm": "group"}),
+    "dirnet": (DIRNet, {"filters": 4, "levels": 2, "num_classes": CLASSES, "losses": {"ncc": 1, "soft_dice": 1}}),
+    "dirnet-3d": (DIRNet, {"rank": 3, "filters": 4, "levels": 2}),
+    "jrsnet": (
+        JRSNet,
+        {
+            "filters": 4,
+            "blocks": 2,
+            "num_classes": CLASSES,
+            "losses": {"mutual_information": 1, "ssim": 1, "mask": 1},
+        },
     ),
-    "jrsnet-3d-direct": lambda **k: JRSNet(rank=3, filters=4, blocks=1, direct=True, losses={"ssim": 1}, **k),
-    "autoencoder": lambda **k: LabelAutoencoder((16, 24), num_classes=CLASSES, code_size=6, **k),
-    "autoencoder-3d": lambda **k: LabelAutoencoder((8, 16, 8), num_classes=CLASSES, code_size=6, noise="border", **k),
+    "jrsnet-3d-direct": (JRSNet, {"rank": 3, "filters": 4, "blocks": 1, "direct": True, "losses": {"ssim": 1}}),
+    "autoencoder": (LabelAutoencoder, {"shape": (16, 24), "num_classes": CLASSES, "code_size": 6}),
+    "autoencoder-3d": (
+        LabelAutoencoder,
+        {"shape": (8, 16, 8), "num_classes": CLASSES, "code_size": 6, "noise": "border"},
+    ),
 }
+"""A class and its arguments, by the name of the kind; an argument that is a function is called for each model.
+
+The laws in test_laws.py hold for every kind. The names of 3-D kinds contain "3d".
+"""
+REGISTER = [kind for kind, (model, _) in MAKERS.items() if model is not LabelAutoencoder]
+"""The kinds that register images."""
+
+
+def first_of_each(kinds: Iterable[str]) -> list[str]:
+    """The first kind of each class."""
+    found: dict[type, str] = {}
+    for kind in kinds:
+        found.setdefault(MAKERS[kind][0], kind)
+    return list(found.values())
 
 
 def preprocessing(shape: tuple[int, ...]) -> Preprocessing:
@@ -117,7 +143,9 @@ def make_model() -> Callable[..., Any]:
     """`make_model(kind, **options)`: a new model, shaken, with a preprocessing; the kinds are the keys of `MAKERS`."""
 
     def make(kind: str, shaken: bool = True, **options: Any) -> Any:
-        model = MAKERS[kind](**options)
+        of_class, arguments = MAKERS[kind]
+        given = {name: value() if callable(value) else value for name, value in arguments.items()}
+        model = of_class(**{**given, **options})
         model.preprocessing = preprocessing(_grid_of(model))
         return shake(model) if shaken else model
 

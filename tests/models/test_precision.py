@@ -11,20 +11,10 @@ import keras
 import pytest
 
 from acreg.models import JRSNet, LabelAutoencoder, RegNet
+from tests.models.conftest import MAKERS
 
 Make = Callable[..., Any]
-KINDS = [
-    *("unet", "unet-3d", "pyramid", "pyramid-3d-velocity", "ddmr", "ddmr-downsized", "affine-deformable"),
-    *(
-        "affine-only-batch-norm",
-        "svfnet",
-        "svfnet-3d",
-        "dirnet-3d",
-        "jrsnet-3d-direct",
-        "jrsnet with adversaries",
-        "autoencoder-3d",
-    ),
-]
+KINDS = [*MAKERS, "jrsnet with adversaries"]
 
 
 def layers_of(network: keras.Model) -> Iterator[keras.layers.Layer]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import re
 import sys
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +36,7 @@ class TwoConvolutions(RegistrationModel):
         x = convolution(filters, 3, padding="same", activation="relu", name="encoder1")(x)
         field = convolution(rank, 3, padding="same", name="head")(x)
         super().__init__(keras.Model({"moving": moving, "fixed": fixed}, {"field": field}), multiple=1, **kwargs)
-        self.rank, self.channels, self.filters = rank, channels, filters
+        self.filters = filters
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "rank": self.rank, "channels": self.channels, "filters": self.filters}
@@ -90,7 +89,9 @@ def test_its_arguments_are_checked_as_those_of_acregs_models(recipe_path: Path, 
     with pytest.raises(UsageError, match=r"registers with Keras .*Received: model.class=elsewhere>Two. Did you mean"):
         load_recipe(recipe_path, ["model.class=elsewhere>Two"])
     recipe = load_recipe(recipe_path, ["model.arguments.losses.local_ncc.windows=3"])
-    with pytest.raises(UsageError, match=r"'local_ncc' must be one of \['window', 'epsilon'\]. Received: windows=3"):
+    with pytest.raises(
+        UsageError, match=r"'local_ncc' must be one of \['window', 'epsilon'\]. Received: windows=3. Correct"
+    ):
         run_recipe(recipe, tmp_path / "run")
 
 
@@ -104,28 +105,79 @@ def test_a_preset_of_an_unknown_package_says_what_to_import(tmp_path: Path, monk
         assert type(acreg.from_preset(folder)) is TwoConvolutions
 
 
-def test_packages_that_declare_an_entry_point_are_imported_when_a_model_is_looked_for(
+def test_an_installed_package_that_declares_an_entry_point_is_imported_when_a_model_is_looked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """As `pip install` leaves it: the module, and a folder with its metadata."""
     (tmp_path / "declared_elsewhere.py").write_text(
         "import keras\n"
         "from acreg.models import RegNet\n"
         "@keras.saving.register_keras_serializable('declared')\n"
         "class Net(RegNet):\n"
-        "    pass\n",
+        "    pass\n"
+        "@keras.saving.register_keras_serializable('declared')\n"
+        "def difference(fixed, warped):\n"
+        "    return keras.ops.mean(keras.ops.abs(fixed - warped), axis=(1, 2, 3))\n",
         encoding="utf-8",
     )
+    declared = tmp_path / "declared_elsewhere-1.0.dist-info"
+    declared.mkdir()
+    (declared / "METADATA").write_text("Metadata-Version: 2.1\nName: declared_elsewhere\nVersion: 1.0\n")
+    (declared / "entry_points.txt").write_text(
+        "[acreg.plugins]\ngood = declared_elsewhere\nbad = absent_elsewhere\n", encoding="utf-8"
+    )
     monkeypatch.syspath_prepend(tmp_path)
-    entries = [
-        metadata.EntryPoint("good", "declared_elsewhere", registered.PLUGINS),
-        metadata.EntryPoint("bad", "absent_elsewhere", registered.PLUGINS),
-    ]
-    monkeypatch.setattr(registered.metadata, "entry_points", lambda group: entries)
     registered.load_plugins.cache_clear()
     with pytest.warns(UserWarning, match=r"Received: absent_elsewhere \(bad\), which raises ModuleNotFoundError"):
-        assert "declared>Net" in model_classes()
-    keras.saving.get_custom_objects().pop("declared>Net")
+        found = model_classes()["declared>Net"]
+    model = found(network="pyramid", filters=(8,), losses={"declared>difference": 1.0})
+    again = acreg.from_preset(model.remade(preprocessing={"shape": (16, 16)}).save_preset(tmp_path / "preset"))
+    assert type(again) is found and again.get_config()["losses"] == {"declared>difference": 1.0}
+    for name in ("declared>Net", "declared>difference"):
+        keras.saving.get_custom_objects().pop(name)
     sys.modules.pop("declared_elsewhere")
+    registered.load_plugins.cache_clear()
+
+
+@keras.saving.register_keras_serializable("elsewhere")
+class OnlyIn3D(TwoConvolutions):
+    """Its constructor has no `rank`, so that a recipe cannot give it."""
+
+    def __init__(self, filters: int = 8, preprocessing: Any = None, losses: Any = None) -> None:
+        super().__init__(3, 1, filters, preprocessing=preprocessing, losses=losses)
+
+
+@keras.saving.register_keras_serializable("elsewhere")
+class NotFunctional(RegistrationModel):
+    """Its network is a layer, which does not say what it takes."""
+
+    def __init__(self, preprocessing: Any = None, filters: int = 8, losses: Any = None) -> None:
+        super().__init__(layers.Identity(), multiple=1, preprocessing=preprocessing, losses={"ncc": 1})
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        (
+            "model.class=elsewhere>OnlyIn3D",
+            r"have 2 axes and 1 channels. Received: 3 axes and 1 channels. A constructor with .*`rank`",
+        ),
+        (
+            "model.class=elsewhere>NotFunctional",
+            r"of NotFunctional must be a functional keras.Model .* Received: Identity",
+        ),
+        (
+            "training.mixed_precision=mixed_bfloat16",
+            r"must pass its argument `dtype` on .*mixed_bfloat16, and no layer that computes in bfloat16. Correct that",
+        ),
+    ],
+)
+def test_a_model_that_does_not_fit_the_recipe_is_refused_before_training(
+    change: str, found: str, recipe_path: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=found):
+        run_recipe(load_recipe(recipe_path, [change]), tmp_path / "run")
+    assert not (tmp_path / "run" / "metrics.csv").exists()
 
 
 def test_the_how_to_page_is_true(
