@@ -32,6 +32,7 @@ def test_images_by_position_are_refused_with_the_names_to_write():
 def test_whatever_takes_two_images_takes_them_by_name():
     methods = [(Unregistered, "register"), (PresetMethod, "register"), (PresetMethod, "register_many")]
     functions = [getattr(*found) for found in [*methods, (PresetMethod, "segment"), (Baseline, "register")]]
+    functions += [register, register_pair, save_registration, score_pair, rigid_map, unregistered, view_pair]
     for function in (
         *functions,
         register,
