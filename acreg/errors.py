@@ -1,4 +1,4 @@
-"""Errors that acreg raises for what a user gave it.
+"""Errors that acreg raises for a user's input.
 
 Each message is one paragraph: the rule, what was received, and what to do. The command line prints it without a
 traceback and exits with ``exit_code``.
@@ -24,7 +24,7 @@ _options: ContextVar[bool] = ContextVar("options", default=False)
 
 
 class AcregError(ValueError):
-    """Something in the data or in a run is not as it must be (exit code 1)."""
+    """Something is wrong in the data or in a run (exit code 1)."""
 
     exit_code = 1
 
@@ -36,7 +36,7 @@ class UsageError(AcregError):
 
 
 class Requeue(AcregError):
-    """The work was stopped from outside and goes on when it is started again (exit code 75, EX_TEMPFAIL)."""
+    """The work was stopped from outside and continues when it is started again (exit code 75, EX_TEMPFAIL)."""
 
     exit_code = 75
 
@@ -44,7 +44,7 @@ class Requeue(AcregError):
 class DoubtfulResult(UserWarning):
     """A result has concerns: look at it before you use it.
 
-    ``warnings.simplefilter("error", DoubtfulResult)`` makes an error of each.
+    ``warnings.simplefilter("error", DoubtfulResult)`` turns these warnings into errors.
     """
 
 
@@ -72,9 +72,10 @@ def argument(name: str, *value: object) -> str:
 
 
 def images_by_name(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-    """Decorate a function whose two images, `fixed` and `moving`, are keyword-only, so that its error says why.
+    """Decorate a function whose two images, `fixed` and `moving`, are keyword-only, so that its error explains why.
 
-    Programs differ in the order of the two, and an exchanged pair registers, the wrong way round.
+    Programs differ in the order of the two images, and a swapped pair is registered without an error, in the wrong
+    direction.
     """
     kinds = (parameter.kind for parameter in inspect.signature(function).parameters.values())
     allowed = sum(kind is inspect.Parameter.POSITIONAL_OR_KEYWORD for kind in kinds)

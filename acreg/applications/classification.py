@@ -59,7 +59,7 @@ class Classification:
 
     @property
     def rows(self) -> list[tuple[str, str, str, str, str]]:
-        """Features, accuracy and area under the ROC curve with their intervals: the columns of `COLUMNS`."""
+        """Features, accuracy and area under the ROC curve with their confidence intervals: the columns of `COLUMNS`."""
         return table_rows(self.found)
 
     def figure(self) -> Figure:
@@ -70,7 +70,7 @@ class Classification:
         """Write scores.csv, summary.json and roc.png and return their paths.
 
         Raises:
-            AcregError: they are there and may not be replaced, or another process writes into the folder.
+            AcregError: the files exist and may not be replaced, or another process is writing into the folder.
         """
         folder = Path(folder)
         with all_or_none(folder) as staged:
@@ -115,8 +115,8 @@ def classify(
         say: called with messages.
 
     Raises:
-        UsageError: not one of `diseased` and `flags`, fewer subjects of a class than folds, `lungs` that are no labels,
-            or another preset than that of an autoencoder.
+        UsageError: not exactly one of `diseased` and `flags` is given, a class has fewer subjects than there are folds,
+            `lungs` are not labels, or the preset is not an autoencoder.
         AcregError: the data cannot be read, or a map lacks the heart or the lungs.
     """
     if (diseased is None) == (flags is None):

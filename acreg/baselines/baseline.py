@@ -58,9 +58,8 @@ class Baseline:
 
         Raises:
             UsageError: the images are not given by name.
-            AcregError: the images differ in rank, one has one value everywhere, the tool fails, or what it returns is
-                that of a stage that diverged: a map that leaves the moving image, or a deformation of zero between
-                images that differ.
+            AcregError: the images differ in rank, one of them is constant, the tool fails, or its result shows that a
+                stage diverged: the map leaves the moving image, or the deformation is zero although the images differ.
         """
         if fixed.grid.rank != moving.grid.rank:
             raise AcregError(

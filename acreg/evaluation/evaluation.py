@@ -118,8 +118,8 @@ def evaluate(
         say: called with messages.
 
     Raises:
-        UsageError: no method at all, names that do not differ, a split without subjects, more pairs than there are, an
-            unknown word in `save`, or `refine` or `affine_part` without a model.
+        UsageError: there is no method, two names are equal, the split has no subjects or fewer pairs than requested,
+            `save` has an unknown word, or `refine` or `affine_part` is given without a model.
         AcregError: a preset or the data cannot be read, or `out` holds other results.
 
     Warns:

@@ -1,4 +1,4 @@
-"""The scores of methods on pairs, and what is summed up from them."""
+"""The scores of methods on pairs, and their summaries."""
 
 from __future__ import annotations
 

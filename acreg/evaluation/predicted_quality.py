@@ -31,7 +31,7 @@ class PredictedDice:
 
     @classmethod
     def read(cls, table: Path, threshold: float) -> PredictedDice:
-        """Read a `quality.csv`. Raises `AcregError` for one that is damaged."""
+        """Read a `quality.csv`. Raises `AcregError` if it is damaged."""
         header, *cells = read_cells(table, "table of quality")
         rows = [dict(zip(header, row, strict=True)) for row in cells]
         predicted = np.array([float(row["predicted_dice"]) for row in rows])

@@ -125,6 +125,6 @@ def _coloured(labels: np.ndarray) -> np.ndarray:
     from colorsys import hsv_to_rgb
 
     values, found = np.unique(labels, return_inverse=True)
-    golden = 0.618034  # far apart for neighbours in the order, however many there are
+    golden = 0.618034  # very different for consecutive labels, for any number of labels
     colours = [hsv_to_rgb(n * golden % 1, 0.65, 0.95) if value else (0.0, 0.0, 0.0) for n, value in enumerate(values)]
     return (255 * np.array(colours)).astype(np.uint8)[found.reshape(labels.shape)]

@@ -19,7 +19,7 @@ ImageLike = Image | np.ndarray | str | os.PathLike[str]
 
 
 def as_image(value: ImageLike | Any, name: str, kind: Kind = "intensity") -> Image:
-    """An image in memory or in a file.
+    """Convert an image in memory, or read one from a file.
 
     Args:
         value: an `Image`; an array `(*spatial)` with a spacing of 1; a `SimpleITK.Image` of one value a voxel; an image
@@ -28,8 +28,8 @@ def as_image(value: ImageLike | Any, name: str, kind: Kind = "intensity") -> Ima
         kind: "intensity" or "labels".
 
     Raises:
-        AcregError: as `Image` and the readers; also vectors or colours in memory.
-        UsageError: another type of value, or an `Image` of intensities where labels are needed.
+        AcregError: as for `Image` and the readers; also for vectors or colours in memory.
+        UsageError: the value has another type, or an `Image` of intensities is given where labels are needed.
     """
     if isinstance(value, Image):
         if kind == "labels" and value.kind != "labels":

@@ -47,7 +47,7 @@ class JacobianMap:
         ]
 
     def save(self, path: PathLike, *, overwrite: bool = False) -> Path:
-        """Write .nii, .nii.gz, .nrrd or .mha and return the path; errors as `check_map_file` and `write_image`."""
+        """Write .nii, .nii.gz, .nrrd or .mha and return the path; errors as for `check_map_file` and `write_image`."""
         path = Path(path)
         check_map_file(path, overwrite)
         write_image(self.image, path)
@@ -68,7 +68,8 @@ def jacobian(
 ) -> JacobianMap:
     """The local change of volume from the fixed image to the moving one, as `acreg jacobian` writes it.
 
-    1 is none, below 1 the moving image is the smaller, at 0 or less the transform folds.
+    1 means no change; below 1, the moving image is locally smaller than the fixed one; at 0 or less, the transform
+    folds.
 
     Args:
         transform, reference: as in `acreg.warp`.
@@ -90,8 +91,8 @@ def check_map_file(path: Path, overwrite: bool) -> None:
     """Raise an error if a map of determinants cannot be written to a file.
 
     Raises:
-        UsageError: its format does not hold fractions.
-        AcregError: it is there and may not be replaced, or cannot be made.
+        UsageError: its format does not support fractions.
+        AcregError: the file exists and may not be replaced, or cannot be created.
     """
     possible = [ending for known in FORMATS if not known.picture for ending in known.written]
     if suffix(path) not in possible:

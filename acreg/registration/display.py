@@ -36,7 +36,7 @@ def html(result: Registration) -> str:
     """The picture, subsampled if the images are large, and a table of the measures and concerns."""
     try:
         picture = page.image(to_png(preview(result, VOXELS), dpi=70), "fixed, moving and warped image")
-    except Exception as error:  # a notebook shows the numbers all the same
+    except Exception as error:  # a notebook shows the numbers in any case
         picture = f"<p>No picture: {escape(str(error))}</p>"
     rows = [("method", result.method), *_numbers(result)]
     return picture + table_html([*rows, *((f"doubtful: {each.name}", each.text) for each in result.concerns)])

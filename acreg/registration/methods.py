@@ -65,7 +65,7 @@ class PresetMethod:
             )
         self.usual = Usual.of_preset(preset_folder(model)) if stored else None
         self.deforms = True
-        if stored:  # of an object in memory the weights are not known to be those of any file
+        if stored:  # the weights of an object in memory may differ from those of any file
             self.sha256 = preset_digest(model)
 
     def affine_part(self) -> PresetMethod | None:
@@ -132,8 +132,8 @@ def one_method(
         threads, seed: threads and random seed of a classical method.
 
     Raises:
-        UsageError: as `check_one_method`.
-        AcregError: as `PresetMethod` and `named_method`.
+        UsageError: as for `check_one_method`.
+        AcregError: as for `PresetMethod` and `named_method`.
     """
     check_one_method(model, method, refine)
     if isinstance(model, str) and model == Unregistered.name:

@@ -55,9 +55,10 @@ def register(
         The transform, the warped images, the measures, and the concerns about the result.
 
     Raises:
-        UsageError: not one of `model` and `method`, `refine` without a model, or `fixed_labels` without `labels`.
-        AcregError: an image, labels or the preset cannot be read; labels do not lie on their image, or the two maps
-            have no label in common; what the method raises.
+        UsageError: not exactly one of `model` and `method` is given, `refine` is given without a model, or
+            `fixed_labels` without `labels`.
+        AcregError: an image, labels or the preset cannot be read; labels do not fit their image; the two label maps
+            have no label in common; or the method fails.
 
     Warns:
         DoubtfulResult: for each of the `concerns`.

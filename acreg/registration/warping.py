@@ -52,7 +52,7 @@ class Warped:
         return self.channels[0]
 
     def save(self, path: PathLike, *, overwrite: bool = False) -> Path:
-        """Write a file, whose suffix gives the format, and return its path; errors as `write_image`, `check_free`."""
+        """Write a file in the format of its suffix, and return its path; errors as for `write_image`, `check_free`."""
         path = Path(path)
         check_free(path, overwrite=overwrite)
         if len(self.channels) > 1:
@@ -70,18 +70,18 @@ class Warped:
 
 @dataclass(eq=False, repr=False)
 class WarpedPoints:
-    """Points that were moved, and by how much each, `(n, rank)` in mm."""
+    """Points that were moved by a transform, and the displacement of each, `(n, rank)` in mm."""
 
     points: Points
     moved: np.ndarray
 
     @property
     def lengths(self) -> np.ndarray:
-        """How far each point was moved, `(n,)` in mm."""
+        """The distance by which each point was moved, `(n,)` in mm."""
         return np.sqrt((self.moved**2).sum(axis=1))
 
     def save(self, path: PathLike, *, overwrite: bool = False) -> Path:
-        """Write .csv, .fcsv or .mrk.json and return the path; errors as `write_points`, `check_free`."""
+        """Write .csv, .fcsv or .mrk.json and return the path; errors as for `write_points`, `check_free`."""
         path = Path(path)
         check_free(path, overwrite=overwrite)
         write_points(self.points, path)
@@ -237,7 +237,7 @@ def _check_fit(
 
 
 def read_transforms(paths: Sequence[PathLike | Transform], fixed: Grid, moving: Grid) -> Transform:
-    """Read several transforms as one: the first is applied to a point of the fixed image first, then the second.
+    """Read several transforms as one; they are applied to a point of the fixed image in the given order.
 
     This is the order of `antsApplyTransforms` and of the maps of a `Transform`.
 
@@ -246,7 +246,7 @@ def read_transforms(paths: Sequence[PathLike | Transform], fixed: Grid, moving: 
         fixed, moving: the grids of the two images.
 
     Raises:
-        AcregError: as `read_transform`.
+        AcregError: as for `read_transform`.
     """
     parts = (one if isinstance(one, Transform) else read_transform(Path(one), fixed, moving) for one in paths)
     return Transform(fixed, moving, tuple(part for each in parts for part in each.maps))

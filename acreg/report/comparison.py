@@ -112,7 +112,7 @@ class MethodComparison:
             The files.
 
         Raises:
-            AcregError: another process writes into the folder.
+            AcregError: another process is writing into the folder.
             OSError: the disk is full, or writing is not permitted.
         """
         folder = Path(folder)
@@ -182,7 +182,7 @@ def compare(
 
 
 def check_folders(folders: Sequence[Path]) -> None:
-    """Raise `UsageError` unless there are folders, and no file among them."""
+    """Raise `UsageError` unless there is at least one folder, and no file."""
     for path in folders:
         if path.exists() and not path.is_dir():
             raise UsageError(f"Results lie in a folder. Received: {path}, a file. Name what `acreg evaluate` wrote.")

@@ -19,7 +19,7 @@ VIEWS = ((20, -60), (20, 120))
 def surface_figure(
     surfaces: Sequence[Surface], names: Sequence[str], values: Sequence[np.ndarray], title: str
 ) -> Figure:
-    """Surfaces in colours from small to large values; those in 3-D from two sides.
+    """Surfaces coloured by value; those in 3-D are seen from two sides.
 
     Args:
         surfaces: of one rank; drawn side by side.

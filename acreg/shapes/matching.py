@@ -12,7 +12,7 @@ from acreg.shapes.point_drift import CoherentPointDrift
 from acreg.shapes.surfaces import Surface
 
 MATCHERS = ("currents", "point-drift")
-"""The names that `matcher` knows."""
+"""The names that `matcher` accepts."""
 
 
 class Matcher(Protocol):
@@ -35,7 +35,7 @@ def matcher(name: str) -> Matcher:
     if name == "point-drift":
         return CoherentPointDrift()
     if name == "currents":
-        from acreg.shapes.currents import Currents  # imports Keras, which the other matcher does not need
+        from acreg.shapes.currents import Currents  # imported here: it needs Keras, which the other matcher does not
 
         return Currents()
     raise UsageError(f"A matcher of surfaces is one of {', '.join(MATCHERS)}. Received: {name!r}.")

@@ -128,7 +128,8 @@ def segment(
         The table `segmentations.csv`, a dataset's manifest, and the tally.
 
     Raises:
-        UsageError: not one of `model` and `method`, no image, or an `out` with a run of other settings.
+        UsageError: not exactly one of `model` and `method` is given, there is no image, or `out` holds a run with
+            other settings.
         AcregError: the dataset or the preset cannot be read, or all images failed.
     """
     dataset, arguments = _shared(data, split, model, method, threads, seed, out, atlases, similarity, batch)
@@ -161,7 +162,7 @@ def quality(
     progress: Progress | None = None,
     say: Callable[[str], None] | None = None,
 ) -> QualityRun:
-    """Predict how good segmentations are, without their truth, as `acreg quality` does.
+    """Predict the quality of segmentations without ground truth, as `acreg quality` does.
 
     Args:
         images: a CSV with the columns image and labels and perhaps truth, such as that of `segment`.
@@ -171,10 +172,10 @@ def quality(
             in `segment`.
 
     Returns:
-        The table `quality.csv`, and the summary. `summary.json` and `quality.png` lie beside it.
+        The table `quality.csv` and the summary. `summary.json` and `quality.png` are beside the table.
 
     Raises:
-        UsageError, AcregError: as `segment`.
+        UsageError, AcregError: as for `segment`.
     """
     dataset, arguments = _shared(data, split, model, method, threads, seed, out, references, similarity, batch)
     labels = tuple(value for value in dataset.label_values if value)
@@ -201,7 +202,7 @@ def _shared(
     measure: Similarity,
     batch: int | None,
 ) -> tuple[Dataset, dict[str, Any]]:
-    """The dataset, and the arguments that both tasks have."""
+    """The dataset, and the arguments that both tasks share."""
     check_one_method(model, method)
     place = dataset_folder(os.fspath(data)).absolute()
     dataset = Dataset.load(place)
@@ -221,7 +222,7 @@ def _run(
     progress: Progress | None,
     say: Callable[[str], None] | None,
 ) -> tuple[list[Item], Tally]:
-    """Work on the images, a batch of pairs at a time."""
+    """Process the images, one batch of pairs at a time."""
     say = say or (lambda text: None)
     if engine == "local" and address is not None:
         raise UsageError(

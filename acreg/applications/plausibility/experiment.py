@@ -68,17 +68,17 @@ def plausibility(
     progress: Progress | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Plausibility:
-    """Show that codes tell plausible from implausible anatomy, as `acreg plausibility` does.
+    """Test whether codes distinguish plausible from implausible anatomy, as `acreg plausibility` does.
 
     Args:
-        model: the preset of a label autoencoder, or one that is loaded.
+        model: the preset of a label autoencoder, or a loaded one.
         data: a dataset, its folder, or its name under ACREG_DATA.
         split, masks, pixels, seed, progress: see `acreg.applications.plausibility.study.run`.
         say: called with messages.
 
     Raises:
-        UsageError: another model than an autoencoder; as `run`.
-        AcregError: the preset or the data cannot be read; as `run`.
+        UsageError: the model is not an autoencoder; or as for `run`.
+        AcregError: the preset or the data cannot be read; or as for `run`.
     """
     autoencoder = load_autoencoder(model) if isinstance(model, (str, os.PathLike)) else model
     dataset = data if isinstance(data, Dataset) else Dataset.load(dataset_folder(os.fspath(data)))
