@@ -1,4 +1,4 @@
-"""Packages whose names are loaded when first used; a stub, `__init__.pyi`, lists them, with their types."""
+"""Packages whose names are loaded on first use; a stub, `__init__.pyi`, lists the names with their types."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def attach(
     Args:
         package: its `__name__`.
         file: its `__file__`.
-        otherwise: finds names that the stub does not list, such as old ones.
+        otherwise: function that finds names that the stub does not list, such as old ones.
     """
     find, _, names = lazy_loader.attach_stub(package, file)
 

@@ -1,7 +1,7 @@
-"""Old names: they work until version 0.3, with a warning.
+"""Old names, which work until version 0.3 with a warning.
 
-`import acreg` installs a finder that answers for the modules of `MOVED`; a package that has the name of an old module
-forwards what it had by `forward`.
+`import acreg` installs a finder for the modules of `MOVED`; a package that has the name of an old module forwards the
+old module's names by `forward`.
 """
 
 from __future__ import annotations
@@ -103,16 +103,16 @@ MOVED = {
     "acreg.report.statistics": "acreg.evaluation.statistics",
     "acreg.report.tables": "acreg.evaluation.tables",
 }
-"""Old and new name of each module. Those of `studies` are in the source tree only."""
+"""Old and new name of each module. The modules of `studies` are in the source tree only."""
 
 
 def forward(package: str, home: str, renamed: Mapping[str, str] | None = None) -> Callable[[str], object]:
-    """A `__getattr__` for a package by which the names of the old module of its name are still found.
+    """A `__getattr__` for a package with the name of an old module, which still finds the old module's names.
 
     Args:
-        package: its name.
+        package: name of the package.
         home: the module where the names are now.
-        renamed: new names, with their modules, of those that are elsewhere or have another name.
+        renamed: new names, with their modules, of names that are elsewhere or were renamed.
     """
 
     def find(name: str) -> object:
@@ -129,13 +129,13 @@ def forward(package: str, home: str, renamed: Mapping[str, str] | None = None) -
 
 
 def install() -> None:
-    """Let old names of modules be imported."""
+    """Make the old names of modules importable."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.append(_Finder())
 
 
 def warn_of_old_name(old: str, new: str, stacklevel: int = 2) -> None:
-    """Warn the caller's caller, `stacklevel` being 2, that a name is an old one."""
+    """Warn that a name is old; with `stacklevel` 2, the warning points to the caller's caller."""
     warnings.warn(f"{old} is now {new}; the old name goes in version 0.3.", DeprecationWarning, stacklevel + 1)
 
 
@@ -151,7 +151,7 @@ class _Finder(MetaPathFinder):
 
 
 class _NewName(Loader):
-    """Puts the module of the new name in the place of the old one."""
+    """Loader that provides the module of the new name under the old one."""
 
     def __init__(self, new: str) -> None:
         self._new = new

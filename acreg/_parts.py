@@ -1,7 +1,7 @@
-"""The parts that an installation of acreg must have, and the error where one is missing.
+"""The parts that an installation of acreg must have, and the error if one is missing.
 
-A copy that left out folders, or a wheel built from one, lacks whole packages. Without `install`, Python would only say
-that there is no module of that name.
+An incomplete copy, or a wheel built from one, lacks whole packages. Without `install`, Python would only report that
+there is no module of that name.
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ PARTS = (
 
 
 class MissingPart(ModuleNotFoundError, AcregError):
-    """The import of a part that the installation lacks."""
+    """Error: a part that the installation lacks was imported."""
 
 
 HERE = Path(__file__).resolve().parent
 
 
 def missing_parts(folder: Path = HERE) -> list[str]:
-    """The parts that are not in acreg's folder, or are empty there."""
+    """The parts that are missing or empty in acreg's folder."""
     return [name for name in PARTS if not any((folder / name).glob("*/*" if name == "presets" else "__init__.py"))]
 
 
 def incomplete(missing: Sequence[str]) -> str:
-    """The message on an installation without these parts."""
+    """The message about an installation without these parts."""
     return (
         f"An installation of acreg must have all of its parts. Received: {HERE} without {', '.join(missing)}. The "
         "installation is incomplete: reinstall acreg from a wheel or a complete checkout."
@@ -59,13 +59,13 @@ def incomplete(missing: Sequence[str]) -> str:
 
 
 def install() -> None:
-    """Let the import of a missing part say so."""
+    """Make the import of a missing part raise that message."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.append(_Finder())
 
 
 class _Finder(MetaPathFinder):
-    """Asked last, so for what no other finder has found."""
+    """The last finder, which is asked only for modules that no other finder has found."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None

@@ -1,4 +1,4 @@
-"""Errors that acreg raises for what a user gave it.
+"""Errors that acreg raises for a user's input.
 
 Each message is one paragraph: the rule, what was received, and what to do. The command line prints it without a
 traceback and exits with ``exit_code``.
@@ -20,11 +20,11 @@ Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 _options: ContextVar[bool] = ContextVar("options", default=False)
-"""Whether arguments are called by their names on the command line."""
+"""Whether messages call arguments by their names on the command line."""
 
 
 class AcregError(ValueError):
-    """Something in the data or in a run is not as it must be (exit code 1)."""
+    """Something is wrong in the data or in a run (exit code 1)."""
 
     exit_code = 1
 
@@ -36,21 +36,21 @@ class UsageError(AcregError):
 
 
 class Requeue(AcregError):
-    """The work was stopped from outside and goes on when it is started again (exit code 75, EX_TEMPFAIL)."""
+    """The work was stopped from outside and continues when it is started again (exit code 75, EX_TEMPFAIL)."""
 
     exit_code = 75
 
 
 class DoubtfulResult(UserWarning):
-    """A result was made, and something speaks against it: look at it before you use it.
+    """A result has concerns: look at it before you use it.
 
-    ``warnings.simplefilter("error", DoubtfulResult)`` makes an error of each.
+    ``warnings.simplefilter("error", DoubtfulResult)`` turns these warnings into errors.
     """
 
 
 @contextmanager
 def options_named() -> Iterator[None]:
-    """Inside of it `argument` says what the command line calls the arguments."""
+    """A context in which `argument` returns the names of options on the command line."""
     token = _options.set(True)
     try:
         yield
@@ -59,11 +59,11 @@ def options_named() -> Iterator[None]:
 
 
 def argument(name: str, *value: object) -> str:
-    """How a message calls an argument: ``fill`` or ``fill=3``, on the command line ``--fill`` or ``--fill 3``.
+    """The name of an argument in a message: ``fill`` or ``fill=3``; on the command line ``--fill`` or ``--fill 3``.
 
     Args:
-        name: of the argument, which is that of the option with ``_`` for ``-``.
-        value: what was given, if the message says it; True is an option without a value.
+        name: the name of the argument, which is that of the option with ``_`` instead of ``-``.
+        value: the value, if the message shows it; True is an option without a value.
     """
     if _options.get():
         shown = (f"{one:g}" if isinstance(one, float) else str(one) for one in value if one is not True)
@@ -72,9 +72,10 @@ def argument(name: str, *value: object) -> str:
 
 
 def images_by_name(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-    """Decorate a function whose two images, `fixed` and `moving`, are keyword-only, so that its error says why.
+    """Decorate a function whose two images, `fixed` and `moving`, are keyword-only, so that its error explains why.
 
-    Programs differ in the order of the two, and an exchanged pair registers, the wrong way round.
+    Programs differ in the order of the two images, and a swapped pair is registered without an error, in the wrong
+    direction.
     """
     kinds = (parameter.kind for parameter in inspect.signature(function).parameters.values())
     allowed = sum(kind is inspect.Parameter.POSITIONAL_OR_KEYWORD for kind in kinds)

@@ -1,4 +1,4 @@
-"""Names that come with data, such as those of subjects, labels and methods, in file names, messages and terminals."""
+"""Names from data, such as those of subjects, labels and methods, made safe for file names, messages and terminals."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ import unicodedata
 from collections.abc import Iterable
 
 LONGEST = 200
-"""Bytes of a name, of the 255 that most file systems take in a file name: suffixes follow."""
+"""Largest number of bytes of a name; most file systems allow 255 in a file name, and suffixes follow."""
 PART = 100
-"""Bytes of one of the two names of a pair."""
+"""Largest number of bytes of one of the two names of a pair."""
 RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
-"""Names of devices under Windows, with any suffix."""
+"""Names of devices in Windows, reserved with any suffix."""
 NOT_IN_FILES = set('/\\<>:"|?*')
 SUBJECT_RULE = (
     f"A subject's name becomes the name of files: at most {LONGEST} bytes, no slashes or control characters, none of "
     '<>:"|?*, no dot at its ends, no name of a device (con, nul)'
 )
-"""What `is_file_name` asks for, for messages."""
+"""The rule of `is_file_name`, for messages."""
 
 
 def is_file_name(name: str) -> bool:
-    """Whether files may be written under a name on every system that acreg runs on."""
+    """Whether a name is a valid file name on every system that acreg runs on."""
     return (
         0 < len(name.encode("utf-8", "surrogatepass")) <= LONGEST
         and name.isprintable()
@@ -34,12 +34,12 @@ def is_file_name(name: str) -> bool:
 
 
 def folded(name: str) -> str:
-    """What two names have in common that are one file on some system: case and the form of accents do not count."""
+    """A form that is equal for names of the same file on some system: case and accent encoding are ignored."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def safe_name(name: str) -> str:
-    """`name` as a file name: all but letters, digits, `.`, `_`, `-` and `+` is `_`; a long one ends in a digest."""
+    """`name` as a file name: all but letters, digits, `.`, `_`, `-`, `+` become `_`; a long name ends in a digest."""
     kept = re.sub(r"[^\w.+-]", "_", name).lstrip(".").rstrip(".") or "_"
     if RESERVED.fullmatch(kept):
         kept = f"_{kept}"
@@ -50,9 +50,9 @@ def safe_name(name: str) -> str:
 
 
 def pair_folder(fixed: str, moving: str) -> str:
-    """The name of the folder of a pair's files, `<fixed>__<moving>`, another one for each pair.
+    """The name of the folder of a pair's files, `<fixed>__<moving>`, unique for each pair.
 
-    Where that is not the names themselves, or where they could be told apart in two ways, a digest follows.
+    A digest is appended if the names had to be changed, or if two pairs could otherwise have the same folder name.
     """
     kept = "__".join(safe_name(name) for name in (fixed, moving))
     plain = kept == f"{fixed}__{moving}" and kept.count("__") == 1 and not fixed.endswith("_")
@@ -60,14 +60,14 @@ def pair_folder(fixed: str, moving: str) -> str:
 
 
 def printable(text: str) -> str:
-    """`text` for a terminal: a control character, which could move its cursor or recolour it, as an escape."""
+    """`text` for a terminal: control characters, which could move the cursor or change colours, are escaped."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c in "\n\t" or unicodedata.category(c) == "Zs" else _escape(c) for c in text)
 
 
 def some(items: Iterable[object], limit: int = 5) -> str:
-    """The first of some names, for a message, and how many more there are."""
+    """The first few names, for a message, and the number of the remaining ones."""
     names = [str(item) for item in items]
     return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
 

@@ -1,4 +1,4 @@
-"""How long work tells how far it is."""
+"""Progress reports of long computations."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import TypeVar
 Item = TypeVar("Item")
 
 Progress = Callable[[str, int, int], None]
-"""Called with (text, done, total): what is done, how many pieces are done, and of how many.
+"""Called with (text, done, total): the current work, the number of finished pieces, and the number of all pieces.
 
-The text names one piece of work while it goes on; after ": " may follow what changes meanwhile, such as a loss.
+The text is constant during one piece of work; after ": " it may continue with a changing value, such as a loss.
 """
 
 
 def counted(items: Iterable[Item], text: str, total: int, progress: Progress | None) -> Iterator[Item]:
-    """The items one by one; `progress`, if there is one, is called after the work on each.
+    """Yield the items one by one; `progress`, if given, is called after the work on each.
 
     Example:
         >>> for subject in counted(subjects, "Reading images", len(subjects), progress):

@@ -1,4 +1,4 @@
-"""The versions that results depend on. Nothing but the standard library is imported, so that `acreg doctor` can ask."""
+"""The versions that results depend on. Imports only the standard library, so that `acreg doctor` can always use it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from importlib import metadata
 import acreg
 
 PACKAGES = ("numpy", "scipy", "SimpleITK", "nibabel", "medpy", "keras", "tensorflow", "jax")
-"""Packages that compute or read what is in a result."""
+"""Packages that take part in computing or reading a result."""
 
 
 def installed_version(package: str) -> str | None:

@@ -1,4 +1,4 @@
-"""What registration is used for: atlases, velocities of shapes, conversion, inspection, batches of images."""
+"""Applications of registration: atlases, velocities of shapes, conversion, inspection, batches of images."""
 
 from __future__ import annotations
 

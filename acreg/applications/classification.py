@@ -1,4 +1,4 @@
-"""`acreg.classify`: disease told from the shape of segmentations, cross-validated."""
+"""Cross-validated classification of disease from the shape of segmentations: `acreg.classify`."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ PathLike = str | os.PathLike[str]
 
 @dataclass(eq=False, repr=False)
 class Classification:
-    """How well each kind of features tells who has a disease. A notebook shows it as its table.
+    """How well each kind of features predicts a disease. A notebook shows the table.
 
     Attributes:
-        found: the cross-validation of each kind of features: "masks", perhaps "codes" and "ratio".
-        subjects: in the order of the scores.
-        settings: what was run, as `summary.json` records it.
+        found: the cross-validation of each kind of features: "masks", and "codes" and "ratio" on request.
+        subjects: the subjects, in the order of the scores.
+        settings: the settings of the run, as recorded in `summary.json`.
     """
 
     found: dict[str, CrossValidation]
@@ -52,14 +52,14 @@ class Classification:
 
     @property
     def title(self) -> str:
-        """What was classified, in a line."""
+        """Dataset, numbers of subjects and folds, on one line."""
         truth = self.found["masks"].truth
         counts = f"{truth.sum()} with and {(~truth).sum()} without"
         return f"{self.settings['dataset']}: {counts}, {self.settings['folds']} folds"
 
     @property
     def rows(self) -> list[tuple[str, str, str, str, str]]:
-        """Features, accuracy and area under the ROC curve with their intervals: the columns of `COLUMNS`."""
+        """Features, accuracy and area under the ROC curve with their confidence intervals: the columns of `COLUMNS`."""
         return table_rows(self.found)
 
     def figure(self) -> Figure:
@@ -70,7 +70,7 @@ class Classification:
         """Write scores.csv, summary.json and roc.png and return their paths.
 
         Raises:
-            AcregError: they are there and may not be replaced, or another process writes into the folder.
+            AcregError: the files exist and may not be replaced, or another process is writing into the folder.
         """
         folder = Path(folder)
         with all_or_none(folder) as staged:
@@ -99,24 +99,24 @@ def classify(
     progress: Progress | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Classification:
-    """Tell disease from the shape of segmentations, cross-validated, as `acreg classify` does.
+    """Classify disease from the shape of segmentations with cross-validation, as `acreg classify` does.
 
     Args:
         data: a dataset with label maps, its folder, or its name under ACREG_DATA.
-        diseased: names of the diseased subjects, such as "MCUCXR_*_1".
-        flags: in its place a CSV subject,diseased, or ChestX-ray14's list.
-        finding: in ChestX-ray14's list, such as "Cardiomegaly".
-        autoencoder: a preset whose codes are features, too, or one that is loaded.
+        diseased: a pattern of the names of the diseased subjects, such as "MCUCXR_*_1".
+        flags: instead of a pattern, a CSV file subject,diseased, or the list of ChestX-ray14.
+        finding: a finding in the list of ChestX-ray14, such as "Cardiomegaly".
+        autoencoder: a preset or a loaded label autoencoder, whose codes are used as features, too.
         heart: label of the heart, for the cardiothoracic ratio.
-        lungs: labels of the lungs, for the same.
-        folds: of the cross-validation.
-        seed: of the folds.
+        lungs: labels of the lungs, for the cardiothoracic ratio.
+        folds: number of folds of the cross-validation.
+        seed: random seed of the folds.
         progress: called with (text, done, total).
-        say: gets messages.
+        say: called with messages.
 
     Raises:
-        UsageError: not one of `diseased` and `flags`, fewer subjects of a class than folds, `lungs` that are no labels,
-            or another preset than that of an autoencoder.
+        UsageError: not exactly one of `diseased` and `flags` is given, a class has fewer subjects than there are folds,
+            `lungs` are not labels, or the preset is not an autoencoder.
         AcregError: the data cannot be read, or a map lacks the heart or the lungs.
     """
     if (diseased is None) == (flags is None):

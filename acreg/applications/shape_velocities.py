@@ -1,4 +1,4 @@
-"""Reference velocities from segmentations: what a network is to find, known from shapes instead of intensities."""
+"""Reference velocities from segmentations: training targets that are derived from shapes instead of intensities."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ from acreg.progress import Progress, counted
 from acreg.shapes import MATCHERS, Matcher, Surface, matcher, read_surfaces, region_surface, thinned, write_surfaces
 
 NUMBERS = ("mean_residual", "largest_residual", "folded_percent", "dsc", "assd", "seconds")
-"""What `velocities.csv` has of each pair: residuals of the logarithm in voxels; Dice and average surface distance (mm)
-of the labels warped by the flow; the flow's folded voxels; the time of one pair."""
+"""The numbers that `velocities.csv` lists for each pair: residuals of the logarithm in voxels; Dice and average surface
+distance (mm) of the labels warped by the flow; the flow's folded voxels; the time of one pair."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class ShapeSettings:
     """How velocities are made from labels.
 
     Args:
-        regions: each a tuple of labels whose union has a surface; None for one region a label.
+        regions: each a tuple of labels, whose union is bounded by one surface; None for one region per label.
         edge: length of the surfaces' edges in mm; None for twice the finest spacing.
         matcher: see `acreg.shapes.MATCHERS`.
         poisson_ratio, smoothing: of the elastic body, see `acreg.geometry.elastic_spline.ElasticBodySpline`. Matched
@@ -77,28 +77,28 @@ def make_velocities(
     jobs: int = 1,
     progress: Progress | None = None,
 ) -> list[dict[str, Any]]:
-    """Make the velocities of pairs; those that are there already are kept.
+    """Make the velocities of pairs; velocities that exist already are kept.
 
     The surfaces of a template are matched to those of each subject: its points are then landmarks in all subjects.
-    Between two subjects an elastic body spline takes the landmarks of the one to those of the other, and the velocity
-    is the logarithm of that displacement.
+    Between two subjects, an elastic body spline maps the landmarks of one to those of the other, and the velocity is
+    the logarithm of that displacement.
 
     Args:
-        dataset: labelled images on one grid, about aligned.
+        dataset: labelled images on one grid, roughly aligned.
         out: folder of the velocities: ``settings.json``, ``shapes/SUBJECT.h5``, ``fields/FIXED/MOVING.h5``,
             ``velocities.csv``.
         pairs: (fixed, moving).
-        settings: how.
-        template: a subject; None for that whose labels overlap most with those of the others (`medoid`).
-        jobs: processes.
+        settings: how the velocities are made.
+        template: a subject; None for the one whose labels overlap most with those of the others (`medoid`).
+        jobs: number of processes.
         progress: called with (text, done, total).
 
     Returns:
         A row for each pair: its names and `NUMBERS`.
 
     Raises:
-        UsageError: an impossible setting, or an ``out`` of other settings.
-        AcregError: images on different grids, a label map that has no such surface, or files that cannot be read.
+        UsageError: a setting is impossible, or ``out`` was made with other settings.
+        AcregError: images are on different grids, a label map lacks a surface, or files cannot be read.
 
     Source: Rohe et al., SVF-Net: learning deformable image registration using shape matching, MICCAI 2017, section 2.
     """
@@ -158,7 +158,7 @@ class _Fixed:
 
 @cache
 def _matcher(name: str) -> Matcher:
-    """One a process: what it compiled serves the next subject."""
+    """One matcher per process: its compiled functions are reused for the next subject."""
     return matcher(name)
 
 
@@ -169,7 +169,7 @@ def _match(task: _Match) -> None:
 
 
 def _make_fields(task: _Fixed) -> int:
-    """Write the velocities onto one fixed subject, which share the spline's system; returns their number."""
+    """Write the velocities of all pairs of one fixed subject, which share the spline's system; return their number."""
     fixed_labels = task.dataset.read_labels(task.dataset.record(task.fixed))
     grid = fixed_labels.grid
     landmarks = _landmarks(task.out, task.fixed)
@@ -205,7 +205,7 @@ def _make_fields(task: _Fixed) -> int:
 def _anchored(
     landmarks: np.ndarray, moved: np.ndarray, grid: Grid, settings: ShapeSettings
 ) -> tuple[ElasticBodySpline, np.ndarray]:
-    """A spline through landmarks and, at the border of the grid, anchors; the displacements of both.
+    """A spline through landmarks and anchors at the border of the grid, with the displacements of both.
 
     The anchors are the corners and the middles of edges and faces, where no landmark is near. They move as the affine
     map that fits the landmarks best: a spline of landmarks alone, whose kernel grows with the distance, tears the
@@ -234,7 +234,7 @@ def _surfaces(labels: Image, settings: ShapeSettings) -> list[Surface]:
 
 
 def _filled(settings: ShapeSettings, dataset: Dataset, subjects: Sequence[str]) -> ShapeSettings:
-    """The settings with what follows from the data."""
+    """The settings, with those that depend on the data filled in."""
     known = [value for value in dataset.label_values if value]
     regions = settings.regions or tuple((value,) for value in known)
     unknown = sorted({value for region in regions for value in region} - set(known))
@@ -263,5 +263,5 @@ def _read_labels(dataset: Dataset, subjects: Sequence[str], progress: Progress |
 
 
 def _template_before(out: Path) -> str | None:
-    """The template of a folder that is continued."""
+    """The template of an existing folder that is being continued."""
     return read_settings(out).get("template") if (out / SETTINGS).is_file() else None

@@ -1,8 +1,8 @@
-"""Classical registration programs under the same interface as the learned models.
+"""Classical registration programs with the same interface as the learned models.
 
-A method is asked for by name, `tool:kind` or `tool:kind[option=value,...]`, and registers in physical space: the tools
-see the spacing, origin and direction of both images, and what they find comes back as a `Transform`. The tools are
-imported when a method is made.
+A method has a name, `tool:kind` or `tool:kind[option=value,...]`, and registers in physical space: the tools
+use the spacing, origin and direction of both images, and their result is returned as a `Transform`. The tools are
+imported when a method is created.
 """
 
 from __future__ import annotations

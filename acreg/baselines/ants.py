@@ -19,7 +19,7 @@ from acreg.geometry.maps import Map
 from acreg.io import Image
 from acreg.io.transforms import read_transform
 
-# antspyx's own presets. All but SyNOnly start at the centres of mass; SyNOnly starts where the images lie.
+# antspyx's own presets. All except SyNOnly align the centres of mass first; SyNOnly uses the positions of the images.
 KINDS: Mapping[str, Mapping[str, Any]] = {
     "affine": {"type_of_transform": "Affine"},
     "SyN": {"type_of_transform": "SyN"},
@@ -42,7 +42,7 @@ def register(
     """Run `ants.registration`; the transforms are read from the files that it writes.
 
     Raises:
-        AcregError: another number of threads than that of the first call: ITK reads it once a process.
+        AcregError: the number of threads differs from that of the first call: ITK reads it once per process.
     """
     global _threads
     if _threads not in (None, threads):
@@ -56,7 +56,7 @@ def register(
     # The argument random_seed of ants.registration is accepted and ignored (antspyx 0.6.3); ANTs reads this variable.
     with _environment(ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS=str(threads), ANTS_RANDOM_SEED=str(seed)):
         found = ants.registration(_image(fixed), _image(moving), outprefix=f"{folder}{os.sep}", **KINDS[kind])
-        # In the order of ANTs' lists, which is that of a composition: the warp takes a fixed point first.
+        # In the order of ANTs' lists, which is that of a composition: the warp is applied to a fixed point first.
         return [part for path in found["fwdtransforms"] for part in read_transform(path, fixed.grid, moving.grid).maps]
 
 

@@ -1,4 +1,4 @@
-"""A classical method by its name: what is common to all tools."""
+"""Classical methods by name: what all tools have in common."""
 
 from __future__ import annotations
 
@@ -20,18 +20,19 @@ from acreg.metrics import normalized_cross_correlation
 from acreg.versions import installed_version
 
 LEAST_OVERLAP = 0.01
-"""Share of the smaller image's extent that lies in the other one after any registration."""
+"""Smallest share of the smaller image's extent that lies in the other image after a registration."""
 ALIKE = 0.999
-"""Correlation from which on images need no deformation."""
+"""Correlation above which images need no deformation."""
 SEEDS = 2**31 - 1
-"""How many seeds all tools take: one more than the last of them is a signed integer of 32 bits."""
+"""Number of seeds that all tools accept: the largest seed plus one is still a signed 32-bit integer."""
 
 
 class Baseline:
     """A classical registration, with `name` and `register` as the models have; made by `baseline`.
 
     Attributes:
-        settings: what a result depends on, for the record: method, tool, version, parameters, options, threads, seed.
+        settings: all that determines a result, for the record: method, tool, version, parameters, options, threads,
+            seed.
     """
 
     def __init__(self, name: str, threads: int, seed: int) -> None:
@@ -53,13 +54,12 @@ class Baseline:
 
     @images_by_name
     def register(self, *, fixed: Image, moving: Image) -> Transform:
-        """The transform that pulls `moving` onto the grid of `fixed`.
+        """The transform that warps `moving` onto the grid of `fixed`.
 
         Raises:
             UsageError: the images are not given by name.
-            AcregError: the images differ in rank, one has one value everywhere, the tool fails, or what it returns is
-                that of a stage that diverged: a map that leaves the moving image, or a deformation of zero between
-                images that differ.
+            AcregError: the images differ in rank, one of them is constant, the tool fails, or its result shows that a
+                stage diverged: the map leaves the moving image, or the deformation is zero although the images differ.
         """
         if fixed.grid.rank != moving.grid.rank:
             raise AcregError(
@@ -75,7 +75,7 @@ class Baseline:
         printed: list[str] = []
         try:
             with tempfile.TemporaryDirectory(prefix="acreg-") as folder, captured(printed):
-                # Several tools take the seed 0 for "draw one by the clock".
+                # Several tools interpret the seed 0 as "use the time".
                 maps = self._tool.register(
                     self._kind, fixed, moving, self._options, self._threads, self._seed + 1, Path(folder)
                 )
@@ -97,16 +97,16 @@ class Baseline:
 
 
 def baseline(name: str, threads: int = 1, seed: int = 0) -> Baseline:
-    """The classical method of a name, its tool imported.
+    """The classical method with this name; its tool is imported.
 
     Args:
-        name: one of `NAMES`, perhaps with options of it in brackets: `sitk:demons[smoothing=1,affine=false]`. With
-            `affine=false` the images are registered from where they lie in space.
-        threads: how many the tool may use. With 1, the same images and seed give the same result.
+        name: one of `NAMES`, optionally with options in brackets: `sitk:demons[smoothing=1,affine=false]`. With
+            `affine=false`, the registration starts from the positions of the images in space.
+        threads: the number of threads that the tool may use. With 1, the same images and seed give the same result.
         seed: of the tool's random samples, from 0 to 2**31 - 2.
 
     Raises:
-        UsageError: there is no such method or option, or `threads` or `seed` is out of range.
+        UsageError: the method or option does not exist, or `threads` or `seed` is out of range.
         AcregError: the package of the tool is not installed, or cannot be imported.
     """
     if split_name(name)[0] not in NAMES:
@@ -123,10 +123,10 @@ def baseline(name: str, threads: int = 1, seed: int = 0) -> Baseline:
 
 
 def _diverged(transform: Transform, fixed: Image, moving: Image) -> str:
-    """What shows that a stage of a registration diverged; empty where nothing does.
+    """The sign that a stage of a registration diverged, in words; empty if there is none.
 
-    Tools stop there without an error: ITK's optimisers when no sample lies in the moving image any more, the demons of
-    SimpleITK and ANTs never.
+    The tools report no error in this case, except for ITK's optimisers when no sample lies in the moving image any
+    more.
     """
     affine = tuple(part for part in transform.maps if isinstance(part, Affine))
     smaller = min(math.prod(image.grid.shape) * math.prod(image.grid.spacing) for image in (fixed, moving))

@@ -1,4 +1,4 @@
-"""What compiled programs print, kept off the terminal."""
+"""Capture of the output of compiled programs, so that it does not reach the terminal."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 
 @contextmanager
 def captured(kept: list[str]) -> Iterator[None]:
-    """Collect all that the process prints to its two output streams, from Python or below; `kept` gets the lines.
+    """Collect everything that the process prints to its two output streams, from Python or native code, in `kept`.
 
-    Programs in C++ write to the file descriptors, past `sys.stdout`. So it is these that are turned to a file, and
-    threads that print meanwhile (a progress bar) are caught as well. `sys.stdout` is turned too, since in a notebook it
-    leads elsewhere.
+    Programs in C++ write to the file descriptors and bypass `sys.stdout`. So the descriptors are redirected to a file,
+    and the output of other threads (a progress bar) is also captured. `sys.stdout` is redirected as well, because in a
+    notebook it is not connected to the descriptor.
     """
     _flush()
     saved = [os.dup(stream) for stream in (1, 2)]
@@ -42,7 +42,7 @@ def captured(kept: list[str]) -> Iterator[None]:
 
 
 def _flush() -> None:
-    """Empty the buffers of Python and of the C library."""
+    """Flush the buffers of Python and of the C library."""
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     ctypes.CDLL(None).fflush(None)

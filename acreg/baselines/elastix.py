@@ -52,11 +52,11 @@ _BSPLINE = {
     **_COMMON,
     "Registration": "MultiMetricMultiResolutionRegistration",
     "Transform": "BSplineTransform",
-    # Mutual information of so few samples moves an image that is compared with itself.
+    # Mutual information with so few samples moves an image that is registered onto itself.
     "Metric": ("AdvancedNormalizedCorrelation", "TransformBendingEnergyPenalty"),
     "Metric0Weight": "1",
     "Metric1Weight": "1",
-    # The bending energy of several threads brings the process down (itk-elastix 0.25.4).
+    # The bending energy with several threads crashes the process (itk-elastix 0.25.4).
     "UseMultiThreadingForMetrics": "false",
     "Interpolator": "LinearInterpolator",
     "NumberOfResolutions": "4",
@@ -97,7 +97,7 @@ KINDS: Mapping[str, Mapping[str, Any]] = {
             "Registration": "MultiResolutionRegistration",
             "Metric": "NormalizedMutualInformation",
             "UseMultiThreadingForMetrics": "true",
-            # 2048 samples a step move an image more that is compared with itself.
+            # 2048 samples per step move an image that is registered onto itself even more.
             "ImageSampler": "Full",
             "NewSamplesEveryIteration": "false",
             "NumberOfResolutions": "5",
@@ -117,14 +117,14 @@ def load() -> None:
     for name in ("Image", "ParameterObject", "ElastixRegistrationMethod", "TransformixFilter"):
         try:
             getattr(itk, name)
-        except AttributeError as error:  # itk without the part that itk-elastix adds
+        except AttributeError as error:  # an itk without the module that itk-elastix adds
             raise ImportError(f"itk has no {name}") from error
 
 
 def register(
     kind: str, fixed: Image, moving: Image, options: Options, threads: int, seed: int, folder: Path
 ) -> Sequence[Map]:
-    """Run the stages; an affine is taken from its parameters, a B-spline is sampled on the fixed grid."""
+    """Run the stages; an affine map is read from its parameters, a B-spline is sampled on the fixed grid."""
     import itk
 
     parameters = itk.ParameterObject.New()
@@ -144,13 +144,13 @@ def register(
     grid = fixed.grid
     points = grid.to_world(voxel_indices(grid.shape)).reshape(-1, grid.rank)
     mm = itk.array_from_image(field)[..., ::-1].reshape(points.shape)
-    # The field holds both stages, the B-spline applied first: without the affine it goes on beyond the grid's extent.
+    # The field contains both stages, the B-spline first: without the affine map, it continues outside the grid.
     indices = grid.to_index(affine.invert_points(points + mm))
     return [Displacement(indices.reshape(*grid.shape, grid.rank) - voxel_indices(grid.shape), grid), affine]
 
 
 def _filled(stage: Mapping[str, Any], grid: Grid, seed: int) -> Stage:
-    """A parameter map of elastix: what depends on the images is filled in, a value an axis where it wants that."""
+    """An elastix parameter map with the values that depend on the images, one per axis where required."""
     stage = {**stage, "RandomSeed": str(seed)}
     for name in ("ImagePyramidSchedule", "GridSpacingSchedule"):
         if name in stage:
@@ -166,7 +166,7 @@ def _filled(stage: Mapping[str, Any], grid: Grid, seed: int) -> Stage:
 
 
 def _affine(found: Mapping[str, Sequence[str]]) -> Affine:
-    """elastix's affine, `matrix (x - centre) + centre + shift` in LPS, as ours."""
+    """The affine map of elastix, `matrix (x - centre) + centre + shift` in LPS, as an acreg map."""
     centre = np.array(found["CenterOfRotationPoint"], float)[::-1]
     numbers = np.array(found["TransformParameters"], float)
     rank = len(centre)

@@ -33,7 +33,7 @@ _OPTIONS: dict[str, Value] = {
     "smoothing": 0.7,
 }
 OPTIONS: Mapping[str, Options] = {"affine": {"radius": 4}, "deformable": _OPTIONS, "svf": _OPTIONS}
-"""The radius is that of the correlation's patches; lengths are in voxels."""
+"""The radius is that of the correlation patches; lengths are in voxels."""
 
 
 def load() -> None:
@@ -44,7 +44,7 @@ def load() -> None:
 def register(
     kind: str, fixed: Image, moving: Image, options: Options, threads: int, seed: int, folder: Path
 ) -> Sequence[Map]:
-    """Run the affine and, on its result, the deformable registration; nothing goes through files."""
+    """Run the affine registration and then the deformable one, without intermediate files."""
     import picsl_greedy
 
     rank, stages = fixed.grid.rank, KINDS[kind]
@@ -58,7 +58,7 @@ def register(
         what = stages[stage].format(**values)
         greedy.execute(
             f"-d {rank} -threads {threads} -seed {seed} -i fixed moving {what} -o {stage} {start}",
-            out=sys.stdout,  # its default is what that was when the module was loaded
+            out=sys.stdout,  # its default is the value at the time when the module was loaded
             err=sys.stderr,
             **images,
             **{stage: None},
@@ -69,7 +69,7 @@ def register(
         return [field_from_itk(greedy["deformable"])]
     run("affine")
     matrix = np.asarray(greedy["affine"], float)
-    # In RAS and x first, whereas ours is LPS and x last.
+    # In RAS with x first, whereas acreg uses LPS with x last.
     flip = np.diag([-1.0, -1.0, 1.0, 1.0] if rank == 3 else [-1.0, -1.0, 1.0])
     order = [*reversed(range(rank)), rank]
     affine = Affine((flip @ matrix @ flip)[np.ix_(order, order)])

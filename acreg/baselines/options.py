@@ -13,18 +13,18 @@ Options = Mapping[str, Value]
 
 
 def split_name(name: str) -> tuple[str, str]:
-    """The method and the text between the brackets that end its name, "" where there are none."""
+    """The method and the text in the brackets at the end of its name, "" without brackets."""
     found = re.fullmatch(r"([^\[\]]*)\[([^\[\]]*)\]", name)
     return (found[1], found[2]) if found else (name, "")
 
 
 def read_options(method: str, text: str, defaults: Options) -> dict[str, Value]:
-    """The defaults, and in place of some what `text` says: `name=value`, separated by commas.
+    """The defaults, updated by the options in `text`: `name=value`, separated by commas.
 
-    A value is of its default's type: true or false, a positive number, or whole numbers such as 100x50x25.
+    A value has the type of its default: true or false, a positive number, or integers such as 100x50x25.
 
     Raises:
-        UsageError: there is no such option, it comes twice, or its value is of another type.
+        UsageError: an option does not exist or is given twice, or its value has another type.
     """
     chosen: dict[str, Value] = {}
     for part in text.split(",") if text.strip() else ():
@@ -42,19 +42,19 @@ def read_options(method: str, text: str, defaults: Options) -> dict[str, Value]:
 
 
 def with_options(method: str, options: Options) -> str:
-    """The name that asks for a method with these options."""
+    """The name of a method with these options."""
     return f"{method}[{','.join(f'{name}={written(value)}' for name, value in options.items())}]" if options else method
 
 
 def written(value: Value) -> str:
-    """A value as names have it."""
+    """A value as written in names."""
     if isinstance(value, bool):
         return str(value).lower()
     return "x".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _read(text: str, default: Value) -> Value | None:
-    """A value of the default's type; None where the text is none."""
+    """A value of the default's type; None if the text is not one."""
     if isinstance(default, bool):
         return {"true": True, "false": False}.get(text)
     if isinstance(default, tuple):

@@ -1,4 +1,4 @@
-"""SimpleITK: an affine registration by mutual information and, on its result or without it, demons or a B-spline.
+"""SimpleITK: affine registration by mutual information, and demons or a B-spline, with or without affine first.
 
 Mattes et al., PET-CT image registration in the chest using free-form deformations, IEEE TMI 22 (2003). Thirion, Image
 matching as a diffusion process: an analogy with Maxwell's demons, Medical Image Analysis 2 (1998). Vercauteren et al.,
@@ -56,9 +56,9 @@ OPTIONS: Mapping[str, Options] = {
     **dict.fromkeys(("demons", "diffeomorphic-demons", "symmetric-demons"), _DEMONS_OPTIONS),
     "bspline": {"affine": True},
 }
-"""Iterations a level, from coarse to fine; the smoothing of the field is in voxels."""
+"""Iterations per level, from coarse to fine; the smoothing of the field is in voxels."""
 SMALLEST = 8
-"""Voxels that shrinking leaves along an axis."""
+"""Smallest number of voxels along an axis after shrinking."""
 
 
 def load() -> None:
@@ -69,10 +69,10 @@ def load() -> None:
 def register(
     kind: str, fixed: Image, moving: Image, options: Options, threads: int, seed: int, folder: Path
 ) -> Sequence[Map]:
-    """The affine, and before it (a fixed point goes through that first) the deformation, sampled on the fixed grid.
+    """The deformation, sampled on the fixed grid, followed by the affine map (in the order applied to a fixed point).
 
     The filters see lengths in units of the fixed image's finest spacing, because their thresholds and steps are meant
-    for voxels of about 1 mm: with pixels of 0.01 mm the demons missed landmarks by twice as much.
+    for voxels of about 1 mm: with pixels of 0.01 mm, the landmark error of the demons doubled.
     """
     with _threads(threads):
         return _register(kind, fixed, moving, options, seed)
@@ -104,7 +104,7 @@ def _identity(rank: int) -> sitk.Transform:
 
 @contextmanager
 def _threads(number: int) -> Iterator[None]:
-    """For the process, because the metric of a registration heeds no other setting, and adds up in random order."""
+    """Set the threads of the whole process: a metric ignores other settings, and threads sum in random order."""
     import SimpleITK as sitk
 
     before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
@@ -122,7 +122,7 @@ def _divided(grid: Grid, unit: float) -> Grid:
 
 
 def _affine(fixed: sitk.Image, moving: sitk.Image, seed: int) -> sitk.Transform:
-    """The best of two starts, then a rigid and an affine registration."""
+    """The better of two initial positions, then a rigid and an affine registration."""
     import SimpleITK as sitk
 
     rank = fixed.GetDimension()
@@ -137,7 +137,7 @@ def _affine(fixed: sitk.Image, moving: sitk.Image, seed: int) -> sitk.Transform:
         except RuntimeError:  # the images do not overlap
             return float("inf")
 
-    # Without values below zero, which would weigh the air of a CT against the body.
+    # Without negative values, so that the air in CT does not count in the centre of mass.
     masses = [image - float(sitk.GetArrayViewFromImage(image).min()) for image in (fixed, moving)]
     starts = [sitk.CenteredTransformInitializer(*masses, rigid, how) for how in (kinds.MOMENTS, kinds.GEOMETRY)]
     start = type(rigid)(min(starts, key=metric))
@@ -147,7 +147,7 @@ def _affine(fixed: sitk.Image, moving: sitk.Image, seed: int) -> sitk.Transform:
         minStep=1e-3 * step,
         numberOfIterations=200,
         relaxationFactor=0.6,
-        gradientMagnitudeTolerance=1e-9,  # the size of a metric's gradient depends on the unit: let the step decide
+        gradientMagnitudeTolerance=1e-9,  # the gradient of a metric depends on the unit: the step decides
     )
     method.SetOptimizerScalesFromPhysicalShift()
     method.SetInitialTransform(start, inPlace=True)
@@ -164,12 +164,12 @@ def _affine(fixed: sitk.Image, moving: sitk.Image, seed: int) -> sitk.Transform:
 def _demons(
     kind: str, fixed: sitk.Image, moving: sitk.Image, affine: sitk.Transform, options: Mapping[str, Any]
 ) -> sitk.Image:
-    """The field in mm, from coarse to fine, between the fixed and the affinely moved image."""
+    """The field in mm, from coarse to fine, between the fixed image and the affinely warped moving image."""
     import SimpleITK as sitk
 
     moved = sitk.Resample(moving, fixed, affine, sitk.sitkLinear, 0.0, sitk.sitkFloat32, True)
     matched = sitk.HistogramMatching(moved, fixed, numberOfHistogramLevels=256, numberOfMatchPoints=15)
-    # The filters stop to move where intensities differ by less than 0.001.
+    # The filters do not move voxels whose intensities differ by less than 0.001.
     low, high = sitk.GetArrayViewFromImage(fixed).min(), sitk.GetArrayViewFromImage(fixed).max()
     images = [(image - float(low)) / (float(high - low) or 1.0) for image in (fixed, matched)]
     demons = getattr(sitk, kind)()
@@ -186,10 +186,10 @@ def _demons(
 
 
 def _bspline(fixed: sitk.Image, moving: sitk.Image, affine: sitk.Transform, seed: int) -> sitk.Image:
-    """The field in mm of a B-spline that is applied before the affine."""
+    """The field in mm of a B-spline that is applied before the affine map."""
     import SimpleITK as sitk
 
-    # Beyond its domain a spline moves nothing, and by rounding the outermost centres of voxels may lie there.
+    # Outside its domain a spline is zero, and by rounding the outermost voxel centres may lie there.
     domain = sitk.ConstantPad(fixed, [1] * fixed.GetDimension(), [1] * fixed.GetDimension())
     coarse = [max(1, round(size / _BSPLINE["voxels between control points"][0])) for size in fixed.GetSize()]
     spline = sitk.BSplineTransformInitializer(domain, coarse, order=3)
@@ -209,19 +209,19 @@ def _bspline(fixed: sitk.Image, moving: sitk.Image, affine: sitk.Transform, seed
 
 
 def _registration(fixed: sitk.Image, moving: sitk.Image, seed: int) -> sitk.ImageRegistrationMethod:
-    """Mutual information on three levels; only the optimiser and the transform are missing."""
+    """A registration by mutual information on three levels, without optimiser and transform."""
     import SimpleITK as sitk
 
     method = sitk.ImageRegistrationMethod()
     method.SetMetricAsMattesMutualInformation(32)
-    if fixed.GetNumberOfPixels() > SAMPLES:  # else all voxels count, at their centres
+    if fixed.GetNumberOfPixels() > SAMPLES:  # otherwise all voxels count, at their centres
         method.SetMetricSamplingStrategy(method.REGULAR)
         method.SetMetricSamplingPercentage(SAMPLES / fixed.GetNumberOfPixels(), seed)
     method.SetInterpolator(sitk.sitkLinear)
     smallest = min(*fixed.GetSize(), *moving.GetSize())
     factors = [max(1, min(factor, smallest // SMALLEST)) for factor in _AFFINE["shrink factors"]]
     method.SetShrinkFactorsPerLevel(factors)
-    # In mm, so that thick slices are smoothed no more than what lies in their plane.
+    # In mm, so that smoothing across thick slices is not stronger than within a slice.
     method.SetSmoothingSigmasPerLevel([factor // 2 * min(fixed.GetSpacing()) for factor in _AFFINE["shrink factors"]])
     method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()
     return method

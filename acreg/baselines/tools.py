@@ -2,12 +2,13 @@
 
 A new program is one entry in `TOOLS` and one module, which is imported when a method of it is made. The module has:
 
-- `load()`, which imports the program, so that no registration's time includes that;
+- `load()`, which imports the program, so that the import does not count as registration time;
 - `KINDS`, the fixed parameters of each kind of registration, for the record of a result;
-- `OPTIONS`, the defaults of what a name may set in brackets, of those kinds that have any (`acreg.baselines.options`);
+- `OPTIONS`, the options that a name may set in brackets, with their defaults, for each kind that has options
+  (`acreg.baselines.options`);
 - `register(kind, fixed, moving, options, threads, seed, folder)`, which returns the maps from the fixed to the moving
-  image, the first to be applied first. `options` are all options of the kind; `seed` is positive; `folder` is an empty
-  folder for temporary files. It may raise anything: `Baseline` makes one message of it.
+  image, in the order in which they are applied. `options` are all options of the kind; `seed` is positive; `folder` is
+  an empty folder for temporary files. It may raise any error: `Baseline` turns it into one message.
 """
 
 from __future__ import annotations

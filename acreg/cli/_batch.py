@@ -1,4 +1,4 @@
-"""What ``acreg segment`` and ``acreg quality`` share: options, and what is said at the end."""
+"""Options and final messages that ``acreg segment`` and ``acreg quality`` share."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ Workers = Annotated[int, typer.Option(min=1, help="Number of Ray actors; each lo
 
 
 def say_done(found: BatchRun) -> None:
-    """Print how many images are done, and what came of them."""
+    """Print how many images are done, and a summary of the results."""
     tally = found.tally
     out(f"{tally.done + tally.before} of {tally.images} images: {found.table}")
     for line in found.lines:

@@ -71,7 +71,7 @@ def plain_warnings() -> Iterator[None]:
         def plain(message: Warning | str, category: type[Warning], *where: Any, **further: Any) -> None:
             if category is UserWarning or re.match(OLD_NAME, str(message)):
                 warn(str(message))
-            elif category is not DoubtfulResult:  # a command says them last, after its results
+            elif category is not DoubtfulResult:  # a command prints them last, after its results
                 show(message, category, *where, **further)
 
         warnings.showwarning = plain

@@ -1,6 +1,6 @@
 """Datasets, manifests, pair sampling, augmentation, input pipelines and phantoms.
 
-Names are loaded when first used, so that `import acreg.data` stays cheap and never imports TensorFlow.
+Names are loaded when first used, so that `import acreg.data` is fast and never imports TensorFlow.
 """
 
 from __future__ import annotations

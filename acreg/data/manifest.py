@@ -1,9 +1,9 @@
-"""Prepared datasets: a folder with ``manifest.csv`` and, where ``acreg data prepare`` made it, ``dataset.json``.
+"""Prepared datasets: a folder with ``manifest.csv`` and, if ``acreg data prepare`` made it, ``dataset.json``.
 
-``manifest.csv`` has the columns ``subject,image,labels,split`` and optionally ``points`` and ``group``. Paths are
-relative to the manifest's folder and stay in it; one's own files elsewhere are named by absolute paths. ``split`` is
-``train``, ``validation`` (also written ``val``) or ``test``. The ``labels`` cell may be empty. A manifest alone is a
-dataset, too: its label set is then gathered over all label files and its spacing read from them.
+``manifest.csv`` has the columns ``subject,image,labels,split`` and optionally ``points`` and ``group``. Relative paths
+are relative to the folder of the manifest and must stay in it; use absolute paths for files elsewhere. ``split`` is
+``train``, ``validation`` (or ``val``) or ``test``. The ``labels`` cell may be empty. A manifest alone is also a
+dataset: its label set is then collected from all label files, and its spacing is read from them.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from acreg.progress import Progress, counted
 __all__ = ["COLUMNS", "SPLITS", "Arrays", "Dataset", "Record", "dataset_folder", "gather_info"]
 
 MADE = {"phantoms": "acreg.data.phantoms.chests", "mni152": "acreg.data.datasets.mni152"}
-"""Datasets that a module of `acreg.data` of the same name makes."""
+"""Datasets that are made by a module in `acreg.data` with the same name."""
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif")
 
@@ -52,7 +52,7 @@ class Arrays:
         subjects: names, in the order of the arrays.
         images: float32 ``(N, *shape, 1)``.
         labels: int32 ``(N, *shape, 1)``, ids 0..K; None if the split has no label files.
-        spacings: float32 ``(N, rank)``, of the grid that each image was sampled on, in the dataset's unit.
+        spacings: float32 ``(N, rank)``, of the grid on which each image was sampled, in the unit of the dataset.
     """
 
     subjects: list[str]
@@ -62,9 +62,9 @@ class Arrays:
 
 
 def gather_info(records: Sequence[Record], name: str, progress: Progress | None = None) -> DatasetInfo:
-    """What a manifest alone does not say: the label set over *all* label files, and the spacing of the files.
+    """The information that a manifest alone lacks: the label set over *all* label files, and the spacing of the files.
 
-    Without any label file the label set is the background alone. The spacing is None if the files differ in it.
+    Without any label file, the label set is the background alone. The spacing is None if it differs between files.
     """
     values: set[int] = {0}
     spacings: set[tuple[float, ...]] = set()
@@ -91,16 +91,16 @@ class Dataset:
     """A prepared dataset.
 
     Attributes:
-        folder: where its manifest lies.
+        folder: the folder of its manifest.
         name: for titles and messages.
-        records: the subjects, in the manifest's order.
-        label_names: value in the label files -> name, with 0 the background; the same for every subject.
-        spacing: of the files' grid, array-axis order, in ``unit``; None if each file has its own.
+        records: the subjects, in the order of the manifest.
+        label_names: value in the label files -> name, with 0 for the background; the same for every subject.
+        spacing: of the grid of the files, array-axis order, in ``unit``; None if each file has its own.
         unit: ``"mm"`` or ``"px"``.
         licence, source: one sentence each.
         preparation: how it was prepared (free form).
-        spacing_stated: whether ``dataset.json`` states the spacing, which then counts instead of the files'. Gathered
-            from the label files, it describes them alone: each file is read with its own.
+        spacing_stated: whether ``dataset.json`` states the spacing, which then replaces that of the files. If it was
+            collected from the label files, it only describes them: each file is read with its own spacing.
     """
 
     folder: Path
@@ -116,7 +116,7 @@ class Dataset:
 
     @classmethod
     def load(cls, folder: Path | str, progress: Progress | None = None) -> Dataset:
-        """Read a dataset's folder (or a manifest CSV). Images are not decoded; label files only without a dataset.json.
+        """Read the folder of a dataset (or a manifest CSV). Images are not decoded; labels only without dataset.json.
 
         Raises:
             AcregError: see `manifest_path`, `read_records` and `read_info`.
@@ -161,7 +161,7 @@ class Dataset:
         return [record for record in self.records if record.split == wanted]
 
     def used_split(self, name: str) -> list[Record]:
-        """The records of a split that has some.
+        """The records of a split, which must not be empty.
 
         Raises:
             UsageError: unknown name, or an empty split.
@@ -189,19 +189,19 @@ class Dataset:
         )
 
     def read_image(self, record: Record) -> Image:
-        """A record's image, native size, with the spacing that ``dataset.json`` states, else the file's."""
+        """The image of a record in native size, with the spacing in ``dataset.json`` or else that of the file."""
         return read_image(record.image, spacing=self._spacing_to_read())
 
     def read_labels(self, record: Record) -> Image:
-        """A record's labels on its image's grid; see `read_labelled`."""
+        """The labels of a record on the grid of its image; see `read_labelled`."""
         return self.read_labelled(record)[1]
 
     def read_labelled(self, record: Record) -> tuple[Image, Image]:
-        """A record's image, as `read_image`, and its labels on the image's grid.
+        """The image of a record, as in `read_image`, and its labels on the grid of the image.
 
         Raises:
-            AcregError: the record has no label file, or the file a value outside the dataset's label set, or labels
-                that cannot lie on the image (see `acreg.geometry.labels_on`).
+            AcregError: the record has no label file, the file has a value that is not in the label set of the dataset,
+                or the labels cannot be placed on the image (see `acreg.geometry.labels_on`).
         """
         if record.labels is None:
             raise AcregError(
@@ -214,7 +214,7 @@ class Dataset:
         return self.spacing if self.spacing_stated else None
 
     def load_arrays(self, split: str, preprocessing: Preprocessing, progress: Progress | None = None) -> Arrays:
-        """Decode a split once, preprocessed: the arrays that training samples from.
+        """Decode and preprocess a split once: the arrays from which training samples.
 
         Raises:
             UsageError: the split has no records.
@@ -247,7 +247,7 @@ class Dataset:
         )
 
     def save(self) -> None:
-        """Write ``dataset.json``, then ``manifest.csv`` (so that a manifest means a complete dataset)."""
+        """Write ``dataset.json``, then ``manifest.csv``, so that the manifest marks a complete dataset."""
         write_info(self.folder, self.info())
         write_records(self.folder, self.records)
 
@@ -267,11 +267,11 @@ class Dataset:
 def dataset_folder(name_or_path: str | Path) -> Path:
     """The folder (or CSV) of a dataset: a path, a name under ``$ACREG_DATA``, ``"phantoms"`` or ``"mni152"``.
 
-    The last two are made on first use, in the user's cache folder (``$XDG_CACHE_HOME`` or ``~/.cache``), unless
-    ``$ACREG_DATA`` has folders of their names.
+    The last two are made on first use in the user's cache folder (``$XDG_CACHE_HOME`` or ``~/.cache``), unless
+    ``$ACREG_DATA`` has folders with these names.
 
     Raises:
-        AcregError: nothing of that name; see `acreg.data.datasets.mni152.make_dataset`.
+        AcregError: there is no dataset with this name; see also `acreg.data.datasets.mni152.make_dataset`.
     """
     name = str(name_or_path)
     path = Path(name_or_path)
@@ -294,7 +294,7 @@ def dataset_folder(name_or_path: str | Path) -> Path:
 
 def _made_folder(name: str) -> Path:
     maker = importlib.import_module(MADE[name])
-    # Images of another version of the generator are others: its source is part of the folder's name.
+    # Another version of the generator makes other images, so a digest of its source is part of the folder's name.
     sources = [Path(str(maker.__file__)), Path(__file__).parent / "phantoms" / "common.py"]
     version = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:10]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")

@@ -1,4 +1,4 @@
-"""The files of a prepared dataset, read and written: lines of ``manifest.csv``, contents of ``dataset.json``."""
+"""Reading and writing of the files of a prepared dataset: lines of ``manifest.csv``, contents of ``dataset.json``."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ OPTIONAL_COLUMNS = ("points", "group")
 
 @dataclass(frozen=True)
 class Record:
-    """A subject of a dataset: its image file, label file (None where there is none), split, group and points file."""
+    """A subject of a dataset: its image file, label file (or None), split, group and points file."""
 
     subject: str
     image: Path
@@ -77,17 +77,17 @@ class DatasetInfo(BaseModel):
 
 
 def split_name(value: str) -> str | None:
-    """``train``, ``validation`` or ``test`` for a cell of the split column (``val`` is understood), else None."""
+    """``train``, ``validation`` or ``test`` for a cell of the split column (``val`` is accepted), otherwise None."""
     value = value.strip()
     value = SPLIT_ALIASES.get(value, value)
     return value if value in SPLITS else None
 
 
 def manifest_path(folder: Path | str) -> Path:
-    """The manifest of a dataset's folder (or the CSV itself).
+    """The manifest in the folder of a dataset (or the CSV itself).
 
     Raises:
-        AcregError: no such folder, or no manifest in it.
+        AcregError: the folder does not exist, or has no manifest.
     """
     folder = Path(folder)
     path = folder if folder.suffix.lower() == ".csv" else folder / "manifest.csv"
@@ -109,7 +109,7 @@ def read_cells(path: Path, what: str, comments: bool = False) -> list[list[str]]
     """The cells of a CSV, stripped, without empty lines and, with `comments`, without those that begin with ``#``.
 
     Raises:
-        AcregError: the file, a kind of table called `what`, is no CSV in UTF-8.
+        AcregError: the file, a kind of table called `what`, is not a CSV file in UTF-8.
     """
     try:
         text = io.StringIO(read_text(path, what), newline="")
@@ -123,10 +123,10 @@ def read_cells(path: Path, what: str, comments: bool = False) -> list[list[str]]
 
 
 def read_rows(path: Path | str) -> list[dict[str, str]]:
-    """The rows of a manifest as dictionaries of stripped strings, unchecked except for the table's form.
+    """The rows of a manifest as dictionaries of stripped strings; only the form of the table is checked.
 
     Raises:
-        AcregError: the file is no UTF-8 text, is empty, has no rows, or lacks a column.
+        AcregError: the file is not UTF-8 text, is empty, has no rows, or lacks a column.
     """
     path = Path(path)
     table = read_cells(path, "manifest")
@@ -154,7 +154,7 @@ def read_rows(path: Path | str) -> list[dict[str, str]]:
 
 
 def resolve(folder: Path, cell: str) -> Path | None:
-    """The file that a manifest's cell names (relative to the manifest's folder, or absolute), or None if empty.
+    """The file named in a cell of a manifest (relative to the manifest's folder, or absolute), or None if empty.
 
     Raises:
         AcregError: a relative path leaves the folder.
@@ -172,7 +172,7 @@ def _named(folder: Path, cell: str) -> Path:
 
 
 def read_records(path: Path | str) -> list[Record]:
-    """The checked records of a manifest, in its order.
+    """The checked records of a manifest, in order.
 
     Raises:
         AcregError: see `read_rows`; also an empty subject or image cell, a subject on two lines, an unknown split, a
@@ -227,7 +227,7 @@ def read_info(path: Path | str) -> DatasetInfo:
     """The checked ``dataset.json`` at ``path``.
 
     Raises:
-        AcregError: no JSON, or a key missing or of the wrong type.
+        AcregError: the file is not JSON, or a key is missing or has the wrong type.
     """
     path = Path(path)
     try:

@@ -1,7 +1,7 @@
-"""What all preparations share: a finished or interrupted run is recognised, and subjects are spread over processes.
+"""What all preparations have in common: they recognise finished and interrupted runs, and use several processes.
 
-Order of writing: ``dataset.json`` (with the settings), then each subject's files, then ``manifest.csv``. So a folder
-with a manifest is complete; one without is the rest of an interrupted run.
+They write ``dataset.json`` (with the settings), then the files of each subject, then ``manifest.csv``. So a folder
+with a manifest is complete; one without is from an interrupted run.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 FOUND = ("centred_only", "alignment")
-"""What a preparation finds out, in contrast to its settings."""
+"""Keys that a preparation computes, in contrast to its settings."""
 LEAVINGS = ("images/*.png", "labels/*.png", "images/*.h5", "labels/*.h5", "transforms/*.tfm*", "alignment.csv")
 
 
 def check_least(**limits: tuple[int, int]) -> None:
-    """Refuse numbers below their least, each given as ``name=(value, least)``.
+    """Refuse numbers below their minimum, each given as ``name=(value, minimum)``.
 
     Raises:
-        UsageError: with the first such name.
+        UsageError: a number is too small; the message has the first such name.
     """
     for name, (value, least) in limits.items():
         if value < least:
@@ -39,7 +39,7 @@ def check_least(**limits: tuple[int, int]) -> None:
 
 
 def finished_dataset(out: Path, info: DatasetInfo, force: bool) -> Dataset | None:
-    """The dataset in ``out`` if it is this one and complete; else makes room, and refuses what is not ours."""
+    """The dataset in ``out`` if it is this one and complete; else prepares the folder, and refuses other contents."""
     manifest, settings = out / "manifest.csv", out / "dataset.json"
     old = read_info(settings) if settings.is_file() else None
     if (old is None or "version" not in old.preparation) and (manifest.exists() or any(out.glob("images/*"))):
@@ -60,14 +60,14 @@ def finished_dataset(out: Path, info: DatasetInfo, force: bool) -> Dataset | Non
 
 
 def run_tasks(work: Callable[[Task], Result], tasks: Sequence[Task], jobs: int) -> Iterator[Result]:
-    """What ``work`` returns for each task, as they are finished; ``work`` is a function of a module.
+    """The results of ``work`` for each task, in order of completion; ``work`` is a module-level function.
 
-    The processes end with this one, also when it is killed.
+    The processes end with this one, even if it is killed.
     """
     if jobs == 1:
         yield from map(work, tasks)
         return
-    # "spawn": a forked child would inherit SimpleITK's and NumPy's threads in an unknown state.
+    # "spawn": a forked child would inherit the threads of SimpleITK and NumPy in an unknown state.
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_end_with_parent) as pool:
         futures = [pool.submit(work, task) for task in tasks]
@@ -80,7 +80,7 @@ def run_tasks(work: Callable[[Task], Result], tasks: Sequence[Task], jobs: int) 
 
 
 def _end_with_parent() -> None:
-    """End this process as soon as the one that started it is gone: a pool's idle processes would wait for ever."""
+    """End this process as soon as its parent has ended: idle processes of a pool would wait forever."""
 
     def wait() -> None:
         parent = multiprocessing.parent_process()
@@ -92,5 +92,5 @@ def _end_with_parent() -> None:
 
 
 def _settings(info: DatasetInfo) -> tuple[str, dict[str, Any]]:
-    """What decides the files: labels and spacing follow from it, or are known only at the end."""
+    """The settings that determine the files; labels and spacing follow from them or are known only at the end."""
     return info.name, {key: value for key, value in info.preparation.items() if key not in FOUND}

@@ -1,7 +1,7 @@
-"""Splits into train, validation and test: by the published lists, or seeded by subject.
+"""Splits into train, validation and test: by published lists, or by a seed.
 
-The rule, for both functions: the subjects are sorted by name, then permuted by ``np.random.default_rng(seed)``. So a
-split depends on the set of names and the seed alone, not on the order of files or lines.
+In both cases, the subjects are sorted by name, then permuted by ``np.random.default_rng(seed)``. So a
+split depends only on the set of names and the seed, not on the order of files or lines.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from acreg.io.documents import read_text
 from acreg.names import some
 
 VALIDATION_SHARE = 0.25
-"""Of a published training list: about 60/20/20 of the whole, as the paper words it."""
+"""Share of a published training list for validation: it gives about 60/20/20 % of all subjects, as in the paper."""
 
 
 def read_list(path: Path | str) -> list[str]:
-    """The subjects of a published list: one path a line, of which only the name without suffix counts.
+    """The subjects of a published list: one path per line, of which only the name without suffix is used.
 
     Raises:
-        AcregError: the list is empty, is no text, or names a subject twice.
+        AcregError: the list is empty, is not text, or names a subject twice.
     """
     path = Path(path)
     lines = [line.strip() for line in read_text(path, "list of subjects").splitlines()]
@@ -36,16 +36,16 @@ def read_list(path: Path | str) -> list[str]:
 
 
 def cut_validation(train: Iterable[str], share: float = VALIDATION_SHARE, seed: int = 0) -> dict[str, str]:
-    """Split a training list: the first ``round(share * n)`` of the permuted subjects become validation, the rest train.
+    """Split a training list: the first ``round(share * n)`` of the permuted subjects are validation, the rest train.
 
     Args:
         train: subject names.
-        share: of them for validation.
+        share: share of them for validation.
         seed: of the permutation.
 
     Returns:
-        subject -> ``"train"`` or ``"validation"``. With the default share JSRT's 197 give 148 and 49,
-        Montgomery's 110 give 82 and 28.
+        subject -> ``"train"`` or ``"validation"``. With the default share, the 197 subjects of JSRT give 148 and 49,
+        and the 110 of Montgomery 82 and 28.
     """
     order = _permuted(train, seed)
     count = round(share * len(order))
@@ -53,9 +53,10 @@ def cut_validation(train: Iterable[str], share: float = VALIDATION_SHARE, seed: 
 
 
 def split_subjects(subjects: Iterable[str], seed: int = 0) -> dict[str, str]:
-    """Split subjects 60/20/20 where no list was published.
+    """Split subjects 60/20/20 % if no list was published.
 
-    The first ``round(0.2 * n)`` of the permuted subjects are test, the next as many validation, the rest train.
+    The first ``round(0.2 * n)`` of the permuted subjects are test, the same number after them validation, the rest
+    train.
 
     Raises:
         AcregError: fewer than 3 subjects, so that a split would be empty.
@@ -73,8 +74,8 @@ def split_subjects(subjects: Iterable[str], seed: int = 0) -> dict[str, str]:
 def published_splits(folder: Path | str, size: int | None = None, seed: int = 0) -> dict[str, str] | None:
     """The split of a ``split`` folder with ``{train,test}_{images,labels}_{64,256}.txt``, or None if it is not there.
 
-    The test list is test; `cut_validation` is applied to the training list. The lists of images and of labels must name
-    the same subjects in the same order.
+    The test list is the test split; `cut_validation` is applied to the training list. The lists of images and of labels
+    must name the same subjects in the same order.
 
     Raises:
         AcregError: a list is missing, the parallel lists differ, or a subject is in both.

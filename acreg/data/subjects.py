@@ -9,15 +9,15 @@ from acreg.data.manifest import Dataset
 from acreg.io import Image
 
 KEPT = 2**31
-"""Bytes of voxels that are kept at most: of a large dataset, those that were used last."""
+"""Largest number of bytes of voxels that are kept: for a large dataset, those that were used last."""
 
 
 class Subjects:
-    """Images and labels by subject, kept within bounds once they were read.
+    """Images and labels by subject, which are kept in memory, up to a limit, once they have been read.
 
     Args:
-        dataset: of images, labelled or not.
-        kept: bytes of voxels that are kept at most.
+        dataset: of images, with or without labels.
+        kept: largest number of bytes of voxels that are kept.
     """
 
     def __init__(self, dataset: Dataset, kept: int = KEPT) -> None:
@@ -26,18 +26,18 @@ class Subjects:
         self._bytes = 0
 
     def __getitem__(self, subject: str) -> tuple[Image, Image]:
-        """A subject's image and labels.
+        """The image and labels of a subject.
 
         Raises:
-            AcregError: it has no labels, they cannot be read, or do not lie on the image; see `Dataset.read_labelled`.
+            AcregError: there are no labels, or they cannot be read or placed on the image; see `Dataset.read_labelled`.
         """
         found = self.get(subject)
         if found[1] is None:
-            self.dataset.read_labels(self.dataset.record(subject))  # which says that there are none
+            self.dataset.read_labels(self.dataset.record(subject))  # which reports that there are none
         return cast("tuple[Image, Image]", found)
 
     def get(self, subject: str) -> tuple[Image, Image | None]:
-        """A subject's image and, where its record has some, labels; errors as of those that have."""
+        """The image of a subject and its labels, if its record has them; errors as for labelled subjects."""
         if subject not in self._kept:
             record, labels = self.dataset.record(subject), None
             if record.labels is None:

@@ -1,4 +1,4 @@
-"""`acreg.evaluate`: presets and classical methods scored on pairs of a dataset."""
+"""Evaluation of presets and classical methods on pairs of a dataset: `acreg.evaluate`."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ from acreg.registration.methods import Method, Unregistered
 
 @dataclass(eq=False, repr=False)
 class Evaluation:
-    """Methods measured on the same pairs. A notebook shows it as its table.
+    """Methods measured on the same pairs. A notebook shows the table of means.
 
     Attributes:
-        results: of the methods, the best first (`order_methods`).
-        dataset: whose pairs.
-        split: of the dataset.
-        pairs: (fixed, moving) subjects.
-        labelled: how many of the pairs have labels on both sides.
-        folder: with `pairs.csv` and `summary.json` of each method; `acreg.compare` takes it.
-        doubtful: what speaks against results: a sentence for each method and concern.
-        notes: failures, missing inverses and absent labels, in sentences.
+        results: the results of the methods, the best first (`order_methods`).
+        dataset: the dataset of the pairs.
+        split: the split of the dataset.
+        pairs: the subjects of the pairs, (fixed, moving).
+        labelled: the number of pairs in which both images have labels.
+        folder: the folder with `pairs.csv` and `summary.json` of each method, an argument of `acreg.compare`.
+        doubtful: concerns about the results, one sentence for each method and concern.
+        notes: failures, missing inverses and absent labels, one sentence each.
     """
 
     results: list[MethodResult]
@@ -54,7 +54,7 @@ class Evaluation:
 
     @property
     def title(self) -> str:
-        """What was measured, in a line."""
+        """Dataset, split and number of pairs, on one line."""
         some_labelled = "" if self.labelled == len(self.pairs) else f", {self.labelled} with labels"
         return f"{self.dataset.name}, {self.split}, {len(self.pairs)} pairs{some_labelled}"
 
@@ -100,26 +100,26 @@ def evaluate(
     Args:
         data: a prepared dataset, its folder, or its name under ACREG_DATA.
         out: folder of the results; see `acreg.evaluation.run.evaluate` for what it may hold and how a call goes on.
-        model: one or several: preset names or folders, "NAME=PRESET", or models that are loaded.
-        method: one or several: classical methods (see `acreg.baselines`), "NAME=TOOL:KIND", or objects of one's own
-            with `name` and `register(*, fixed, moving) -> Transform`.
-        threads: of the classical methods.
+        model: one or several of: the name or folder of a preset, "NAME=PRESET", a loaded model.
+        method: one or several of: a classical method (see `acreg.baselines`), "NAME=TOOL:KIND", an object with `name`
+            and `register(*, fixed, moving) -> Transform`.
+        threads: threads of the classical methods.
         split: "train", "validation" or "test".
         pairs: "2N" (twice the number of subjects, at most all), a number, or a CSV file with columns fixed, moving and
             perhaps transform. If left out the dataset's own pairs.csv, else "2N".
-        seed: of the draw of pairs and of the classical methods.
-        refine: steps of refinement of the models for each pair, at most; 0 is none.
+        seed: random seed for drawing pairs and of the classical methods.
+        refine: maximum number of refinement steps of the models for each pair.
         affine_part: add a row for the affine part of each model that has one.
-        save: what to save of every pair: some of `acreg.registration.pair.SAVED`, in a list or with commas.
-        unregistered: add a row for no registration.
-        border, fill: of the images that are saved, outside of the moving image.
+        save: the results to save for each pair: any of `acreg.registration.pair.SAVED`, in a list or with commas.
+        unregistered: add a row without registration.
+        border, fill: values of the saved images outside the moving image.
         overwrite: replace results that are there.
         progress: called with (text, done, total).
-        say: gets messages as the work goes on.
+        say: called with messages.
 
     Raises:
-        UsageError: no method at all, names that do not differ, a split without subjects, more pairs than there are, an
-            unknown word in `save`, or `refine` or `affine_part` without a model.
+        UsageError: there is no method, two names are equal, the split has no subjects or fewer pairs than requested,
+            `save` has an unknown word, or `refine` or `affine_part` is given without a model.
         AcregError: a preset or the data cannot be read, or `out` holds other results.
 
     Warns:
@@ -177,7 +177,7 @@ def _methods(
     unregistered: bool,
     say: Callable[[str], None],
 ) -> list[Method]:
-    """The methods in the order of the requests, no registration last."""
+    """The methods in the order of the requests; the row without registration is the last."""
     found: list[Method] = []
     for request in models:
         if isinstance(request, str) and request == Unregistered.name:
@@ -221,14 +221,14 @@ def _methods(
 
 
 def _listed(requests: Any) -> list[Any]:
-    """One request, or several, without names that come twice."""
+    """The requests as a list, without repeated names."""
     several = requests if isinstance(requests, (list, tuple)) else [requests]
     names = dict.fromkeys(one for one in several if isinstance(one, str))
     return [*names, *(one for one in several if not isinstance(one, str))]
 
 
 def _remark(result: MethodResult, found: Evaluation) -> None:
-    """Put down what is worth knowing of a method's results."""
+    """Add the notes and concerns about the results of a method."""
     if result.failures:
         first = result.failures[0]
         found.notes.append(

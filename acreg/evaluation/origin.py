@@ -1,4 +1,4 @@
-"""What the results of a method are made from, as `summary.json` records it."""
+"""The origin of a method's results (data, weights, versions), as recorded in `summary.json`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a `quality.csv` says: the Dice that was predicted for segmentations and, where it is known, the true one."""
+"""The contents of a `quality.csv`: the predicted Dice of segmentations and, if it is known, the true Dice."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class PredictedDice:
     """The rows of the table.
 
     Attributes:
-        rows: its cells by column.
-        predicted: Dice `(rows,)`.
-        true: Dice `(rows,)`, NaN where it is not known.
-        threshold: of the predicted Dice, from which on a segmentation is accepted.
+        rows: the cells of each row, by column.
+        predicted: predicted Dice, `(rows,)`.
+        true: true Dice, `(rows,)`, NaN if it is not known.
+        threshold: the smallest predicted Dice at which a segmentation is accepted.
     """
 
     rows: list[dict[str, str]]
@@ -31,7 +31,7 @@ class PredictedDice:
 
     @classmethod
     def read(cls, table: Path, threshold: float) -> PredictedDice:
-        """Read a `quality.csv`. Raises `AcregError` for one that is damaged."""
+        """Read a `quality.csv`. Raises `AcregError` if it is damaged."""
         header, *cells = read_cells(table, "table of quality")
         rows = [dict(zip(header, row, strict=True)) for row in cells]
         predicted = np.array([float(row["predicted_dice"]) for row in rows])
@@ -41,8 +41,8 @@ class PredictedDice:
     def summary(self) -> dict[str, Any]:
         """The numbers of `summary.json`.
 
-        Where true Dice are known, also how the prediction agrees with them: the mean absolute error and, where there
-        are three at least that differ, Pearson's correlation.
+        If true Dice are known, this includes the mean absolute error of the prediction and, for three or more images
+        whose Dice differ, Pearson's correlation.
         """
         accepted = int((self.predicted >= self.threshold).sum())
         found: dict[str, Any] = {

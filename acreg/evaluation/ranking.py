@@ -1,4 +1,4 @@
-"""Methods ranked over all pairs, with groups that the tests cannot tell apart.
+"""Ranking of methods over all pairs, with groups of methods that the tests cannot distinguish.
 
 Source: Demsar, Journal of Machine Learning Research 7, 2006, section 3.2; groups by paired Wilcoxon tests with Holm's
 correction instead of Nemenyi's test, whose answer depends on which other methods are there (Benavoli et al., Journal of
@@ -22,16 +22,16 @@ from acreg.evaluation.tables import LEVEL
 
 @dataclass(frozen=True)
 class Ranking:
-    """Mean ranks over pairs, 1 the best; a registration that failed shares the last ranks of its pair.
+    """Mean ranks over pairs, where 1 is the best; failed registrations share the last ranks of their pair.
 
     Attributes:
         metric: by which they are ranked.
-        names: of the methods, the best mean rank first.
-        ranks: of each.
-        pairs: how many were ranked: those for which some method has a value.
-        friedman_p: of all methods being alike; NaN with fewer than three methods.
-        groups: (first, last) positions in `names` of methods no two of which differ by Holm's p < 0.05; of two methods
-            at least, and none within another.
+        names: of the methods, best mean rank first.
+        ranks: the mean rank of each method.
+        pairs: number of ranked pairs, that is, pairs for which some method has a value.
+        friedman_p: p-value of the hypothesis that all methods are equal; NaN with fewer than three methods.
+        groups: (first, last) positions in `names` of groups of methods, no two of which differ with Holm's p < 0.05;
+            each group has at least two methods, and none lies within another.
     """
 
     metric: str
@@ -43,11 +43,11 @@ class Ranking:
 
 
 def rank_methods(results: Sequence[MethodResult], metric: str) -> Ranking:
-    """Rank two methods or more on the same pairs (`check_same_pairs`)."""
+    """Rank two or more methods on the same pairs (`check_same_pairs`)."""
     sign = -1 if metric in HIGHER_IS_BETTER else 1
     losses = np.array([sign * result.values(metric) for result in results])
     losses = losses[:, np.isfinite(losses).any(axis=0)]
-    # what failed is worse than all that did not
+    # a failed registration is worse than all others
     filled = np.where(np.isfinite(losses), losses, np.inf)
     ranks = stats.rankdata(filled, axis=0)
     means = ranks.mean(axis=1)

@@ -1,4 +1,4 @@
-"""Metrics by region of labels, in the form of Tables I and II of the joint affine and deformable network's paper."""
+"""Metrics by region of labels, as in Tables I and II of the paper on the joint affine and deformable network."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from acreg.io.csv_tables import write_table
 
 
 def check_regions(results: Sequence[MethodResult], table: RegionTable) -> None:
-    """Some region has a label of the results.
+    """Check that some region has a label of the results.
 
     Raises:
-        AcregError: none has.
+        AcregError: no region has one.
     """
     labels = results[0].label_names
     if not labels:
@@ -35,9 +35,10 @@ def check_regions(results: Sequence[MethodResult], table: RegionTable) -> None:
 
 
 def region_values(result: MethodResult, labels: Sequence[int], metric: str) -> np.ndarray:
-    """A metric of a region, `(pairs,)` float64: of each pair, the unweighted mean over the region's labels.
+    """A metric of a region, `(pairs,)` float64: for each pair, the unweighted mean over the labels of the region.
 
-    Labels without a value in a pair are left out of its mean, as in the mean over all labels; NaN where none has one.
+    Labels without a value in a pair are left out of its mean, as in the mean over all labels; NaN if no label has a
+    value.
     """
     values = np.stack([result.values(metric, label) for label in labels if label in result.label_names])
     known = np.isfinite(values)
@@ -56,7 +57,7 @@ def regions_shown(results: Sequence[MethodResult], table: RegionTable) -> dict[s
 def region_table(
     results: Sequence[MethodResult], table: RegionTable, bold: Callable[[str], str] = "**{}**".format
 ) -> tuple[list[str], list[list[str]]]:
-    """Columns and rows: a block a metric, a row a method, a column a region: mean (population SD) over pairs."""
+    """Columns and rows, with a block per metric, row per method, column per region: mean (population SD) over pairs."""
     regions = regions_shown(results, table)
     rows = []
     for metric in measured(results):
@@ -74,7 +75,7 @@ def region_table(
 
 
 def region_note(results: Sequence[MethodResult], table: RegionTable) -> str:
-    """How many labels each region has, and which belong to none."""
+    """A note with the number of labels in each region, and the labels in no region."""
     names = results[0].label_names
     sizes = [f"{region} {sum(label in names for label in labels)}" for region, labels in table.regions.items()]
     left_out = [names[label] for label in table.without(names)]
@@ -83,15 +84,15 @@ def region_note(results: Sequence[MethodResult], table: RegionTable) -> str:
 
 
 def absent_note(results: Sequence[MethodResult]) -> str:
-    """How many label values have no distances, which the means of regions leave out."""
+    """A note with the number of label values without distances, which the means of regions leave out."""
     absent = [f"{result.name} {count}" for result in results if (count := sum(result.absent().values()))]
     return f" Label values without distances, because a map lacks the label: {', '.join(absent)}." if absent else ""
 
 
 def write_regions_csv(results: Sequence[MethodResult], table: RegionTable, path: Path) -> None:
-    """A row a method, region and metric with unrounded numbers: mean, SD, median and n.
+    """Write one row per method, region and metric with unrounded numbers: mean, SD, median and n.
 
-    `absent` counts the values of its labels, over all pairs, that have no distances.
+    `absent` is the number of values without distances over all labels of the region and all pairs.
     """
     parts = ("mean", "sd", "median", "n")
     rows = []

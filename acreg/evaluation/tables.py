@@ -23,13 +23,14 @@ from acreg.metrics import LABEL_METRICS
 DIGITS = {"dsc": 3, "hd": 2, "hd95": 2, "assd": 2, "tre": 2, "tre_true": 2, "ncc": 3, "ssim": 3}
 DIGITS |= {"lcc": 3, "label_sd_log_j": 3, "mask_dsc": 3, "folded_percent": 3, "sd_log_j": 3, "seconds": 3}
 HAS_A_BEST = (*(metric for metric in LABEL_METRICS if metric not in ("lcc", "label_sd_log_j")), "folded_percent")
-"""Alike images and a smooth field are not a good registration, and seconds depend on the machine: no best is marked."""
+"""Metrics without a marked best value: similar images or a smooth field do not make a good registration, and seconds
+depend on the machine."""
 WINS_NOTE = (
     "On how many labels each method has the best mean over pairs. Methods with equal unrounded means share a label, "
     "which counts for each of them; a label that fewer than two methods have values for counts for none."
 )
 LEVEL = 0.05
-"""Below this corrected p a difference is marked."""
+"""A difference is marked if its corrected p is below this value."""
 
 
 def metrics_shown(results: Sequence[MethodResult]) -> tuple[str, ...]:
@@ -55,7 +56,7 @@ def metric_title(metric: str, unit: str) -> str:
 
 
 def best_of(means: Sequence[float | None], metric: str, digits: int | None = None) -> set[int]:
-    """The positions of the best of two means or more, several when they are equal (after rounding to `digits`)."""
+    """The positions of the best of two or more means; several if they are equal after rounding to `digits`."""
     known = {i: mean if digits is None else round(mean, digits) for i, mean in enumerate(means) if mean is not None}
     if len(known) < 2:
         return set()
@@ -64,7 +65,7 @@ def best_of(means: Sequence[float | None], metric: str, digits: int | None = Non
 
 
 def best_methods(results: Sequence[MethodResult]) -> set[tuple[str, str]]:
-    """(method, metric) of each best mean, as printed; the unregistered row has no best field, being none."""
+    """(method, metric) of each best mean, as printed; the unregistered row has no field, so it cannot have the best."""
     best = set()
     for metric in HAS_A_BEST:
         means = [
@@ -84,7 +85,7 @@ def text_of(numbers: Mapping[str, float | int | None], metric: str) -> str:
 
 
 def leader(comparison: Comparison) -> int:
-    """1 where the first method is better at corrected p < `LEVEL`, -1 where the second one is, else 0."""
+    """1 if the first method is better with corrected p < `LEVEL`, -1 if the second method is better, otherwise 0."""
     if not comparison.p_corrected < LEVEL:
         return 0
     sign = 1 if comparison.metric in HIGHER_IS_BETTER else -1
@@ -92,7 +93,7 @@ def leader(comparison: Comparison) -> int:
 
 
 def order_methods(results: Sequence[MethodResult]) -> list[MethodResult]:
-    """By mean DSC (without labels NCC), best first; those without any value, and the unregistered row, last."""
+    """Sort by mean DSC (without labels, NCC), best first; methods without a value and the unregistered row are last."""
     metric = compared_by(results)[0] if results else "dsc"
 
     def key(result: MethodResult) -> tuple[bool, float]:
@@ -105,9 +106,9 @@ def order_methods(results: Sequence[MethodResult]) -> list[MethodResult]:
 def summary_table(
     results: Sequence[MethodResult], bold: Callable[[str], str] = "**{}**".format
 ) -> tuple[list[str], list[list[str]]]:
-    """Columns and rows: mean (population SD) over pairs, counts; `bold` wraps the best of a column.
+    """Columns and rows: mean (population SD) over pairs, and counts; `bold` formats the best of a column.
 
-    Warned are pairs that something speaks against, see `acreg.registration.concerns`.
+    *Warned* counts pairs with concerns, see `acreg.registration.concerns`.
     """
     unit, metrics = results[0].unit, metrics_shown(results)
     columns = ["Method", *(metric_title(m, unit) for m in metrics), "Pairs", "Failed"]
@@ -132,7 +133,7 @@ def summary_table(
 
 
 def wins(results: Sequence[MethodResult]) -> dict[tuple[str, str], int]:
-    """(method, metric) -> on how many labels the method has the best mean over pairs; see `WINS_NOTE`."""
+    """(method, metric) -> number of labels on which the method has the best mean over pairs; see `WINS_NOTE`."""
     found = {(result.name, metric): 0 for result in results for metric in measured(results)}
     for metric in measured(results):
         for label in results[0].label_names:
@@ -143,16 +144,16 @@ def wins(results: Sequence[MethodResult]) -> dict[tuple[str, str], int]:
 
 
 def wins_table(results: Sequence[MethodResult]) -> tuple[list[str], list[list[str]]]:
-    """Columns and rows: a row a method, a column a metric: the number of labels won."""
+    """Columns and rows: one row per method, one column per metric: the number of labels won."""
     metrics, found = measured(results), wins(results)
     titles = [metric_title(metric, "").replace(" ()", "") for metric in metrics]
     return ["Method", *titles], [[r.name, *(str(found[r.name, metric]) for metric in metrics)] for r in results]
 
 
 def write_summary_csv(results: Sequence[MethodResult], path: Path) -> None:
-    """A row a method with unrounded numbers: mean, SD, median and n of each metric, pairs, failed, absent, lost labels.
+    """One row per method, unrounded: mean, SD, median and n of each metric, pairs, failed, absent, lost labels.
 
-    Where methods compete, also the labels that each wins (`wins`).
+    If there are several methods, also the number of labels that each wins (`wins`).
     """
     columns, metrics = ["method", "unit"], metrics_shown(results)
     columns += [f"{metric}_{part}" for metric in metrics for part in ("mean", "sd", "median", "n")]
@@ -175,7 +176,7 @@ def write_summary_csv(results: Sequence[MethodResult], path: Path) -> None:
 
 
 def write_statistics_csv(comparisons: Sequence[Comparison], path: Path) -> None:
-    """A row a metric and pair of methods, with the fields of `Comparison`."""
+    """Write one row per metric and pair of methods, with the fields of `Comparison`."""
     columns = [field.name for field in dataclasses.fields(Comparison)]
     rows = [[getattr(comparison, column) for column in columns] for comparison in comparisons]
     write_table(path, [columns, *rows])

@@ -1,4 +1,4 @@
-"""The recipes that come with acreg, a folder a paper; `acreg.training` reads and runs them."""
+"""The recipes that come with acreg, one folder per paper; `acreg.training` reads and runs them."""
 
 from __future__ import annotations
 

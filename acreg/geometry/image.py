@@ -53,7 +53,7 @@ class Image:
         return describe_image(self)
 
     def _repr_png_(self) -> bytes | None:
-        """What a notebook shows: the image, of a volume its middle slice; a picture of any size is made small."""
+        """Display in a notebook: the image, or the middle slice of a volume, reduced to a small picture."""
         return image_png(self) if self.array.size else None
 
     @property

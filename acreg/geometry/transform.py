@@ -71,7 +71,7 @@ class Transform:
         return describe_transform(self)
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: grids, maps and folding; of a large grid folding is that of every k-th voxel."""
+        """Display in a notebook: grids, maps and folding; on a large grid, folding is computed at every k-th voxel."""
         return transform_html(self)
 
     @classmethod

@@ -1,4 +1,4 @@
-"""What functions take as an image: an `Image`, an array, an image of SimpleITK or nibabel, or a path."""
+"""Conversion of images in memory or in files: an `Image`, an array, an image of SimpleITK or nibabel, or a path."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from acreg.io.image import read_image, read_labels
 from acreg.io.nifti.reading import from_nibabel
 
 ImageLike = Image | np.ndarray | str | os.PathLike[str]
-"""Besides these a `SimpleITK.Image` or an image of nibabel, which have no types that can be checked."""
+"""Also a `SimpleITK.Image` or an image of nibabel; these have no types that could be listed."""
 
 
 def as_image(value: ImageLike | Any, name: str, kind: Kind = "intensity") -> Image:
-    """An image in memory or in a file.
+    """Convert an image in memory, or read one from a file.
 
     Args:
         value: an `Image`; an array `(*spatial)` with a spacing of 1; a `SimpleITK.Image` of one value a voxel; an image
             of nibabel; or a path, which `acreg.io.read_image` (or `read_labels`) reads.
-        name: what messages call an image that has no file, such as "fixed".
+        name: name in messages of an image without a file, such as "fixed".
         kind: "intensity" or "labels".
 
     Raises:
-        AcregError: as `Image` and the readers; also vectors or colours in memory.
-        UsageError: another type of value, or an `Image` of intensities where labels are needed.
+        AcregError: as for `Image` and the readers; also for vectors or colours in memory.
+        UsageError: the value has another type, or an `Image` of intensities is given where labels are needed.
     """
     if isinstance(value, Image):
         if kind == "labels" and value.kind != "labels":

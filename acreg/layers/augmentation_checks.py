@@ -1,4 +1,4 @@
-"""What `ThinPlateSplineAugmentation` refuses, as `ValueError`, and warns of."""
+"""Checks of `ThinPlateSplineAugmentation`: input that it refuses with a `ValueError`, and its warnings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from acreg.layers.thin_plate_spline import known_values
 
 
 def check_inputs(inputs: Mapping[str, Any], spacing: float | tuple[float, ...]) -> None:
-    """Refuse inputs of another kind, type or shape than the layer takes; `spacing` is the layer's own."""
+    """Refuse inputs whose kind, type or shape the layer does not accept; `spacing` is the layer's own."""
     if not isinstance(inputs, Mapping):
         raise ValueError(
             "`inputs` must be a dictionary with 'image' and, if wanted, 'labels' and 'spacing'. "
@@ -60,7 +60,7 @@ def check_cells(sizes: Sequence[int | None], control_points: int) -> None:
 
 
 def warn_of_folds(sizes: Sequence[int | None], spacing: Tensor, control_points: int, max_deformation: float) -> None:
-    """Warn, where the spacing can be seen, of control points so close that the deformation may fold the image."""
+    """Warn, if the spacing is known, that control points are so close that the deformation may fold the image."""
     sides = known_values(spacing)
     if sides is None or None in sizes:
         return
@@ -75,7 +75,7 @@ def warn_of_folds(sizes: Sequence[int | None], spacing: Tensor, control_points: 
 
 
 def check_parameters(parameters: Mapping[str, Tensor], batch: int | None, rank: int) -> None:
-    """Refuse parameters of another name or shape than `ThinPlateSplineAugmentation.draw` returns."""
+    """Refuse parameters whose names or shapes differ from those that `ThinPlateSplineAugmentation.draw` returns."""
     tails = {
         "angles": (3 if rank == 3 else 1,),
         "translation": (rank,),

@@ -1,4 +1,4 @@
-"""The thin-plate spline from a regular grid of control points to every voxel, and the displacement that it makes."""
+"""The thin-plate spline from a regular grid of control points to every voxel, and the displacement that it defines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What annotations call a tensor."""
+"""The type of tensors in annotations."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from typing import Any, TypeAlias
 Tensor: TypeAlias = Any
 """A tensor of the Keras backend, a `keras.KerasTensor` in a symbolic call, or a NumPy array.
 
-Keras has no type hints: for a type checker this is `Any`. It tells the reader what is meant.
+Keras has no type hints, so a type checker sees `Any`. The name informs the reader.
 """

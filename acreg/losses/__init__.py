@@ -15,7 +15,7 @@ IMAGE_LOSSES = by_name(IMAGES, ncc, squared_ncc, local_ncc, mean_squared_error, 
 LABEL_LOSSES = by_name(ONE_HOT, cross_entropy, soft_dice, log_dice, hausdorff_erosion)
 """Losses of two one-hot label maps, `(batch, *spatial, classes)` each, by name."""
 DISPLACEMENT_LOSSES = by_name(DISPLACEMENTS, displacement_error, endpoint_error)
-"""Losses of a displacement and the true one, by name."""
+"""Losses of a predicted displacement and the true one, by name."""
 FIELD_LOSSES = by_name(FIELD, total_variation_sum, total_variation_mean, diffusion, bending)
 """Losses of a displacement or velocity alone, by name."""
 LOSSES = {**IMAGE_LOSSES, **FIELD_LOSSES, **DISPLACEMENT_LOSSES, **LABEL_LOSSES}

@@ -41,7 +41,7 @@ def constructor_types(model: type) -> dict[str, Any]:
     """The arguments of a model's constructor and their types, including those passed on to its base classes."""
     known: dict[str, Any] = {}
     for parent in model.__mro__:
-        if parent is keras.Model:  # its own, such as `dtype`, are no matter of presets and recipes
+        if parent is keras.Model:  # Keras's own arguments, such as `dtype`, do not belong in presets and recipes
             break
         constructor = vars(parent).get("__init__")
         if constructor is None:

@@ -1,4 +1,4 @@
-"""Small parts that the networks share; each works in 2-D and 3-D by its ``rank``.
+"""Building blocks that the networks share; each works in 2-D and 3-D according to ``rank``.
 
 ``dtype`` is a precision policy, as Keras layers take it: its name, the policy, or its config; None for the global one.
 """

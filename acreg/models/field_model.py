@@ -1,4 +1,4 @@
-"""From a pair of images to a displacement, by a network that is trained with losses."""
+"""A network that maps a pair of images to a displacement and is trained with losses."""
 
 from __future__ import annotations
 
@@ -26,17 +26,19 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 WEIGHTINGS = ("fixed", "uncertainty", "softmax")
+LOGGED = ("loss", "dice", "folded_percent")
+"""What is logged beside the losses."""
 
 
 class FieldModel(PresetModel):
-    """The part of a `RegistrationModel` that is trained: from a pair of images to a displacement, and its losses.
+    """The trainable part of a `RegistrationModel`: it maps a pair of images to a displacement, and has losses.
 
     Args, call arguments, returns, errors: see `RegistrationModel`, from which models derive.
     """
 
     DEFAULT_LOSSES: Mapping[str, float] = {}
     GIVEN_BY_SUBCLASSES = ("network", "multiple", "own_losses")
-    """Arguments that a model makes itself and does not pass on from its user."""
+    """Arguments that a model sets itself, so that its user cannot give them."""
 
     def __init__(
         self,
@@ -98,6 +100,8 @@ class FieldModel(PresetModel):
 
     def _check_losses(self) -> None:
         for name, loss in self.chosen_losses.items():
+            if name in LOGGED:
+                raise ValueError(f"A loss must have another name than {LOGGED}, which are logged. Received: {name!r}")
             if self.loss_weights[name] and loss.compares_labels and not self.num_classes:
                 raise ValueError(f"The loss {name!r} compares labels and needs `num_classes`. Received: None")
 
@@ -112,7 +116,7 @@ class FieldModel(PresetModel):
         own = [
             name
             for name, loss in self.chosen_losses.items()
-            if self.loss_weights[name] and "fixed_one_hot" in loss.needs and loss.function not in label_wise
+            if self.loss_weights[name] and loss.compares_labels and loss.function not in label_wise
         ]
         if n is not None and own:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""Transfer learning: the weights of another model."""
+"""Transfer learning: start from the weights of another model."""
 
 from __future__ import annotations
 

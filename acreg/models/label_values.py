@@ -15,10 +15,10 @@ from acreg.layers.tensor import Tensor
 
 
 def check_labels(x: Tensor, num_classes: int | None) -> None:
-    """Refuse data for training whose labels are not those of a model, see `acreg.models.preset_model.PresetModel`.
+    """Refuse training data whose labels are not those of a model, see `acreg.models.preset_model.PresetModel`.
 
     Raises:
-        AcregError: labels that are not integers from 0 to ``num_classes - 1``.
+        AcregError: labels are not integers from 0 to ``num_classes - 1``.
     """
     if not num_classes:
         return
@@ -43,8 +43,8 @@ def one_hot_of(labels: Tensor, num_classes: int | None) -> Tensor:
     """Integer labels ``(batch, *spatial, 1)`` as float32 ``(batch, *spatial, num_classes)``.
 
     Raises:
-        ValueError: another type, or more than one channel.
-        AcregError: of an array, a label that is no class.
+        ValueError: the labels have another type, or more than one channel.
+        AcregError: an array (not a tensor) has a label that is not a class.
     """
     if "int" not in keras.backend.standardize_dtype(labels.dtype) or labels.shape[-1] != 1:
         raise ValueError(
@@ -57,7 +57,7 @@ def one_hot_of(labels: Tensor, num_classes: int | None) -> Tensor:
 
 
 def unknown_in_pairs(x: Mapping[str, Tensor], num_classes: int) -> Tensor:
-    """NaN if a label is not one of the model's, else 0; `ValueError` for labels of another shape than images."""
+    """NaN if a label is not one of the model's, else 0; `ValueError` if labels and images differ in shape."""
     for role in ("moving", "fixed"):
         image, labels = tuple(x[role].shape[1:-1]), tuple(x[f"{role}_labels"].shape[1:-1])
         if None not in (*image, *labels) and image != labels:

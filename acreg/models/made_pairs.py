@@ -1,4 +1,4 @@
-"""Pairs for training, made of single images."""
+"""Training pairs that are made from single images."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ PAIR = ("moving", "fixed", "moving_labels", "fixed_labels")
 
 
 def make_pairs(augmentation: ThinPlateSplineAugmentation | None, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Pairs of the single images among a model's inputs, and the pairs that are given beside them.
+    """Pairs made from the single images among a model's inputs, together with the pairs that the inputs contain.
 
     Raises:
-        ValueError: there is no augmentation, or the pairs given have other parts than those made.
+        ValueError: there is no augmentation, or the given pairs have other parts than the pairs that are made.
     """
     if augmentation is None:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""The parts of a network, such as its encoder, which are told by the names of its layers."""
+"""The parts of a network, such as its encoder, which are identified by the names of its layers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import keras
 
 
 def parts_of(network: keras.Model) -> dict[str, list[keras.layers.Layer]]:
-    """The layers with weights by the part that they belong to: what stands before the number in a layer's name."""
+    """The layers with weights, grouped by part: the text before the number in a layer's name."""
     found: dict[str, list[keras.layers.Layer]] = {}
     for part, layer in layers_by_part(network):
         found.setdefault(part, []).append(layer)
@@ -17,10 +17,10 @@ def parts_of(network: keras.Model) -> dict[str, list[keras.layers.Layer]]:
 
 
 def freeze_parts(network: keras.Model, parts: tuple[str, ...]) -> None:
-    """Keep the weights of some parts in training, and train all others.
+    """Freeze the weights of some parts, and train all others.
 
     Raises:
-        ValueError: a part that the network does not have, or all of them.
+        ValueError: the network lacks one of the parts, or all of its parts would be frozen.
     """
     known = parts_of(network)
     if unknown := [part for part in parts if part not in known]:

@@ -1,4 +1,4 @@
-"""What registration models and label autoencoders share: labels that are checked, and presets."""
+"""The base of registration models and label autoencoders: it checks labels, and saves and loads presets."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ def arguments_of(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class PresetModel(keras.Model):
-    """A model of images or labels that is saved as a preset folder, and is trained with labels that it knows.
+    """A model of images or labels that is saved as a preset folder, and is trained only with labels that it knows.
 
-    `fit` and `evaluate` look at the labels they are given, once: all labels of arrays and of acreg's samplers, the
-    first batch of other datasets, none of a generator. The loss is NaN where a later batch has a label that is not the
-    model's (`acreg.models.label_values.unknown_labels`).
+    `fit` and `evaluate` check the labels they are given, once: all labels of arrays and of acreg's samplers, the first
+    batch of other datasets, none of a generator. If a later batch has a label that is not the model's, the loss is NaN
+    (`acreg.models.label_values.unknown_labels`).
     """
 
-    num_classes: Any  # None in models that know no labels
+    num_classes: Any  # None in models without labels
     preprocessing: Preprocessing | None
 
     def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
         """As `keras.Model.fit`.
 
         Raises:
-            AcregError: labels that are not integers from 0 to ``num_classes - 1``.
+            AcregError: labels are not integers from 0 to ``num_classes - 1``.
         """
         check_labels(x, self.num_classes)
         check_labels(kwargs.get("validation_data"), self.num_classes)

@@ -84,7 +84,7 @@ class Refining:
         self._kept: dict[Any, Refinement] = {}
 
     def refined(self, batch: Mapping[str, np.ndarray], settings: RefinementSettings) -> dict[str, Tensor]:
-        """What the model would give for one pair, after optimising the field that it predicts."""
+        """The model's result for one pair, after optimising the field that it predicts."""
         sizes = batch["fixed"].shape[1:-1]
         losses = self._losses(settings.losses)
         found = self.model._run_network(self.model._network_inputs(batch, False), sizes, False)
@@ -110,7 +110,7 @@ class Refining:
         return refinement(batch)
 
     def _losses(self, given: LossWeights | None) -> dict[Loss, float]:
-        """The losses to lower, with their weights."""
+        """The losses to minimise, with their weights."""
         own = {name: loss for name, loss in self.model.chosen_losses.items() if loss.needs == FIELD}
         if given is None:
             given = {"local_ncc": 1.0, **{name: self.model.loss_weights[name] for name in own}}

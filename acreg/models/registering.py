@@ -27,8 +27,8 @@ from acreg.models.refinement import RefinementSettings, Refining
 class Registering:
     """Registers pairs with one model.
 
-    What it keeps from one call to the next (a compiled prediction, a refinement) are Keras models, too. It is an object
-    of its own so that Keras takes none of them for a part of the model that is trained and saved.
+    Between calls it keeps a compiled prediction and a refinement, which are Keras models as well. It is a separate
+    object, so that Keras does not treat them as parts of the model that is trained and saved.
     """
 
     def __init__(self, model: FieldModel) -> None:
@@ -68,11 +68,11 @@ class Registering:
         return 2 * inside + 8 * len(sizes) * 4 * int(np.prod(sizes, dtype=np.int64))
 
     def pair(self, fixed: ImageLike, moving: ImageLike) -> Pair:
-        """Two images read and preprocessed."""
+        """Two images that were read and preprocessed."""
         return self.pairs([(fixed, moving)])[0]
 
     def pairs(self, pairs: Sequence[tuple[ImageLike, ImageLike]]) -> list[Pair]:
-        """Images read and preprocessed; one that is in several pairs as the same object once."""
+        """Read and preprocess images; an image object that occurs in several pairs is preprocessed once."""
         check_process()
         preprocessing = self.model.preprocessing
         if preprocessing is None:

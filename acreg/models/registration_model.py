@@ -1,4 +1,4 @@
-"""The base of every registration model: a network that is trained, and its use."""
+"""The base of every registration model: a trainable network, and its use for registration."""
 
 from __future__ import annotations
 

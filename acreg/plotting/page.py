@@ -137,7 +137,7 @@ def image(png: bytes, text: str) -> str:
 
 
 def themed_chart(draw: Callable[[Theme], Figure], text: str) -> str:
-    """A chart in the reader's colour scheme, with its alternative text; `draw` makes it in a theme."""
+    """A chart in the reader's colour scheme, with its alternative text; `draw` draws it in a given theme."""
     light, dark = (to_png(draw(theme)) for theme in THEMES)
     source = f'<source media="(prefers-color-scheme: dark)" srcset="{data_uri(dark)}">'
     return f"<picture>{source}{image(light, text)}</picture>"

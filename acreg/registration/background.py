@@ -1,4 +1,4 @@
-"""What lies outside of a warped image: the choice, and when it should be looked at."""
+"""The values of a warped image outside the moving image: their choice, and a note if the default is doubtful."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from acreg.geometry.transform import Border, check_border
 from acreg.io.formats import by_suffix
 
 SHARE_BELOW = 0.05
-"""Part of an image's range that lies below a background in the midst of its values, at least."""
+"""A background of 0 is doubtful if more than this share of the image's intensity range lies below it."""
 
 
 def border_and_fill(border: Border | None, fill: float | None, target: Path | None = None) -> tuple[Border, float]:
     """The border and the fill, see `Transform.warp_image`, with their defaults: constant, 0.
 
     Args:
-        border, fill: as given, None for the default.
-        target: a file to be written, where it is known.
+        border, fill: the arguments of the caller, None for the default.
+        target: the file to be written, if it is known.
 
     Raises:
-        UsageError: another word, a fill that is not finite or stands beside edge values, or one that the file cannot
-            hold.
+        UsageError: an unknown border, a fill together with edge values, or a fill that is not finite or that the file
+            format cannot hold.
     """
     if border == "edge" and fill is not None:
         raise UsageError(
@@ -40,12 +40,12 @@ def border_and_fill(border: Border | None, fill: float | None, target: Path | No
 
 
 def background_note(image: Image, border: Border, fill: float | None, share_inside: float) -> str:
-    """That the default background, 0, lies within the values of an image; empty where it does not, or where none shows.
+    """A note that the default background, 0, lies within the intensity range of an image; empty if it does not.
 
     Args:
-        image: that was warped.
-        border, fill: as given; a fill that was chosen needs no note.
-        share_inside: of the fixed voxels that look inside of the image, from 0 to 1.
+        image: the image that was warped.
+        border, fill: the arguments of the caller; a fill that was chosen needs no note.
+        share_inside: share of the fixed voxels that map inside the image, from 0 to 1.
     """
     low, high = float(image.array.min()), float(image.array.max())
     if border == "edge" or fill is not None or low >= -SHARE_BELOW * (high - low) or share_inside >= 1:

@@ -1,4 +1,4 @@
-"""`acreg.jacobian`: the Jacobian determinant of a transform, and how much it folds."""
+"""The Jacobian determinant of a transform, and how much the transform folds: `acreg.jacobian`."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from acreg.registration.warping import PathLike, read_transforms
 
 @dataclass(eq=False, repr=False)
 class JacobianMap:
-    """The determinant at each voxel of the reference, or its logarithm, and numbers of it.
+    """The determinant, or its logarithm, at each voxel of the reference, and summary numbers.
 
     Attributes:
         image: the map.
-        mean, low, high: of the determinant.
+        mean, low, high: mean, minimum and maximum of the determinant.
         regularity: see `acreg.geometry.folding`.
     """
 
@@ -36,7 +36,7 @@ class JacobianMap:
 
     @property
     def rows(self) -> list[tuple[str, str]]:
-        """The numbers, as they are printed."""
+        """The summary numbers as text."""
         numbers = self.regularity
         return [
             ("determinant", f"mean {self.mean:.4f}, min {self.low:.4f}, max {self.high:.4f}"),
@@ -47,7 +47,7 @@ class JacobianMap:
         ]
 
     def save(self, path: PathLike, *, overwrite: bool = False) -> Path:
-        """Write .nii, .nii.gz, .nrrd or .mha and return the path; errors as `check_map_file` and `write_image`."""
+        """Write .nii, .nii.gz, .nrrd or .mha and return the path; errors as for `check_map_file` and `write_image`."""
         path = Path(path)
         check_map_file(path, overwrite)
         write_image(self.image, path)
@@ -68,11 +68,12 @@ def jacobian(
 ) -> JacobianMap:
     """The local change of volume from the fixed image to the moving one, as `acreg jacobian` writes it.
 
-    1 is none, below 1 the moving image is the smaller, at 0 or less the transform folds.
+    1 means no change; below 1, the moving image is locally smaller than the fixed one; at 0 or less, the transform
+    folds.
 
     Args:
         transform, reference: as in `acreg.warp`.
-        log: make the map of the natural logarithm, at least log(1e-9).
+        log: map the natural logarithm instead, at least log(1e-9).
 
     Raises:
         AcregError: a file cannot be read, or the transform does not fit.
@@ -90,8 +91,8 @@ def check_map_file(path: Path, overwrite: bool) -> None:
     """Raise an error if a map of determinants cannot be written to a file.
 
     Raises:
-        UsageError: its format does not hold fractions.
-        AcregError: it is there and may not be replaced, or cannot be made.
+        UsageError: its format does not support fractions.
+        AcregError: the file exists and may not be replaced, or cannot be created.
     """
     possible = [ending for known in FORMATS if not known.picture for ending in known.written]
     if suffix(path) not in possible:

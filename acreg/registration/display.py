@@ -1,4 +1,4 @@
-"""How a registered pair shows itself: as text, as the picture of preview.png, and in a notebook."""
+"""Display of a registered pair: as text, as the picture of preview.png, and in a notebook."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from acreg.registration.pair import Registration
 
 VOXELS = 2**20
-"""So many voxels of each image a notebook's picture is made of, at most: it takes about a second."""
+"""Voxels of each image that are used for the picture in a notebook, at most; it then takes about a second."""
 
 
 def describe(result: Registration) -> str:
@@ -33,17 +33,17 @@ def describe(result: Registration) -> str:
 
 
 def html(result: Registration) -> str:
-    """The picture, of large images thinned out, and a table of the measures and of what speaks against the result."""
+    """The picture, subsampled if the images are large, and a table of the measures and concerns."""
     try:
         picture = page.image(to_png(preview(result, VOXELS), dpi=70), "fixed, moving and warped image")
-    except Exception as error:  # a notebook shows the numbers all the same
+    except Exception as error:  # a notebook shows the numbers in any case
         picture = f"<p>No picture: {escape(str(error))}</p>"
     rows = [("method", result.method), *_numbers(result)]
     return picture + table_html([*rows, *((f"doubtful: {each.name}", each.text) for each in result.concerns)])
 
 
 def preview(result: Registration, voxels: int | None = None) -> Figure:
-    """The figure of preview.png; of so many voxels of each image, at most."""
+    """The figure of preview.png, made from at most `voxels` voxels of each image."""
 
     def small(image: Any) -> Any:
         return image if image is None or voxels is None else thinned(image, voxels)

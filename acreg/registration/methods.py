@@ -65,7 +65,7 @@ class PresetMethod:
             )
         self.usual = Usual.of_preset(preset_folder(model)) if stored else None
         self.deforms = True
-        if stored:  # of an object in memory the weights are not known to be those of any file
+        if stored:  # the weights of an object in memory may differ from those of any file
             self.sha256 = preset_digest(model)
 
     def affine_part(self) -> PresetMethod | None:
@@ -123,17 +123,17 @@ def one_method(
     threads: int = 1,
     seed: int = 0,
 ) -> Method:
-    """What registers a pair, by a model or by another method.
+    """The method for a model or for a method name, of which one is given.
 
     Args:
-        model: as `PresetMethod`.
-        method: as `named_method`, or an object of one's own with `name` and `register`.
-        refine: steps of refinement, at most, of a model.
-        threads, seed: of a classical method.
+        model: as for `PresetMethod`.
+        method: as for `named_method`, or any object with `name` and `register`.
+        refine: maximum number of refinement steps of a model.
+        threads, seed: threads and random seed of a classical method.
 
     Raises:
-        UsageError: as `check_one_method`.
-        AcregError: as `PresetMethod` and `named_method`.
+        UsageError: as for `check_one_method`.
+        AcregError: as for `PresetMethod` and `named_method`.
     """
     check_one_method(model, method, refine)
     if isinstance(model, str) and model == Unregistered.name:
@@ -145,7 +145,7 @@ def one_method(
 
 
 def check_one_method(model: str | os.PathLike[str] | Any | None, method: str | Method | None, refine: int = 0) -> None:
-    """Raise `UsageError` unless a model or a method is given, and a model where the result is refined."""
+    """Raise `UsageError` unless either a model or a method is given, and a model if the result is refined."""
     if (model is None) == (method is None):
         raise UsageError(
             "Images are registered by a model or by another method. Received: "

@@ -91,17 +91,17 @@ class Registration:
         """Write the files of `acreg register`: warped images and labels, transforms, preview.png, registration.json.
 
         Args:
-            folder: made if absent.
+            folder: created if it does not exist.
             what: some of `SAVED`.
-            border, fill: what lies outside of the moving image, see `Transform.warp_image`: 0 if left out.
+            border, fill: background outside the moving image, see `Transform.warp_image`; by default, 0.
             overwrite: replace the results of an earlier registration.
 
         Returns:
-            The files. `notes`, `no_inverse` and `inexact` then say what is worth knowing of them.
+            The files. `notes`, `no_inverse` and `inexact` then hold remarks about them.
 
         Raises:
-            UsageError: border and fill contradict each other or the kind of file, or an unknown word in `what`.
-            AcregError: results are there and may not be replaced, or another process writes into the folder.
+            UsageError: border and fill contradict each other or the kind of file, or `what` has an unknown word.
+            AcregError: results exist and may not be replaced, or another process is writing into the folder.
             OSError: the disk is full, or writing is not permitted.
         """
         from acreg.registration.saving import save_result

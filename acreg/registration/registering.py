@@ -1,4 +1,4 @@
-"""`acreg.register`: two images in, the registered pair out."""
+"""Registration of two images in one call: `acreg.register`."""
 
 from __future__ import annotations
 
@@ -42,26 +42,27 @@ def register(
 
     Args:
         fixed, moving: a path, an `acreg.Image`, an array `(*spatial)` with a spacing of 1, or an image of SimpleITK or
-            nibabel. A file in colour is seen as luminance, and saved with its colours.
-        model: the name of a preset, its folder, or a model that is loaded.
-        method: in its place a classical method such as "ants:SyN" (see `acreg.baselines`), or an object of one's own
-            with `name` and `register(*, fixed, moving) -> Transform`.
-        labels: of the moving image, moved along.
-        fixed_labels: to measure Dice and distances.
-        refine: steps of refinement of a model for this pair, at most; 0 is none. See `RegistrationModel.refine`.
-        threads, seed: of a classical method.
+            nibabel. The luminance of a colour file is registered; `Registration.save` writes its channels.
+        model: the name of a preset, the folder of a preset, or a loaded model.
+        method: instead of a model, a classical method such as "ants:SyN" (see `acreg.baselines`), "unregistered", or
+            any object with `name` and `register(*, fixed, moving) -> Transform`.
+        labels: labels of the moving image; they are warped with it.
+        fixed_labels: labels of the fixed image, to measure Dice and distances.
+        refine: maximum number of refinement steps of a model for this pair, see `RegistrationModel.refine`.
+        threads, seed: threads and random seed of a classical method.
 
     Returns:
-        The transform, the warped images, the measures, and what speaks against the result (`concerns`).
+        The transform, the warped images, the measures, and the concerns about the result.
 
     Raises:
-        UsageError: not one of `model` and `method`, `refine` without a model, or `fixed_labels` without `labels`.
-        AcregError: an image, labels or the preset cannot be read; labels do not lie on their image, or the two maps
-            have no label in common; what the method raises.
+        UsageError: not exactly one of `model` and `method` is given, `refine` is given without a model, or
+            `fixed_labels` without `labels`.
+        AcregError: an image, labels or the preset cannot be read; labels do not fit their image; the two label maps
+            have no label in common; or the method fails.
 
     Warns:
-        DoubtfulResult: for each of `concerns`.
-        UserWarning: the two images, or the two label maps, are one.
+        DoubtfulResult: for each of the `concerns`.
+        UserWarning: the two images, or the two label maps, are the same.
     """
     check_one_method(model, method, refine)
     if fixed_labels is not None and labels is None:
@@ -100,7 +101,7 @@ def register(
 
 
 def _labelled(image: Image, labels: ImageLike | None, name: str) -> tuple[Image, Image | None]:
-    """An image, and its labels on its grid."""
+    """An image, and its labels resampled on its grid."""
     return image, None if labels is None else labels_on(as_image(labels, name, "labels"), image)
 
 

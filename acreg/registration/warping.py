@@ -1,4 +1,4 @@
-"""`acreg.warp`: transforms from files, or from a registration, put to use."""
+"""Use of transforms from files or from a registration: `acreg.warp`."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class Warped:
     """A warped image or label map. A notebook shows it as a picture.
 
     Attributes:
-        channels: one, or those of an image in colour.
-        transform: from the reference to the image's space.
-        source: the image, of several channels the first.
-        inside: share of the reference's voxels that look inside of the image, from 0 to 1.
-        vanished: the labels that have no voxel any more.
-        notes: what is worth knowing, in sentences.
+        channels: one image, or the channels of a colour image.
+        transform: the transform that was applied.
+        source: the image before warping; its first channel, if there are several.
+        inside: share of the reference's voxels that map inside the image, from 0 to 1.
+        vanished: labels of the source that have no voxel in the result.
+        notes: remarks, one sentence each.
     """
 
     channels: list[Image]
@@ -48,11 +48,11 @@ class Warped:
 
     @property
     def image(self) -> Image:
-        """The warped image or labels; of one in colour the first channel."""
+        """The warped image or labels; the first channel of a colour image."""
         return self.channels[0]
 
     def save(self, path: PathLike, *, overwrite: bool = False) -> Path:
-        """Write a file, whose suffix gives the format, and return its path; errors as `write_image`, `check_free`."""
+        """Write a file in the format of its suffix, and return its path; errors as for `write_image`, `check_free`."""
         path = Path(path)
         check_free(path, overwrite=overwrite)
         if len(self.channels) > 1:
@@ -70,18 +70,18 @@ class Warped:
 
 @dataclass(eq=False, repr=False)
 class WarpedPoints:
-    """Points that were moved, and by how much each, `(n, rank)` in mm."""
+    """Points that were moved by a transform, and the displacement of each, `(n, rank)` in mm."""
 
     points: Points
     moved: np.ndarray
 
     @property
     def lengths(self) -> np.ndarray:
-        """How far each point was moved, `(n,)` in mm."""
+        """The distance by which each point was moved, `(n,)` in mm."""
         return np.sqrt((self.moved**2).sum(axis=1))
 
     def save(self, path: PathLike, *, overwrite: bool = False) -> Path:
-        """Write .csv, .fcsv or .mrk.json and return the path; errors as `write_points`, `check_free`."""
+        """Write .csv, .fcsv or .mrk.json and return the path; errors as for `write_points`, `check_free`."""
         path = Path(path)
         check_free(path, overwrite=overwrite)
         write_points(self.points, path)
@@ -137,18 +137,19 @@ def warp(
     Args:
         transform: a file (ITK's .h5, .tfm, .txt, .mat; a displacement field in mm; acreg's displacement.nii.gz), a
             `Transform`, or several, in the order in which a point of the fixed image goes through them.
-        reference: the fixed image, or its grid: results lie on it.
-        image, labels, points: what is moved: one of them. Images in colour keep their channels; points are in mm.
-        to: where points go.
-        interpolation: of labels: "linear" (default) takes the label with the largest weight.
-        inverse: invert the transform: the reference is then the moving image.
-        border, fill: what lies outside of the image, see `Transform.warp_image`; labels have the background 0 there.
+        reference: the fixed image or its grid, which is the grid of the result.
+        image, labels, points: one of them: the moving image, its labels, or points in mm. Colour images keep their
+            channels.
+        to: the image to which points are mapped.
+        interpolation: for labels; "linear" (default) takes the label with the largest weight.
+        inverse: apply the inverse; the reference is then the moving image.
+        border, fill: values outside the image, see `Transform.warp_image`; labels have the background 0 there.
 
     Returns:
-        `Warped`, or `WarpedPoints` of points.
+        `Warped`; for points, `WarpedPoints`.
 
     Raises:
-        UsageError: not one thing to warp, or an argument that is not for it.
+        UsageError: nothing or several things to warp, or an argument that does not apply to them.
         AcregError: a file cannot be read, or the transform does not fit or cannot be inverted.
     """
     name = _only(image=image, labels=labels, points=points)
@@ -190,7 +191,7 @@ def warp(
 
 
 def _only(**given: object) -> str:
-    """The name of the one thing that is given. Raises `UsageError` unless there is one."""
+    """The name of the only argument that is given. Raises `UsageError` unless there is exactly one."""
     names = [name for name, value in given.items() if value is not None]
     if len(names) != 1:
         raise UsageError(
@@ -210,7 +211,7 @@ def _check_fit(
     border: str | None,
     fill: float | None,
 ) -> None:
-    """Raise `UsageError` for an argument that is not for what is warped."""
+    """Raise `UsageError` for an argument that does not apply to an image, to labels or to points."""
     if (to is None) == points:
         direction = f"without {argument('to')}" if to is None else f"with {argument('to', to)}"
         raise UsageError(
@@ -236,7 +237,7 @@ def _check_fit(
 
 
 def read_transforms(paths: Sequence[PathLike | Transform], fixed: Grid, moving: Grid) -> Transform:
-    """Read several transforms as one: the first is applied to a point of the fixed image first, then the second.
+    """Read several transforms as one; they are applied to a point of the fixed image in the given order.
 
     This is the order of `antsApplyTransforms` and of the maps of a `Transform`.
 
@@ -245,20 +246,20 @@ def read_transforms(paths: Sequence[PathLike | Transform], fixed: Grid, moving: 
         fixed, moving: the grids of the two images.
 
     Raises:
-        AcregError: as `read_transform`.
+        AcregError: as for `read_transform`.
     """
     parts = (one if isinstance(one, Transform) else read_transform(Path(one), fixed, moving) for one in paths)
     return Transform(fixed, moving, tuple(part for each in parts for part in each.maps))
 
 
 def check_target(path: Path, points: bool, border: Border | None, fill: float | None, overwrite: bool) -> None:
-    """Raise an error, before anything is computed, if what is warped could not be written to a file.
+    """Raise an error, before anything is computed, if the result of `warp` cannot be written to a file.
 
     Args:
-        path: of the file.
-        points: whether points are written, else an image.
-        border, fill: of the image.
-        overwrite: whether a file that is there may be replaced.
+        path: the file.
+        points: whether points are written, not an image.
+        border, fill: the arguments of `warp`.
+        overwrite: whether an existing file may be replaced.
     """
     border_and_fill(border, fill, path)
     if points:

@@ -1,4 +1,4 @@
-"""What ``acreg classify`` writes."""
+"""The files that ``acreg classify`` writes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def write_classification(
     found: Mapping[str, CrossValidation], subjects: Sequence[str], folder: Path, settings: Mapping[str, Any]
 ) -> None:
-    """Write ``scores.csv`` (a row a subject, a column for each kind of features), ``roc.png`` and ``summary.json``."""
+    """Write ``scores.csv`` (one row per subject, one column per kind of features), ``roc.png`` and ``summary.json``."""
     truth = next(iter(found.values())).truth
     rows: list[list[object]] = [["subject", "diseased", *found]]
     for number, subject in enumerate(subjects):
@@ -43,7 +43,7 @@ def write_classification(
 
 
 def table_rows(found: Mapping[str, CrossValidation]) -> list[tuple[str, str, str, str, str]]:
-    """Features, accuracy, its interval, area under the curve, its interval."""
+    """Features, accuracy with its interval, area under the curve with its interval."""
     return [
         (name, f"{one.accuracy:.3f}", _interval(one.accuracy_interval), f"{one.auc:.3f}", _interval(one.auc_interval))
         for name, one in found.items()
@@ -55,7 +55,7 @@ def _interval(limits: tuple[float, float]) -> str:
 
 
 def roc_curves(found: Mapping[str, CrossValidation]) -> Figure:
-    """A curve for each kind of features."""
+    """One ROC curve for each kind of features."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -1,4 +1,4 @@
-"""`acreg.compare`: evaluated methods side by side, as tables, tests and an HTML report."""
+"""Comparison of evaluated methods by tables, tests and an HTML report: `acreg.compare`."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ from acreg.progress import Progress
 from acreg.report.html import build_report
 
 FILES = ("table.md", "table.csv", "statistics.csv", "label_statistics.csv", "regions.csv", "report.html")
-"""What `MethodComparison.save` writes, some of them where they were asked for."""
+"""The files of `MethodComparison.save`; some are written on request only."""
 
 
 class Table(NamedTuple):
-    """Texts in rows and columns, a title, and a note on how to read them."""
+    """A table of texts with a title and an explanatory note."""
 
     title: str
     columns: list[str]
@@ -46,15 +46,15 @@ class Table(NamedTuple):
 
 @dataclass(eq=False, repr=False)
 class MethodComparison:
-    """Methods compared on the same pairs. A notebook shows it as its tables.
+    """Methods compared on the same pairs. A notebook shows the tables.
 
     Attributes:
-        results: of the methods, the best first.
-        comparisons: a test for each metric and two methods.
-        label_comparisons: the same label by label, where that was asked for.
-        test: which test.
-        regions: of the labels, where they were given.
-        files: that the last `save` wrote.
+        results: the results of the methods, the best first.
+        comparisons: the tests of each pair of methods on each metric.
+        label_comparisons: the same for each label, on request.
+        test: the name of the test.
+        regions: the regions of the labels, on request.
+        files: the files of the last `save`.
     """
 
     results: list[MethodResult]
@@ -66,7 +66,7 @@ class MethodComparison:
 
     @property
     def tables(self) -> list[Table]:
-        """Means of each metric; of each region, where there are regions; labels won, of several methods."""
+        """Tables of the means of each metric, of the regions if there are any, and of the labels won by each method."""
         first = self.results[0]
         dataset, labelled = first.summary.get("dataset", {}), first.labelled_pairs
         some = "" if labelled >= len(first.pairs) else f", {labelled} with labels"
@@ -82,7 +82,7 @@ class MethodComparison:
 
     @property
     def statistics(self) -> Table | None:
-        """A row for each two methods: corrected p, effect, and share of pairs in which the first is better."""
+        """For each pair of methods: corrected p, effect, and share of pairs in which the first is better."""
         if not self.comparisons:
             return None
         couples = list(dict.fromkeys((c.first, c.second) for c in self.comparisons))
@@ -101,18 +101,18 @@ class MethodComparison:
         )
 
     def save(self, folder: str | os.PathLike[str], worst: int = 4, progress: Progress | None = None) -> list[Path]:
-        """Write table.md, table.csv, statistics.csv and report.html, and what was asked for by region and label.
+        """Write table.md, table.csv, statistics.csv and report.html, and the tables of regions and label tests, if any.
 
         Args:
             folder: made if absent; files of an earlier comparison are replaced.
-            worst: pairs of each method to show in pictures.
+            worst: number of worst pairs of each method to show in pictures.
             progress: called with (text, done, total) before each picture.
 
         Returns:
             The files.
 
         Raises:
-            AcregError: another process writes into the folder.
+            AcregError: another process is writing into the folder.
             OSError: the disk is full, or writing is not permitted.
         """
         folder = Path(folder)
@@ -151,15 +151,15 @@ def compare(
     """Compare evaluated methods, as `acreg compare` does; `save` writes its files.
 
     Args:
-        folders: results of `acreg.evaluate`: of a method, or of several.
+        folders: results of `acreg.evaluate`, of one method or of several.
         test: "wilcoxon", "mann-whitney", "welch" or "tukey", see `acreg.evaluation.statistics.compare_methods`.
         label_tests: test each label, too.
-        regions: of the labels, for means of their labels: "dkt31-5" (Mindboggle), or a CSV label,region.
-        fixed: only pairs whose fixed subject has a name like this, such as "MCUCXR_*_1".
+        regions: regions of labels for a table of means: "dkt31-5" (Mindboggle), or a CSV file label,region.
+        fixed: a pattern such as "MCUCXR_*_1"; only pairs whose fixed subject's name matches are compared.
 
     Raises:
         UsageError: a file in place of a folder, no folder, `label_tests` of results without labels, a pattern that no
-            subject's name is like, or an unknown table of regions.
+            name matches, or an unknown table of regions.
         AcregError: results are missing or damaged, methods saw other pairs, or no label lies in a region.
     """
     paths = [Path(folder) for folder in folders]
@@ -182,7 +182,7 @@ def compare(
 
 
 def check_folders(folders: Sequence[Path]) -> None:
-    """Raise `UsageError` unless there are folders, and no file among them."""
+    """Raise `UsageError` unless there is at least one folder, and no file."""
     for path in folders:
         if path.exists() and not path.is_dir():
             raise UsageError(f"Results lie in a folder. Received: {path}, a file. Name what `acreg evaluate` wrote.")

@@ -1,4 +1,4 @@
-"""Charts of the report that show all methods at once: their ranks, and what accuracy costs."""
+"""Charts of the report that show all methods at once: their ranks, and accuracy against time and folding."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def ranking_plot(results: Sequence[MethodResult], ranking: Ranking, theme: Theme = "light") -> Figure:
-    """A row a method at its mean rank, best first; a bar at the right of methods that do not differ."""
+    """One row per method at its mean rank, best first; bars on the right join methods that do not differ."""
     count = len(ranking.names)
     figure, panels = figure_of(1, 1, width=10.5, height=0.9 + 0.3 * count, theme=theme)
     axes, styles = panels[0], method_styles(results)
@@ -38,9 +38,9 @@ def ranking_plot(results: Sequence[MethodResult], ranking: Ranking, theme: Theme
 
 
 def cost_plots(results: Sequence[MethodResult], theme: Theme = "light") -> Figure:
-    """Mean Dice (without labels NCC) against seconds and against folded voxels, a dot a method with the SD over pairs.
+    """Mean Dice (without labels, NCC) against seconds and folded voxels, one dot per method with the SD over pairs.
 
-    No registration is a line.
+    The row without registration is a line.
     """
     figure, panels = figure_of(1, 2, width=10.5, height=3.6, theme=theme)
     styles = method_styles(results)

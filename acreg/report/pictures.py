@@ -1,11 +1,11 @@
-"""Pictures of single pairs for the report, drawn again from the dataset and the saved displacement."""
+"""Pictures of single pairs for the report, drawn from the dataset and the saved displacement."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from acreg.data.manifest import Dataset
 from acreg.errors import AcregError
@@ -27,6 +27,7 @@ from acreg.plotting.drawing import (
 from acreg.plotting.figures import to_png
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 PIXELS = 340  # of a panel's longer side
@@ -36,8 +37,8 @@ COLOURS = 160  # of a panel's palette: a third of the bytes, no difference to th
 class PairPictures:
     """Draws pairs of results; each dataset and image is read once.
 
-    A pair can be drawn when the dataset's folder that `summary.json` names can be read and the displacement was saved.
-    Failing that, a saved `preview.png` is shown.
+    A pair can be drawn if the folder of the dataset that `summary.json` names can be read and the displacement was
+    saved. Otherwise, a saved `preview.png` is shown.
     """
 
     def __init__(self) -> None:
@@ -45,7 +46,7 @@ class PairPictures:
         self._images: dict[tuple[str, str], tuple[Image, Image | None]] = {}
 
     def panels(self, result: MethodResult, pair: PairScores) -> tuple[list[tuple[str, bytes]], str]:
-        """(caption, PNG) of each panel, and why there are none, if so. A failed pair shows its two images."""
+        """(caption, PNG) of each panel, and the reason if there are none. A failed pair shows its two images."""
         if result.folder is None:
             return [], "the results were not read from a folder"
         folder = result.folder / pair_folder(pair.fixed, pair.moving)
@@ -86,20 +87,20 @@ def panel_figures(view: PairView, registered: bool = True) -> list[tuple[str, Fi
     """(caption, figure): fixed, moving, warped, label outlines, checkerboard, deformed grid, Jacobian determinant."""
     shape, aspect = view.fixed.shape, view.aspect
 
-    def fixed(axes: Any) -> None:
+    def fixed(axes: Axes) -> None:
         draw_image(axes, view.fixed, aspect)
         draw_contours(axes, view.fixed_labels, FIXED_COLOUR)
 
-    def moving(axes: Any) -> None:
+    def moving(axes: Axes) -> None:
         draw_image(axes, view.moving, view.moving_aspect)
         draw_contours(axes, view.moving_labels, WARPED_COLOUR)
 
-    def outlines(axes: Any) -> None:
+    def outlines(axes: Axes) -> None:
         draw_image(axes, view.fixed, aspect)
         draw_contours(axes, view.fixed_labels, FIXED_COLOUR)
         draw_contours(axes, view.warped_labels, WARPED_COLOUR)
 
-    def board(axes: Any) -> None:
+    def board(axes: Axes) -> None:
         axes.imshow(checkerboard(view.fixed, view.warped), cmap="gray", vmin=0, vmax=1, aspect=aspect)
 
     before = [
@@ -123,8 +124,8 @@ def panel_figures(view: PairView, registered: bool = True) -> list[tuple[str, Fi
     ]
 
 
-def _panel(draw: Callable[[Any], Any], shape: tuple[int, ...], aspect: float) -> Figure:
-    """Draw on an axes without frame that fills the picture."""
+def _panel(draw: Callable[[Axes], object], shape: tuple[int, ...], aspect: float) -> Figure:
+    """Draw on axes without a frame that fill the picture."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -142,7 +143,7 @@ def _panel(draw: Callable[[Any], Any], shape: tuple[int, ...], aspect: float) ->
 
 
 def _small_png(figure: Figure) -> bytes:
-    """A PNG of few colours."""
+    """A PNG with a reduced number of colours."""
     from PIL import Image as Picture
 
     stream = io.BytesIO()

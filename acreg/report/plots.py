@@ -1,4 +1,4 @@
-"""Charts of methods as Matplotlib figures, with transparent ground, in a light and a dark theme."""
+"""Charts of methods as Matplotlib figures, with a transparent background, in a light and a dark theme."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from acreg.evaluation.tables import leader, metric_title
 from acreg.plotting.figures import COLOURS, GROUND, INK, Theme, figure_of, shortened
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
 class MethodStyle(NamedTuple):
-    """How a method is drawn: as a dot, and as a box."""
+    """The style of a method, for its dots and its box."""
 
     colour: str
     marker: str
@@ -26,7 +27,7 @@ class MethodStyle(NamedTuple):
 
 
 def method_styles(results: Sequence[MethodResult]) -> dict[str, MethodStyle]:
-    """A style a method: where the colours come again, with another marker and hatch; grey for the unregistered row."""
+    """One style per method; repeated colours get another marker and hatch; the unregistered row is grey."""
     forms = cycle(zip("osD^v", ("", "////", "....", "xxxx", "----")))
     styles = (MethodStyle(colour, *form) for form in forms for colour in COLOURS[:-1])
     return {
@@ -35,7 +36,7 @@ def method_styles(results: Sequence[MethodResult]) -> dict[str, MethodStyle]:
 
 
 def box_plots(results: Sequence[MethodResult], theme: Theme = "light") -> Figure:
-    """A panel a metric, a box a method, with every pair as a dot (mean over labels)."""
+    """One panel per metric with one box per method, and every pair as a dot (mean over labels)."""
     metrics = compared_by(results)
     lines = -(-len(metrics) // 2)
     figure, panels = figure_of(lines, 2, width=10.5, height=max(2.3, 0.62 * len(results) + 1.1) * lines, theme=theme)
@@ -54,7 +55,7 @@ def box_plots(results: Sequence[MethodResult], theme: Theme = "light") -> Figure
 
 
 def label_box_plots(results: Sequence[MethodResult], metric: str, theme: Theme = "light") -> Figure:
-    """A group a label, a box a method."""
+    """One group of boxes per label, with one box per method."""
     names = results[0].label_names
     height = 1.3 + len(names) * max(0.55, 0.2 * len(results))
     figure, panels = figure_of(1, 1, width=10.5, height=height, theme=theme)
@@ -72,10 +73,10 @@ def label_box_plots(results: Sequence[MethodResult], metric: str, theme: Theme =
 
 
 def forest_plots(results: Sequence[MethodResult], comparisons: Sequence[Comparison], theme: Theme = "light") -> Figure:
-    """A panel a metric, a row each two methods: how far the first is from the second.
+    """One panel per metric with one row per pair of methods: the difference between the first and the second.
 
-    Welch's and Tukey's tests show the difference of the means with its 95% interval, the others their effect. A dot has
-    the colour of the better method where that is significant (`leader`), else it is open.
+    For Welch's and Tukey's tests, this is the difference of the means with its 95% interval; for other tests, the
+    effect. A dot has the colour of the better method if the difference is significant (`leader`); otherwise it is open.
     """
     metrics = list(dict.fromkeys(c.metric for c in comparisons))
     couples = list(dict.fromkeys((c.first, c.second) for c in comparisons))
@@ -98,8 +99,8 @@ def forest_plots(results: Sequence[MethodResult], comparisons: Sequence[Comparis
     return figure
 
 
-def _forest(axes: Any, rows: Sequence[Comparison], styles: dict[str, MethodStyle], theme: Theme) -> None:
-    """The rows of one metric, from above."""
+def _forest(axes: Axes, rows: Sequence[Comparison], styles: dict[str, MethodStyle], theme: Theme) -> None:
+    """The rows of one metric, from top to bottom."""
     axes.axvline(0, color=INK[theme], linewidth=1, zorder=1)
     interval = rows[0].test in WITH_INTERVAL
     for at, row in enumerate(rows):
@@ -119,8 +120,8 @@ def _forest(axes: Any, rows: Sequence[Comparison], styles: dict[str, MethodStyle
         axes.set_xlim(-1.08, 1.08)
 
 
-def legend(figure: Any, results: Sequence[MethodResult], theme: Theme, dots: bool = True) -> None:
-    """The methods and their dots or boxes, above the panels, for which the figure grows where it takes many lines."""
+def legend(figure: Figure, results: Sequence[MethodResult], theme: Theme, dots: bool = True) -> None:
+    """The legend with the methods' dots or boxes above the panels; the figure grows if it takes many lines."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
@@ -139,7 +140,7 @@ def legend(figure: Any, results: Sequence[MethodResult], theme: Theme, dots: boo
 
 
 def _boxes(
-    axes: Any,
+    axes: Axes,
     columns: Sequence[np.ndarray],
     positions: Sequence[float] | range,
     styles: Sequence[MethodStyle],

@@ -1,4 +1,4 @@
-"""The picture of predicted Dice, as ``acreg quality`` writes it."""
+"""The figure of the predicted Dice, as ``acreg quality`` writes it."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from acreg.plotting.drawing import WARPED_COLOUR, draw_contours, draw_image, vie
 from acreg.plotting.figures import COLOURS
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 EXAMPLES = 6
-"""Segmentations that are drawn, from the lowest predicted Dice to the highest in equal steps of rank."""
+"""Number of segmentations that are drawn, from the lowest to the highest predicted Dice in equal steps of rank."""
 
 
 def quality_figure(found: PredictedDice) -> Figure:
-    """The histogram of the predicted Dice with examples; where true Dice are known, also the two against each other.
+    """The histogram of the predicted Dice with examples; if true Dice are known, also a scatter plot of both.
 
     Raises:
         AcregError: the image or the segmentation of an example cannot be read.
@@ -59,7 +60,7 @@ def quality_figure(found: PredictedDice) -> Figure:
     return figure
 
 
-def _draw_example(axes: Any, row: dict[str, str], predicted: float, true: float, threshold: float) -> None:
+def _draw_example(axes: Axes, row: dict[str, str], predicted: float, true: float, threshold: float) -> None:
     of_label = "predicted_dice_"
     values = [0, *(int(name.removeprefix(of_label)) for name in row if name.startswith(of_label))]
     image, labels = read_labelled(row["image"], row["labels"], values)

@@ -14,12 +14,12 @@ from acreg.plotting import page
 from acreg.report.plots import forest_plots
 
 BESIDE = 3
-"""Methods up to which the tables of two metrics stand beside each other."""
+"""Largest number of methods with which the tables of two metrics are placed side by side."""
 DEPENDENT = "Image pairs that share a subject are not independent, so p is a guide, not a proof."
 
 
 def significance(results: Sequence[MethodResult], comparisons: Sequence[Comparison]) -> str:
-    """The section of the tests on means over labels: charts, and a matrix of methods for each metric."""
+    """The section on tests of means over labels: charts, and a matrix of methods for each metric."""
     if not comparisons:
         return page.section("significance", "Significance", "<p>One method: nothing to compare.</p>")
     found = {(c.metric, c.first, c.second): c for c in comparisons}
@@ -50,7 +50,7 @@ def significance(results: Sequence[MethodResult], comparisons: Sequence[Comparis
 
 
 def label_tests(results: Sequence[MethodResult], comparisons: Sequence[Comparison]) -> str:
-    """The section of the tests label by label: a row a label and pair of methods, a column a metric."""
+    """The section on tests of single labels: one row per label and pair of methods, one column per metric."""
     found = {(c.label, c.metric, c.first, c.second): c for c in comparisons}
     couples = list(dict.fromkeys((c.first, c.second) for c in comparisons))
     metrics = list(dict.fromkeys(c.metric for c in comparisons))
@@ -80,7 +80,7 @@ def _cell(found: dict[tuple[str, str, str], Comparison], metric: str, row: str, 
 
 
 def _shown(comparison: Comparison, sign: int) -> str:
-    """A cell; as second against first method where `sign` is -1."""
+    """A cell; if `sign` is -1, it compares the second with the first method."""
     difference = sign * comparison.mean_difference
     kind = {1: "better", -1: "worse", 0: "same"}[sign * leader(comparison)]
     shown = f"{difference:+.{DIGITS[comparison.metric]}f}".replace("-", "&minus;") if math.isfinite(difference) else "–"

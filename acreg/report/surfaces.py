@@ -13,19 +13,19 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 VIEWS = ((20, -60), (20, 120))
-"""Height and side in degrees from which a surface is seen."""
+"""Elevation and azimuth, in degrees, of the two views of a surface."""
 
 
 def surface_figure(
     surfaces: Sequence[Surface], names: Sequence[str], values: Sequence[np.ndarray], title: str
 ) -> Figure:
-    """Surfaces in colours from small to large values; those in 3-D from two sides.
+    """Surfaces coloured by value; those in 3-D are seen from two sides.
 
     Args:
         surfaces: of one rank; drawn side by side.
-        names: of the surfaces, above them.
-        values: for each surface a value for each point.
-        title: what the values are.
+        names: of the surfaces, shown above them.
+        values: for each surface, one value per point.
+        title: description of the values.
     """
     from matplotlib import cm, colors
     from matplotlib.backends.backend_agg import FigureCanvasAgg

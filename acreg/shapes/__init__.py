@@ -1,4 +1,4 @@
-"""Surfaces of labelled regions, and matching them."""
+"""Surfaces of labelled regions and their matching."""
 
 from acreg.shapes.matching import MATCHERS, Matcher, matcher
 from acreg.shapes.surface_files import read_surfaces, write_surfaces

@@ -1,4 +1,4 @@
-"""The coordinates in which surfaces are matched."""
+"""The coordinate frame in which surfaces are matched."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Matching the surfaces of a template to those of a subject."""
+"""Matching of the surfaces of a template to those of a subject."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from acreg.shapes.point_drift import CoherentPointDrift
 from acreg.shapes.surfaces import Surface
 
 MATCHERS = ("currents", "point-drift")
-"""The names that `matcher` knows."""
+"""The names that `matcher` accepts."""
 
 
 class Matcher(Protocol):
-    """Finds where the points of a template's surfaces lie on a subject's."""
+    """Finds the positions of the points of a template's surfaces on the surfaces of a subject."""
 
     def match(self, template: Sequence[Surface], subject: Sequence[Surface]) -> list[np.ndarray]:
         """The template's points moved onto the subject, an array `(n, rank)` in mm for each surface.
 
-        The surfaces are those of the same regions, in the same order; both subjects are about aligned.
+        The surfaces belong to the same regions, in the same order; both subjects are roughly aligned.
         """
         ...
 
 
 def matcher(name: str) -> Matcher:
-    """A matcher with its usual settings, by its name in `MATCHERS`.
+    """A matcher with its default settings, by its name in `MATCHERS`.
 
     Raises:
-        UsageError: another name.
+        UsageError: an unknown name.
     """
     if name == "point-drift":
         return CoherentPointDrift()
     if name == "currents":
-        from acreg.shapes.currents import Currents  # imports Keras, which the other matcher does not need
+        from acreg.shapes.currents import Currents  # imported here: it needs Keras, which the other matcher does not
 
         return Currents()
     raise UsageError(f"A matcher of surfaces is one of {', '.join(MATCHERS)}. Received: {name!r}.")

@@ -1,4 +1,4 @@
-"""Coherent point drift: surfaces matched as clouds of points, fast."""
+"""Coherent point drift: fast matching of surfaces as point clouds."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from acreg.shapes.surfaces import Surface
 
 
 class CoherentPointDrift:
-    """The template's points as the centres of Gaussians that drift together towards the subject's points.
+    """Treats the template's points as centres of Gaussians that move coherently towards the subject's points.
 
-    A point is explained by points of its own region alone.
+    A point is only matched to points of its own region.
 
     Args:
-        width: of the Gaussian by which neighbouring points move alike, in units of the template's spread (the root
-            mean square distance of its points from their middle).
-        stiffness: weight of the smoothness. With a small one the points come nearer to the subject's surfaces, but have
-            slid along them, so that what lies between folds.
-        outliers: share of the subject's points that nothing explains.
-        iterations: at most.
+        width: of the Gaussian that makes neighbouring points move alike, in units of the template's spread (the root
+            mean square distance of its points from their mean).
+        stiffness: weight of the smoothness. With a small weight, the points come closer to the subject's surfaces, but
+            slide along them, so that the space between surfaces folds.
+        outliers: share of the subject's points that are outliers.
+        iterations: maximum number of iterations.
 
     Source: Myronenko and Song, Point set registration: coherent point drift, IEEE TPAMI 32 (2010), section 5.
     """

@@ -25,7 +25,7 @@ def read_surfaces(path: Path) -> list[Surface]:
     """The surfaces that `write_surfaces` wrote.
 
     Raises:
-        AcregError: no whole file of that kind.
+        AcregError: the file is incomplete or not of this kind.
     """
     check_file(path)
     surfaces = []

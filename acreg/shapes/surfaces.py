@@ -14,16 +14,16 @@ from acreg.errors import AcregError
 from acreg.io import Image
 
 LARGEST_SHARE = 0.9
-"""Of the voxels of a region in several pieces, what the largest must have for the others to be dropped."""
+"""Share of a region's voxels that the largest piece must have, so that the other pieces are dropped."""
 
 
 @dataclass(frozen=True, eq=False)
 class Surface:
-    """A closed surface of triangles, in 2-D a closed line of segments.
+    """A closed surface of triangles; in 2-D, a closed line of segments.
 
     Args:
         points: `(n, rank)` in mm, in the world of the image (array-axis order).
-        cells: `(m, rank)`, the points of each triangle or segment, all in the same sense.
+        cells: `(m, rank)`, the points of each triangle or segment, all with the same orientation.
     """
 
     points: np.ndarray
@@ -41,7 +41,7 @@ class Surface:
 
     @cached_property
     def normals(self) -> np.ndarray:
-        """The normal of each cell, `(m, rank)`, as long as the cell is large."""
+        """The normal of each cell, `(m, rank)`, whose length is the size of the cell."""
         corners = self.points[self.cells]
         if self.rank == 2:
             along = corners[:, 1] - corners[:, 0]
@@ -49,28 +49,29 @@ class Surface:
         return 0.5 * np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
 
     def moved(self, points: np.ndarray) -> Surface:
-        """The same cells on other points `(n, rank)`."""
+        """The same cells with other points `(n, rank)`."""
         return Surface(np.asarray(points, float), self.cells)
 
     def distance(self, points: np.ndarray) -> np.ndarray:
-        """About the distance in mm of each of `points` `(k, rank)` from the surface: from its corners and centres."""
+        """The approximate distance in mm of `points` `(k, rank)` from the surface: from its corners and centres."""
         return spatial.KDTree(np.concatenate([self.points, self.centres])).query(points)[0]
 
 
 def region_surface(labels: Image, values: Sequence[int], edge: float) -> Surface:
-    """The surface around all voxels that have one of some labels.
+    """The surface around all voxels with the given labels.
 
-    The signed distance from the region's border is sampled at an even spacing, by linear interpolation (between thick
-    slices this is Raya and Udupa's), and marching cubes (in 2-D marching squares) finds where it is 0. A region that
-    reaches the border of the image is closed there. Pieces beside the largest are dropped if they are small.
+    The signed distance from the border of the region is sampled with equal spacing by linear interpolation (between
+    thick slices, this is the method of Raya and Udupa), and marching cubes (in 2-D, marching squares) finds its zero
+    level. A region that reaches the border of the image is closed there. Small pieces other than the largest are
+    dropped.
 
     Args:
         labels: integers.
-        values: of the region.
-        edge: about the length of the surface's edges, mm; it has no detail finer than that.
+        values: the labels of the region.
+        edge: approximate length of the surface's edges in mm; the surface has no finer detail.
 
     Raises:
-        AcregError: no voxel has one of the labels, the region is in several large pieces, or is too thin for `edge`.
+        AcregError: no voxel has one of the labels, the region has several large pieces, or is too thin for `edge`.
     """
     named, name = f"label {'+'.join(map(str, values))}", labels.name or "a label map"
     if not edge > 0:
@@ -104,13 +105,13 @@ def region_surface(labels: Image, values: Sequence[int], edge: float) -> Surface
             f"A closed surface has at least {rank + 1} cells. Received: {len(cells)} for {named} in {name}, at "
             f"edge={edge:g} mm. Lower the edge."
         )
-    if np.linalg.det(labels.grid.matrix[:-1, :-1]) < 0:  # in a mirrored world the cells are seen from the other side
+    if np.linalg.det(labels.grid.matrix[:-1, :-1]) < 0:  # in a mirrored world the cells have the opposite orientation
         cells = cells[:, ::-1]
     return Surface(labels.grid.to_world(points * steps + start - margin), cells)
 
 
 def thinned(points: np.ndarray, distance: float) -> np.ndarray:
-    """The positions of points that are no closer to each other than a distance, each taken if those before leave room.
+    """The positions of points that are at least a distance apart, chosen in order.
 
     Args:
         points: `(n, rank)`.
@@ -130,13 +131,13 @@ def thinned(points: np.ndarray, distance: float) -> np.ndarray:
 
 
 def _level_surface(depth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where `depth` is 0: points in voxels, and cells with normals that point out of the positive side."""
+    """The zero level of `depth`: points in voxels, and cells with normals that point away from the positive side."""
     if depth.ndim == 3:
         points, cells, _, _ = measure.marching_cubes(depth, 0.0, gradient_direction="ascent")
         return points.astype(float), cells.astype(int)
     points_of, cells_of, count = [], [], 0
     for line in measure.find_contours(depth, 0.0):
-        n = len(line) - 1  # the last is the first again
+        n = len(line) - 1  # the last point repeats the first
         points_of.append(line[:-1])
         cells_of.append(count + np.stack([(np.arange(n) + 1) % n, np.arange(n)], axis=1))
         count += n

@@ -1,4 +1,4 @@
-"""Surfaces as VTK files, which 3D Slicer and ParaView open."""
+"""Surfaces as VTK files for 3D Slicer and ParaView."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from acreg.shapes.surfaces import Surface
 def write_vtk(
     surfaces: Sequence[Surface], path: Path, scalars: Mapping[str, Sequence[np.ndarray]] | None = None
 ) -> None:
-    """Write surfaces into one file of the legacy format, text, with numbers at the points.
+    """Write surfaces into one text file in the legacy format, with scalars at the points.
 
-    Coordinates are LPS in mm, x first, as the first line says for 3D Slicer; those of a 2-D surface have z = 0. Each
-    cell has the scalar `region`, the number of its surface from 1 on.
+    Coordinates are in LPS in mm, x first, as the first line states for 3D Slicer; 2-D surfaces have z = 0. Each
+    cell has the scalar `region`, the number of its surface, starting at 1.
 
     Args:
         surfaces: of one rank.
         path: the file.
-        scalars: for each name a value for each point `(n,)`, by surface.
+        scalars: by name, for each surface one value per point `(n,)`.
     """
     rank = surfaces[0].rank
     points = np.concatenate([surface.points for surface in surfaces])[:, ::-1]
     points = np.column_stack([points, np.zeros((len(points), 3 - rank))])
     starts = np.cumsum([0, *(len(surface.points) for surface in surfaces)])
     cells = np.concatenate([surface.cells + start for surface, start in zip(surfaces, starts, strict=False)])
-    if rank == 3:  # with the axes turned round the corners go the other way about
+    if rank == 3:  # with reversed axes, the corners have the opposite orientation
         cells = cells[:, ::-1]
     regions = np.repeat(range(1, len(surfaces) + 1), [len(surface.cells) for surface in surfaces])
     kind = "POLYGONS" if rank == 3 else "LINES"

@@ -98,7 +98,7 @@ def model_card(recipe: Recipe, data: TrainingData, row: Mapping[str, float], wha
 - Grid of the network: {" x ".join(map(str, recipe.data.shape))}, intensities by "{recipe.data.intensity}".
 
 ## Scores
-On the network's grid, at the epoch that was kept; `val_` is validation. Test scores are made by `acreg evaluate`.
+On the network's grid, at the epoch whose weights were kept; `val_` means validation. Use `acreg evaluate` for testing.
 
 | number | value |
 |---|---|
@@ -111,8 +111,8 @@ Seed {recipe.seed}; acreg {acreg.__version__}.
 {recipe.to_yaml()}```
 
 ## Limits
-Trained on one dataset: images of other machines, views or body parts, children, and strong pathology are outside of
-what it has seen. A research tool, not a medical device.
+Trained on one dataset, which did not include images from other machines, of other views or body parts, of children, or
+with strong pathology. A research tool, not a medical device.
 """
 
 

@@ -258,7 +258,7 @@ class TrainingSection(_Schedule):
         monitor: the logged number whose best epoch becomes the preset.
         mode: whether a larger or a smaller `monitor` is better.
         mixed_precision: a Keras policy such as "mixed_float16", which scales the loss; null for float32.
-        distribute: train the network on all devices of this machine, a part of each batch on each; see
+        distribute: train on all devices of this machine, each of which processes a part of each batch; see
             docs/how-to/devices.md.
         jit_compile: "auto" compiles the step with XLA on a GPU only.
     """

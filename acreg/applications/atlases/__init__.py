@@ -1,4 +1,4 @@
-"""Segmentation by registered atlases, and its quality."""
+"""Segmentation by registered atlases, and prediction of its quality."""
 
 from __future__ import annotations
 

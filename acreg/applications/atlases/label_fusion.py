@@ -1,4 +1,4 @@
-"""One label map from those of several atlases that were moved onto one image."""
+"""Fusion of the label maps of several atlases, after they were moved onto one image."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Fusion = Literal["majority", "weighted", "staple"]
 FUSIONS: tuple[Fusion, ...] = get_args(Fusion)
 STAPLE_ITERATIONS = 100
 TIE = 1e-6
-"""Shares of a voxel that differ by less are equal."""
+"""Shares of a voxel that differ by less than this are treated as equal."""
 
 
 def label_shares(
@@ -25,22 +25,22 @@ def label_shares(
 
     - ``majority``: the share of the maps that have the label.
     - ``weighted``: the same with a weight for each map, such as its atlas's similarity; negative weights count as 0,
-      and where none is positive all are equal.
-    - ``staple``: the probability that the expectation-maximisation of STAPLE gives, for each label by itself (Warfield
-      et al., IEEE TMI 23(7), 2004; SimpleITK's), divided by its sum over the labels. Where all maps agree there is
-      nothing to estimate: the probability is 1.
+      and if none is positive, all weights are equal.
+    - ``staple``: the probability that the expectation-maximisation of STAPLE gives for each label separately (Warfield
+      et al., IEEE TMI 23(7), 2004; SimpleITK's implementation), divided by the sum over the labels. Where all maps
+      agree, nothing has to be estimated: the probability is 1.
 
     Args:
         maps: label maps ``(n, *spatial)`` on one grid, that of the most similar atlas first.
         values: the labels, background included.
         fusion: see above.
-        weights: one number a map, for ``weighted``.
+        weights: one number per map, for ``weighted``.
 
     Returns:
         ``(len(values), *spatial)``; they sum to 1 at each voxel.
 
     Raises:
-        UsageError: another fusion, no maps, or as many weights as there are maps are not given.
+        UsageError: the fusion is unknown, there are no maps, or the number of weights differs from that of the maps.
         AcregError: a map holds a label that is not in `values`.
     """
     maps = np.asarray(maps)
@@ -71,11 +71,11 @@ def label_shares(
 def fused_labels(shares: NDArray[np.float32], values: Sequence[int], first: NDArray[np.integer]) -> NDArray[np.int32]:
     """The label with the largest share at each voxel.
 
-    In a tie the label that the most similar atlas has there wins if it is among the tied ones, else the first of them
-    in `values`. So the result never depends on chance, nor on the order in which labels happen to be counted.
+    In a tie, the label of the most similar atlas wins if it is among the tied labels; otherwise the first tied label
+    in `values` wins. The result therefore never depends on chance or on the order in which labels are counted.
 
     Args:
-        shares: of `label_shares`, ``(len(values), *spatial)``.
+        shares: result of `label_shares`, ``(len(values), *spatial)``.
         values: the labels.
         first: the most similar atlas's map ``(*spatial)``.
     """
@@ -87,7 +87,7 @@ def fused_labels(shares: NDArray[np.float32], values: Sequence[int], first: NDAr
 
 
 def _staple(maps: NDArray[np.integer], values: Sequence[int], shares: NDArray[np.float32]) -> NDArray[np.float32]:
-    """STAPLE's probabilities, estimated in the box around all voxels in which the maps differ; elsewhere `shares`."""
+    """STAPLE's probabilities, estimated in the bounding box of all voxels where the maps differ; elsewhere `shares`."""
     differ = (maps != maps[0]).any(axis=0)
     if not differ.any():
         return shares

@@ -1,4 +1,4 @@
-"""Surfaces of a new image from those of many templates, with how far the templates disagree."""
+"""Surfaces in a new image, fused from those of many templates, with a measure of the templates' disagreement."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ FILES = ("surfaces.vtk", "surfaces.png")
 
 @dataclass(frozen=True)
 class FusedSurface:
-    """A probable surface in the world of the image, and the standard deviation at each of its points, mm `(n,)`.
+    """A fused surface in the image's world coordinates, and the standard deviation at each of its points, mm `(n,)`.
 
     The deviation is the root of the mean squared distance of a point's `templates` estimates from their mean.
     """
@@ -45,7 +45,7 @@ def template_subjects(shapes: Path, dataset: Dataset, split: str = "train") -> l
     """The subjects of a split that have surfaces in a folder of `acreg data velocities`.
 
     Raises:
-        AcregError: there are fewer than two.
+        AcregError: there are fewer than two such subjects.
     """
     subjects = [record.subject for record in dataset.split(split)]
     found = [subject for subject in subjects if (shapes / "shapes" / f"{subject}.h5").is_file()]
@@ -65,26 +65,26 @@ def segment_by_meshes(
     templates: Sequence[str],
     progress: Progress | None = None,
 ) -> list[FusedSurface]:
-    """Register an image to each template and fuse the template's surfaces as they lie in the image.
+    """Register an image to each template, map the template's surfaces into the image and fuse them.
 
     The points of all templates correspond, so that the fused surface is their mean, point by point. The image is the
-    moving one: a registration then takes the template's points, which lie in the fixed image, straight to it.
+    moving one: a registration then maps the template's points, which lie in the fixed image, directly to it.
 
     Args:
-        image: to be segmented, about aligned with the templates.
-        method: that registers.
-        dataset: of the templates' images.
-        shapes: folder of `acreg data velocities` for this dataset.
-        templates: subjects.
+        image: the image to segment, roughly aligned with the templates.
+        method: the registration method.
+        dataset: holds the templates' images.
+        shapes: folder that `acreg data velocities` wrote for this dataset.
+        templates: names of the subjects.
         progress: called with (text, done, total).
 
     Returns:
         The fused surface of each region.
 
     Raises:
-        AcregError: what the method or a reader raises, or surfaces that do not correspond.
+        AcregError: the method or a reader raises it, or the surfaces do not correspond.
 
-    Source: Rohe et al., SVF-Net, MICCAI 2017, section 4: the perspective and its figure.
+    Source: Rohe et al., SVF-Net, MICCAI 2017, section 4 (outlook and its figure).
     """
     moved: list[list[np.ndarray]] = []
     surfaces: list[Surface] = []
@@ -109,12 +109,12 @@ def segment_by_meshes(
 
 @dataclass(eq=False, repr=False)
 class SurfaceSegmentation:
-    """The surfaces of an image with the disagreement of the templates. A notebook shows the latter as a table.
+    """The surfaces of an image and the disagreement of the templates. A notebook shows the latter as a table.
 
     Attributes:
-        names: of the regions.
-        surfaces: of each region.
-        unit: of the deviations, "mm" or "px".
+        names: the names of the regions.
+        surfaces: the surface of each region.
+        unit: the unit of the deviations, "mm" or "px".
     """
 
     names: list[str]
@@ -123,14 +123,14 @@ class SurfaceSegmentation:
 
     @property
     def rows(self) -> list[tuple[str, str]]:
-        """What is printed of each region."""
+        """Number of points and mean deviation of each region."""
         return [
             (name, f"{len(each.deviation)} points, mean standard deviation {each.deviation.mean():.2f} {self.unit}")
             for name, each in zip(self.names, self.surfaces, strict=True)
         ]
 
     def figure(self) -> Figure:
-        """The surfaces, in the colours of the standard deviation at their points."""
+        """The surfaces, coloured by the standard deviation at their points."""
         surfaces, deviations = [each.surface for each in self.surfaces], [each.deviation for each in self.surfaces]
         title = f"standard deviation over {self.surfaces[0].templates} templates, {self.unit}"
         return surface_figure(surfaces, self.names, deviations, title)
@@ -139,7 +139,7 @@ class SurfaceSegmentation:
         """Write surfaces.vtk, for 3D Slicer and ParaView, and surfaces.png, and return their paths.
 
         Raises:
-            AcregError: they are there and may not be replaced, or another process writes into the folder.
+            AcregError: the files exist and may not be replaced, or another process is writing into the folder.
         """
         folder = Path(folder)
         with all_or_none(folder) as staged:
@@ -169,15 +169,15 @@ def surfaces(
     """Segment an image by the surfaces of many templates, as `acreg surfaces` does; see `segment_by_meshes`.
 
     Args:
-        image: to be segmented, about aligned with the dataset.
+        image: the image to segment, roughly aligned with the dataset.
         data: dataset of the templates, its folder, or its name under ACREG_DATA.
         model: preset name or folder, or a model that is loaded.
         shapes: folder of `acreg data velocities`; that in the dataset if left out.
-        templates: the first so many; all if left out.
+        templates: number of templates, the first ones; by default, all.
         progress: called with (text, done, total).
 
     Raises:
-        AcregError: as `template_subjects` and `segment_by_meshes`; the preset or the image cannot be read.
+        AcregError: as for `template_subjects` and `segment_by_meshes`; or the preset or the image cannot be read.
     """
     dataset = data if isinstance(data, Dataset) else Dataset.load(dataset_folder(os.fspath(data)))
     place = dataset.folder / FOLDER if shapes is None else Path(shapes)

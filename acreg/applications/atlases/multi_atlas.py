@@ -1,4 +1,4 @@
-"""Segmentation of images by the atlases most like each: chosen, registered to it, their labels moved and fused."""
+"""Segmentation by the atlases most similar to each image: they are registered to it, and their labels are fused."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from acreg.registration.methods import Method, register_many
 Similarity = Literal["ncc", "mutual_information", "mean_squares"]
 SIMILARITIES: tuple[Similarity, ...] = get_args(Similarity)
 SIDES = {2: 64, 3: 32}
-"""Voxels along each axis of the reduced images, by their number of axes."""
+"""Voxels along each axis of the reduced images, for each number of axes."""
 BINS = 32
-"""Of each image's intensities, for mutual information."""
+"""Bins of each image's intensities, for mutual information."""
 
 
 class ReducedImages:
@@ -34,10 +34,10 @@ class ReducedImages:
     the 0.5 and 99.5 percentiles become 0 and 1.
 
     Args:
-        images: at least one, all of one number of axes.
+        images: at least one; all have the same number of axes.
 
     Raises:
-        AcregError: there is none, or they differ in their number of axes.
+        AcregError: there is no image, or the images differ in their number of axes.
     """
 
     def __init__(self, images: Iterable[Image]) -> None:
@@ -54,19 +54,19 @@ class ReducedImages:
         self.values = np.stack(reduced)
 
     def similarities(self, image: Image, measure: Similarity = "ncc") -> NDArray[np.float64]:
-        """How alike an image and each of these are, the higher the more.
+        """How similar an image is to each of these images; higher means more similar.
 
         Args:
-            image: any size and spacing.
-            measure: ``ncc``, the correlation, from -1 to 1; ``mutual_information`` of 32 x 32 bins, in nats, from 0;
-                ``mean_squares``, the mean squared difference with a minus.
+            image: of any size and spacing.
+            measure: ``ncc``, the correlation, from -1 to 1; ``mutual_information`` of 32 x 32 bins, in nats, at least
+                0; ``mean_squares``, the negated mean squared difference.
 
         Returns:
             One number for each of these images.
 
         Raises:
-            UsageError: another measure.
-            AcregError: the image has another number of axes.
+            UsageError: the measure is unknown.
+            AcregError: the image has a different number of axes.
         """
         if measure not in SIMILARITIES:
             raise UsageError(f"A similarity is one of {', '.join(SIMILARITIES)}. Received: {measure!r}.")
@@ -85,14 +85,14 @@ class ReducedImages:
 
 @dataclass(frozen=True)
 class AtlasSegmentation:
-    """What `segment_by_atlases` found.
+    """Result of `segment_by_atlases` for one image.
 
     Attributes:
         labels: on the image's grid.
         values: the labels that `shares` has, background included.
         shares: how probable each label is at each voxel, float32 ``(len(values), *shape)``, see `label_shares`.
         atlases: the subjects that were used, the most similar one first.
-        similarities: of each of them with the image.
+        similarities: similarity of each of them to the image.
     """
 
     labels: Image
@@ -103,19 +103,19 @@ class AtlasSegmentation:
 
 
 class Atlases:
-    """The labelled subjects of a dataset that other images are segmented by.
+    """The labelled subjects of a dataset, from which other images are segmented.
 
-    All are read once; see `Subjects` for what is kept.
+    All are read once; see `Subjects` for what is kept in memory.
 
     Args:
-        dataset: with labels.
-        split: whose subjects.
+        dataset: a dataset with labels.
+        split: the split whose subjects are used.
 
     An atlas whose label map lacks a label that others have votes against it; a warning names both.
 
     Raises:
         AcregError: no subject of the split has labels, the images differ in their number of axes, an image and its
-            labels in size, or a label map has a value that the dataset lacks.
+            labels differ in size, or a label map has a value that the dataset does not list.
     """
 
     def __init__(self, dataset: Dataset, split: str = "train") -> None:
@@ -144,16 +144,16 @@ class Atlases:
     def nearest(
         self, image: Image, count: int, measure: Similarity = "ncc", without: str = ""
     ) -> list[tuple[str, float]]:
-        """The most similar subjects with their similarity, best first; of equal ones the first in the dataset.
+        """The most similar subjects with their similarities, best first; ties are in the dataset's order.
 
         Args:
-            image: to be segmented.
-            count: how many.
+            image: the image to segment.
+            count: number of subjects.
             measure: see `ReducedImages.similarities`.
-            without: a subject to be left out, such as the image's own.
+            without: a subject to leave out, such as the image's own.
 
         Raises:
-            UsageError: there are fewer than `count`.
+            UsageError: there are fewer than `count` subjects.
         """
         found = self.reduced.similarities(image, measure)
         order = [n for n in np.argsort(-found, kind="stable") if self.records[n].subject != without]
@@ -188,22 +188,22 @@ def segment_by_atlases(
 ) -> list[AtlasSegmentation]:
     """Register the most similar atlases to each image, move their labels onto it and fuse them.
 
-    The image is the fixed one, so that its own grid, voxel by voxel, is what the labels come to lie on.
+    The image is the fixed one, so that the labels are resampled on its own grid.
 
     Args:
-        images: to be segmented.
-        atlases: to choose from.
-        method: what registers.
-        count: atlases used for each.
+        images: the images to segment.
+        atlases: the atlases to choose from.
+        method: the registration method.
+        count: number of atlases used for each image.
         measure: how they are chosen, see `ReducedImages.similarities`.
-        fusion: see `label_shares`. The weights of ``weighted`` are the similarities, for ``mean_squares`` the inverses
-            of the squared differences.
-        without: for each image a subject that is no atlas of it, such as the image itself, or an empty name.
-        at_once: pairs of images in one batch through a network; a matter of speed and memory.
+        fusion: see `label_shares`. The weights of ``weighted`` are the similarities or, for ``mean_squares``, the
+            inverses of the squared differences.
+        without: for each image, a subject that must not be its atlas, such as the image itself, or an empty name.
+        at_once: pairs of images in one batch through a network; affects speed and memory only.
 
     Raises:
         UsageError: as `Atlases.nearest`, and for an unknown measure or fusion.
-        AcregError: as reading and registering.
+        AcregError: as for reading and registering.
 
     Source: the AC-RegNet paper, section 5.3 (five atlases of the highest correlation, majority vote).
     """

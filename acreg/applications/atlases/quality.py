@@ -1,7 +1,8 @@
-"""How good a segmentation is, without its truth: reverse classification accuracy.
+"""Prediction of a segmentation's quality without ground truth: reverse classification accuracy.
 
-A segmentation that is to be judged becomes an atlas: its image is registered to reference images whose truth is known,
-its labels are moved there and compared with that truth. A good segmentation is a good atlas for at least one of them.
+The segmentation to be judged serves as an atlas: its image is registered to reference images whose true labels are
+known, and its labels are moved there and compared with the true ones. A good segmentation is a good atlas for at least
+one of the reference images.
 
 Source: Valindria et al., IEEE TMI 36(8), 2017; as used in the AC-RegNet paper, section 5.3.
 """
@@ -23,16 +24,16 @@ from acreg.io import Image
 from acreg.registration.methods import Method, register_many
 
 THRESHOLD = 0.92
-"""The paper's: segmentations with a predicted Dice of less are rejected."""
+"""The paper's threshold: segmentations with a lower predicted Dice are rejected."""
 
 
 @dataclass(frozen=True)
 class PredictedQuality:
-    """What `predict_quality` found.
+    """Result of `predict_quality` for one segmentation.
 
     Attributes:
         values: the foreground labels.
-        dice: of each reference and label, ``(references, len(values))``; NaN where neither map has the label.
+        dice: Dice of each reference and label, ``(references, len(values))``; NaN where neither map has the label.
         references: the subjects, the most similar one first.
     """
 
@@ -52,7 +53,7 @@ class PredictedQuality:
 
     @property
     def per_label(self) -> dict[int, float]:
-        """The predicted Dice of each label, the best of the references; NaN for a label that no map has."""
+        """The predicted Dice of each label, from the best reference; NaN for a label that no map has."""
         best = np.where(np.isnan(self.dice), -np.inf, self.dice).max(axis=0)
         return {value: float(d) if np.isfinite(d) else np.nan for value, d in zip(self.values, best, strict=True)}
 
@@ -70,21 +71,21 @@ def predict_quality(
     without: Sequence[str] = (),
     at_once: int = 1,
 ) -> list[PredictedQuality]:
-    """Predict the Dice of segmentations by how well each segments reference images.
+    """Predict the Dice of segmentations from how well each of them segments reference images.
 
     Args:
-        cases: what was segmented, and its labels, which lie on it (`acreg.geometry.labels_on`).
-        references: subjects whose truth is known.
-        method: what registers; a case's image is the moving one.
-        count: references used for each, the most similar ones.
+        cases: images, each with its segmentation on the image's grid (`acreg.geometry.labels_on`).
+        references: subjects whose true labels are known.
+        method: the registration method; a case's image is the moving one.
+        count: number of references used for each case, the most similar ones.
         measure: how they are chosen, see `ReducedImages.similarities`.
-        without: for each case a subject that is no reference of it, such as the image itself, or an empty name.
-        at_once: pairs of images in one batch through a network; a matter of speed and memory.
+        without: for each case, a subject that must not be its reference, such as the image itself, or an empty name.
+        at_once: pairs of images in one batch through a network; affects speed and memory only.
 
     Raises:
         UsageError: as `Atlases.nearest`.
-        AcregError: a segmentation cannot lie on its image, has no foreground, or a label that the
-            references lack; and as reading and registering.
+        AcregError: a segmentation does not fit its image, has no foreground, or has a label that the references lack;
+            and as for reading and registering.
     """
     values = tuple(value for value in references.dataset.label_values if value)
     cases = [(image, labels_on(segmentation, image)) for image, segmentation in cases]
@@ -104,22 +105,22 @@ def predict_quality(
 
 
 def label_dice(one: NDArray[np.integer], other: NDArray[np.integer], values: Sequence[int]) -> NDArray[np.float64]:
-    """Dice of each label, ``(len(values),)``: 0 where one of the maps lacks it, NaN where both do."""
+    """Dice of each label, ``(len(values),)``: 0 if one of the maps lacks it, NaN if both do."""
     masks = [(one == value, other == value) for value in values]
     return np.array([binary.dc(a, b) if a.any() or b.any() else np.nan for a, b in masks])
 
 
 def spoiled(labels: Image, strength: float, seed: int) -> Image:
-    """A worse segmentation, to test a prediction over the whole range of quality: the label map, smoothly deformed.
+    """The label map, smoothly deformed: a worse segmentation, to test a prediction over the whole range of quality.
 
     Args:
         labels: a label map.
-        strength: standard deviation of the displacement along each axis as a share of the axis's length; 0 changes
+        strength: standard deviation of the displacement along each axis, as a fraction of the axis's length; 0 changes
             nothing.
-        seed: of the random displacement, of about three bumps an axis.
+        seed: seed of the random displacement, which has about three bumps per axis.
 
     Raises:
-        UsageError: a negative strength.
+        UsageError: the strength is negative.
     """
     if not 0 <= strength < np.inf:
         raise UsageError(f"A segmentation is spoiled by a strength of at least 0. Received: strength={strength}.")
@@ -145,6 +146,6 @@ def _check(segmentation: Image, values: Sequence[int], name: str) -> None:
 
 
 def _mean(values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
-    """The mean without NaN, and 0 of nothing but NaN: neither map has any label, so nothing speaks for it."""
+    """The mean without NaN; 0 if all values are NaN: neither map has any label, which is no evidence of quality."""
     there = ~np.isnan(values)
     return np.where(there, values, 0).sum(axis=axis) / np.maximum(there.sum(axis=axis), 1)

@@ -1,4 +1,4 @@
-"""Many images at once, in this process or with Ray."""
+"""Processing of many images, in this process or with Ray."""
 
 from __future__ import annotations
 

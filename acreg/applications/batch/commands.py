@@ -1,4 +1,4 @@
-"""`acreg.segment` and `acreg.quality`: any number of images, each registered to labelled ones."""
+"""Segmentation of many images by atlases, and its predicted quality: `acreg.segment` and `acreg.quality`."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ if TYPE_CHECKING:
 EngineName = Literal["local", "ray"]
 PathLike = str | os.PathLike[str]
 SHOWN = 20
-"""Rows of the table that a notebook shows."""
+"""Number of rows that a notebook shows."""
 
 
 @dataclass(eq=False, repr=False)
 class BatchRun:
-    """The results of a run over many images. A notebook shows the table's first rows.
+    """The results of a run over many images. A notebook shows the first rows of the table.
 
     Attributes:
-        table: a row for each image that is done; `acreg segment`'s is a dataset as well.
-        tally: how many were asked for, done before, done now, and failed.
-        lines: what to say of the results, in sentences.
+        table: a CSV file with a row for each processed image; that of `acreg segment` is a dataset, too.
+        tally: the numbers of images that were requested, done before, done now, and failed.
+        lines: a summary of the results, one sentence each.
     """
 
     table: Path
@@ -70,7 +70,7 @@ class BatchRun:
 
 @dataclass(eq=False, repr=False)
 class QualityRun(BatchRun):
-    """`BatchRun` of predicted Dice; `threshold` is that from which on a segmentation is accepted."""
+    """A `BatchRun` of predicted Dice; `threshold` is the smallest value at which a segmentation is accepted."""
 
     threshold: float = THRESHOLD
 
@@ -105,29 +105,31 @@ def segment(
     progress: Progress | None = None,
     say: Callable[[str], None] | None = None,
 ) -> BatchRun:
-    """Segment images by the labelled images most like each, as `acreg segment` does.
+    """Segment each image by the most similar labelled images, as `acreg segment` does.
 
     Args:
         images: an image, a folder of images, or a CSV with a column image.
         data: a dataset with labels: a folder, or a name under ACREG_DATA.
         out: folder of the results; the same call goes on where a killed run stopped.
-        model, method: a preset's name or folder, or in its place a classical method (see `acreg.baselines`).
-        atlases: labelled images for each image, the most similar ones.
-        similarity: by which they are chosen, see `ReducedImages.similarities`.
-        fusion: how their labels become one map, see `label_shares`.
+        model, method: the name or folder of a preset, or instead a classical method (see `acreg.baselines`).
+        atlases: number of atlases for each image, the most similar ones.
+        similarity: the similarity measure that chooses them, see `ReducedImages.similarities`.
+        fusion: how their labels are fused, see `label_shares`.
         probabilities: also write the probability of each label.
-        split: of the dataset, from which the atlases are.
-        batch: pairs at once through a network; 16 in 2-D and 1 in 3-D if left out.
-        threads, seed: of a classical method.
-        engine: "local", this process, or "ray" (extra `scale`), with its cluster's `address` and so many `workers`.
+        split: the split of the dataset that provides the atlases.
+        batch: number of pairs in one batch through a network; by default, 16 in 2-D and 1 in 3-D.
+        threads, seed: threads and random seed of a classical method.
+        engine: "local" (this process) or "ray" (needs the extra `scale`).
+        address, workers: address of the Ray cluster, by default one on this machine, and number of its actors.
         progress: called with (text, done, total).
-        say: gets messages as the work goes on.
+        say: called with messages.
 
     Returns:
         The table `segmentations.csv`, a dataset's manifest, and the tally.
 
     Raises:
-        UsageError: not one of `model` and `method`, no image, or an `out` with a run of other settings.
+        UsageError: not exactly one of `model` and `method` is given, there is no image, or `out` holds a run with
+            other settings.
         AcregError: the dataset or the preset cannot be read, or all images failed.
     """
     dataset, arguments = _shared(data, split, model, method, threads, seed, out, atlases, similarity, batch)
@@ -160,20 +162,20 @@ def quality(
     progress: Progress | None = None,
     say: Callable[[str], None] | None = None,
 ) -> QualityRun:
-    """Predict how good segmentations are, without their truth, as `acreg quality` does.
+    """Predict the quality of segmentations without ground truth, as `acreg quality` does.
 
     Args:
         images: a CSV with the columns image and labels and perhaps truth, such as that of `segment`.
-        references: labelled images for each image, the most similar ones.
-        threshold: predicted Dice from which on a segmentation is accepted.
+        references: number of references for each image, the most similar ones.
+        threshold: the smallest predicted Dice at which a segmentation is accepted.
         data, out, model, method, similarity, split, batch, threads, seed, engine, address, workers, progress, say: as
             in `segment`.
 
     Returns:
-        The table `quality.csv`, and the summary. `summary.json` and `quality.png` lie beside it.
+        The table `quality.csv` and the summary. `summary.json` and `quality.png` are beside the table.
 
     Raises:
-        UsageError, AcregError: as `segment`.
+        UsageError, AcregError: as for `segment`.
     """
     dataset, arguments = _shared(data, split, model, method, threads, seed, out, references, similarity, batch)
     labels = tuple(value for value in dataset.label_values if value)
@@ -200,7 +202,7 @@ def _shared(
     measure: Similarity,
     batch: int | None,
 ) -> tuple[Dataset, dict[str, Any]]:
-    """The dataset, and the arguments that both tasks have."""
+    """The dataset, and the arguments that both tasks share."""
     check_one_method(model, method)
     place = dataset_folder(os.fspath(data)).absolute()
     dataset = Dataset.load(place)
@@ -220,7 +222,7 @@ def _run(
     progress: Progress | None,
     say: Callable[[str], None] | None,
 ) -> tuple[list[Item], Tally]:
-    """Work on the images, a batch of pairs at a time."""
+    """Process the images, one batch of pairs at a time."""
     say = say or (lambda text: None)
     if engine == "local" and address is not None:
         raise UsageError(

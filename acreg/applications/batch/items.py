@@ -1,4 +1,4 @@
-"""The images of a run over many: found in a folder or named by a CSV."""
+"""The images of a batch run: found in a folder or listed in a CSV."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ OPTIONAL = ("subject", "labels", "truth")
 
 @dataclass(frozen=True)
 class Item:
-    """An image to be worked on.
+    """An image to be processed.
 
     Attributes:
-        name: unique in its run; results are named by it. May have slashes, where a folder has sub-folders.
+        name: unique in its run; results are named after it. It contains slashes if the image lies in a sub-folder.
         image, labels, truth: files.
     """
 
@@ -35,14 +35,14 @@ def find_items(source: Path, leave_out: Path | None = None) -> list[Item]:
     """The images that `source` means, in an order that does not depend on the machine.
 
     Args:
-        source: an image; a folder, whose images in all its sub-folders are meant, each named by its path without the
-            suffix; or a CSV with the column image and perhaps subject (the name, else the file's), labels and truth,
-            with paths relative to its folder, or absolute. A dataset's manifest is one.
-        leave_out: a folder that is not looked into, such as that of the results.
+        source: an image; a folder, searched with all its sub-folders, whose images are each named by their path
+            without the suffix; or a CSV, such as a dataset's manifest, with the column image and optionally subject
+            (the name; default: the file's name), labels and truth. Its paths are absolute or relative to its folder.
+        leave_out: a folder that is not searched, such as that of the results.
 
     Raises:
-        UsageError: there is no image, or no such file or folder.
-        AcregError: a CSV lacks the column image or names a file that is not there, or two images have one name.
+        UsageError: there is no image, or the file or folder does not exist.
+        AcregError: a CSV lacks the column image or names a file that does not exist, or two images have the same name.
     """
     if source.is_dir():
         items = _in_folder(source, None if leave_out is None else leave_out.resolve())

@@ -1,8 +1,8 @@
 """The same work on Ray: groups of images spread over actors that load their model once, on one machine or many.
 
-Ray starts an actor anew that dies, and gives its group to another. The rows come to the one process that writes the
-table, so none is lost and none is there twice; label maps are written by the actors, atomically, into a folder that all
-machines see.
+Ray restarts an actor that dies, and gives its group to another one. A single process receives all rows and writes the
+table, so that no row is lost or duplicated; the actors write label maps atomically into a folder that all machines can
+access.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from acreg.applications.batch.run import READERS, Outcome, Task, work
 from acreg.errors import AcregError, UsageError
 
 CONNECT_SECONDS = 20
-"""To wait for a cluster's answer."""
+"""Seconds to wait for a cluster's answer."""
 
 
 class RayEngine:
     """An engine for `acreg.applications.batch.run.run`.
 
     Args:
-        address: of a cluster (``host:port``, ``auto``); None for one on this machine, which ends with the work.
-        workers: actors; each has a CPU and, where the cluster has as many GPUs as actors, a GPU.
+        address: address of a cluster (``host:port``, ``auto``); None for a temporary one on this machine.
+        workers: number of actors; each has a CPU and, if the cluster has at least as many GPUs as actors, a GPU.
 
-    It connects when it is made and disconnects after its work.
+    It connects when it is constructed and disconnects after its work.
 
     Raises:
         AcregError: the package is not installed, or no cluster answers.
-        UsageError: the cluster has fewer CPUs than actors are asked for.
+        UsageError: the cluster has fewer CPUs than the requested number of actors.
     """
 
     def __init__(self, address: str | None = None, workers: int = 1) -> None:
@@ -52,7 +52,7 @@ class RayEngine:
         self._connect()
 
     def __call__(self, task: Task, groups: Iterable[Sequence[Item]]) -> Iterator[list[Outcome]]:
-        """The outcomes of each group, in their order."""
+        """Yield the outcomes of each group, in the order of the groups."""
         rows = [{"items": json.dumps([_plain(item) for item in items])} for items in groups]
         try:
             if rows:
@@ -64,7 +64,7 @@ class RayEngine:
         if self.address not in (None, "auto"):
             _check_answer(str(self.address))
         logging.getLogger("ray.data").setLevel(logging.ERROR)
-        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what Ray tells of itself is no user's concern
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # Ray's own log messages do not concern the user
         try:
             self._ray.init(address=self.address or "local", logging_level="ERROR", log_to_driver=False)
         except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
@@ -91,7 +91,7 @@ class RayEngine:
 
 
 class _Actor:
-    """A worker in a process of its own."""
+    """A worker in its own process."""
 
     def __init__(self, task: Task) -> None:
         self.worker = task.load()
@@ -114,7 +114,7 @@ def _item(plain: dict[str, str | None]) -> Item:
 
 
 def _check_answer(address: str) -> None:
-    """Ray itself waits for minutes where nothing answers."""
+    """Raise `AcregError` if no cluster answers; Ray itself would wait for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     try:
         with socket.create_connection((host, int(port)), CONNECT_SECONDS):

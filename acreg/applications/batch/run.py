@@ -1,8 +1,8 @@
-"""Work on any number of images: rows appended as they are found, so that a killed run goes on where it stopped.
+"""Processing of any number of images: each result's row is appended at once, so that a killed run can be continued.
 
-A run's folder holds ``run.json``, the settings that decide the results; a CSV with one row for each image that is done;
-``failures.csv``, one row with the reason for each that could not be; and the files that the work writes, each complete
-before its row. Rows are in the order of the images.
+A run's folder holds ``run.json``, with the settings that determine the results; a CSV with one row for each image that
+is done; ``failures.csv``, with one row for each image that failed and the reason; and the result files, each of which
+is complete before its row is written. Rows are in the order of the images.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from acreg.progress import Progress
 
 FAILURES, RUN = "failures.csv", "run.json"
 AHEAD = 2
-"""Groups of images that are read while one is worked on."""
+"""Groups of images that are read ahead while one is processed."""
 READERS = 2
 
 
 class Worker(Protocol):
-    """What works on images, with its model loaded."""
+    """Processes images, with its model loaded."""
 
     def read(self, item: Item) -> Any:
-        """Read what the work on an item needs; called from several threads."""
+        """Read the files that the processing of an item needs; called from several threads."""
         ...
 
     def compute(self, items: Sequence[Item], contents: Sequence[Any]) -> list[Any]:
@@ -47,31 +47,31 @@ class Worker(Protocol):
 
 
 class Task(Protocol):
-    """What is done to each image; small and without a model, so that it can be sent to other machines."""
+    """Describes what is done to each image; small and without a model, so that it can be sent to other machines."""
 
     @property
     def table(self) -> str:
-        """The CSV's name."""
+        """Name of the CSV."""
         ...
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Its columns, the item's name first."""
+        """Columns of the CSV, the item's name first."""
         ...
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """What decides the results."""
+        """The settings that determine the results."""
         ...
 
     def load(self) -> Worker:
-        """A worker, its model loaded."""
+        """A worker with its model loaded."""
         ...
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The row of an item that is done, or the reason why there is none."""
+    """The row of an item that is done, or the reason why it failed."""
 
     name: str
     row: list[str] | None = None
@@ -79,12 +79,12 @@ class Outcome:
 
 
 Engine = Callable[[Task, Iterable[Sequence[Item]]], Iterator[list[Outcome]]]
-"""Works on groups of items, which it takes once outcomes are asked for, and yields those of each, in their order."""
+"""Processes groups of items, which it takes lazily, and yields the outcomes of each group, in their order."""
 
 
 @dataclass(frozen=True)
 class Tally:
-    """How many images a run was asked for, were there already, are done now, and failed; and why the first failed."""
+    """Numbers of images: requested, done before, done now and failed; and the reason why the first one failed."""
 
     images: int
     before: int
@@ -101,19 +101,19 @@ def run(
     group: int = 8,
     progress: Progress | None = None,
 ) -> Tally:
-    """Work on all items that are not done yet.
+    """Process all items that are not done yet.
 
     Args:
-        task: what is done.
-        items: all of them; those with a row in the folder's table are left out. Failed ones are tried again.
-        folder: of the results, perhaps of a run that was killed.
+        task: what is done to each item.
+        items: all items; those with a row in the folder's table are skipped. Failed ones are tried again.
+        folder: folder of the results, possibly of a run that was killed.
         engine: `local`, or that of `acreg.applications.batch.ray_engine`.
-        group: items that are worked on, and entered in the table, together.
+        group: number of items that are processed, and entered in the table, together.
         progress: called with (text, done, total) after each group; the text has the number of failures.
 
     Raises:
         UsageError: the folder holds a run with other settings, or other files.
-        AcregError: another process writes into it.
+        AcregError: another process is writing into it.
     """
     done: set[str] = set()
     groups = [items[n : n + group] for n in range(0, len(items), group)]
@@ -140,7 +140,7 @@ def run(
 
 
 def local(task: Task, groups: Iterable[Sequence[Item]]) -> Iterator[list[Outcome]]:
-    """Work in this process, the next images read meanwhile by threads. What `Task.load` raises is raised at once."""
+    """Process the groups here, while threads read the next images. Errors of `Task.load` are raised immediately."""
     return _outcomes(task.load(), groups)
 
 
@@ -159,7 +159,7 @@ def _outcomes(worker: Worker, groups: Iterable[Sequence[Item]]) -> Iterator[list
 
 
 def work(worker: Worker, items: Sequence[Item], contents: Sequence[Future[Any]]) -> list[Outcome]:
-    """The outcomes of a group: whatever reading or computing raises is the failure of its item alone."""
+    """The outcomes of a group: an error in reading or computing an item makes only that item fail."""
     failures: dict[str, str] = {}
     there: list[tuple[Item, Any]] = []
     for item, content in zip(items, contents, strict=True):
@@ -171,7 +171,7 @@ def work(worker: Worker, items: Sequence[Item], contents: Sequence[Future[Any]])
     try:
         found = worker.compute(*zip(*there)) if there else []
         results = {item.name: result for (item, _), result in zip(there, found, strict=True)}
-    except Exception:  # one of them: which?
+    except Exception:  # find out which of them failed
         for item, read in there:
             try:
                 results[item.name] = worker.compute([item], [read])[0]
@@ -191,7 +191,7 @@ def _reason(error: Exception) -> str:
 
 
 def _rows_there(path: Path, columns: Sequence[str]) -> set[str]:
-    """The names of a table's rows, the table begun; a row that was cut off, when its writer was killed, is removed."""
+    """The names in a table's rows; create the table if needed, and remove a row that was cut off by a kill."""
     content = path.read_bytes() if path.is_file() else b""
     complete = content.rfind(b"\n") + 1
     if complete < len(content):
@@ -208,7 +208,7 @@ def _rows_there(path: Path, columns: Sequence[str]) -> set[str]:
 
 
 def _append(path: Path, rows: Sequence[Sequence[str]], mode: str = "a") -> None:
-    """Append rows by one write, on the disk when this returns: a kill leaves whole rows, or a last one cut off."""
+    """Append rows by one write that reaches the disk before this returns: a kill can truncate only the last row."""
     text = io.StringIO()
     write_rows(text, rows)
     with path.open(mode, encoding="utf-8", errors="surrogateescape", newline="") as stream:

@@ -30,12 +30,12 @@ QUALITY = "quality.csv"
 
 @dataclass(frozen=True)
 class MethodChoice:
-    """A method by what it is made from: a preset, or a classical method's name.
+    """A registration method, given as a preset or as a classical method's name.
 
     Args:
         model: name or folder of a preset, or None.
         method: see `named_method`, or None.
-        threads, seed: of a classical method.
+        threads, seed: for a classical method.
     """
 
     model: str | None = None
@@ -44,13 +44,13 @@ class MethodChoice:
     seed: int = 0
 
     def load(self) -> Method:
-        """The method. Errors as `PresetMethod` and `named_method`."""
+        """Load the method. Errors as for `PresetMethod` and `named_method`."""
         if self.model is not None:
             return PresetMethod(self.model)
         return named_method(self.method or Unregistered.name, self.threads, self.seed)
 
     def settings(self) -> dict[str, Any]:
-        """What its results depend on."""
+        """The settings that its results depend on."""
         if self.model is None:
             return {"method": self.method, "threads": self.threads, "seed": self.seed}
         from acreg.models.presets import preset_digest
@@ -64,12 +64,12 @@ class _AtlasTask:
 
     Args:
         data: the dataset's folder or manifest.
-        split: whose subjects.
-        method: what registers.
-        count: subjects used for each image.
-        measure: of similarity.
+        split: the split whose subjects are used.
+        method: the registration method.
+        count: number of subjects used for each image.
+        measure: the measure of similarity.
         at_once: pairs in one batch through a network.
-        folder: of the results.
+        folder: folder of the results.
     """
 
     data: Path
@@ -102,9 +102,9 @@ class _AtlasWorker:
         self._own = {record.image.resolve(): record.subject for record in self.atlases.records}
 
     def sized(self, image: Image) -> Image:
-        """An image; of a picture file, which has no spacing, as large as the atlases are, in its own proportions.
+        """The image; a picture file, which has no spacing, is scaled to the atlases' size, keeping its proportions.
 
-        The tools that register in physical space would else see a body many times larger or smaller than the atlases'.
+        Otherwise tools that register in physical space would see a body many times larger or smaller than the atlases'.
         """
         grid = self._grid
         if not is_picture(Path(image.name)) or image.grid.rank != grid.rank:
@@ -113,19 +113,19 @@ class _AtlasWorker:
         return replace(image, grid=Grid(image.grid.shape, (spacing,) * grid.rank))
 
     def subjects(self, items: Sequence[Item]) -> list[str]:
-        """The atlas that each item itself is, by its file, or an empty name: none is segmented by itself."""
+        """For each item, the atlas with the same file, or an empty name: no image is segmented by itself."""
         return [self._own.get(item.image.resolve(), "") for item in items]
 
 
 @dataclass(frozen=True)
 class SegmentTask(_AtlasTask):
-    """Segmentation by atlases: a label map for each image, and perhaps the probability of each label.
+    """Segmentation by atlases: a label map for each image and, optionally, the probability of each label.
 
-    Its table is the manifest of a dataset as well, whose label maps these are.
+    Its table is also the manifest of a dataset with these label maps.
 
     Args:
         fusion: see `label_shares`.
-        probabilities: whether to write these.
+        probabilities: whether to write the probabilities.
     """
 
     fusion: Fusion = "majority"
@@ -137,7 +137,7 @@ class SegmentTask(_AtlasTask):
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """What decides the results."""
+        """The settings that determine the results."""
         return {**self._settings(), "fusion": self.fusion, "probabilities": self.probabilities}
 
     def load(self) -> SegmentWorker:
@@ -169,10 +169,10 @@ class SegmentWorker(_AtlasWorker):
         )
 
     def save(self, item: Item, result: AtlasSegmentation) -> list[str]:
-        """Write the label map, perhaps the probabilities.
+        """Write the label map and, if requested, the probabilities.
 
-        The row's agreement is the mean probability of the label that won, over the voxels that are not background: 1
-        where all atlases agree.
+        The row's agreement is the mean probability of the winning label over the voxels that are not background: 1 if
+        all atlases agree.
         """
         rank = result.labels.grid.rank
         path = self.task.folder / "labels" / result_name(item.name, item.image.name, rank)
@@ -200,7 +200,7 @@ class QualityTask(_AtlasTask):
 
     Args:
         labels: the foreground values.
-        threshold: of the predicted Dice, below which a segmentation is rejected.
+        threshold: predicted Dice below which a segmentation is rejected.
     """
 
     labels: tuple[int, ...] = ()
@@ -209,7 +209,7 @@ class QualityTask(_AtlasTask):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Of the table."""
+        """Columns of the table."""
         return (
             *("subject", "image", "labels", "predicted_dice", "mean_dice", "accepted"),
             *(f"predicted_dice_{value}" for value in self.labels),
@@ -220,7 +220,7 @@ class QualityTask(_AtlasTask):
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """What decides the results."""
+        """The settings that determine the results."""
         return {**self._settings(), "threshold": self.threshold}
 
     def load(self) -> QualityWorker:
@@ -240,7 +240,7 @@ class QualityWorker(_AtlasWorker):
                 "A segmentation is judged. Received: an image without one. Fill the column labels of the list of "
                 "images."
             )
-        known = (0, *self.task.labels)  # a bad segmentation may be noise, which is no reason to refuse it
+        known = (0, *self.task.labels)  # a bad segmentation may contain noise, which is no reason to refuse it
         image, labels = read_labelled(item.image, item.labels, known)
         truth = None if item.truth is None else read_labelled(item.image, item.truth, known)[1]
         image = self.sized(image)
@@ -264,7 +264,7 @@ class QualityWorker(_AtlasWorker):
         return list(zip(predicted, true, strict=True))
 
     def save(self, item: Item, result: tuple[PredictedQuality, np.ndarray | None]) -> list[str]:
-        """The row; nothing else is written."""
+        """Return the row; no file is written."""
         found, true = result
         known = true is not None and np.isfinite(true).any()
         return [

@@ -1,4 +1,4 @@
-"""Networks that other programs trained, as presets."""
+"""Conversion of networks that other programs trained to presets."""
 
 from __future__ import annotations
 

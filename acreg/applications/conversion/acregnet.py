@@ -1,4 +1,4 @@
-"""From the checkpoints of the AC-RegNet authors (TensorFlow 1) to presets."""
+"""Conversion of the AC-RegNet authors' checkpoints (TensorFlow 1) to presets."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NETWORK_LAYERS = {
     **{f"conv{8 - level}_{part}": f"decoder{level}_{part}" for level in (3, 2, 1) for part in "ab"},
     "conv_out": "head",
 }
-"""Convolution in the authors' graph -> ours; each has a batch normalisation."""
+"""Convolution in the authors' graph -> our layer; each has a batch normalisation."""
 AUTOENCODER_LAYERS = {
     "conv1_a": "encoder1",
     "conv1_b": "encoder2",
@@ -59,7 +59,7 @@ AUTHORS_WEIGHTS = (
     "7f3df3434ccec9502a8f631d53615fa5ab336388624730ccb8a636ad3b1eb937",
     "e1ea3900f93542e8b127b340d4f06c2bec391b5d236440729e825e29e20cfeeb",
 )
-"""Digests (see `digest`) of what the authors published: the registration network and the autoencoder, JSRT."""
+"""Digests (see `digest`) of the weights that the authors published: registration network and autoencoder, JSRT."""
 
 
 def convert_checkpoint(
@@ -67,17 +67,17 @@ def convert_checkpoint(
     folder: str | os.PathLike[str],
     autoencoder: LabelAutoencoder | None = None,
 ) -> Converted:
-    """Makes a preset from a checkpoint of the AC-RegNet authors' code, the network's or the autoencoder's.
+    """Make a preset from a checkpoint of the AC-RegNet authors' code, of the network or of the autoencoder.
 
     Args:
         checkpoint: its prefix (``.../model.ckpt``), one of its files, or its folder.
-        folder: of the preset.
-        autoencoder: for the network: becomes part of the preset, so that training can go on with all of the paper's
-            losses. Registration does not need it.
+        folder: folder of the preset.
+        autoencoder: only for the network: becomes part of the preset, so that training can be continued with all of
+            the paper's losses. Registration does not need it.
 
     Raises:
-        AcregError: no checkpoint, a damaged one, one of something else, or a variable missing, left over or of
-            another shape than the network's.
+        AcregError: there is no checkpoint, it is damaged or of another model, or a variable is missing, left over or
+            of another shape than in the network.
     """
     variables = read_checkpoint(checkpoint)
     scopes = {name.split("/")[0] for name in variables}
@@ -172,7 +172,7 @@ def _autoencoder(
 
 
 def _convolution(theirs: str, model: keras.Model, ours: str) -> dict[str, keras.Variable]:
-    """A convolution without bias and its batch normalisation: name in the checkpoint -> our variable."""
+    """Variables of a convolution without bias and its batch normalisation: name in the checkpoint -> our variable."""
     norm = model.get_layer(f"{ours}_bn")
     return {
         f"{theirs}/weights": model.get_layer(ours).kernel,

@@ -1,4 +1,4 @@
-"""Reading checkpoints of TensorFlow 1, without its run time."""
+"""Reading of TensorFlow 1 checkpoints without the TensorFlow 1 run time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ INDEX = ".index"
 
 
 def checkpoint_prefix(path: str | os.PathLike[str]) -> Path:
-    """What TensorFlow calls a checkpoint: the common beginning of its files' names.
+    """The prefix of a checkpoint: the common beginning of its files' names, by which TensorFlow addresses it.
 
     Args:
         path: that prefix, one of the checkpoint's files, or a folder that holds one checkpoint.

@@ -1,4 +1,4 @@
-"""From the weights of TensorFlow VoxelMorph (0.1 and 0.2), which DDMR used, to presets."""
+"""Conversion of TensorFlow VoxelMorph's weights (0.1 and 0.2; also used by DDMR) to presets."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from acreg.names import some
 Program = Literal["voxelmorph", "ddmr"]
 DDMR_LEVELS = 6
 DDMR_SHAPE = (128, 128, 128)
-"""The grid of the models that DDMR's authors released, whose files do not tell it."""
+"""The grid of the models that DDMR's authors released; their files do not store it."""
 ADVICE = "Give the weights of a VoxelMorph U-Net with one convolution a level; other networks are not converted."
 
 
 @dataclass(frozen=True)
 class StoredModel:
-    """What a HDF5 file of TensorFlow's Keras says of a VoxelMorph model.
+    """The content of an HDF5 file of TensorFlow's Keras that describes a VoxelMorph model.
 
     Attributes:
         path: the file.
         variables: ``layer/kernel`` and ``layer/bias`` -> array, without the prefix that version 0.2 gives to layers.
-        layers: names of all layers, those without weights too, without that prefix.
-        config: VoxelMorph's arguments, where the file holds a whole model; else empty.
+        layers: names of all layers, including those without weights, without that prefix.
+        config: VoxelMorph's arguments if the file holds a whole model; otherwise empty.
     """
 
     path: Path
@@ -54,20 +54,20 @@ def convert_weights(
     integration_steps: int | None = None,
     downsize: int | None = None,
 ) -> Converted:
-    """Makes a preset from a HDF5 file of weights, or of a whole model, of VoxelMorph's dense registration.
+    """Make a preset from an HDF5 file with the weights, or the whole model, of VoxelMorph's dense registration.
 
-    The network follows from the weights' shapes. What a file of weights alone does not tell is asked for.
+    The network is derived from the weights' shapes. What a file of weights alone does not store must be given.
 
     Args:
         file: written by Keras 2 from a ``VxmDense`` or a ``VxmDenseSemiSupervisedSeg``.
-        folder: of the preset.
-        program: which trained it; decides the text of the model card, and the shape for DDMR's released models.
+        folder: folder of the preset.
+        program: the program that trained it; determines the model card's text, and the shape of DDMR's released models.
         shape: the grid that the network was trained on, array-axis order.
         integration_steps, downsize: VoxelMorph's ``int_steps`` and ``int_downsize``.
 
     Raises:
-        AcregError: no such file, or one of another network: with layers missing, left over or of other shapes.
-        UsageError: something is not in the file and not given, or is in the file and given otherwise.
+        AcregError: the file does not exist or is of another network: layers are missing, left over or of other shapes.
+        UsageError: a value is neither in the file nor given, or the given value contradicts the file.
     """
     stored = read_model(file)
     widths = _widths(stored)
@@ -97,10 +97,10 @@ def convert_weights(
 
 
 def read_model(file: str | os.PathLike[str]) -> StoredModel:
-    """Reads variables, names and arguments; nothing in the file is run.
+    """Read variables, names and arguments; no code in the file is executed.
 
     Raises:
-        AcregError: no HDF5 file, not written by Keras 2, or without a layer called flow.
+        AcregError: the file is not HDF5, was not written by Keras 2, or has no layer called flow.
     """
     path = Path(file)
     variables: dict[str, np.ndarray] = {}
@@ -143,7 +143,7 @@ def _text(value: Any) -> str:
 
 
 def _layers(levels: int, head: int) -> dict[str, str]:
-    """Convolution in VoxelMorph -> ours."""
+    """Convolution in VoxelMorph -> our layer."""
     return {
         **{f"unet_enc_conv_{i}_0": f"encoder{i + 1}" for i in range(levels)},
         **{f"unet_dec_conv_{i}_0": f"decoder{i + 1}" for i in reversed(range(levels))},
@@ -156,7 +156,7 @@ def _widths(stored: StoredModel) -> dict[str, Any]:
     """Rank, channels and filters, from the weights' shapes.
 
     Raises:
-        AcregError: a layer between others is missing, or there is none.
+        AcregError: an intermediate layer is missing, or there are no layers.
     """
     numbers: dict[str, list[int]] = {"enc_conv": [], "dec_conv": [], "dec_final_conv": []}
     for name in stored.variables:
@@ -188,7 +188,7 @@ def _widths(stored: StoredModel) -> dict[str, Any]:
 
 
 def _integration(stored: StoredModel, steps: int | None, downsize: int | None) -> tuple[int, int]:
-    """Steps and downsizing: whether there are any is seen in the layers, how many in the arguments."""
+    """Steps and downsizing: the layers show whether there are any, the arguments how many."""
     config = stored.config
     odd = {name: config[name] for name in ("unet_half_res", "use_probs") if config.get(name)}
     if config.get("svf_resolution", 1) not in (None, 1) or "svf_resize" in stored.layers:
@@ -209,10 +209,10 @@ def _integration(stored: StoredModel, steps: int | None, downsize: int | None) -
 
 
 def _known(name: str, given: Any, stored: Any, model: StoredModel, meaning: str) -> Any:
-    """What the file says, or else what the call says.
+    """The value in the file, or else the given one.
 
     Raises:
-        UsageError: neither says it, or they contradict each other.
+        UsageError: there is neither, or they contradict each other.
     """
     option = f"--{name.replace('_', '-')}"
     if given is None and stored is None:

@@ -1,4 +1,4 @@
-"""What the conversions of other programs' models share."""
+"""Functions that the conversions of other programs' models share."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Converted:
     """A preset made from another program's weights.
 
     Attributes:
-        folder: of the preset.
-        model: with those weights.
-        variables: how many the file held, all of which were used.
+        folder: folder of the preset.
+        model: the model with those weights.
+        variables: number of variables in the file, all of which were used.
         published: whether these are weights that the authors of a paper published, as far as acreg can tell.
     """
 
@@ -42,13 +42,13 @@ def assign(
     source: str | os.PathLike[str],
     advice: str,
 ) -> None:
-    """Gives each of our variables its value; every variable of the source is used exactly once.
+    """Assign each of our variables its value; every variable of the source is used exactly once.
 
     Args:
         variables: the source's, by their names there.
         assignments: the same name -> our variable.
-        source: named in the error.
-        advice: the last sentence of the error, what to give instead.
+        source: name of the source, for the error.
+        advice: last sentence of the error, which says what to give instead.
 
     Raises:
         AcregError: a variable is missing, left over, of another shape, or not finite.

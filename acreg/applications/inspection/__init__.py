@@ -1,4 +1,4 @@
-"""What a file says of itself."""
+"""Descriptions of files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a file or folder is, as far as acreg has to do with it."""
+"""Description of any file or folder that acreg handles."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ from acreg.io.transforms.parts import READ as TRANSFORMS
 
 RECIPES = (".yaml", ".yml")
 LONGEST_LINE = 2**16
-"""Bytes of a table's first line that are looked at."""
+"""Bytes of a table's first line that are examined."""
 
 
 def inspect(path: Path) -> dict[str, Any]:
-    """What a file or folder is.
+    """Describe a file or folder.
 
     Args:
         path: an image, a displacement field, an ITK transform, points, a manifest, a recipe; or the folder of a preset,
             of a prepared dataset, or of DICOM files.
 
     Returns:
-        `kind`, in words, then facts by name: plain values, lists of them, and lists of such dictionaries. What ends in
-        `_xyz` is in ITK's order and LPS, in `_zyx` in array-axis order; units stand last: `spacing_xyz_mm`.
+        `kind`, in words, then facts by name: plain values, lists of them, and lists of such dictionaries. Names with
+        `_xyz` are in ITK's order and LPS, names with `_zyx` in array-axis order; units come last: `spacing_xyz_mm`.
 
     Raises:
-        AcregError: there is no such file, it is damaged, or it is none of these.
+        AcregError: the file does not exist, is damaged, or is none of these.
     """
     path = Path(path)
     found = _folder(path) if path.is_dir() else _file(path)
@@ -64,7 +64,7 @@ def _file(path: Path) -> dict[str, Any] | None:
 
 
 def _holds_images(path: Path) -> bool:
-    """Whether an .h5 is HDF5 with arrays, and not a transform of ITK."""
+    """Whether an .h5 file is HDF5 with arrays and not an ITK transform."""
     if by_suffix(path) is not HDF5 or not path.is_file() or path.stat().st_size == 0:
         return False
     with decoding(path, "HDF5 file"):
@@ -95,7 +95,7 @@ def _points(path: Path) -> dict[str, Any]:
 
 
 def _table(path: Path) -> dict[str, Any] | None:
-    """A CSV: a manifest, or points."""
+    """Describe a CSV: a manifest, or points."""
     check_file(path)
     try:
         with path.open("rb") as file:
@@ -166,7 +166,7 @@ def _preset(folder: Path) -> dict[str, Any]:
 
 
 def _dicom(folder: Path) -> dict[str, Any] | None:
-    """The series in a folder, if there are DICOM files in it. No patient's data are read."""
+    """Describe the series in a folder, if it has DICOM files. Patient data are not read."""
     headers = read_headers(folder)
     if not headers:
         return None

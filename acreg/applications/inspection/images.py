@@ -1,4 +1,4 @@
-"""What an image file is: its grid, its values, and whether it holds intensities, labels or vectors."""
+"""Description of an image file: its grid, its values, and whether it holds intensities, labels or vectors."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from acreg.io.image import read_image, read_labels
 from acreg.io.label_values import has_regions
 
 FEW = 1000
-"""Distinct values that a label map has at most."""
+"""Largest number of distinct values of a label map."""
 LISTED = 20
 SLAB = 2**20
-"""Voxels that are looked at together."""
+"""Voxels that are examined at once."""
 OPPOSITE = str.maketrans("RLAPSI", "LRPAIS")
 
 
 def inspect_image(path: Path) -> dict[str, Any]:
-    """What an image file is, by name; see `acreg.applications.inspection.files.inspect`.
+    """Facts about an image file by name; see `acreg.applications.inspection.files.inspect`.
 
     Raises:
-        AcregError: the file is empty, damaged or not of the kind that its name says.
+        AcregError: the file is empty, damaged or not of the format that its suffix names.
     """
     check_file(path)
     known = format_of(path) or DICOM
@@ -44,7 +44,7 @@ def inspect_image(path: Path) -> dict[str, Any]:
 
 
 def _facts(found: Contents) -> dict[str, Any]:
-    """The contents of a file as they are shown, one after the other."""
+    """Facts about the contents of a file, in the order in which they are shown."""
     facts: dict[str, Any] = {"kind": found.kind}
     if found.unit:
         facts["vectors"] = found.vectors
@@ -68,7 +68,7 @@ def _shape(shape: tuple[int, ...]) -> dict[str, Any]:
 
 
 def _place(grid: Grid) -> dict[str, Any]:
-    """Spacing, origin and orientation, all for the axes (x, y, z) as they lie in the file."""
+    """Spacing, origin and orientation, all in the file's order of axes (x, y, z)."""
     from nibabel.affines import obliquity
     from nibabel.orientations import aff2axcodes
 
@@ -88,13 +88,13 @@ def _place(grid: Grid) -> dict[str, Any]:
 
 @dataclass
 class _Values:
-    """The values of an image, looked at slab by slab, since an image may fill the memory."""
+    """Statistics of an image's values, computed slab by slab, since an image may fill the memory."""
 
     low: float | int | None = None
     high: float | int | None = None
     not_finite: int = 0
     counts: Counter[int] = field(default_factory=Counter)
-    """How often each value is there; empty where they are not whole numbers or more than `FEW`."""
+    """How often each value occurs; empty if the values are not whole numbers or more than `FEW`."""
 
     @classmethod
     def of(cls, array: np.ndarray) -> _Values:
@@ -118,7 +118,7 @@ class _Values:
         return found
 
     def facts(self) -> dict[str, Any]:
-        """Range, what is not finite, and the labels if the values are whole numbers and few."""
+        """Range, number of non-finite values, and the labels if the values are few whole numbers."""
         facts: dict[str, Any] = {"not_finite": self.not_finite} if self.not_finite else {}
         if self.low is not None:
             facts["range"] = [self.low, self.high]
@@ -134,7 +134,7 @@ def _is_whole(slab: np.ndarray) -> bool:
 
 
 def _kind(array: np.ndarray, values: Counter[int]) -> str:
-    """A guess: labels are few whole numbers whose voxels form regions, as `acreg.io.read_labels` asks."""
+    """A guess: labels are few whole numbers whose voxels form regions, as `acreg.io.read_labels` requires."""
     if not values:
         return "image"
     return "labels (a guess by their values)" if has_regions(array) else "image (a guess by its values)"

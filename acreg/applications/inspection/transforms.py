@@ -1,4 +1,4 @@
-"""What an ITK transform is made of."""
+"""Description of an ITK transform."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from acreg.io.transforms.parts import FIELDS, FIRST_LINE, LINEAR, Part, read_par
 
 
 def inspect_transform(path: Path) -> dict[str, Any] | None:
-    """Kind, rank and parts of an ITK transform; None for a text file that is no such.
+    """Kind, rank and parts of an ITK transform; None for any other text file.
 
     Raises:
         AcregError: the file is missing, empty or damaged.
@@ -61,7 +61,7 @@ def _linear(matrix: np.ndarray) -> dict[str, Any]:
         turn = Rotation.from_matrix(rotation)
         z, x, y = turn.as_euler("ZXY", degrees=True)
         facts["rotation_degrees"] = float(np.degrees(turn.magnitude()))
-        facts["rotation_xyz_degrees"] = [float(x), float(y), float(z)]  # as ITK's Euler3DTransform: Rz Rx Ry
+        facts["rotation_xyz_degrees"] = [float(x), float(y), float(z)]  # like ITK's Euler3DTransform: Rz Rx Ry
     facts[f"stretch_{axes}"] = np.diag(stretch).tolist()
     facts["shear"] = float(np.abs(stretch - np.diag(np.diag(stretch))).max())
     return facts

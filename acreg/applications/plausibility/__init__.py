@@ -1,4 +1,4 @@
-"""Whether codes of an autoencoder tell plausible from implausible anatomy."""
+"""An experiment: do the codes of an autoencoder distinguish plausible from implausible anatomy?"""
 
 from __future__ import annotations
 

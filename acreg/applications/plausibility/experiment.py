@@ -1,4 +1,4 @@
-"""`acreg.plausibility`: the experiment, its tables and its figure."""
+"""The plausibility experiment with its table and figure: `acreg.plausibility`."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False, repr=False)
 class Plausibility:
-    """What the experiment found, and what was run. A notebook shows it as its table."""
+    """The outcome and the settings of the experiment. A notebook shows the table."""
 
     outcome: Outcome
     settings: dict[str, Any]
 
     @property
     def title(self) -> str:
-        """What was run, in a line."""
+        """Dataset and settings, on one line."""
         given = self.settings
         return f"{given['dataset']}, {given['masks']} masks, {given['pixels']} pixels changed"
 
     @property
     def rows(self) -> list[list[str]]:
-        """A row a modification, the columns of `COLUMNS`."""
+        """A row for each modification, with the columns of `COLUMNS`."""
         return table_rows(self.outcome)
 
     def figure(self) -> Figure:
@@ -44,7 +44,7 @@ class Plausibility:
         return plausibility_figure(self.outcome)
 
     def save(self, folder: str | os.PathLike[str]) -> list[Path]:
-        """Write table.csv, table.md, summary.json and figure.png, over those that are there; return their paths."""
+        """Write table.csv, table.md, summary.json and figure.png, replacing existing ones; return their paths."""
         folder = Path(folder)
         with all_or_none(folder) as staged:
             write_results(self.outcome, staged, self.settings)
@@ -68,17 +68,17 @@ def plausibility(
     progress: Progress | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Plausibility:
-    """Show that codes tell plausible from implausible anatomy, as `acreg plausibility` does.
+    """Test whether codes distinguish plausible from implausible anatomy, as `acreg plausibility` does.
 
     Args:
-        model: the preset of a label autoencoder, or one that is loaded.
+        model: the preset of a label autoencoder, or a loaded one.
         data: a dataset, its folder, or its name under ACREG_DATA.
         split, masks, pixels, seed, progress: see `acreg.applications.plausibility.study.run`.
-        say: gets messages.
+        say: called with messages.
 
     Raises:
-        UsageError: another model than an autoencoder; as `run`.
-        AcregError: the preset or the data cannot be read; as `run`.
+        UsageError: the model is not an autoencoder; or as for `run`.
+        AcregError: the preset or the data cannot be read; or as for `run`.
     """
     autoencoder = load_autoencoder(model) if isinstance(model, (str, os.PathLike)) else model
     dataset = data if isinstance(data, Dataset) else Dataset.load(dataset_folder(os.fspath(data)))

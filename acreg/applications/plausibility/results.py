@@ -16,7 +16,7 @@ from acreg.io.documents import write_json
 from acreg.plotting.figures import COLOURS, to_png
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
 
 FILES = ("table.csv", "table.md", "summary.json", "figure.png")
 COLUMNS = ("Modification", "Anatomy", "L_ce", "L_ae median", "L_ae quartiles", "(a) lower")
@@ -48,7 +48,7 @@ def summarise(outcome: Outcome) -> list[dict[str, Any]]:
 
 
 def table_rows(outcome: Outcome) -> list[list[str]]:
-    """The summary as text, a row a modification; see `COLUMNS`."""
+    """The summary as text, one row per modification; see `COLUMNS`."""
     rows = []
     for entry in summarise(outcome):
         low, high = entry["code_distance_quartiles"]
@@ -67,12 +67,12 @@ def table_rows(outcome: Outcome) -> list[list[str]]:
 
 
 def write_results(outcome: Outcome, folder: Path, settings: dict[str, Any]) -> list[Path]:
-    """Writes ``table.csv`` (a row a mask and modification), ``table.md``, ``summary.json`` and ``figure.png``.
+    """Write ``table.csv`` (one row per mask and modification), ``table.md``, ``summary.json`` and ``figure.png``.
 
     Args:
-        outcome: of `plausibility.run`.
-        folder: made if absent.
-        settings: what was run, for ``summary.json``.
+        outcome: result of `plausibility.run`.
+        folder: created if it does not exist.
+        settings: settings of the run, for ``summary.json``.
     """
     columns = [field.name for field in dataclasses.fields(Row)]
     write_table(folder / "table.csv", [columns, *(dataclasses.astuple(row) for row in outcome.rows)])
@@ -86,7 +86,7 @@ def write_results(outcome: Outcome, folder: Path, settings: dict[str, Any]) -> l
 
 
 def plausibility_figure(outcome: Outcome) -> Figure:
-    """One subject's maps above; below, both losses mask by mask, and the code distances as boxes."""
+    """Top: one subject's maps. Bottom: both losses of each mask, and box plots of the code distances."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -103,7 +103,7 @@ def plausibility_figure(outcome: Outcome) -> Figure:
     masks = np.arange(1, len(outcome.references) + 1)
     for axes, column in ((entropy, "cross_entropy"), (distance, "code_distance")):
         for index, m in enumerate(made):
-            # Equal curves would hide each other: the markers of the constant loss take turns.
+            # Equal curves would hide each other, so the markers of the constant loss alternate.
             every = (index, 4) if column == "cross_entropy" else 1
             axes.plot(
                 masks,
@@ -154,7 +154,7 @@ def _typical(outcome: Outcome) -> int:
     return int(np.argmin(np.abs(columns - np.median(columns, axis=1, keepdims=True)).sum(axis=0)))
 
 
-def _draw_maps(figure: Any, reference: Labels, made: Sequence[Modification]) -> None:
+def _draw_maps(figure: SubFigure, reference: Labels, made: Sequence[Modification]) -> None:
     from matplotlib.colors import ListedColormap
 
     panels = figure.subplots(1, 1 + len(made))

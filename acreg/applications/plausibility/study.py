@@ -1,8 +1,8 @@
-"""Does the anatomical prior tell plausible from implausible anatomy? Section 5.1 and Figure 2 of the AC-RegNet paper.
+"""Does the anatomical prior distinguish plausible from implausible anatomy? AC-RegNet paper, section 5.1 and Figure 2.
 
 The same number of foreground pixels of a label map is set to background in four ways: (a) along the borders of the
-organs, which leaves plausible anatomy; (b, c, d) as a block out of one organ, which does not. The cross-entropy counts
-pixels and is the same for all four; the distance between the autoencoder's codes is not.
+organs, which leaves plausible anatomy; (b, c, d) as a block of one organ, which does not. The cross-entropy counts
+pixels and is the same for all four; the distance between the autoencoder's codes differs.
 """
 
 from __future__ import annotations
@@ -52,26 +52,26 @@ class Row:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The experiment's result: a row a subject and modification, and the maps of each subject for pictures."""
+    """The experiment's result: one row per subject and modification, and the maps of each subject for the figure."""
 
     rows: list[Row]
     references: list[Labels]
     modifications: list[list[Modification]]
 
     def values(self, key: str, column: str) -> NDArray[np.float64]:
-        """A column (``cross_entropy`` or ``code_distance``) of the rows of modification `key`, a value a subject."""
+        """A column (``cross_entropy`` or ``code_distance``) of modification `key`, one value per subject."""
         return np.array([getattr(row, column) for row in self.rows if row.key == key])
 
 
 def erode_border(labels: Labels, pixels: int) -> Labels:
-    """Sets `pixels` foreground pixels to background, from the border of the foreground inwards.
+    """Set `pixels` foreground pixels to background, from the border of the foreground inwards.
 
-    Those go first whose surroundings hold the least foreground (a Gaussian mean, sd 1.5 pixels), layer by layer, so
-    that outlines recede and become no rougher, and no hole appears.
+    Layer by layer, pixels with the least foreground around them (a Gaussian mean, sd 1.5 pixels) are removed first, so
+    that outlines recede without becoming rougher, and no hole appears.
 
     Args:
         labels: `(rows, columns)`, 0 is the background.
-        pixels: how many to change.
+        pixels: number of pixels to change.
 
     Returns:
         The changed map.
@@ -80,7 +80,7 @@ def erode_border(labels: Labels, pixels: int) -> Labels:
     left = pixels
     while left:
         foreground = labels > 0
-        # Past the image's edge lies more of the same: an organ that is cut off there does not recede from it.
+        # Pixels beyond the image's edge count as foreground: an organ that is cut off there does not recede from it.
         border = foreground & ~ndimage.binary_erosion(foreground, border_value=1)
         candidates = np.flatnonzero(border)
         around = ndimage.gaussian_filter(foreground.astype(np.float64), 1.5, mode="nearest").ravel()[candidates]
@@ -91,14 +91,14 @@ def erode_border(labels: Labels, pixels: int) -> Labels:
 
 
 def remove_block(labels: Labels, organ: Mask, pixels: int, start: tuple[int, ...]) -> Labels:
-    """Sets a connected block of `pixels` pixels of an organ to background.
+    """Set a connected block of `pixels` pixels of an organ to background.
 
-    The block grows from `start`, always by the neighbour (along an axis) that is nearest to it.
+    The block grows from `start`, in each step by the neighbour (along an axis) that is nearest to `start`.
 
     Args:
         labels: `(rows, columns)`.
-        organ: the pixels that may be taken.
-        pixels: how many to change.
+        organ: the pixels that may be removed.
+        pixels: number of pixels to change.
         start: a pixel of the organ in a component of at least `pixels` pixels; see `largest_component`.
 
     Returns:
@@ -123,7 +123,7 @@ def remove_block(labels: Labels, organ: Mask, pixels: int, start: tuple[int, ...
 
 
 def largest_component(mask: Mask) -> Mask:
-    """The largest part of a mask that hangs together along the axes."""
+    """The largest component of a mask that is connected along the axes."""
     parts, count = ndimage.label(mask)
     if count < 2:
         return mask
@@ -138,9 +138,9 @@ def modify(labels: Labels, names: dict[int, str], pixels: int, rng: np.random.Ge
 
     Args:
         labels: `(rows, columns)`, 0 is the background.
-        names: of the foreground labels, in their order.
-        pixels: how many to change; see `is_large_enough`.
-        rng: for the places of the blocks.
+        names: names of the foreground labels, in their order.
+        pixels: number of pixels to change; see `is_large_enough`.
+        rng: random generator for the positions of the blocks.
     """
     made = [Modification("a", EROSION, True, erode_border(labels, pixels))]
     if len(names) >= 3:
@@ -161,7 +161,7 @@ def modify(labels: Labels, names: dict[int, str], pixels: int, rng: np.random.Ge
 
 
 def is_large_enough(labels: Labels, values: Sequence[int], pixels: int) -> bool:
-    """Whether a block of `pixels` can be taken from each organ (from the foreground, with fewer than three)."""
+    """Whether a block of `pixels` fits into each organ, or into the foreground if there are fewer than three organs."""
     organs = [labels == value for value in values[:3]] if len(values) >= 3 else [labels > 0]
     return all(largest_component(organ).sum() >= pixels for organ in organs)
 
@@ -175,21 +175,21 @@ def run(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Outcome:
-    """Runs the experiment on random subjects of a dataset, on the autoencoder's grid.
+    """Run the experiment on random subjects of a dataset, on the autoencoder's grid.
 
     Args:
-        model: with its ``preprocessing``.
-        dataset: prepared, of the label set that the autoencoder was trained on.
+        model: an autoencoder with its ``preprocessing``.
+        dataset: a prepared dataset with the label set that the autoencoder was trained on.
         split: ``train``, ``validation``, ``test`` or ``all``.
-        masks: subjects, drawn without repetition by `seed` from those whose organs are large enough.
-        pixels: changed in each modification.
-        seed: of the draw and of the blocks' places.
+        masks: number of subjects, drawn without repetition by `seed` from those whose organs are large enough.
+        pixels: number of pixels that each modification changes.
+        seed: seed of the draw and of the blocks' positions.
         progress: called with (text, done, total).
 
     Raises:
-        UsageError: a 3-D autoencoder, or a number below 1.
-        AcregError: too few label maps with organs of that size; a label that the autoencoder does not know; a
-            cross-entropy that differs between modifications (it cannot, if each changed the same number of pixels).
+        UsageError: the autoencoder is 3-D, or a number is below 1.
+        AcregError: too few label maps have organs of that size; the autoencoder does not know a label; or the
+            cross-entropy differs between modifications (impossible if each changed the same number of pixels).
     """
     settings = model.preprocessing
     if settings is None:

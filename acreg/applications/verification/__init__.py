@@ -1,6 +1,6 @@
-"""Checks that prove an installation: what acreg computes against other programs, laws and stored values.
+"""Checks of an installation: acreg's results are compared with other programs, mathematical laws and stored values.
 
-`CHECKS` of each module are the checks, as data; `run_checks` runs them, and `write_page` writes what was found::
+`CHECKS` of each module lists its checks as data; `run_checks` runs them, and `write_page` writes the results::
 
     from acreg.applications.verification import all_checks, environment, run_checks, write_page
 
@@ -29,7 +29,7 @@ __all__ = [
 
 
 def all_checks(quick: bool = False) -> list[Check]:
-    """All checks, in the order of the page; `quick` leaves out the presets, which take most of the time."""
+    """All checks, in the order of the page; `quick` omits those of the presets, which take most of the time."""
     from acreg.applications.verification import fields, files, measures, presets, space
 
     checks = [*fields.CHECKS, *space.CHECKS, *measures.CHECKS, *files.CHECKS]

@@ -1,4 +1,4 @@
-"""What a check is, and how checks are run: one after the other, whatever happens to another."""
+"""Definition of a check, and a function that runs checks one after the other, even if some fail."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ import acreg
 from acreg.progress import Progress, counted
 
 LONGEST = 300
-"""Characters of an error that the page shows."""
+"""Largest number of characters of an error on the page."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What a check found.
+    """The result of a check.
 
     Args:
-        cases: how many values were compared.
+        cases: number of values that were compared.
         largest: the largest difference from the reference.
-        detail: what lies beyond the limit, such as names of files; empty where there are no names.
+        detail: names of what lies beyond the limit, such as files; empty if there are no names.
     """
 
     cases: int
@@ -36,7 +36,7 @@ class Measured:
 
 
 def compare(found: ArrayLike, expected: ArrayLike) -> Measured:
-    """The largest absolute difference of two arrays of one shape; NaN where a value is.
+    """The largest absolute difference of two arrays of the same shape; NaN if any value is NaN.
 
     Raises:
         ValueError: the shapes differ.
@@ -48,14 +48,14 @@ def compare(found: ArrayLike, expected: ArrayLike) -> Measured:
 
 
 def distance(found: ArrayLike, expected: ArrayLike) -> Measured:
-    """The largest distance of points `(..., rank)` from where they should be. Errors: as `compare`."""
+    """The largest distance of points `(..., rank)` from their expected positions. Errors: as for `compare`."""
     compare(found, expected)
     apart = np.linalg.norm(np.subtract(found, expected), axis=-1)
     return compare(apart, np.zeros(apart.shape))
 
 
 def together(parts: Iterable[Measured]) -> Measured:
-    """What was found in several parts: the sum of the cases, and the largest difference."""
+    """Combine the results of several parts: the sum of the cases, and the largest difference."""
     parts = list(parts)
     return Measured(sum(part.cases for part in parts), float(np.max([part.largest for part in parts])))  # keeps a NaN
 
@@ -69,9 +69,9 @@ class Check:
         name: what is checked, unique among all checks.
         reference: what it is compared with.
         counted: what the cases are: "voxels", "points", "files".
-        unit: of the difference; empty for a number without a unit.
+        unit: unit of the difference; empty for a number without a unit.
         limit: the largest difference that passes.
-        measure: does it.
+        measure: function that performs the check.
     """
 
     section: str
@@ -84,11 +84,11 @@ class Check:
 
 
 Row = tuple[str, str, str, str, str, float, Callable[[int], Measured]]
-"""A check that is done in 2-D and 3-D: the arguments of `Check`, its measure being one of the number of axes."""
+"""A check that is done in 2-D and 3-D: the arguments of `Check`, with a measure that takes the number of axes."""
 
 
 def in_each_rank(rows: Iterable[Row], ranks: Sequence[int] = (2, 3)) -> list[Check]:
-    """The checks of rows, each once for every number of axes."""
+    """The checks of the rows, each repeated for every number of axes."""
     return [
         Check(section, f"{name}, {rank}-D", reference, counted, unit, limit, partial(measure, rank))
         for section, name, reference, counted, unit, limit, measure in rows
@@ -98,12 +98,12 @@ def in_each_rank(rows: Iterable[Row], ranks: Sequence[int] = (2, 3)) -> list[Che
 
 @dataclass(frozen=True)
 class Outcome:
-    """A check and what it found.
+    """A check and its result.
 
     Args:
         check: the check.
         seconds: how long it took.
-        measured: what was found; None where the check ended in an error.
+        measured: the result; None if the check ended in an error.
         error: that error, in one line.
     """
 
@@ -114,12 +114,12 @@ class Outcome:
 
     @property
     def passed(self) -> bool:
-        """Whether something was compared, and no difference exceeds the limit. NaN exceeds every limit."""
+        """Whether something was compared and no difference exceeds the limit. NaN exceeds every limit."""
         return self.measured is not None and self.measured.cases > 0 and self.measured.largest <= self.check.limit
 
     @property
     def reason(self) -> str:
-        """Why the check failed, in a sentence without its full stop; empty where it passed."""
+        """Why the check failed, as a sentence without its full stop; empty if it passed."""
         if self.passed:
             return ""
         if self.measured is None:
@@ -132,10 +132,10 @@ class Outcome:
 
 
 def run_checks(checks: Sequence[Check], progress: Progress | None = None) -> list[Outcome]:
-    """Run checks in their order. An error in one of them is its outcome and does not stop the others.
+    """Run checks in their order. An error in one of them becomes its outcome and does not stop the others.
 
     Args:
-        checks: what to run.
+        checks: the checks to run.
         progress: called with (text, done, total) after each check.
     """
     outcomes = []
@@ -150,12 +150,12 @@ def run_checks(checks: Sequence[Check], progress: Progress | None = None) -> lis
 
 
 def without_places(text: str) -> str:
-    """An error's text in one line of limited length, without folders of this machine, so that it can be passed on."""
+    """An error's text in one line of limited length, without folders of this machine, so that it can be shared."""
     places = {
         os.path.dirname(acreg.__file__): "acreg",
         tempfile.gettempdir(): "TEMP",
         sys.prefix: "PYTHON",
-        os.path.expanduser("~"): "HOME",  # which stays as it is where nobody knows the user's home
+        os.path.expanduser("~"): "HOME",  # returns the path unchanged if the user's home is unknown
     }
     for folder, word in places.items():
         if os.path.isabs(folder) and os.path.dirname(folder) != folder:

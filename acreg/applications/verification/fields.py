@@ -1,4 +1,4 @@
-"""Warping, composition, inversion and integration of fields: the Keras layers against SciPy, and laws that fields obey.
+"""Warping, composition, inversion and integration of fields: comparison with SciPy, and laws that fields obey.
 
 Shapes are those of `acreg.layers.functional`: fields `(1, *spatial, rank)` in voxels.
 """
@@ -33,7 +33,7 @@ def _inner(rank: int, margin: int) -> tuple[slice, ...]:
 
 
 def _warp(rank: int, interpolation: Literal["linear", "nearest"]) -> Measured:
-    """Of noise, by a field that leaves the image on all sides."""
+    """Warp noise by a field that leaves the image on all sides."""
     rng = np.random.default_rng(rank)
     shape = SHAPES[rank]
     image = rng.random((2, *shape, 2), np.float32)
@@ -47,7 +47,7 @@ def _warp(rank: int, interpolation: Literal["linear", "nearest"]) -> Measured:
 
 
 def _warp_as_itk(rank: int) -> Measured:
-    """On a rotated, anisotropic grid, inside of the image."""
+    """Warp on a rotated, anisotropic grid, and compare inside the image."""
     rng = np.random.default_rng(20 + rank)
     grid = samples.grids(rank)[0]
     image = rng.random(grid.shape, np.float32)
@@ -84,7 +84,7 @@ def _constant(rank: int) -> Measured:
 
 
 def _linear(rank: int) -> Measured:
-    """Where the flow does not leave the grid."""
+    """Compare where the flow does not leave the grid."""
     shape = SHAPES[rank]
     matrix = np.random.default_rng(rank).uniform(-0.15, 0.15, (rank, rank))
     centred = voxel_indices(shape) - (np.array(shape) - 1) / 2
@@ -102,14 +102,14 @@ def _there_and_back(rank: int) -> Measured:
 
 
 def _flow(rank: int) -> Measured:
-    """What a result holds, in NumPy, and what a network computes, in Keras."""
+    """Compare the flow of a result (NumPy) with that of a network (Keras)."""
     velocity = samples.field(np.random.default_rng(50 + rank), SHAPES[rank])
     held = Velocity(velocity, Grid(SHAPES[rank]), STEPS).displacement.vectors
     return compare(held, _layers().integrate(velocity.astype(np.float32)[None], STEPS)[0])
 
 
 def _determinant(rank: int) -> Measured:
-    """Inside: at the border ITK counts zeros beyond the image."""
+    """Compare inside the image: at the border, ITK assumes zeros beyond it."""
     u = samples.field(np.random.default_rng(60 + rank), SHAPES[rank], 2.0)
     vectors = samples.itk_image(np.ascontiguousarray(u[..., ::-1]), Grid(SHAPES[rank]), vectors=True)
     expected = sitk.GetArrayFromImage(sitk.DisplacementFieldJacobianDeterminant(vectors))
@@ -119,7 +119,7 @@ def _determinant(rank: int) -> Measured:
 
 
 def _inverse(rank: int) -> Measured:
-    """How far from its start a voxel ends that goes by the inverse and back, where the inverse stays on the grid."""
+    """Distance of a voxel from its start after the inverse and the field, where the inverse stays on the grid."""
     grid = samples.grids(rank)[0]
     there = Transform(grid, grid, (Displacement(samples.field(np.random.default_rng(70 + rank), grid.shape), grid),))
     back, start = there.inverse(), grid.to_world(samples.voxels(grid))
@@ -138,7 +138,7 @@ def _flow_back(rank: int) -> Measured:
 
 
 def _points_back(rank: int) -> Measured:
-    """Points of the moving image, to the fixed one and back, through a displacement and an affine map."""
+    """Map points of the moving image to the fixed one and back, through a displacement and an affine map."""
     transform = samples.transform(rank, "displacement")
     points = samples.some_points(transform.moving)
     ends = transform.warp_points(transform.warp_points(points, to="fixed"), to="moving")

@@ -1,4 +1,4 @@
-"""What acreg writes, read back: by the program that the format belongs to where there is one, and by acreg itself."""
+"""Files that acreg writes are read back: by the program that defines the format, if any, and by acreg itself."""
 
 from __future__ import annotations
 
@@ -41,17 +41,17 @@ OTHERS = {
     "MetaImage": "SimpleITK",
     "HDF5": "h5py",
 }
-"""What reads a format here beside acreg."""
+"""The other program that reads a format here."""
 PROGRAMS = {ending: OTHERS.get(known.name, "") for known in FORMATS for ending in known.written}
-"""The formats that images are written in, by their suffixes, with the other program; empty if there is none."""
+"""Suffixes of the formats in which images are written, with the other program; empty if there is none."""
 TRANSFORMS = (".h5", ".tfm", ".nii", ".nii.gz", ".mat")
 POINTS = (".csv", ".fcsv", ".mrk.json")
 MM = 1e-3
-"""How far, in mm, a grid may lie from where it was: NIfTI keeps its place in float32."""
+"""Largest accepted shift of a grid in mm: NIfTI stores its position in float32."""
 
 
 def _stored(path: Path, program: str) -> np.ndarray:
-    """The values of a file, in acreg's order of axes, by another program than acreg."""
+    """The values of a file as another program reads them, in acreg's order of axes."""
     if program == "Pillow":
         with Picture.open(path) as picture:
             return np.asarray(picture)
@@ -71,7 +71,7 @@ def _moved(found: Grid, wanted: Grid) -> float:
 
 
 def _image(suffix: str, labels: bool) -> Measured:
-    """Whole numbers, which every format holds: 8 and 16 bit of 2-D images, and a volume where the format takes one."""
+    """Compare whole numbers, which every format holds: 8 and 16 bit in 2-D, and a volume if the format allows it."""
     found = []
     pictures, program = is_picture(Path(f"image{suffix}")), PROGRAMS[suffix]
     for rank, highest in ((2, 200), (2, 4000)) if pictures else ((2, 4000), (3, 4000)):
@@ -102,7 +102,7 @@ def _kinds(suffix: str) -> tuple[Any, ...]:
 
 
 def _transform_in_itk(rank: int, suffix: str) -> Measured:
-    """The moving image, warped by SimpleITK with the file that was read."""
+    """Compare the moving image that SimpleITK warps with the file."""
     found = []
     for kind in _kinds(suffix):
         transform = samples.transform(rank, kind)
@@ -117,7 +117,7 @@ def _transform_in_itk(rank: int, suffix: str) -> Measured:
 
 
 def _transform_again(rank: int, suffix: str) -> Measured:
-    """Where the fixed voxels go by the transform that acreg reads."""
+    """Compare where the transform that acreg reads maps the fixed voxels."""
     found = []
     for kind in _kinds(suffix):
         transform = samples.transform(rank, kind)
@@ -130,7 +130,7 @@ def _transform_again(rank: int, suffix: str) -> Measured:
 
 
 def _inverse(rank: int, suffix: str) -> Measured:
-    """Points of the fixed image to the moving one and back, both by SimpleITK."""
+    """Map points of the fixed image to the moving one and back, both with SimpleITK."""
     transform = samples.transform(rank, "displacement")
     with tempfile.TemporaryDirectory(prefix="acreg-") as folder:
         paths = [Path(folder) / f"{name}{suffix}" for name in ("transform", "inverse")]
@@ -145,7 +145,7 @@ def _inverse(rank: int, suffix: str) -> Measured:
 
 
 def _displacement(rank: int) -> Measured:
-    """By acreg, and by nibabel, whose array has the axes and not the components in reverse order."""
+    """Read by acreg and by nibabel, whose array has the axes, but not the components, in reverse order."""
     transform = samples.transform(rank, "displacement")
     wanted = transform.displacement
     with tempfile.TemporaryDirectory(prefix="acreg-") as folder:
@@ -183,7 +183,7 @@ def _points(rank: int, suffix: str) -> Measured:
 
 
 def _lps(path: Path) -> np.ndarray:
-    """The coordinates (x, y, z) of the points in a file, by Python's own readers; acreg writes them in LPS."""
+    """The coordinates (x, y, z) of the points in a file, read by the standard library; acreg writes them in LPS."""
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".json":
         return np.array([point["position"] for point in json.loads(text)["markups"][0]["controlPoints"]])
@@ -193,7 +193,7 @@ def _lps(path: Path) -> np.ndarray:
 
 
 def _surfaces() -> list[Any]:
-    """Of two balls."""
+    """Compare the surfaces of two balls."""
     from acreg.shapes import region_surface
 
     grid = samples.grids(3)[1]
@@ -204,7 +204,7 @@ def _surfaces() -> list[Any]:
 
 
 def _vtk() -> Measured:
-    """Points and cells of the legacy format, LPS; cells with their corners the other way about."""
+    """Points and cells of the legacy format, in LPS; the corners of each cell are in reverse order."""
     from acreg.shapes.vtk import write_vtk
 
     surfaces = _surfaces()

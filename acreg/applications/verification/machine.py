@@ -1,4 +1,4 @@
-"""What the results of the checks depend on: versions, processor, GPU. No names of the machine, its users or folders."""
+"""The environment of the checks: versions, processor, GPU; no names of the machine, its users or folders."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ PACKAGES = (
 
 
 def environment(gpus: Sequence[str] | None = None) -> dict[str, str]:
-    """Names and versions; those of packages that are not installed are left out.
+    """Names and versions; packages that are not installed are omitted.
 
     Args:
-        gpus: what the GPUs are called, if known; None takes what Keras calls them.
+        gpus: names of the GPUs, if known; None for the names that Keras reports.
     """
     backend, devices = _keras()
     found = {
@@ -53,7 +53,7 @@ def _keras() -> tuple[str, list[str]]:
 
         devices = [device for device in keras.distribution.list_devices() if not device.lower().startswith("cpu")]
         return keras.backend.backend(), devices
-    except Exception as error:  # whatever a broken installation raises: the checks that need Keras name it, too
+    except Exception as error:  # any error of a broken installation: the checks that need Keras report it, too
         return f"none that can be used ({type(error).__name__})", []
 
 

@@ -1,4 +1,4 @@
-"""Splines, losses and metrics against SciPy, NumPy, scikit-learn, scikit-image and medpy."""
+"""Splines, losses and metrics, compared with SciPy, NumPy, scikit-learn, scikit-image and medpy."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SHAPES = {2: (40, 36), 3: (14, 16, 12)}
 
 
 def _pair(rank: int, batch: int = 3) -> tuple[np.ndarray, np.ndarray]:
-    """Two images in [0, 1] that correlate more or less, `(batch, *spatial, 1)`."""
+    """Two partly correlated images in [0, 1], `(batch, *spatial, 1)`."""
     noise = np.random.default_rng(rank).uniform(size=(2, batch, *SHAPES[rank], 1)).astype(np.float32)
     return noise[0], 0.5 * noise[0] + 0.5 * noise[1]
 
@@ -41,7 +41,7 @@ def _ncc_loss(rank: int) -> Measured:
 
 
 def _local_ncc_loss(rank: int, window: int = 5) -> Measured:
-    """The mean squared correlation of the window around each voxel, by a plain loop."""
+    """Compare the mean squared correlation of the window around each voxel with that of a plain loop."""
     from acreg.losses import local_ncc
 
     a, b = (x[:1] for x in _pair(rank))
@@ -53,7 +53,7 @@ def _local_ncc_loss(rank: int, window: int = 5) -> Measured:
 
 
 def _mutual_information_loss(rank: int, bins: int = 32) -> Measured:
-    """Of images whose values are the middles of bins, with so narrow a window that each voxel is in one bin."""
+    """Compare images whose values are the centres of bins, with a window so narrow that each voxel is in one bin."""
     from sklearn.metrics import mutual_info_score
 
     from acreg.losses import mutual_information
@@ -91,7 +91,7 @@ def _soft_dice_loss(rank: int) -> Measured:
 
 
 def _label_maps(rank: int) -> tuple[np.ndarray, np.ndarray]:
-    """Two maps of the labels 0 to 3 with smooth regions that overlap more or less."""
+    """Two maps of the labels 0 to 3 with smooth regions that overlap partly."""
     rng = np.random.default_rng(10 + rank)
     noise = ndimage.gaussian_filter(rng.normal(size=(2, *SHAPES[rank])), (0, *[2.5] * rank))
     noise[1] = 0.8 * noise[0] + 0.6 * noise[1]
@@ -124,7 +124,7 @@ def _correlation_metric(rank: int) -> Measured:
 
 
 def _information_metric(rank: int) -> Measured:
-    """Of scikit-learn's entropies of the same 32 bins."""
+    """Compare with scikit-learn's entropies of the same 32 bins."""
     from sklearn.metrics import mutual_info_score
 
     from acreg.metrics import normalized_mutual_information

@@ -1,4 +1,4 @@
-"""The page of a verification, in Markdown, and the same as JSON."""
+"""The verification page in Markdown, and the same results as JSON."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from acreg.io import atomic_path
 from acreg.plotting.page import markdown
 
 PAGE = "verification.md"
-"""The page that `write_page` writes into a folder."""
+"""Name of the page that `write_page` writes into a folder."""
 RESULTS = "verification.json"
-"""The same results for programs, beside it."""
+"""Name of the file beside it with the same results for programs."""
 COLUMNS = ("check", "compared with", "compared", "largest difference", "limit", "result")
 HEAD = """`acreg verify --out DIR` wrote this page. It runs the checks below on the machine where acreg is installed.
 What acreg computes is compared with other programs, with laws that hold for every transform, and with what the presets
 predicted when they were released. All inputs are made from fixed seeds: the checks need no data and no network. A check
 passes if the largest of all differences is within its limit."""
-NOTES = """Voxels that look within 0.01 voxels of the border of the moving image are not compared with SimpleITK's:
-there, rounding decides whether a program looks inside the image. Presets are compared at a coarse sample of voxels and
-with a tolerance, because processors round the sums of a convolution differently."""
+NOTES = """Voxels that are mapped to within 0.01 voxels of the border of the moving image are not compared with
+SimpleITK's: there, rounding determines whether a position is inside the image. Presets are compared at a coarse sample
+of voxels and with a tolerance, because processors round the sums of a convolution differently."""
 
 
 def write_page(folder: Path, outcomes: Sequence[Outcome], environment: Mapping[str, str], quick: bool = False) -> None:
     """Write `verification.md` and `verification.json`.
 
     Args:
-        folder: of the two files.
-        outcomes: of all checks, in their order.
-        environment: what they depend on, as `machine.environment` gives it.
-        quick: whether the presets were left out.
+        folder: folder of the two files.
+        outcomes: outcomes of all checks, in their order.
+        environment: result of `machine.environment`.
+        quick: whether the presets were omitted.
     """
     made = datetime.now(timezone.utc).date().isoformat()
     with atomic_path(folder / PAGE) as temporary:
@@ -56,7 +56,7 @@ def page(outcomes: Sequence[Outcome], environment: Mapping[str, str], made: str,
     result = f"{len(wrong)} of {len(outcomes)} checks failed" if wrong else f"All {len(outcomes)} checks passed"
     parts = [f"# Verification of acreg {environment['acreg']}", HEAD, f"**{result}** on {made}."]
     if quick:
-        parts.append("The presets were left out, as `--quick` says.")
+        parts.append("The checks of the presets were omitted (`--quick`).")
     if wrong:
         parts.append("\n".join(f"- {_text(outcome.check.name)}: {_text(outcome.reason)}" for outcome in wrong))
     parts += ["## Versions", markdown(("what", "version"), list(environment.items()), (0, 1)).rstrip()]
@@ -96,5 +96,5 @@ def _entry(outcome: Outcome) -> dict[str, Any]:
 
 
 def _text(text: str) -> str:
-    """Plain text in Markdown: an error's brackets and signs as they are."""
+    """Text escaped for Markdown, so that an error's brackets and signs are shown unchanged."""
     return "".join(f"\\{c}" if c in "\\`*_[]<>|#" else c for c in text)

@@ -1,7 +1,7 @@
-"""The presets that ship: their weights, and what they predict, against values that are stored beside this module.
+"""The shipped presets: their weights and predictions, compared with values that are stored beside this module.
 
-Processors differ in the last digits of a convolution, so no hash of a field is kept but a coarse sample of it, which is
-compared with a tolerance. `python -m acreg.applications.verification.references` makes the stored values anew.
+Processors differ in the last digits of a convolution. Therefore a coarse sample of a field, not its hash, is stored and
+compared with a tolerance. `python -m acreg.applications.verification.references` recomputes the stored values.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from acreg.io.preset_config import sha256_of
 
 STORED = Path(__file__).with_name("preset_samples.json")
 PER_AXIS = {2: 10, 3: 5}
-"""Voxels of a sample along each axis, by the number of axes."""
+"""Voxels of a sample along each axis, for each number of axes."""
 WEIGHTS = "model.weights.h5"
 IMAGES, VALUES, CHECKSUM = "images", "values", "weights_sha256"
 FIELD_LIMIT = 0.05
@@ -37,7 +37,7 @@ def stored() -> dict[str, dict[str, Any]]:
 def made_pair(preprocessing: Preprocessing) -> tuple[Image, Image]:
     """A fixed and a moving image for a preset: phantoms of two subjects on grids like its own.
 
-    The moving image has voxels of another size, its second axis runs the other way, and it lies elsewhere.
+    The moving image has voxels of a different size, a reversed second axis, and a different position.
     """
     from acreg.data.phantoms.chests import chest_phantom
     from acreg.data.phantoms.hearts import heart_phantom
@@ -60,7 +60,7 @@ def coarse(array: np.ndarray, rank: int) -> np.ndarray:
 
 
 def images_sample(name: str) -> np.ndarray:
-    """A coarse sample of what a preset is shown: two images, of an autoencoder a label map."""
+    """A coarse sample of a preset's input: two images, or a label map for an autoencoder."""
     from acreg.io.preset_config import read_preset_config
     from acreg.models.presets import SHIPPED
 
@@ -71,7 +71,7 @@ def images_sample(name: str) -> np.ndarray:
 
 
 def made_labels(preprocessing: Preprocessing) -> np.ndarray:
-    """A phantom's label map on an autoencoder's grid; labels above its last are its last."""
+    """A phantom's label map on an autoencoder's grid; labels above the autoencoder's last one become the last one."""
     from acreg.data.phantoms.chests import chest_phantom
 
     rows, columns = preprocessing.shape
@@ -80,7 +80,7 @@ def made_labels(preprocessing: Preprocessing) -> np.ndarray:
 
 
 def values_sample(name: str) -> np.ndarray:
-    """What a preset makes of it: a coarse sample of the displacement in voxels, or an autoencoder's code."""
+    """The preset's output: a coarse sample of the displacement in voxels, or an autoencoder's code."""
     from acreg.models import LabelAutoencoder, from_preset
 
     model: Any = from_preset(name)
@@ -119,7 +119,7 @@ def _checks() -> list[Check]:
     section, known = "Presets that ship", stored()
     checks = [
         Check(section, "Weights of all presets", "stored SHA-256", "files", "files that differ", 0.0, _weights),
-        Check(section, "Phantoms that they are shown", "stored sample", "voxels", "grey levels", 0.01, _images),
+        Check(section, "Phantoms used as inputs", "stored sample", "voxels", "grey levels", 0.01, _images),
     ]
     for name in known:
         if name.startswith("autoencoder"):

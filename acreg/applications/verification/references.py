@@ -1,8 +1,8 @@
-"""Make the stored values of the presets anew: `python -m acreg.applications.verification.references`.
+"""Recompute the stored values of the presets: `python -m acreg.applications.verification.references`.
 
-For those who develop acreg: run it in the checkout after a preset was added, or trained anew, or when its preprocessing
-changed, on a CPU, and commit `preset_samples.json`. Where a preset's values change and nothing of it was changed on
-purpose, look for the reason first.
+For developers of acreg: run it in the checkout, on a CPU, after a preset was added or retrained or its preprocessing
+changed, and commit `preset_samples.json`. If the values of a preset change although it was not changed on purpose, find
+the reason first.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from acreg.models.presets import SHIPPED, shipped_presets
 
 
 def make(name: str) -> dict[str, Any]:
-    """The values of a shipped preset that are stored."""
+    """The values to be stored for a shipped preset."""
     return {
         presets.CHECKSUM: sha256_of(SHIPPED / name / presets.WEIGHTS),
         presets.IMAGES: _rounded(presets.images_sample(name), 2),
@@ -30,7 +30,7 @@ def make(name: str) -> dict[str, Any]:
 
 
 def write() -> None:
-    """Write the values of all shipped presets, a line each."""
+    """Write the values of all shipped presets, one line each."""
     about = {"acreg": acreg.__version__, **environment()}
     lines = [f"{json.dumps(name)}: {json.dumps(make(name))}" for name in shipped_presets()]
     text = f'{{"made_with": {json.dumps(about)},\n"presets": {{\n' + ",\n".join(lines) + "\n}}\n"

@@ -1,6 +1,6 @@
 """Grids, fields, images and transforms for the checks, the same in each run, and their counterparts in SimpleITK.
 
-SimpleITK's objects are made here from ITK's own rules and not by `acreg.io.transforms.itk`, which is among what is
+SimpleITK's objects are constructed here by ITK's own rules and not by `acreg.io.transforms.itk`, which is itself
 checked.
 """
 
@@ -24,7 +24,7 @@ outside, by rounding alone: such voxels are not compared."""
 def grids(rank: int) -> tuple[Grid, Grid]:
     """A fixed and a moving grid: rotated, anisotropic, away from the origin, of different axes."""
     if rank == 2:
-        turn: Any = np.array([[0.8, 0.6], [0.6, -0.8]])  # turned and mirrored
+        turn: Any = np.array([[0.8, 0.6], [0.6, -0.8]])  # rotated and mirrored
         small = Rotation.from_euler("z", 0.2).as_matrix()[:2, :2]
         return Grid((60, 52), (0.9, 0.5), (30.0, -4.0), turn), Grid((48, 66), (0.7, 1.1), (-3.0, 12.0), small)
     turn = Rotation.from_euler("xyz", (0.3, -0.5, 0.2)).as_matrix()
@@ -45,7 +45,7 @@ def field(rng: np.random.Generator, shape: tuple[int, ...], largest: float = 1.5
 
 
 def affine(rng: np.random.Generator, fixed: Grid, moving: Grid) -> Affine:
-    """A map that lays the extents of two grids over each other, sheared and shifted a little."""
+    """A map between the extents of two grids, with a little shear and shift."""
     rank, middle = fixed.rank, (np.array(fixed.shape) - 1) / 2
     shear = np.eye(rank + 1)
     shear[:-1, :-1] += rng.uniform(-0.08, 0.08, (rank, rank))
@@ -76,7 +76,7 @@ def moving_image(grid: Grid) -> Image:
 
 
 def labels_on(grid: Grid, highest: int = 5) -> Image:
-    """Regions of the labels 1, 2 and `highest` in a background."""
+    """A label map with regions of the labels 1, 2 and `highest` in a background."""
     values = np.array([0, 1, 2, highest])
     return Image(values[np.digitize(moving_image(grid).array, (-0.3, 0.1, 0.4))], grid, "labels")
 
@@ -87,13 +87,13 @@ def voxels(grid: Grid) -> np.ndarray:
 
 
 def looked_up(transform: Transform) -> np.ndarray:
-    """Where each fixed voxel looks: indices of the moving grid, `(n, rank)`."""
+    """The position that each fixed voxel is mapped to, in indices of the moving grid, `(n, rank)`."""
     fixed, moving = transform.fixed, transform.moving
     return moving.to_index(transform.warp_points(fixed.to_world(voxels(fixed)), to="moving"))
 
 
 def away_from_border(transform: Transform) -> np.ndarray:
-    """Which fixed voxels look farther than `BORDER` from the border of the moving extent, `(*fixed.shape)`."""
+    """Which fixed voxels are mapped farther than `BORDER` from the border of the moving extent, `(*fixed.shape)`."""
     places = looked_up(transform)
     apart = np.minimum(np.abs(places + 0.5), np.abs(np.array(transform.moving.shape) - 0.5 - places)).min(axis=1)
     return (apart > BORDER).reshape(transform.fixed.shape)
@@ -133,12 +133,12 @@ def itk_resampled(found: sitk.Transform, fixed: Grid, image: Image, nearest: boo
 
 
 def itk_points(found: sitk.Transform, points: np.ndarray) -> np.ndarray:
-    """World points `(n, rank)`, in acreg's order of axes, as SimpleITK moves them."""
+    """World points `(n, rank)`, in acreg's order of axes, mapped by SimpleITK."""
     return np.array([found.TransformPoint(point[::-1].tolist())[::-1] for point in points])
 
 
 def some_points(grid: Grid, count: int = 500) -> np.ndarray:
-    """World positions inside of a grid, at least 4 voxels from its border (2 where it has fewer than 20 voxels)."""
+    """World positions inside a grid, at least 4 voxels from its border (2 along axes with fewer than 20 voxels)."""
     last = np.array(grid.shape) - 1
     margin = np.where(last < 19, 2, 4)
     return grid.to_world(np.random.default_rng(11).uniform(margin, last - margin, (count, grid.rank)))

@@ -1,4 +1,4 @@
-"""Physical space: what acreg does on rotated, anisotropic grids against SimpleITK, and points against images."""
+"""Physical space: acreg on rotated, anisotropic grids compared with SimpleITK, and points compared with images."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _warped(rank: int, kind: Kind) -> Measured:
 
 
 def _labels(rank: int) -> Measured:
-    """But for voxels that look within 0.001 voxels of the middle between two voxels."""
+    """Compare all voxels except those mapped to within 0.001 voxels of the midpoint between two voxels."""
     transform = samples.transform(rank, "displacement")
     labels = samples.labels_on(transform.moving)
     expected = samples.itk_resampled(samples.itk_transform(transform), transform.fixed, labels, nearest=True)
@@ -46,7 +46,7 @@ def _labels(rank: int) -> Measured:
 
 
 def _points(rank: int) -> Measured:
-    """Through two transforms, one after the other."""
+    """Map points through two transforms, one after the other."""
     there = samples.transform(rank, "displacement")
     back = samples.transform(rank, "affine").inverse()
     points = samples.some_points(there.fixed)
@@ -57,7 +57,7 @@ def _points(rank: int) -> Measured:
 
 
 def _coordinates(rank: int) -> Measured:
-    """An image that holds its own indices says, once warped, where each fixed voxel looks."""
+    """An image of its own indices, once warped, shows where each fixed voxel is mapped to."""
     transform = samples.transform(rank, "displacement")
     moving, places = transform.moving, samples.looked_up(transform)
     inside = ((places >= 0) & (places <= np.array(moving.shape) - 1)).all(axis=1)
@@ -66,12 +66,12 @@ def _coordinates(rank: int) -> Measured:
 
 
 def _landmarks(rank: int, count: int = 8) -> Measured:
-    """The middle of a spot, drawn into the moving image, in the warped image; and where the landmark itself goes."""
-    width = {2: 1.0, 3: 2.0}[rank]  # mm: a smaller spot is sampled badly, a larger one is bent by the field
+    """Compare the centre of a spot, drawn into the moving image and warped, with the mapped landmark."""
+    width = {2: 1.0, 3: 2.0}[rank]  # mm: a smaller spot is sampled poorly, a larger one is bent by the field
     transform = samples.transform(rank, "displacement")
     fixed, moving = transform.fixed, transform.moving
     middle = fixed.to_world((np.array(fixed.shape) - 1) / 2)
-    around = middle + np.random.default_rng(5).uniform(-6, 6, (count, rank))  # mm, so that each spot is seen whole
+    around = middle + np.random.default_rng(5).uniform(-6, 6, (count, rank))  # mm: each spot is completely inside
     landmarks = transform.warp_points(around, to="moving")
     seen = []
     world = moving.to_world(voxel_indices(moving.shape))
@@ -82,7 +82,7 @@ def _landmarks(rank: int, count: int = 8) -> Measured:
 
 
 def _orientations(rank: int) -> Iterator[Image]:
-    """An image in each of the 8 (2-D) or 48 (3-D) orders and senses of axes, turned by some degrees."""
+    """Check an image in each of the 8 (2-D) or 48 (3-D) orders and directions of axes, rotated by some degrees."""
     shape, spacing, origin = ((5, 6, 7), (2.0, 0.7, 1.3), (-40.0, 25.0, 130.0))
     turn = Rotation.from_euler("xyz", (0.1, -0.2, 0.3)).as_matrix()
     if rank == 2:
@@ -100,7 +100,7 @@ def _corners(shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _places(path: Path, corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """By nibabel or SimpleITK: the array of a file, and where its voxels `corners` lie, in acreg's order of axes."""
+    """The array of a file and the positions of its voxels `corners`, by nibabel or SimpleITK, in acreg's axis order."""
     if path.suffix in (".nii", ".gz"):
         loaded: Any = nibabel.load(path)
         ras = corners[:, ::-1] @ loaded.affine[:3, :3].T + loaded.affine[:3, 3]
@@ -133,7 +133,7 @@ def _read(image: Image, path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _exchange(rank: int, suffix: str, way: Callable[[Image, Path], tuple[np.ndarray, np.ndarray]]) -> Measured:
-    """Positions of corners, where the values agree."""
+    """Compare the positions of corners after checking that the values agree."""
     found = []
     with tempfile.TemporaryDirectory(prefix="acreg-") as folder:
         for number, image in enumerate(_orientations(rank), 1):

@@ -1,4 +1,4 @@
-"""What is wrong with a dataset, before a training finds it."""
+"""Checks that find problems in a dataset before training does."""
 
 from acreg._moved import forward
 

@@ -1,4 +1,4 @@
-"""``acreg data check``: everything that is wrong with a dataset, all at once, with what to do about each."""
+"""``acreg data check``: lists everything that is wrong with a dataset, with remedies."""
 
 from __future__ import annotations
 
@@ -46,19 +46,20 @@ class CheckResult:
 
 
 def check(folder: Path | str, progress: Progress | None = None) -> CheckResult:
-    """Check a dataset's folder (or manifest CSV): the manifest, every file by decoding it, and subject against subject.
+    """Check a dataset's folder (or manifest CSV): the manifest, every file by decoding it, and all subjects together.
 
-    Errors: empty cells, unknown splits, a subject on several lines or in two splits, missing or unreadable files (NaN
-    and fractional labels among them), labels that cannot lie on their image, label values outside the set,
-    the same image content in two splits, labels for a part of a split only, another number of axes than the others, a
-    faulty ``dataset.json``. Warnings: empty labels, a label that a subject lacks or that it alone has, a constant
-    image, the same image twice in a split, the same group in two splits, a split without subjects, other axes, spacing
-    or place in space than the rest, a lost geometry, a subject that seems mirrored or turned.
+    Errors: empty cells, unknown splits, a subject on several lines or in two splits, missing or unreadable files
+    (including NaN and fractional labels), labels that cannot be placed on their image, label values outside the set,
+    the same image content in two splits, labels for only a part of a split, a number of axes that differs from the
+    others, an invalid ``dataset.json``. Warnings: empty labels, a label that one subject lacks or that only one subject
+    has, a constant image, the same image twice in a split, the same group in two splits, a split without subjects,
+    axes, spacing or position in space that differ from the rest, a lost geometry, a subject that seems mirrored or
+    rotated.
 
-    One subject at a time is in memory; some 200 kB of each are kept.
+    Only one subject at a time is in memory; about 200 kB of each are kept.
 
     Raises:
-        AcregError: no manifest, or one whose table cannot be read (empty, a column missing).
+        AcregError: there is no manifest, or its table cannot be read (empty, a column missing).
     """
     path = manifest_path(folder)
     rows = read_rows(path)
@@ -137,7 +138,7 @@ def _check_rows(rows: list[dict[str, str]], findings: Findings) -> None:
 def _check_files(
     row: dict[str, str], folder: Path, info: DatasetInfo | None, findings: Findings
 ) -> tuple[str | None, Summary | None]:
-    """Check a row's files; returns a digest of the image's content and what is kept for comparisons."""
+    """Check the files of a row; returns a digest of the image content and the data kept for comparisons."""
     where = row["subject"] or row["image"]
     points = _resolve(folder, row.get("points", ""), where, findings)
     if points is not None and not points.is_file():
@@ -166,7 +167,7 @@ def _check_files(
 
 
 def _placed(where: str, labels: Image, image: Image, findings: Findings) -> Image | None:
-    """The labels on the image's grid; None, and a finding, where they cannot lie there."""
+    """The labels on the grid of the image; None and a finding if they cannot be placed there."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
@@ -214,7 +215,7 @@ def _read(path: Path | None, where: str, reader: Callable[[Path], Image], findin
         return reader(path)
     except (AcregError, OSError) as error:
         message = _sentence(error)
-        reason, _, remedy = message.rpartition(". ")  # the last sentence of an AcregError says what to do
+        reason, _, remedy = message.rpartition(". ")  # the last sentence of an AcregError is the remedy
         if str(path) not in reason:
             reason, remedy = f"{path}: {message}", "Replace the file"
         findings.add("error", where, f"unreadable file: {reason}", remedy)

@@ -1,4 +1,4 @@
-"""What a check of a dataset says: findings with remedies, and notes on what could not be judged."""
+"""The results of a dataset check: findings with remedies, and notes on what could not be judged."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ Level = Literal["error", "warning"]
 
 @dataclass(frozen=True)
 class Finding:
-    """Something wrong: an ``error`` stops training or evaluation or falsifies it, a ``warning`` may be meant.
+    """A problem: an ``error`` stops or falsifies training or evaluation; a ``warning`` may be intended.
 
-    ``where`` names a subject (or a split, a group, a file), of several the first five; ``places`` has them all.
+    ``where`` names a subject (or a split, a group, a file), or the first five if there are several; ``places`` has all
+    of them.
     """
 
     level: Level
@@ -29,14 +30,14 @@ class Finding:
 
 
 class Findings:
-    """Collects findings; the same words about several subjects become one finding."""
+    """Collects findings; findings with the same text about several subjects become one."""
 
     def __init__(self) -> None:
         self._places: dict[tuple[Level, str, str, tuple[str, ...] | None], list[str]] = {}
         self.notes: list[str] = []
 
     def add(self, level: Level, where: str | Sequence[str], what: str, remedy: str) -> None:
-        """Add a finding on one place, or on several that belong together and are not joined with others."""
+        """Add a finding on one place, or on several that belong together and are not merged with others."""
         together = None if isinstance(where, str) else tuple(where)
         key = (level, what, remedy, together)
         self._places.setdefault(key, []).extend([where] if isinstance(where, str) else where)
@@ -51,7 +52,7 @@ class Findings:
 
 
 def span(values: Iterable[float], form: str) -> str:
-    """The range of some numbers in words: "3 to 5", or "3" where all are written alike."""
+    """The range of some numbers in words: "3 to 5", or "3" if all are written the same."""
     ordered = sorted(values)
     low, high = format(ordered[0], form), format(ordered[-1], form)
     return low if low == high else f"{low} to {high}"

@@ -1,15 +1,16 @@
-"""Subjects that lie otherwise than the rest: mirrored, upside down, with their axes exchanged.
+"""Subjects with another orientation than the rest: mirrored, upside down, or with exchanged axes.
 
-Every subject is compared with the mean of the others as it is and in each other pose that a wrong header (or a flipped
-array) could give it: 47 in 3-D, 7 in 2-D. Two measures are used. *Images*: 1 - correlation of reduced images around
-their centres of mass. *Labels*: the distances of the labels' centres from those of the other subjects. A measure can
-tell a pose only where it makes most subjects fit clearly worse; brains mirrored left-right, for example, correlate as
-well as before, but their left and right labels then lie on the wrong sides.
+Every subject is compared with the mean of the others, as it is and in each other pose that a wrong header (or a flipped
+array) could give it: 47 in 3-D, 7 in 2-D. There are two measures. *Images*: 1 - correlation of reduced images around
+their centres of mass. *Labels*: the distances of the centres of labels from those of the other subjects. A measure can
+detect a pose only if it makes most subjects fit clearly worse; brains mirrored left-right, for example, correlate as
+well as before, but their left and right labels are then on the wrong sides.
 
-Measured by flipping the arrays of one subject after the other, under unchanged headers. Images tell x (left-right), y,
-z in 0, 30, 30 of 30 IXI heads; 0, 13, 13 of 13 OASIS brains; 200, 199, 198 of 200 hippocampi; x, y in 0, 137 of 138
-Montgomery and 1, 243 of 247 JSRT chest X-rays. Labels tell every flip of the brains and of JSRT. Without flips nothing
-was found in these; of 35 cardiac stacks four, of which three are turned by 90 degrees to the eye, one by less.
+The detection was measured by flipping the arrays of one subject after the other, with unchanged headers. Images detect
+flips of x (left-right), y and z in 0, 30 and 30 of 30 IXI heads, in 0, 13 and 13 of 13 OASIS brains, and in 200, 199
+and 198 of 200 hippocampi, and flips of x and y in 0 and 137 of 138 Montgomery and in 1 and 243 of 247 JSRT chest
+X-rays. Labels detect every flip of the brains and of JSRT. Without flips, nothing was found in these datasets; of 35
+cardiac stacks, four were found, of which three are visibly rotated by 90 degrees and one by less.
 """
 
 from __future__ import annotations
@@ -30,25 +31,25 @@ from acreg.geometry.grid import Grid
 SIDE = 24
 """Voxels per axis on which images are compared."""
 FEWEST = 4
-"""Subjects below which there is no majority to compare with."""
+"""With fewer subjects there is no majority to compare with."""
 IMAGE_GAIN, LABEL_GAIN = 0.85, 0.5
 """A pose counts if it lowers a subject's misfit to this share, and raises it for the median subject by its inverse."""
 LABEL_FLOOR = 0.25
-"""The misfit that a pose must give to the median subject's labels: labels in one place cannot tell it."""
+"""The misfit that a pose must cause for the labels of the median subject: labels at one position cannot detect it."""
 TIE = 0.1
-"""Of poses that fit about as well, the simplest is meant."""
+"""Of poses that fit within this factor, the simplest is chosen."""
 
 
 @dataclass(frozen=True)
 class Pose:
-    """What a subject is brought back by: axis d of the result is axis ``axes[d]``, reversed if ``signs[d]`` is -1."""
+    """A correction of the orientation: axis d of the result is axis ``axes[d]``, reversed if ``signs[d]`` is -1."""
 
     axes: tuple[int, ...]
     signs: tuple[int, ...]
 
     @property
     def matrix(self) -> np.ndarray:
-        """``(rank, rank)``: takes centred world coordinates there."""
+        """``(rank, rank)``: maps centred world coordinates to the corrected ones."""
         matrix = np.zeros((len(self.axes), len(self.axes)))
         matrix[range(len(self.axes)), self.axes] = self.signs
         return matrix
@@ -85,13 +86,13 @@ FLIPS = {
 
 @dataclass(frozen=True, eq=False)
 class Judgement:
-    """What one measure says.
+    """The result of one measure.
 
     Attributes:
-        misfit: ``(subjects, poses)``, NaN for a subject that it cannot judge; pose 0 is as the subject is.
+        misfit: ``(subjects, poses)``, NaN for a subject that cannot be judged; pose 0 is the unchanged subject.
         fits: ``(subjects, poses)``, whether the subject fits clearly better in that pose.
         denies: ``(subjects, poses)``, whether the subject fits clearly worse in that pose.
-        telling: ``(poses,)``, whether the measure can tell the pose in these data.
+        telling: ``(poses,)``, whether the measure can detect the pose in these data.
     """
 
     misfit: np.ndarray
@@ -119,11 +120,11 @@ class Judgement:
 
 
 def check_orientation(summaries: Sequence[Summary], findings: Findings) -> None:
-    """Warn of subjects that fit the others better in another pose, and note which flips could be judged, by what.
+    """Warn about subjects that fit the others better in another pose, and note which flips can be detected by what.
 
     Args:
         summaries: subjects with one number of axes.
-        findings: what is found is added to these.
+        findings: new findings are added to these.
     """
     if len(summaries) < FEWEST:
         findings.notes.append(f"Flips were not looked for: that takes {FEWEST} subjects to compare.")
@@ -137,7 +138,7 @@ def check_orientation(summaries: Sequence[Summary], findings: Findings) -> None:
     groups: dict[tuple[int, bool, bool], list[int]] = defaultdict(list)
     for i in range(len(summaries)):
         by_labels, by_images = labels.best(i), images.best(i)
-        # Images may be blind to a part of what labels tell: then they stand for the same pose.
+        # Images may not detect everything that labels do: then they count as the same pose.
         found = [by_labels] if by_labels and images.fits[i, by_labels] else [by_labels, by_images]
         for pose in {pose for pose in found if pose}:
             groups[pose, bool(images.fits[i, pose]), bool(labels.fits[i, pose])].append(i)
@@ -165,7 +166,7 @@ def check_orientation(summaries: Sequence[Summary], findings: Findings) -> None:
 
 
 def _note(poses: list[Pose], images: Judgement, labels: Judgement) -> str:
-    """Which reversals of a single axis could be judged."""
+    """A note on which reversals of a single axis can be detected."""
     told: dict[str, list[str]] = defaultdict(list)
     for index in range(1, len(poses[0].axes) + 1):
         by = [name for name, measure in (("images", images), ("labels", labels)) if measure.telling[index]]

@@ -1,4 +1,4 @@
-"""The public datasets that acreg prepares, one module each, and the reader of one's own folders.
+"""The public datasets that acreg prepares, one module each, and the reader for your own folders.
 
 A new dataset is one name in `NAMES` and the module of that name, whose `DATASET` is an
 `acreg.data.datasets.layout.PublicDataset`.

@@ -1,4 +1,4 @@
-"""One's own images: a manifest for a folder of PNG, NIfTI, DICOM or other files that `acreg.io` reads."""
+"""Your own images: a manifest for a folder of PNG, NIfTI, DICOM or other files that `acreg.io` reads."""
 
 from __future__ import annotations
 
@@ -19,21 +19,22 @@ LABEL_ENDINGS = ("", "_labels", "_label", "_mask", "_seg")
 def prepare_folder(
     source: Path | str, out: Path | str | None = None, seed: int = 0, progress: Progress | None = None
 ) -> Dataset:
-    """Write ``manifest.csv`` and ``dataset.json`` for ``source/images`` and, where it exists, ``source/labels``.
+    """Write ``manifest.csv`` and ``dataset.json`` for ``source/images`` and, if it exists, ``source/labels``.
 
-    Nothing is copied or resized. A label file has its image's name (the suffix may differ), or that name followed by
-    ``_labels``, ``_label``, ``_mask`` or ``_seg``. Without a folder ``images`` the files of ``source`` itself are the
-    images. The split is 60/20/20, seeded; edit the manifest for another one. The label set is gathered over all files.
+    Nothing is copied or resized. A label file has the name of its image (the suffix may differ), or this name followed
+    by ``_labels``, ``_label``, ``_mask`` or ``_seg``. Without a folder ``images``, the files in ``source`` itself are
+    the images. The split is 60/20/20 %, by a seed; edit the manifest for another split. The label set is collected from
+    all files.
 
     Args:
         source: the folder.
-        out: where the manifest is written; ``source`` if None. Paths into another folder are written as absolute.
+        out: the folder for the manifest; ``source`` if None. Paths into another folder are written as absolute paths.
         seed: of the split.
         progress: called with (text, done, total).
 
     Raises:
-        AcregError: no images, fewer than 3 subjects, two files of one subject, labels of some images only, a
-            manifest that is there already, or unreadable files.
+        AcregError: there are no images, fewer than 3 subjects, two files of one subject, labels for only some images,
+            an existing manifest, or unreadable files.
     """
     source = Path(source)
     out = source if out is None else Path(out)
@@ -54,7 +55,7 @@ def prepare_folder(
 
 
 def split_rule(seed: int) -> str:
-    """The split of `find_records` in words."""
+    """A description of the split of `find_records`."""
     return f"seeded 60/20/20 by subject (seed {seed})"
 
 

@@ -1,8 +1,9 @@
 """JSRT chest radiographs with the SCR masks of lungs and heart.
 
-Original files: 247 ``.IMG`` of 2048x2048 unsigned 16-bit big-endian values without header, 12 bits used, 0.175 mm a
-pixel, and SCR masks ``.gif`` in a folder per organ (``fold1/masks/left lung/JPCLN001.gif``, ...), usually 1024x1024.
-High values of an ``.IMG`` are dark film (air), so they are inverted: bone is bright, as in the public files.
+Original files: 247 ``.IMG`` files with 2048x2048 unsigned 16-bit big-endian values without header, of which 12 bits are
+used, with pixels of 0.175 mm, and SCR masks ``.gif`` in one folder per organ (``fold1/masks/left lung/JPCLN001.gif``,
+...), usually 1024x1024. High values in an ``.IMG`` file mean dark film (air), so they are inverted: bone is bright, as
+in the public files.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ ORGANS = ("left lung", "right lung", "heart")
 
 
 def find_original(root: Path) -> list[Item]:
-    """The ``.IMG`` files below ``root``, with their masks by organ; no masks where none was found.
+    """The ``.IMG`` files below ``root``, with their masks by organ, if there are masks.
 
     Raises:
-        AcregError: a subject has some of its three masks only.
+        AcregError: a subject has only some of its three masks.
     """
     files = _files(root)
     images = {p.stem: p for p in files if p.suffix.lower() == ".img"}
@@ -54,7 +55,7 @@ def find_original(root: Path) -> list[Item]:
 
 
 def _files(root: Path) -> list[Path]:
-    """``.IMG`` and ``.gif`` files up to five folders deep; folders that may not be read are passed over."""
+    """``.IMG`` and ``.gif`` files up to five folders deep; folders without read permission are skipped."""
     found = []
     for folder, folders, names in os.walk(root):
         if len(Path(folder).relative_to(root).parts) >= DEPTH:
@@ -67,7 +68,7 @@ def read_img(path: Path) -> np.ndarray:
     """An ``.IMG`` as float32 ``(2048, 2048)`` in 0..255, inverted so that bone is bright.
 
     Raises:
-        AcregError: a file of another length, or values above 12 bits (another byte order).
+        AcregError: the file has another length, or values of more than 12 bits (another byte order).
     """
     length = path.stat().st_size
     if length != SIDE * SIDE * 2:
@@ -86,8 +87,8 @@ def read_img(path: Path) -> np.ndarray:
 def read_original(item: Item) -> tuple[np.ndarray, np.ndarray]:
     """Image float32 and ids int32, both ``(2048, 2048)``; masks of another size are enlarged over the same extent.
 
-    Which lung is the patient's left is decided by the masks' positions (on the image's right), not by the folders'
-    names. The heart is drawn over the lungs where masks overlap.
+    The positions of the masks, not the names of the folders, determine which lung is the patient's left one (on the
+    right of the image). Where masks overlap, the heart replaces the lungs.
     """
     image = read_img(item.image)
     masks = {organ: read_labels(path).array != 0 for organ, path in item.labels.items()}

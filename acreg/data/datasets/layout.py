@@ -1,4 +1,4 @@
-"""What the public chest X-ray datasets share, and the public AC-RegNet repository's layout of them.
+"""What the public chest X-ray datasets have in common, and their layout in the public AC-RegNet repository.
 
 In that layout ``<root>/LR_64`` and ``<root>/LR_256`` hold ``images/NAME.png`` and ``labels/NAME.png``, and
 ``<root>/split`` the lists (see `acreg.data.splits.published_splits`), whose path prefixes need not exist.
@@ -21,7 +21,7 @@ from acreg.names import some
 
 @dataclass(frozen=True)
 class Item:
-    """A subject's files in a source: its image, and one or several label files by organ."""
+    """The files of a subject in a source: its image, and one or several label files by organ."""
 
     subject: str
     image: Path
@@ -30,15 +30,15 @@ class Item:
 
 @dataclass(frozen=True)
 class Layout:
-    """What was found in a source folder.
+    """The layout found in a source folder.
 
     Attributes:
-        kind: ``"public"`` (the AC-RegNet repository's) or ``"original"`` (the owner's files).
+        kind: ``"public"`` (of the AC-RegNet repository) or ``"original"`` (the owner's files).
         root: the folder in which it was found.
         items: the subjects that are used, sorted by name.
         splits: subject -> split.
-        split_rule: how the split came about, one sentence.
-        skipped: subjects without labels or in no list, left out.
+        split_rule: a sentence that describes how the split was made.
+        skipped: subjects that are left out because they have no labels or are in no list.
     """
 
     kind: str
@@ -51,19 +51,19 @@ class Layout:
 
 @dataclass(frozen=True)
 class PublicDataset:
-    """A public dataset: its facts, and how its owner's files are found and decoded.
+    """A public dataset: its properties, and how its owner's files are found and decoded.
 
     Attributes:
         name, folder: on the command line, and in the public repository.
-        subject_pattern: regular expression of its file names without suffix.
-        label_names: id -> name, 0 the background.
-        file_values: grey level in the public layout's label files -> id; others are refused.
+        subject_pattern: regular expression for its file names without suffix.
+        label_names: id -> name, with 0 for the background.
+        file_values: grey level in the label files of the public layout -> id; other values are refused.
         extent: side of the square image in ``unit`` (spacing = extent / size).
         unit: ``"mm"`` or ``"px"``.
         pixel: side of an original pixel in ``unit``.
         align: whether the original images are padded to a square and registered to a reference image.
         licence, source: one sentence each.
-        original_layout: words for messages.
+        original_layout: a description for messages.
         find_original: folder -> items, empty if the folder is not in the owner's layout.
         read_original: item -> image float32 ``(rows, columns)`` in 0..255 with bright bone, and its ids int32.
     """
@@ -85,16 +85,17 @@ class PublicDataset:
 
 
 def find_layout(dataset: PublicDataset, source: Path | str, size: int, seed: int = 0) -> Layout:
-    """Find a dataset's files in its own folder, in the parent of it, or in the repository's root.
+    """Find the files of a dataset in its own folder, in the parent folder, or in the root of the repository.
 
     Args:
-        dataset: what to look for.
-        source: where.
-        size: the wanted side in pixels: ``LR_<size>`` is taken where it is there, else the largest.
-        seed: of the split (the validation part, or the whole where there is no list).
+        dataset: the dataset to find.
+        source: the folder to search.
+        size: the wanted side in pixels: ``LR_<size>`` is used if it exists, otherwise the largest.
+        seed: of the split (of the validation part, or of the whole split if there is no list).
 
     Raises:
-        AcregError: no such folder, neither layout in it, a listed file missing, or names that are another dataset's.
+        AcregError: the folder does not exist or has neither layout, a listed file is missing, or names belong to
+            another dataset.
     """
     source = Path(source)
     if not source.is_dir():
@@ -163,14 +164,14 @@ def check_same_size(item: Item, image: np.ndarray, labels: np.ndarray) -> None:
 
 
 def to_8_bit(array: np.ndarray) -> np.ndarray:
-    """Intensities in 0..255, float32: 12- and 16-bit images are divided by the largest value of their depth."""
+    """Intensities in 0..255, float32: 12- and 16-bit images are scaled by the largest value of their bit depth."""
     high = float(array.max())
     scale = 1.0 if high <= 255 else 255 / 4095 if high <= 4095 else 255 / 65535
     return (array * np.float32(scale)).astype(np.float32)
 
 
 def _roots(source: Path, folder: str) -> list[Path]:
-    """The source itself, then folders of the dataset's name below it and below ``data`` in it, in any case."""
+    """The source itself, then folders with the dataset's name (in upper or lower case) in it and in its ``data``."""
     found = [source]
     for parent in (source, source / "data"):
         if parent.is_dir():

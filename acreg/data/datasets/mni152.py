@@ -16,11 +16,12 @@ RESOLUTION_MM = 2
 
 
 def make_dataset(folder: Path | str) -> Dataset:
-    """Write the template, 2 mm, as a dataset of three subjects that are the same image.
+    """Write the template at 2 mm as a dataset of three subjects with the same image.
 
-    One is for training, one for validation, one for test: DDMR makes other pairs of each. What is learned from them
-    says nothing about other heads. A voxel of the brain has the label of the most probable tissue, a probability
-    missing to 1 being that of cerebrospinal fluid. No network is needed: the template is a part of nilearn.
+    One subject is for training, one for validation, one for testing: DDMR makes different pairs from each. A network
+    trained on them does not generalise to other heads. A voxel of the brain has the label of the most probable tissue;
+    if the probabilities do not add up to 1, the rest is cerebrospinal fluid. No internet connection is needed: the
+    template is part of nilearn.
 
     Raises:
         AcregError: nilearn is not installed.

@@ -1,7 +1,7 @@
 """Montgomery County chest X-rays (U.S. National Library of Medicine), lungs.
 
 Original files: ``CXR_png/MCUCXR_0001_0.png`` (4892x4020 or 4020x4892 pixels of 0.0875 mm) with ``ManualMask/leftMask``
-and ``ManualMask/rightMask`` of the same names. Both lungs have one label, as in the paper.
+and ``ManualMask/rightMask`` with the same names. Both lungs have one label, as in the paper.
 """
 
 from __future__ import annotations

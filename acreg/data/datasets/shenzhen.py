@@ -1,7 +1,8 @@
 """Shenzhen chest X-rays (U.S. National Library of Medicine), lungs.
 
-Original files: ``CXR_png/CHNCXR_0001_0.png`` of about 3000x3000 pixels, whose physical size is not known, so
-distances are in pixels; ``mask/CHNCXR_0001_0_mask.png`` exists for 566 of the 662. Images without a mask are left out.
+Original files: ``CXR_png/CHNCXR_0001_0.png`` with about 3000x3000 pixels of unknown physical size, so
+distances are in pixels; ``mask/CHNCXR_0001_0_mask.png`` exists for 566 of the 662 images. Images without a mask are
+left out.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ SIDE = 3000
 
 
 def find_original(root: Path) -> list[Item]:
-    """The images of ``CXR_png``; without labels where ``mask`` has none."""
+    """The images in ``CXR_png``, with labels if ``mask`` has them."""
     if not (root / "CXR_png").is_dir() or not (root / "mask").is_dir():
         return []
     items = []

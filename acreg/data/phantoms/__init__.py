@@ -1,4 +1,4 @@
-"""Made images with labels: chest X-rays and hearts."""
+"""Synthetic images with labels: chest X-rays and hearts."""
 
 from acreg._moved import forward
 

@@ -1,9 +1,9 @@
 """Schematic chest X-rays of many subjects, with labels and the exact displacement between any two of them.
 
-There is one template, a scene drawn by formulas in unit coordinates (row, column), [0, 1] from edge to edge. A subject
-is a smooth, invertible map from its own coordinates to the template's, plus its own brightness, contrast and noise. If
-f and m are the maps of a fixed and a moving subject, then m^-1(f(p)) is where the fixed subject's place p lies in the
-moving one: the displacement is known, not estimated.
+There is one template, a scene drawn by formulas in unit coordinates (row, column), from 0 to 1 between the edges. A
+subject is a smooth, invertible map from its own coordinates to those of the template, with its own brightness, contrast
+and noise. If f and m are the maps of a fixed and a moving subject, then the point p of the fixed subject corresponds to
+m^-1(f(p)) in the moving subject: the displacement is known, not estimated.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from acreg.progress import Progress
 LABEL_NAMES = {0: "background", 1: "left lung", 2: "right lung", 3: "heart"}
 EXTENT_MM = 358.4
 
-# Outlines of the template: places (row, column) around a centre from which each of them is seen without occlusion.
+# Outlines of the template: points (row, column) around a centre, from which each outline is star-shaped.
 # The patient's left is on the right of the picture.
 _LEFT_LUNG = [
     (0.125, 0.615), (0.150, 0.690), (0.230, 0.755), (0.345, 0.805), (0.470, 0.837), (0.600, 0.860), (0.735, 0.880),
@@ -60,12 +60,12 @@ _BODY = [
 
 
 class _Outline:
-    """A smooth closed curve through the given places, kept as its radius at each angle around a centre."""
+    """A smooth closed curve through given points, stored as its radius at each angle around a centre."""
 
     def __init__(self, places: list[tuple[float, float]], centre: tuple[float, float]) -> None:
         self.centre = centre
         corners = np.array([*places, places[0]]) - centre
-        # knots at the square root of the distances: the curve then neither loops nor swings out at sharp corners
+        # knots at the square root of the distances: the curve then neither loops nor overshoots at sharp corners
         knots = np.append(0.0, np.cumsum(np.hypot(*np.diff(corners, axis=0).T) ** 0.5))
         curve = CubicSpline(knots, corners, bc_type="periodic")(np.linspace(0.0, knots[-1], 2000)[:-1])
         angles, radii = np.arctan2(curve[:, 0], curve[:, 1]), np.hypot(curve[:, 0], curve[:, 1])
@@ -74,7 +74,7 @@ class _Outline:
         self._slant = np.hypot(1.0, np.gradient(self._radii, self._angles) / self._radii)
 
     def inside(self, points: Array) -> Array:
-        """About the distance to the curve, positive inside, of `points` `(2, ...)`."""
+        """The approximate distance of `points` `(2, ...)` from the curve, positive inside."""
         row, column = points[0] - self.centre[0], points[1] - self.centre[1]
         angle = np.arctan2(row, column)
         radius = np.interp(angle, self._angles, self._radii)
@@ -117,13 +117,13 @@ def _blob(points: Array, row: float, column: float, height: float, width: float)
 
 
 def _bands(phase: Array, share: float) -> Array:
-    """Soft bright bands at whole phases, about `share` of the period wide."""
+    """Soft bright bands at integer phases, with a width of about `share` of the period."""
     wave = np.cos(2 * np.pi * phase) - np.cos(np.pi * share)
     return np.clip(0.5 + wave * 1.5, 0.0, 1.0)
 
 
 def _scene(points: Array, edge: float) -> tuple[dict[str, Array], NDArray[np.int32]]:
-    """The template at `points` `(2, ...)`: maps of what absorbs X-rays, each about 0..1, and the labels."""
+    """The template at `points` `(2, ...)`: maps of absorbing tissues, each about 0..1, and the labels."""
     row, column = points
     inside = {name: outline.inside(points) for name, outline in _OUTLINES.items()}
     labels = np.zeros(row.shape, np.int32)
@@ -168,7 +168,7 @@ _GAINS = {
 
 
 def _expose(scene: dict[str, Array], rng: np.random.Generator | None) -> NDArray[np.float32]:
-    """The picture of a scene in 0..255; without `rng` with the template's own brightness and no noise."""
+    """The image of a scene in 0..255; without `rng`, with the brightness of the template and no noise."""
     shape = scene["body"].shape
     draw = {
         name: 0.0 if rng is None else float(rng.uniform(-1.0, 1.0)) for name in [*_GAINS, "gamma", "level", "noise"]
@@ -203,10 +203,10 @@ def _draw(seed: Seed, shape: tuple[int, int], appearance: bool) -> tuple[Phantom
 
 
 def chest_phantom(seed: Seed, shape: tuple[int, int] = (256, 256), appearance: bool = True) -> Phantom:
-    """A subject's schematic chest X-ray with its labels; the same for the same arguments.
+    """The schematic chest X-ray of a subject with its labels; equal arguments give equal results.
 
     Arguments:
-        seed: which subject: a number, or several, such as (dataset, subject).
+        seed: the subject, as one number or several, such as (dataset, subject).
         shape: (rows, columns) of the picture, at least 16 each.
         appearance: False leaves out the subject's own brightness, contrast and noise; the anatomy stays the same.
 
@@ -221,8 +221,8 @@ def phantom_pair(
 ) -> tuple[Phantom, Phantom, NDArray[np.float32]]:
     """Two subjects (fixed, moving) and the exact displacement `(rows, columns, 2)` in voxels of the fixed grid.
 
-    The fixed subject's place p corresponds to the moving subject's place p + displacement(p): the moving labels, read
-    there, are the fixed labels, and so are the images with `appearance=False`.
+    The point p of the fixed subject corresponds to the point p + displacement(p) of the moving subject: the moving
+    labels there equal the fixed labels, and so do the images with `appearance=False`.
 
     Raises:
         AcregError: see `chest_phantom`.

@@ -1,6 +1,6 @@
-"""What the phantoms share: smooth invertible maps between subjects, soft edges, seeds, and writing a dataset.
+"""What the phantoms have in common: smooth invertible maps between subjects, soft edges, seeds, writing a dataset.
 
-Places are in unit coordinates, [0, 1] from edge to edge along each array axis.
+Points are in unit coordinates, from 0 to 1 between the edges along each array axis.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Seed = int | Sequence[int]
 
 
 class Phantom(NamedTuple):
-    """A subject's image, float32 `(*spatial)` in 0..255, and its labels, int32 `(*spatial)`."""
+    """The image of a subject, float32 `(*spatial)` in 0..255, and its labels, int32 `(*spatial)`."""
 
     image: NDArray[np.float32]
     labels: NDArray[np.int32]
@@ -32,13 +32,13 @@ class Phantom(NamedTuple):
 
 @dataclass(frozen=True)
 class Anatomy:
-    """A subject's map to the template: an affine map, then local bumps, then gentle waves.
+    """The map from a subject to the template: an affine map, then local bumps, then gentle waves.
 
     Attributes:
         matrix, offset: template = matrix @ (point - 0.5) + 0.5 + offset; `(rank, rank)` and `(rank,)`.
-        bumps: groups of rows (centre, width, stretch, shift), each of `rank` numbers. A group takes away
-            sum of exp(-|(x - centre) / width|^2 / 2) * (stretch * (x - centre) + shift), so that what a positive
-            stretch covers is larger in the subject. To be invertible the sum has to be a contraction.
+        bumps: groups of rows (centre, width, stretch, shift), each with `rank` numbers. A group subtracts the
+            sum of exp(-|(x - centre) / width|^2 / 2) * (stretch * (x - centre) + shift), so that the region of a
+            positive stretch is larger in the subject. To be invertible, the sum must be a contraction.
         waves: rows (wave vector, phase, amplitude) of rank + 1 + rank numbers.
     """
 
@@ -48,7 +48,7 @@ class Anatomy:
     waves: Array
 
     def _bend(self, step: int, points: Array) -> Array:
-        """What a step adds to `points` `(rank, ...)`: a group of bumps, or after these the waves."""
+        """The vectors that a step adds to `points` `(rank, ...)`: a group of bumps or, after these, the waves."""
         bend = np.zeros_like(points)
         rank = len(points)
         if step == len(self.bumps):
@@ -64,7 +64,7 @@ class Anatomy:
         return bend
 
     def to_template(self, points: Array) -> Array:
-        """The template's places `(rank, ...)` of a subject's places."""
+        """The points `(rank, ...)` of the template for points of a subject."""
         flat = points.reshape(len(points), -1) - 0.5
         result = (self.matrix @ flat + 0.5 + self.offset[:, None]).reshape(points.shape)
         for step in range(len(self.bumps) + 1):
@@ -72,8 +72,7 @@ class Anatomy:
         return result
 
     def from_template(self, points: Array) -> Array:
-        """The inverse of `to_template`, to 1e-9: each step is a contraction, so its fixed point is found by
-        iterating."""
+        """The inverse of `to_template`, to 1e-9: each step is a contraction, so iteration finds its fixed point."""
         result = points
         for step in reversed(range(len(self.bumps) + 1)):
             target = result
@@ -85,33 +84,33 @@ class Anatomy:
         return (np.linalg.inv(self.matrix) @ flat + 0.5).reshape(points.shape)
 
     def displacement_to(self, other: Anatomy, shape: Sequence[int]) -> NDArray[np.float32]:
-        """Where this subject's voxels lie in another one: `(*shape, rank)`, voxels of a grid of this shape."""
+        """The displacement from this subject to another one: `(*shape, rank)`, voxels of a grid of this shape."""
         points = unit_grid(shape)
         displacement = other.from_template(self.to_template(points)) - points
         return (np.moveaxis(displacement, 0, -1) * shape).astype(np.float32)
 
 
 def limited_normal(rng: np.random.Generator, sd: float) -> float:
-    """A normal number of mean 0, cut off at two standard deviations."""
+    """A normal random number with mean 0, clipped at two standard deviations."""
     return sd * float(np.clip(rng.standard_normal(), -2.0, 2.0))
 
 
 def soft_step(distance: Array, width: float) -> Array:
-    """0 to 1 across a soft edge of this width, smoothly."""
+    """A smooth step from 0 to 1 across a soft edge of this width."""
     share = np.clip(0.5 + distance / width, 0.0, 1.0)
     return share * share * (3.0 - 2.0 * share)
 
 
 def unit_grid(shape: Sequence[int]) -> Array:
-    """The places `(rank, *shape)` of voxel centres."""
+    """The points `(rank, *shape)` of voxel centres."""
     return np.stack(np.meshgrid(*((np.arange(size) + 0.5) / size for size in shape), indexing="ij"))
 
 
 def streams(seed: Seed) -> tuple[np.random.Generator, np.random.Generator]:
-    """Random numbers of a subject's anatomy, and of its appearance.
+    """The random number generators of a subject's anatomy and of its appearance.
 
     Raises:
-        AcregError: a negative seed, or none.
+        AcregError: a negative seed, or no seed.
     """
     parts = [seed] if isinstance(seed, (int, np.integer)) else list(seed)
     if not parts or min(parts) < 0:
@@ -142,12 +141,12 @@ def write_phantoms(
     The first 60 % of the subjects are the training split, the next 20 % validation, the rest test.
 
     Args:
-        folder: to write.
+        folder: the folder to write.
         name: of the dataset.
-        draw: the phantom of a subject's number, on `grid`.
-        subjects: how many.
+        draw: returns the phantom for the number of a subject, on `grid`.
+        subjects: number of subjects.
         grid: of all images.
-        suffix: of the files: their format.
+        suffix: suffix of the files, which sets their format.
         label_names: value -> name.
         source: the call that makes the same dataset.
         progress: called with (text, done, total).

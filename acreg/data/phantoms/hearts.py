@@ -1,11 +1,12 @@
 """Schematic short-axis heart MR of many subjects, with labels and the exact displacement between any two of them.
 
 The design is that of the chest phantoms (`acreg.data.phantoms.chests`), in 3-D: one template, a scene drawn by
-formulas, here in mm, and for each subject a smooth, invertible map to it plus its own contrast, bias field and noise.
+formulas, here in mm, and for each subject a smooth, invertible map to it, with its own contrast, bias field and noise.
 
-Array axes are (z, y, x). The first slices lie above the heart's base, the last below its apex; rows go from front to
-back and columns from the patient's right to the left, so that the right ventricle is on the left of the picture. Both
-ventricles are open at the base, where the labels end in a plane, and their walls are closed around the apex.
+Array axes are (z, y, x). The first slices lie above the base of the heart, the last below its apex; rows go from
+anterior to posterior and columns from the patient's right to left, so that the right ventricle is on the left of the
+picture. Both ventricles are open at the base, where the labels end in a plane, and their walls are closed around the
+apex.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ EXTENT_MM = (128.0, 112.0, 112.0)
 SHAPE = (16, 64, 64)
 
 # The template, mm from the corner of its extent.
-_BASE, _LENGTH = 22.0, 84.0  # the plane where the labels begin, and from there to the apex
+_BASE, _LENGTH = 22.0, 84.0  # the plane where the labels begin, and the distance from there to the apex
 _AXIS = (58.0, 70.0)  # (y, x) of the left ventricle's long axis
 _OUTER, _INNER, _WALL = 26.5, 17.0, 12.0  # radii of the left ventricle at the base, and its wall at the apex
 _TAPER = 2.2  # exponent of the narrowing towards the apex: 2 is an ellipsoid
@@ -91,7 +92,7 @@ def _draw_anatomy(rng: np.random.Generator) -> Anatomy:
 
 
 def _ventricle(z: Array, y: Array, x: Array, length: float, radii: tuple[float, float]) -> Array:
-    """About the distance in mm to the surface of a paraboloid-like body, positive inside; y and x from its axis.
+    """The approximate distance in mm to the surface of a paraboloid-like body, positive inside; y and x from its axis.
 
     Above the base it continues as a cylinder.
     """
@@ -104,7 +105,7 @@ def _ventricle(z: Array, y: Array, x: Array, length: float, radii: tuple[float, 
 
 
 def _texture(place: Array, period: float) -> Array:
-    """A fixed irregular pattern, standard deviation about 1, of waves of about this period in mm."""
+    """A fixed irregular pattern of waves with about this period in mm, with a standard deviation of about 1."""
     total = np.zeros(place.shape[1:])
     for number in range(1, 10):
         turn, wave = 2.4 * number, 2 * np.pi / (period * (0.7 + 0.07 * number))
@@ -114,8 +115,8 @@ def _texture(place: Array, period: float) -> Array:
 
 
 def _scene(points: Array, edge: float) -> tuple[list[tuple[str, Array]], NDArray[np.int32]]:
-    """The template at `points` `(3, ...)`, unit coordinates: tissues with how much of each voxel they cover, each over
-    those before it; and the labels. `edge` is the softness of their borders in mm."""
+    """The template at `points` `(3, ...)` in unit coordinates: tissues with the share of each voxel that they cover,
+    each drawn over the previous ones, and the labels. `edge` is the softness of their borders in mm."""
     place = points * np.reshape(EXTENT_MM, (3, *(1,) * (points.ndim - 1)))
     z, y, x = place
     down = np.clip(z - _BASE, 0.0, None)
@@ -132,7 +133,7 @@ def _scene(points: Array, edge: float) -> tuple[list[tuple[str, Array]], NDArray
     labels[heart & (left > 0)] = 2
     labels[heart & (left_pool > 0)] = 1
 
-    below = soft_step(z - _BASE, 4.0)  # above the base the atria: blood in a thin wall
+    below = soft_step(z - _BASE, 4.0)  # above the base, the atria: blood in a thin wall
     atria = soft_step(np.maximum(left - 4.0, right - 3.0), edge) * (1 - below)
     around = np.maximum(left, right)
     papillary = np.zeros(z.shape)
@@ -161,7 +162,7 @@ def _scene(points: Array, edge: float) -> tuple[list[tuple[str, Array]], NDArray
     ], labels
 
 
-# Brightness, how much it differs between subjects, and the contrast of the texture.
+# Brightness, its variation between subjects, and the contrast of the texture.
 _TISSUES = {
     "lung": (0.07, 0.03, 0.10), "vessels": (0.50, 0.08, 0.0), "mediastinum": (0.40, 0.08, 0.10),
     "fat": (0.62, 0.12, 0.06), "chest wall": (0.52, 0.10, 0.14), "ribs": (0.24, 0.06, 0.05),
@@ -171,7 +172,7 @@ _TISSUES = {
 
 
 def _expose(scene: list[tuple[str, Array]], texture: Array, rng: np.random.Generator | None) -> NDArray[np.float32]:
-    """The image of a scene in 0..255; without `rng` with the template's own brightness and no noise."""
+    """The image of a scene in 0..255; without `rng`, with the brightness of the template and no noise."""
     drawn = {name: 0.0 if rng is None else float(rng.uniform(-1.0, 1.0)) for name in [*_TISSUES, "gamma", "noise"]}
     shape = texture.shape
     value = np.zeros(shape)
@@ -201,11 +202,11 @@ def _draw(seed: Seed, shape: tuple[int, int, int], appearance: bool) -> tuple[Ph
 
 
 def heart_phantom(seed: Seed, shape: tuple[int, int, int] = SHAPE, appearance: bool = True) -> Phantom:
-    """A subject's schematic short-axis stack with its labels, the ids of `LABEL_NAMES`; always the same.
+    """The schematic short-axis stack of a subject with its labels, the ids of `LABEL_NAMES`; it is reproducible.
 
     Arguments:
-        seed: which subject: a number, or several, such as (dataset, subject).
-        shape: (slices, rows, columns), at least (8, 32, 32), of an extent of 128 x 112 x 112 mm.
+        seed: the subject, as one number or several, such as (dataset, subject).
+        shape: (slices, rows, columns), at least (8, 32, 32); the extent is 128 x 112 x 112 mm.
         appearance: False leaves out the subject's own contrast, bias field and noise; the anatomy stays the same.
 
     Raises:
@@ -219,9 +220,9 @@ def heart_pair(
 ) -> tuple[Phantom, Phantom, NDArray[np.float32]]:
     """Two subjects (fixed, moving) and the exact displacement `(*shape, 3)` in voxels of the fixed grid.
 
-    The fixed subject's place p corresponds to the moving subject's place p + displacement(p), as in
-    `acreg.data.phantom_pair`. Slices are thick: between two of them the moving labels are not seen, so that warped
-    labels equal the fixed ones only nearly.
+    The point p of the fixed subject corresponds to the point p + displacement(p) of the moving subject, as in
+    `acreg.data.phantom_pair`. Slices are thick, and the moving labels between two slices are unknown, so that warped
+    labels equal the fixed labels only approximately.
 
     Raises:
         AcregError: see `heart_phantom`.
@@ -238,8 +239,8 @@ def make_heart_dataset(
 ) -> Dataset:
     """Write heart phantoms as a prepared dataset: NIfTI images and labels, `dataset.json`, then `manifest.csv`.
 
-    The first 60 % of the subjects are the training split, the next 20 % validation, the rest test. The slices follow
-    each other downwards in space, which the files' affine says. `progress` is called with (text, done, total).
+    The first 60 % of the subjects are the training split, the next 20 % validation, the rest test. The slices are
+    ordered downwards in space, as stated in the affine of the files. `progress` is called with (text, done, total).
 
     Raises:
         AcregError: fewer than 10 subjects, a negative seed, or a shape that is too small.

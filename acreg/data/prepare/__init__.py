@@ -1,4 +1,4 @@
-"""Raw images to prepared datasets: pictures of the public chest collections, and copies of one's own images."""
+"""From raw images to prepared datasets: pictures of the public chest collections, and copies of your own images."""
 
 from acreg._moved import forward
 

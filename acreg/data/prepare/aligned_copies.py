@@ -1,4 +1,4 @@
-"""Copies of subjects on one common grid, each turned and shifted by its labels, and a table of how well they fit."""
+"""Copies of subjects on one common grid, each rigidly aligned by its labels, and a table of the label overlap."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ TABLE = "alignment.csv"
 
 @dataclass(frozen=True)
 class Reference:
-    """What the subjects are aligned to.
+    """The subject to which the others are aligned.
 
     Attributes:
         subject: its name.
-        labels: its labels around the labelled voxels, thinned out.
-        grid: of all aligned images, in this subject's space.
+        labels: its labels around the labelled voxels, subsampled.
+        grid: the grid of all aligned images, in the space of this subject.
     """
 
     subject: str
@@ -43,12 +43,13 @@ def common_grid(labels: Image, onto: Grid, size: Sequence[int]) -> Grid:
 
     Args:
         labels: of the reference, complete.
-        onto: a grid with the spacing of the result, over the reference's extent.
-        size: voxels by axis, or one number for all; around the middle of the box of the labels. Empty takes `onto`.
+        onto: a grid with the spacing of the result, over the extent of the reference.
+        size: voxels per axis, or one number for all axes, around the middle of the box of the labels. If empty, `onto`
+            is used.
 
     Raises:
         UsageError: another number of axes.
-        AcregError: the images would be too large, or there is no voxel of a label.
+        AcregError: the images would be too large, or there is no labelled voxel.
     """
     if not size:
         return onto
@@ -70,12 +71,12 @@ def common_grid(labels: Image, onto: Grid, size: Sequence[int]) -> Grid:
 def aligned(image: Image, grid: Grid, rigid: Affine) -> Image:
     """An image (by cubic splines) or labels (by the nearest voxel) on the common grid, resampled once.
 
-    What lies beyond the subject's extent takes the image's lowest value, or 0.
+    Voxels outside the extent of the subject get the lowest value of the image, or label 0.
 
     Args:
         image: of the subject.
-        grid: the common one.
-        rigid: takes points of the common frame to the subject's space.
+        grid: the common grid.
+        rigid: maps points of the common frame to the space of the subject.
     """
     onto = moved_grid(grid, rigid)
     is_labels = image.kind == "labels"
@@ -85,22 +86,22 @@ def aligned(image: Image, grid: Grid, rigid: Affine) -> Image:
 
 
 def moved_grid(grid: Grid, rigid: Affine) -> Grid:
-    """The grid at whose voxels a subject is sampled so that the result lies on `grid`: it is turned and shifted."""
+    """The rotated and translated grid at whose voxels a subject is sampled, so that the result lies on `grid`."""
     turn = rigid.matrix[:-1, :-1]
     origin = rigid(np.asarray(grid.origin)[None])[0]
     return Grid(grid.shape, grid.spacing, tuple(origin), tuple(map(tuple, turn @ np.asarray(grid.direction))))
 
 
 def transform_path(out: Path, subject: str) -> Path:
-    """Where a subject's transform lies in a dataset's folder."""
+    """The path of a subject's transform in the folder of a dataset."""
     return out / "transforms" / f"{subject}.tfm"
 
 
 def write_alignment(out: Path, records: Sequence[Record], reference: Reference) -> dict[str, Any]:
-    """Write `alignment.csv` from the files of a finished dataset: a row a subject.
+    """Write `alignment.csv` from the files of a finished dataset, with one row per subject.
 
-    Its columns are the rotation in degrees, the mean Dice coefficient of the labels with the reference's, and whether
-    labels reach the edge of the common grid, where they may have been cut off.
+    Its columns are the rotation in degrees, the mean Dice coefficient of the labels with those of the reference, and
+    whether labels reach the edge of the common grid, where they may have been cut off.
 
     Returns:
         The reference, the mean of the Dice coefficients of the others, and the subjects whose labels reach the edge.
@@ -109,7 +110,7 @@ def write_alignment(out: Path, records: Sequence[Record], reference: Reference) 
     rows = []
     for subject, labels in written.items():
         maps = read_transform(transform_path(out, subject), reference.grid, reference.grid).maps
-        turned = sum(degrees(part) for part in maps if isinstance(part, Affine))  # it is one map
+        turned = sum(degrees(part) for part in maps if isinstance(part, Affine))  # it has one map
         dice = _dice(labels, written[reference.subject])
         rows.append((subject, f"{turned:.2f}", f"{dice:.4f}", "yes" if _at_edge(labels) else "no"))
     write_table(out / TABLE, [("subject", "rotation_degrees", "dice_with_reference", "at_edge"), *rows], "\n")

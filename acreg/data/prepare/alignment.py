@@ -1,8 +1,8 @@
-"""The preprocessing of the AC-RegNet paper (section 4.1): a square by padding, then a similarity to a reference image.
+"""The preprocessing of the AC-RegNet paper (section 4.1): padding to a square, then a similarity to a reference image.
 
-The paper used SimpleElastix; here SimpleITK's registration finds rotation, isotropic scale and shift by normalised
-correlation at three resolutions, on all pixels of a reduced image: no random sampling, hence no seed, and one thread,
-so that the result is the same on each run.
+The paper used SimpleElastix; here, the registration of SimpleITK finds rotation, isotropic scale and translation by
+normalised correlation at three resolutions, on all pixels of a reduced image. It uses no random sampling, and thus no
+seed, and one thread, so that each run gives the same result.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 REGISTRATION_SIDE = 256
 OVERSAMPLING = 4
-"""Pixels are moved on a grid so many times finer than the result, then averaged."""
+"""Pixels are warped on a grid that is finer than the result by this factor, then averaged."""
 MAXIMUM_ROTATION = 0.35  # radians
 SCALES = (0.7, 1.4)
 MINIMUM_CORRELATION = 0.1  # squared
 
 
 def pad_square(array: np.ndarray) -> np.ndarray:
-    """``(rows, columns)`` with zeros added on both ends of the shorter axis, the image in the middle."""
+    """``(rows, columns)`` with zeros added at both ends of the shorter axis, so that the image is in the middle."""
     missing = max(array.shape) - np.array(array.shape)
     return np.pad(array, [(int(m) // 2, int(m) - int(m) // 2) for m in missing])
 
@@ -33,11 +33,12 @@ def pad_square(array: np.ndarray) -> np.ndarray:
 def align(
     image: np.ndarray, labels: np.ndarray, reference: np.ndarray, size: int
 ) -> tuple[np.ndarray, np.ndarray, bool]:
-    """Register an image to a reference and bring both image and labels onto a ``size`` x ``size`` grid over its square.
+    """Register an image to a reference and resample image and labels on a ``size`` x ``size`` grid over its square.
 
     Args:
-        image: float32 ``(rows, columns)``; padded to a square here. Its pixels are as large as the reference's.
-        labels: int32 of the same size; moved by the same transform, nearest neighbour.
+        image: float32 ``(rows, columns)``; padded to a square here. Its pixels have the same size as those of the
+            reference.
+        labels: int32 of the same size; warped by the same transform, by nearest neighbour.
         reference: float32 ``(rows, columns)``.
         size: side of the result in pixels.
 
@@ -77,10 +78,10 @@ def _itk(array: np.ndarray, extent: float) -> sitk.Image:
 
 
 def _register(reference: np.ndarray, image: np.ndarray) -> tuple[sitk.Transform, bool]:
-    """The similarity from points of the reference's square to the image's, and whether it is plausible.
+    """The similarity from points of the reference's square to those of the image, and whether it is plausible.
 
-    Padding does not count: both squares are masked to where the images are. Without a plausible result, the
-    centred transform.
+    Padding does not count: both squares are masked to the images. If the result is not plausible, the
+    centred transform is returned.
     """
     import SimpleITK as sitk
 
@@ -105,7 +106,7 @@ def _register(reference: np.ndarray, image: np.ndarray) -> tuple[sitk.Transform,
         minStep=max(reference.shape) / 25000,
         numberOfIterations=200,
         relaxationFactor=0.6,
-        gradientMagnitudeTolerance=1e-9,  # a correlation's gradient is small: let the step decide
+        gradientMagnitudeTolerance=1e-9,  # the gradient of a correlation is small: the step decides
     )
     method.SetOptimizerScalesFromPhysicalShift()
     method.SetShrinkFactorsPerLevel([4, 2, 1])
@@ -114,9 +115,9 @@ def _register(reference: np.ndarray, image: np.ndarray) -> tuple[sitk.Transform,
     method.SetInitialTransform(sitk.Similarity2DTransform(start), inPlace=False)
     try:
         found = sitk.Similarity2DTransform(sitk.CompositeTransform(method.Execute(fixed, moving)).GetNthTransform(0))
-    except RuntimeError:  # ITK's way of saying that the images did not overlap or have no contrast
+    except RuntimeError:  # ITK raises this if the images do not overlap or have no contrast
         return start, False
     turned = abs(found.GetAngle()) > MAXIMUM_ROTATION
     scaled = not SCALES[0] <= found.GetScale() <= SCALES[1]
-    unlike = not -method.GetMetricValue() >= MINIMUM_CORRELATION  # also when it is not a number
+    unlike = not -method.GetMetricValue() >= MINIMUM_CORRELATION  # also if it is NaN
     return (start, False) if turned or scaled or unlike else (found, True)

@@ -1,9 +1,9 @@
-"""Copies of one's own images: resampled to one spacing, labels merged, cropped or aligned; a HDF5 file an image.
+"""Copies of your own images: resampled to one spacing, with merged labels, cropped or aligned; one HDF5 file per image.
 
-What DDMR does to brain MR before training: 1 mm isotropic, images by cubic splines and labels by the nearest voxel,
-left and right structures merged, optionally cropped around a label with a margin. Or what SVF-Net does to hearts: all
-of them rigidly aligned by their labels, on one grid. Nothing is scaled to a common size: that, and the intensities, are
-up to the preprocessing of a model.
+This prepares brain MR as DDMR does before training: 1 mm isotropic, images by cubic splines and labels by the nearest
+voxel, left and right structures merged, optionally cropped around a label with a margin. Or it prepares hearts as
+SVF-Net does: all subjects are rigidly aligned by their labels on one grid. Nothing is scaled to a common size: this,
+and the intensities, are part of the preprocessing of a model.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from acreg.names import some
 from acreg.progress import Progress, counted
 
 VERSION = 1
-"""Of what is done to the images; another number makes an interrupted run start over."""
+"""Version of the processing of images; with another version, an interrupted run starts over."""
 
 
 def __getattr__(name: str) -> object:

@@ -1,8 +1,8 @@
 """``acreg data prepare``: a source folder becomes a prepared dataset of PNG images and labels.
 
-Order of writing: ``dataset.json`` (with the settings), then each subject's image and labels, then ``manifest.csv``.
-Every file is written atomically. So a folder with a manifest is complete; one without is the rest of an interrupted
-run, which the same command continues: subjects whose files are there are kept, if the settings are the same.
+It writes ``dataset.json`` (with the settings), then the image and labels of each subject, then ``manifest.csv``.
+Every file is written atomically. So a folder with a manifest is complete; one without is from an interrupted
+run, which the same command continues: subjects with existing files are kept if the settings are the same.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from acreg.io import Image, write_image, writes_into
 from acreg.progress import Progress, counted
 
 VERSION = 1
-"""Of what is done to the images; another number makes an interrupted run start over."""
+"""Version of the processing of images; with another version, an interrupted run starts over."""
 
 
 @dataclass(frozen=True)
@@ -58,19 +58,19 @@ def prepare(
         source: the dataset's folder, its parent, or the root of the public AC-RegNet repository.
         out: folder to write.
         size: side of the square images in pixels.
-        seed: of the validation part, or of the whole split where the source has no lists.
-        reference: subject to which original Montgomery and Shenzhen images are registered; the first of the training
-            split by name if None.
-        jobs: processes.
-        force: prepare again where ``out`` holds a dataset of other settings.
+        seed: of the validation part, or of the whole split if the source has no lists.
+        reference: subject to which original Montgomery and Shenzhen images are registered; if None, the first of the
+            training split by name.
+        jobs: number of processes.
+        force: prepare again if ``out`` holds a dataset with other settings.
         progress: called with (text, done, total).
 
     Returns:
-        The dataset. If ``out`` holds it already, complete and of the same settings, nothing is done.
+        The dataset. If ``out`` already holds it completely with the same settings, nothing is done.
 
     Raises:
-        UsageError: unknown dataset, impossible size, seed or number of jobs, unknown reference.
-        AcregError: a source that is not in a known layout, unreadable or unexpected files, or an ``out`` in use: it
+        UsageError: unknown dataset, invalid size, seed or number of jobs, or unknown reference.
+        AcregError: the source has no known layout, files are unreadable or unexpected, or ``out`` is in use: it
             holds something else, or another process writes into it.
         OSError: files cannot be written (disk full, permission); the subjects finished so far are kept.
     """
@@ -101,7 +101,7 @@ def prepare(
 def _info(
     facts: PublicDataset, layout: Layout, size: int, seed: int, reference: str | None
 ) -> tuple[DatasetInfo, Item | None]:
-    """The contents of ``dataset.json``, and the subject to register to, where the layout is registered."""
+    """The contents of ``dataset.json``, and the subject to register to, if the layout is registered."""
     extent, steps, item = facts.extent, "the public files, resized where the size differs", None
     registered = facts.align and layout.kind == "original"
     if reference is not None and not registered:

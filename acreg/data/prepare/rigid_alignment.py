@@ -1,9 +1,10 @@
-"""Rigid alignment of subjects by their labels, as SVF-Net's hearts were: all images in one subject's frame.
+"""Rigid alignment of subjects by their labels, as for the hearts of SVF-Net: all images in the frame of one subject.
 
-A subject is turned and shifted, not scaled, so that its label maps, smoothed, differ least from the reference's: least
-squares over a lattice of points, summed over the labels, at two widths of smoothing. It starts from the labels'
-centroids and the turn that the files say; a turn that fits the centroids of several labels, or the principal axes of
-one, is taken instead where it ends clearly better. There is no chance in it: the result is always the same.
+A subject is rotated and translated, but not scaled, so that its smoothed label maps differ least from those of the
+reference: by least squares over a lattice of points, summed over the labels, at two widths of smoothing. The
+optimisation starts from the centroids of the labels and the orientation in the files. A rotation that fits the
+centroids of several labels, or the principal axes of one label, is used instead if its result is clearly better.
+Nothing is random: the result is always the same.
 """
 
 from __future__ import annotations
@@ -23,21 +24,21 @@ from acreg.io import Image
 
 AUTO = "auto"
 THINNED = 64
-"""Voxels along an axis of the labels that are compared: finer ones are thinned out."""
+"""Largest number of voxels along an axis of the compared labels: finer labels are subsampled."""
 POINTS = 4000
 WIDTHS = (0.25, 0.08)
 """Standard deviations of the smoothing, in root mean square distances of the labels from their centre."""
 MARGIN = 0.3
-"""By which the lattice exceeds the labels' box, in the same unit."""
+"""Margin of the lattice around the box of the labels, in the same unit."""
 HESITATION = 0.4
-"""What a turn of 1 rad from the start costs, in differences of the maps relative to the reference's. It keeps a round
-label, which fits in any turn, as it was."""
+"""Cost of a rotation of 1 rad from the start, as a difference of the maps relative to those of the reference. It keeps
+the orientation of a round label, which fits in any orientation."""
 CLEARLY = 0.05
-"""By how much another start has to end better, in squared differences relative to the reference's squared maps."""
+"""How much better another start must end, in squared differences relative to the squared maps of the reference."""
 
 
 def label_box(labels: Image) -> tuple[np.ndarray, np.ndarray]:
-    """The first index of the labelled voxels by axis, and the one after the last.
+    """The first index of the labelled voxels by axis, and the index after the last.
 
     Raises:
         AcregError: no voxel has a label.
@@ -52,7 +53,7 @@ def label_box(labels: Image) -> tuple[np.ndarray, np.ndarray]:
 
 
 def thinned_labels(labels: Image) -> Image:
-    """The part of a label map around its labels, of 64 voxels along an axis at most: every second one, or third.
+    """The part of a label map around its labels, subsampled to at most 64 voxels along an axis.
 
     Raises:
         AcregError: no voxel has a label.
@@ -67,10 +68,10 @@ def thinned_labels(labels: Image) -> Image:
 
 
 def medoid(subjects: dict[str, Image]) -> str:
-    """The subject whose labels overlap most with all others', each centred on its labelled voxels.
+    """The subject whose labels overlap most with those of all others, each centred on its labelled voxels.
 
-    The overlap of two subjects is the Dice coefficient of all labels together, of maps sampled at some thousand points
-    around the centres. Of equal subjects it is the first one.
+    The overlap of two subjects is the Dice coefficient of all labels together, for maps sampled at a few thousand
+    points around the centres. In a tie, the first subject is returned.
 
     Args:
         subjects: name -> labels as from `thinned_labels`.
@@ -95,7 +96,7 @@ def medoid(subjects: dict[str, Image]) -> str:
 
 @images_by_name
 def rigid_map(*, fixed: Image, moving: Image) -> Affine:
-    """The rotation and shift that takes points of one label map to where they lie in another, mm in world axes.
+    """The rigid map from points of one label map to the corresponding points of another, mm in world axes.
 
     Args:
         fixed, moving: labels as from `thinned_labels`, in 2-D or 3-D, on any grids.
@@ -129,7 +130,7 @@ def rigid_map(*, fixed: Image, moving: Image) -> Affine:
 
 
 def degrees(rigid: Affine) -> float:
-    """The angle of a rigid map's rotation."""
+    """The rotation angle of a rigid map."""
     turn = rigid.matrix[:-1, :-1]
     cosine = (np.trace(turn) - len(turn) + 2) / 2
     return float(np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0))))
@@ -148,13 +149,13 @@ def _cloud(labels: Image, values: Sequence[int] | None = None) -> _Cloud:
     mask = labels.array > 0 if values is None else np.isin(labels.array, values)
     points = labels.grid.to_world(np.argwhere(mask))
     centre = points.mean(axis=0)
-    # A single voxel has an extent, too.
+    # A single voxel also has an extent.
     radius = math.sqrt(((points - centre) ** 2).sum(axis=1).mean() + max(labels.grid.spacing) ** 2 / 12)
     return _Cloud(points, labels.array[mask], centre, radius)
 
 
 def _turns(fixed: _Cloud, moving: _Cloud) -> list[np.ndarray]:
-    """Rotations that fit several labels' centroids, or else the principal axes in each sense of them."""
+    """Rotations that fit the centroids of several labels, or else the principal axes in each direction."""
     rank = len(fixed.centre)
     values = np.unique(fixed.labels)
     centroids = [np.array([c.points[c.labels == value].mean(axis=0) for value in values]) for c in (fixed, moving)]
@@ -180,8 +181,8 @@ class _Found(NamedTuple):
 class _Difference:
     """The difference of two label maps smoothed by a Gaussian, at lattice points of the fixed one.
 
-    The map is `turn @ (point - centre of the fixed labels) + centre of the moving ones + shift`. The moving maps are
-    looked at as if they were of the fixed ones' size: hollow ones that are larger would otherwise be tilted until their
+    The map is `turn @ (point - centre of the fixed labels) + centre of the moving labels + shift`. The moving maps are
+    scaled to the size of the fixed maps: larger hollow labels would otherwise be tilted until their
     walls cross.
     """
 
@@ -203,12 +204,12 @@ class _Difference:
         self._norm = float(np.linalg.norm(self._fixed))
 
     def start(self, turn: np.ndarray) -> _Found:
-        """A turn that is not optimised."""
+        """A rotation without optimisation."""
         shift = np.zeros(len(self._centre))
         return _Found(turn, shift, float((self._difference(turn, shift) ** 2).sum()))
 
     def least(self, turn: np.ndarray, shift: np.ndarray) -> _Found:
-        """The least difference that is found from a start."""
+        """The least difference found from a start."""
         rank = len(shift)
         planes = list(itertools.combinations(range(rank), 2))
 
@@ -224,14 +225,14 @@ class _Difference:
             return np.append(difference, HESITATION / self._radius * parameters[rank:])
 
         def jacobian(parameters: np.ndarray) -> np.ndarray:
-            """By central differences over some of the smoothing's width: the maps are linear between voxels."""
+            """By central differences over a part of the smoothing width, because the maps are linear between voxels."""
             steps = self._step * np.eye(len(parameters))
             return np.stack([residuals(parameters + s) - residuals(parameters - s) for s in steps], axis=1) / (
                 2 * self._step
             )
 
-        start = np.zeros(rank + len(planes))  # mm: shifts, and turns at the distance of the radius
-        # MINPACK's, which has no threads: beside other processes they would be in each other's way.
+        start = np.zeros(rank + len(planes))  # mm: translations, and rotations at the distance of the radius
+        # MINPACK's method, which has no threads: they would compete with other processes.
         found = optimize.least_squares(residuals, start, jacobian, method="lm", xtol=1e-4, ftol=1e-5, max_nfev=30)
         return _Found(turned(found.x), shift + found.x[:rank], 2 * float(found.cost))
 
@@ -241,7 +242,7 @@ class _Difference:
 
 
 def _smoothed(labels: Image, values: Sequence[int], sigma: float) -> tuple[np.ndarray, Grid]:
-    """The indicator of each label, smoothed: `(len(values), *spatial)`, on a grid with room for the blur."""
+    """The smoothed mask of each label: `(len(values), *spatial)`, on a grid with a margin for the smoothing."""
     voxels = sigma / np.asarray(labels.grid.spacing)
     room = np.ceil(3 * voxels).astype(int) + 1
     array = np.pad(labels.array, [(int(r), int(r)) for r in room])

@@ -1,4 +1,4 @@
-"""What is done to the copies of one's own images."""
+"""The processing steps for copies of your own images."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ from acreg.errors import UsageError
 
 @dataclass(frozen=True)
 class Steps:
-    """What is done to each subject, in this order.
+    """The processing steps for each subject, in this order.
 
     Attributes:
         merge: the table that merges or drops labels; None keeps them.
-        spacing: mm by array axis, (z, y, x) or (rows, columns), or one number for all axes; empty keeps the files'.
+        spacing: mm by array axis, (z, y, x) or (rows, columns), or one number for all axes; empty keeps that of the
+            files.
         crop: the label (after merging) around whose box image and labels are cropped; None keeps the extent.
-        margin: mm around that box, cut off where the image ends.
-        align: the subject whose frame and grid all take, rigidly aligned by their labels, or "auto" for the one that is
-            most like the others; empty leaves each where it is.
-        size: voxels of all aligned images by axis, or one number, around the labels of that subject; empty takes its
-            extent.
+        margin: mm around that box, limited by the border of the image.
+        align: the subject to whose frame and grid all subjects are rigidly aligned by their labels, or "auto" for the
+            subject that is most similar to the others; empty aligns nothing.
+        size: voxels of all aligned images per axis, or one number, around the labels of that subject; if empty, its
+            extent is used.
 
     Raises:
-        UsageError: a spacing that is not positive and finite, a negative margin, or one without a label; a size that is
-            not positive, or without alignment; both cropped and aligned.
+        UsageError: a spacing that is not positive and finite; a margin that is negative or without a label; a size that
+            is not positive or without alignment; or both cropping and alignment.
     """
 
     merge: LabelTable | None = None

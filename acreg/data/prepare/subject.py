@@ -1,4 +1,4 @@
-"""One subject of one's own images, prepared: read, merged, resampled, cropped or aligned, and written."""
+"""Preparation of one subject: read, merge labels, resample, crop or align, and write."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ from acreg.io.transforms import write_transform
 
 @dataclass(frozen=True)
 class Task:
-    """What is done to one subject, and where it is written."""
+    """The steps for one subject, and the folder to write."""
 
     record: Record
     out: Path
     steps: Steps
-    info: DatasetInfo | None  # of the source: its spacing and labels take precedence over the files'
+    info: DatasetInfo | None  # of the source: its spacing and labels take precedence over those of the files
     reference: Reference | None = None
 
 
@@ -61,7 +61,7 @@ def target_record(record: Record, out: Path) -> Record:
 
 
 def prepare_one(task: Task) -> Written:
-    """Write a subject's files, unless an interrupted run wrote all of them.
+    """Write the files of a subject, unless an interrupted run has written all of them.
 
     Raises:
         AcregError: see `acreg.data.prepare.copies.prepare_copies`.
@@ -95,7 +95,7 @@ def prepare_one(task: Task) -> Written:
             moved = transform.warp_points(points.positions, to="fixed")
             write_points(Points(moved, points.names, points.source), target.points)
         else:
-            with atomic_path(target.points) as temporary:  # world coordinates: they hold on any grid
+            with atomic_path(target.points) as temporary:  # world coordinates are valid for any grid
                 shutil.copyfile(record.points, temporary)
     return Written(() if labels is None else tuple(np.unique(labels.array).tolist()), _spacing(image.grid))
 
@@ -113,7 +113,7 @@ def _resampled(image: Image, labels: Image | None, record: Record, steps: Steps)
 
 
 def _written_before(target: Record) -> Written:
-    """What an interrupted run wrote."""
+    """The files that an interrupted run wrote."""
     if target.labels is None:
         return Written((), _spacing(read_image(target.image).grid))
     labels = read_labels(target.labels)
@@ -125,12 +125,12 @@ def _spacing(grid: Grid) -> tuple[float, ...]:
 
 
 def merged_labels(task: Task, path: Path) -> Image:
-    """A subject's merged labels, on the grid of its image."""
+    """The merged labels of a subject on the grid of its image."""
     return _labelled(task, path)[1]
 
 
 def _labelled(task: Task, path: Path) -> tuple[Image, Image]:
-    """A subject's image and its merged labels."""
+    """The image and the merged labels of a subject."""
     table, info = task.steps.merge, task.info
     image, labels = read_labelled(
         task.record.image, path, values=list(info.labels) if info else None, spacing=info.spacing if info else None
@@ -145,10 +145,10 @@ def _labelled(task: Task, path: Path) -> tuple[Image, Image]:
 
 
 def new_grid(image: Image, steps: Steps) -> Grid:
-    """The grid of an image's copy, before it is cropped.
+    """The grid of the copy of an image, before cropping.
 
     Raises:
-        UsageError: another number of spacings than axes.
+        UsageError: the number of spacings differs from the number of axes.
         AcregError: the copy would be too large.
     """
     rank = image.grid.rank

@@ -1,1 +1,1 @@
-"""Pairs, label maps and made pairs for training, and how they reach `fit`."""
+"""Real and synthetic pairs and label maps for training, and the input pipelines for `fit`."""

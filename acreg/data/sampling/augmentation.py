@@ -1,4 +1,4 @@
-"""Random intensity and geometric changes of a batch of images and labels, in NumPy, all samples at once."""
+"""Random changes of the intensities and geometry of a batch of images and labels, in NumPy, for all samples at once."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _BIAS_GRID = 4
 def smooth_basis(size: int, points: int) -> NDArray[np.float32]:
     """Cubic B-spline weights `(size, points + 2)` of a uniform grid of control points, each row of norm one.
 
-    A product of such matrices with standard normal control values, one matrix an axis, is a smooth random field that
-    has mean 0 and standard deviation 1 at every voxel.
+    A product of such matrices with standard normal control values, one matrix per axis, is a smooth random field with
+    mean 0 and standard deviation 1 at every voxel.
     """
     at = (np.arange(size) + 0.5) / size * (points - 1)
     distance = np.abs(at[:, None] - np.arange(-1, points + 1)[None, :])
@@ -29,17 +29,17 @@ def smooth_basis(size: int, points: int) -> NDArray[np.float32]:
 def smooth_noise(
     rng: np.random.Generator, shape: tuple[int, ...], spatial: tuple[int, ...], points: int
 ) -> NDArray[np.float32]:
-    """Smooth Gaussian noise `(*shape, *spatial)`, float32, standard deviation 1, about `points` bumps an axis."""
+    """Smooth Gaussian noise `(*shape, *spatial)`, float32, standard deviation 1, with about `points` bumps per axis."""
     field = rng.standard_normal((*shape, *(points + 2,) * len(spatial)), dtype=np.float32)
-    for size in spatial:  # each product eats the first spatial axis and puts the result last
+    for size in spatial:  # each product replaces the first spatial axis and puts the result last
         field = np.moveaxis(field, len(shape), -1) @ smooth_basis(size, points).T
     return field
 
 
 def sample_linear(images: np.ndarray, coordinates: np.ndarray) -> NDArray[np.float32]:
-    """Images `(batch, *spatial, channels)` read at `coordinates` `(rank, batch, *grid)` in voxels, linearly.
+    """Images `(batch, *spatial, channels)`, sampled linearly at `coordinates` `(rank, batch, *grid)` in voxels.
 
-    Places outside the image take the value at its edge. Returns float32 `(batch, *grid, channels)`.
+    Points outside the image take the value at its edge. Returns float32 `(batch, *grid, channels)`.
     """
     batch, *spatial, channels = images.shape
     flat = images.reshape(-1, channels)
@@ -63,7 +63,7 @@ def sample_linear(images: np.ndarray, coordinates: np.ndarray) -> NDArray[np.flo
 def sample_nearest(labels: np.ndarray, coordinates: np.ndarray, outside: int | None = None) -> np.ndarray:
     """Like `sample_linear`, but the value of the nearest voxel, in the type of `labels`.
 
-    Places more than half a voxel outside take the value `outside`; None for the value at the edge.
+    Points more than half a voxel outside take the value `outside`; None means the value at the edge.
     """
     batch, *spatial, channels = labels.shape
     index = np.arange(batch, dtype=np.intp).reshape(-1, *(1,) * len(spatial)) * prod(spatial)
@@ -78,22 +78,23 @@ def sample_nearest(labels: np.ndarray, coordinates: np.ndarray, outside: int | N
 
 
 class Augmentation(BaseModel):
-    """How training images are changed at random; each sample of a batch has its own draw. 0 switches a part off.
+    """Random changes of training images; each sample of a batch is drawn independently. 0 switches a part off.
 
-    Images are in [0, 1] before and after. The geometric parts come first and move the labels (by nearest) with the
-    image; the intensity parts follow in the order below. Rotation and shear assume voxels with sides of equal length.
+    Images are in [0, 1] before and after. The geometric parts come first and also warp the labels (nearest neighbour);
+    the intensity parts follow in the order below. Rotation and shear assume isotropic voxels.
 
     Arguments:
-        gamma: the image to the power exp(g), g uniform in [-gamma, gamma].
-        contrast: distance from the image's mean times 1 + c, c uniform in [-contrast, contrast].
-        bias_field: times exp(b), b a smooth random field of this standard deviation.
-        noise: independent Gaussian noise, its standard deviation uniform in [0, noise].
-        rotation: angle uniform in [-rotation, rotation] in radians, in 3-D about each axis.
-        scale: size times 1 + s, s uniform in [-scale, scale].
-        shear: along each axis, voxels per voxel along each later axis, uniform in [-shear, shear]; volume is kept.
-        shift: along each axis, uniform in [-shift, shift] as a share of the image's size.
+        gamma: raises the image to the power exp(g), with g uniform in [-gamma, gamma].
+        contrast: multiplies the difference from the image's mean by 1 + c, with c uniform in [-contrast, contrast].
+        bias_field: multiplies by exp(b), where b is a smooth random field with this standard deviation.
+        noise: adds independent Gaussian noise with a standard deviation uniform in [0, noise].
+        rotation: rotates by an angle uniform in [-rotation, rotation] in radians, in 3-D about each axis.
+        scale: multiplies the size by 1 + s, with s uniform in [-scale, scale].
+        shear: shears along each axis, in voxels per voxel along each later axis, uniform in [-shear, shear]; the volume
+            is kept.
+        shift: translates along each axis, uniform in [-shift, shift] as a share of the image's size.
         elastic: standard deviation of a smooth random displacement as a share of the image's size.
-        elastic_grid: control points of that displacement along each axis.
+        elastic_grid: number of control points of that displacement along each axis.
 
     Raises:
         pydantic.ValidationError: a value outside its range, or an unknown name.
@@ -122,8 +123,8 @@ class Augmentation(BaseModel):
     ) -> tuple[np.ndarray, np.ndarray | None]:
         """Changed images float32 `(batch, *spatial, channels)` and labels `(batch, *spatial, 1)` (None stays None).
 
-        The arguments are not written to; with all parts off they are returned as they are. What comes from outside has
-        the image's edge value, and the label at the edge or `outside`, see `sample_nearest`.
+        The arguments are not changed; if all parts are switched off, they are returned as they are. Voxels from outside
+        the image get its edge value, and the label at the edge or `outside`, see `sample_nearest`.
         """
         if self.geometric:
             coordinates = self.coordinates(len(images), images.shape[1:-1], rng)
@@ -161,10 +162,10 @@ class Augmentation(BaseModel):
         return np.clip(changed, 0.0, 1.0)
 
     def coordinates(self, batch: int, spatial: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float32]:
-        """Where each voxel of the result is read from: float32 `(rank, batch, *spatial)`, in voxels.
+        """The points at which the voxels of the result are sampled: float32 `(rank, batch, *spatial)`, in voxels.
 
-        With R the rotations, H the shear (ones on the diagonal, zeros below), s the scale, c the centre, t the shift
-        and e the elastic displacement, voxel p is read at c + R H (p - c) / (1 + s) - t + e(p).
+        With the rotation R, the shear H (ones on the diagonal, zeros below), the scale s, the centre c, the shift t
+        and the elastic displacement e, voxel p is sampled at c + R H (p - c) / (1 + s) - t + e(p).
         """
         rank = len(spatial)
         matrix = np.broadcast_to(np.eye(rank), (batch, rank, rank))

@@ -1,10 +1,10 @@
-"""A known turn, shift and deformation of a 2-D image, as JRS-Net is trained on.
+"""A known rotation, translation and deformation of a 2-D image, for training JRS-Net.
 
-The original is the fixed image, its copy the moving one. A point of the original goes, one after the other, through a
-shift, a rotation about the centre of the image and a B-spline deformation to its place in the copy. The displacement
-from fixed to moving is therefore a closed form, exact at every voxel; the copy is sampled through its inverse, found by
-iteration: each place found goes to within 0.001 voxels of where it should. `RandomDeformation` draws, and `Deformation`
-is what was drawn: it can be stored as JSON and applied again.
+The original is the fixed image, its copy the moving image. A point of the original is mapped by a
+translation, a rotation about the centre of the image and a B-spline deformation, in this order, to its position in the
+copy. The displacement from fixed to moving is therefore known in closed form, exactly at every voxel. The copy is
+sampled by the inverse, which is found by iteration to within 0.001 voxels. `RandomDeformation` draws a `Deformation`,
+which can be stored as JSON and applied again.
 
 Source: Mahapatra et al., Joint registration and segmentation of X-ray images using generative adversarial networks.
 """
@@ -26,19 +26,19 @@ from acreg.errors import AcregError
 from acreg.geometry.displacement import voxel_indices
 
 REFERENCE_WIDTH = 512
-"""Columns of the images whose voxels the paper's limits are given in."""
+"""Number of columns of the images in the paper, in whose voxels its limits are given."""
 INJECTIVE = 0.48
 """Control values up to this share of the control points' spacing cannot fold (Choi & Lee, Graphical Models 62, 2000).
 
 Their bound on the sum of a component's slopes along both axes is also what makes the inverse's iteration converge."""
 
 Range = tuple[FiniteFloat, FiniteFloat]
-"""The smallest and the largest."""
+"""The smallest and the largest value."""
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Deformation:
-    """Where each point of an image of a certain shape goes.
+    """The mapping of the points of an image with a given shape.
 
     Point `p` goes to `y + e(y)` with `y = R (p + translation - c) + c`, `c` the centre of the image and `e` the uniform
     cubic B-spline of the control values, continued beyond the image by its value at the border.
@@ -77,12 +77,12 @@ class Deformation:
         return self
 
     def to_json(self) -> str:
-        """All of it as JSON, without loss."""
+        """The complete deformation as JSON, without loss."""
         return TypeAdapter(Deformation).dump_json(self).decode()
 
     @classmethod
     def from_json(cls, text: str) -> Deformation:
-        """What `to_json` returned.
+        """The deformation from the output of `to_json`.
 
         Raises:
             pydantic.ValidationError: the text is not that of a deformation.
@@ -98,10 +98,10 @@ class Deformation:
 
     @cached_property
     def origins(self) -> NDArray[np.float64]:
-        """Where each voxel of the moving image comes from in the fixed one, `(rows, columns, 2)`, voxels."""
+        """The points in the fixed image from which the moving voxels come, `(rows, columns, 2)`, voxels."""
         voxels = voxel_indices(self.shape)
         turned = voxels - self._elastic(voxels)
-        for _ in range(1000):  # each shrinks the error to 98 % at worst, to 48 % at the default limits
+        for _ in range(1000):  # each step reduces the error to 98 % at worst, and to 48 % with the default limits
             step = voxels - self._elastic(turned) - turned
             turned = turned + step
             if np.abs(step).max() < 1e-3:
@@ -155,24 +155,24 @@ class Deformation:
 
 
 class RandomDeformation(BaseModel):
-    """Draws deformations that leave a mask little overlap with itself. Lengths are voxels of an image 512 columns wide.
+    """Draws deformations after which a mask has little overlap with itself. Lengths are voxels of a 512-column image.
 
-    The rule is the paper's: the Dice of all foreground together, before and after, is below `largest_dice`; a
-    deformation that leaves more is drawn again. After `draws` the strongest of them is taken, with a warning: a
-    training should not end over a mask that fills its image.
+    As in the paper, the Dice of the complete foreground before and after must be below `largest_dice`; otherwise,
+    another deformation is drawn. After `draws` attempts, the strongest deformation is used, with a warning, so that
+    training does not stop because of a mask that fills its image.
 
     Args:
-        translation: limits of the shift along one axis, in either direction.
-        rotation: limits of the angle in degrees, in either direction, at multiples of `rotation_step`.
+        translation: limits of the translation along one axis, in either direction.
+        rotation: limits of the angle in degrees, in either direction, in multiples of `rotation_step`.
         rotation_step: degrees.
-        elastic: limits of each component of each control point, in either direction. The B-spline smooths them: voxels
-            move less than that.
-        control_spacing: between control points; the paper does not tell its own.
+        elastic: limits of each component of each control point, in either direction. The B-spline smooths them, so
+            voxels move less.
+        control_spacing: distance between control points; the paper does not give it.
         largest_dice: see above.
         draws: see above.
 
     Raises:
-        pydantic.ValidationError: a value outside of its range, limits in the wrong order, control values that may fold
+        pydantic.ValidationError: a value out of range, limits in the wrong order, control values that may fold
             the image, or no angle between the limits.
     """
 
@@ -210,7 +210,7 @@ class RandomDeformation(BaseModel):
         """A deformation for labels `(rows, columns, 1)`; 0 is background.
 
         Raises:
-            AcregError: no foreground, or labels that are not 2-D.
+            AcregError: there is no foreground, or labels are not 2-D.
         """
         check_mask(labels, "the label map")
         drawn = []
@@ -228,7 +228,7 @@ class RandomDeformation(BaseModel):
         return min(drawn, key=lambda pair: pair[0])[1]
 
     def _draw_any(self, shape: tuple[int, int], rng: np.random.Generator) -> Deformation:
-        """A deformation within the limits, whatever the overlap."""
+        """A deformation within the limits, regardless of the overlap."""
         voxel = shape[1] / REFERENCE_WIDTH
         spacing = self.control_spacing * voxel
         shift = float(_either_sign(rng, self.translation, ()) * voxel)
@@ -241,12 +241,12 @@ class RandomDeformation(BaseModel):
 
 
 def control_shape(shape: tuple[int, ...], spacing: float) -> tuple[int, ...]:
-    """How many control points along each axis a cubic B-spline needs: one cell or more, and one point around them."""
+    """The number of control points of a cubic B-spline along each axis: at least one cell, and one point around."""
     return tuple(max(1, int(np.ceil((size - 1) / spacing))) + 3 for size in shape)
 
 
 def foreground_dice(a: np.ndarray, b: np.ndarray) -> float:
-    """Dice of all that is not background in two label maps, of which one has foreground."""
+    """Dice of the complete foreground of two label maps, at least one of which has foreground."""
     a, b = a > 0, b > 0
     return float(2.0 * np.count_nonzero(a & b) / (np.count_nonzero(a) + np.count_nonzero(b)))
 
@@ -256,10 +256,10 @@ def _either_sign(rng: np.random.Generator, limits: tuple[float, float], size: tu
 
 
 def check_mask(labels: np.ndarray, name: str) -> None:
-    """Refuse labels that are not `(rows, columns, 1)` with some foreground; `name` says in the message whose they are.
+    """Refuse labels that are not `(rows, columns, 1)` with some foreground; `name` identifies them in the message.
 
     Raises:
-        AcregError: they are not.
+        AcregError: the labels are refused.
     """
     if labels.ndim != 3 or labels.shape[-1] != 1 or not (labels > 0).any():
         raise AcregError(

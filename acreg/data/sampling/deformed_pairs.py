@@ -1,4 +1,4 @@
-"""Pairs made of single 2-D images by a known deformation, as JRS-Net is trained on."""
+"""Pairs made from single 2-D images by a known deformation, for training JRS-Net."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ __getattr__ = forward(__name__, "acreg.data.sampling.deformation")
 
 
 class DeformedPairSampler(Sampler):
-    """Draws batches of images beside deformed copies of themselves; a pure function of (seed, step).
+    """Draws batches of images with deformed copies of themselves; a pure function of (seed, step).
 
     Arguments:
         images: `(subjects, rows, columns, channels)`, kept as float32; fixed.
         labels: integers `(subjects, rows, columns, 1)`, kept as int32, each with some foreground.
         batch_size: pairs in a batch.
         seed: not negative.
-        random: what is drawn.
+        random: the distribution of deformations.
 
     Raises:
-        AcregError: no subject, shapes that disagree, images in 3-D, labels that are not integers or without foreground.
+        AcregError: no subject, shapes that do not match, 3-D images, labels that are not integers or have no
+            foreground.
     """
 
     labels: NDArray[np.int32]

@@ -15,19 +15,19 @@ __getattr__ = forward(__name__, "acreg.data.sampling.singles")
 
 
 class PairSampler(Sampler):
-    """Draws batches of random pairs, never a subject with itself.
+    """Draws batches of random pairs of different subjects.
 
     Arguments:
         images: `(subjects, *spatial, channels)`, kept as float32; in [0, 1] if `augment` is given.
         labels: integers `(subjects, *spatial, 1)`, kept as int32, or None where no labels exist.
         batch_size: pairs in a batch.
         seed: not negative.
-        augment: applied to the moving and to the fixed image independently; None for none.
-        augment_moving: applied to the moving image alone, after `augment`; None for none. Moving labels that come from
-            outside of the image are background.
+        augment: applied to the moving and to the fixed image independently; None for no augmentation.
+        augment_moving: applied to the moving image alone, after `augment`; None for no augmentation. Moving labels from
+            outside the image are background.
 
     Raises:
-        AcregError: fewer than two subjects, shapes that disagree, labels that are not integers.
+        AcregError: fewer than two subjects, shapes that do not match, or labels that are not integers.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class PairSampler(Sampler):
         self.augment_moving = augment_moving
 
     def batch(self, step: int) -> Batch:
-        """The batch of training step `step` (0, 1, ...), the same each time that it is asked for.
+        """The batch of training step `step` (0, 1, ...), which is the same in every call.
 
         Returns:
             `moving` and `fixed` float32 `(batch, *spatial, channels)`, and with labels `moving_labels` and
@@ -81,11 +81,11 @@ class VelocitySampler(Sampler):
         velocities: `(*spatial, rank)` in voxels by the positions (fixed, moving) of each pair.
         batch_size: pairs in a batch.
         seed: not negative.
-        max_shift: voxels along each axis by which both images, their labels and their velocity are moved together, at
-            most; what comes in at the border repeats the edge. None for no shift.
+        max_shift: largest number of voxels along each axis by which both images, their labels and their velocity are
+            translated together; new voxels at the border repeat the edge. None for no translation.
 
     Raises:
-        AcregError: no pair, shapes that disagree, labels that are not integers, or a shift that is no size.
+        AcregError: no pair, shapes that do not match, labels that are not integers, or an invalid shift.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class VelocitySampler(Sampler):
         """The batch of training step `step`.
 
         Returns:
-            What `PairSampler.batch` returns, and `velocity` float32 `(batch, *spatial, rank)`.
+            The entries of `PairSampler.batch`, and `velocity` float32 `(batch, *spatial, rank)`.
         """
         rng = np.random.default_rng([self.seed, step])
         chosen = [self._pairs[i] for i in rng.integers(0, len(self._pairs), self.batch_size)]
@@ -143,7 +143,7 @@ class VelocitySampler(Sampler):
 
 
 def _shifted(array: np.ndarray, shift: np.ndarray) -> np.ndarray:
-    """`(*spatial, channels)` moved by whole voxels along each spatial axis."""
+    """`(*spatial, channels)`, translated by whole voxels along each spatial axis."""
     for axis, by in enumerate(shift):
         array = array.take(np.clip(np.arange(array.shape[axis]) - by, 0, array.shape[axis] - 1), axis)
     return array
@@ -152,7 +152,7 @@ def _shifted(array: np.ndarray, shift: np.ndarray) -> np.ndarray:
 def fixed_pairs(subjects: Sequence[str], count: int, seed: int) -> list[tuple[str, str]]:
     """A reproducible list of `count` pairs (fixed, moving) of subject names, for validation and evaluation.
 
-    A subject never meets itself; no ordered pair comes twice before all n * (n - 1) have been used.
+    A subject is never paired with itself; no ordered pair is repeated before all n * (n - 1) have been used.
 
     Raises:
         AcregError: fewer than two subjects, a name given twice, or a negative count or seed.

@@ -1,8 +1,8 @@
-"""Batches for `fit`: a sampler of NumPy batches as a `tf.data.Dataset`, or as a `keras.utils.PyDataset`.
+"""Batches for `fit`: a sampler of NumPy batches as a `tf.data.Dataset` or a `keras.utils.PyDataset`.
 
-Nothing is decoded here: a sampler holds its arrays in memory, and step n of a pipeline is the sampler's `batch(n)`. A
-training that resumes at step n therefore starts its pipeline there, and goes on with the batches it would have had.
-TensorFlow is imported when a `tf.data.Dataset` is asked for, and not before.
+Nothing is decoded here: a sampler holds its arrays in memory, and step n of a pipeline is `batch(n)` of the sampler.
+Training that resumes at step n therefore starts its pipeline there and continues with the same batches.
+TensorFlow is imported only when a `tf.data.Dataset` is requested.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Sampler(Protocol):
-    """What a pipeline reads: `batch(step)` is a pure function with the same names, shapes and types at each step."""
+    """The source of a pipeline: `batch(step)` is a pure function with the same names, shapes and types at each step."""
 
     def batch(self, step: int) -> Any:
         """The batch of a step: an array, or arrays by name."""
@@ -59,25 +59,25 @@ def _tf_batches(sampler: Sampler, start: int, steps: int | None) -> tf.data.Data
     options.deterministic = True
     options.autotune.enabled = False
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-    # one batch at a time: a batch costs little, and Python's lock would serialise several anyway
+    # one batch at a time: a batch is cheap, and Python's lock would serialise several anyway
     dataset = counter.map(load, num_parallel_calls=1, deterministic=True).prefetch(2).with_options(options)
-    dataset.sampler = sampler  # as in KerasPairs: a model looks at its labels before it is fitted
+    dataset.sampler = sampler  # as in KerasPairs: a model checks its labels before it is fitted
     return dataset
 
 
 def tf_pairs(sampler: PairSampler | Sampler, start: int = 0, steps: int | None = None) -> tf.data.Dataset:
-    """The batches `sampler.batch(start)`, `sampler.batch(start + 1)`, ... in this order, made while the model works.
+    """The batches `sampler.batch(start)`, `sampler.batch(start + 1)`, ... in order, made while the model trains.
 
     Arguments:
         sampler: usually a `PairSampler`.
         start: the first step.
-        steps: how many batches; None for no end (then give `fit` its `steps_per_epoch`).
+        steps: number of batches; None for an endless dataset (then pass `steps_per_epoch` to `fit`).
 
     Returns:
-        A dataset of dictionaries as `PairSampler.batch` returns them, all shapes known.
+        A dataset of dictionaries like those of `PairSampler.batch`, with all shapes known.
 
     Raises:
-        AcregError: a negative start, or no step.
+        AcregError: a negative start, or less than one step.
     """
     return _tf_batches(sampler, start, steps)
 
@@ -104,10 +104,11 @@ def label_batches(
 
 
 class KerasPairs(keras.utils.PyDataset):
-    """The same batches where TensorFlow is absent: `sampler.batch(start)`, `sampler.batch(start + 1)`, ... without end.
+    """The same batches without TensorFlow: `sampler.batch(start)`, `sampler.batch(start + 1)`, ... without end.
 
-    Give `fit` its `steps_per_epoch`; each epoch then goes on where the last one ended. It has no length on purpose:
-    Keras begins a dataset with a length anew in each epoch, and by default in an order that no seed of ours fixes.
+    Pass `steps_per_epoch` to `fit`; each epoch then continues where the previous one ended. It has no length on
+    purpose: Keras restarts a dataset with a length in each epoch, by default in an order that does not depend on
+    acreg's seeds.
 
     Arguments:
         sampler: usually a `PairSampler`; a `LabelSampler` works as well.
@@ -125,7 +126,7 @@ class KerasPairs(keras.utils.PyDataset):
 
     @property
     def num_batches(self) -> None:
-        """None, by which Keras knows that there is no end."""
+        """None, which tells Keras that the dataset is endless."""
         return None
 
     def __getitem__(self, index: int) -> Any:

@@ -1,7 +1,7 @@
-"""What samplers have in common: arrays that are checked and kept, and draws that a seed and a step decide.
+"""What samplers have in common: they check and keep arrays, and their draws depend only on a seed and a step.
 
-A batch is a pure function of (seed, step): nothing is remembered between calls, so a training that resumes at step n
-draws what an unbroken one would have drawn.
+A batch is a pure function of (seed, step): no state is kept between calls, so training that resumes at step n
+draws the same batches as uninterrupted training.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ Batch = dict[str, np.ndarray]
 
 
 class Sampler:
-    """Images, perhaps with labels, of which batches are drawn.
+    """Images, optionally with labels, from which batches are drawn.
 
     Arguments:
         images: `(subjects, *spatial, channels)`, kept as float32.
-        labels: integers `(subjects, *spatial, 1)`, kept as int32; None where there are none.
-        batch_size: pieces in a batch.
+        labels: integers `(subjects, *spatial, 1)`, kept as int32; None if there are none.
+        batch_size: number of items in a batch.
         seed: not negative.
 
     Raises:
-        AcregError: shapes that disagree, labels that are not integers, a batch of nothing, or a negative seed.
+        AcregError: shapes that do not match, labels that are not integers, an empty batch, or a negative seed.
     """
 
     def __init__(self, images: np.ndarray, labels: np.ndarray | None, batch_size: int, seed: int) -> None:

@@ -1,4 +1,4 @@
-"""Batches of single images, of which a model makes pairs, and of label maps, for training an autoencoder."""
+"""Batches of single images, from which a model makes pairs, and of label maps, for training an autoencoder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from acreg.errors import AcregError
 
 
 class ImageSampler(Sampler):
-    """Draws batches of single images, of which the model makes pairs; a pure function of (seed, step).
+    """Draws batches of single images, from which the model makes pairs; a pure function of (seed, step).
 
     Arguments:
         images: `(subjects, *spatial, channels)`, kept as float32.
@@ -20,10 +20,10 @@ class ImageSampler(Sampler):
         spacings: `(subjects, rank)` in mm, kept as float32.
         batch_size: images in a batch.
         seed: not negative.
-        pairs: whose pairs are added to each batch; None for none.
+        pairs: a sampler whose pairs are added to each batch; None for none.
 
     Raises:
-        AcregError: no subject, shapes that disagree, or labels that are not integers.
+        AcregError: no subject, shapes that do not match, or labels that are not integers.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class ImageSampler(Sampler):
 
         Returns:
             `image` float32 `(batch, *spatial, channels)`, `spacing` float32 `(batch, rank)` and, with labels, `labels`
-            int32 `(batch, *spatial, 1)`; and what `pairs` returns.
+            int32 `(batch, *spatial, 1)`; and the entries of `pairs`.
         """
         chosen = np.random.default_rng([self.seed, step, 1]).integers(0, len(self.images), self.batch_size)
         result: Batch = {"image": self.images[chosen], "spacing": self.spacings[chosen]}
@@ -63,9 +63,9 @@ class LabelSampler:
 
     Arguments:
         labels: integers `(subjects, *spatial, 1)`, kept as int32.
-        batch_size: maps in a batch; subjects are not repeated inside a batch unless it is larger than their number.
+        batch_size: maps in a batch; subjects are repeated within a batch only if it is larger than their number.
         seed: not negative.
-        augment: only its geometric part has an effect; None for none.
+        augment: only its geometric part has an effect; None for no augmentation.
 
     Raises:
         AcregError: no subject, or labels that are not integers.

@@ -1,8 +1,8 @@
-"""``acreg data synthesize``: pairs made from single images, kept with the true displacement between them.
+"""``acreg data synthesize``: pairs made from single images, stored with the true displacement between them.
 
-Order of writing: ``dataset.json`` (with the settings), then each pair's files, then ``pairs.csv`` and, last,
-``manifest.csv``. Every file is written atomically. So a folder with a manifest is complete; one without is the rest of
-an interrupted run, which the same call continues: pairs whose files are there are kept, if the settings are the same.
+It writes ``dataset.json`` (with the settings), then the files of each pair, then ``pairs.csv`` and, last,
+``manifest.csv``. Every file is written atomically. So a folder with a manifest is complete; one without is from
+an interrupted run, which the same call continues: pairs with existing files are kept if the settings are the same.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from acreg.layers import ThinPlateSplineAugmentation
 from acreg.progress import Progress, counted
 
 VERSION = 1
-"""Of how pairs are made; another number makes an interrupted run start over."""
+"""Version of the method that makes pairs; with another version, an interrupted run starts over."""
 LIMITS = ("max_rotation", "max_translation", "max_deformation", "control_points", "gamma", "brightness")
-"""What of the layer can be set."""
+"""The arguments of the layer that can be set."""
 
 
 @dataclass(frozen=True)
 class _Pair:
-    """The files of a pair; made from the image of `source` by the layer with this seed."""
+    """The files of a pair that is made from the image of `source` by the layer with this seed."""
 
     name: str
     source: Record
@@ -81,32 +81,33 @@ def synthesize(
 ) -> Dataset:
     """Make pairs from the single images of a split, once, and write them as a dataset with a ``pairs.csv``.
 
-    By default a pair is made by `acreg.layers.ThinPlateSplineAugmentation`, on the image's own grid: its moving image
-    is the subject's own, its fixed one that image seen through a random displacement, and ``transforms/<pair>.h5``
-    takes fixed points to moving ones. Both have intensities that were changed by the layer, in the range of the
-    subject's own. The fixed labels are the moving ones, warped by the true displacement as an evaluation warps them.
+    By default, `acreg.layers.ThinPlateSplineAugmentation` makes a pair on the image's own grid: the moving image
+    is the subject's own image, the fixed image is the same image warped by a random displacement, and
+    ``transforms/<pair>.h5`` maps fixed points to moving points. The layer changes the intensities of both within the
+    range of the subject's image. The fixed labels are the moving labels, warped by the true displacement as in an
+    evaluation.
 
-    The pairs go round the subjects: the n-th pair of a subject is called ``<subject>_<n>`` and depends on the seed, the
-    subject's position in the split, and n alone: a larger count gives the same pairs and more.
+    Subjects are used in turn: the n-th pair of a subject is called ``<subject>_<n>`` and depends only on the seed, the
+    position of the subject in the split, and n, so a larger count gives the same pairs and additional ones.
 
     Args:
         dataset: of labelled or unlabelled images.
         out: folder to write.
-        split: whose subjects are taken; the pairs are in the same one.
-        count: pairs in all; one a subject if None.
+        split: the split whose subjects are used; the pairs are in the same split.
+        count: total number of pairs; None for one per subject.
         seed: at least 0.
-        limits: of the layer, by the names in `LIMITS`; mm and degrees; its defaults where left out.
-        deformed: make pairs as JRS-Net is trained on instead, of labelled 2-D images: the fixed image is the subject's
-            own, the moving one its copy, turned, shifted and deformed until the labels hardly overlap; intensities and
-            ``limits`` are left alone.
+        limits: of the layer, by the names in `LIMITS`, in mm and degrees; others have their defaults.
+        deformed: make pairs as for training JRS-Net instead, from labelled 2-D images: the fixed image is the subject's
+            own image, the moving image a copy that is rotated, translated and deformed until the labels hardly overlap;
+            intensities are not changed, and ``limits`` have no effect.
         progress: called with (text, done, total).
 
     Returns:
-        The dataset. If ``out`` holds it already, complete and of the same settings, nothing is done.
-        ``preparation["doubtful"]`` says of which pairs the labels left the image or the displacement folds.
+        The dataset. If ``out`` already holds it completely with the same settings, nothing is done.
+        ``preparation["doubtful"]`` lists the pairs whose labels leave the image or whose displacement folds.
 
     Raises:
-        UsageError: an unknown split or limit, a limit out of its range, a split without subjects, a negative seed.
+        UsageError: an unknown split or limit, a limit out of range, a split without subjects, or a negative seed.
         AcregError: unreadable files, or an ``out`` in use.
         OSError: files cannot be written (disk full, permission); the pairs finished so far are kept.
     """
@@ -158,7 +159,7 @@ def _checked(limits: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _complete(out: Path, info: DatasetInfo) -> bool:
-    """Whether ``out`` holds this dataset whole; other contents are refused, and an interrupted run's notes are kept."""
+    """Whether ``out`` holds this complete dataset; other contents are refused, notes of an interrupted run are kept."""
     settings = out / "dataset.json"
     if settings.is_file():
         old = read_info(settings)
@@ -172,7 +173,7 @@ def _complete(out: Path, info: DatasetInfo) -> bool:
 
 
 def _make(pair: _Pair, dataset: Dataset, limits: Mapping[str, Any], deformed: RandomDeformation | None) -> str:
-    """Write a pair; what is doubtful about it, or nothing."""
+    """Write a pair; returns what is doubtful about it, if anything."""
     labels = None
     if pair.source.labels is None:
         image = dataset.read_image(pair.source)

@@ -1,4 +1,4 @@
-"""Reference velocities of pairs, on disk: ``settings.json`` and ``fields/FIXED/MOVING.h5``."""
+"""Files of reference velocities of pairs: ``settings.json`` and ``fields/FIXED/MOVING.h5``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from acreg.io.guards import check_file, decoding
 from acreg.io.hdf5 import new_hdf5, read_datasets, read_values
 
 FOLDER = "velocities"
-"""Where a dataset's velocities are, in its folder, unless another place is named."""
+"""The default folder of the velocities in the folder of a dataset."""
 SETTINGS = "settings.json"
 
 
@@ -36,10 +36,10 @@ def write_velocity(path: Path, velocity: np.ndarray, numbers: Mapping[str, float
 
 
 def read_velocity(path: Path) -> tuple[np.ndarray, dict[str, float]]:
-    """What `write_velocity` wrote: the velocity, float16, and the numbers.
+    """The velocity, float16, and the numbers that `write_velocity` wrote.
 
     Raises:
-        AcregError: no whole file of that kind.
+        AcregError: the file is incomplete or not of this kind.
     """
     check_file(path)
     with decoding(path, "velocity"):
@@ -51,10 +51,10 @@ def read_velocity(path: Path) -> tuple[np.ndarray, dict[str, float]]:
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
-    """How the velocities of a folder were made.
+    """The settings with which the velocities of a folder were made.
 
     Raises:
-        AcregError: there are none.
+        AcregError: there are no velocities.
     """
     path = folder / SETTINGS
     try:
@@ -70,16 +70,16 @@ def read_settings(folder: Path) -> dict[str, Any]:
 def load_velocities(
     folder: Path, subjects: Sequence[str], stored: Grid, wanted: Grid
 ) -> dict[tuple[int, int], np.ndarray]:
-    """The velocities of all pairs of some subjects that a folder has, float16, by positions (fixed, moving).
+    """The velocities in a folder for all pairs of the given subjects, float16, by positions (fixed, moving).
 
     Args:
         folder: of `acreg data velocities`.
         subjects: in the order of the positions.
-        stored: the grid that the velocities were made on, that of the dataset's files.
-        wanted: the grid that they are returned on: the same voxels, whose axes may have another order and sense.
+        stored: the grid on which the velocities were made, which is that of the dataset's files.
+        wanted: the grid on which they are returned: the same voxels, possibly with another order and direction of axes.
 
     Raises:
-        AcregError: a file that is not whole, no pair of these subjects, or grids of other voxels.
+        AcregError: a file is incomplete, there is no pair of these subjects, or the grids have different voxels.
     """
     places = {subject: position for position, subject in enumerate(subjects)}
     found = {}
@@ -96,9 +96,9 @@ def load_velocities(
 
 
 def _reoriented(velocity: np.ndarray, stored: Grid, wanted: Grid) -> np.ndarray:
-    """A velocity `(*spatial, rank)` in voxels of one grid as one of the same voxels in another order."""
+    """A velocity `(*spatial, rank)` in voxels of one grid, for a grid with the same voxels in another order."""
     turn = np.linalg.inv(stored.matrix[:-1, :-1]) @ wanted.matrix[:-1, :-1]
-    axes = np.abs(turn).argmax(axis=0)  # of each axis of `wanted`, the one of `stored`
+    axes = np.abs(turn).argmax(axis=0)  # for each axis of `wanted`, that of `stored`
     signs = np.sign(turn[axes, range(len(axes))]).astype(velocity.dtype)
     first = stored.to_index(wanted.to_world(np.zeros(len(axes))))
     corner = np.where(np.isin(range(len(axes)), axes[signs < 0]), np.array(stored.shape) - 1, 0)

@@ -1,1 +1,1 @@
-"""CSV files beside a dataset: what its labels become, regions of labels, pairs of subjects, who has a disease."""
+"""CSV files that accompany a dataset: label tables, regions of labels, pairs of subjects, disease flags."""

@@ -1,4 +1,4 @@
-"""Which subjects have a disease: by their names, or by a CSV."""
+"""Which subjects have a disease, by their names or by a CSV file."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ NIH = ("Image Index", "Finding Labels")
 
 
 def flags_by_name(subjects: Sequence[str], pattern: str) -> dict[str, bool]:
-    """Of each subject, whether its name is like the pattern, such as ``MCUCXR_*_1``.
+    """For each subject, whether its name matches the pattern, such as ``MCUCXR_*_1``.
 
     Raises:
-        UsageError: all names are, or none is.
+        UsageError: all names match, or none does.
     """
     flags = {subject: fnmatchcase(subject, pattern) for subject in subjects}
     if len(set(flags.values())) != 2:
@@ -35,18 +35,19 @@ def flags_by_name(subjects: Sequence[str], pattern: str) -> dict[str, bool]:
 
 
 def read_flags(path: Path | str, subjects: Sequence[str], finding: str = "") -> dict[str, bool]:
-    """Of each subject that a CSV has, whether it has the disease.
+    """For each subject in a CSV file, whether it has the disease.
 
     Args:
-        path: with the columns ``subject`` and ``diseased`` (1 or 0, true or false, yes or no), or ``Image Index`` and
-            ``Finding Labels``, the list of the NIH's ChestX-ray14, where a subject is an image's name with or without
-            its ending.
-        subjects: those of the dataset; others in the CSV are passed over.
-        finding: the disease, in the NIH's list.
+        path: a file with the columns ``subject`` and ``diseased`` (1 or 0, true or false, yes or no), or ``Image
+            Index`` and ``Finding Labels``, the list of the NIH's ChestX-ray14, where a subject is the name of an image
+            with or without its suffix.
+        subjects: those of the dataset; others in the CSV file are ignored.
+        finding: the disease, for the NIH's list.
 
     Raises:
-        UsageError: a finding is missing where it is needed, or nobody has it.
-        AcregError: other columns, a cell that is neither yes nor no, a subject twice, or none of the dataset's.
+        UsageError: a finding is required but not given, or no subject has it.
+        AcregError: the file has other columns, a cell that is neither yes nor no, a subject twice, or no subject of the
+            dataset.
     """
     path = Path(path)
     try:

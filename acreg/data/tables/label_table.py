@@ -1,4 +1,4 @@
-"""Label tables: which labels of a dataset become one, as a CSV with the columns ``label,merged,name``."""
+"""Label tables, which merge labels of a dataset: CSV files with the columns ``label,merged,name``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ COLUMNS = ("label", "merged", "name")
 
 @dataclass(frozen=True)
 class LabelTable:
-    """Labels and what they become.
+    """Labels and their merged labels.
 
     Attributes:
         name: of the table, for messages and for ``dataset.json``.
@@ -41,7 +41,7 @@ class LabelTable:
         """The merged labels, int32 ``(*spatial)``.
 
         Raises:
-            AcregError: a label that the table lacks.
+            AcregError: a label that is not in the table.
         """
         known = np.array(sorted({0, *self.merged}), dtype=np.int32)
         targets = np.array([self.merged.get(int(label), 0) for label in known], dtype=np.int32)
@@ -60,15 +60,15 @@ def read_label_table(name_or_path: str | os.PathLike[str]) -> LabelTable:
     """Read a label table.
 
     Its first line has the columns ``label`` (in the files), ``merged`` (in the result; 0 drops the label) and ``name``
-    (of the merged label; of 0 it is ignored). Further columns, and lines that begin with ``#``, are for the reader.
+    (of the merged label; ignored for 0). Other columns, and lines that begin with ``#``, are ignored.
 
     Args:
-        name_or_path: a CSV, or the name of a table that comes with acreg: ``dlmuse-16``.
+        name_or_path: a CSV file, or the name of a table that is shipped with acreg: ``dlmuse-16``.
 
     Raises:
         UsageError: neither a file nor a known name.
-        AcregError: no UTF-8 text, a column missing, a label that is no whole number or on two lines, a merged label
-            without a name or with two, one name for two merged labels.
+        AcregError: the file is not UTF-8 text, a column is missing, a label is not an integer or is on two lines, a
+            merged label has no name or two names, or two merged labels have the same name.
     """
     path, lines = read_lines(name_or_path, SHIPPED, COLUMNS, "label table")
     return _checked(path, lines)
@@ -77,17 +77,17 @@ def read_label_table(name_or_path: str | os.PathLike[str]) -> LabelTable:
 def read_lines(
     name_or_path: str | os.PathLike[str], shipped: Path, columns: Sequence[str], what: str
 ) -> tuple[Path, list[tuple[str, ...]]]:
-    """The lines of a table about labels, each its cells under `columns`, and the table's file.
+    """The lines of a table about labels, each with its cells in `columns`, and the file of the table.
 
     Args:
-        name_or_path: a CSV, or the name of one in `shipped`.
-        shipped: the folder of the tables that come with acreg.
-        columns: of which the table has all; others are ignored.
+        name_or_path: a CSV file, or the name of a table in `shipped`.
+        shipped: the folder of the tables that are shipped with acreg.
+        columns: the required columns; others are ignored.
         what: the kind of table, for messages.
 
     Raises:
         UsageError: neither a file nor a known name.
-        AcregError: no UTF-8 text, a column missing, or no lines.
+        AcregError: the file is not UTF-8 text, a column is missing, or there are no lines.
     """
     known = {file.stem: file for file in sorted(shipped.glob("*.csv"))}
     path = known.get(str(name_or_path), Path(name_or_path))
@@ -111,7 +111,7 @@ def whole(cell: str, path: Path, line: Sequence[str], what: str) -> int:
     """The label in a cell of a table.
 
     Raises:
-        AcregError: it is no whole number, or one that label files cannot hold.
+        AcregError: the cell is not an integer, or not one that label files can hold.
     """
     if not (cell.isascii() and cell.isdigit()) or int(cell) > np.iinfo(np.int32).max:
         raise AcregError(
@@ -122,10 +122,10 @@ def whole(cell: str, path: Path, line: Sequence[str], what: str) -> int:
 
 
 def refuse_double(labels: Sequence[int], path: Path, what: str) -> None:
-    """A label on two lines of a table.
+    """Refuse a table with a label on two lines.
 
     Raises:
-        AcregError: there is one.
+        AcregError: a label is on two lines.
     """
     double = [label for label, count in Counter(labels).items() if count > 1]
     if double:

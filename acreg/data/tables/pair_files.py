@@ -1,7 +1,7 @@
-"""CSV files of pairs: columns ``fixed,moving`` and, where the truth is known, ``transform``.
+"""CSV files of pairs, with the columns ``fixed,moving`` and, if the true transform is known, ``transform``.
 
-``transform`` names the file of the true transform, from the fixed image to the moving one, relative to the CSV's folder
-or absolute; an empty cell stands for none.
+``transform`` names the file of the true transform, from the fixed image to the moving image, with a path relative to
+the folder of the CSV file or absolute; an empty cell means none.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from acreg.io.documents import read_text
 from acreg.names import some
 
 PAIRS_NAME = "pairs.csv"
-"""The file of a dataset's own pairs, in its folder."""
+"""The file with the pairs of a dataset, in its folder."""
 
 Pair = tuple[str, str]
 """Names of the fixed and of the moving subject."""
 
 
 def read_pairs(path: Path | str, subjects: Sequence[str]) -> dict[Pair, Path | None]:
-    """The pairs of a file in its order, each with the file of its true transform, if it has one.
+    """The pairs of a file in order, each with the file of its true transform, if it has one.
 
     Raises:
-        AcregError: the file lacks a column, has no or equal pairs, or names a subject that is not among `subjects` or
-            a transform that does not exist.
+        AcregError: the file lacks a column, has no pairs or equal pairs, or names a subject that is not among
+            `subjects` or a transform that does not exist.
     """
     path = Path(path)
     try:

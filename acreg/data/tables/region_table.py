@@ -1,4 +1,4 @@
-"""Region tables: which region each label belongs to in reports, as a CSV with the columns ``label,region``."""
+"""Region tables, which assign labels to regions in reports: CSV files with the columns ``label,region``."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ COLUMNS = ("label", "region")
 
 @dataclass(frozen=True)
 class RegionTable:
-    """Labels and their regions. The labels stay apart, unlike those of a label table: a region is a mean over them.
+    """Labels and their regions. Unlike in a label table, the labels are not merged: a region is a mean over them.
 
     Attributes:
         name: of the table, for messages and headings.
-        regions: region -> its labels, in the table's order.
+        regions: region -> its labels, in the order of the table.
     """
 
     name: str
     regions: dict[str, tuple[int, ...]]
 
     def without(self, labels: Collection[int]) -> list[int]:
-        """Those of `labels` that belong to no region, in their order."""
+        """The `labels` that belong to no region, in order."""
         known = {label for members in self.regions.values() for label in members}
         return [label for label in labels if label not in known]
 
@@ -35,15 +35,16 @@ class RegionTable:
 def read_region_table(name_or_path: str | os.PathLike[str]) -> RegionTable:
     """Read a region table.
 
-    Its first line has the columns ``label`` (in the files) and ``region``, a name, or nothing for a label that belongs
-    to no region. Further columns, and lines that begin with ``#``, are for the reader.
+    Its first line has the columns ``label`` (in the files) and ``region``, which is a name, or empty for a label that
+    belongs to no region. Other columns, and lines that begin with ``#``, are ignored.
 
     Args:
-        name_or_path: a CSV, or the name of a table that comes with acreg: ``dkt31-5``.
+        name_or_path: a CSV file, or the name of a table that is shipped with acreg: ``dkt31-5``.
 
     Raises:
         UsageError: neither a file nor a known name.
-        AcregError: no UTF-8 text, a column missing, a label that is no whole number or on two lines, no region at all.
+        AcregError: the file is not UTF-8 text, a column is missing, a label is not an integer or is on two lines, or
+            there is no region.
     """
     path, lines = read_lines(name_or_path, SHIPPED, COLUMNS, "region table")
     labels = [whole(line[0], path, line, "region table") for line in lines]

@@ -45,10 +45,10 @@ def from_nibabel(image: Any, name: str) -> tuple[np.ndarray, Grid]:
 
     Args:
         image: a `nibabel.spatialimages.SpatialImage`.
-        name: what messages call it.
+        name: its name in messages.
 
     Raises:
-        AcregError: it has no affine, vectors or colours, or other than 2 or 3 axes.
+        AcregError: it has no affine matrix, has vectors or colours, or does not have 2 or 3 axes.
     """
     import nibabel
 
