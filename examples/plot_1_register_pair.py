@@ -10,7 +10,7 @@ are *phantoms*: synthetic chest X-rays of two subjects, with labels of both lung
 # Two subjects
 # ------------
 #
-# An :class:`~acreg.io.Image` is an array with its place in space: here 128 x 128 pixels of 2.8 mm.
+# An :class:`~acreg.io.Image` is an array with its position in space: here 128 x 128 pixels of 2.8 mm.
 
 import matplotlib.pyplot as plt
 
@@ -27,7 +27,7 @@ moving_labels = acreg.Image.from_array(moving_phantom.labels, spacing=(2.8, 2.8)
 # ------------
 #
 # ``from_preset`` loads a trained network by name, or from the folder that a training wrote. ``fixed`` and ``moving``
-# are always given by name, because programs differ in the order of the two.
+# are always given by name, because programs differ in the order of the two images.
 
 model = acreg.from_preset("acregnet-jsrt-diffeomorphic")
 transform = model.register(fixed=fixed, moving=moving)
