@@ -4,8 +4,11 @@
 
     import acreg
 
-    model = acreg.from_preset("acregnet-jsrt")
-    result = model.register(fixed="a.png", moving="b.png")
+    result = acreg.register(fixed="a.png", moving="b.png", model="acregnet-jsrt")
+    result.save("result")
+
+The commands `register`, `warp`, `jacobian`, `evaluate`, `compare`, `segment`, `quality`, `surfaces`, `classify`,
+`plausibility` and `inspect` are functions of the same names here, with the options as arguments.
 """
 
 from __future__ import annotations

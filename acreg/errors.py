@@ -20,7 +20,7 @@ Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 _options: ContextVar[bool] = ContextVar("options", default=False)
-"""Whether messages name arguments as on the command line."""
+"""Whether messages call arguments by their names on the command line."""
 
 
 class AcregError(ValueError):
@@ -42,7 +42,7 @@ class Requeue(AcregError):
 
 
 class DoubtfulResult(UserWarning):
-    """There is a reason to doubt a result: inspect it before you use it.
+    """A result has concerns: look at it before you use it.
 
     ``warnings.simplefilter("error", DoubtfulResult)`` turns these warnings into errors.
     """
@@ -50,7 +50,7 @@ class DoubtfulResult(UserWarning):
 
 @contextmanager
 def options_named() -> Iterator[None]:
-    """A context in which `argument` names arguments as on the command line."""
+    """A context in which `argument` returns the names of options on the command line."""
     token = _options.set(True)
     try:
         yield
@@ -59,11 +59,11 @@ def options_named() -> Iterator[None]:
 
 
 def argument(name: str, *value: object) -> str:
-    """An argument as messages name it: ``fill`` or ``fill=3``; on the command line, ``--fill`` or ``--fill 3``.
+    """The name of an argument in a message: ``fill`` or ``fill=3``; on the command line ``--fill`` or ``--fill 3``.
 
     Args:
-        name: name of the argument, which is that of the option with ``_`` instead of ``-``.
-        value: the given value, if the message includes it; True for an option without a value.
+        name: the name of the argument, which is that of the option with ``_`` instead of ``-``.
+        value: the value, if the message shows it; True is an option without a value.
     """
     if _options.get():
         shown = (f"{one:g}" if isinstance(one, float) else str(one) for one in value if one is not True)

@@ -17,62 +17,54 @@ import matplotlib.pyplot as plt
 import acreg
 from acreg.data import chest_phantom
 
-fixed_phantom, moving_phantom = (chest_phantom(seed, (128, 128)) for seed in (1, 2))
-fixed = acreg.Image.from_array(fixed_phantom.image, spacing=(2.8, 2.8))
-moving = acreg.Image.from_array(moving_phantom.image, spacing=(2.8, 2.8))
-moving_labels = acreg.Image.from_array(moving_phantom.labels, spacing=(2.8, 2.8), kind="labels")
+fixed, moving = (acreg.Image.from_array(chest_phantom(seed, (128, 128)).image, spacing=(2.8, 2.8)) for seed in (1, 2))
+fixed_labels, moving_labels = (
+    acreg.Image.from_array(chest_phantom(seed, (128, 128)).labels, spacing=(2.8, 2.8), kind="labels") for seed in (1, 2)
+)
 
 # %%
 # Registration
 # ------------
 #
-# ``from_preset`` loads a trained network by name, or from the folder that a training wrote. ``fixed`` and ``moving``
-# are always given by name, because programs differ in the order of the two images.
+# ``model`` is the name of a trained network, or the folder that a training wrote. ``fixed`` and ``moving`` are always
+# given by name, because programs differ in the order of the two images. The labels are optional; the network does not
+# see them: they are warped and compared.
 
-model = acreg.from_preset("acregnet-jsrt-diffeomorphic")
-transform = model.register(fixed=fixed, moving=moving)
+result = acreg.register(
+    fixed=fixed,
+    moving=moving,
+    model="acregnet-jsrt-diffeomorphic",
+    labels=moving_labels,
+    fixed_labels=fixed_labels,
+)
+result
 
 # %%
-# The result is a :class:`~acreg.geometry.Transform`. It resamples the moving image and its labels on the grid of the
-# fixed image.
-
-warped = transform.warp_image(moving)
-warped_labels = transform.warp_labels(moving_labels)
-
-# %%
-# Before and after
-# ----------------
+# A notebook shows the result as a picture and a table. *Dice* measures the overlap of two labels; 1 is best. Where a
+# transform *folds*, it turns the tissue inside out, which is not plausible.
 #
-# Outlines of the fixed labels are green; those of the moving and the warped labels are orange.
+# Use of the result
+# -----------------
+#
+# ``result.transform`` is a :class:`~acreg.geometry.Transform`. It resamples any image or labels on the moving grid, and
+# ``result.save(folder)`` writes the images, the transform and its inverse for other programs. Below, the outlines of
+# the fixed labels are green; those of the moving and the warped labels are orange.
+
+warped = result.transform.warp_image(moving)
+warped_labels = result.transform.warp_labels(moving_labels)
 
 figure, panels = plt.subplots(1, 3, figsize=(9, 3.2), layout="constrained")
-shown = [("Fixed", fixed, None), ("Moving", moving, moving_phantom.labels), ("Warped", warped, warped_labels.array)]
+shown = [("Fixed", fixed, None), ("Moving", moving, moving_labels), ("Warped", warped, warped_labels)]
 for axes, (title, image, labels) in zip(panels, shown):
     axes.imshow(image.array, cmap="gray")
     for label in (1, 2, 3):
-        axes.contour(fixed_phantom.labels == label, [0.5], colors="tab:green", linewidths=1)
+        axes.contour(fixed_labels.array == label, [0.5], colors="tab:green", linewidths=1)
         if labels is not None:
-            axes.contour(labels == label, [0.5], colors="tab:orange", linewidths=1)
+            axes.contour(labels.array == label, [0.5], colors="tab:orange", linewidths=1)
     axes.set(title=title, xticks=[], yticks=[])
 plt.show()
 
 # %%
-# How good is it?
-# ---------------
-#
-# Dice measures the overlap of two labels; 1 is best. Where a transform folds, its Jacobian determinant is not positive:
-# it turns the tissue inside out, which is not plausible.
-
-from acreg.metrics import label_metrics
-
-names = {1: "left lung", 2: "right lung", 3: "heart"}
-before = label_metrics(moving_phantom.labels, fixed_phantom.labels, list(names), fixed.grid.spacing)
-after = label_metrics(warped_labels.array, fixed_phantom.labels, list(names), fixed.grid.spacing)
-for label, name in names.items():
-    print(f"{name:10}  Dice before {before[label]['dsc']:.3f}, after {after[label]['dsc']:.3f}")
-print(f"folded: {transform.folding()['folded_percent']:.3f} % of the pixels")
-
-# %%
-# The same from the command line, which also writes a picture, the transform and its inverse::
+# The same from the command line::
 #
 #     acreg register --model acregnet-jsrt-diffeomorphic --fixed a.png --moving b.png --out result

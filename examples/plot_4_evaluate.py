@@ -18,38 +18,29 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 
-from acreg.data import fixed_pairs, make_dataset
-from acreg.evaluation.run import evaluate
-from acreg.registration import PresetMethod, Unregistered, named_method
+import acreg
+from acreg.data import make_dataset
 
 folder = Path(tempfile.mkdtemp())
 dataset = make_dataset(folder / "phantoms", subjects=20)
-subjects = [record.subject for record in dataset.split("test")]
 
 # %%
 # Methods and pairs
 # -----------------
 #
-# Any object with a ``name`` and a ``register(fixed=..., moving=...)`` is a method. The pairs are drawn once, with a
-# seed.
+# Models and classical methods are given by name; an object of your own with a ``name`` and a
+# ``register(fixed=..., moving=...)`` is a method as well. The pairs are drawn once, with a seed. Each pair gets the
+# Dice and the surface distances (mm) of its labels, the share of pixels that fold, and the time.
 
-methods = [PresetMethod("acregnet-jsrt"), named_method("sitk:demons", threads=1, seed=0), Unregistered()]
-pairs = fixed_pairs(subjects, 8, seed=0)
-results = evaluate(methods, dataset, "test", pairs, folder / "results")
+evaluation = acreg.evaluate(dataset, folder / "results", model="acregnet-jsrt", method="sitk:demons", pairs=8, seed=0)
+evaluation
 
 # %%
-# Scores
-# ------
-#
-# Each pair gets the Dice and the surface distances (mm) of its labels, the share of pixels that fold, and the time.
-
-for result in results:
-    dice, folded = result.values("dsc"), result.values("folded_percent")
-    print(f"{result.name:14} Dice {dice.mean():.3f} ({dice.std():.3f}), folded {folded.mean():.2f} %")
+# The scores of every pair are at hand.
 
 figure, axes = plt.subplots(figsize=(6, 2.6), layout="constrained")
-axes.boxplot([result.values("dsc") for result in results], orientation="horizontal")
-axes.set(yticks=[1, 2, 3], yticklabels=[result.name for result in results], xlabel="Dice, mean over labels")
+axes.boxplot([result.values("dsc") for result in evaluation.results], orientation="horizontal")
+axes.set(yticks=[1, 2, 3], yticklabels=[result.name for result in evaluation.results], xlabel="Dice, mean over labels")
 plt.show()
 
 # %%
@@ -58,24 +49,19 @@ plt.show()
 #
 # A paired test compares the methods pair by pair and corrects for the number of comparisons.
 
-from acreg.evaluation.statistics import compare_methods
-
-comparisons = compare_methods(results)
-for comparison in comparisons:
-    if comparison.metric == "dsc":
-        print(f"{comparison.first} against {comparison.second}: p = {comparison.p_corrected:.3f}")
+comparison = acreg.compare(folder / "results")
+for test in comparison.comparisons:
+    if test.metric == "dsc":
+        print(f"{test.first} against {test.second}: p = {test.p_corrected:.3f}")
 
 # %%
 # A report
 # --------
 #
-# One HTML file holds all tables, plots and tests, and pictures of the worst pairs.
+# ``save`` writes the tables, the tests, and ``report.html``, one file with plots and pictures of the worst pairs.
 
-from acreg.report.html import build_report
-
-report = folder / "report.html"
-report.write_text(build_report(results, comparisons, worst=1), encoding="utf-8")
-print(f"{report.stat().st_size / 1e6:.1f} MB")
+files = comparison.save(folder / "comparison")
+print(", ".join(file.name for file in files))
 
 # %%
 # From the command line::

@@ -1,4 +1,4 @@
-"""`acreg.classify`: classification of disease from the shape of segmentations, cross-validated."""
+"""Cross-validated classification of disease from the shape of segmentations: `acreg.classify`."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ PathLike = str | os.PathLike[str]
 
 @dataclass(eq=False, repr=False)
 class Classification:
-    """How well each kind of features predicts a disease. A notebook shows a table.
+    """How well each kind of features predicts a disease. A notebook shows the table.
 
     Attributes:
-        found: the cross-validation of each kind of features: "masks", and possibly "codes" and "ratio".
-        subjects: names of the subjects, in the order of the scores.
-        settings: settings of the run, as recorded in `summary.json`.
+        found: the cross-validation of each kind of features: "masks", and "codes" and "ratio" on request.
+        subjects: the subjects, in the order of the scores.
+        settings: the settings of the run, as recorded in `summary.json`.
     """
 
     found: dict[str, CrossValidation]
@@ -52,7 +52,7 @@ class Classification:
 
     @property
     def title(self) -> str:
-        """A description of what was classified, in one line."""
+        """Dataset, numbers of subjects and folds, on one line."""
         truth = self.found["masks"].truth
         counts = f"{truth.sum()} with and {(~truth).sum()} without"
         return f"{self.settings['dataset']}: {counts}, {self.settings['folds']} folds"
@@ -99,18 +99,18 @@ def classify(
     progress: Progress | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Classification:
-    """Classify disease from the shape of segmentations, with cross-validation, as `acreg classify` does.
+    """Classify disease from the shape of segmentations with cross-validation, as `acreg classify` does.
 
     Args:
         data: a dataset with label maps, its folder, or its name under ACREG_DATA.
-        diseased: pattern of the diseased subjects' names, such as "MCUCXR_*_1".
-        flags: instead, a CSV with the columns subject,diseased, or ChestX-ray14's list.
-        finding: the finding in ChestX-ray14's list, such as "Cardiomegaly".
-        autoencoder: preset of an autoencoder, or a loaded one, whose codes are additional features.
+        diseased: a pattern of the names of the diseased subjects, such as "MCUCXR_*_1".
+        flags: instead of a pattern, a CSV file subject,diseased, or the list of ChestX-ray14.
+        finding: a finding in the list of ChestX-ray14, such as "Cardiomegaly".
+        autoencoder: a preset or a loaded label autoencoder, whose codes are used as features, too.
         heart: label of the heart, for the cardiothoracic ratio.
-        lungs: labels of the lungs, for the same ratio.
+        lungs: labels of the lungs, for the cardiothoracic ratio.
         folds: number of folds of the cross-validation.
-        seed: seed of the folds.
+        seed: random seed of the folds.
         progress: called with (text, done, total).
         say: called with messages.
 

@@ -1,4 +1,4 @@
-"""`acreg.evaluate`: scores of presets and classical methods on pairs of a dataset."""
+"""Evaluation of presets and classical methods on pairs of a dataset: `acreg.evaluate`."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ from acreg.registration.methods import Method, Unregistered
 
 @dataclass(eq=False, repr=False)
 class Evaluation:
-    """Scores of methods on the same pairs. A notebook shows a table.
+    """Methods measured on the same pairs. A notebook shows the table of means.
 
     Attributes:
-        results: results of the methods, the best first (`order_methods`).
+        results: the results of the methods, the best first (`order_methods`).
         dataset: the dataset of the pairs.
         split: the split of the dataset.
-        pairs: (fixed, moving) subjects.
-        labelled: number of pairs with labels of both images.
-        folder: folder with `pairs.csv` and `summary.json` of each method; `acreg.compare` reads it.
-        doubtful: reasons to doubt results: a sentence for each method and concern.
-        notes: failures, missing inverses and absent labels, in sentences.
+        pairs: the subjects of the pairs, (fixed, moving).
+        labelled: the number of pairs in which both images have labels.
+        folder: the folder with `pairs.csv` and `summary.json` of each method, an argument of `acreg.compare`.
+        doubtful: concerns about the results, one sentence for each method and concern.
+        notes: failures, missing inverses and absent labels, one sentence each.
     """
 
     results: list[MethodResult]
@@ -54,7 +54,7 @@ class Evaluation:
 
     @property
     def title(self) -> str:
-        """A description of what was measured, in one line."""
+        """Dataset, split and number of pairs, on one line."""
         some_labelled = "" if self.labelled == len(self.pairs) else f", {self.labelled} with labels"
         return f"{self.dataset.name}, {self.split}, {len(self.pairs)} pairs{some_labelled}"
 
@@ -99,24 +99,23 @@ def evaluate(
 
     Args:
         data: a prepared dataset, its folder, or its name under ACREG_DATA.
-        out: folder of the results; `acreg.evaluation.run.evaluate` describes its allowed contents, and how a run is
-            continued.
-        model: one or several: preset names or folders, "NAME=PRESET", or loaded models.
-        method: one or several: classical methods (see `acreg.baselines`), "NAME=TOOL:KIND", or your own objects with
-            `name` and `register(*, fixed, moving) -> Transform`.
-        threads: number of threads of the classical methods.
+        out: folder of the results; see `acreg.evaluation.run.evaluate` for what it may hold and how a call goes on.
+        model: one or several of: the name or folder of a preset, "NAME=PRESET", a loaded model.
+        method: one or several of: a classical method (see `acreg.baselines`), "NAME=TOOL:KIND", an object with `name`
+            and `register(*, fixed, moving) -> Transform`.
+        threads: threads of the classical methods.
         split: "train", "validation" or "test".
-        pairs: "2N" (twice the number of subjects, at most all pairs), a number, or a CSV file with the columns fixed,
-            moving and optionally transform. By default, the dataset's own pairs.csv if there is one, else "2N".
-        seed: seed of the draw of pairs and of the classical methods.
-        refine: maximum number of refinement steps of the models for each pair; 0 for none.
+        pairs: "2N" (twice the number of subjects, at most all), a number, or a CSV file with columns fixed, moving and
+            perhaps transform. If left out the dataset's own pairs.csv, else "2N".
+        seed: random seed for drawing pairs and of the classical methods.
+        refine: maximum number of refinement steps of the models for each pair.
         affine_part: add a row for the affine part of each model that has one.
-        save: what to save of every pair: some of `acreg.registration.pair.SAVED`, as a list or separated by commas.
-        unregistered: add a row for no registration.
-        border, fill: background of saved images outside the moving image.
-        overwrite: replace existing results.
+        save: the results to save for each pair: any of `acreg.registration.pair.SAVED`, in a list or with commas.
+        unregistered: add a row without registration.
+        border, fill: values of the saved images outside the moving image.
+        overwrite: replace results that are there.
         progress: called with (text, done, total).
-        say: called with messages during the work.
+        say: called with messages.
 
     Raises:
         UsageError: there is no method, two names are equal, the split has no subjects or fewer pairs than requested,
@@ -178,7 +177,7 @@ def _methods(
     unregistered: bool,
     say: Callable[[str], None],
 ) -> list[Method]:
-    """The methods in the order of the requests; "no registration" is last."""
+    """The methods in the order of the requests; the row without registration is the last."""
     found: list[Method] = []
     for request in models:
         if isinstance(request, str) and request == Unregistered.name:
@@ -222,14 +221,14 @@ def _methods(
 
 
 def _listed(requests: Any) -> list[Any]:
-    """The requests as a list, after checking that no name occurs twice."""
+    """The requests as a list, without repeated names."""
     several = requests if isinstance(requests, (list, tuple)) else [requests]
     names = dict.fromkeys(one for one in several if isinstance(one, str))
     return [*names, *(one for one in several if not isinstance(one, str))]
 
 
 def _remark(result: MethodResult, found: Evaluation) -> None:
-    """Record remarks about a method's results."""
+    """Add the notes and concerns about the results of a method."""
     if result.failures:
         first = result.failures[0]
         found.notes.append(

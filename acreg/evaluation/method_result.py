@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from acreg.geometry.display import table_html
 from acreg.metrics import LABEL_METRICS, is_lost, mean_over_labels
 
 OPTIONAL_METRICS = ("tre_true", "lcc", "label_sd_log_j", "mask_dsc")
@@ -48,7 +49,7 @@ class PairScores:
         return float(getattr(self, metric))
 
 
-@dataclass
+@dataclass(repr=False)
 class MethodResult:
     """The scores of one method on all pairs; `summary` holds its settings (see `summarise`)."""
 
@@ -57,6 +58,17 @@ class MethodResult:
     pairs: list[PairScores]
     summary: dict[str, Any] = field(default_factory=dict)
     folder: Path | None = None
+
+    def __repr__(self) -> str:
+        failed = f", {len(self.failures)} failed" if self.failures else ""
+        return f"MethodResult({self.name}: {len(self.pairs)} pairs{failed})"
+
+    def _repr_html_(self) -> str:
+        """The table that a notebook shows: mean (SD) of each metric over pairs."""
+        from acreg.evaluation.tables import summary_table
+
+        columns, rows = summary_table([self])
+        return table_html(rows, columns, f"{self.name}: mean (SD)")
 
     @property
     def keys(self) -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""The content of a `quality.csv`: the predicted Dice of segmentations and, if known, the true Dice."""
+"""The contents of a `quality.csv`: the predicted Dice of segmentations and, if it is known, the true Dice."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class PredictedDice:
     """The rows of the table.
 
     Attributes:
-        rows: cells of each row by column.
-        predicted: predicted Dice `(rows,)`.
-        true: true Dice `(rows,)`, NaN where it is unknown.
-        threshold: smallest predicted Dice of an accepted segmentation.
+        rows: the cells of each row, by column.
+        predicted: predicted Dice, `(rows,)`.
+        true: true Dice, `(rows,)`, NaN if it is not known.
+        threshold: the smallest predicted Dice at which a segmentation is accepted.
     """
 
     rows: list[dict[str, str]]
@@ -41,8 +41,8 @@ class PredictedDice:
     def summary(self) -> dict[str, Any]:
         """The numbers of `summary.json`.
 
-        If true Dice are known, the numbers include the agreement of the prediction with them: the mean absolute error
-        and, with at least three values that differ, Pearson's correlation.
+        If true Dice are known, this includes the mean absolute error of the prediction and, for three or more images
+        whose Dice differ, Pearson's correlation.
         """
         accepted = int((self.predicted >= self.threshold).sum())
         found: dict[str, Any] = {

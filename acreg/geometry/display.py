@@ -1,4 +1,4 @@
-"""How images and transforms are displayed as text and in a notebook. Large ones are subsampled first."""
+"""Display of images and transforms as text and in a notebook. Large ones are subsampled first."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ VOXELS = 2**18
 
 
 def describe_image(image: Image) -> str:
-    """One line: shape, spacing, kind and, if known, the file."""
+    """Shape, spacing, kind and, if it is known, the file, on one line."""
     name = f", {PurePath(image.name).name}" if image.name else ""
     return f"Image({_grid(image.grid)}, {image.kind}{name})"
 
 
 def describe_transform(transform: Transform) -> str:
-    """One line: the grids and the maps."""
+    """The grids and the maps, on one line."""
     return f"Transform(fixed {_grid(transform.fixed)}, moving {_grid(transform.moving)}, maps: {_maps(transform)})"
 
 
@@ -48,7 +48,7 @@ def transform_html(transform: Transform) -> str:
 
 
 def table_html(rows: Iterable[Sequence[str]], columns: Sequence[str] = (), title: str = "") -> str:
-    """An HTML table of plain texts; the first column is aligned to the left."""
+    """An HTML table of plain texts; the first text of each row is its heading."""
     head = "".join(f"<th>{escape(column)}</th>" for column in columns)
     body = ""
     for first, *rest in rows:
@@ -59,10 +59,10 @@ def table_html(rows: Iterable[Sequence[str]], columns: Sequence[str] = (), title
 
 
 def image_png(image: Image) -> bytes:
-    """A PNG of an image: grey between the 0.5 and 99.5 percentiles, labels in colours; the middle slice of a volume.
+    """A PNG of an image, or of the middle slice of a volume: grey between the 0.5 and 99.5 percentiles, or labels.
 
-    The slice is perpendicular to the axis that is closest to the patient's superior-inferior axis. Pixels have the
-    proportions of the spacing.
+    The slice is perpendicular to the axis that is closest to the patient's long axis. Each label has a colour of its
+    own. The aspect ratio follows the spacing.
     """
     from PIL import Image as Picture
 
@@ -83,7 +83,7 @@ def image_png(image: Image) -> bytes:
 
 
 def thinned(image: Image, voxels: int) -> Image:
-    """Every k-th voxel of an image along each axis, so that about `voxels` remain; a smaller image is unchanged."""
+    """Every k-th voxel of an image along each axis, about `voxels` in all; the image itself if it has no more."""
     grid, step = thinned_grid(image.grid, voxels)
     if step == 1:
         return image
@@ -91,7 +91,7 @@ def thinned(image: Image, voxels: int) -> Image:
 
 
 def thinned_grid(grid: Grid, voxels: int) -> tuple[Grid, int]:
-    """The grid of every k-th voxel, so that about `voxels` and at least two along each axis remain; and k."""
+    """The grid of every k-th voxel, with about `voxels` in all and at least two along each axis; and k."""
     step = int(np.ceil((np.prod(grid.shape) / voxels) ** (1 / grid.rank)))
     step = max(1, min(step, *((n - 1) for n in grid.shape)))
     shape = tuple(-(-n // step) for n in grid.shape)
@@ -112,7 +112,7 @@ def _longest(transform: Transform) -> float:
 
 
 def _middle(image: Image) -> tuple[np.ndarray, Sequence[float]]:
-    """The displayed plane, `(rows, columns)`, and its spacing."""
+    """The displayed slice, `(rows, columns)`, and its spacing."""
     if image.grid.rank == 2:
         return image.array, image.grid.spacing
     axis = int(np.abs(np.asarray(image.grid.direction)[0]).argmax())
@@ -121,7 +121,7 @@ def _middle(image: Image) -> tuple[np.ndarray, Sequence[float]]:
 
 
 def _coloured(labels: np.ndarray) -> np.ndarray:
-    """Black for the background, and a different colour for each other label: uint8 `(rows, columns, 3)`."""
+    """Labels as colours, the background black: uint8 `(rows, columns, 3)`."""
     from colorsys import hsv_to_rgb
 
     values, found = np.unique(labels, return_inverse=True)

@@ -44,7 +44,7 @@ def check_empty(folder: str | os.PathLike[str], holds: str = "", instead: str = 
     """Raise an error, before the work, unless a folder is new or empty, for results that need a folder of their own.
 
     Args:
-        folder: of the results.
+        folder: folder of the results.
         holds, instead: for the message; see `occupied`. By default, some of its files.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Images that functions accept: an `Image`, an array, an image of SimpleITK or nibabel, or a path."""
+"""Conversion of images in memory or in files: an `Image`, an array, an image of SimpleITK or nibabel, or a path."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from acreg.io.image import read_image, read_labels
 from acreg.io.nifti.reading import from_nibabel
 
 ImageLike = Image | np.ndarray | str | os.PathLike[str]
-"""In addition, a `SimpleITK.Image` or an image of nibabel, whose types cannot be checked."""
+"""Also a `SimpleITK.Image` or an image of nibabel; these have no types that could be listed."""
 
 
 def as_image(value: ImageLike | Any, name: str, kind: Kind = "intensity") -> Image:
     """Convert an image in memory, or read one from a file.
 
     Args:
-        value: an `Image`; an array `(*spatial)`, which gets a spacing of 1; a `SimpleITK.Image` with one value per
-            voxel; an image of nibabel; or a path, which `acreg.io.read_image` (or `read_labels`) reads.
-        name: name of an image without a file in messages, such as "fixed".
+        value: an `Image`; an array `(*spatial)` with a spacing of 1; a `SimpleITK.Image` of one value a voxel; an image
+            of nibabel; or a path, which `acreg.io.read_image` (or `read_labels`) reads.
+        name: name in messages of an image without a file, such as "fixed".
         kind: "intensity" or "labels".
 
     Raises:

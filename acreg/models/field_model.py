@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 WEIGHTINGS = ("fixed", "uncertainty", "softmax")
+LOGGED = ("loss", "dice", "folded_percent")
+"""What is logged beside the losses."""
 
 
 class FieldModel(PresetModel):
@@ -98,6 +100,8 @@ class FieldModel(PresetModel):
 
     def _check_losses(self) -> None:
         for name, loss in self.chosen_losses.items():
+            if name in LOGGED:
+                raise ValueError(f"A loss must have another name than {LOGGED}, which are logged. Received: {name!r}")
             if self.loss_weights[name] and loss.compares_labels and not self.num_classes:
                 raise ValueError(f"The loss {name!r} compares labels and needs `num_classes`. Received: None")
 
@@ -112,7 +116,7 @@ class FieldModel(PresetModel):
         own = [
             name
             for name, loss in self.chosen_losses.items()
-            if self.loss_weights[name] and "fixed_one_hot" in loss.needs and loss.function not in label_wise
+            if self.loss_weights[name] and loss.compares_labels and loss.function not in label_wise
         ]
         if n is not None and own:
             raise ValueError(

@@ -46,7 +46,7 @@ class PresetModel(keras.Model):
         """As `keras.Model.fit`.
 
         Raises:
-            AcregError: labels that are not integers from 0 to ``num_classes - 1``.
+            AcregError: labels are not integers from 0 to ``num_classes - 1``.
         """
         check_labels(x, self.num_classes)
         check_labels(kwargs.get("validation_data"), self.num_classes)

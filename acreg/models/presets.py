@@ -169,9 +169,9 @@ def load_autoencoder(name_or_folder: str | os.PathLike[str]) -> LabelAutoencoder
     model = from_preset(name_or_folder)
     if not isinstance(model, LabelAutoencoder):
         raise UsageError(
-            f"The preset of a label autoencoder is needed. Received: {name_or_folder}, a {type(model).__name__}. Give "
-            "that of an autoencoder: a training run keeps its own in the folder `autoencoder`, and `acreg convert` "
-            "makes one of its checkpoint."
+            f"An autoencoder must be the preset of a LabelAutoencoder. Received: {name_or_folder}, a "
+            f"{type(model).__name__}. Give another preset: a training run keeps its autoencoder in the folder "
+            "`autoencoder`, and `acreg convert` makes one from a checkpoint."
         )
     return model
 

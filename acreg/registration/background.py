@@ -1,4 +1,4 @@
-"""The background outside a warped image: its choice, and a note if it may be unsuitable."""
+"""The values of a warped image outside the moving image: their choice, and a note if the default is doubtful."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from acreg.geometry.transform import Border, check_border
 from acreg.io.formats import by_suffix
 
 SHARE_BELOW = 0.05
-"""Smallest part of an image's range below a background that is considered to lie within its values."""
+"""A background of 0 is doubtful if more than this share of the image's intensity range lies below it."""
 
 
 def border_and_fill(border: Border | None, fill: float | None, target: Path | None = None) -> tuple[Border, float]:
     """The border and the fill, see `Transform.warp_image`, with their defaults: constant, 0.
 
     Args:
-        border, fill: as given, None for the default.
-        target: the file to be written, if known.
+        border, fill: the arguments of the caller, None for the default.
+        target: the file to be written, if it is known.
 
     Raises:
-        UsageError: the border is unknown, or the fill is not finite, is combined with edge values, or cannot be stored
-            in the file.
+        UsageError: an unknown border, a fill together with edge values, or a fill that is not finite or that the file
+            format cannot hold.
     """
     if border == "edge" and fill is not None:
         raise UsageError(
@@ -40,12 +40,12 @@ def border_and_fill(border: Border | None, fill: float | None, target: Path | No
 
 
 def background_note(image: Image, border: Border, fill: float | None, share_inside: float) -> str:
-    """A note that the default background, 0, lies within an image's values; empty if it does not, or has no voxel.
+    """A note that the default background, 0, lies within the intensity range of an image; empty if it does not.
 
     Args:
         image: the image that was warped.
-        border, fill: as given; a fill that was chosen needs no note.
-        share_inside: share of the fixed voxels that are mapped inside the image, from 0 to 1.
+        border, fill: the arguments of the caller; a fill that was chosen needs no note.
+        share_inside: share of the fixed voxels that map inside the image, from 0 to 1.
     """
     low, high = float(image.array.min()), float(image.array.max())
     if border == "edge" or fill is not None or low >= -SHARE_BELOW * (high - low) or share_inside >= 1:

@@ -1,4 +1,4 @@
-"""`acreg.jacobian`: the Jacobian determinant of a transform, and the amount of folding."""
+"""The Jacobian determinant of a transform, and how much the transform folds: `acreg.jacobian`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from acreg.registration.warping import PathLike, read_transforms
 
 @dataclass(eq=False, repr=False)
 class JacobianMap:
-    """The determinant at each voxel of the reference, or its logarithm, with summary statistics.
+    """The determinant, or its logarithm, at each voxel of the reference, and summary numbers.
 
     Attributes:
         image: the map.
@@ -36,7 +36,7 @@ class JacobianMap:
 
     @property
     def rows(self) -> list[tuple[str, str]]:
-        """The numbers as they are printed."""
+        """The summary numbers as text."""
         numbers = self.regularity
         return [
             ("determinant", f"mean {self.mean:.4f}, min {self.low:.4f}, max {self.high:.4f}"),
@@ -73,7 +73,7 @@ def jacobian(
 
     Args:
         transform, reference: as in `acreg.warp`.
-        log: compute the natural logarithm, which is limited to at least log(1e-9).
+        log: map the natural logarithm instead, at least log(1e-9).
 
     Raises:
         AcregError: a file cannot be read, or the transform does not fit.

@@ -1,4 +1,4 @@
-"""How a registered pair is displayed: as text, as the picture of preview.png, and in a notebook."""
+"""Display of a registered pair: as text, as the picture of preview.png, and in a notebook."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from acreg.registration.pair import Registration
 
 VOXELS = 2**20
-"""Maximum number of voxels of each image from which a notebook's picture is drawn, which takes about a second."""
+"""Voxels of each image that are used for the picture in a notebook, at most; it then takes about a second."""
 
 
 def describe(result: Registration) -> str:
@@ -33,7 +33,7 @@ def describe(result: Registration) -> str:
 
 
 def html(result: Registration) -> str:
-    """The picture (large images are subsampled), and a table of the measures and concerns."""
+    """The picture, subsampled if the images are large, and a table of the measures and concerns."""
     try:
         picture = page.image(to_png(preview(result, VOXELS), dpi=70), "fixed, moving and warped image")
     except Exception as error:  # a notebook shows the numbers in any case
@@ -43,7 +43,7 @@ def html(result: Registration) -> str:
 
 
 def preview(result: Registration, voxels: int | None = None) -> Figure:
-    """The figure of preview.png, drawn from at most the given number of voxels of each image."""
+    """The figure of preview.png, made from at most `voxels` voxels of each image."""
 
     def small(image: Any) -> Any:
         return image if image is None or voxels is None else thinned(image, voxels)

@@ -123,13 +123,13 @@ def one_method(
     threads: int = 1,
     seed: int = 0,
 ) -> Method:
-    """The method that registers a pair, from a model or from another method.
+    """The method for a model or for a method name, of which one is given.
 
     Args:
         model: as for `PresetMethod`.
-        method: as for `named_method`, or your own object with `name` and `register`.
+        method: as for `named_method`, or any object with `name` and `register`.
         refine: maximum number of refinement steps of a model.
-        threads, seed: for a classical method.
+        threads, seed: threads and random seed of a classical method.
 
     Raises:
         UsageError: as for `check_one_method`.

@@ -1,4 +1,4 @@
-"""`acreg.register`: registers two images and returns the registered pair."""
+"""Registration of two images in one call: `acreg.register`."""
 
 from __future__ import annotations
 
@@ -42,17 +42,17 @@ def register(
 
     Args:
         fixed, moving: a path, an `acreg.Image`, an array `(*spatial)` with a spacing of 1, or an image of SimpleITK or
-            nibabel. A file in colour is registered by its luminance, and saved with its colours.
-        model: the name of a preset, its folder, or a loaded model.
-        method: instead of a model, a classical method such as "ants:SyN" (see `acreg.baselines`), or your own object
-            with `name` and `register(*, fixed, moving) -> Transform`.
-        labels: labels of the moving image, which are warped, too.
+            nibabel. The luminance of a colour file is registered; `Registration.save` writes its channels.
+        model: the name of a preset, the folder of a preset, or a loaded model.
+        method: instead of a model, a classical method such as "ants:SyN" (see `acreg.baselines`), "unregistered", or
+            any object with `name` and `register(*, fixed, moving) -> Transform`.
+        labels: labels of the moving image; they are warped with it.
         fixed_labels: labels of the fixed image, to measure Dice and distances.
-        refine: maximum number of refinement steps of a model for this pair; 0 for none. See `RegistrationModel.refine`.
-        threads, seed: for a classical method.
+        refine: maximum number of refinement steps of a model for this pair, see `RegistrationModel.refine`.
+        threads, seed: threads and random seed of a classical method.
 
     Returns:
-        The transform, the warped images, the measures, and the reasons to doubt the result (`concerns`).
+        The transform, the warped images, the measures, and the concerns about the result.
 
     Raises:
         UsageError: not exactly one of `model` and `method` is given, `refine` is given without a model, or
@@ -61,8 +61,8 @@ def register(
             have no label in common; or the method fails.
 
     Warns:
-        DoubtfulResult: for each of `concerns`.
-        UserWarning: the two images, or the two label maps, are identical.
+        DoubtfulResult: for each of the `concerns`.
+        UserWarning: the two images, or the two label maps, are the same.
     """
     check_one_method(model, method, refine)
     if fixed_labels is not None and labels is None:
@@ -101,7 +101,7 @@ def register(
 
 
 def _labelled(image: Image, labels: ImageLike | None, name: str) -> tuple[Image, Image | None]:
-    """An image and its labels, which are on its grid."""
+    """An image, and its labels resampled on its grid."""
     return image, None if labels is None else labels_on(as_image(labels, name, "labels"), image)
 
 

@@ -1,4 +1,4 @@
-"""`acreg.warp`: applies transforms from files, or from a registration."""
+"""Use of transforms from files or from a registration: `acreg.warp`."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class Warped:
     """A warped image or label map. A notebook shows it as a picture.
 
     Attributes:
-        channels: one channel, or those of an image in colour.
-        transform: transform from the reference to the image's space.
-        source: the image that was warped; its first channel if it has several.
-        inside: share of the reference's voxels that are mapped inside the image, from 0 to 1.
-        vanished: the labels that no longer have a voxel.
-        notes: remarks, in sentences.
+        channels: one image, or the channels of a colour image.
+        transform: the transform that was applied.
+        source: the image before warping; its first channel, if there are several.
+        inside: share of the reference's voxels that map inside the image, from 0 to 1.
+        vanished: labels of the source that have no voxel in the result.
+        notes: remarks, one sentence each.
     """
 
     channels: list[Image]
@@ -48,7 +48,7 @@ class Warped:
 
     @property
     def image(self) -> Image:
-        """The warped image or labels; the first channel of an image in colour."""
+        """The warped image or labels; the first channel of a colour image."""
         return self.channels[0]
 
     def save(self, path: PathLike, *, overwrite: bool = False) -> Path:
@@ -136,20 +136,20 @@ def warp(
 
     Args:
         transform: a file (ITK's .h5, .tfm, .txt, .mat; a displacement field in mm; acreg's displacement.nii.gz), a
-            `Transform`, or several of these, in the order in which they are applied to a point of the fixed image.
-        reference: the fixed image, or its grid, which the results have.
-        image, labels, points: exactly one of these, which is warped. Images in colour keep their channels; points are
-            in mm.
-        to: the image to which points are moved.
-        interpolation: for labels: "linear" (default) takes the label with the largest weight.
-        inverse: invert the transform: the reference is then the moving image.
-        border, fill: background outside the image, see `Transform.warp_image`; labels have the background 0 there.
+            `Transform`, or several, in the order in which a point of the fixed image goes through them.
+        reference: the fixed image or its grid, which is the grid of the result.
+        image, labels, points: one of them: the moving image, its labels, or points in mm. Colour images keep their
+            channels.
+        to: the image to which points are mapped.
+        interpolation: for labels; "linear" (default) takes the label with the largest weight.
+        inverse: apply the inverse; the reference is then the moving image.
+        border, fill: values outside the image, see `Transform.warp_image`; labels have the background 0 there.
 
     Returns:
-        `Warped`, or `WarpedPoints` for points.
+        `Warped`; for points, `WarpedPoints`.
 
     Raises:
-        UsageError: not exactly one thing to warp is given, or an argument does not apply to it.
+        UsageError: nothing or several things to warp, or an argument that does not apply to them.
         AcregError: a file cannot be read, or the transform does not fit or cannot be inverted.
     """
     name = _only(image=image, labels=labels, points=points)
@@ -191,7 +191,7 @@ def warp(
 
 
 def _only(**given: object) -> str:
-    """The name of the one thing that is given. Raises `UsageError` unless there is exactly one."""
+    """The name of the only argument that is given. Raises `UsageError` unless there is exactly one."""
     names = [name for name, value in given.items() if value is not None]
     if len(names) != 1:
         raise UsageError(
@@ -211,7 +211,7 @@ def _check_fit(
     border: str | None,
     fill: float | None,
 ) -> None:
-    """Raise `UsageError` for an argument that does not apply to what is warped."""
+    """Raise `UsageError` for an argument that does not apply to an image, to labels or to points."""
     if (to is None) == points:
         direction = f"without {argument('to')}" if to is None else f"with {argument('to', to)}"
         raise UsageError(
@@ -253,12 +253,12 @@ def read_transforms(paths: Sequence[PathLike | Transform], fixed: Grid, moving: 
 
 
 def check_target(path: Path, points: bool, border: Border | None, fill: float | None, overwrite: bool) -> None:
-    """Raise an error, before anything is computed, if the result could not be written to a file.
+    """Raise an error, before anything is computed, if the result of `warp` cannot be written to a file.
 
     Args:
-        path: path of the file.
-        points: whether points are written; otherwise, an image.
-        border, fill: background of the image.
+        path: the file.
+        points: whether points are written, not an image.
+        border, fill: the arguments of `warp`.
         overwrite: whether an existing file may be replaced.
     """
     border_and_fill(border, fill, path)

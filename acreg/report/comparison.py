@@ -1,4 +1,4 @@
-"""`acreg.compare`: comparison of evaluated methods, as tables, tests and an HTML report."""
+"""Comparison of evaluated methods by tables, tests and an HTML report: `acreg.compare`."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ from acreg.progress import Progress
 from acreg.report.html import build_report
 
 FILES = ("table.md", "table.csv", "statistics.csv", "label_statistics.csv", "regions.csv", "report.html")
-"""Files that `MethodComparison.save` writes, some of them only on request."""
+"""The files of `MethodComparison.save`; some are written on request only."""
 
 
 class Table(NamedTuple):
-    """A table of texts, with a title and a note that explains it."""
+    """A table of texts with a title and an explanatory note."""
 
     title: str
     columns: list[str]
@@ -46,15 +46,15 @@ class Table(NamedTuple):
 
 @dataclass(eq=False, repr=False)
 class MethodComparison:
-    """A comparison of methods on the same pairs. A notebook shows its tables.
+    """Methods compared on the same pairs. A notebook shows the tables.
 
     Attributes:
-        results: results of the methods, the best first.
-        comparisons: a test for each metric and each two methods.
-        label_comparisons: the same for each label, if requested.
-        test: name of the test.
-        regions: regions of the labels, if given.
-        files: the files that the last `save` wrote.
+        results: the results of the methods, the best first.
+        comparisons: the tests of each pair of methods on each metric.
+        label_comparisons: the same for each label, on request.
+        test: the name of the test.
+        regions: the regions of the labels, on request.
+        files: the files of the last `save`.
     """
 
     results: list[MethodResult]
@@ -66,7 +66,7 @@ class MethodComparison:
 
     @property
     def tables(self) -> list[Table]:
-        """Means of each metric; means of each region, if given; and, for several methods, the number of labels won."""
+        """Tables of the means of each metric, of the regions if there are any, and of the labels won by each method."""
         first = self.results[0]
         dataset, labelled = first.summary.get("dataset", {}), first.labelled_pairs
         some = "" if labelled >= len(first.pairs) else f", {labelled} with labels"
@@ -82,7 +82,7 @@ class MethodComparison:
 
     @property
     def statistics(self) -> Table | None:
-        """One row for each two methods: corrected p, effect size, and share of pairs in which the first is better."""
+        """For each pair of methods: corrected p, effect, and share of pairs in which the first is better."""
         if not self.comparisons:
             return None
         couples = list(dict.fromkeys((c.first, c.second) for c in self.comparisons))
@@ -101,11 +101,11 @@ class MethodComparison:
         )
 
     def save(self, folder: str | os.PathLike[str], worst: int = 4, progress: Progress | None = None) -> list[Path]:
-        """Write table.md, table.csv, statistics.csv and report.html, and the requested tables by region and label.
+        """Write table.md, table.csv, statistics.csv and report.html, and the tables of regions and label tests, if any.
 
         Args:
-            folder: created if it does not exist; files of an earlier comparison are replaced.
-            worst: number of each method's worst pairs to show in pictures.
+            folder: made if absent; files of an earlier comparison are replaced.
+            worst: number of worst pairs of each method to show in pictures.
             progress: called with (text, done, total) before each picture.
 
         Returns:
@@ -151,17 +151,16 @@ def compare(
     """Compare evaluated methods, as `acreg compare` does; `save` writes its files.
 
     Args:
-        folders: folders of results of `acreg.evaluate`, each of one method or of several.
+        folders: results of `acreg.evaluate`, of one method or of several.
         test: "wilcoxon", "mann-whitney", "welch" or "tukey", see `acreg.evaluation.statistics.compare_methods`.
-        label_tests: test each label as well.
-        regions: regions over whose labels means are computed: "dkt31-5" (Mindboggle), or a CSV with the columns
-            label,region.
-        fixed: pattern; only pairs whose fixed subject's name matches it are used, such as "MCUCXR_*_1".
+        label_tests: test each label, too.
+        regions: regions of labels for a table of means: "dkt31-5" (Mindboggle), or a CSV file label,region.
+        fixed: a pattern such as "MCUCXR_*_1"; only pairs whose fixed subject's name matches are compared.
 
     Raises:
-        UsageError: no folder or a file is given, `label_tests` is given but the results have no labels, no subject's
-            name matches the pattern, or the table of regions is unknown.
-        AcregError: results are missing or damaged, the methods registered different pairs, or no label is in a region.
+        UsageError: a file in place of a folder, no folder, `label_tests` of results without labels, a pattern that no
+            name matches, or an unknown table of regions.
+        AcregError: results are missing or damaged, methods saw other pairs, or no label lies in a region.
     """
     paths = [Path(folder) for folder in folders]
     check_folders(paths)

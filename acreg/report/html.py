@@ -11,7 +11,7 @@ from html import escape
 import numpy as np
 
 from acreg.data.tables.region_table import RegionTable
-from acreg.evaluation.method_result import MethodResult, PairScores, compared_by, measured, statistics_of
+from acreg.evaluation.method_result import MethodResult, compared_by, measured, statistics_of
 from acreg.evaluation.ranking import rank_methods
 from acreg.evaluation.regions import absent_note, region_note, region_table
 from acreg.evaluation.statistics import Comparison
@@ -21,7 +21,6 @@ from acreg.evaluation.tables import (
     WINS_NOTE,
     format_p,
     metric_title,
-    metrics_shown,
     order_methods,
     summary_table,
     text_of,
@@ -31,11 +30,10 @@ from acreg.metrics import is_lost
 from acreg.plotting import page
 from acreg.progress import Progress
 from acreg.report.overview_plots import cost_plots, ranking_plot
-from acreg.report.pictures import PairPictures
 from acreg.report.plots import MethodStyle, box_plots, label_box_plots, method_styles
 from acreg.report.significance import label_tests, significance
+from acreg.report.worst_pairs import worst_pairs
 
-LISTED = 40
 RANKED = ("dsc", "assd", "ncc")
 """Metrics by which methods are ranked, if they are compared by them."""
 
@@ -68,7 +66,7 @@ def build_report(
         ("overview", "Overview", _overview(results)),
         ("plots", "Box plots", _plots(results)),
         ("significance", "Significance", significance(results, comparisons)),
-        ("worst", "Worst pairs", _worst(results, worst, progress)),
+        ("worst", "Worst pairs", worst_pairs(results, worst, progress)),
         *([("regions", "Regions", _regions(results, regions))] if regions else []),
         *([("labels", "Labels", _labels(results))] if results[0].label_names else []),
         *([("label-tests", "Tests by label", label_tests(results, label_comparisons))] if label_comparisons else []),
@@ -167,67 +165,6 @@ def _overview(results: Sequence[MethodResult]) -> str:
         f"not differ significantly (paired Wilcoxon test with Holm's correction, p < {LEVEL})."
     )
     return page.section("overview", "Accuracy, time, folding, ranks", body, note)
-
-
-def _worst(results: Sequence[MethodResult], worst: int, progress: Progress | None) -> str:
-    shown = [result for result in results if not result.is_baseline] or list(results)
-    pictures, body = PairPictures(), ""
-    total = sum(min(worst, len(result.pairs)) for result in shown)
-    done = 0
-    for result in shown:
-        inner = ""
-        for rank, pair in enumerate(result.worst_first()[:worst], start=1):
-            if progress:
-                progress(f"Drawing: {result.name}", done, total)
-            done += 1
-            inner += _pair(result, pair, rank, pictures)
-        metrics = metrics_shown([result])
-        rows = [_pair_row(pair, metrics) for pair in result.worst_first()[:LISTED]]
-        columns = ["Fixed <- moving", *(metric_title(m, result.unit) for m in metrics)]
-        listed = f"The {len(rows)} worst of {len(result.pairs)} pairs"
-        inner += f"<details><summary>{listed}</summary>{page.html_table(columns, rows)}</details>"
-        opened = " open" if result is shown[0] else ""
-        body += f"<details{opened}><summary>{escape(result.name)}</summary>{inner}</details>"
-    if progress:
-        progress("Drawing", total, total)
-    note = (
-        "Pairs are sorted by Dice, the worst first; failed ones come before all others, and pairs without labels last, "
-        "sorted by NCC. Outlines: fixed labels are green, moving and warped ones orange. Grid: a regular grid of the "
-        "fixed image, mapped to the moving image. det J: white is 1, red above 1, blue below 1, magenta folded (0 or "
-        "less). Of volumes, one slice is shown."
-    )
-    return page.section("worst", "Worst pairs", body, note)
-
-
-def _pair(result: MethodResult, pair: PairScores, rank: int, pictures: PairPictures) -> str:
-    panels, reason = pictures.panels(result, pair)
-    scores = f"failed: {pair.failure}" if pair.failure else _scores(result, pair)
-    drawn = "".join(
-        f"<figure>{page.image(png, f'{caption}, {pair.fixed} <- {pair.moving}')}"
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
-        for caption, png in panels
-    )
-    if not panels:
-        drawn = f'<p class="soft small">No picture: {escape(reason)}</p>'
-    return (
-        f'<div class="pair"><div><b>{rank}. {escape(pair.fixed)} &larr; {escape(pair.moving)}</b> '
-        f'<span class="soft small">{escape(scores)}</span></div><div class="panels">{drawn}</div></div>'
-    )
-
-
-def _scores(result: MethodResult, pair: PairScores) -> str:
-    metrics = [metric for metric in metrics_shown([result]) if metric != "seconds"]
-    shown = [f"{metric_title(m, result.unit)} {_number(pair.value(m), m)}" for m in metrics]
-    labels = [f"{result.label_names[k]} {_number(scores['dsc'], 'dsc')}" for k, scores in pair.labels.items()]
-    return ", ".join(shown) + (f"; DSC of {', '.join(labels)}" if len(labels) > 1 else "")
-
-
-def _pair_row(pair: PairScores, metrics: Sequence[str]) -> list[str]:
-    return [f"{escape(pair.fixed)} &larr; {escape(pair.moving)}", *(_number(pair.value(m), m) for m in metrics)]
-
-
-def _number(value: float, metric: str) -> str:
-    return f"{value:.{DIGITS[metric]}f}" if np.isfinite(value) else "–"
 
 
 def _labels(results: Sequence[MethodResult]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from acreg.data.manifest import Dataset
 from acreg.errors import AcregError
@@ -27,6 +27,7 @@ from acreg.plotting.drawing import (
 from acreg.plotting.figures import to_png
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 PIXELS = 340  # of a panel's longer side
@@ -86,20 +87,20 @@ def panel_figures(view: PairView, registered: bool = True) -> list[tuple[str, Fi
     """(caption, figure): fixed, moving, warped, label outlines, checkerboard, deformed grid, Jacobian determinant."""
     shape, aspect = view.fixed.shape, view.aspect
 
-    def fixed(axes: Any) -> None:
+    def fixed(axes: Axes) -> None:
         draw_image(axes, view.fixed, aspect)
         draw_contours(axes, view.fixed_labels, FIXED_COLOUR)
 
-    def moving(axes: Any) -> None:
+    def moving(axes: Axes) -> None:
         draw_image(axes, view.moving, view.moving_aspect)
         draw_contours(axes, view.moving_labels, WARPED_COLOUR)
 
-    def outlines(axes: Any) -> None:
+    def outlines(axes: Axes) -> None:
         draw_image(axes, view.fixed, aspect)
         draw_contours(axes, view.fixed_labels, FIXED_COLOUR)
         draw_contours(axes, view.warped_labels, WARPED_COLOUR)
 
-    def board(axes: Any) -> None:
+    def board(axes: Axes) -> None:
         axes.imshow(checkerboard(view.fixed, view.warped), cmap="gray", vmin=0, vmax=1, aspect=aspect)
 
     before = [
@@ -123,7 +124,7 @@ def panel_figures(view: PairView, registered: bool = True) -> list[tuple[str, Fi
     ]
 
 
-def _panel(draw: Callable[[Any], Any], shape: tuple[int, ...], aspect: float) -> Figure:
+def _panel(draw: Callable[[Axes], object], shape: tuple[int, ...], aspect: float) -> Figure:
     """Draw on axes without a frame that fill the picture."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -14,6 +14,7 @@ from acreg.evaluation.tables import leader, metric_title
 from acreg.plotting.figures import COLOURS, GROUND, INK, Theme, figure_of, shortened
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
@@ -98,7 +99,7 @@ def forest_plots(results: Sequence[MethodResult], comparisons: Sequence[Comparis
     return figure
 
 
-def _forest(axes: Any, rows: Sequence[Comparison], styles: dict[str, MethodStyle], theme: Theme) -> None:
+def _forest(axes: Axes, rows: Sequence[Comparison], styles: dict[str, MethodStyle], theme: Theme) -> None:
     """The rows of one metric, from top to bottom."""
     axes.axvline(0, color=INK[theme], linewidth=1, zorder=1)
     interval = rows[0].test in WITH_INTERVAL
@@ -119,7 +120,7 @@ def _forest(axes: Any, rows: Sequence[Comparison], styles: dict[str, MethodStyle
         axes.set_xlim(-1.08, 1.08)
 
 
-def legend(figure: Any, results: Sequence[MethodResult], theme: Theme, dots: bool = True) -> None:
+def legend(figure: Figure, results: Sequence[MethodResult], theme: Theme, dots: bool = True) -> None:
     """The legend with the methods' dots or boxes above the panels; the figure grows if it takes many lines."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
@@ -139,7 +140,7 @@ def legend(figure: Any, results: Sequence[MethodResult], theme: Theme, dots: boo
 
 
 def _boxes(
-    axes: Any,
+    axes: Axes,
     columns: Sequence[np.ndarray],
     positions: Sequence[float] | range,
     styles: Sequence[MethodStyle],

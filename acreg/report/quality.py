@@ -13,6 +13,7 @@ from acreg.plotting.drawing import WARPED_COLOUR, draw_contours, draw_image, vie
 from acreg.plotting.figures import COLOURS
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 EXAMPLES = 6
@@ -59,7 +60,7 @@ def quality_figure(found: PredictedDice) -> Figure:
     return figure
 
 
-def _draw_example(axes: Any, row: dict[str, str], predicted: float, true: float, threshold: float) -> None:
+def _draw_example(axes: Axes, row: dict[str, str], predicted: float, true: float, threshold: float) -> None:
     of_label = "predicted_dice_"
     values = [0, *(int(name.removeprefix(of_label)) for name in row if name.startswith(of_label))]
     image, labels = read_labelled(row["image"], row["labels"], values)

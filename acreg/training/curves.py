@@ -15,6 +15,7 @@ from acreg.training.pictures import COLUMNS
 from acreg.training.schema import Recipe
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 WEIGHT = "weight_"
@@ -54,13 +55,13 @@ def training_curves(history: History) -> Figure:
     return figure
 
 
-def _plot(axes: Any, history: History, column: str, **style: Any) -> None:
+def _plot(axes: Axes, history: History, column: str, **style: Any) -> None:
     points = [(row["step"], row[column]) for row in history if column in row]
     if points:
         axes.plot(*zip(*points), marker="." if len(points) < 20 else None, linewidth=1.2, **style)
 
 
-def _finish(axes: Any, title: str) -> None:
+def _finish(axes: Axes, title: str) -> None:
     axes.set_title(title, fontsize=9)
     axes.tick_params(labelsize=7)
     axes.grid(alpha=0.3)

@@ -178,7 +178,7 @@ def describe(app: Sphinx, what: str, name: str, value: Any, options: Any, lines:
 
 
 def sign(app: Sphinx, what: str, name: str, value: Any, options: Any, *_: Any) -> tuple[str, None] | None:
-    """The signature of a Keras class from its `__init__`, not its `__new__`; of a pydantic model, without types."""
+    """Signatures of Keras classes come from `__init__`, not `__new__`; those of pydantic models have no types."""
     if what != "class" or not issubclass(value, keras.layers.Layer | BaseModel):
         return None
     if value.__module__ == schema.__name__:

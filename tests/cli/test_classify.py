@@ -10,8 +10,10 @@ import pytest
 from PIL import Image as Picture
 from sklearn.metrics import roc_auc_score
 
+import acreg
 from acreg.cli.main import main
 from acreg.data.manifest import Dataset, Record
+from acreg.errors import AcregError, UsageError
 from acreg.geometry import Grid
 from acreg.io import Image, write_image
 
@@ -78,3 +80,19 @@ def test_masks_and_ratio(hearts, tmp_path, capsys):
 def test_errors_leave_nothing(hearts, tmp_path, capsys, wrong, code, found):
     assert main(["classify", "--data", str(hearts), "--out", str(tmp_path / "out"), *wrong]) == code
     assert found in " ".join(capsys.readouterr().err.split()) and not (tmp_path / "out").exists()
+
+
+def test_the_function_returns_what_the_command_writes(hearts, tmp_path):
+    found = acreg.classify(hearts, diseased="*_1", heart=3, folds=5)
+    assert [row[0] for row in found.rows] == ["masks", "ratio"] and found.found["ratio"].accuracy == 1
+    assert found.title == "hearts: 15 with and 15 without, 5 folds" and found._repr_html_().count("<tr>") == 3
+    assert len(found.figure().axes[0].lines) == 3, "two curves and the diagonal"
+    files = found.save(tmp_path / "python")
+    arguments = ["--data", str(hearts), "--diseased", "*_1", "--heart", "3", "--folds", "5"]
+    assert main(["classify", *arguments, "--out", str(tmp_path / "command")]) == 0
+    for path in files:
+        assert path.read_bytes() == (tmp_path / "command" / path.name).read_bytes()
+    with pytest.raises(AcregError, match="not replaced unasked"):
+        found.save(tmp_path / "python")
+    with pytest.raises(UsageError, match="said by diseased, a pattern of names, or by flags, a CSV. Received: neither"):
+        acreg.classify(hearts)

@@ -15,10 +15,12 @@ import numpy as np
 import pytest
 from PIL import Image as Picture
 
+import acreg
 from acreg.applications.atlases.quality import label_dice
 from acreg.cli.main import main
 from acreg.data.manifest import Dataset
 from acreg.data.phantoms.chests import make_dataset
+from acreg.errors import UsageError
 from acreg.io import read_image, read_labels
 
 DEMONS = ("--method", "sitk:demons[affine=false,iterations=20x10]", "--atlases", "3")
@@ -167,3 +169,22 @@ def test_what_is_refused(folder, chests, tmp_path, capsys):
     assert "Received: an image without one. Fill the column labels" in (tmp_path / "q" / "failures.csv").read_text(
         encoding="utf-8"
     )
+
+
+def test_the_functions_return_their_tables(chests, tmp_path):
+    image = chests.split("test")[0].image
+    said: list[str] = []
+    found = acreg.segment(image, chests.folder, tmp_path / "s", method="unregistered", atlases=2, say=said.append)
+    assert said == ["1 images"] and (found.tally.done, found.tally.before) == (1, 0)
+    (row,) = found.rows
+    assert len(row["atlases"].split(";")) == 2 and Dataset.load(found.table).records[0].labels.is_file()
+    judged = acreg.quality(
+        found.table, chests.folder, tmp_path / "q", method="unregistered", references=2, threshold=0.1
+    )
+    assert judged.predicted.summary["accepted"] == 1 and judged.lines[0].endswith("1 of 1 accepted (at least 0.1)")
+    assert json.loads((tmp_path / "q" / "summary.json").read_text()) == judged.predicted.summary
+    assert "predicted_dice" in judged._repr_html_() and len(judged.figure().subfigs) == 2
+    again = acreg.segment(image, chests.folder, tmp_path / "s", method="unregistered", atlases=2)
+    assert again.tally.before == 1 and repr(again) == f"BatchRun(1 of 1 images: {found.table})"
+    with pytest.raises(UsageError, match=r"Received: engine='local'\. Add engine='ray'"):
+        acreg.segment(image, chests.folder, tmp_path / "t", method="unregistered", address="here")

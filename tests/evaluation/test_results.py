@@ -179,3 +179,10 @@ def test_one_unregistered_row_is_enough(make, tmp_path):
     assert names == ["x/a", "unregistered", "y/a"]
     write_method(make("unregistered", [0.5, 0.6]), tmp_path / "y" / "unregistered")
     assert len(load_results([tmp_path / "x", tmp_path / "y"])) == 4
+
+
+def test_results_of_a_method_show_themselves_as_a_table(make):
+    result = make("mine", [0.9, 0.7, 0.5], failed=[2])
+    assert repr(result) == "MethodResult(mine: 3 pairs, 1 failed)"
+    page = result._repr_html_()
+    assert "<th>DSC</th>" in page and "<td>0.800 (0.100)</td>" in page and page.count("<tr>") == 2

@@ -102,6 +102,11 @@ def test_a_loss_that_needs_what_a_model_has_not_is_refused(make_batch: Make) -> 
         model.loss_terms(batch := make_batch(model, labels=False), model(batch))
 
 
+def test_a_loss_has_a_name_of_its_own() -> None:
+    with pytest.raises(ValueError, match=r"another name than .*, which are logged. Received: 'dice'"):
+        RegNet(losses={Loss("dice", ("fixed", "warped"), edges): 1.0}, **SMALL)
+
+
 def test_a_model_of_ones_own_adds_its_losses_as_a_list(make_batch: Make) -> None:
     class Brightness(RegistrationModel):
         """Also makes one number a pair, which its own loss compares with the fixed image's mean."""

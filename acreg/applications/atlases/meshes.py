@@ -109,12 +109,12 @@ def segment_by_meshes(
 
 @dataclass(eq=False, repr=False)
 class SurfaceSegmentation:
-    """The surfaces of an image with the templates' disagreement, which a notebook shows as a table.
+    """The surfaces of an image and the disagreement of the templates. A notebook shows the latter as a table.
 
     Attributes:
-        names: names of the regions.
-        surfaces: surface of each region.
-        unit: unit of the deviations, "mm" or "px".
+        names: the names of the regions.
+        surfaces: the surface of each region.
+        unit: the unit of the deviations, "mm" or "px".
     """
 
     names: list[str]
@@ -123,7 +123,7 @@ class SurfaceSegmentation:
 
     @property
     def rows(self) -> list[tuple[str, str]]:
-        """The text that is printed for each region."""
+        """Number of points and mean deviation of each region."""
         return [
             (name, f"{len(each.deviation)} points, mean standard deviation {each.deviation.mean():.2f} {self.unit}")
             for name, each in zip(self.names, self.surfaces, strict=True)
@@ -171,9 +171,9 @@ def surfaces(
     Args:
         image: the image to segment, roughly aligned with the dataset.
         data: dataset of the templates, its folder, or its name under ACREG_DATA.
-        model: name or folder of a preset, or a loaded model.
-        shapes: folder that `acreg data velocities` wrote; by default, that in the dataset.
-        templates: number of templates, the first ones of the split; by default, all.
+        model: preset name or folder, or a model that is loaded.
+        shapes: folder of `acreg data velocities`; that in the dataset if left out.
+        templates: number of templates, the first ones; by default, all.
         progress: called with (text, done, total).
 
     Raises:

@@ -1,4 +1,4 @@
-"""`acreg.segment` and `acreg.quality`: any number of images, each registered to labelled ones."""
+"""Segmentation of many images by atlases, and its predicted quality: `acreg.segment` and `acreg.quality`."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ if TYPE_CHECKING:
 EngineName = Literal["local", "ray"]
 PathLike = str | os.PathLike[str]
 SHOWN = 20
-"""Number of the table's rows that a notebook shows."""
+"""Number of rows that a notebook shows."""
 
 
 @dataclass(eq=False, repr=False)
 class BatchRun:
-    """The results of a run over many images. A notebook shows the table's first rows.
+    """The results of a run over many images. A notebook shows the first rows of the table.
 
     Attributes:
-        table: file with one row for each image that is done; that of `acreg segment` is also a dataset's manifest.
-        tally: numbers of images: requested, done before, done now, and failed.
-        lines: a summary of the results, in sentences.
+        table: a CSV file with a row for each processed image; that of `acreg segment` is a dataset, too.
+        tally: the numbers of images that were requested, done before, done now, and failed.
+        lines: a summary of the results, one sentence each.
     """
 
     table: Path
@@ -70,7 +70,7 @@ class BatchRun:
 
 @dataclass(eq=False, repr=False)
 class QualityRun(BatchRun):
-    """`BatchRun` with predicted Dice; segmentations with at least the `threshold` are accepted."""
+    """A `BatchRun` of predicted Dice; `threshold` is the smallest value at which a segmentation is accepted."""
 
     threshold: float = THRESHOLD
 
@@ -105,24 +105,24 @@ def segment(
     progress: Progress | None = None,
     say: Callable[[str], None] | None = None,
 ) -> BatchRun:
-    """Segment images with the labelled images most similar to each, as `acreg segment` does.
+    """Segment each image by the most similar labelled images, as `acreg segment` does.
 
     Args:
         images: an image, a folder of images, or a CSV with a column image.
         data: a dataset with labels: a folder, or a name under ACREG_DATA.
-        out: folder of the results; to continue a killed run, repeat the call.
-        model, method: a preset's name or folder, or instead a classical method (see `acreg.baselines`).
-        atlases: number of labelled images for each image, the most similar ones.
-        similarity: measure by which they are chosen, see `ReducedImages.similarities`.
-        fusion: how their labels are combined into one map, see `label_shares`.
+        out: folder of the results; the same call goes on where a killed run stopped.
+        model, method: the name or folder of a preset, or instead a classical method (see `acreg.baselines`).
+        atlases: number of atlases for each image, the most similar ones.
+        similarity: the similarity measure that chooses them, see `ReducedImages.similarities`.
+        fusion: how their labels are fused, see `label_shares`.
         probabilities: also write the probability of each label.
-        split: split of the dataset whose subjects are the atlases.
+        split: the split of the dataset that provides the atlases.
         batch: number of pairs in one batch through a network; by default, 16 in 2-D and 1 in 3-D.
-        threads, seed: for a classical method.
-        engine: "local", this process; or "ray" (extra `scale`), with the `address` of a cluster and a number of
-            `workers`.
+        threads, seed: threads and random seed of a classical method.
+        engine: "local" (this process) or "ray" (needs the extra `scale`).
+        address, workers: address of the Ray cluster, by default one on this machine, and number of its actors.
         progress: called with (text, done, total).
-        say: called with messages during the work.
+        say: called with messages.
 
     Returns:
         The table `segmentations.csv`, a dataset's manifest, and the tally.
@@ -165,9 +165,9 @@ def quality(
     """Predict the quality of segmentations without ground truth, as `acreg quality` does.
 
     Args:
-        images: a CSV with the columns image, labels and optionally truth, such as that of `segment`.
-        references: number of labelled images for each image, the most similar ones.
-        threshold: smallest predicted Dice of a segmentation that is accepted.
+        images: a CSV with the columns image and labels and perhaps truth, such as that of `segment`.
+        references: number of references for each image, the most similar ones.
+        threshold: the smallest predicted Dice at which a segmentation is accepted.
         data, out, model, method, similarity, split, batch, threads, seed, engine, address, workers, progress, say: as
             in `segment`.
 

@@ -1,4 +1,4 @@
-"""`acreg.plausibility`: the plausibility experiment with its tables and its figure."""
+"""The plausibility experiment with its table and figure: `acreg.plausibility`."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False, repr=False)
 class Plausibility:
-    """The experiment's outcome and settings. A notebook shows a table."""
+    """The outcome and the settings of the experiment. A notebook shows the table."""
 
     outcome: Outcome
     settings: dict[str, Any]
 
     @property
     def title(self) -> str:
-        """A description of the run, in one line."""
+        """Dataset and settings, on one line."""
         given = self.settings
         return f"{given['dataset']}, {given['masks']} masks, {given['pixels']} pixels changed"
 
     @property
     def rows(self) -> list[list[str]]:
-        """One row per modification, with the columns of `COLUMNS`."""
+        """A row for each modification, with the columns of `COLUMNS`."""
         return table_rows(self.outcome)
 
     def figure(self) -> Figure:
@@ -44,7 +44,7 @@ class Plausibility:
         return plausibility_figure(self.outcome)
 
     def save(self, folder: str | os.PathLike[str]) -> list[Path]:
-        """Write table.csv, table.md, summary.json and figure.png, replacing existing ones, and return their paths."""
+        """Write table.csv, table.md, summary.json and figure.png, replacing existing ones; return their paths."""
         folder = Path(folder)
         with all_or_none(folder) as staged:
             write_results(self.outcome, staged, self.settings)

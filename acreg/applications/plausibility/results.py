@@ -16,7 +16,7 @@ from acreg.io.documents import write_json
 from acreg.plotting.figures import COLOURS, to_png
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
 
 FILES = ("table.csv", "table.md", "summary.json", "figure.png")
 COLUMNS = ("Modification", "Anatomy", "L_ce", "L_ae median", "L_ae quartiles", "(a) lower")
@@ -154,7 +154,7 @@ def _typical(outcome: Outcome) -> int:
     return int(np.argmin(np.abs(columns - np.median(columns, axis=1, keepdims=True)).sum(axis=0)))
 
 
-def _draw_maps(figure: Any, reference: Labels, made: Sequence[Modification]) -> None:
+def _draw_maps(figure: SubFigure, reference: Labels, made: Sequence[Modification]) -> None:
     from matplotlib.colors import ListedColormap
 
     panels = figure.subplots(1, 1 + len(made))

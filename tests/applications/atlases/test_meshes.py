@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import acreg
 from acreg.applications.atlases.meshes import segment_by_meshes, template_subjects
 from acreg.cli.main import main
 from acreg.data.manifest import Dataset, Record
@@ -118,3 +119,16 @@ def test_the_command_refuses_folders_without_surfaces_and_results_that_are_there
     assert main([*arguments, "--out", str(tmp_path / "r")]) == 1
     assert "not replaced unasked" in capsys.readouterr().err
     assert (tmp_path / "r" / "surfaces.vtk").read_text(encoding="utf-8") == "old"
+
+
+def test_the_function_returns_surfaces_that_are_drawn_and_saved(templates, tmp_path: Path) -> None:
+    dataset, shapes, surface = templates
+    (shapes / "settings.json").write_text('{"regions": [[1], [1]]}')
+    image = Image(np.zeros(GRID.shape, np.float32), GRID)
+    found = acreg.surfaces(image, dataset, Shifts(), shapes=shapes, templates=2)
+    np.testing.assert_allclose(found.surfaces[0].surface.points, surface.points + [0, 0, 1.5], atol=1e-5)
+    assert found.rows[0] == ("ball", f"{len(surface.points)} points, mean standard deviation 0.50 mm")
+    assert "0.50 mm" in found._repr_html_() and "standard deviation over 2" in found.figure().axes[-1].get_ylabel()
+    assert sorted(found.save(tmp_path / "r")) == sorted((tmp_path / "r").iterdir())
+    with pytest.raises(AcregError, match="not replaced unasked"):
+        found.save(tmp_path / "r")

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+import acreg
 from acreg.applications.plausibility import study as plausibility
 from acreg.cli.main import main
 from acreg.data.manifest import Dataset
@@ -134,6 +135,11 @@ def test_command_writes_tables_and_figure(
             assert entry["masks_where_a_is_lower"] == lower
     assert (tmp_path / "one/table.md").read_text(encoding="utf-8").count("\n") == 6
     assert (tmp_path / "one/figure.png").read_bytes().startswith(b"\x89PNG")
+
+    found = acreg.plausibility(autoencoder, phantoms, masks=4, pixels=PIXELS)
+    assert found.title == "phantoms, 4 masks, 60 pixels changed" and found._repr_html_().count("<tr>") == 5
+    for path in found.save(tmp_path / "function"):
+        assert path.read_bytes() == (tmp_path / "one" / path.name).read_bytes(), path.name
 
     assert main(command(autoencoder, phantoms, tmp_path / "again")) == 0
     assert main(command(autoencoder, phantoms, tmp_path / "other", "--seed", "1")) == 0
