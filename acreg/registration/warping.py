@@ -136,7 +136,7 @@ def warp(
 
     Args:
         transform: a file (ITK's .h5, .tfm, .txt, .mat; a displacement field in mm; acreg's displacement.nii.gz), a
-            `Transform`, or several, in the order in which a point of the fixed image goes through them.
+            `Transform`, or several of these, in the order in which they are applied to a point of the fixed image.
         reference: the fixed image or its grid, which is the grid of the result.
         image, labels, points: one of them: the moving image, its labels, or points in mm. Colour images keep their
             channels.
@@ -149,7 +149,7 @@ def warp(
         `Warped`; for points, `WarpedPoints`.
 
     Raises:
-        UsageError: nothing or several things to warp, or an argument that does not apply to them.
+        UsageError: nothing or several things to warp are given, or an argument does not apply to them.
         AcregError: a file cannot be read, or the transform does not fit or cannot be inverted.
     """
     name = _only(image=image, labels=labels, points=points)

@@ -21,7 +21,7 @@ def worst_pairs(results: Sequence[MethodResult], worst: int, progress: Progress 
     """The section, as HTML.
 
     Args:
-        results: of methods on the same pairs.
+        results: results of the methods on the same pairs.
         worst: number of pairs of each method that are shown in pictures.
         progress: called with (text, done, total) before each picture.
     """
