@@ -50,7 +50,7 @@ print(both.warp_points(point, to="moving") - transform.warp_points(point, to="mo
 # remaining error in pixels.
 
 inverse = transform.inverse()
-print(f"misses by at most {inverse.residual:.4f} pixels")
+print(f"largest error: {inverse.residual:.4f} pixels")
 
 figure, panels = plt.subplots(1, 4, figsize=(11, 3), layout="constrained")
 shown = {

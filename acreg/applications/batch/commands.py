@@ -244,7 +244,7 @@ def _run(
         say(f"{tally.failed} of {tally.images} images failed; the reasons: {folder / FAILURES}")
     if tally.failed and not tally.done + tally.before:
         raise AcregError(
-            f"Some image at least must be worked on. Received: {tally.images} images, all of which failed, the first "
+            f"At least one image must succeed. Received: {tally.images} images, all of which failed, the first "
             f"as follows. {tally.reason} See {folder / FAILURES}, and correct the images, the dataset or the model."
         )
     return items, tally
