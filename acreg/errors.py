@@ -20,7 +20,7 @@ Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 _options: ContextVar[bool] = ContextVar("options", default=False)
-"""Whether messages call arguments by their names on the command line."""
+"""Whether messages name arguments as on the command line."""
 
 
 class AcregError(ValueError):

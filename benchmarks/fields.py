@@ -167,8 +167,8 @@ def benchmarks(quick: bool) -> list[Benchmark]:
                 "VoxelMorph": Contender(partial(integrate_voxelmorph, cube), ("torch", "voxelmorph")),
             },
             1e-3,
-            note="Against MONAI's DVF2DDF, VoxelMorph's integrate_vec and a few lines around grid_sample. The velocity "
-            "vanishes towards the border, where these programs differ.",
+            note="The peers are MONAI's DVF2DDF, VoxelMorph's integrate_vec and a few lines around grid_sample. The "
+            "velocity vanishes towards the border, because these programs differ there.",
         ),
         Benchmark(
             __name__,
@@ -181,7 +181,7 @@ def benchmarks(quick: bool) -> list[Benchmark]:
                 "VoxelMorph": Contender(partial(compose_voxelmorph, cube), ("torch", "voxelmorph")),
             },
             1e-3,
-            note="Against MONAI's Warp, as its DVF2DDF uses it, and VoxelMorph's compose.",
+            note="The peers are MONAI's Warp, used as in its DVF2DDF, and VoxelMorph's compose.",
         ),
     ]
     for shape in ((32, 32), (12,) * 3) if quick else ((256, 256), (64,) * 3):
@@ -199,9 +199,10 @@ def benchmarks(quick: bool) -> list[Benchmark]:
                 f"Thin-plate spline through {POINTS}^{rank} control points at {shape[0]}^{rank} voxels",
                 contenders,
                 0.02,
-                note="Against SciPy's RBFInterpolator and, in PyTorch, a kernel value for each voxel and point, "
-                "as DeepReg has it. acreg sums Gaussians in place of the kernel, hence the difference. Peers solve the "
-                "system for their weights before they are timed, acreg multiplies by its inverse each time.",
+                note="The peers are SciPy's RBFInterpolator and a PyTorch implementation that, like DeepReg, computes "
+                "a kernel value for each voxel and point. The results differ because acreg approximates the kernel by "
+                "a sum of Gaussians. The peers solve the system for their weights before they are timed; acreg "
+                "multiplies by its inverse in each call.",
             )
         )
     return made

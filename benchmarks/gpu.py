@@ -108,7 +108,7 @@ def benchmarks(quick: bool) -> list[Benchmark]:
             "gpu-augmentation",
             f"GPU: a training step of DDMR at {size}^3 with thin-plate-spline augmentation",
             contenders,
-            note="What the second lacks to 1 is the augmentation's share.",
+            note="The augmentation's share of the step is 1 minus the ratio of the second row.",
             device="gpu",
             environment=ENVIRONMENT,
         )

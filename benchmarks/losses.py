@@ -144,8 +144,8 @@ def benchmarks(quick: bool) -> list[Benchmark]:
             f"Local NCC with gradient, windows of {WINDOW}^3, {size}",
             local,
             1e-3,
-            note=f"VoxelMorph's is in its package neurite. Images are zero within {margin} voxels of the border, where "
-            "peers count what lies outside.",
+            note=f"VoxelMorph's loss is in its package neurite. Images are zero within {margin} voxels of the border, "
+            "because peers include values beyond it.",
         ),
         Benchmark(
             __name__,
@@ -153,7 +153,7 @@ def benchmarks(quick: bool) -> list[Benchmark]:
             f"Mutual information with gradient, {BINS} bins, {size}",
             information,
             1e-3,
-            note="PyTorch: acreg's formula in a few lines. MONAI's loss is not divided by the joint entropy, as "
-            "acreg's is: its value is compared after such a division; its gradient, another function's, is not.",
+            note="PyTorch computes acreg's formula in a few lines. acreg's loss is divided by the joint entropy, "
+            "MONAI's is not: its value is divided before the comparison, and its gradient is not compared.",
         ),
     ]

@@ -195,7 +195,7 @@ def benchmarks(quick: bool) -> list[Benchmark]:
             "PyTorch": Contender(partial(step_torch, shape), ("torch",)),
         }
         title = f"VoxelMorph's U-Net, training step, {size}"
-        note = f"Compared by the loss of step {BEFORE + 1}. acreg's step also measures how much folds."
+        note = f"The losses of step {BEFORE + 1} are compared. acreg's step also measures folding."
         made.append(Benchmark(__name__, f"unet-{len(shape)}d-step", title, contenders, 1e-3, note=note))
     made.append(
         Benchmark(
@@ -206,12 +206,13 @@ def benchmarks(quick: bool) -> list[Benchmark]:
                 "acreg RegNet": Contender(partial(iteration, False)),
                 "acreg AC-RegNet": Contender(partial(iteration, True)),
             },
-            note="The paper's networks, input pipeline included. For comparison, measured elsewhere on two cores: the "
-            "authors' AC-RegNet took 3.7 CPU seconds an iteration on TensorFlow 1.5, its code on TensorFlow 2.15 1.1.",
+            note="The paper's networks, including the input pipeline. For comparison, in a separate measurement on "
+            "two cores, the authors' AC-RegNet took 3.7 CPU seconds per iteration on TensorFlow 1.5, and its code took "
+            "1.1 CPU seconds on TensorFlow 2.15.",
         )
     )
     contenders = {"acreg input pipeline": Contender(draw), "training steps": Contender(steps_alone)}
     title = f"Input pipeline against RegNet's training: {DRAWN} batches of {BATCH} pairs of {SIDE}^2"
-    note = "Pairs are augmented as in the shipped recipes. Each has all of the threads; in training they share them."
+    note = "Pairs are augmented as in the shipped recipes. Each uses all threads here; in training they share them."
     made.append(Benchmark(__name__, "pipeline", title, contenders, faster=3.0, note=note))
     return made

@@ -28,8 +28,9 @@ CLASSICAL = {
     "greedy": ("greedy:deformable", ("picsl_greedy",)),
 }
 NOTE = (
-    "The whole command `acreg register`, which starts, reads two files, registers, writes the transform, checks it and "
-    "writes the warped image and a picture. {}Methods are not compared by their results here; see docs/models."
+    "The whole command `acreg register` is measured: it starts, reads two files, registers, writes and checks the "
+    "transform, and writes the warped image and a picture. {}The results of the methods are not compared here; see "
+    "docs/models."
 )
 
 
@@ -156,7 +157,7 @@ def benchmarks(quick: bool) -> list[Benchmark]:
     """Registration in 2-D and 3-D, scores in 2-D and 3-D, and the two starts."""
     made = []
     preset = {2: "acregnet-jsrt", 3: "affine-deformable-brain"}
-    remark = {2: "", 3: "The network was trained on brains: on these hearts its time is meant, not its result. "}
+    remark = {2: "", 3: "The network was trained on brains: on these hearts, only its time is meaningful. "}
     for shape in ((64, 64), (16, 32, 32)) if quick else ((256, 256), (64, 64, 64)):
         rank = len(shape)
         contenders = {f"acreg {preset[rank]}": Contender(partial(Registration, shape, ("--model", preset[rank])))}

@@ -12,7 +12,7 @@ from benchmarks import inputs
 from benchmarks.measure import Benchmark, Contender
 
 Run = Callable[[], Any]
-NOTE = "The gradient of the result's summed squares, for the displacement alone. SciPy and SimpleITK have none."
+NOTE = "The gradient of the result's sum of squares with respect to the displacement. SciPy and SimpleITK have none."
 
 
 def _inputs(shape: Sequence[int], batch: int, classes: int) -> tuple[np.ndarray, np.ndarray]:

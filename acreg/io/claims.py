@@ -41,7 +41,7 @@ def check_free(
 
 
 def check_empty(folder: str | os.PathLike[str], holds: str = "", instead: str = "") -> None:
-    """Raise an error, before the work, unless a folder is new or empty, for results that need a folder of their own.
+    """Raise an error, before the work, unless a folder is new or empty; for results that need a separate folder.
 
     Args:
         folder: folder of the results.
