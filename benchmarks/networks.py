@@ -1,4 +1,4 @@
-"""Networks: VoxelMorph's U-Net compared with PyTorch's, and the training iteration with its input pipeline."""
+"""Networks: VoxelMorph's U-Net compared with a PyTorch version, and the training iteration with its input pipeline."""
 
 from __future__ import annotations
 
