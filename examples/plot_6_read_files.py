@@ -16,6 +16,7 @@ in one paragraph that says what to do; it does not guess.
 import tempfile
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import nibabel
 import numpy as np
 
@@ -34,7 +35,11 @@ turned = stored.as_reoriented(nibabel.orientations.axcodes2ornt(("P", "I", "L"))
 nibabel.save(turned, folder / "turned.nii.gz")
 
 heart, other = (acreg.read_image(folder / name) for name in ("heart.nii.gz", "turned.nii.gz"))
-print(heart.array.shape, other.array.shape)
+figure, panels = plt.subplots(1, 2, figsize=(7, 2.6), layout="constrained")
+for axes, image in zip(panels, (heart, other)):
+    axes.imshow(image.array[len(image.array) // 2], cmap="gray")
+    axes.set(title=f"middle of the first axis: {image.array.shape}", xticks=[], yticks=[])
+plt.show()
 
 # %%
 # Where is the brightest voxel? Its indices differ, but its position in the patient does not. Coordinates are in mm, in
