@@ -95,7 +95,7 @@ class Dataset:
         name: for titles and messages.
         records: the subjects, in the order of the manifest.
         label_names: value in the label files -> name, with 0 for the background; the same for every subject.
-        spacing: of the grid of the files, array-axis order, in ``unit``; None if each file has its own.
+        spacing: spacing of the grid of the files, array-axis order, in ``unit``; None if each file has its own.
         unit: ``"mm"`` or ``"px"``.
         licence, source: one sentence each.
         preparation: how it was prepared (free form).

@@ -41,7 +41,7 @@ def cut_validation(train: Iterable[str], share: float = VALIDATION_SHARE, seed: 
     Args:
         train: subject names.
         share: share of them for validation.
-        seed: of the permutation.
+        seed: seed of the permutation.
 
     Returns:
         subject -> ``"train"`` or ``"validation"``. With the default share, the 197 subjects of JSRT give 148 and 49,

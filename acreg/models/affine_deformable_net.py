@@ -35,8 +35,9 @@ class AffineDeformableNet(RegistrationModel):
 
     Args:
         rank: 2 or 3.
-        channels: of one image.
-        filters: of each level of the encoder, finest first; each level after the first halves the grid.
+        channels: number of channels of one image.
+        filters: number of filters of each level of the encoder, finest first; each level after the first halves the
+            grid.
         decoder: filters of the decoder levels, coarsest first, including that of the dilated block: with as many levels
             as ``filters``, the field is on the grid of the images; with one fewer, it has half the resolution, at a
             fraction of the cost.

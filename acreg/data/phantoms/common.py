@@ -142,10 +142,10 @@ def write_phantoms(
 
     Args:
         folder: the folder to write.
-        name: of the dataset.
+        name: name of the dataset.
         draw: returns the phantom for the number of a subject, on `grid`.
         subjects: number of subjects.
-        grid: of all images.
+        grid: grid of all images.
         suffix: suffix of the files, which sets their format.
         label_names: value -> name.
         source: the call that makes the same dataset.

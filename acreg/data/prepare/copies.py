@@ -62,7 +62,7 @@ def prepare_copies(
         source: the folder.
         out: another folder, to write.
         steps: what is done to each subject.
-        seed: of the split, where the source has none.
+        seed: seed of the split, if the source has none.
         jobs: processes.
         force: prepare again where ``out`` holds a dataset of other settings.
         progress: called with (text, done, total).
