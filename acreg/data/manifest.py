@@ -153,7 +153,7 @@ class Dataset:
         """The records of a split (``train``, ``validation`` or ``test``); an empty list if it has none.
 
         Raises:
-            UsageError: unknown name.
+            UsageError: the name is unknown.
         """
         wanted = split_name(name)
         if wanted is None:
@@ -164,7 +164,7 @@ class Dataset:
         """The records of a split, which must not be empty.
 
         Raises:
-            UsageError: unknown name, or an empty split.
+            UsageError: the name is unknown, or the split is empty.
         """
         records = self.split(name)
         if not records:
@@ -178,7 +178,7 @@ class Dataset:
         """The record of a subject.
 
         Raises:
-            AcregError: unknown subject.
+            AcregError: the subject is unknown.
         """
         for record in self.records:
             if record.subject == subject:

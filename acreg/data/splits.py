@@ -59,7 +59,7 @@ def split_subjects(subjects: Iterable[str], seed: int = 0) -> dict[str, str]:
     train.
 
     Raises:
-        AcregError: fewer than 3 subjects, so that a split would be empty.
+        AcregError: there are fewer than 3 subjects, so that a split would be empty.
     """
     order = _permuted(subjects, seed)
     if len(order) < 3:

@@ -22,7 +22,7 @@ AFFINE_LOSSES = [
     *(Loss(AFFINE + name, ("fixed", "affine_warped"), loss.function) for name, loss in IMAGE_LOSSES.items()),
     *(Loss(AFFINE + name, ("fixed_one_hot", "affine_one_hot"), loss.function) for name, loss in LABEL_LOSSES.items()),
 ]
-"""For the result of the affine map alone."""
+"""Losses of the result of the affine map alone."""
 
 
 @keras.saving.register_keras_serializable("acreg")

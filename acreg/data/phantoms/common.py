@@ -110,7 +110,7 @@ def streams(seed: Seed) -> tuple[np.random.Generator, np.random.Generator]:
     """The random number generators of a subject's anatomy and of its appearance.
 
     Raises:
-        AcregError: a negative seed, or no seed.
+        AcregError: the seed is negative or missing.
     """
     parts = [seed] if isinstance(seed, (int, np.integer)) else list(seed)
     if not parts or min(parts) < 0:
@@ -152,7 +152,7 @@ def write_phantoms(
         progress: called with (text, done, total).
 
     Raises:
-        AcregError: fewer than 10 subjects.
+        AcregError: there are fewer than 10 subjects.
         OSError: the folder cannot be written.
     """
     if subjects < 10:

@@ -48,7 +48,7 @@ def common_grid(labels: Image, onto: Grid, size: Sequence[int]) -> Grid:
             is used.
 
     Raises:
-        UsageError: another number of axes.
+        UsageError: the number of axes differs.
         AcregError: the images would be too large, or there is no labelled voxel.
     """
     if not size:
