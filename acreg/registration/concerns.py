@@ -143,7 +143,7 @@ def concerns(
       of the network's grid.
 
     Args:
-        result: of a method that moves something.
+        result: result of a method that moves something.
         fixed, moving: the images that were registered.
         usual: the usual results of the preset, if known.
         sees: for a preset, the network's grids in the fixed and in the moving image.
