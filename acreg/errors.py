@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import ParamSpec, TypeVar
 
-__all__ = ["AcregError", "Requeue", "UsageError"]
+__all__ = ["AcregError", "DoubtfulResult", "Requeue", "UsageError"]
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
