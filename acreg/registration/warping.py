@@ -186,7 +186,7 @@ def warp(
         lost = some((f"label {value}" for value in result.vanished), 20)
         notes.append(f"Vanished, without a voxel in the warped labels: {lost}")
     if result.inside == 0:
-        notes.append("The result shows no part of it: check that the transform and its direction fit these two images.")
+        notes.append("No part of it is visible: do the transform and its direction belong to these two images?")
     return result
 
 

@@ -228,7 +228,7 @@ class WarnOfCollapse(keras.callbacks.Callback):
         if lost[-EPOCHS_LOST:] == [True] * EPOCHS_LOST and not (len(lost) > EPOCHS_LOST and lost[0]):
             self.say(
                 f"The loss of the discriminators was below {LOST:g} for {EPOCHS_LOST} epochs: they distinguish "
-                "every generated image from a real one, and the adversarial loss no longer guides the generator. Lower "
+                "every generated image from a real one, and the adversarial loss guides the generator no more. Lower "
                 "optimizer.learning_rate or model.arguments.discriminator_filters, or the weights of adversarial and "
                 "cycle."
             )
