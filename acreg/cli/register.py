@@ -47,7 +47,7 @@ def register(
 ) -> None:
     """Register a moving image onto a fixed image.
 
-    Writes warped.png or warped.nii.gz (in the format of the moving file), warped_labels.*, preview.png, transform.h5
+    Writes warped.png (if the moving file is a 2-D picture) or warped.nii.gz, warped_labels.*, preview.png, transform.h5
     (an ITK transform in mm, which 3D Slicer, ANTs and SimpleITK open; acreg checks its effect in SimpleITK and records
     the check beside it), inverse_transform.h5, which warps the fixed image onto the moving grid (an approximation where
     the transform folds), and displacement.nii.gz (in voxels of the fixed grid, components in the order z, y, x). Models

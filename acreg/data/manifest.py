@@ -41,8 +41,6 @@ __all__ = ["COLUMNS", "SPLITS", "Arrays", "Dataset", "Record", "dataset_folder",
 MADE = {"phantoms": "acreg.data.phantoms.chests", "mni152": "acreg.data.datasets.mni152"}
 """Datasets that are made by a module in `acreg.data` with the same name."""
 
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif")
-
 
 @dataclass(frozen=True)
 class Arrays:

@@ -34,10 +34,10 @@ def read_channels(path: str | os.PathLike[str]) -> list[Image]:
 
 
 def write_channels(channels: Sequence[Image], path: str | os.PathLike[str]) -> None:
-    """Write channels on one grid as a colour image: .png, .tif (2-D), .nii, .nii.gz, .nrrd or .mha.
+    """Write channels on one grid as a colour image; the suffix, as in `acreg.io.write_image`, determines the format.
 
-    PNG and TIFF hold 8 bits, or 16 when the largest value is above 255; NIfTI holds 8 (RGB24, RGBA32): values are
-    rounded and clipped. NRRD and MetaImage hold float32 vectors.
+    Pictures are 2-D and hold 8 bits, or 16 when the largest value is above 255; NIfTI holds 8 (RGB24, RGBA32): values
+    are rounded and clipped. NRRD and MetaImage hold float32 vectors.
 
     Raises:
         AcregError: the format cannot hold the image, or nothing could be written.

@@ -11,6 +11,8 @@ has these functions; only `read` is required:
 - `inspect(path)` returns the `acreg.io.contents.Contents` of a file. Without it `acreg inspect` shows the image.
 - `holds_labels(path)` says whether a file is marked as a label map.
 
+The list of formats for users is the table in docs/how-to/data.md; a test compares it with this one.
+
 A reader wraps its decoder in `acreg.io.guards.decoding`, which turns any exception into one message, and calls
 `acreg.io.guards.check_size` before it allocates memory.
 """
@@ -76,6 +78,8 @@ READ = tuple(ending for known in FORMATS for ending in known.suffixes)
 """The suffixes of all files that are read."""
 WRITTEN = tuple(ending for known in FORMATS for ending in known.written)
 """The suffixes of all files that are written."""
+WRITTEN_PICTURES = " and ".join(known.name for known in FORMATS if known.picture and known.written)
+"""The formats in which 2-D pictures are written, for messages."""
 _BY_SUFFIX = {ending: known for known in FORMATS for ending in known.suffixes}
 _DOUBLE = tuple(ending for ending in READ if ending.count(".") > 1)
 

@@ -22,12 +22,12 @@ from acreg.io.label_values import check_label_regions, check_label_values
 def read_image(
     path: str | os.PathLike[str], spacing: Sequence[float] | None = None, series: str | None = None
 ) -> Image:
-    """Read a grey image.
+    """Read a grey image in any of the formats of `acreg.io.formats.FORMATS`; the suffix determines the format.
 
-    - PNG, JPEG, TIFF, BMP and GIF with 8 or 16 bits, and TIFF with signed integers or 32-bit floats. Colour becomes
-      luminance (0.299 R + 0.587 G + 0.114 B), and transparency is ignored. TIFF images in which 0 is white are
-      inverted. The print resolution of a picture is not its spacing.
-    - NIfTI (lengths in metres or micrometres are converted to mm), FreeSurfer's MGH and MGZ, NRRD, MetaImage.
+    - Pictures have 8 or 16 bits; a TIFF may also hold signed integers or 32-bit floats. Colour becomes luminance
+      (0.299 R + 0.587 G + 0.114 B), and transparency is ignored. TIFF images in which 0 is white are inverted. The
+      print resolution of a picture is not its spacing.
+    - NIfTI: lengths in metres or micrometres are converted to mm.
     - DICOM: a file with one slice or several frames, or a folder with the slices of one series, which are sorted by
       position; objects without an image in the folder are skipped. X-rays without any spacing need `spacing`. X-rays
       that are stored inverted (MONOCHROME1) are inverted within the range of their bits, so that bone is bright. The
@@ -125,9 +125,9 @@ def read_labelled(
 
 
 def write_image(image: Image, path: str | os.PathLike[str]) -> None:
-    """Write an image or labels; the suffix sets the format: .png, .tif, .nii, .nii.gz, .nrrd, .mha or .h5.
+    """Write an image or labels; the suffix, one of `acreg.io.formats.WRITTEN`, determines the format.
 
-    PNG and TIFF take 2-D images: intensities are rounded and clipped to 0..255, or to 0..65535 (16 bits) if the
+    Pictures are 2-D images: intensities are rounded and clipped to 0..255, or to 0..65535 (16 bits) if the
     largest is above 255; labels are stored with 8 bits if they fit, otherwise with 16. The medical formats keep float32
     intensities and int32 labels, and the grid. HDF5 keeps values and grid, and stores integers compactly.
 

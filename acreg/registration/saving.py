@@ -130,7 +130,7 @@ def save_registration(
 
     Other programs can open the transform (`acreg.io.transforms`); the record of its check and its inverse
     (`inverse_transform.h5`) are beside it. If there is no inverse, the other files are written and `result.no_inverse`
-    gives the reason. Images are written in the file format of the moving image (or the labels); see `result_name`.
+    gives the reason. Images are written as .png or .nii.gz, see `result_name`.
     Outside the moving image they have the values of `border` and `fill`, see `Transform.warp_image`. `channels` are
     those of a moving colour image, and `moving` is its luminance. With the name of the method, registration.json is
     also written (`write_record`). The files appear all together, see `acreg.io.all_or_none`; with `overwrite`, all

@@ -15,7 +15,8 @@ from acreg.errors import AcregError, UsageError
 from acreg.geometry import Grid
 from acreg.io import Image, read_image, read_labels, write_image
 from acreg.io.colour import reason_against
-from acreg.io.formats import FORMATS, READ, WRITTEN, by_suffix, is_picture, stem, suffix
+from acreg.io.formats import FORMATS, READ, WRITTEN, WRITTEN_PICTURES, by_suffix, is_picture, stem, suffix
+from tests.io.samples import write_samples
 
 NAMES = [known.name for known in FORMATS]
 GRID = Grid((5, 6), (1.5, 0.75))
@@ -74,7 +75,9 @@ def test_a_colour_volume_is_held_or_there_is_a_reason(known):
     if not hasattr(known.module, "write_channels"):
         assert reason == f"An image in {known.name} has one value a voxel."
     else:
-        assert reason == ("PNG and TIFF hold 2-D images, and grey with alpha in 8 bits." if known.picture else "")
+        assert reason == (
+            f"{WRITTEN_PICTURES} hold 2-D images, and grey with alpha in 8 bits." if known.picture else ""
+        )
 
 
 def test_messages_list_the_formats(tmp_path):
@@ -83,9 +86,24 @@ def test_messages_list_the_formats(tmp_path):
         read_image(tmp_path / "a.xyz")
     with pytest.raises(UsageError, match=f"Images are written as {', '.join(WRITTEN)}. Received: .*a.jpg"):
         write_image(Image.from_array(np.ones((4, 5))), tmp_path / "a.jpg")
-    with pytest.raises(AcregError, match="PNG and TIFF hold 2-D images"):
+    with pytest.raises(AcregError, match=f"{WRITTEN_PICTURES} hold 2-D images"):
         write_image(Image.from_array(np.ones((3, 4, 5))), tmp_path / "a.png")
     assert is_picture(Path("a.JPEG")) and not is_picture(Path("a.nii"))
+
+
+def test_the_documented_table_is_this_one(repository):
+    def listed(suffixes):
+        return ", ".join(f"`{ending}`" for ending in suffixes) or "no"
+
+    page = (repository / "docs" / "how-to" / "data.md").read_text(encoding="utf-8")
+    table = page.partition("| format | read | written |\n|---|---|---|\n")[2].partition("\n\n")[0]
+    assert table.splitlines() == [f"| {f.name} | {listed(f.suffixes)} | {listed(f.written)} |" for f in FORMATS]
+
+
+def test_each_format_has_whole_files_in_samples(tmp_path):
+    """The tests of damaged files then cover the format."""
+    found = [by_suffix(path) for path in write_samples(tmp_path)]
+    assert [known.name for known in FORMATS if known not in found] == []
 
 
 @pytest.mark.parametrize("old", [old for old in MOVED if old.startswith("acreg.io.")])

@@ -6,7 +6,7 @@ import pytest
 from scipy import ndimage
 
 from acreg.layers import functional
-from acreg.losses import DISPLACEMENT_LOSSES, FIELD_LOSSES, IMAGE_LOSSES, LABEL_LOSSES
+from acreg.losses import DISPLACEMENT_LOSSES, FIELD_LOSSES, IMAGE_LOSSES, LABEL_LOSSES, LOSSES
 
 PAIR_LOSSES = {**IMAGE_LOSSES, **LABEL_LOSSES}
 SHAPES = {2: (14, 12), 3: (10, 9, 8)}
@@ -114,6 +114,22 @@ def test_empty_labels_have_finite_gradients(name, rank, gradient):
 @pytest.mark.parametrize("name", list(FIELD_LOSSES))
 def test_a_field_of_zeros_has_a_finite_gradient(name, rank, gradient):
     check_finite(FIELD_LOSSES[name], gradient, rank, np.zeros((2, *SHAPES[rank], rank), np.float32))
+
+
+@ranks
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+@pytest.mark.parametrize("name", list(LOSSES))
+def test_noise_has_finite_gradients(name, scale, rank, gradient):
+    """Noise of any size about 0; labels that are wrong everywhere, or probabilities that are nearly 0 and 1."""
+    first, second = scale * np.random.default_rng(3).normal(size=(2, 2, *SHAPES[rank], 3)).astype(np.float32)
+    if name in LABEL_LOSSES:
+        first, second = one_hot(first.argmax(-1)), np.asarray(keras.ops.softmax(second))
+    elif name in IMAGE_LOSSES:
+        first, second = first[..., :1], second[..., :1]
+    else:
+        first, second = first[..., :rank], second[..., :rank]
+    loss = LOSSES[name] if name in FIELD_LOSSES else lambda x: LOSSES[name](first, x)
+    check_finite(loss, gradient, rank, second)
 
 
 def check_finite(loss, gradient, rank, x=None):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import keras
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+from acreg import losses
 from acreg.losses import LOSSES, Loss, choose_losses, local_ncc, ncc
 
 
@@ -79,3 +81,9 @@ def test_losses_are_chosen_by_name_function_or_object() -> None:
 def test_what_is_no_loss_is_refused(losses: Any, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         choose(losses)
+
+
+def test_each_loss_of_the_tables_is_public_and_each_public_function_is_a_loss() -> None:
+    public = {name for name in losses.__all__ if inspect.isfunction(getattr(losses, name))}
+    assert public - {"choose_losses"} == set(LOSSES)
+    assert all(getattr(losses, name) is loss.function for name, loss in LOSSES.items())

@@ -14,6 +14,7 @@ from acreg.geometry.image import Image
 from acreg.io.atomic import atomic_path
 from acreg.io.channels import channels_agree, to_grey, to_pixels
 from acreg.io.contents import Contents
+from acreg.io.formats import WRITTEN_PICTURES
 from acreg.io.guards import decoding
 from acreg.io.pictures.headers import (
     BITS,
@@ -54,12 +55,12 @@ def write(image: Image, path: Path) -> None:
     """
     if image.grid.rank != 2:
         raise AcregError(
-            f"PNG and TIFF hold 2-D images. Received: shape {image.grid.shape} for {path}. Write it as .nii.gz."
+            f"{WRITTEN_PICTURES} hold 2-D images. Received: shape {image.grid.shape} for {path}. Write it as .nii.gz."
         )
     low, high = image.array.min(), image.array.max()
     if image.kind == "labels" and (low < 0 or high > 65535):
         raise AcregError(
-            f"PNG and TIFF hold labels 0 to 65535. Received: {low}..{high} for {path}. Write it as .nii.gz."
+            f"{WRITTEN_PICTURES} hold labels 0 to 65535. Received: {low}..{high} for {path}. Write it as .nii.gz."
         )
     with atomic_path(path) as temporary:
         _save(to_pixels(image.array), temporary)
@@ -69,7 +70,7 @@ def reason_against(channels: Sequence[Image]) -> str:
     """The reason why this colour image cannot be written; empty if it can."""
     wide = max(float(channel.array.max()) for channel in channels) > 255
     if channels[0].grid.rank != 2 or (wide and len(channels) < 3):
-        return "PNG and TIFF hold 2-D images, and grey with alpha in 8 bits."
+        return f"{WRITTEN_PICTURES} hold 2-D images, and grey with alpha in 8 bits."
     return ""
 
 
