@@ -14,13 +14,13 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import ParamSpec, TypeVar
 
-__all__ = ["AcregError", "Requeue", "UsageError"]
+__all__ = ["AcregError", "DoubtfulResult", "Requeue", "UsageError"]
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 _options: ContextVar[bool] = ContextVar("options", default=False)
-"""Whether messages call arguments by their names on the command line."""
+"""Whether messages name arguments as on the command line."""
 
 
 class AcregError(ValueError):

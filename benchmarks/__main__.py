@@ -1,8 +1,8 @@
-"""Measures acreg against its peers and writes the figures of docs/performance.md.
+"""Compare acreg with its peers and write the figures of docs/performance.md.
 
 Run as ``python -m benchmarks [NAME ...]`` with the extras bench and baselines, on a machine that does
-nothing else; ``make bench`` does so and writes the page. Each result is a JSON file of its own: what is measured again
-replaces what was there, and results of another machine (one with a GPU) can be laid beside them.
+nothing else; ``make bench`` does so and writes the page. Each result is a separate JSON file: a new measurement
+replaces the previous one, and results of another machine (such as one with a GPU) can be added.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ COMMAND = "make bench"
 
 
 def benchmarks(quick: bool) -> list[Benchmark]:
-    """All of them."""
+    """All benchmarks."""
     return [benchmark for module in MODULES for benchmark in module.benchmarks(quick)]
 
 
 def run(
     chosen: Sequence[Benchmark], effort: Effort, processes: Processes, folder: Path, say: Callable[[str], None]
 ) -> bool:
-    """Measure, and write a file of JSON each; whether all went well (a peer that is not installed is no failure).
+    """Measure, and write a JSON file for each benchmark; return whether all succeeded (missing peers do not count).
 
     Raises:
-        AcregError: all that was asked for needs a GPU, and there is none.
+        AcregError: all requested benchmarks need a GPU, and there is none.
     """
     numbers = {benchmark.name: number for number, benchmark in enumerate(benchmarks(effort.quick))}
     missing = gpu.absent() if any(benchmark.device == "gpu" for benchmark in chosen) else ""
@@ -49,7 +49,7 @@ def run(
     for place, benchmark in enumerate(chosen, start=1):
         say(f"{place}/{len(chosen)} {benchmark.name}: {benchmark.title}")
         about = machine() | ({"gpu": gpu.name()} if benchmark.device == "gpu" and not missing else {})
-        # Where there is no GPU nothing is measured, but the page says what would be.
+        # Without a GPU nothing is measured, but the page describes what would be.
         skipped = missing if benchmark.device == "gpu" else ""
         result = measure(benchmark, effort, processes, skipped)
         well &= all(one["state"] in ("measured", "missing") for one in result["contenders"].values())
@@ -66,7 +66,7 @@ def run(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns its exit code: 0 done, 1 something failed or was refused, 2 wrong use."""
+    """The command. Returns its exit code: 0 for success, 1 if something failed or was refused, 2 for wrong use."""
     parser = argparse.ArgumentParser(prog="benchmarks", description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("names", nargs="*", help="benchmarks, or groups such as warp, growth, gpu; all if left out")
     parser.add_argument("--list", action="store_true", help="print the names and end")

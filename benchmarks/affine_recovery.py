@@ -1,9 +1,9 @@
-"""Does `AffineDeformableNet` find a map that is known? The mean error of the corners of phantoms, in voxels.
+"""Does `AffineDeformableNet` recover a known map? Measures the mean error at the corners of phantoms, in voxels.
 
 Run as ``python -m benchmarks.affine_recovery [steps]``; about 15 minutes on two cores with the 3000
-steps that it has unless given. The affine part alone is trained, on image similarity alone, with random maps of
-phantoms of the training split (turned by up to 30 degrees, scaled by up to 20 %, sheared, shifted by up to a tenth of
-the image) and then asked for maps of those of the test split, to which the same ranges apply.
+steps of the default. Only the affine part is trained, only on image similarity, with random maps of phantoms of the
+training split (rotated by up to 30 degrees, scaled by up to 20 %, sheared, shifted by up to a tenth of the image). Then
+it is tested on random maps, in the same ranges, of phantoms of the test split.
 """
 
 from __future__ import annotations
@@ -34,25 +34,25 @@ def random_maps(count: int, rng: np.random.Generator) -> NDArray[np.float32]:
     slant = np.eye(2)[None].repeat(count, 0)
     slant[:, 0, 1] = shear
     linear = slant @ (scale[:, None, None] * turn)
-    shift = rng.uniform(-0.2, 0.2, (count, 2, 1))  # of half of the image
+    shift = rng.uniform(-0.2, 0.2, (count, 2, 1))  # as a share of half of the image
     return np.concatenate([linear - np.eye(2), shift], axis=-1).reshape(count, 6).astype(np.float32)
 
 
 def pair(images: np.ndarray, parameters: np.ndarray) -> dict[str, np.ndarray]:
-    """Images and what the maps make of them: ``fixed(p) = moving(map p)``."""
+    """Images and the same images after the maps: ``fixed(p) = moving(map p)``."""
     displacement = AffineToDisplacement()(parameters, images)
     return {"moving": images, "fixed": ops.convert_to_numpy(functional.warp(images, displacement))}
 
 
 def corner_errors(found: np.ndarray, parameters: np.ndarray) -> np.ndarray:
-    """Distance between where two maps take the corners of the image, mean over the corners, voxels."""
+    """Mean distance in voxels between the corners of the image as two maps move them."""
     truth = ops.convert_to_numpy(AffineToDisplacement().matrix(parameters, SHAPE))
     corners = np.array([(i, j, 1.0) for i in (0, SHAPE[0] - 1) for j in (0, SHAPE[1] - 1)])
     return np.linalg.norm((found - truth) @ corners.T, axis=1).mean(axis=-1)
 
 
 def main(steps: int) -> None:
-    """Trains, and prints the errors of the test phantoms as training goes on."""
+    """Train, and print the errors of the test phantoms during the training."""
     keras.utils.set_random_seed(SEED)
     dataset = Dataset.load(dataset_folder("phantoms"))
     preprocessing = Preprocessing(shape=SHAPE, label_values=dataset.label_values)

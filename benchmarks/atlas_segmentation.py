@@ -1,7 +1,7 @@
-"""Is a fusion of atlases better than one, and does reverse classification accuracy know how good a segmentation is?
+"""Is a fusion of atlases better than a single one, and does reverse classification accuracy predict the quality?
 
-Run as ``python -m benchmarks.atlas_segmentation DATASET PRESET``. Atlases and references are of the training split,
-images of the test split; prints the tables of docs/how-to/applications.md. Each pair is registered once.
+Run as ``python -m benchmarks.atlas_segmentation DATASET PRESET``. Atlases and references are from the training split,
+images from the test split. Prints the tables of docs/how-to/applications.md. Each pair is registered once.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from acreg.registration.methods import Method, PresetMethod
 COUNTS = (1, 3, 5, 10)
 REFERENCES = 5
 STRENGTHS = (0, 0.02, 0.05, 0.1, 0.2)
-"""By which truths are spoiled, see `spoiled`."""
+"""Strengths by which true label maps are degraded, see `spoiled`."""
 
 
 class Remembering:
@@ -34,7 +34,7 @@ class Remembering:
         self._found: dict[tuple[bytes, bytes], Transform] = {}
 
     def register(self, *, fixed: Image, moving: Image) -> Transform:
-        """The transform, found now or before."""
+        """The transform, computed now or in an earlier call."""
         key = fixed.array.tobytes(), moving.array.tobytes()
         if key not in self._found:
             self._found[key] = self._method.register(fixed=fixed, moving=moving)

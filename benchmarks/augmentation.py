@@ -1,9 +1,9 @@
-"""What `ThinPlateSplineAugmentation` costs: alone, beside its spline evaluated term by term, and in a step of DDMR.
+"""The cost of `ThinPlateSplineAugmentation`: alone, compared with a term-by-term spline, and in a step of DDMR.
 
-Run as ``python -m benchmarks.augmentation [size ...]``; sizes are 64 and 128 unless given. The step
-is that of the paper's network, of 85 million weights, on the first size. Two threads on a CPU (set before TensorFlow
-starts), float32, batch of one with labels, the layer's default limits. The steps run in processes of their own, one
-after the other and back, so that each has its own peak of memory.
+Run as ``python -m benchmarks.augmentation [size ...]``; the default sizes are 64 and 128. The step
+is that of the paper's network, with 85 million weights, at the first size. Two threads on a CPU (set before TensorFlow
+starts), float32, batch of one with labels, the layer's default limits. The steps run in separate processes, in both
+orders, so that each has its own memory peak.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def layer(size: int, compiled: bool, repeats: int = 9) -> float:
 
 
 def term_by_term(size: int, repeats: int = 1) -> float:
-    """Seconds of the spline alone, a kernel value for each voxel and control point, in NumPy, plane by plane."""
+    """Seconds of the spline alone: one kernel value for each voxel and control point, in NumPy, plane by plane."""
     control = np.indices((POINTS,) * 3).reshape(3, -1).T.astype(np.float64)
     at = (np.arange(size) + 0.5) / size * (POINTS - 1)
     weights = np.random.default_rng(0).normal(size=(POINTS**3, 3))
@@ -63,7 +63,7 @@ def term_by_term(size: int, repeats: int = 1) -> float:
 
 
 def prepare_step(size: int, made: bool) -> Callable[[], object]:
-    """A training step of the paper's network on one image, whose pair is made in the step, or was made before it."""
+    """A training step of the paper's network on one image, whose pair is made in the step or beforehand."""
     rng = np.random.default_rng(0)
     images = {
         "image": rng.uniform(size=(1, size, size, size, 1)).astype(np.float32),
@@ -72,19 +72,19 @@ def prepare_step(size: int, made: bool) -> Callable[[], object]:
     }
     augment = ThinPlateSplineAugmentation(seed=0)
     model = DDMR(num_classes=REGIONS, losses={"ncc": 1, "soft_dice": 1, "diffusion": 5e-3}, augmentation=augment)
-    jit = False if keras.backend.backend() == "tensorflow" else "auto"  # on a CPU XLA slows convolutions
+    jit = False if keras.backend.backend() == "tensorflow" else "auto"  # on a CPU, XLA slows convolutions down
     model.compile(optimizer=keras.optimizers.Adam(1e-3), jit_compile=jit)
     pairs = {name: np.asarray(value) for name, value in augment(images).items()}
     return lambda: model.train_on_batch(images if made else pairs)
 
 
 def step(size: int, made: bool) -> tuple[float, float]:
-    """Median seconds of such a step, and the peak of memory in MB."""
+    """Median seconds of such a step, and the memory peak in MB."""
     return seconds(prepare_step(size, made), STEPS), memory_mb("VmHWM")
 
 
 def steps(size: int) -> None:
-    """Prints what the augmentation adds to a step."""
+    """Print the time and memory that the augmentation adds to a step."""
     found: dict[bool, list[list[float]]] = {False: [], True: []}
     for made in (False, True, True, False):
         command = [sys.executable, "-m", "benchmarks.augmentation", "step", str(size), str(int(made))]
@@ -97,7 +97,7 @@ def steps(size: int) -> None:
 
 
 def main(sizes: list[int]) -> None:
-    """Prints a row a size, then the steps."""
+    """Print one row per size, then the steps."""
     print("size  layer  layer with XLA  spline alone, term by term")
     for size in sizes:
         print(f"{size:4} {layer(size, False):6.3f} {layer(size, True):15.3f} {term_by_term(size):27.2f}", flush=True)

@@ -1,9 +1,9 @@
 """Learned and classical registration on the same pairs of chest X-rays.
 
 Run as ``python -m benchmarks.comparison [DATASET ...] [--out FOLDER]`` with the extra baselines;
-without names, on ``montgomery`` and ``jsrt``, prepared under $ACREG_DATA. Presets that do not ship are trained first,
-by their recipes, into ``FOLDER/runs`` (20 minutes each on a core); what is there already is used. Each method registers
-the same 30 pairs of the test split, with 2 threads; then `acreg compare` draws the report.
+without names, on ``montgomery`` and ``jsrt``, prepared under $ACREG_DATA. Presets that do not ship are first trained
+with their recipes in ``FOLDER/runs`` (20 minutes each on one core) unless they exist there. Each method registers the
+same 30 pairs of the test split with 2 threads; then `acreg compare` writes the report.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ PAIRS, SEED, THREADS = 30, 0, 2
 
 
 def run(*words: str) -> None:
-    """An `acreg` command in a process of its own; ends the program where it fails."""
+    """Run an `acreg` command in a separate process; end the program if it fails."""
     print("acreg", *words, flush=True)
     threads = {"TF_NUM_INTRAOP_THREADS": str(THREADS), "TF_NUM_INTEROP_THREADS": "1"}
     code = subprocess.run([sys.executable, "-m", "acreg.cli.main", *words], env=threads | os.environ, check=False)
@@ -40,13 +40,13 @@ def run(*words: str) -> None:
 
 
 def preset(recipe: str, runs: Path) -> str:
-    """The preset of a recipe: shipped, trained before, or trained now."""
+    """The preset of a recipe: a shipped one, or one trained before or now."""
     from acreg.models.presets import shipped_presets
 
     if recipe in shipped_presets():
         return recipe
     trained = runs / recipe / "preset"
-    if not (runs / recipe / "report.html").is_file():  # the last that a training writes
+    if not (runs / recipe / "report.html").is_file():  # the last file that a training writes
         resumed = ["--resume"] if (runs / recipe).is_dir() else []
         run("train", recipe, "--out", str(runs / recipe), *resumed)
     return f"{recipe}={trained}"

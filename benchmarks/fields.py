@@ -26,7 +26,7 @@ def integrate(shape: Sequence[int], xla: bool = True) -> Run:
 
 
 def integrate_torch(shape: Sequence[int]) -> Run:
-    """The same by grid_sample, in the lines above."""
+    """The same with grid_sample."""
     import torch
 
     from benchmarks import torch_parts
@@ -65,7 +65,7 @@ def integrate_voxelmorph(shape: Sequence[int]) -> Run:
 
 
 def _two(shape: Sequence[int]) -> list[np.ndarray]:
-    """Displacements that vanish towards the border; the second reads the first away from the centres of voxels."""
+    """Displacements that vanish towards the border; the second samples the first away from the centres of voxels."""
     return [inputs.velocity(shape, size=size) for size in (2.0, 1.0)]
 
 
@@ -78,7 +78,7 @@ def compose(shape: Sequence[int], xla: bool = True) -> Run:
 
 
 def compose_monai(shape: Sequence[int]) -> Run:
-    """By MONAI's Warp, as its DVF2DDF does."""
+    """With MONAI's Warp, as in its DVF2DDF."""
     import torch
     from monai.networks.blocks import Warp
 
@@ -120,7 +120,7 @@ def _places(shape: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def spline_scipy(shape: Sequence[int]) -> Run:
-    """SciPy's RBFInterpolator; its weights are found before."""
+    """SciPy's RBFInterpolator; its weights are computed beforehand."""
     from scipy.interpolate import RBFInterpolator
 
     rank = len(shape)
@@ -131,7 +131,7 @@ def spline_scipy(shape: Sequence[int]) -> Run:
 
 
 def spline_torch(shape: Sequence[int]) -> Run:
-    """A kernel value for each voxel and control point, plane by plane, as DeepReg and tensorflow-addons compute it."""
+    """One kernel value for each voxel and control point, plane by plane, as in DeepReg and tensorflow-addons."""
     import torch
 
     rank = len(shape)
@@ -152,7 +152,7 @@ def spline_torch(shape: Sequence[int]) -> Run:
 
 
 def benchmarks(quick: bool) -> list[Benchmark]:
-    """In 3-D; the spline in both."""
+    """The benchmarks in 3-D, and the spline in 2-D as well."""
     cube = (16 if quick else 96,) * 3
     made = [
         Benchmark(
@@ -167,8 +167,8 @@ def benchmarks(quick: bool) -> list[Benchmark]:
                 "VoxelMorph": Contender(partial(integrate_voxelmorph, cube), ("torch", "voxelmorph")),
             },
             1e-3,
-            note="Against MONAI's DVF2DDF, VoxelMorph's integrate_vec and a few lines around grid_sample. The velocity "
-            "vanishes towards the border, where these programs differ.",
+            note="The peers are MONAI's DVF2DDF, VoxelMorph's integrate_vec and a few lines around grid_sample. The "
+            "velocity vanishes towards the border, because these programs differ there.",
         ),
         Benchmark(
             __name__,
@@ -181,7 +181,7 @@ def benchmarks(quick: bool) -> list[Benchmark]:
                 "VoxelMorph": Contender(partial(compose_voxelmorph, cube), ("torch", "voxelmorph")),
             },
             1e-3,
-            note="Against MONAI's Warp, as its DVF2DDF uses it, and VoxelMorph's compose.",
+            note="The peers are MONAI's Warp, used as in its DVF2DDF, and VoxelMorph's compose.",
         ),
     ]
     for shape in ((32, 32), (12,) * 3) if quick else ((256, 256), (64,) * 3):
@@ -199,9 +199,10 @@ def benchmarks(quick: bool) -> list[Benchmark]:
                 f"Thin-plate spline through {POINTS}^{rank} control points at {shape[0]}^{rank} voxels",
                 contenders,
                 0.02,
-                note="Against SciPy's RBFInterpolator and, in PyTorch, a kernel value for each voxel and point, "
-                "as DeepReg has it. acreg sums Gaussians in place of the kernel, hence the difference. Peers solve the "
-                "system for their weights before they are timed, acreg multiplies by its inverse each time.",
+                note="The peers are SciPy's RBFInterpolator and a PyTorch implementation that, like DeepReg, computes "
+                "a kernel value for each voxel and point. The results differ because acreg approximates the kernel by "
+                "a sum of Gaussians. The peers solve the system for their weights before they are timed; acreg "
+                "multiplies by its inverse in each call.",
             )
         )
     return made

@@ -1,4 +1,4 @@
-"""On a GPU, by JAX: the warp against the bandwidth of a large copy, and what the augmentation adds to a training step.
+"""Benchmarks on a GPU with JAX: bandwidth of the warp relative to a large copy, and cost of the augmentation in a step.
 
 TensorFlow need not be installed. The contenders' processes run with ``KERAS_BACKEND=jax``.
 """
@@ -17,10 +17,10 @@ from benchmarks import warp
 from benchmarks.measure import COPY, Benchmark, Contender
 
 Run = Callable[[], Any]
-# Several processes share the memory; without the second JAX would take most of it.
+# Several processes share the memory; without the second variable, JAX would take most of it.
 ENVIRONMENT = {"KERAS_BACKEND": "jax", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
 COPIED = 2**28
-"""Numbers in the large copy: 1 GiB, which is read and written."""
+"""Numbers in the large copy: 1 GiB is read and written."""
 CASES: Mapping[str, tuple[str, dict[str, Any]]] = {
     "2d": ("256 images of 256^2", {"shape": (256, 256), "batch": 256}),
     "3d": ("4 images of 128^3", {"shape": (128,) * 3, "batch": 4}),
@@ -29,7 +29,7 @@ CASES: Mapping[str, tuple[str, dict[str, Any]]] = {
 
 
 def absent() -> str:
-    """Why there is no GPU that JAX sees; empty where there is one."""
+    """The reason why JAX sees no GPU; empty if it sees one."""
     backend = _asked("jax.default_backend()")
     if backend in ("gpu", "cuda", "rocm"):
         return ""
@@ -37,12 +37,12 @@ def absent() -> str:
 
 
 def name() -> str:
-    """The first GPU's."""
+    """The name of the first GPU."""
     return _asked("jax.devices()[0].device_kind")
 
 
 def _asked(expression: str) -> str:
-    """Asked in another process, which keeps no memory of the device; empty if that fails."""
+    """The value of an expression in another process, which then releases the GPU's memory; empty if that fails."""
     code = f"import jax; print({expression})"
     environment = {**os.environ, **ENVIRONMENT}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
@@ -59,20 +59,20 @@ def copy(numbers: int) -> Run:
 
 
 def step(made: bool, size: int) -> Run:
-    """A training step of the paper's DDMR whose pairs are made in it, or were made before."""
+    """A training step of the paper's DDMR, whose pairs are made in the step or beforehand."""
     from benchmarks.augmentation import prepare_step
 
     return prepare_step(size, made)
 
 
 def _moved(shape: tuple[int, ...], batch: int = 1, classes: int = 0, gradient: bool = False) -> int:
-    """Bytes at least: image and displacement are read, and the result, or the gradient alone, is written."""
+    """Minimum number of bytes: image and displacement are read; the result, or only the gradient, is written."""
     channels, rank = classes or 1, len(shape)
     return 4 * batch * prod(shape) * (channels + rank + (rank if gradient else channels))
 
 
 def benchmarks(quick: bool) -> list[Benchmark]:
-    """The warp, forward and with gradient, beside a copy; the step with and without the augmentation."""
+    """The warp, forward and with gradient, compared with a copy; the step with and without the augmentation."""
     numbers, size = (2**16, 16) if quick else (COPIED, 64)
     made = []
     for name, (title, case) in CASES.items():
@@ -108,7 +108,7 @@ def benchmarks(quick: bool) -> list[Benchmark]:
             "gpu-augmentation",
             f"GPU: a training step of DDMR at {size}^3 with thin-plate-spline augmentation",
             contenders,
-            note="What the second lacks to 1 is the augmentation's share.",
+            note="The augmentation's share of the step is 1 minus the ratio of the second row.",
             device="gpu",
             environment=ENVIRONMENT,
         )

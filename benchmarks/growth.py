@@ -19,11 +19,11 @@ WORK: dict[str, tuple[str, Callable[..., Any]]] = {
     "step": ("VoxelMorph's U-Net, training step", lambda shape: networks.step(shape, before=0)),
 }
 LARGEST_STEP = 100
-"""Voxels along an axis in 3-D beyond which a training step would take minutes on a small machine."""
+"""Voxels along an axis in 3-D above which a training step would take minutes on a small machine."""
 
 
 def benchmarks(quick: bool) -> list[Benchmark]:
-    """Some parts of a registration by size, in 2-D and 3-D; warp and scores by labels."""
+    """Some parts of a registration for several sizes, in 2-D and 3-D; warp and scores for several numbers of labels."""
     made = []
     for rank, sizes in SIZES.items():
         for name, (title, prepare) in WORK.items():

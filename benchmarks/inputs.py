@@ -21,7 +21,7 @@ def images(shape: Sequence[int], batch: int = 1, channels: int = 1) -> Array:
 
 
 def labels(shape: Sequence[int], classes: int, seed: int = 0) -> NDArray[np.int32]:
-    """Labels 0 to ``classes - 1`` of `shape`: the cells of random points, so that each label is one blob."""
+    """Labels 0 to ``classes - 1`` of `shape`: the Voronoi cells of random points, so that each label is one region."""
     rng = np.random.default_rng([seed, len(shape)])
     points = np.random.default_rng(classes).uniform(0.1, 0.9, (4 * classes, len(shape)))
     points = (points + rng.normal(0, 0.01, points.shape)) * shape
@@ -41,10 +41,10 @@ def one_hot(shape: Sequence[int], classes: int) -> Array:
 
 
 def displacement(shape: Sequence[int], batch: int = 1, size: float = 3.0, seed: int = 1) -> Array:
-    """A smooth displacement, ``(batch, *shape, rank)`` in voxels, `size` its standard deviation.
+    """A smooth displacement, ``(batch, *shape, rank)`` in voxels, with the standard deviation `size`.
 
-    No sample lies outside of the image, where programs follow different rules, or within a twentieth of a voxel of a
-    voxel's centre, where the derivative jumps and rounding decides.
+    No sample lies outside the image, where programs follow different rules, or within a twentieth of a voxel of a
+    voxel's centre, where the derivative is discontinuous and rounding decides.
     """
     rank = len(shape)
     rng = np.random.default_rng([seed, rank])

@@ -1,6 +1,6 @@
-"""What the contenders on Keras share: functions compiled as Keras' backend compiles them, and their gradients.
+"""Functions that the Keras contenders share: compilation with Keras' backend, and gradients.
 
-Keras has neither for a function of its own. TensorFlow and JAX are imported when they are the backend, and not else.
+Keras offers neither for arbitrary functions. TensorFlow or JAX is imported only if it is the backend.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from keras import ops
 
 
 def compiled(function: Callable[..., Any], *arguments: Any, xla: bool = True) -> Callable[[], Any]:
-    """The function of these arguments, traced once; without XLA only where TensorFlow is the backend."""
+    """A function with given arguments, traced once; without XLA only if TensorFlow is the backend."""
     given = [ops.convert_to_tensor(x) for x in arguments]
     if keras.backend.backend() == "jax":
         import jax

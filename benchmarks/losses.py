@@ -1,4 +1,4 @@
-"""Losses on pairs of volumes, with their gradient with respect to the warped image, as training asks for them."""
+"""Losses on pairs of volumes, with their gradient with respect to the warped image, as training needs them."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ WINDOW, BINS = 9, 32
 def _pair(shape: Sequence[int], margin: int) -> tuple[np.ndarray, np.ndarray]:
     """Fixed and warped, which differ by a change of contrast and some noise, in [0, 1].
 
-    With a margin they are zero within so many voxels of the border and well above it inside, so that no window that has
-    a part of the inside has a variance as small as what is added to it, which differs from program to program.
+    With a margin, they are zero within this number of voxels of the border and well above zero inside. Every window
+    that reaches the inside then has a variance much larger than the constant that programs add to it, which differs.
     """
     fixed, noise = inputs.images(shape, 2)[:, None]
     warped = 0.7 * fixed**2 + 0.3 * noise
@@ -52,9 +52,9 @@ def torch(
     margin: int,
     same_gradient: bool = True,
 ) -> Run:
-    """A loss on PyTorch's tensors ``(batch, channels, *spatial)`` that `make` makes, knowing the fixed and warped ones.
+    """A loss on PyTorch's tensors ``(batch, channels, *spatial)``; `make` builds it from the fixed and warped ones.
 
-    Without the `same_gradient` it is computed all the same, and not compared.
+    Without `same_gradient`, the gradient is computed but not compared.
     """
     import torch
 
@@ -73,7 +73,7 @@ def torch(
 
 
 def local_ncc_monai(fixed: Any, warped: Any) -> Callable[[Any, Any], Any]:
-    """MONAI's loss, one added."""
+    """MONAI's loss plus one."""
     from monai.losses import LocalNormalizedCrossCorrelationLoss
 
     loss = LocalNormalizedCrossCorrelationLoss(3, WINDOW)
@@ -81,14 +81,14 @@ def local_ncc_monai(fixed: Any, warped: Any) -> Callable[[Any, Any], Any]:
 
 
 def local_ncc_voxelmorph(fixed: Any, warped: Any) -> Callable[[Any, Any], Any]:
-    """That of neurite, which VoxelMorph 0.3 names for it."""
+    """The loss of neurite, to which VoxelMorph 0.3 refers."""
     from neurite.functional import ncc
 
     return lambda fixed, warped: 1 - ncc(fixed, warped, WINDOW, non_spatial_dims=(0, 1)).mean()
 
 
 def mutual_information_torch(fixed: Any, warped: Any) -> Callable[[Any, Any], Any]:
-    """acreg's formula, the histogram as DeepReg makes it."""
+    """acreg's formula, with DeepReg's histogram."""
     import torch
 
     centres = torch.arange(BINS, dtype=torch.float32)
@@ -108,7 +108,7 @@ def mutual_information_torch(fixed: Any, warped: Any) -> Callable[[Any, Any], An
 
 
 def mutual_information_monai(fixed: Any, warped: Any) -> Callable[[Any, Any], Any]:
-    """MONAI's loss, as it is; so that values can be compared it is divided by the joint entropy, found once before."""
+    """MONAI's loss, divided by the joint entropy, computed once beforehand, so that values can be compared."""
     import torch
     from monai.losses import GlobalMutualInformationLoss
 
@@ -121,7 +121,7 @@ def mutual_information_monai(fixed: Any, warped: Any) -> Callable[[Any, Any], An
 
 
 def benchmarks(quick: bool) -> list[Benchmark]:
-    """In 3-D."""
+    """The benchmarks, in 3-D."""
     cube = (32 if quick else 96,) * 3
     margin = WINDOW
     local: dict[str, Contender] = {
@@ -144,8 +144,8 @@ def benchmarks(quick: bool) -> list[Benchmark]:
             f"Local NCC with gradient, windows of {WINDOW}^3, {size}",
             local,
             1e-3,
-            note=f"VoxelMorph's is in its package neurite. Images are zero within {margin} voxels of the border, where "
-            "peers count what lies outside.",
+            note=f"VoxelMorph's loss is in its package neurite. Images are zero within {margin} voxels of the border, "
+            "because peers include values beyond it.",
         ),
         Benchmark(
             __name__,
@@ -153,7 +153,7 @@ def benchmarks(quick: bool) -> list[Benchmark]:
             f"Mutual information with gradient, {BINS} bins, {size}",
             information,
             1e-3,
-            note="PyTorch: acreg's formula in a few lines. MONAI's loss is not divided by the joint entropy, as "
-            "acreg's is: its value is compared after such a division; its gradient, another function's, is not.",
+            note="PyTorch computes acreg's formula in a few lines. acreg's loss is divided by the joint entropy, "
+            "MONAI's is not: its value is divided before the comparison, and its gradient is not compared.",
         ),
     ]

@@ -1,9 +1,9 @@
-"""The one way of measuring: contenders in processes of their own, checked against each other, then timed in turns.
+"""Measurements: contenders run in separate processes, are checked against each other, and are then timed in turns.
 
-A `Benchmark` has contenders that compute the same thing from the same input, acreg's first. Each gets a process, so
-that frameworks do not fight over threads or memory. A contender whose results differ from the first one's by more than
-the benchmark's tolerance is refused and not timed. The others are asked for one timing each, round after round, so that
-whatever else the machine does hurts all alike, and ratios are formed within a round.
+A `Benchmark` has contenders that compute the same result from the same input; acreg's is the first. Each has its own
+process, so that frameworks do not compete for threads or memory. A contender whose results differ from the first one's
+by more than the benchmark's tolerance is refused and not timed. The others are timed in turns, round after round, so
+that other load on the machine affects all of them equally; ratios are computed within a round.
 """
 
 from __future__ import annotations
@@ -32,22 +32,22 @@ PACKAGES = (
     "itk-elastix", "antspyx", "picsl-greedy",
 )  # fmt: skip
 COPY = "a copy"
-"""The contender whose bandwidth is that of the device; its result is no peer's."""
+"""The contender whose bandwidth is that of the device; its result is not compared."""
 INSTALL = {"itk": "itk-elastix", "ants": "antspyx", "picsl_greedy": "picsl-greedy"}
-"""Packages by the name that they are imported by, where it is another."""
+"""Names of packages by the names under which they are imported, if these differ."""
 
 
 @dataclass(frozen=True)
 class Contender:
-    """One that computes.
+    """One of the programs that are compared.
 
     Args:
-        prepare: imports its framework, makes the input, and returns what is timed: a function without arguments, whose
-            result is an array (of any framework), or several in a sequence. A peer may leave out the last of those that
-            the first contender returns; what it returns is compared.
-        needs: packages beyond acreg's own, by the names that they are imported by.
-        size: where contenders differ in the size of their input: that size, for the growth.
-        moved: bytes that must be read and written at least, for the share of a device's bandwidth.
+        prepare: imports its framework, makes the input, and returns the function to be timed: without arguments, its
+            result is an array (of any framework) or a sequence of several. A peer may omit the last of the arrays that
+            the first contender returns; those that it returns are compared.
+        needs: packages that acreg does not require, by the names under which they are imported.
+        size: size of the input, if contenders differ in it; used for the growth.
+        moved: minimum number of bytes read and written, for the share of a device's bandwidth.
     """
 
     prepare: Callable[[], Callable[[], Any]]
@@ -58,22 +58,22 @@ class Contender:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A comparison, or (where the contenders have sizes) a growth.
+    """A comparison or, if the contenders have sizes, a measurement of growth.
 
     Args:
-        module: where ``benchmarks(quick)`` returns this, which is how the contenders' processes find it.
-        name: what it is asked for by.
-        title: a heading.
-        contenders: by name, the one first that others are compared with; acreg's own have names that begin with it.
-        tolerance: how far results may differ from the first one's, at any element, as a share of its largest value;
-            None where they are not compared.
-        faster: the target: how many times faster than the fastest peer the first is meant to be.
-        within: the target: seconds that the first may take.
-        note: what else a reader must know.
-        size_name: what the sizes count.
-        calls: of the function in one timing at least, whose results are awaited together.
+        module: the module whose ``benchmarks(quick)`` returns this; the contenders' processes find it there.
+        name: name of the benchmark on the command line.
+        title: heading on the page.
+        contenders: contenders by name; others are compared with the first. Names of acreg's own begin with "acreg".
+        tolerance: largest accepted difference from the first one's result at any element, as a share of its largest
+            value; None if results are not compared.
+        faster: target: the factor by which the first should be faster than the fastest peer.
+        within: target: the seconds that the first may take.
+        note: further information for the reader.
+        size_name: unit of the sizes.
+        calls: minimum number of calls in one timing; their results are awaited together.
         device: "cpu", whose threads are limited, or "gpu".
-        environment: variables of the processes.
+        environment: environment variables of the processes.
     """
 
     module: str
@@ -92,28 +92,28 @@ class Benchmark:
 
 @dataclass(frozen=True)
 class Effort:
-    """How long to measure: so many rounds at least and at most, and no new one after so many seconds."""
+    """How long to measure: minimum and maximum number of rounds, and the seconds after which no new round starts."""
 
     least: int = 5
     most: int = 25
     seconds: float = 30.0
     quick: bool = False
-    """Whether the inputs are small ones, to try whether everything runs."""
+    """Whether small inputs are used, to test that everything runs."""
 
 
 QUICK = Effort(least=2, most=3, seconds=1.0, quick=True)
 
 
 def measure(benchmark: Benchmark, effort: Effort, processes: Processes, skipped: str = "") -> dict[str, Any]:
-    """Check the contenders of a benchmark against each other and time them; nothing if `skipped` says why not.
+    """Check the contenders of a benchmark against each other and time them, unless `skipped` gives a reason not to.
 
     Returns:
-        What is written as JSON: of the benchmark ``name``, ``title``, ``note``, its targets, ``calls`` and ``took``
-        (seconds, all in all), and for each of ``contenders``: ``state`` ("measured", "missing", "failed" or "refused"),
-        ``why`` it is another than the first, ``difference`` (the largest from the first's results), and of those
-        measured, ``seconds`` and ``cpu_seconds`` of one call in each round, ``memory_mb`` (the process's peak),
-        ``work_mb`` (how far the timed calls went above what the process took between them; of commands, which begin
-        anew, both are the command's peak), ``size`` and ``moved`` as given.
+        The content of the JSON file: the ``name``, ``title``, ``note`` and targets of the benchmark, ``calls`` and
+        ``took`` (total seconds), and for each of ``contenders``: ``state`` ("measured", "missing", "failed" or
+        "refused"), ``why`` (if it was not measured) and ``difference`` (the largest from the first one's results). If
+        it was measured: ``seconds`` and ``cpu_seconds`` of one call in each round, ``memory_mb`` (peak of the process),
+        ``work_mb`` (increase of the peak during the timed calls; for commands, which are new processes, both are the
+        command's peak), ``size`` and ``moved`` as given.
     """
     told = ("module", "name", "title", "note", "tolerance", "faster", "within", "size_name", "calls", "device")
     about = {name: getattr(benchmark, name) for name in told}
@@ -128,7 +128,7 @@ def measure(benchmark: Benchmark, effort: Effort, processes: Processes, skipped:
 
 
 class _Contest:
-    """Contenders while they are measured: what was found out about each, and the processes of those that still run."""
+    """Contenders during the measurement: the results of each so far, and the processes of those that still run."""
 
     def __init__(self, processes: Processes) -> None:
         self.found: dict[str, dict[str, Any]] = {}
@@ -136,7 +136,7 @@ class _Contest:
         self._running: dict[str, Process] = {}
 
     def prepare(self, benchmark: Benchmark, quick: bool, folder: Path) -> None:
-        """Start each contender and compare its results, written to `folder`, with those of the first that has any."""
+        """Start each contender and compare its results, which go to `folder`, with those of the first that has any."""
         reference: Path | None = None
         for number, (name, contender) in enumerate(benchmark.contenders.items()):
             self.found[name] = {"state": "measured", "size": contender.size, "moved": contender.moved}
@@ -161,7 +161,7 @@ class _Contest:
                 self._stop(name, "refused", why)
 
     def take_turns(self, effort: Effort) -> None:
-        """Rounds of one timing each, begun by one contender after the other; then ask for the memory, and end them."""
+        """Run rounds with one timing per contender, in rotating order; then query the memory, and end the processes."""
         for name in self._running:
             self.found[name] |= {"seconds": [], "cpu_seconds": []}
         start = time.perf_counter()
@@ -179,7 +179,7 @@ class _Contest:
             self._stop(name)
 
     def _ask(self, name: str, what: str, **more: Any) -> dict[str, float]:
-        """The answer; empty where the contender failed, which ends it."""
+        """Ask a contender; the answer is empty if it failed, and it is then ended."""
         try:
             return self._running[name].ask(what=what, key=name, **more)
         except Failed as error:
@@ -196,9 +196,9 @@ class _Contest:
 
 
 def largest_difference(first: Path, other: Path) -> float:
-    """Between arrays of two files, at any element, as a share of the largest value of the first.
+    """The largest difference between the arrays of two files, as a share of the largest value of the first.
 
-    `other` may hold fewer arrays. Infinite where it holds more or none, where shapes differ, or where a NaN is.
+    `other` may hold fewer arrays. Infinite if it holds more or none, if shapes differ, or if there is a NaN.
     """
     with np.load(first) as a, np.load(other) as b:
         names = b.files
@@ -213,7 +213,7 @@ def largest_difference(first: Path, other: Path) -> float:
 
 
 def seconds(function: Callable[[], object], repeats: int) -> float:
-    """The median time of a call in this process, after one that does not count."""
+    """The median time of a call in this process, after a first call that is not counted."""
     function()
     taken = []
     for _ in range(repeats):
@@ -235,12 +235,12 @@ def ratio(times: Sequence[float], to: Sequence[float]) -> tuple[float, float, fl
 
 
 def exponent(sizes: Sequence[float], values: Sequence[float]) -> float:
-    """The p of ``value = c size^p``, by least squares of the logarithms."""
+    """The exponent p of ``value = c size^p``, fitted by least squares of the logarithms."""
     return float(np.polyfit(np.log(np.asarray(sizes, float)), np.log(np.asarray(values, float)), 1)[0])
 
 
 def machine() -> dict[str, Any]:
-    """What the figures depend on: processor, memory, system, versions, and how busy the machine is just now."""
+    """The machine on which the figures depend: processor, memory, system, versions, and the current load."""
     cpu, memory = platform.processor() or platform.machine(), 0.0
     if Path("/proc/cpuinfo").is_file():
         names = [line.split(":", 1)[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
@@ -262,10 +262,10 @@ def _lines(path: str) -> list[str]:
 
 
 def find(benchmarks: Sequence[Benchmark], names: Sequence[str]) -> list[Benchmark]:
-    """Those of the names, each that of a benchmark or of a module of some; all of them without names.
+    """The benchmarks with the given names, each of a benchmark or of a module; all of them if there are no names.
 
     Raises:
-        UsageError: there is none of that name.
+        UsageError: there is no benchmark or module of that name.
     """
     chosen = []
     for name in names:

@@ -1,4 +1,4 @@
-"""Networks: VoxelMorph's U-Net against the same in PyTorch, and the training iteration with its input pipeline."""
+"""Networks: VoxelMorph's U-Net compared with a PyTorch version, and the training iteration with its input pipeline."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ Run = Callable[[], Any]
 ENCODER, DECODER, HEAD = (16, 32, 32, 32), (32, 32, 32, 32), (32, 16, 16)
 SMOOTHNESS, RATE = 0.01, 1e-3
 EPSILON = 1e-12
-"""Of Adam; Keras and PyTorch add it in different places, which would tell their steps apart."""
+"""Epsilon of Adam; Keras and PyTorch add it in different places, so a larger value would make their steps differ."""
 BEFORE = 2
-"""Steps of training before the one whose loss is compared, so that gradients and the optimiser are compared, too."""
+"""Training steps before the one whose loss is compared, so that gradients and the optimiser are compared, too."""
 CHESTS, BATCH, SIDE, CLASSES, DRAWN = 32, 32, 64, 4, 8
 
 
@@ -26,7 +26,7 @@ def weights(rank: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """(kernel, bias) of each convolution, in the order of the network, shapes as in Keras."""
     rng = np.random.default_rng(4)
     incoming = [2, *ENCODER]
-    # behind the coarsest level, what was upsampled comes with what was skipped
+    # after the coarsest level, the upsampled features are concatenated with the skipped ones
     for before, skipped in zip(DECODER, ENCODER[::-1]):
         incoming.append(before + skipped)
     incoming += HEAD
@@ -61,7 +61,7 @@ def _model(rank: int) -> Any:
 
 
 def forward(shape: Sequence[int]) -> Run:
-    """The field of acreg's network, as a graph that XLA does not compile on a CPU, where it slows convolutions."""
+    """The field of acreg's network, as a graph without XLA, which slows convolutions down on a CPU."""
     from benchmarks.keras_parts import compiled
 
     network = _model(len(shape)).network
@@ -73,7 +73,7 @@ def forward(shape: Sequence[int]) -> Run:
 
 
 def step(shape: Sequence[int], before: int = BEFORE) -> Run:
-    """`train_on_batch` of acreg's model: network, warp, both losses, Adam, and what is logged."""
+    """`train_on_batch` of acreg's model: network, warp, both losses, Adam, and the logged numbers."""
     model = _model(len(shape))
     moving, fixed = pair(shape)
 
@@ -125,7 +125,7 @@ def step_torch(shape: Sequence[int]) -> Run:
 def _batches(augmented: bool, steps: int | None = None) -> Iterator[Any]:
     """Pairs of phantoms as `acreg train` draws them, in the pipeline of Keras' backend.
 
-    The paper augments nothing; `augmented` is what the shipped recipes do.
+    The paper uses no augmentation; `augmented` selects that of the shipped recipes.
     """
     import keras
 
@@ -168,19 +168,19 @@ def _trained(anatomy: bool) -> Any:
 
 
 def draw() -> Run:
-    """Some batches, from an input pipeline that is started for them: nothing is fetched before the time is taken."""
+    """Draw some batches from a new input pipeline, so that nothing is prefetched before the timing starts."""
     _chests()
     return lambda: [batch["fixed"] for batch in _batches(augmented=True, steps=DRAWN)]
 
 
 def steps_alone() -> Run:
-    """As many steps of training, on a batch that is there."""
+    """The same number of training steps, on a batch that exists already."""
     model, batch = _trained(anatomy=False), next(_batches(augmented=True))
     return lambda: [model.train_on_batch(batch, return_dict=True)["loss"] for _ in range(DRAWN)]
 
 
 def benchmarks(quick: bool) -> list[Benchmark]:
-    """The U-Net in 2-D and 3-D; the training iterations; the input pipeline against them."""
+    """The U-Net in 2-D and 3-D; the training iterations; the input pipeline compared with them."""
     made = []
     for shape in ((64, 64), (16,) * 3) if quick else ((256, 256), (64,) * 3):
         size = f"{shape[0]}^{len(shape)}"
@@ -195,7 +195,7 @@ def benchmarks(quick: bool) -> list[Benchmark]:
             "PyTorch": Contender(partial(step_torch, shape), ("torch",)),
         }
         title = f"VoxelMorph's U-Net, training step, {size}"
-        note = f"Compared by the loss of step {BEFORE + 1}. acreg's step also measures how much folds."
+        note = f"The losses of step {BEFORE + 1} are compared. acreg's step also measures folding."
         made.append(Benchmark(__name__, f"unet-{len(shape)}d-step", title, contenders, 1e-3, note=note))
     made.append(
         Benchmark(
@@ -206,12 +206,13 @@ def benchmarks(quick: bool) -> list[Benchmark]:
                 "acreg RegNet": Contender(partial(iteration, False)),
                 "acreg AC-RegNet": Contender(partial(iteration, True)),
             },
-            note="The paper's networks, input pipeline included. For comparison, measured elsewhere on two cores: the "
-            "authors' AC-RegNet took 3.7 CPU seconds an iteration on TensorFlow 1.5, its code on TensorFlow 2.15 1.1.",
+            note="The paper's networks, including the input pipeline. For comparison, in a separate measurement on "
+            "two cores, the authors' AC-RegNet took 3.7 CPU seconds per iteration on TensorFlow 1.5, and its code took "
+            "1.1 CPU seconds on TensorFlow 2.15.",
         )
     )
     contenders = {"acreg input pipeline": Contender(draw), "training steps": Contender(steps_alone)}
     title = f"Input pipeline against RegNet's training: {DRAWN} batches of {BATCH} pairs of {SIDE}^2"
-    note = "Pairs are augmented as in the shipped recipes. Each has all of the threads; in training they share them."
+    note = "Pairs are augmented as in the shipped recipes. Each uses all threads here; in training they share them."
     made.append(Benchmark(__name__, "pipeline", title, contenders, faster=3.0, note=note))
     return made

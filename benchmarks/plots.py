@@ -1,4 +1,4 @@
-"""The plots of the page: what peers take as a multiple of acreg's time, and growth on logarithmic axes."""
+"""The plots of the page: the peers' times as multiples of acreg's time, and the growth on logarithmic axes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ GROWTHS = {"2d": "Growth with the image, 2-D", "3d": "Growth with the image, 3-D
 
 
 def draw(results: Sequence[Result]) -> dict[str, tuple[str, bytes]]:
-    """(title, PNG) by name; without those for which nothing was measured."""
+    """(title, PNG) by name; plots without measurements are omitted."""
     compared = [r for r in results if not r["size_name"] and r["within"] is None and first(r) and peers(r)]
     made = {"ratios": ("Time as a multiple of acreg's", _ratios(compared))} if compared else {}
     for end, title in GROWTHS.items():
@@ -25,7 +25,7 @@ def draw(results: Sequence[Result]) -> dict[str, tuple[str, bytes]]:
 
 
 def _ratios(results: Sequence[Result]) -> bytes:
-    """A row a benchmark, a dot a peer with its quartiles; right of 1 acreg is the faster."""
+    """One row per benchmark, one dot per peer with its quartiles; right of 1, acreg is faster."""
     from matplotlib.figure import Figure
 
     figure = Figure((9, 1.2 + 0.32 * len(results)), layout="constrained")
@@ -52,7 +52,7 @@ def _ratios(results: Sequence[Result]) -> bytes:
 
 
 def _growth(results: Sequence[Result]) -> bytes:
-    """Time and memory, a line a benchmark, with the fitted exponents in the legends."""
+    """Time and memory, one line per benchmark, with the fitted exponents in the legends."""
     from matplotlib.figure import Figure
 
     figure = Figure((9, 5), layout="constrained")

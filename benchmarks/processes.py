@@ -1,4 +1,4 @@
-"""The processes in which contenders compute, and how one asks them."""
+"""The processes in which contenders run, and the communication with them."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ THREADS = (
 
 
 class Failed(Exception):
-    """A contender could not do what it was asked for."""
+    """A contender could not carry out a request."""
 
 
 class Process:
-    """One that runs `benchmarks.worker`, which answers each line of JSON with one.
+    """A process that runs `benchmarks.worker`, which answers each line of JSON with another line.
 
     Args:
-        threads: of everything in it; 0 sets no limit.
-        environment: variables beside those of this process.
+        threads: number of threads of all libraries in it; 0 sets no limit.
+        environment: variables in addition to those of this process.
     """
 
     def __init__(self, threads: int, environment: Mapping[str, str]) -> None:
@@ -45,14 +45,14 @@ class Process:
 
     @property
     def runs(self) -> bool:
-        """Whether it can still be asked."""
+        """Whether it still answers."""
         return self._process.poll() is None
 
     def ask(self, **question: Any) -> dict[str, float]:
         """Send a question and wait for the answer.
 
         Raises:
-            Failed: what went wrong, in a line.
+            Failed: the request failed; the message is one line.
         """
         if self._process.stdin is None or self._process.stdout is None:
             raise AcregError("A process is asked through pipes. Received: none. This should not happen: report it.")
@@ -74,7 +74,7 @@ class Process:
         return answer
 
     def close(self) -> None:
-        """End it."""
+        """End the process."""
         self._process.communicate()
         self._errors.close()
 
@@ -83,9 +83,9 @@ class Processes:
     """Gives each contender a process.
 
     Args:
-        threads: of each on a CPU.
-        shared: contenders of one framework share a process, one benchmark after another. It saves the time of starting;
-            what is measured then means little.
+        threads: number of threads of each process on a CPU.
+        shared: let contenders of one framework share a process in consecutive benchmarks. This saves start-up time, but
+            the measurements are then not meaningful.
     """
 
     def __init__(self, threads: int, shared: bool = False) -> None:
@@ -105,7 +105,7 @@ class Processes:
         return process
 
     def end(self, process: Process) -> None:
-        """A contender is done with it."""
+        """Release a process that a contender no longer needs."""
         if process not in self._kept.values():
             process.close()
 

@@ -1,4 +1,4 @@
-"""Whole programs: registration from files to files, the scores of a pair, and how soon `acreg` answers."""
+"""Whole programs: registration from files to files, the scores of a pair, and the response time of `acreg`."""
 
 from __future__ import annotations
 
@@ -28,13 +28,14 @@ CLASSICAL = {
     "greedy": ("greedy:deformable", ("picsl_greedy",)),
 }
 NOTE = (
-    "The whole command `acreg register`, which starts, reads two files, registers, writes the transform, checks it and "
-    "writes the warped image and a picture. {}Methods are not compared by their results here; see docs/models."
+    "The whole command `acreg register` is measured: it starts, reads two files, registers, writes and checks the "
+    "transform, and writes the warped image and a picture. {}The results of the methods are not compared here; see "
+    "docs/models."
 )
 
 
 def _files(shape: Sequence[int], folder: Path) -> tuple[str, str]:
-    """Two phantoms on disk: chests in the plane, hearts in space."""
+    """Two phantoms on disk: chests in 2-D, hearts in 3-D."""
     from acreg.data.phantoms.chests import chest_phantom
     from acreg.data.phantoms.hearts import heart_phantom
     from acreg.geometry import Grid
@@ -52,18 +53,18 @@ def _files(shape: Sequence[int], folder: Path) -> tuple[str, str]:
 
 
 class Command:
-    """A command, run anew by each call.
+    """A command that is run by each call.
 
     Args:
-        words: of the command.
-        read: what of its output is the result.
+        words: words of the command line.
+        read: extracts the result from the output.
 
     Attributes:
-        peak_mb: the most memory that it was seen to take. (What the system sums up for a child that has ended begins
-            with the size of the process that started it.)
+        peak_mb: the largest observed memory. (The system's own number for an ended child includes the size of the
+            process that started it.)
 
     Raises:
-        RuntimeError: it failed; the last line that it printed.
+        RuntimeError: the command failed; the message is the last line that it printed.
     """
 
     def __init__(self, words: Sequence[str], read: Callable[[str], float] = len) -> None:
@@ -84,20 +85,20 @@ class Command:
     def _watch(self, number: int, ended: threading.Event) -> None:
         peak = 0.0
         while not ended.wait(0.01):
-            with suppress(OSError, StopIteration):  # it has just ended
+            with suppress(OSError, StopIteration):  # the process has just ended
                 peak = memory_mb("VmHWM", number)
         self.peak_mb = max(self.peak_mb, peak)
 
 
 class Registration(Command):
-    """The command `acreg register` on two files; `threads` are passed to classical methods, models read them elsewhere.
+    """The command `acreg register` on two files; `threads` is passed to classical methods, models read it elsewhere.
 
     Raises:
-        RuntimeError: also if the images are as alike as before.
+        RuntimeError: as for `Command`, and if the images are not more similar than before.
     """
 
     def __init__(self, shape: Sequence[int], words: Sequence[str], threads: bool = False) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="acreg-bench-")  # lives as long as this
+        self._folder = tempfile.TemporaryDirectory(prefix="acreg-bench-")  # exists as long as this object
         folder = Path(self._folder.name)
         fixed, moving = _files(shape, folder)
         command = [sys.executable, "-m", "acreg.cli.main", "register", *words, "--fixed", fixed, "--moving", moving]
@@ -114,7 +115,7 @@ class Registration(Command):
 
 
 def answer(*words: str) -> Run:
-    """A command of Python."""
+    """A Python command."""
     return Command([sys.executable, *words])
 
 
@@ -136,7 +137,7 @@ def scores(shape: Sequence[int], classes: int) -> Run:
 
 
 def scores_medpy(shape: Sequence[int], classes: int) -> Run:
-    """The same by medpy, each metric of each label on the full arrays."""
+    """The same with medpy: each metric of each label on the full arrays."""
     from medpy.metric import binary
 
     a, b = _maps(shape, classes)
@@ -153,10 +154,10 @@ def scores_medpy(shape: Sequence[int], classes: int) -> Run:
 
 
 def benchmarks(quick: bool) -> list[Benchmark]:
-    """Registration in 2-D and 3-D, scores in 2-D and 3-D, and the two starts."""
+    """Registration in 2-D and 3-D, scores in 2-D and 3-D, and the start-up of help and import."""
     made = []
     preset = {2: "acregnet-jsrt", 3: "affine-deformable-brain"}
-    remark = {2: "", 3: "The network was trained on brains: on these hearts its time is meant, not its result. "}
+    remark = {2: "", 3: "The network was trained on brains: on these hearts, only its time is meaningful. "}
     for shape in ((64, 64), (16, 32, 32)) if quick else ((256, 256), (64, 64, 64)):
         rank = len(shape)
         contenders = {f"acreg {preset[rank]}": Contender(partial(Registration, shape, ("--model", preset[rank])))}

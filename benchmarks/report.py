@@ -13,9 +13,9 @@ from benchmarks.measure import COPY, exponent, quartiles, ratio
 
 Result = dict[str, Any]
 LEAST_MB = 100.0
-"""A smaller increase above the smallest size depends on what the allocator happens to hold, not on growth."""
+"""A smaller increase above the smallest size depends on the allocator's state, not on growth."""
 READING = "## What the figures say"
-"""The heading of the last section of the page, which is written by hand: a new page keeps it."""
+"""The heading of the page's last section, which is written by hand and kept when the page is rewritten."""
 HOW = """Each row is a program that runs in its own process. Before anything is timed, all programs compute the same
 input. The column *difference* gives the largest difference from acreg's result as a share of the largest value; a
 program that differs by more than a tolerance is refused. The programs then take turns, round after round, after a
@@ -32,7 +32,7 @@ def read_results(folder: Path) -> list[Result]:
     """All results of a folder, in the order of their numbers.
 
     Raises:
-        AcregError: there is none, or one is cut off.
+        AcregError: there is no result, or one is truncated.
     """
     results = []
     for path in sorted(folder.glob("*.json")):
@@ -51,7 +51,7 @@ def measured(result: Result) -> dict[str, dict[str, Any]]:
 
 
 def peers(result: Result) -> dict[str, dict[str, Any]]:
-    """Those that are not acreg's own, nor a copy."""
+    """The contenders that are neither acreg's own nor the copy."""
     return {name: one for name, one in measured(result).items() if not name.startswith("acreg") and name != COPY}
 
 
@@ -70,7 +70,7 @@ def time_text(seconds: float) -> str:
 
 
 def verdict(result: Result) -> str:
-    """Whether the target is met; empty where there is none."""
+    """A sentence on whether the target is met; empty if there is no target."""
     own = first(result)
     if result["within"] is not None:
         if own is None:
@@ -126,9 +126,9 @@ def _growth(result: Result) -> list[str]:
 
 
 def growth_exponents(result: Result) -> dict[str, float]:
-    """Of time, and of what the peak of memory lies above the smallest size's against what the size does; fitted.
+    """The fitted exponents of time, and of the memory peak above that of the smallest size, over the size.
 
-    Without those that have fewer than two values to go by.
+    Exponents with fewer than two values are omitted.
     """
     ones = sorted(measured(result).values(), key=lambda one: one["size"])
     least = ones[0]
@@ -158,7 +158,7 @@ def table(result: Result) -> str:
 
 
 def _machines(results: Sequence[Result]) -> list[str]:
-    """Each machine with what was measured there; results of one run have one description."""
+    """Each machine with the benchmarks that were measured there; results of one run share a description."""
     about: dict[str, list[str]] = {}
     for result in results:
         m = result["machine"]
@@ -175,7 +175,7 @@ def _machines(results: Sequence[Result]) -> list[str]:
 
 
 def page(results: Sequence[Result], command: str, pictures: Mapping[str, str], before: str = "") -> str:
-    """The whole page; `pictures` are paths relative to it by their titles, `before` is the page as it was."""
+    """The whole page; `pictures` are paths relative to it by their titles, `before` is the previous page."""
     minutes = sum(result["took"] for result in results) / 60
     loads = [result["machine"]["load"] for result in results]
     parts = ["# Performance", "", "This page is written by", "", f"    {command}", ""]
@@ -194,7 +194,7 @@ def page(results: Sequence[Result], command: str, pictures: Mapping[str, str], b
 def write(folder: Path, command: str, target: Path | None = None) -> Path:
     """Write the page of all results of a folder, into it or to `target`, with the plots in ``images`` beside it.
 
-    What stands in the page from the heading `READING` on stays.
+    The part of the page from the heading `READING` on is kept.
     """
     from benchmarks.plots import draw
 

@@ -1,7 +1,7 @@
-"""What the contenders on PyTorch share: the warp by grid_sample, and VoxelMorph's U-Net in a few lines.
+"""Functions that the PyTorch contenders share: the warp with grid_sample, and VoxelMorph's U-Net in a few lines.
 
-PyTorch keeps channels second, and grid_sample wants positions from -1 to 1, the last axis first: inputs are brought
-into that order before anything is timed, positions are computed within, as a displacement comes from a network.
+In PyTorch, channels are the second axis, and grid_sample expects positions from -1 to 1, the last axis first. Inputs
+are reordered before the timing; positions are computed within it, since a displacement comes from a network.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def first(x: np.ndarray) -> Tensor:
 
 
 def last(x: Tensor) -> Tensor:
-    """The way back, as a view."""
+    """The inverse of `first`, as a view."""
     return x.detach().movedim(1, -1)
 
 
@@ -53,7 +53,7 @@ class UNet(nn.Module):
     Args:
         rank: 2 or 3.
         weights: (kernel, bias) of each convolution, as Keras has them, in the order of the network.
-        levels: how often the grid is halved.
+        levels: number of times that the grid is halved.
     """
 
     def __init__(self, rank: int, weights: Sequence[tuple[np.ndarray, np.ndarray]], levels: int) -> None:

@@ -1,4 +1,4 @@
-"""The linear warp, and its gradient with respect to the displacement, as training asks for it."""
+"""The linear warp, and its gradient with respect to the displacement, as training needs it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmarks import inputs
 from benchmarks.measure import Benchmark, Contender
 
 Run = Callable[[], Any]
-NOTE = "The gradient of the result's summed squares, for the displacement alone. SciPy and SimpleITK have none."
+NOTE = "The gradient of the result's sum of squares with respect to the displacement. SciPy and SimpleITK have none."
 
 
 def _inputs(shape: Sequence[int], batch: int, classes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -21,7 +21,7 @@ def _inputs(shape: Sequence[int], batch: int, classes: int) -> tuple[np.ndarray,
 
 
 def acreg(shape: Sequence[int], batch: int = 1, classes: int = 0, gradient: bool = False, xla: bool = True) -> Run:
-    """`acreg.layers.functional.warp`, compiled by XLA, or as Keras leaves it on a CPU."""
+    """`acreg.layers.functional.warp`, compiled by XLA, or uncompiled as Keras runs it on a CPU."""
     from keras import ops
 
     from acreg.layers import functional

@@ -1,6 +1,6 @@
-"""The process of a contender: prepares it, calls it once, and then times calls, as it is asked on standard input.
+"""The process of a contender: prepares it, calls it once, and then times calls on request from standard input.
 
-Run by `benchmarks.processes`, which is at the other end of its standard input and output.
+Started by `benchmarks.processes`, which communicates with it through standard input and output.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def arrays(result: Any) -> list[np.ndarray]:
 
 
 def settle(result: Any) -> None:
-    """Wait until what runs on a device has ended."""
+    """Wait until the computations on a device are finished."""
     for part in result if isinstance(result, (list, tuple)) else [result]:
         if hasattr(part, "block_until_ready"):
             part.block_until_ready()
@@ -42,19 +42,19 @@ def memory_mb(what: str, process: int | str = "self") -> float:
 
 
 def forget_peak() -> None:
-    """Let `VmHWM` begin anew; where the system forbids that, it stays."""
+    """Reset `VmHWM`; if the system forbids this, it stays unchanged."""
     with suppress(OSError), open("/proc/self/clear_refs", "w", encoding="ascii") as file:
         file.write("5")
 
 
 def cpu_seconds() -> float:
-    """Of this process and of the programs that it ran."""
+    """CPU seconds of this process and of the programs that it ran."""
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     return time.process_time() + children.ru_utime + children.ru_stime
 
 
 LEAST_SECONDS = 0.1
-"""A timing has as many calls as take about so long together."""
+"""Approximate duration of one timing, which determines its number of calls."""
 
 
 class Work:
@@ -71,13 +71,13 @@ class Work:
         settle(first)
         np.savez(results, *arrays(first))
         del first
-        # A call of a few ms after the others' turns would be timed with cold caches and a sleeping core.
+        # After the others' turns, a call of a few ms would be timed with cold caches and an idle core.
         self._calls = max(self._calls, int(LEAST_SECONDS / self.time()["seconds"]))
         self._peak, self._before = memory_mb("VmHWM"), memory_mb("VmRSS")
         forget_peak()
 
     def time(self) -> dict[str, float]:
-        """Seconds of one call, and of the processors."""
+        """Seconds and CPU seconds of one call."""
         start, cpu = time.perf_counter(), cpu_seconds()
         result = None
         for _ in range(self._calls):
@@ -87,7 +87,7 @@ class Work:
         return {"seconds": taken / self._calls, "cpu_seconds": used / self._calls}
 
     def memory(self) -> dict[str, float]:
-        """The process's peak, and how far the timed calls went above what it took before; or a command's peak."""
+        """The process's peak, and its increase during the timed calls; or a command's peak."""
         now = memory_mb("VmHWM")
         if peak := getattr(self._run, "peak_mb", 0.0):
             return {"memory_mb": peak, "work_mb": peak}
@@ -95,12 +95,12 @@ class Work:
 
 
 def main(threads: int) -> None:
-    """Answer questions until the input ends: "prepare", "time", "memory" or "forget", and of which ``key``."""
-    # Libraries print where they like: standard output is for answers, and theirs joins the errors.
+    """Answer requests until the input ends: "prepare", "time", "memory" or "forget", each for a ``key``."""
+    # Standard output is for answers only: what libraries print is redirected to standard error.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     if threads:
-        # Not every library reads a variable of its own.
+        # Not every library reads an environment variable.
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
     works: dict[str, Work] = {}
     for line in sys.stdin:
@@ -114,7 +114,7 @@ def main(threads: int) -> None:
                 works.pop(key, None)
             else:
                 answer = getattr(works[key], what)()
-        except Exception as error:  # of any library; the benchmark's page says it
+        except Exception as error:  # any error of a library is reported on the page
             answer = {"failed": " ".join(f"{type(error).__name__}: {error}".split())[:300]}
         print(json.dumps(answer), file=answers, flush=True)
 

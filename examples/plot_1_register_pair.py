@@ -10,7 +10,7 @@ are *phantoms*: synthetic chest X-rays of two subjects, with labels of both lung
 # Two subjects
 # ------------
 #
-# An :class:`~acreg.io.Image` is an array with its place in space: here 128 x 128 pixels of 2.8 mm.
+# An :class:`~acreg.io.Image` is an array with its position in space: here 128 x 128 pixels of 2.8 mm.
 
 import matplotlib.pyplot as plt
 
@@ -27,8 +27,8 @@ fixed_labels, moving_labels = (
 # ------------
 #
 # ``model`` is the name of a trained network, or the folder that a training wrote. ``fixed`` and ``moving`` are always
-# given by name, because programs differ in the order of the two. The labels are optional; they are not shown to the
-# network, but moved and measured.
+# given by name, because programs differ in the order of the two images. The labels are optional; the network does not
+# see them: they are warped and compared.
 
 result = acreg.register(
     fixed=fixed,
@@ -46,7 +46,7 @@ result
 # Use of the result
 # -----------------
 #
-# ``result.transform`` is a :class:`~acreg.geometry.Transform`. It resamples anything that lies on the moving image, and
+# ``result.transform`` is a :class:`~acreg.geometry.Transform`. It resamples any image or labels on the moving grid, and
 # ``result.save(folder)`` writes the images, the transform and its inverse for other programs. Below, the outlines of
 # the fixed labels are green; those of the moving and the warped labels are orange.
 

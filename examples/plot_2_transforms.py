@@ -7,8 +7,8 @@ can be composed, inverted, applied to images, labels and points, and written for
 """
 
 # %%
-# A transform whose truth is known
-# --------------------------------
+# A known transform
+# -----------------
 #
 # Two chest phantoms come with the exact displacement between them, in pixels of the fixed grid. The pixels are 2.8 mm
 # wide.
@@ -29,7 +29,7 @@ moving = acreg.Image.from_array(moving_phantom.image, spacing=(2.8, 2.8))
 transform = Transform(fixed.grid, moving.grid, (Displacement(displacement, fixed.grid),))
 
 # %%
-# As in ITK, a transform takes points of the fixed image to the moving image: ``warped(x) = moving(T(x))``.
+# As in ITK, a transform maps points of the fixed image to the moving image: ``warped(x) = moving(T(x))``.
 #
 # Compose
 # -------
@@ -46,11 +46,11 @@ print(both.warp_points(point, to="moving") - transform.warp_points(point, to="mo
 # Invert
 # ------
 #
-# The inverse pulls the fixed image onto the moving grid. A displacement is inverted by iteration; ``residual`` says how
-# far it misses, in pixels.
+# The inverse warps the fixed image onto the moving grid. A displacement is inverted by iteration; ``residual`` is the
+# remaining error in pixels.
 
 inverse = transform.inverse()
-print(f"misses by at most {inverse.residual:.4f} pixels")
+print(f"largest error: {inverse.residual:.4f} pixels")
 
 figure, panels = plt.subplots(1, 4, figsize=(11, 3), layout="constrained")
 shown = {
@@ -68,7 +68,8 @@ plt.show()
 # Move points
 # -----------
 #
-# Landmarks go both ways. ``to="fixed"`` takes a point of the moving image to where the warped image shows it.
+# Landmarks are moved in both directions. ``to="fixed"`` moves a point of the moving image to the position where the
+# warped image shows it.
 
 landmarks = np.array([[95.0, 230.0], [180.0, 160.0], [245.0, 120.0]])  # mm in the fixed image
 found = transform.warp_points(landmarks, to="moving")

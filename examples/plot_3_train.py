@@ -31,7 +31,7 @@ labels = np.stack([phantom.labels for phantom in phantoms])[..., None]
 # Pairs
 # -----
 #
-# A sampler draws pairs of two subjects. A batch depends on the seed and the step alone, so that a training can be
+# A sampler draws pairs of two subjects. A batch depends only on the seed and the step, so that a training can be
 # repeated, and resumed where it stopped.
 
 sampler = PairSampler(images, labels, batch_size=8, seed=0, augment=Augmentation(gamma=0.3, rotation=0.1, scale=0.1))
@@ -41,8 +41,8 @@ sampler = PairSampler(images, labels, batch_size=8, seed=0, augment=Augmentation
 # ------------------
 #
 # The losses reward similar images (``ncc``) and penalise a field that is not smooth (``diffusion``). They use no
-# labels; with ``num_classes`` the Dice of the warped labels is logged as well. ``preprocessing`` says how ``register``
-# turns an image of any size into the network's input.
+# labels; with ``num_classes`` the Dice of the warped labels is logged as well. ``preprocessing`` defines how
+# ``register`` turns an image of any size into the network's input.
 
 keras.utils.set_random_seed(0)
 model = RegNet(
@@ -65,7 +65,7 @@ plt.show()
 # Use
 # ---
 #
-# Two subjects that the network has not seen, of another size.
+# Two subjects that the network has not seen, with a different image size.
 
 fixed, moving = (chest_phantom(seed, (128, 128)) for seed in (100, 101))
 transform = model.register(fixed=fixed.image, moving=moving.image)

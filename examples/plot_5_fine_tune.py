@@ -11,6 +11,7 @@ trained on chest X-rays of patients; this example adapts it to phantoms.
 # ---------------------------------------------
 
 import keras
+import matplotlib.pyplot as plt
 import numpy as np
 
 import acreg
@@ -58,8 +59,13 @@ print(f"Dice before: {dice(model):.3f}")
 
 model.freeze("encoder")
 model.compile(optimizer=keras.optimizers.Adam(2e-4), jit_compile=False)
-model.fit(KerasPairs(sampler), steps_per_epoch=10, epochs=3, shuffle=False, verbose=0)
+history = model.fit(KerasPairs(sampler), steps_per_epoch=5, epochs=6, shuffle=False, verbose=0).history
 print(f"Dice after: {dice(model):.3f}")
+
+figure, axes = plt.subplots(figsize=(4, 2.6), layout="constrained")
+axes.plot(history["dice"])
+axes.set(xlabel="epoch", title="Dice of the training pairs")
+plt.show()
 
 # %%
 # With a recipe, from the command line::

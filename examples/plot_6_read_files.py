@@ -10,12 +10,13 @@ in one paragraph that says what to do; it does not guess.
 # The same image in another order
 # -------------------------------
 #
-# A volume is written with its axes permuted and one of them flipped, as scanners and converters do. The header says so,
-# so a transform of the one image fits the other.
+# A volume is written with its axes permuted and one of them flipped, as scanners and converters do. The header
+# records this, so a transform of one image fits the other.
 
 import tempfile
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import nibabel
 import numpy as np
 
@@ -34,11 +35,15 @@ turned = stored.as_reoriented(nibabel.orientations.axcodes2ornt(("P", "I", "L"))
 nibabel.save(turned, folder / "turned.nii.gz")
 
 heart, other = (acreg.read_image(folder / name) for name in ("heart.nii.gz", "turned.nii.gz"))
-print(heart.array.shape, other.array.shape)
+figure, panels = plt.subplots(1, 2, figsize=(7, 2.6), layout="constrained")
+for axes, image in zip(panels, (heart, other)):
+    axes.imshow(image.array[len(image.array) // 2], cmap="gray")
+    axes.set(title=f"middle of the first axis: {image.array.shape}", xticks=[], yticks=[])
+plt.show()
 
 # %%
-# Where is the brightest voxel? Its indices differ, its place in the patient does not. Coordinates are in mm, in the
-# order of the array's axes: (z, y, x) of ITK's LPS.
+# Where is the brightest voxel? Its indices differ, but its position in the patient does not. Coordinates are in mm, in
+# the order of the array's axes: (z, y, x) of ITK's LPS.
 
 for image in (heart, other):
     index = np.argwhere(image.array == image.array.max())
@@ -48,7 +53,7 @@ for image in (heart, other):
 # Labels in another orientation than their image
 # ----------------------------------------------
 #
-# They are put onto the grid of the image, voxel by voxel, by what their own header says.
+# They are reordered to the grid of the image, voxel by voxel, according to their own header.
 
 write_image(acreg.Image(phantom.labels, grid, "labels"), folder / "labels.nrrd")
 image, labels = read_labelled(folder / "turned.nii.gz", folder / "labels.nrrd")
@@ -58,8 +63,8 @@ print(image.array.shape, labels.array.shape, np.unique(labels.array))
 # Files that are refused
 # ----------------------
 #
-# A file that was cut off, an image where labels belong, a suffix that nothing reads. Each error says the rule, what was
-# received, and the remedy; commands print it and end with exit code 1, or 2 for wrong use.
+# These are a truncated file, an image where labels are expected, and an unknown suffix. Each error states the rule,
+# what was received, and the remedy; commands print it and end with exit code 1, or 2 for wrong use.
 
 (folder / "cut.nii.gz").write_bytes((folder / "heart.nii.gz").read_bytes()[:5000])
 (folder / "notes.docx").write_text("no image")
@@ -70,5 +75,5 @@ for read, name in ((acreg.read_image, "cut.nii.gz"), (read_labels, "heart.nii.gz
         print(str(error).replace(f"{folder}/", ""), end="\n\n")
 
 # %%
-# ``acreg inspect FILE`` says what any of these files is, and ``acreg data check FOLDER`` lists everything that is wrong
-# with a whole dataset.
+# ``acreg inspect FILE`` describes any of these files, and ``acreg data check FOLDER`` lists all problems of a whole
+# dataset.

@@ -1,15 +1,17 @@
 import inspect
+from pathlib import Path
 
 import pytest
 
 from acreg.baselines import Baseline
 from acreg.data.prepare.rigid_alignment import rigid_map
-from acreg.errors import UsageError, images_by_name
+from acreg.errors import UsageError, argument, images_by_name, options_named
 from acreg.evaluation.scoring import score_pair
 from acreg.geometry import unregistered
 from acreg.plotting.drawing import view_pair
 from acreg.registration.methods import PresetMethod, Unregistered
 from acreg.registration.pair import register_pair
+from acreg.registration.registering import register
 from acreg.registration.saving import save_registration
 
 
@@ -30,8 +32,33 @@ def test_images_by_position_are_refused_with_the_names_to_write():
 def test_whatever_takes_two_images_takes_them_by_name():
     methods = [(Unregistered, "register"), (PresetMethod, "register"), (PresetMethod, "register_many")]
     functions = [getattr(*found) for found in [*methods, (PresetMethod, "segment"), (Baseline, "register")]]
-    for function in (*functions, register_pair, save_registration, score_pair, rigid_map, unregistered, view_pair):
+    functions += [register, register_pair, save_registration, score_pair, rigid_map, unregistered, view_pair]
+    for function in (
+        *functions,
+        register,
+        register_pair,
+        save_registration,
+        score_pair,
+        rigid_map,
+        unregistered,
+        view_pair,
+    ):
         parameters = inspect.signature(function).parameters
         assert {parameters[name].kind for name in ("fixed", "moving")} == {inspect.Parameter.KEYWORD_ONLY}
         with pytest.raises(UsageError, match=f"by name.*{function.__name__}"):
             function(*range(9))
+
+
+def test_a_message_names_an_argument_as_the_caller_wrote_it() -> None:
+    cases = [
+        (("fixed_labels",), "fixed_labels", "--fixed-labels"),
+        (("model", "a"), "model='a'", "--model a"),
+        (("fill", 5.0), "fill=5.0", "--fill 5"),
+        (("overwrite", True), "overwrite=True", "--overwrite"),
+        (("pairs", Path("a.csv")), "pairs=a.csv", "--pairs a.csv"),
+    ]
+    for arguments, python, option in cases:
+        assert argument(*arguments) == python
+        with options_named():
+            assert argument(*arguments) == option
+        assert argument(*arguments) == python

@@ -44,8 +44,9 @@ class ShapeSettings:
         regions: each a tuple of labels, whose union is bounded by one surface; None for one region per label.
         edge: length of the surfaces' edges in mm; None for twice the finest spacing.
         matcher: see `acreg.shapes.MATCHERS`.
-        poisson_ratio, smoothing: of the elastic body, see `acreg.geometry.elastic_spline.ElasticBodySpline`. Matched
-            points slide along a surface, and a spline through each of them folds between surfaces that are close.
+        poisson_ratio, smoothing: parameters of the elastic body, see `acreg.geometry.elastic_spline.ElasticBodySpline`.
+            Matched points slide along a surface, and a spline through each of them folds between surfaces that are
+            close.
     """
 
     regions: tuple[tuple[int, ...], ...] | None = None

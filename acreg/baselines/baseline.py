@@ -103,7 +103,7 @@ def baseline(name: str, threads: int = 1, seed: int = 0) -> Baseline:
         name: one of `NAMES`, optionally with options in brackets: `sitk:demons[smoothing=1,affine=false]`. With
             `affine=false`, the registration starts from the positions of the images in space.
         threads: the number of threads that the tool may use. With 1, the same images and seed give the same result.
-        seed: of the tool's random samples, from 0 to 2**31 - 2.
+        seed: seed of the tool's random samples, from 0 to 2**31 - 2.
 
     Raises:
         UsageError: the method or option does not exist, or `threads` or `seed` is out of range.

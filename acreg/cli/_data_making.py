@@ -211,7 +211,7 @@ def velocities(
     out(f"{source.name}: velocities of {len(rows)} pairs ({split}) in {folder}")
     out(
         f"  labels moved by them: Dice {mean['dsc']:.3f}, surface distance {mean['assd']:.2f} {source.unit}; at most "
-        f"{folded:.2g} % folded; residual {mean['mean_residual']:.3f} voxels; {mean['seconds']:.1f} s a pair"
+        f"{folded:.2g} % folded; residual {mean['mean_residual']:.3f} voxels; {mean['seconds']:.1f} s per pair"
     )
     note("Next: acreg train RECIPE with data.velocities, such as svfnet-hippocampus")
 

@@ -22,7 +22,7 @@ _VARIANTS = ("tensorflow-cpu", "tensorflow-intel", "tensorflow-macos", "tensorfl
 
 @dataclass(frozen=True)
 class GpuFacts:
-    """What was observed.
+    """Observations about the GPU and its software.
 
     Attributes:
         backend: the Keras backend.

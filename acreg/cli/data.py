@@ -152,7 +152,7 @@ def prepare(
                 f"Labels of {', '.join(alignment['at_edge'])} reach the edge and may be cut off: give a larger --size."
             )
     if prepared.preparation.get("skipped"):
-        note(f"{prepared.preparation['skipped']} images without labels or in no list were left out.")
+        note(f"{prepared.preparation['skipped']} images were left out, because they have no labels or are in no list.")
     note(f"Next: acreg data check {prepared.folder}")
 
 

@@ -93,7 +93,7 @@ class Dataset:
         name: for titles and messages.
         records: the subjects, in the order of the manifest.
         label_names: value in the label files -> name, with 0 for the background; the same for every subject.
-        spacing: of the grid of the files, array-axis order, in ``unit``; None if each file has its own.
+        spacing: spacing of the grid of the files, array-axis order, in ``unit``; None if each file has its own.
         unit: ``"mm"`` or ``"px"``.
         licence, source: one sentence each.
         preparation: how it was prepared (free form).
@@ -151,7 +151,7 @@ class Dataset:
         """The records of a split (``train``, ``validation`` or ``test``); an empty list if it has none.
 
         Raises:
-            UsageError: unknown name.
+            UsageError: the name is unknown.
         """
         wanted = split_name(name)
         if wanted is None:
@@ -162,7 +162,7 @@ class Dataset:
         """The records of a split, which must not be empty.
 
         Raises:
-            UsageError: unknown name, or an empty split.
+            UsageError: the name is unknown, or the split is empty.
         """
         records = self.split(name)
         if not records:
@@ -176,7 +176,7 @@ class Dataset:
         """The record of a subject.
 
         Raises:
-            AcregError: unknown subject.
+            AcregError: the subject is unknown.
         """
         for record in self.records:
             if record.subject == subject:

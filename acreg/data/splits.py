@@ -41,7 +41,7 @@ def cut_validation(train: Iterable[str], share: float = VALIDATION_SHARE, seed: 
     Args:
         train: subject names.
         share: share of them for validation.
-        seed: of the permutation.
+        seed: seed of the permutation.
 
     Returns:
         subject -> ``"train"`` or ``"validation"``. With the default share, the 197 subjects of JSRT give 148 and 49,
@@ -59,7 +59,7 @@ def split_subjects(subjects: Iterable[str], seed: int = 0) -> dict[str, str]:
     train.
 
     Raises:
-        AcregError: fewer than 3 subjects, so that a split would be empty.
+        AcregError: there are fewer than 3 subjects, so that a split would be empty.
     """
     order = _permuted(subjects, seed)
     if len(order) < 3:

@@ -16,7 +16,7 @@ class Subjects:
     """Images and labels by subject, which are kept in memory, up to a limit, once they have been read.
 
     Args:
-        dataset: of images, with or without labels.
+        dataset: a dataset of images, with or without labels.
         kept: largest number of bytes of voxels that are kept.
     """
 

@@ -61,7 +61,7 @@ def cardiothoracic_ratio(labels: Image, heart: int, lungs: Sequence[int]) -> flo
     above 0.5 is the usual sign of an enlarged heart.
 
     Args:
-        labels: of a frontal X-ray, upright: widths run along the last axis.
+        labels: label map of a frontal X-ray, upright: widths run along the last axis.
         heart: its label.
         lungs: their labels.
 
@@ -98,8 +98,8 @@ class CrossValidation:
 
     Attributes:
         truth: whether each subject has the disease.
-        scores: of each subject; more than 0 means the disease.
-        seed: of the folds and of the resampling.
+        scores: score of each subject; more than 0 means the disease.
+        seed: seed of the folds and of the resampling.
     """
 
     truth: NDArray[np.bool_]
@@ -148,7 +148,7 @@ def cross_validate(
         diseased: whether each subject has the disease.
         masks: whether the features come from `mask_vector` and are reduced to principal components inside each fold.
         folds: number of folds, with equal shares of both classes.
-        seed: of the folds.
+        seed: seed of the folds.
 
     Raises:
         UsageError: a class has fewer subjects than folds, or features are not one finite row per subject.

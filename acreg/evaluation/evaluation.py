@@ -99,21 +99,22 @@ def evaluate(
 
     Args:
         data: a prepared dataset, its folder, or its name under ACREG_DATA.
-        out: folder of the results; see `acreg.evaluation.run.evaluate` for what it may hold and how a call goes on.
+        out: folder of the results; `acreg.evaluation.run.evaluate` describes its allowed contents, and how a run is
+            continued.
         model: one or several of: the name or folder of a preset, "NAME=PRESET", a loaded model.
         method: one or several of: a classical method (see `acreg.baselines`), "NAME=TOOL:KIND", an object with `name`
             and `register(*, fixed, moving) -> Transform`.
         threads: threads of the classical methods.
         split: "train", "validation" or "test".
         pairs: "2N" (twice the number of subjects, at most all), a number, or a CSV file with columns fixed, moving and
-            perhaps transform. If left out the dataset's own pairs.csv, else "2N".
+            optionally transform. By default, the dataset's own pairs.csv if there is one, else "2N".
         seed: random seed for drawing pairs and of the classical methods.
         refine: maximum number of refinement steps of the models for each pair.
         affine_part: add a row for the affine part of each model that has one.
         save: the results to save for each pair: any of `acreg.registration.pair.SAVED`, in a list or with commas.
         unregistered: add a row without registration.
         border, fill: values of the saved images outside the moving image.
-        overwrite: replace results that are there.
+        overwrite: replace existing results.
         progress: called with (text, done, total).
         say: called with messages.
 

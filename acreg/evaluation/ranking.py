@@ -25,8 +25,8 @@ class Ranking:
     """Mean ranks over pairs, where 1 is the best; failed registrations share the last ranks of their pair.
 
     Attributes:
-        metric: by which they are ranked.
-        names: of the methods, best mean rank first.
+        metric: metric by which the methods are ranked.
+        names: names of the methods, the best mean rank first.
         ranks: the mean rank of each method.
         pairs: number of ranked pairs, that is, pairs for which some method has a value.
         friedman_p: p-value of the hypothesis that all methods are equal; NaN with fewer than three methods.

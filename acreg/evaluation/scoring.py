@@ -44,7 +44,7 @@ def score_pair(
 
     Args:
         method: the method to score.
-        names: of the fixed and of the moving subject, for the record.
+        names: names of the fixed and of the moving subject, for the record.
         fixed, moving: images and labels; unless both have labels, only the images and the field are measured.
         label_values: the labels to measure, with or without the background, 0.
         truth: the true transform from fixed to moving, if known. Each label then has a "tre_true": the mean

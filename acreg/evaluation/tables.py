@@ -26,8 +26,8 @@ HAS_A_BEST = (*(metric for metric in LABEL_METRICS if metric not in ("lcc", "lab
 """Metrics without a marked best value: similar images or a smooth field do not make a good registration, and seconds
 depend on the machine."""
 WINS_NOTE = (
-    "On how many labels each method has the best mean over pairs. Methods with equal unrounded means share a label, "
-    "which counts for each of them; a label that fewer than two methods have values for counts for none."
+    "The number of labels for which each method has the best mean over pairs. If methods have equal unrounded means, "
+    "the label counts for each of them; a label for which fewer than two methods have values counts for none."
 )
 LEVEL = 0.05
 """A difference is marked if its corrected p is below this value."""

@@ -61,7 +61,8 @@ class ElasticBodySpline:
         """The displacements of points.
 
         Args:
-            displacements: of the landmarks, `(..., n, rank)`, in any unit of length; several sets are solved together.
+            displacements: displacements of the landmarks, `(..., n, rank)`, in any unit of length; several sets are
+                solved together.
             points: `(m, rank)` in mm.
 
         Returns:

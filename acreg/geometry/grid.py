@@ -34,7 +34,7 @@ class Grid:
         spacing: distance between neighbouring voxel centres per axis, mm (ones if left out).
         origin: world position of the centre of voxel 0, mm (zeros if left out).
         direction: `(rank, rank)`, column `d` is the unit vector of array axis `d` (identity if left out).
-        plane: of a 2-D grid that is a slice of a volume, `(3, 4)`: the point `p` in the world of this grid lies at
+        plane: for a 2-D grid that is a slice of a volume, `(3, 4)`: the point `p` in the world of this grid lies at
             `plane @ (0, *p, 1)` in the world of the volume, and at `plane @ (1, *p, 1)` in the next slice. Left out if
             the position of a slice is unknown. The comparison of two grids ignores their planes.
 

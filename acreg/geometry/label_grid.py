@@ -32,7 +32,7 @@ def labels_on(labels: Image, image: Image) -> Image:
       nearest label, and is background outside the labels. A warning says so.
 
     Args:
-        labels: of kind "labels".
+        labels: an image of kind "labels".
         image: the image that they were drawn on.
 
     Returns:
@@ -63,8 +63,8 @@ def place_labels(labels: Image, grid: Grid, of: str = "the moving image", bare: 
     """Labels with the grid that they lie on: `grid` if they cover its box, otherwise their own; see `labels_on`.
 
     Args:
-        labels: of kind "labels".
-        grid: of their image.
+        labels: an image of kind "labels".
+        grid: grid of their image.
         of: the name of that image in messages.
         bare: whether the image has no position of its own.
 

@@ -93,7 +93,7 @@ class Displacement:
 
     Args:
         vectors: `(*spatial, rank)`, voxels of `grid`, component `d` along array axis `d`; kept as float32.
-        grid: of shape `spatial`.
+        grid: a grid of shape `spatial`.
 
     Raises:
         AcregError: shapes do not fit, or a value is not finite.
@@ -232,7 +232,7 @@ class Velocity:
 
     Args:
         vectors: `(*spatial, rank)`, voxels of `grid` per unit time; kept as float32.
-        grid: of shape `spatial`.
+        grid: a grid of shape `spatial`.
         steps: squarings.
 
     Raises:

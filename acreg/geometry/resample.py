@@ -25,7 +25,7 @@ def respaced(grid: Grid, spacing: Sequence[float]) -> Grid:
     """The smallest grid with another spacing that covers the extent of `grid` and has the same middle and direction.
 
     Args:
-        grid: of an image.
+        grid: grid of an image.
         spacing: mm by array axis.
 
     Raises:
@@ -50,7 +50,7 @@ def sample_cubic(array: np.ndarray, grid: Grid, onto: Grid) -> np.ndarray:
 
     Args:
         array: `(*grid.shape)`.
-        grid: of the image.
+        grid: grid of the image.
         onto: the grid to sample on.
 
     Returns:

@@ -67,7 +67,7 @@ def sample_image(array: np.ndarray, grid: Grid, onto: Grid, outside: float) -> n
 
     Args:
         array: `(*grid.shape)`.
-        grid: of the image.
+        grid: grid of the image.
         onto: a grid whose axes are those of `grid`, in any order and direction.
         outside: the value of samples outside the extent of the image.
 

@@ -25,7 +25,7 @@ def check_free(
 
     Args:
         place: the file to write; with `names`, the folder of the results, which need not exist.
-        names: of the results.
+        names: names of the results.
         overwrite: whether existing results may be replaced.
         holds, instead: for the message; see `occupied`. By default, the names of the existing results.
 
@@ -41,7 +41,7 @@ def check_free(
 
 
 def check_empty(folder: str | os.PathLike[str], holds: str = "", instead: str = "") -> None:
-    """Raise an error, before the work, unless a folder is new or empty, for results that need a folder of their own.
+    """Raise an error, before the work, unless a folder is new or empty; for results that need a separate folder.
 
     Args:
         folder: folder of the results.
@@ -75,8 +75,8 @@ def claim(folder: Path, name: str, settings: Mapping[str, Any]) -> None:
     """Check that the file `name` in the folder of a run has these settings, or write it into a new folder.
 
     Args:
-        folder: of the run; see `sole_writer`.
-        name: of a JSON file.
+        folder: folder of the run; see `sole_writer`.
+        name: name of a JSON file.
         settings: the settings that determine the results of the run; writing and reading JSON must not change them.
 
     Raises:

@@ -41,7 +41,7 @@ def write_channels(channels: Sequence[Image], path: str | os.PathLike[str]) -> N
 
     Raises:
         AcregError: the format cannot hold the image, or nothing could be written.
-        UsageError: another suffix.
+        UsageError: the suffix is not supported.
         OSError: the disk is full, or writing is not permitted.
     """
     path = Path(path)

@@ -18,9 +18,9 @@ class Contents:
     Args:
         stored: what is shown first: the format, the stored type of a value, the description in the header.
         array: the values: `(*spatial)`, vectors `(..., rank)`, or as they are stored; None if they cannot be read.
-        grid: of an image or a field; None if the file has no position, or holds neither.
+        grid: grid of an image or a field; None if the file has no position, or holds neither.
         kind: the kind of contents, in words; empty for an image or labels, which the values distinguish.
-        unit: of vectors, "mm" or "voxels"; empty for values.
+        unit: unit of vectors, "mm" or "voxels"; empty for values.
         header: further information in the header, shown after the position.
         why: the reason why acreg does not read it as an image.
     """

@@ -108,7 +108,7 @@ def all_or_none(folder: str | os.PathLike[str], replaced: Iterable[Path] = ()) -
     others.
 
     Args:
-        folder: of the results; see `sole_writer`, whose errors are raised.
+        folder: folder of the results; see `sole_writer`, whose errors are raised.
         replaced: files in `folder` that are removed when the new files are moved, whether or not new files have the
             same names.
 

@@ -33,7 +33,7 @@ class Format:
 
     Args:
         name: its name in messages.
-        suffixes: of its files, in lower case.
+        suffixes: suffixes of its files, in lower case.
         home: the name of its module.
         written: the suffixes that can be written; none if the format is read only.
         picture: whether it holds 2-D pictures: integers from 0 to 65535, without spacing and position.

@@ -35,7 +35,7 @@ class Stored:
     Args:
         name: its path, without the first slash.
         shape: empty for a single value, None for no value.
-        dtype: of numbers, otherwise "".
+        dtype: type of numbers, otherwise "".
         described: its type in words.
         stored: number of bytes in the file that hold its values.
         chunks: the shape of a chunk, empty if the dataset is contiguous.

@@ -109,8 +109,8 @@ def read_labelled(
     Args:
         image, labels: files.
         values: as in `read_labels`.
-        spacing: of the image, as in `read_image`. The labels are placed by the spacing in their own file, and then get
-            this spacing as well.
+        spacing: spacing of the image, as in `read_image`. The labels are placed by the spacing in their own file, and
+            then get this spacing as well.
 
     Raises:
         AcregError: as `read_image`, `read_labels` and `labels_on`.

@@ -22,8 +22,8 @@ def as_image(value: ImageLike | Any, name: str, kind: Kind = "intensity") -> Ima
     """Convert an image in memory, or read one from a file.
 
     Args:
-        value: an `Image`; an array `(*spatial)` with a spacing of 1; a `SimpleITK.Image` of one value a voxel; an image
-            of nibabel; or a path, which `acreg.io.read_image` (or `read_labels`) reads.
+        value: an `Image`; an array `(*spatial)` with a spacing of 1; a `SimpleITK.Image` with one value per voxel; an
+            image of nibabel; or a path, which `acreg.io.read_image` (or `read_labels`) reads.
         name: name in messages of an image without a file, such as "fixed".
         kind: "intensity" or "labels".
 

@@ -21,7 +21,7 @@ AGAIN = "Get the whole folder again."
 
 class PresetConfig(BaseModel):
     """Attributes:
-    format: of presets; `FORMAT`.
+    format: version of the preset format; `FORMAT`.
     acreg: the version that wrote it.
     class_name: the model, a class of `acreg.models`.
     config: its arguments.

@@ -153,8 +153,8 @@ def over_labels(
     """A statistic of the values at the voxels of each label; NaN for a label that is absent.
 
     Args:
-        statistic: of `scipy.ndimage`: `mean`, `standard_deviation` (of the population) and so on.
-        values, labels: of one shape.
+        statistic: name of a function of `scipy.ndimage`: `mean`, `standard_deviation` (of the population) and so on.
+        values, labels: arrays of the same shape.
         label_values: the labels wanted, distinct.
     """
     numbers = numbered(labels, label_values)

@@ -30,7 +30,7 @@ class ACRegNet(RegNet):
         kwargs: the arguments of `RegNet`.
 
     Raises:
-        ValueError: the anatomical prior without an autoencoder, or an autoencoder for another number of classes.
+        ValueError: the anatomical prior has no autoencoder, or one for another number of classes.
 
     Source: Mansilla et al., sections 3.2 to 3.4, eq. 3 to 5.
     """

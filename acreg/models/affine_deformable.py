@@ -35,8 +35,9 @@ def affine_deformable(
 
     Args:
         rank: 2 or 3.
-        channels: of one image.
-        filters: of each level of the encoder, finest first; each level after the first halves the grid.
+        channels: number of channels of one image.
+        filters: number of filters of each level of the encoder, finest first; each level after the first halves the
+            grid.
         decoder: filters of each decoder level, coarsest first, including that of the dilated block. With as many levels
             as ``filters``, the field is on the grid of the images; with one fewer, at half of its resolution.
         affine: a kind of `AffineToDisplacement`; "none" for the deformable part alone.

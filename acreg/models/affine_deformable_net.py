@@ -22,7 +22,7 @@ AFFINE_LOSSES = [
     *(Loss(AFFINE + name, ("fixed", "affine_warped"), loss.function) for name, loss in IMAGE_LOSSES.items()),
     *(Loss(AFFINE + name, ("fixed_one_hot", "affine_one_hot"), loss.function) for name, loss in LABEL_LOSSES.items()),
 ]
-"""For the result of the affine map alone."""
+"""Losses of the result of the affine map alone."""
 
 
 @keras.saving.register_keras_serializable("acreg")
@@ -35,8 +35,9 @@ class AffineDeformableNet(RegistrationModel):
 
     Args:
         rank: 2 or 3.
-        channels: of one image.
-        filters: of each level of the encoder, finest first; each level after the first halves the grid.
+        channels: number of channels of one image.
+        filters: number of filters of each level of the encoder, finest first; each level after the first halves the
+            grid.
         decoder: filters of the decoder levels, coarsest first, including that of the dilated block: with as many levels
             as ``filters``, the field is on the grid of the images; with one fewer, it has half the resolution, at a
             fraction of the cost.

@@ -133,7 +133,7 @@ def check_memory(model: type, arguments: Mapping[str, Any], copies: int) -> None
 
     Args:
         model: its class.
-        arguments: of its constructor.
+        arguments: arguments of its constructor.
         copies: number of copies of the weights in memory: 4 when training with Adam.
 
     Raises:

@@ -22,7 +22,7 @@ class DDMR(RegistrationModel):
 
     Args:
         rank: 2 or 3.
-        channels: of one image.
+        channels: number of channels of one image.
         encoder: filters of each level, finest first; each level halves the grid.
         decoder: filters of each level, coarsest first; as many as the encoder has.
         head: filters of the convolutions at full resolution before that of the field.

@@ -22,8 +22,8 @@ class DIRNet(RegistrationModel):
 
     Args:
         rank: 2 or 3.
-        channels: of one image.
-        filters: of every convolution.
+        channels: number of channels of one image.
+        filters: number of filters of every convolution.
         levels: number of halvings from the images to the control points, which are ``2 ** levels`` voxels apart.
         **kwargs: ``losses`` and the other options of `RegistrationModel`. The default loss is ``{"ncc": 1}``; the
             spline keeps the displacement smooth.

@@ -75,8 +75,8 @@ def joint_generator(
 
     Args:
         rank: 2 or 3.
-        channels: of one image.
-        filters: of every convolution.
+        channels: number of channels of one image.
+        filters: number of filters of every convolution.
         blocks: residual blocks of two convolutions.
         direct: also generate an image, ``"synthesised"`` ``(batch, *spatial, channels)`` in [0, 1].
 

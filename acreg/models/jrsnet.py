@@ -41,8 +41,8 @@ class JRSNet(RegistrationModel):
 
     Args:
         rank: 2 or 3.
-        channels: of one image.
-        filters: of each of the generator's convolutions.
+        channels: number of channels of one image.
+        filters: number of filters of each of the generator's convolutions.
         blocks: its residual blocks.
         direct: generate the registered image in the network, as in the paper, and compare it with the fixed image;
             by default, the registered image is the moving image, warped by the field.

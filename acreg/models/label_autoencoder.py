@@ -36,7 +36,7 @@ class LabelAutoencoder(PresetModel):
             ``2k + 1`` of the last axis; ``"border"`` (as described in the paper) gives a voxel the label of its left
             neighbour where the two differ.
         noise_probability: probability of each such change.
-        seed: of the noise.
+        seed: seed of the noise.
 
     Call arguments:
         inputs: labels ``(batch, *shape, 1)`` of an integer type, or one-hot ``(batch, *shape, num_classes)``.

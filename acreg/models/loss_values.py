@@ -15,8 +15,9 @@ class LossValues(Mapping[str, Tensor]):
     """Values by name; a value that is given by a function is computed once, when it is first used.
 
     Args:
-        inputs: of the model, in training; here, the true ``"displacement"`` and ``"velocity"`` are named ``true_...``.
-        outputs: of the model.
+        inputs: inputs of the model, in training; here, the true ``"displacement"`` and ``"velocity"`` are named
+            ``true_...``.
+        outputs: outputs of the model.
     """
 
     def __init__(self, inputs: Mapping[str, Tensor], outputs: Mapping[str, Tensor]) -> None:

@@ -22,7 +22,7 @@ def peak_bytes(network: keras.Model, shapes: Sequence[tuple[int, ...]]) -> int:
 
     Args:
         network: its layers run in Keras' order; models in it are included.
-        shapes: of its inputs including the batch, in the order of `network.inputs`.
+        shapes: shapes of its inputs including the batch, in the order of `network.inputs`.
     """
     calls: list[tuple[list[Tensor], list[Tensor], int]] = []
 

@@ -164,8 +164,6 @@ def load_autoencoder(name_or_folder: str | os.PathLike[str]) -> LabelAutoencoder
         UsageError: the preset is that of another model, or does not exist.
         AcregError: as `from_preset`.
     """
-    from acreg.models import LabelAutoencoder
-
     model = from_preset(name_or_folder)
     if not isinstance(model, LabelAutoencoder):
         raise UsageError(

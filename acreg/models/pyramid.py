@@ -29,7 +29,7 @@ def pyramid(
     Args:
         rank: 2 or 3.
         channels: channels of one image.
-        filters: of each level of the encoder.
+        filters: number of filters of each level of the encoder.
         integration_steps: 0 if the field is a displacement; otherwise it is a velocity, integrated with this many
             squarings.
         dtype: precision policy of the layers; None for the global one.

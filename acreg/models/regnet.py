@@ -21,10 +21,10 @@ class RegNet(RegistrationModel):
 
     Args:
         rank: 2 or 3.
-        channels: of one image.
+        channels: number of channels of one image.
         network: ``"unet"``, the VectorCNN of the paper, or ``"pyramid"``, which uses one encoder for both images and
             refines the field from coarse to fine, up to half the images' resolution.
-        filters: of each level; the default depends on the network.
+        filters: number of filters of each level; the default depends on the network.
         dropout: dropout rate of the ``"unet"``.
         head_batch_norm: batch normalisation of the field (only for ``"unet"``; needed by the authors' weights).
         integration_steps: see `RegistrationModel`.

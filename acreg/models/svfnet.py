@@ -29,8 +29,8 @@ class SVFNet(RegistrationModel):
 
     Args:
         rank: 2 or 3.
-        channels: of one image.
-        filters: of each level, finest first; each level after the first halves the grid.
+        channels: number of channels of one image.
+        filters: number of filters of each level, finest first; each level after the first halves the grid.
         in_plane_levels: number of levels, starting with the finest, that process each slice separately: their kernels
             and the pooling after them have size 1 along the first axis, for images with thick slices. 0 for isotropic
             images and in 2-D.

@@ -28,7 +28,7 @@ def vector_cnn(
     Args:
         rank: 2 or 3.
         channels: channels of one image.
-        filters: of each level, finest first; each level except the first halves the grid.
+        filters: number of filters of each level, finest first; each level except the first halves the grid.
         dropout: rate after the deepest level and after each decoder level except the last.
         head_batch_norm: batch normalisation of the field itself, needed by the authors' weights. Without it (the
             default), the head is an ordinary convolution with bias whose output starts near zero.

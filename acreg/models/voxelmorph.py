@@ -92,7 +92,7 @@ class RescaleField(keras.layers.Layer):
     voxels coincide, but the values are still multiplied by ``factor``: the weights of VoxelMorph were trained this way.
 
     Args:
-        factor: of the size of each axis and of the values.
+        factor: factor of the size of each axis and of the values.
 
     Call arguments:
         field: ``(batch, *spatial, rank)``.

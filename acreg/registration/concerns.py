@@ -143,7 +143,7 @@ def concerns(
       of the network's grid.
 
     Args:
-        result: of a method that moves something.
+        result: result of a method that moves something.
         fixed, moving: the images that were registered.
         usual: the usual results of the preset, if known.
         sees: for a preset, the network's grids in the fixed and in the moving image.
@@ -162,7 +162,7 @@ def concerns(
             f"(NCC {usual.ncc:.2f}, mutual information {usual.nmi:.3f} at least)."
         )
     if not flat and np.ptp(result.warped.array) == 0:
-        found["overlap"] = "The warped image has one value everywhere: the transform looks past the moving image."
+        found["overlap"] = "The warped image has one value everywhere: the transform misses the moving image."
     elif text := _apart(result, fixed, moving):
         found["overlap"] = text
     displacements = _displacements(result, fixed, moving)
@@ -221,13 +221,13 @@ def _beyond(role: str, image: Image, grid: Grid) -> str:
     covered = float(grid.contains(grid.to_index(image.grid.to_world(points))).mean()) if len(points) else 1.0
     if covered < SCOPE:
         return (
-            f"The preset looks at {size} mm, which hold {100 * covered:.0f} % of what the {role} image shows; beyond "
-            "it the transform is a guess."
+            f"The preset's grid covers {size} mm, with {100 * covered:.0f} % of the foreground of the {role} image; "
+            "the transform is extrapolated elsewhere."
         )
     volumes = [math.prod(each.shape) * math.prod(each.spacing) for each in (image.grid, grid)]
     filled = volumes[0] / volumes[1]
     if filled < FILLED:
-        return f"The {role} image fills {100 * filled:.0f} % of the {size} mm that the preset looks at."
+        return f"The {role} image fills {100 * filled:.0f} % of the {size} mm that the preset's grid covers."
     return ""
 
 

@@ -123,7 +123,7 @@ def one_method(
     threads: int = 1,
     seed: int = 0,
 ) -> Method:
-    """The method for a model or for a method name, of which one is given.
+    """The method for either a model or a method name.
 
     Args:
         model: as for `PresetMethod`.

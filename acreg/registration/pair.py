@@ -39,7 +39,7 @@ class Registration:
         before, after: the similarity of the images inside, without registration (aligned extents) and after it.
         scores_before, scores_after: the agreement of the labels, without registration and after it, as
             `acreg.metrics.label_metrics` returns it, with distances in mm; empty without the labels of both images.
-        regularity: of the field, see `acreg.geometry.folding`.
+        regularity: regularity of the field, see `acreg.geometry.folding`.
         seconds: time of the registration alone.
         mask: the foreground of the fixed image as predicted by a method that segments.
         concerns: concerns about the result, see `acreg.registration.concerns`.

@@ -80,8 +80,8 @@ def register(
         say = f"{argument('fixed')} and {argument('moving')} are one {_kind(fixed)}: nothing needs to be moved."
         warnings.warn(say, stacklevel=3)
     elif labels is not None and fixed_labels is not None and _same(labels, fixed_labels):
-        say = f"{argument('labels')} and {argument('fixed_labels')} are one {_kind(labels)}, of two images"
-        warnings.warn(f"{say}: Dice says nothing.", stacklevel=3)
+        say = f"{argument('labels')} and {argument('fixed_labels')} are one {_kind(labels)}, but the images are two"
+        warnings.warn(f"{say}: the Dice is meaningless.", stacklevel=3)
     chosen = one_method(model, method, refine=refine, threads=threads, seed=seed)
     result = register_pair(chosen, fixed=fixed_image, moving=moving_image, moving_labels=moving_map)
     result.fixed_labels, result.channels = fixed_map, channels

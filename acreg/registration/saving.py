@@ -100,7 +100,7 @@ def save_result(
     notes = []
     if len(result.channels) > 1 and (reason := reason_against(result.channels, target)):
         name = result.moving.name
-        notes.append(f"{target} has the luminance of {name} alone. {reason} acreg warp --out x.nrrd keeps the colours.")
+        notes.append(f"{target} has the luminance of {name} only. {reason} acreg warp --out x.nrrd keeps the colours.")
     if result.inexact:
         notes.append(f"inverse_transform.h5 is an approximation: {result.inexact}.")
     if result.no_inverse:

@@ -136,7 +136,7 @@ def warp(
 
     Args:
         transform: a file (ITK's .h5, .tfm, .txt, .mat; a displacement field in mm; acreg's displacement.nii.gz), a
-            `Transform`, or several, in the order in which a point of the fixed image goes through them.
+            `Transform`, or several of these, in the order in which they are applied to a point of the fixed image.
         reference: the fixed image or its grid, which is the grid of the result.
         image, labels, points: one of them: the moving image, its labels, or points in mm. Colour images keep their
             channels.
@@ -149,7 +149,7 @@ def warp(
         `Warped`; for points, `WarpedPoints`.
 
     Raises:
-        UsageError: nothing or several things to warp, or an argument that does not apply to them.
+        UsageError: nothing or several things to warp are given, or an argument does not apply to them.
         AcregError: a file cannot be read, or the transform does not fit or cannot be inverted.
     """
     name = _only(image=image, labels=labels, points=points)
@@ -186,7 +186,7 @@ def warp(
         lost = some((f"label {value}" for value in result.vanished), 20)
         notes.append(f"Vanished, without a voxel in the warped labels: {lost}")
     if result.inside == 0:
-        notes.append("Nothing of it is seen: do the transform and its direction belong to these two images?")
+        notes.append("No part of it is visible: do the transform and its direction belong to these two images?")
     return result
 
 

@@ -104,7 +104,7 @@ class MethodComparison:
         """Write table.md, table.csv, statistics.csv and report.html, and the tables of regions and label tests, if any.
 
         Args:
-            folder: made if absent; files of an earlier comparison are replaced.
+            folder: created if it does not exist; files of an earlier comparison are replaced.
             worst: number of worst pairs of each method to show in pictures.
             progress: called with (text, done, total) before each picture.
 
@@ -158,9 +158,9 @@ def compare(
         fixed: a pattern such as "MCUCXR_*_1"; only pairs whose fixed subject's name matches are compared.
 
     Raises:
-        UsageError: a file in place of a folder, no folder, `label_tests` of results without labels, a pattern that no
-            name matches, or an unknown table of regions.
-        AcregError: results are missing or damaged, methods saw other pairs, or no label lies in a region.
+        UsageError: no folder or a file is given, `label_tests` is given but the results have no labels, no subject's
+            name matches the pattern, or the table of regions is unknown.
+        AcregError: results are missing or damaged, the methods registered different pairs, or no label is in a region.
     """
     paths = [Path(folder) for folder in folders]
     check_folders(paths)

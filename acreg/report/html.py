@@ -122,17 +122,17 @@ def _summary(results: Sequence[MethodResult]) -> str:
     note = "Mean (population SD) over pairs. Failed registrations have no scores and are counted, not averaged."
     if results[0].label_names:
         note += (
-            " A pair counts as the unweighted mean over its foreground labels. The best mean of a column is bold. "
-            "Absent: labels, over all pairs, that one of the two maps lacks: their Dice is 0, and they have no "
-            "distances, whose means leave them out; what both maps lack has no Dice either."
+            " A pair's score is the unweighted mean over its foreground labels. The best mean of a column is bold. "
+            "Absent: number of labels, over all pairs, that one of the two maps lacks. Their Dice is 0; they have no "
+            "distances and are left out of the mean distances. A label that both maps lack has no Dice, either."
         )
     if results[0].labelled_pairs < len(results[0].pairs):
         note += (
-            f" Of {len(results[0].pairs)} pairs {results[0].labelled_pairs} have labels; what is measured by labels is "
-            "the mean of these."
+            f" {results[0].labelled_pairs} of {len(results[0].pairs)} pairs have labels; scores of labels are means "
+            "over these pairs."
         )
     if "Warned" in columns:
-        note += " Warned: pairs that something speaks against, see Failures and warnings."
+        note += " Warned: number of pairs with doubtful results, see Failures and warnings."
     return page.section("summary", "Summary", page.html_table(columns, rows, kind="wide"), note)
 
 
@@ -161,8 +161,8 @@ def _overview(results: Sequence[MethodResult]) -> str:
             body += f'<p class="soft small">Friedman\'s test: p {escape(format_p(ranking.friedman_p))}.</p>'
         body += page.themed_chart(partial(ranking_plot, results, ranking), f"Mean rank of each method by {name}")
     note += (
-        " Ranks: over pairs, a failed registration the last; methods that a bar at the right joins do not differ "
-        f"(paired Wilcoxon with Holm's correction, p < {LEVEL})."
+        " Ranks are means over pairs; a failed registration has the last rank. Methods joined by a bar at the right do "
+        f"not differ significantly (paired Wilcoxon test with Holm's correction, p < {LEVEL})."
     )
     return page.section("overview", "Accuracy, time, folding, ranks", body, note)
 
@@ -194,8 +194,8 @@ def _regions(results: Sequence[MethodResult], regions: RegionTable) -> str:
     for index, row in enumerate(rows):
         row[0], row[1] = f"<b>{escape(row[0])}</b>", _name(results[index % len(results)], styles)
     note = (
-        "Mean (population SD) over pairs; a pair counts as the unweighted mean over the region's labels. The best mean "
-        f"of a region and metric is bold. {region_note(results, regions)}{absent_note(results)}"
+        "Mean (population SD) over pairs; a pair's score is the unweighted mean over the region's labels. The best "
+        f"mean of a region and metric is bold. {region_note(results, regions)}{absent_note(results)}"
     )
     table = page.html_table(columns, rows, text_columns=[1], kind="wide")
     return page.section("regions", f"Regions ({regions.name})", table, note)
@@ -225,7 +225,7 @@ def _failures(results: Sequence[MethodResult]) -> str:
                 escape(result.name),
                 escape(pairs[0].fixed),
                 escape(pairs[0].moving),
-                f"warned of {escape(name)}, as {len(pairs)} of {len(result.pairs)} pairs are",
+                f"warning: {escape(name)} ({len(pairs)} of {len(result.pairs)} pairs have this warning)",
             ]
             for name, pairs in result.concerned.items()
         ]

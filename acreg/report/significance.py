@@ -40,8 +40,8 @@ def significance(results: Sequence[MethodResult], comparisons: Sequence[Comparis
             f"{page.scrolled('matrix', f'<th></th>{head}', rows)}</div>"
         )
     note = (
-        f"{title}, two-sided, within a metric; {meaning.format(n=comparisons[0].comparisons)}. Charts: first "
-        f"method - second; a dot has the colour of the method that is better at p < {LEVEL}, an open one neither. "
+        f"{title}, two-sided, within a metric; {meaning.format(n=comparisons[0].comparisons)}. Charts: first method - "
+        f"second; a dot has the colour of the method that is better at p < {LEVEL}, and is open if neither is better. "
         f"Tables: mean difference row - column, p, the effect {symbol}, and the share of pairs in which the row is "
         f"better; green where the row is better at p < {LEVEL}, red where it is worse. {DEPENDENT}"
     )

@@ -22,8 +22,8 @@ def surface_figure(
     """Surfaces coloured by value; those in 3-D are seen from two sides.
 
     Args:
-        surfaces: of one rank; drawn side by side.
-        names: of the surfaces, shown above them.
+        surfaces: surfaces of the same rank; drawn side by side.
+        names: names of the surfaces, shown above them.
         values: for each surface, one value per point.
         title: description of the values.
     """

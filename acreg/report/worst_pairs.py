@@ -21,7 +21,7 @@ def worst_pairs(results: Sequence[MethodResult], worst: int, progress: Progress 
     """The section, as HTML.
 
     Args:
-        results: of methods on the same pairs.
+        results: results of the methods on the same pairs.
         worst: number of pairs of each method that are shown in pictures.
         progress: called with (text, done, total) before each picture.
     """
@@ -46,9 +46,10 @@ def worst_pairs(results: Sequence[MethodResult], worst: int, progress: Progress 
     if progress:
         progress("Drawing", total, total)
     note = (
-        "By Dice, the worst first, failed ones before all, pairs without labels last, by NCC. Outlines: fixed labels "
-        "green, moving and warped ones orange. Grid: where a regular grid of the fixed image looks in the moving one. "
-        "det J: white 1, red above, blue below, magenta folded (0 or less). Volumes show one slice."
+        "Pairs are sorted by Dice, the worst first; failed ones come before all others, and pairs without labels last, "
+        "sorted by NCC. Outlines: fixed labels are green, moving and warped ones orange. Grid: a regular grid of the "
+        "fixed image, mapped to the moving image. det J: white is 1, red above 1, blue below 1, magenta folded (0 or "
+        "less). Of volumes, one slice is shown."
     )
     return page.section("worst", "Worst pairs", body, note)
 

@@ -29,7 +29,7 @@ class Currents:
             to fine.
         stiffness: weight of the energy of the flow.
         iterations: number of Adam steps for each of `widths`.
-        learning_rate: of Adam.
+        learning_rate: learning rate of Adam.
         time_steps: number of time steps of the flow.
 
     Sources: Vaillant and Glaunes, Surface matching via currents, IPMI 2005; Durrleman et al., Morphometry of anatomical

@@ -30,7 +30,7 @@ def matcher(name: str) -> Matcher:
     """A matcher with its default settings, by its name in `MATCHERS`.
 
     Raises:
-        UsageError: an unknown name.
+        UsageError: the name is unknown.
     """
     if name == "point-drift":
         return CoherentPointDrift()

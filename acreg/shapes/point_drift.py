@@ -17,8 +17,8 @@ class CoherentPointDrift:
     A point is only matched to points of its own region.
 
     Args:
-        width: of the Gaussian that makes neighbouring points move alike, in units of the template's spread (the root
-            mean square distance of its points from their mean).
+        width: width of the Gaussian that makes neighbouring points move alike, in units of the template's spread (the
+            root mean square distance of its points from their mean).
         stiffness: weight of the smoothness. With a small weight, the points come closer to the subject's surfaces, but
             slide along them, so that the space between surfaces folds.
         outliers: share of the subject's points that are outliers.

@@ -20,7 +20,7 @@ def write_vtk(
     cell has the scalar `region`, the number of its surface, starting at 1.
 
     Args:
-        surfaces: of one rank.
+        surfaces: surfaces of the same rank.
         path: the file.
         scalars: by name, for each surface one value per point `(n,)`.
     """

@@ -56,7 +56,7 @@ def build_autoencoder(recipe: Recipe, section: AutoencoderSection, data: Trainin
 
     Raises:
         AcregError: the dataset has no labels; see `need_labels`.
-        UsageError: a value that the model refuses.
+        UsageError: the model refuses a value.
     """
     need_labels(data)
     classes = len(data.preprocessing.label_values)
@@ -80,7 +80,7 @@ def build_network(
     """The registration model of a recipe, compiled but not trained.
 
     Raises:
-        UsageError: a value that the model refuses, such as an unknown loss.
+        UsageError: the model refuses a value, such as an unknown loss.
     """
     model_class = model_classes()[recipe.model.class_name]
     known = constructor_types(model_class)
@@ -152,7 +152,7 @@ def build_optimizer(section: OptimizerSection, steps: int, steps_per_epoch: int)
     """The optimiser of a recipe for training with `steps` steps, in epochs of `steps_per_epoch`.
 
     Raises:
-        UsageError: more warm-up steps than steps.
+        UsageError: there are more warm-up steps than steps.
     """
     if section.warmup_steps >= steps:
         raise UsageError(

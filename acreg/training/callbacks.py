@@ -227,8 +227,8 @@ class WarnOfCollapse(keras.callbacks.Callback):
         lost = [row.get("discriminator", math.inf) < LOST for row in self.state.history[-EPOCHS_LOST - 1 :]]
         if lost[-EPOCHS_LOST:] == [True] * EPOCHS_LOST and not (len(lost) > EPOCHS_LOST and lost[0]):
             self.say(
-                f"The loss of the discriminators was below {LOST:g} for {EPOCHS_LOST} epochs: they tell every made "
-                "image from a real one, and the adversarial loss guides the generator no more. Lower "
+                f"The loss of the discriminators was below {LOST:g} for {EPOCHS_LOST} epochs: they distinguish "
+                "every generated image from a real one, and the adversarial loss guides the generator no more. Lower "
                 "optimizer.learning_rate or model.arguments.discriminator_filters, or the weights of adversarial and "
                 "cycle."
             )

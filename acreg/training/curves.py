@@ -95,7 +95,7 @@ def write_report(
         )
         parts.append(page.section(f"stage{number}", title, body, note))
     if pairs is not None:
-        note = f"A row a pair, by the preset: {COLUMNS}; then what else the network makes."
+        note = f"Each row is a pair, registered by the preset: {COLUMNS}; then further outputs of the network, if any."
         parts.append(page.section("pairs", "Validation pairs", page.image(pairs, "registered pairs"), note))
     parts.append(page.section("recipe", "Recipe", f"<pre>{html.escape(recipe.to_yaml())}</pre>"))
     text = page.page(recipe.name, "".join(parts))

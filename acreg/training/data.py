@@ -36,7 +36,7 @@ class TrainingData:
         validation: the validation split, or None.
         pairs: the validation pairs as (fixed, moving) positions in `validation`; both are equal if a pair is made from
             one image.
-        digest: of all arrays.
+        digest: digest of all arrays.
     """
 
     dataset: Dataset

@@ -15,7 +15,7 @@ def devices() -> list[str]:
     """The names of the GPUs that the backend sees, or of its CPUs if there is no GPU.
 
     Raises:
-        UsageError: a backend other than TensorFlow and JAX.
+        UsageError: the backend is neither TensorFlow nor JAX.
     """
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf

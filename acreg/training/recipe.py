@@ -77,7 +77,7 @@ def check_model_arguments(recipe: Recipe) -> None:
     """Refuse a model class that does not exist and arguments that its constructor does not have.
 
     Raises:
-        UsageError: with the closest name.
+        UsageError: the name is unknown; the message suggests the closest one.
     """
     from acreg.models.arguments import check_arguments, constructor_types
     from acreg.training.build import FILLED_IN, model_classes

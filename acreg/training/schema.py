@@ -80,9 +80,9 @@ class DataSection(_Section):
         validation_split: the split that determines which weights are kept; "none" keeps the last weights.
         validation_pairs: number of fixed pairs of this split that are registered after each epoch. If all training
             pairs are made from single images, so are the validation pairs, once.
-        augmentation: of both images of real pairs, see `acreg.data.Augmentation`.
-        moving_augmentation: of their moving image alone, after `augmentation`: a random rotation, scaling, shear and
-            translation teaches a network to align.
+        augmentation: augmentation of both images of real pairs, see `acreg.data.Augmentation`.
+        moving_augmentation: augmentation of the moving image alone, after `augmentation`: a random rotation, scaling,
+            shear and translation teaches a network to align.
         synthetic: how pairs are made from single images; null for real pairs only.
         deformed: the same for 2-D pairs of an image and its copy, which is rotated, translated and deformed until the
             labels hardly overlap, with the true displacement; for the limits, see
@@ -183,8 +183,8 @@ class ModelSection(_Section):
     Arguments:
         class_name (`class` in the file): of `acreg.models`, or the name under which another package registered its
             model with Keras, such as "mypackage>MyNet".
-        arguments: of the class. `losses` has a weight for each loss by its name, or the weight and arguments of the
-            loss: `losses: {local_ncc: {weight: 1, window: 7}, "mypackage>edges": 0.5}`.
+        arguments: arguments of the class. `losses` has a weight for each loss by its name, or the weight and arguments
+            of the loss: `losses: {local_ncc: {weight: 1, window: 7}, "mypackage>edges": 0.5}`.
     """
 
     class_name: str = Field(default="ACRegNet", alias="class")

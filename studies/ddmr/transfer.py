@@ -32,10 +32,10 @@ def overrides(way: str, subjects: int, pretrained: str, data: str, steps: int) -
 
     Args:
         way: "scratch"; "direct", all of a pretrained network trained at once; "two-step", its encoder frozen first.
-        subjects: of training.
+        subjects: number of training subjects.
         pretrained: a preset.
         data: a dataset.
-        steps: of the training.
+        steps: number of training steps.
     """
     changed = [f"name={way}-{subjects}", f"data.train_subjects={subjects}", f"data.dataset={data}"]
     changed += [f"training.steps={steps}"]

@@ -133,7 +133,7 @@ def search(
         dataset, split, pairs: what is registered.
         out: folder; results in it are gone on with.
         limit: the largest mean share of folded voxels of a setting that may win, in percent.
-        threads, seed: of the methods.
+        threads, seed: for the methods.
         say: told each setting's mean Dice and folding.
 
     Returns:

@@ -171,8 +171,8 @@ def surfaces(
     Args:
         image: the image to segment, roughly aligned with the dataset.
         data: dataset of the templates, its folder, or its name under ACREG_DATA.
-        model: preset name or folder, or a model that is loaded.
-        shapes: folder of `acreg data velocities`; that in the dataset if left out.
+        model: name or folder of a preset, or a loaded model.
+        shapes: folder that `acreg data velocities` wrote; by default, that in the dataset.
         templates: number of templates, the first ones; by default, all.
         progress: called with (text, done, total).
 

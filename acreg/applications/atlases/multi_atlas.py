@@ -57,7 +57,7 @@ class ReducedImages:
         """How similar an image is to each of these images; higher means more similar.
 
         Args:
-            image: of any size and spacing.
+            image: an image of any size and spacing.
             measure: ``ncc``, the correlation, from -1 to 1; ``mutual_information`` of 32 x 32 bins, in nats, at least
                 0; ``mean_squares``, the negated mean squared difference.
 

@@ -110,7 +110,7 @@ def segment(
     Args:
         images: an image, a folder of images, or a CSV with a column image.
         data: a dataset with labels: a folder, or a name under ACREG_DATA.
-        out: folder of the results; the same call goes on where a killed run stopped.
+        out: folder of the results; to continue a killed run, repeat the call.
         model, method: the name or folder of a preset, or instead a classical method (see `acreg.baselines`).
         atlases: number of atlases for each image, the most similar ones.
         similarity: the similarity measure that chooses them, see `ReducedImages.similarities`.
@@ -165,7 +165,7 @@ def quality(
     """Predict the quality of segmentations without ground truth, as `acreg quality` does.
 
     Args:
-        images: a CSV with the columns image and labels and perhaps truth, such as that of `segment`.
+        images: a CSV with the columns image, labels and optionally truth, such as that of `segment`.
         references: number of references for each image, the most similar ones.
         threshold: the smallest predicted Dice at which a segmentation is accepted.
         data, out, model, method, similarity, split, batch, threads, seed, engine, address, workers, progress, say: as
@@ -244,7 +244,7 @@ def _run(
         say(f"{tally.failed} of {tally.images} images failed; the reasons: {folder / FAILURES}")
     if tally.failed and not tally.done + tally.before:
         raise AcregError(
-            f"Some image at least must be worked on. Received: {tally.images} images, all of which failed, the first "
+            f"At least one image must succeed. Received: {tally.images} images, all of which failed, the first "
             f"as follows. {tally.reason} See {folder / FAILURES}, and correct the images, the dataset or the model."
         )
     return items, tally

@@ -56,7 +56,7 @@ def page(outcomes: Sequence[Outcome], environment: Mapping[str, str], made: str,
     result = f"{len(wrong)} of {len(outcomes)} checks failed" if wrong else f"All {len(outcomes)} checks passed"
     parts = [f"# Verification of acreg {environment['acreg']}", HEAD, f"**{result}** on {made}."]
     if quick:
-        parts.append("The checks of the presets were omitted (`--quick`).")
+        parts.append("The presets were left out (`--quick`).")
     if wrong:
         parts.append("\n".join(f"- {_text(outcome.check.name)}: {_text(outcome.reason)}" for outcome in wrong))
     parts += ["## Versions", markdown(("what", "version"), list(environment.items()), (0, 1)).rstrip()]

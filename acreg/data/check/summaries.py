@@ -30,7 +30,7 @@ class Summary:
 
     Attributes:
         subject: its name.
-        grid: of the image, with the dataset's spacing where that takes precedence.
+        grid: grid of the image, with the dataset's spacing where that takes precedence.
         thumbnail: the image reduced to at most 32 voxels per axis, and the grid of that.
         labels: the values in its label file without 0; None without labels.
         centres: world coordinates ``(rank,)`` in mm of the centre of each label.

@@ -29,7 +29,7 @@ def get_dataset(name: str) -> PublicDataset:
     """The public dataset with a name.
 
     Raises:
-        UsageError: unknown name.
+        UsageError: the name is unknown.
     """
     if name in NAMES:
         dataset: PublicDataset = importlib.import_module(f"acreg.data.datasets.{name}").DATASET

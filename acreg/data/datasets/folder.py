@@ -29,7 +29,7 @@ def prepare_folder(
     Args:
         source: the folder.
         out: the folder for the manifest; ``source`` if None. Paths into another folder are written as absolute paths.
-        seed: of the split.
+        seed: seed of the split.
         progress: called with (text, done, total).
 
     Raises:

@@ -91,7 +91,7 @@ def find_layout(dataset: PublicDataset, source: Path | str, size: int, seed: int
         dataset: the dataset to find.
         source: the folder to search.
         size: the wanted side in pixels: ``LR_<size>`` is used if it exists, otherwise the largest.
-        seed: of the split (of the validation part, or of the whole split if there is no list).
+        seed: seed of the split (of the validation part, or of the whole split if there is no list).
 
     Raises:
         AcregError: the folder does not exist or has neither layout, a listed file is missing, or names belong to

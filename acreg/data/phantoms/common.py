@@ -110,7 +110,7 @@ def streams(seed: Seed) -> tuple[np.random.Generator, np.random.Generator]:
     """The random number generators of a subject's anatomy and of its appearance.
 
     Raises:
-        AcregError: a negative seed, or no seed.
+        AcregError: the seed is negative or missing.
     """
     parts = [seed] if isinstance(seed, (int, np.integer)) else list(seed)
     if not parts or min(parts) < 0:
@@ -142,17 +142,17 @@ def write_phantoms(
 
     Args:
         folder: the folder to write.
-        name: of the dataset.
+        name: name of the dataset.
         draw: returns the phantom for the number of a subject, on `grid`.
         subjects: number of subjects.
-        grid: of all images.
+        grid: grid of all images.
         suffix: suffix of the files, which sets their format.
         label_names: value -> name.
         source: the call that makes the same dataset.
         progress: called with (text, done, total).
 
     Raises:
-        AcregError: fewer than 10 subjects.
+        AcregError: there are fewer than 10 subjects.
         OSError: the folder cannot be written.
     """
     if subjects < 10:

@@ -42,13 +42,13 @@ def common_grid(labels: Image, onto: Grid, size: Sequence[int]) -> Grid:
     """The grid of all aligned images.
 
     Args:
-        labels: of the reference, complete.
+        labels: label map of the reference, complete.
         onto: a grid with the spacing of the result, over the extent of the reference.
         size: voxels per axis, or one number for all axes, around the middle of the box of the labels. If empty, `onto`
             is used.
 
     Raises:
-        UsageError: another number of axes.
+        UsageError: the number of axes differs.
         AcregError: the images would be too large, or there is no labelled voxel.
     """
     if not size:
@@ -74,7 +74,7 @@ def aligned(image: Image, grid: Grid, rigid: Affine) -> Image:
     Voxels outside the extent of the subject get the lowest value of the image, or label 0.
 
     Args:
-        image: of the subject.
+        image: image of the subject.
         grid: the common grid.
         rigid: maps points of the common frame to the space of the subject.
     """

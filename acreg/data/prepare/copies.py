@@ -62,7 +62,7 @@ def prepare_copies(
         source: the folder.
         out: another folder, to write.
         steps: what is done to each subject.
-        seed: of the split, where the source has none.
+        seed: seed of the split, if the source has none.
         jobs: processes.
         force: prepare again where ``out`` holds a dataset of other settings.
         progress: called with (text, done, total).
@@ -71,7 +71,7 @@ def prepare_copies(
         The dataset. If ``out`` holds it already, complete and of the same settings, nothing is done.
 
     Raises:
-        UsageError: impossible seed or number of jobs.
+        UsageError: the seed or the number of jobs is impossible.
         AcregError: unreadable files, labels that cannot lie on their image (see `acreg.geometry.labels_on`), a label
             that the table lacks, no voxel of the label to crop around, labels or subjects to align by missing, an
             ``out`` in use (see `prepare`).

@@ -58,7 +58,7 @@ def prepare(
         source: the dataset's folder, its parent, or the root of the public AC-RegNet repository.
         out: folder to write.
         size: side of the square images in pixels.
-        seed: of the validation part, or of the whole split if the source has no lists.
+        seed: seed of the validation part, or of the whole split if the source has no lists.
         reference: subject to which original Montgomery and Shenzhen images are registered; if None, the first of the
             training split by name.
         jobs: number of processes.

@@ -225,7 +225,7 @@ class _Difference:
             return np.append(difference, HESITATION / self._radius * parameters[rank:])
 
         def jacobian(parameters: np.ndarray) -> np.ndarray:
-            """By central differences over a part of the smoothing width, because the maps are linear between voxels."""
+            """Central differences over a part of the smoothing width, because the maps are linear between voxels."""
             steps = self._step * np.eye(len(parameters))
             return np.stack([residuals(parameters + s) - residuals(parameters - s) for s in steps], axis=1) / (
                 2 * self._step

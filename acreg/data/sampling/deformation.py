@@ -112,7 +112,7 @@ class Deformation:
         """The moving image of an image `(rows, columns, channels)`, linearly; its edge value beyond the border.
 
         Raises:
-            AcregError: an image of another shape.
+            AcregError: an image has a different shape.
         """
         self._check_shape(image)
         return sample_linear(image[None], self._coordinates)[0]
@@ -121,7 +121,7 @@ class Deformation:
         """The moving labels of labels `(rows, columns, 1)`, by nearest; 0 beyond the border.
 
         Raises:
-            AcregError: labels of another shape.
+            AcregError: labels have a different shape.
         """
         self._check_shape(labels)
         return sample_nearest(labels[None], self._coordinates, outside=0)[0]

@@ -77,7 +77,7 @@ def tf_pairs(sampler: PairSampler | Sampler, start: int = 0, steps: int | None =
         A dataset of dictionaries like those of `PairSampler.batch`, with all shapes known.
 
     Raises:
-        AcregError: a negative start, or less than one step.
+        AcregError: the start is negative, or there is less than one step.
     """
     return _tf_batches(sampler, start, steps)
 
@@ -115,7 +115,7 @@ class KerasPairs(keras.utils.PyDataset):
         start: the step of the first batch.
 
     Raises:
-        AcregError: a negative start.
+        AcregError: the start is negative.
     """
 
     def __init__(self, sampler: Sampler, start: int = 0) -> None:

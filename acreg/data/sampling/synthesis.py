@@ -91,12 +91,12 @@ def synthesize(
     position of the subject in the split, and n, so a larger count gives the same pairs and additional ones.
 
     Args:
-        dataset: of labelled or unlabelled images.
+        dataset: a dataset of labelled or unlabelled images.
         out: folder to write.
         split: the split whose subjects are used; the pairs are in the same split.
         count: total number of pairs; None for one per subject.
         seed: at least 0.
-        limits: of the layer, by the names in `LIMITS`, in mm and degrees; others have their defaults.
+        limits: limits of the layer, by the names in `LIMITS`, in mm and degrees; others have their defaults.
         deformed: make pairs as for training JRS-Net instead, from labelled 2-D images: the fixed image is the subject's
             own image, the moving image a copy that is rotated, translated and deformed until the labels hardly overlap;
             intensities are not changed, and ``limits`` have no effect.

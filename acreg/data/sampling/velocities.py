@@ -73,7 +73,7 @@ def load_velocities(
     """The velocities in a folder for all pairs of the given subjects, float16, by positions (fixed, moving).
 
     Args:
-        folder: of `acreg data velocities`.
+        folder: folder that `acreg data velocities` wrote.
         subjects: in the order of the positions.
         stored: the grid on which the velocities were made, which is that of the dataset's files.
         wanted: the grid on which they are returned: the same voxels, possibly with another order and direction of axes.

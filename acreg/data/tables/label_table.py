@@ -24,7 +24,7 @@ class LabelTable:
     """Labels and their merged labels.
 
     Attributes:
-        name: of the table, for messages and for ``dataset.json``.
+        name: name of the table, for messages and for ``dataset.json``.
         merged: label in the files -> label in the result, where 0 drops it into the background.
         names: label in the result -> name.
     """

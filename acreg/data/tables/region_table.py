@@ -19,7 +19,7 @@ class RegionTable:
     """Labels and their regions. Unlike in a label table, the labels are not merged: a region is a mean over them.
 
     Attributes:
-        name: of the table, for messages and headings.
+        name: name of the table, for messages and headings.
         regions: region -> its labels, in the order of the table.
     """
 

@@ -32,7 +32,7 @@ def write_displacement(displacement: np.ndarray, grid: Grid, path: str | os.Path
 
     Raises:
         AcregError: shapes do not fit.
-        UsageError: another suffix.
+        UsageError: the suffix is not supported.
         OSError: the disk is full, or writing is not permitted.
     """
     path = Path(path)

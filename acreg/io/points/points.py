@@ -67,7 +67,7 @@ def read_points(path: str | os.PathLike[str], rank: int | None = None) -> Points
     Raises:
         AcregError: the file is missing or damaged, lacks a column, has no points, a coordinate that is not a finite
             number, or an unknown coordinate system; or the points do not have `rank` coordinates.
-        UsageError: another suffix.
+        UsageError: the suffix is not supported.
     """
     path = Path(path)
     format_ = check_points_format(path)
@@ -108,7 +108,7 @@ def write_points(points: Points, path: str | os.PathLike[str]) -> None:
 
     Raises:
         AcregError: the number of points is not that of the file they were read from.
-        UsageError: another suffix.
+        UsageError: the suffix is not supported.
         OSError: the disk is full, or writing is not permitted.
     """
     path = Path(path)

@@ -31,7 +31,7 @@ def compare_with_itk(
     Args:
         transform: the transform that was written.
         back: the transform that SimpleITK read.
-        image: of the moving space; a smooth pattern on the moving grid if None.
+        image: an image in the moving space; a smooth pattern on the moving grid if None.
         border, fill: the values outside the image, see `Transform.warp_image`.
 
     Returns:

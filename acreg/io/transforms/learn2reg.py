@@ -26,7 +26,7 @@ def write_learn2reg(transform: Transform, path: str | os.PathLike[str]) -> None:
 
     Raises:
         AcregError: the transform is 2-D.
-        UsageError: another suffix.
+        UsageError: the suffix is not supported.
     """
     path = Path(path)
     if by_suffix(path) is not NIFTI:

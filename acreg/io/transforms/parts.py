@@ -149,7 +149,7 @@ def read_parts(path: Path) -> list[Part]:
     Raises:
         AcregError: the file is damaged, or it contains several transforms that are not one composite (some programs
             apply the first of them and others apply all).
-        UsageError: another suffix.
+        UsageError: the suffix is not supported.
     """
     readers = {**dict.fromkeys(TEXT, _read_text), ".mat": _read_mat, ".h5": _read_hdf5, ".hdf5": _read_hdf5}
     if suffix(path) not in readers:

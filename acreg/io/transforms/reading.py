@@ -37,7 +37,7 @@ def read_transform(path: str | os.PathLike[str], fixed: Grid, moving: Grid) -> T
     Raises:
         AcregError: the file is missing or damaged, of another number of axes, of a kind that is neither linear nor a
             displacement field, or it holds several transforms that are not one composite.
-        UsageError: another suffix.
+        UsageError: the suffix is not supported.
     """
     path = Path(path)
     check_file(path)

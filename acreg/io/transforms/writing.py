@@ -61,7 +61,7 @@ def write_transform(
     Raises:
         AcregError: the difference exceeds 1e-3 or the distance of mapped points 0.01 voxels (the file is then removed),
             or the format cannot hold the transform.
-        UsageError: another suffix.
+        UsageError: the suffix is not supported.
         OSError: the disk is full, or writing is not permitted.
     """
     path = Path(path)

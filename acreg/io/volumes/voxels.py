@@ -34,7 +34,7 @@ class Layout:
 
     Args:
         sizes: by axis, the fastest first, including channels.
-        dtype: of a value, with its byte order.
+        dtype: type of a value, with its byte order.
         encoding: a key of `PACKED`.
         files: the files that hold the voxels one after the other, in equal parts.
         start: number of bytes at the start of each file before anything else, such as the header.

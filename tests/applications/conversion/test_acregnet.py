@@ -223,5 +223,5 @@ def test_autoencoder_option_needs_an_autoencoder(tmp_path: Path, network_variabl
     prefix = write_checkpoint(tmp_path / "model.ckpt", network_variables)
     convert_checkpoint(prefix, tmp_path / "network")
     network = str(tmp_path / "network")
-    assert main(["convert", "acregnet-tf1", str(prefix), str(tmp_path / "o"), "--autoencoder", network]) == 1
+    assert main(["convert", "acregnet-tf1", str(prefix), str(tmp_path / "o"), "--autoencoder", network]) == 2
     assert not (tmp_path / "o").exists()
