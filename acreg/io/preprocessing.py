@@ -132,7 +132,8 @@ class Preprocessing(BaseModel):
         if image.grid.rank != len(self.shape):
             raise AcregError(
                 f"This preprocessing is for images with {len(self.shape)} axes. Received: {image.name or 'image'} "
-                f"of shape {image.grid.shape}. Use a model of the image's rank, or give one slice."
+                f"of shape {image.grid.shape}. Use a model for such images; in a recipe, data.shape has one number for "
+                "each axis: (rows, columns) or (z, y, x)."
             )
         array, inner = self._trimmed(image)
         middle = (np.array(inner.shape) - 1) / 2

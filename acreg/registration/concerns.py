@@ -21,7 +21,7 @@ from acreg.metrics import normalized_cross_correlation, normalized_mutual_inform
 if TYPE_CHECKING:
     from acreg.registration.pair import Registration
 
-NAMES = ("constant", "similarity", "unusual", "overlap", "zero", "folding", "displacement", "scope")
+NAMES = ("constant", "similarity", "unusual", "overlap", "zero", "folding", "displacement", "scope", "labels")
 """The names of the concerns in tables and records, in the order in which they are listed."""
 FALL = 1.1
 """Factor by which the distance 1 - NCC may grow: networks that were trained on labels lose a little."""
@@ -41,6 +41,8 @@ MOVED = 0.01
 """A displacement below this length in voxels counts as no movement."""
 ALIKE = 0.999
 """Correlation above which images need not be moved."""
+FALLEN_DICE = 0.005
+"""By how much the mean Dice may fall: less is a matter of single voxels at the borders."""
 LARGEST = 10_000
 """Largest size of a `usual.json` in bytes."""
 POINTS = 2**18
@@ -183,6 +185,14 @@ def concerns(
         if "scope" not in found and (text := _beyond(role, image, grid)):
             found["scope"] = text
     return [Concern(name, found[name]) for name in NAMES if name in found]
+
+
+def label_concerns(before: float, after: float) -> list[Concern]:
+    """The concern about the mean Dice of the labels without registration and after it; empty if there is none."""
+    if not after < before - FALLEN_DICE:
+        return []
+    text = f"The labels overlap less than before the registration: Dice {after:.3f}, before {before:.3f}."
+    return [Concern("labels", text)]
 
 
 def _apart(result: Registration, fixed: Image, moving: Image) -> str:

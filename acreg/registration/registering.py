@@ -13,8 +13,9 @@ from acreg.errors import AcregError, DoubtfulResult, UsageError, argument, image
 from acreg.geometry import Image, labels_on, unregistered
 from acreg.io.colour import read_channels
 from acreg.io.inputs import ImageLike, as_image
-from acreg.metrics import label_metrics
+from acreg.metrics import label_metrics, mean_over_labels
 from acreg.names import some
+from acreg.registration.concerns import label_concerns
 from acreg.registration.methods import Method, PresetMethod, Unregistered, check_one_method, one_method
 from acreg.registration.pair import Registration, register_pair
 
@@ -95,6 +96,9 @@ def register(
             label_metrics(each.array, fixed_map.array, values, fixed_map.grid.spacing)
             for each in (start, result.warped_labels)
         )
+        before, after = (mean_over_labels(scores)["dsc"] for scores in (result.scores_before, result.scores_after))
+        if not isinstance(chosen, Unregistered):
+            result.concerns += label_concerns(before, after)
     for concern in result.concerns:
         warnings.warn(concern.text, DoubtfulResult, stacklevel=3)
     return result

@@ -19,7 +19,7 @@ SUFFIXES = (".yaml", ".yml")
 MOST_FILES = 32
 """Largest number of files of a recipe: files that each extend another one twice would take forever to read."""
 _EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
-_BRANCH = re.compile(r"str|.*AutoencoderSection.*")  # names that pydantic gives to the branches of a union
+_BRANCH = re.compile(r"str|literal\[.*|.*AutoencoderSection.*")  # names that pydantic gives to the branches of a union
 
 
 def shipped_recipes() -> dict[str, Path]:

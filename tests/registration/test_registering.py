@@ -189,3 +189,16 @@ def test_transforms_are_applied_as_by_their_commands(files: Path) -> None:
             acreg.warp(result.transform, result.fixed, **wrong)
     with pytest.raises(AcregError, match="not replaced unasked"):
         warped.save(files / "w.png")
+
+
+def test_labels_that_overlap_less_are_a_concern(files: Path, tmp_path: Path) -> None:
+    images = {"fixed": files / "a.png", "moving": files / "a.png", "method": Shift(9)}
+    labels = read_image(files / "a.png")
+    drawn = Image((labels.array > np.median(labels.array)).astype(np.int32), labels.grid, "labels")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        result = acreg.register(**images, labels=drawn, fixed_labels=drawn)
+        other = acreg.register(**{**images, "method": Shift(0)}, labels=drawn, fixed_labels=drawn)
+    (concern,) = [each for each in result.concerns if each.name == "labels"]
+    assert "Dice 0." in concern.text and "before 1.000" in concern.text
+    assert "labels" not in [each.name for each in other.concerns]

@@ -71,8 +71,9 @@ def find_records(source: Path, seed: int) -> list[Record]:
     images = _files(images_folder)
     if not images:
         raise AcregError(
-            f"The source needs images ({' '.join(READ)}). Received: {images_folder} without any. Name the "
-            "folder that holds them, or the parent of its folders images and labels."
+            "The source is a folder with images, or with the folders images and labels, in which the two files of a "
+            f"subject have the same name ({' '.join(READ)}). Received: {images_folder} without any image. Name such a "
+            "folder, or write a manifest.csv for another layout."
         )
     odd = [name for name in images if not is_file_name(name)]
     if odd:
