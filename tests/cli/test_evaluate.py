@@ -194,7 +194,7 @@ def test_a_report_says_how_many_pairs_have_labels(data, capsys, monkeypatch):
     assert "12 pairs, 6 with labels" in captured.out and "DSC" in captured.out
     assert main(["compare", str(data / "out"), "--worst", "12"]) == 0
     page = (data / "out" / "report.html").read_text(encoding="utf-8")
-    assert "12 pairs (6 of them with labels)" in page and "Of 12 pairs 6 have labels" in page
+    assert "12 pairs (6 of them with labels)" in page and "6 of 12 pairs have labels" in page
     assert "12 pairs, 6 with labels" in capsys.readouterr().out
 
 
