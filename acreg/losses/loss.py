@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -162,9 +163,11 @@ def _find(key: str | Loss | Callable[..., Tensor], known: Mapping[str, Loss], ow
     if isinstance(function, Loss):
         return function
     if function is None or inspect.isclass(function):
+        close = difflib.get_close_matches(key, known, n=1)
         raise ValueError(
             f"A loss of {owner} must be one of {list(known)}, or the registered name of a function, such as "
             f"'mypackage>edges', whose package has been imported. Received: {key!r}"
+            + (f". Did you mean {close[0]}?" if close else "")
         )
     return replace(Loss.of(function), name=key)
 

@@ -40,6 +40,8 @@ def find_recipe(name_or_path: str | Path) -> Path:
     shipped = shipped_recipes()
     if str(name_or_path) in shipped:
         return shipped[str(name_or_path)]
+    if path.suffix in SUFFIXES:
+        raise UsageError(f"A recipe is a YAML file that exists. Received: {path}. Check its name and folder.")
     raise UsageError(
         "A recipe is a YAML file or the name of a shipped recipe. "
         f"Received: {name_or_path}. {_nearest(str(name_or_path), shipped)}"

@@ -49,7 +49,7 @@ def test_quiet_prints_the_result_alone(phantoms: Path, tmp_path: Path, capsys: p
     [
         (["acregnet-jsrtt"], 2, "Did you mean acregnet-jsrt?"),
         (["acregnet-jsrt", "training.step=3"], 2, "Did you mean training.steps?"),
-        (["missing.yaml"], 2, "A recipe is a YAML file or the name"),
+        (["missing.yaml"], 2, "A recipe is a YAML file that exists"),
         (["regnet-jsrt", "--data", "nowhere"], 1, "'nowhere'"),
     ],
 )

@@ -80,6 +80,13 @@ def find_records(source: Path, seed: int) -> list[Record]:
         raise AcregError(
             f"A subject's name has no leading dot or control sign. Received: {some(odd)}. Rename the files."
         )
+    beside = [s + ending for s in images for ending in LABEL_ENDINGS if ending and s + ending in images]
+    if beside:
+        raise AcregError(
+            f"Label maps lie in a folder of their own, beside the folder of the images. Received: {some(beside)} in "
+            f"{images_folder}, with images of the same names. Move the images to a folder images and the label maps to "
+            "a folder labels, or rename them."
+        )
     label_files = _files(source / "labels") if (source / "labels").is_dir() else {}
     labels = {s: next((label_files[s + e] for e in LABEL_ENDINGS if s + e in label_files), None) for s in images}
     missing = [subject for subject, path in labels.items() if path is None]

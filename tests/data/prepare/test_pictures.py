@@ -336,6 +336,14 @@ def test_own_folder_without_images_is_refused(tmp_path):
         prepare_folder(tmp_path)
 
 
+@pytest.mark.parametrize("ending", ["_seg", "_mask"])
+def test_label_maps_beside_their_images_are_not_taken_for_images(tmp_path, ending):
+    for name in ("a", "b", "c", f"b{ending}"):
+        write_image(Image(np.eye(4, 5), Grid((4, 5))), tmp_path / f"{name}.png")
+    with pytest.raises(AcregError, match=f"(?s)Label maps lie in a folder of their own.*b{ending} in"):
+        prepare_folder(tmp_path)
+
+
 def test_facts_of_the_datasets():
     assert get_dataset("jsrt").extent / 256 == pytest.approx(1.4)
     assert get_dataset("montgomery").extent / 256 == pytest.approx(1.672, abs=1e-3)
