@@ -165,7 +165,7 @@ def test_extends_merges_deeply_and_null_takes_out(tmp_path: Path) -> None:
 
 
 def test_refuses_to_be_imported_under_another_name(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(repository))
+    monkeypatch.syspath_prepend(str(repository / "acreg"))  # as through the link at the root
     monkeypatch.delitem(sys.modules, "experiments", raising=False)
     with pytest.raises(ImportError, match=r"acreg\.experiments"):
         importlib.import_module("experiments")
