@@ -136,7 +136,7 @@ class Grid:
             tuple(np.take(self.shape, axes)),
             tuple(np.take(self.spacing, axes)),
             tuple(self.to_world(corner)),
-            direction[:, axes] * signs,
+            tuple(map(tuple, direction[:, axes] * signs)),
             self.plane,
         )
 
