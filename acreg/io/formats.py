@@ -78,7 +78,8 @@ READ = tuple(ending for known in FORMATS for ending in known.suffixes)
 """The suffixes of all files that are read."""
 WRITTEN = tuple(ending for known in FORMATS for ending in known.written)
 """The suffixes of all files that are written."""
-WRITTEN_PICTURES = " and ".join(known.name for known in FORMATS if known.picture and known.written)
+_PICTURE_NAMES = [known.name for known in FORMATS if known.picture and known.written]
+WRITTEN_PICTURES = f"{', '.join(_PICTURE_NAMES[:-1])} and {_PICTURE_NAMES[-1]}"
 """The formats in which 2-D pictures are written, for messages."""
 _BY_SUFFIX = {ending: known for known in FORMATS for ending in known.suffixes}
 _DOUBLE = tuple(ending for ending in READ if ending.count(".") > 1)

@@ -1,16 +1,20 @@
 from __future__ import annotations
 
 import configparser
+import importlib
 import os
+import pkgutil
 import sys
 from importlib import metadata
 
 import numpy as np
 import pytest
 
+import acreg
 from acreg.baselines import TOOLS, baseline
 from acreg.baselines.capture import captured
 from acreg.baselines.options import read_options, split_name, with_options
+from acreg.cli._installation import REQUIRED
 from acreg.errors import AcregError, UsageError
 from acreg.geometry import Affine, Displacement, Grid
 from acreg.io import Image
@@ -40,7 +44,7 @@ def test_wrong_use(arguments, found):
         baseline(*arguments)
 
 
-OPTIONAL = [tool for tool in TOOLS.values() if tool.package != "SimpleITK"]
+OPTIONAL = [tool for tool in TOOLS.values() if tool.package not in REQUIRED]
 """The programs that acreg does not require."""
 
 
@@ -64,6 +68,12 @@ def test_a_missing_package_is_named_with_what_to_run(monkeypatch, imported, tool
     name = f"{tool.name}:{tool.kinds[-1]}"
     with pytest.raises(AcregError, match=f"{name} needs the package {tool.package}.*pip install {tool.package}"):
         baseline(name)
+
+
+def test_every_module_of_a_program_is_in_the_table():
+    homes = [f"acreg.baselines.{module.name}" for module in pkgutil.iter_modules(acreg.baselines.__path__)]
+    programs = {home for home in homes if hasattr(importlib.import_module(home), "KINDS")}
+    assert programs == {tool.home for tool in TOOLS.values()}
 
 
 def test_setup_names_each_program_that_is_not_required(setup, imported):

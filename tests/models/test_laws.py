@@ -5,6 +5,8 @@ A law that concerns some kinds asks the model whether it does, and returns if it
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +16,7 @@ import keras
 import numpy as np
 import pytest
 
+import acreg.models
 from acreg.geometry import warp_array
 from acreg.layers import functional
 from acreg.models import DDMR, LabelAutoencoder, RegistrationModel, RegNet, from_preset
@@ -63,6 +66,8 @@ def fields(found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def test_every_model_of_acreg_is_tested_and_has_a_page(repository: Path) -> None:
+    for module in pkgutil.iter_modules(acreg.models.__path__):
+        importlib.import_module(f"acreg.models.{module.name}")
     models = {name: model for name, model in registered_models(RegistrationModel).items() if ">" not in name}
     assert set(models.values()) <= {model for model, _ in MAKERS.values()}
     pages = "\n".join(page.read_text(encoding="utf-8") for page in (repository / "docs" / "models").glob("*.md"))
