@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 FIXED_COLOUR = "#3ddc84"
 WARPED_COLOUR = "#ff9a1f"
 GRID_COLOUR = "#4aa8ff"
-FOLD_COLOUR = "#ff00ff"
 
 
 @dataclass
