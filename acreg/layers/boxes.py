@@ -30,7 +30,7 @@ def box_sum(x: Tensor, window: Sequence[int], mirrored: bool = False) -> Tensor:
     return x
 
 
-def inside_fractions(x: Tensor, window: Sequence[int]) -> list[Tensor]:
+def box_counts(x: Tensor, window: Sequence[int]) -> list[Tensor]:
     """For each spatial axis, one over the number of voxels of the box that lie in the image.
 
     They are separate, because XLA takes minutes to multiply constants of the image's size while it compiles.
@@ -49,7 +49,7 @@ def inside_fractions(x: Tensor, window: Sequence[int]) -> list[Tensor]:
         last = dynamic[axis] - 1
         place = ops.arange(dynamic[axis], dtype="int32")
         count = ops.minimum(place + after, last) - ops.maximum(place - before, 0) + 1
-        found.append(ops.reshape(1.0 / ops.cast(count, x.dtype), (-1,) + (1,) * (rank - 1 - axis)))
+        found.append(ops.reshape(ops.cast(count, x.dtype), (-1,) + (1,) * (rank - 1 - axis)))
     return found
 
 

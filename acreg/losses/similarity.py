@@ -9,7 +9,7 @@ from numbers import Integral
 
 from keras import ops
 
-from acreg.layers.boxes import box_sum, inside_fractions
+from acreg.layers.boxes import box_sum, box_counts
 from acreg.layers.compiled import compiled
 from acreg.layers.tensor import Tensor
 
@@ -136,9 +136,7 @@ class _Windows:
         """Divided by the sum of the weights of each window."""
         if self.weights is not None:
             return x / ops.maximum(sums[5], 1e-12)
-        for fraction in inside_fractions(x, self.window):
-            x = x * fraction
-        return x
+        return x / math.prod(box_counts(x, self.window))
 
     def statistics(self, sums: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """For each window: means of a and b, their covariance and their variances."""
