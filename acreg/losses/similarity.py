@@ -9,7 +9,7 @@ from numbers import Integral
 
 from keras import ops
 
-from acreg.layers.boxes import box_sum, box_counts
+from acreg.layers.boxes import box_counts, box_sum
 from acreg.layers.compiled import compiled
 from acreg.layers.tensor import Tensor
 
