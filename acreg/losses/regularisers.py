@@ -1,8 +1,8 @@
 """Roughness of a field: losses on ``(batch, *spatial, rank)`` in voxels, one value per sample.
 
-Each takes the `spacing` of the field's grid, mm per voxel along each axis. With it, the field and its derivatives are in
-mm, so that one field in space costs the same on any grid, whether its slices are thick or thin. Without it, they are in
-voxels, which is the same for voxels of 1 mm.
+Each takes the `spacing` of the field's grid, mm per voxel along each axis. With it, the field and its derivatives are
+in mm, so that one field in space costs the same on any grid, whether its slices are thick or thin. Without it, they are
+in voxels, which is the same for voxels of 1 mm.
 
 With `spacing`, each raises ValueError if it is not a positive number for each axis.
 """

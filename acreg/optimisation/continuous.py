@@ -13,12 +13,13 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-from acreg.geometry import Displacement, Grid, Velocity, folding
+from acreg.geometry import Displacement, Grid, Velocity
 from acreg.layers.functional import integrate, jacobian_determinant, resize_displacement, warp
 from acreg.layers.tensor import Tensor
+from acreg.losses import diffusion
 from acreg.optimisation.gradients import value_and_gradient
 from acreg.optimisation.similarities import Similarity
-from acreg.optimisation.workspace import Level, Workspace
+from acreg.optimisation.workspace import Level, Levels
 
 SQUARINGS = 5
 """Of the flow while it is optimised; a velocity changes by less than a voxel in each of the steps."""
@@ -33,6 +34,7 @@ class Settings:
     Args:
         kind: "velocity" or "displacement".
         smoothness: weight of the mean squared gradient of the field, in mm per mm.
+        anchor: weight of the mean squared distance of the field from its start, in voxels of its grid.
         steps: at each level at most, from coarse to fine; the last number holds for further levels.
         rate: of Adam, in voxels of the field's grid.
         landmarks: weight of their mean squared distance, in units of 10 mm.
@@ -43,6 +45,7 @@ class Settings:
 
     kind: str = "velocity"
     smoothness: float = 0.3
+    anchor: float = 0.0
     steps: tuple[int, ...] = (60, 60, 60)
     rate: float = 0.1
     landmarks: float = 1.0
@@ -64,25 +67,6 @@ class Field:
         return Velocity(self.vectors, self.grid) if self.kind == "velocity" else Displacement(self.vectors, self.grid)
 
 
-def squared_gradient(values: Tensor, spacing: Tensor) -> Tensor:
-    """The mean squared gradient of a field in mm per mm, a scalar; the same at any spacing.
-
-    Args:
-        values: ``(1, *spatial, rank)``, voxels.
-        spacing: of the voxels along each axis, mm.
-    """
-    rank = values.shape[-1]
-    in_mm = values * spacing
-    total: Tensor = 0.0
-    for axis in range(rank):
-        if values.shape[axis + 1] > 1:
-            after, before = [slice(None)] * (rank + 2), [slice(None)] * (rank + 2)
-            after[axis + 1], before[axis + 1] = slice(1, None), slice(None, -1)
-            slope = (in_mm[tuple(after)] - in_mm[tuple(before)]) / spacing[axis]
-            total = total + ops.mean(ops.sum(ops.square(slope), axis=-1))
-    return total / rank
-
-
 @ops.custom_gradient
 def _flow(velocity: Tensor) -> tuple[Tensor, Callable[..., Tensor]]:
     """The exponential, with the gradient of the displacement taken for that of the velocity.
@@ -100,29 +84,37 @@ def _flow(velocity: Tensor) -> tuple[Tensor, Callable[..., Tensor]]:
 class Continuous:
     """Optimises a field at several resolutions.
 
-    At each level the energy is the weighted sum of the similarities, of `squared_gradient`, and of the squared distance
-    of landmarks; Adam minimises it. With a velocity ``v``, both images are warped half way, the moving one by
+    At each level the energy is the weighted sum of the similarities, of the squared gradient of the field, of further
+    regularisers, and of the squared distance of landmarks; Adam minimises it. With a velocity ``v``, both images are warped half way, the moving one by
     ``exp(v / 2)`` and the fixed one by ``exp(-v / 2)``, so that swapping them changes the sign of ``v``; with a
     displacement, the moving one alone. The smoothness and the similarities' windows are lengths in space: see
-    `squared_gradient` and `WINDOW`.
+    `acreg.losses.diffusion` and `WINDOW`.
 
     What is compiled is kept for further pairs with grids of the same sizes.
 
     Args:
         similarities: their weighted sum is minimised.
         settings: see there.
+        regularisers: further terms of the energy, ``(field, spacing) -> scalar``, of the field ``(1, *spatial, rank)``
+            in voxels of its grid and the spacing of the grid, mm.
     """
 
-    def __init__(self, similarities: Sequence[Similarity], settings: Settings) -> None:
-        self.similarities, self.settings = similarities, settings
+    def __init__(
+        self,
+        similarities: Sequence[Similarity],
+        settings: Settings,
+        regularisers: Sequence[Callable[[Tensor, Tensor], Tensor]] = (),
+    ) -> None:
+        self.similarities, self.settings, self.regularisers = similarities, settings, regularisers
         self._steps: dict[tuple[int, ...], Callable[..., tuple[Tensor, Tensor]]] = {}
 
     def optimise(
         self,
-        workspace: Workspace,
+        workspace: Levels,
         start: Field | None = None,
         points: Tensor | None = None,
         progress: Callable[[str], None] | None = None,
+        folded_percent: float | None = None,
     ) -> tuple[Field, list[dict[str, Any]]]:
         """The field for two images, and a record of each level, from coarse to fine.
 
@@ -132,11 +124,12 @@ class Continuous:
             points: landmarks ``(2, n, rank)``, mm: those of the fixed image, and where the maps of the workspace must
                 be preceded by the field's map to reach those of the moving image.
             progress: called with a sentence after each level.
+            folded_percent: instead of that of the settings, for a start that folds.
         """
         found, records = start, []
         for index, number in enumerate(reversed(range(workspace.levels))):
             level = workspace.level(number)
-            grid = workspace.coarser(workspace.factors(number + 1))
+            grid = workspace.field_grid(number)
             steps = self.settings.steps[min(index, len(self.settings.steps) - 1)]
             found, record = self._at(level, grid, found, steps, points)
             records.append(record)
@@ -147,7 +140,8 @@ class Continuous:
                 )
         if found is None:
             raise ValueError("There is no level to optimise at.")
-        return without_folding(found, workspace.grid, self.settings.folded_percent), records
+        limit = self.settings.folded_percent if folded_percent is None else folded_percent
+        return without_folding(found, workspace.grid, limit), records
 
     def _at(
         self, level: Level, grid: Grid, start: Field | None, steps: int, points: Tensor | None
@@ -167,6 +161,7 @@ class Continuous:
             "moving": [one.of(level.moving) for one in self.similarities],
             "weights": [level.fixed_weights, level.moving_weights],
             "points": None if points is None else ops.convert_to_tensor(_indices(points, grid)),
+            "start": values if self.settings.anchor else None,
         }
         optimiser = keras.optimizers.Adam(self.settings.rate)
         variable = keras.Variable(values, name="field")
@@ -181,7 +176,7 @@ class Continuous:
             if self._settled(energies):
                 break
             optimiser.apply([gradient], [variable])
-            values = ops.convert_to_tensor(np.array(variable))  # not the variable itself, which the next step changes
+            values = ops.convert_to_tensor(np.array(ops.convert_to_numpy(variable)))  # a copy: the next step changes it
         record = {
             "spacing": tuple(round(s, 3) for s in level.grid.spacing),
             "shape": level.grid.shape,
@@ -200,7 +195,13 @@ class Continuous:
 
     def _energy(self, window: tuple[int, ...], values: Tensor, data: dict[str, Any]) -> Tensor:
         """The energy of a field."""
-        total = self.settings.smoothness * squared_gradient(values, data["spacing"])
+        # As a sum over the components of the field.
+        total = self.settings.smoothness * values.shape[-1] * ops.mean(diffusion(values, data["spacing"]))
+        for regulariser in self.regularisers:
+            total = total + regulariser(values, data["spacing"])
+        if data["start"] is not None:
+            moved = ops.sum(ops.square(values - data["start"]), axis=-1)
+            total = total + self.settings.anchor * ops.mean(moved)
         sizes = data["fixed"][0].shape[1:-1]
         back = None
         if self.settings.kind == "velocity":
@@ -265,29 +266,29 @@ def without_folding(found: Field, grid: Grid, percent: float) -> Field:
 
     Only the surroundings of the places that fold are smoothed, by more and more.
     """
-    vectors, sigma = found.vectors, 0.0
-    factors = [n // m for n, m in zip(grid.shape, found.grid.shape, strict=True)]
-    for _ in range(20):
-        field_now = Field(vectors, found.grid, found.kind)
-        tensor = ops.convert_to_tensor(vectors[None])
-        u = integrate(tensor, SQUARINGS + 2) if found.kind == "velocity" else tensor
-        u = ops.convert_to_numpy(resize_displacement(u, grid.shape))[0]
-        if folding(u)["folded_percent"] <= percent:
-            return field_now
-        sigma += 0.5
-        folded = ops.convert_to_numpy(jacobian_determinant(ops.convert_to_tensor(u[None])))[0] <= 0
-        vectors = _smoothed_at(vectors, folded, factors, sigma)
-    return Field(vectors, found.grid, found.kind)
+    for step in range(20):
+        folded = folded_voxels(found, grid)
+        if 100.0 * folded.mean() <= percent:
+            break
+        found = Field(_smoothed_at(found.vectors, folded, 0.5 * (step + 1)), found.grid, found.kind)
+    return found
 
 
-def _smoothed_at(
-    vectors: NDArray[np.float32], folded: NDArray[np.bool_], factors: Sequence[int], sigma: float
-) -> NDArray[np.float32]:
+def folded_voxels(found: Field, grid: Grid) -> NDArray[np.bool_]:
+    """Which voxels of a grid over the same extent fold."""
+    tensor = ops.convert_to_tensor(found.vectors[None])
+    u = resize_displacement(integrate(tensor, SQUARINGS + 2) if found.kind == "velocity" else tensor, grid.shape)
+    folds: NDArray[np.bool_] = ops.convert_to_numpy(jacobian_determinant(u))[0] <= 0
+    return folds
+
+
+def _smoothed_at(vectors: NDArray[np.float32], folded: NDArray[np.bool_], sigma: float) -> NDArray[np.float32]:
     """A field, smoothed around voxels of a finer grid."""
     from scipy import ndimage
 
-    shape = [n for size, f in zip(vectors.shape[:-1], factors, strict=True) for n in (size, f)]
-    coarse = folded.reshape(shape).any(axis=tuple(range(1, len(shape), 2)))
-    share = np.clip(ndimage.gaussian_filter(coarse.astype(np.float32), 2.0) * 20, 0, 1)[..., None]
-    smooth = ndimage.gaussian_filter(vectors, (*(sigma,) * len(factors), 0), mode="nearest")
+    sizes = vectors.shape[:-1]
+    coarse = np.zeros(sizes, np.float32)
+    coarse[tuple(i * m // n for i, m, n in zip(np.nonzero(folded), sizes, folded.shape, strict=True))] = 1
+    share = np.clip(ndimage.gaussian_filter(coarse, 2.0) * 20, 0, 1)[..., None]
+    smooth = ndimage.gaussian_filter(vectors, (*(sigma,) * len(sizes), 0), mode="nearest")
     return (vectors + share * (smooth - vectors)).astype(np.float32)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 from keras import ops
@@ -130,6 +131,51 @@ class Level:
     factors: tuple[int, ...]
 
 
+class Levels(Protocol):
+    """Two images at several resolutions, as the continuous stage sees them."""
+
+    @property
+    def grid(self) -> Grid:
+        """The grid of level 0, the finest."""
+
+    @property
+    def levels(self) -> int:
+        """How many levels there are."""
+
+    def level(self, number: int) -> Level:
+        """The images at a level; 0 is the finest."""
+
+    def field_grid(self, number: int) -> Grid:
+        """The grid of the field at a level, over the same extent as the images."""
+
+
+@dataclass(frozen=True, eq=False)
+class OneLevel:
+    """Two images at one resolution, and the grid of their field: `Levels` of images that are arrays already.
+
+    Args:
+        images: the level.
+        field: over the same extent as the grid of the level.
+    """
+
+    images: Level
+    field: Grid
+    levels: int = 1
+
+    @property
+    def grid(self) -> Grid:
+        """See `Levels`."""
+        return self.images.grid
+
+    def level(self, number: int) -> Level:
+        """See `Levels`."""
+        return self.images
+
+    def field_grid(self, number: int) -> Grid:
+        """See `Levels`."""
+        return self.field
+
+
 @dataclass(frozen=True, eq=False)
 class Workspace:
     """Two images on one working grid.
@@ -215,6 +261,10 @@ class Workspace:
         fixed, fixed_weights = _pooled(fixed, fixed_weights, factors)
         moving, moving_weights = _pooled(moving, moving_weights, factors)
         return Level(self.coarser(factors), fixed, moving, fixed_weights, moving_weights, factors)
+
+    def field_grid(self, number: int) -> Grid:
+        """The grid of the field at a level: as coarse as the next level."""
+        return self.coarser(self.factors(number + 1))
 
     def coarser(self, factors: Sequence[int]) -> Grid:
         """The working grid with larger voxels."""
