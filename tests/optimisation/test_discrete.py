@@ -12,7 +12,7 @@ from scipy import ndimage
 from acreg.errors import AcregError
 from acreg.layers import functional
 from acreg.optimisation import discrete
-from acreg.optimisation.discrete import coupled_convex
+from acreg.optimisation.discrete import coarse_to_fine, coupled_convex
 
 Array = NDArray[np.float32]
 SHIFTS = [
@@ -77,8 +77,22 @@ def test_swapped_images_give_the_inverse(shape: tuple[int, ...]) -> None:
     assert np.linalg.norm(both, axis=-1).mean() < 0.05
 
 
+def test_finer_cells_find_what_coarse_ones_leave() -> None:
+    shape = (48, 44)
+    moving = texture(shape)[None]
+    bend = 5 + 2 * np.sin(2 * np.pi * np.moveaxis(np.indices(shape), 0, -1)[..., ::-1] / np.array(shape))
+    bend = bend[None].astype(np.float32)
+    fixed = np.asarray(functional.warp(moving, bend))
+    inside = (0, slice(0, 40), slice(0, 36))  # the rest corresponds to nothing in the moving image
+    errors = [
+        np.linalg.norm((np.asarray(coarse_to_fine(fixed, moving, steps)) - bend)[inside], axis=-1).mean()
+        for steps in ([(3, 3)], [(3, 3), (1, 2)])
+    ]
+    assert errors[1] < 0.5 * errors[0] < 1
+
+
 def test_it_repeats_itself_to_the_bit() -> None:
-    fixed, moving = shifted_pair((16, 14, 15), (1, 3, -2))
+    fixed, moving = shifted_pair((17, 16, 14), (1, 3, -2))
     np.testing.assert_array_equal(*(field(fixed, moving, cell=3, radius=2) for _ in range(2)))
 
 
@@ -102,6 +116,8 @@ def test_what_has_no_weight_has_no_influence() -> None:
     np.testing.assert_allclose(found, np.broadcast_to(np.float32(shift), found.shape), atol=1e-4)
     others = [np.where(mask > 0, x, 9 * texture(shape, seed=7)) for x, mask in zip((fixed, moving), masks)]
     np.testing.assert_array_equal(field(*others, **options), found)
+    options = {"steps": [(2, 3), (1, 1)], "fixed_weights": masks[0], "moving_weights": masks[1]}
+    np.testing.assert_array_equal(coarse_to_fine(*others, **options), coarse_to_fine(fixed, moving, **options))
 
 
 def brute_force(fixed: Array, moving: Array, radius: int, scales: tuple[float, ...]) -> NDArray[np.float64]:
