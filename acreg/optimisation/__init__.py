@@ -1,5 +1,11 @@
-"""Registration of two images without a trained network, by optimisation of their similarity."""
+"""Registration of a pair by optimisation, without a trained network.
 
-from acreg.optimisation.linear import KINDS, linear
+`Engine` registers two images of any anatomy and contrast in stages: linear, discrete, continuous. `RegistrationModel`
+refines its predictions with the continuous stage.
+"""
 
-__all__ = ["KINDS", "linear"]
+from __future__ import annotations
+
+from acreg import _lazy
+
+__getattr__, __dir__, __all__ = _lazy.attach(__name__, __file__)
