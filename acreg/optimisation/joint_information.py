@@ -38,7 +38,7 @@ class Similarity:
     ) -> None:
         self.centres = centres
         self.forward = _OneWay(fixed, moving, centres[0], points, seed)
-        self.backward = _OneWay(moving, fixed, centres[1], points, seed + 1)
+        self.backward = _OneWay(moving, fixed, centres[1], points, seed)
 
     def coarser(self, points: int) -> Similarity:
         """The same with the first `points` samples of each image."""

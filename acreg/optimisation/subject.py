@@ -48,8 +48,9 @@ class Subject:
         counts = None if mask is None else _mask(mask, image, role)
         # Nothing below sees a value outside of the mask.
         array = image.array if counts is None else np.where(counts, image.array, np.float32(0))
-        self.array, self.grid = _in_world_order(array, image.grid)
-        self.mask = None if counts is None else _in_world_order(counts, image.grid)[0].astype(np.float32)
+        self.grid = image.grid.reoriented()
+        self.array = sample_image(array, image.grid, self.grid, 0.0)
+        self.mask = None if counts is None else sample_image(counts, image.grid, self.grid, 0.0)
         rank = self.grid.rank
         if self.mask is None:
             border = np.concatenate([np.take(self.array, [0, -1], axis).ravel() for axis in range(rank)])
@@ -175,15 +176,6 @@ def _mask(mask: Image, image: Image, role: str) -> np.ndarray:
             f"{mask.name or 'array'} of shape {mask.grid.shape}. Give nonzero values to what counts, or no mask."
         )
     return counts
-
-
-def _in_world_order(array: np.ndarray, grid: Grid) -> tuple[np.ndarray, Grid]:
-    """The same voxels on `grid.reoriented()`."""
-    turned = grid.reoriented()
-    steps = np.rint(np.linalg.solve(grid.matrix[:-1, :-1], turned.matrix[:-1, :-1]))
-    axes = np.abs(steps).argmax(axis=0)
-    backward = [d for d, axis in enumerate(axes) if steps[axis, d] < 0]
-    return np.flip(array.transpose(axes), backward), turned
 
 
 def _others(axis: int, *more: int, rank: int) -> tuple[int, ...]:
