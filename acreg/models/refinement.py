@@ -41,21 +41,20 @@ class Refining:
         self.model = model
         self._kept: dict[Any, Continuous] = {}
 
-    def refined(
-        self, batch: Mapping[str, np.ndarray], grid: Grid, settings: RefinementSettings
-    ) -> dict[str, Tensor]:
+    def refined(self, batch: Mapping[str, np.ndarray], grid: Grid, settings: RefinementSettings) -> dict[str, Tensor]:
         """The model's prediction for one pair on the network's grid, after optimising its field.
 
         See `FieldModel.predict_field`.
         """
         stage = self._stage(settings)
+        images = {role: ops.convert_to_tensor(image) for role, image in batch.items()}
         with no_gradients():
-            found = self._predicted(batch)
+            found = self._predicted(images)
         padded = padded_grid(self.model, grid)
         vectors = np.asarray(ops.convert_to_numpy(found.pop("field"))[0], np.float32)
         start = Field(vectors, over(padded, vectors.shape[:-1]), stage.settings.kind)
         limit = 100.0 * float(folded_voxels(start, padded).mean()) + settings.folding_limit
-        level = self._level(batch, padded, found.get("affine"))
+        level = _level(images, padded, found.get("affine"))
         best, _ = stage.optimise(OneLevel(level, start.grid), start, folded_percent=limit)
         field = ops.convert_to_tensor(best.vectors[None])
         if self.model.integration_steps:
@@ -63,26 +62,14 @@ class Refining:
         inside = tuple(slice((p - n) // 2, (p - n) // 2 + n) for n, p in zip(grid.shape, padded.shape, strict=True))
         return {"displacement": resize_displacement(field, padded.shape)[(slice(None), *inside)], **found}
 
-    def _predicted(self, batch: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
+    def _predicted(self, images: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The outputs of the network, with the field on its own grid."""
-        sizes = batch["fixed"].shape[1:-1]
-        found = self.model._run_network(self.model._network_inputs(batch, False), sizes, False)
+        sizes = images["fixed"].shape[1:-1]
+        found = self.model._run_network(self.model._network_inputs(images, False), sizes, False)
         if type(self.model)._to_padded_grid is not FieldModel._to_padded_grid:
             # Control points are no field: the displacement is refined that they give.
             found["field"] = self.model._to_padded_grid(found["field"], self.model._padded(sizes))
         return found
-
-    def _level(self, batch: Mapping[str, np.ndarray], padded: Grid, affine: Tensor | None) -> Level:
-        """The images as the network saw them, the moving one as the affine map places it."""
-        fixed, moving = (ops.convert_to_tensor(batch[role]) for role in ("fixed", "moving"))
-        if affine is not None:
-            moving = warp(moving, affine_displacement(affine, fixed.shape[1:-1]))
-        around = [((p - n) // 2, p - n - (p - n) // 2) for n, p in zip(fixed.shape[1:-1], padded.shape, strict=True)]
-        if not np.any(around):
-            return Level(padded, fixed, moving, None, None, (1,) * padded.rank)
-        width = [(0, 0), *around, (0, 0)]
-        known = ops.pad(ops.ones_like(fixed[..., :1]), width)
-        return Level(padded, ops.pad(fixed, width), ops.pad(moving, width), known, known, (1,) * padded.rank)
 
     def _stage(self, settings: RefinementSettings) -> Continuous:
         """The optimisation with these losses and settings."""
@@ -118,12 +105,25 @@ class Refining:
         return {loss: weights[name] for name, loss in chosen.items() if weights[name]}
 
 
+def _level(images: Mapping[str, Tensor], padded: Grid, affine: Tensor | None) -> Level:
+    """The images on the network's padded grid, the moving one as the affine map places it."""
+    fixed, moving = images["fixed"], images["moving"]
+    if affine is not None:
+        moving = warp(moving, affine_displacement(affine, fixed.shape[1:-1]))
+    around = [((p - n) // 2, p - n - (p - n) // 2) for n, p in zip(fixed.shape[1:-1], padded.shape, strict=True)]
+    if not np.any(around):
+        return Level(padded, fixed, moving, None, None, (1,) * padded.rank)
+    width = [(0, 0), *around, (0, 0)]
+    known = ops.pad(ops.ones_like(fixed[..., :1]), width)
+    return Level(padded, ops.pad(fixed, width), ops.pad(moving, width), known, known, (1,) * padded.rank)
+
+
 def regulariser(loss: Loss, weight: float) -> Callable[[Tensor, Tensor], Tensor]:
     """A weighted loss of fields as a function of a field, in voxels, and the spacing of its grid.
 
-    It takes thick slices for what they are, as it is given the spacing, if it takes one. Lengths are in voxels of the
-    mean size, so that the weight with which a model was trained keeps its meaning: on a grid of cubes, the value is that
-    in voxels.
+    A loss that takes a spacing is given it, so that thick slices make a field neither stiffer nor softer. The unit of
+    length is the geometric mean of the spacing: on a grid of cubes, the value is that in voxels, and the weight with
+    which a model was trained keeps its meaning.
     """
     knows = "spacing" in inspect.signature(loss.function).parameters and "spacing" not in loss.arguments
 

@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 
 from acreg.errors import AcregError, UsageError
-from acreg.geometry import Affine, Displacement, Grid, Transform, Velocity
+from acreg.geometry import Affine, Displacement, Transform, Velocity
 from acreg.geometry.extents import covering
 from acreg.geometry.maps import Map
 from acreg.io import Image, Preprocessing
@@ -27,7 +27,7 @@ from acreg.models.refinement import RefinementSettings, Refining, over, padded_g
 class Registering:
     """Registers pairs with one model.
 
-    Between calls it keeps a compiled prediction and a refinement, which are Keras models as well. It is a separate
+    Between calls it keeps a compiled prediction, which is a Keras model as well, and a refinement. It is a separate
     object, so that Keras does not treat them as parts of the model that is trained and saved.
     """
 
