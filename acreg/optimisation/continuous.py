@@ -86,9 +86,9 @@ class Continuous:
 
     At each level the energy is the weighted sum of the similarities, of the squared gradient of the field, of further
     regularisers, and of the squared distance of landmarks; Adam minimises it. With a velocity ``v``, both images are
-    warped half way, the moving one by ``exp(v / 2)`` and the fixed one by ``exp(-v / 2)``, so that swapping them changes
-    the sign of ``v``; with a displacement, the moving one alone. The smoothness and the similarities' windows are
-    lengths in space: see `acreg.losses.diffusion` and `WINDOW`.
+    warped half way, the moving one by ``exp(v / 2)`` and the fixed one by ``exp(-v / 2)``, so that swapping them
+    changes the sign of ``v``; with a displacement, the moving one alone. The smoothness and the similarities' windows
+    are lengths in space: see `acreg.losses.diffusion` and `WINDOW`.
 
     What is compiled is kept for further pairs with grids of the same sizes.
 
