@@ -1,0 +1,1 @@
+"""Registration of a pair by optimisation, without a trained network."""
