@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import keras
@@ -34,6 +35,7 @@ class Settings:
         smoothness: weight of the mean squared gradient of the field, in mm per mm.
         steps: at each level at most, from coarse to fine; the last number holds for further levels.
         rate: of Adam, in voxels of the field's grid.
+        landmarks: weight of their mean squared distance, in units of 10 mm.
         patience: steps over which the energy must fall by `gain`, or the level ends.
         gain: see `patience`; a share of what was gained at this level.
         folded_percent: the largest share of voxels that fold, in percent: see `without_folding`.
@@ -43,6 +45,7 @@ class Settings:
     smoothness: float = 0.3
     steps: tuple[int, ...] = (60, 60, 60)
     rate: float = 0.1
+    landmarks: float = 1.0
     patience: int = 10
     gain: float = 0.01
     folded_percent: float = 0.1
@@ -61,21 +64,22 @@ class Field:
         return Velocity(self.vectors, self.grid) if self.kind == "velocity" else Displacement(self.vectors, self.grid)
 
 
-def squared_gradient(values: Tensor, spacing: Sequence[float]) -> Tensor:
+def squared_gradient(values: Tensor, spacing: Tensor) -> Tensor:
     """The mean squared gradient of a field in mm per mm, a scalar; the same at any spacing.
 
     Args:
         values: ``(1, *spatial, rank)``, voxels.
-        spacing: of the voxels, mm.
+        spacing: of the voxels along each axis, mm.
     """
     rank = values.shape[-1]
-    in_mm = values * np.asarray(spacing, np.float32)
+    in_mm = values * spacing
     total: Tensor = 0.0
-    for axis, side in enumerate(spacing):
-        size = values.shape[axis + 1]
-        if size > 1:
-            after, before = (ops.take(in_mm, ops.arange(*ends), axis=axis + 1) for ends in ((1, size), (0, size - 1)))
-            total = total + ops.mean(ops.sum(ops.square((after - before) / side), axis=-1))
+    for axis in range(rank):
+        if values.shape[axis + 1] > 1:
+            after, before = [slice(None)] * (rank + 2), [slice(None)] * (rank + 2)
+            after[axis + 1], before[axis + 1] = slice(1, None), slice(None, -1)
+            slope = (in_mm[tuple(after)] - in_mm[tuple(before)]) / spacing[axis]
+            total = total + ops.mean(ops.sum(ops.square(slope), axis=-1))
     return total / rank
 
 
@@ -93,61 +97,82 @@ def _flow(velocity: Tensor) -> tuple[Tensor, Callable[..., Tensor]]:
     return integrate(velocity, SQUARINGS - 1), gradient
 
 
-@dataclass(frozen=True, eq=False)
-class Term:
-    """A further term of the energy, such as the distance of landmarks.
-
-    Args:
-        name: for the record.
-        value: of the displacement fixed to moving and its inverse, both ``(1, *field's spatial, rank)`` in voxels of the
-            field's grid, and that grid; returns a scalar.
-    """
-
-    name: str
-    value: Callable[[Tensor, Tensor, Grid], Tensor]
-
-
-@dataclass(frozen=True, eq=False)
 class Continuous:
     """Optimises a field at several resolutions.
 
-    At each level the energy is the weighted sum of the similarities, of `squared_gradient` and of the terms; Adam
-    minimises it. With a velocity ``v``, both images are warped half way, the moving one by ``exp(v / 2)`` and the fixed
-    one by ``exp(-v / 2)``, so that swapping them changes the sign of ``v``; with a displacement, the moving one alone.
+    At each level the energy is the weighted sum of the similarities, of `squared_gradient`, and of the squared distance
+    of landmarks; Adam minimises it. With a velocity ``v``, both images are warped half way, the moving one by
+    ``exp(v / 2)`` and the fixed one by ``exp(-v / 2)``, so that swapping them changes the sign of ``v``; with a
+    displacement, the moving one alone. The smoothness and the similarities' windows are lengths in space: see
+    `squared_gradient` and `WINDOW`.
 
-    The smoothness and the similarities' windows are lengths in space: see `squared_gradient` and `WINDOW`.
+    What is compiled is kept for further pairs with grids of the same sizes.
+
+    Args:
+        similarities: their weighted sum is minimised.
+        settings: see there.
     """
 
-    similarities: Sequence[Similarity]
-    settings: Settings = Settings()
-    terms: Sequence[Term] = ()
-    progress: Callable[[str], None] | None = None
-    record: list[dict[str, Any]] = field(default_factory=list)
+    def __init__(self, similarities: Sequence[Similarity], settings: Settings) -> None:
+        self.similarities, self.settings = similarities, settings
+        self._steps: dict[tuple[int, ...], Callable[..., tuple[Tensor, Tensor]]] = {}
 
-    def optimise(self, workspace: Workspace, start: Field | None = None) -> Field:
-        """The field for two images, from coarse to fine; begins with `start`, or with zero."""
-        steps, found = self.settings.steps, start
+    def optimise(
+        self,
+        workspace: Workspace,
+        start: Field | None = None,
+        points: Tensor | None = None,
+        progress: Callable[[str], None] | None = None,
+    ) -> tuple[Field, list[dict[str, Any]]]:
+        """The field for two images, and a record of each level, from coarse to fine.
+
+        Args:
+            workspace: the images.
+            start: the first field; zero if left out.
+            points: landmarks ``(2, n, rank)``, mm: those of the fixed image, and where the maps of the workspace must
+                be preceded by the field's map to reach those of the moving image.
+            progress: called with a sentence after each level.
+        """
+        found, records = start, []
         for index, number in enumerate(reversed(range(workspace.levels))):
             level = workspace.level(number)
             grid = workspace.coarser(workspace.factors(number + 1))
-            found = self._at(level, grid, found, steps[min(index, len(steps) - 1)])
+            steps = self.settings.steps[min(index, len(self.settings.steps) - 1)]
+            found, record = self._at(level, grid, found, steps, points)
+            records.append(record)
+            if progress is not None:
+                first, last = record["energy"]
+                progress(
+                    f"{'x'.join(map(str, level.grid.shape))} voxels: {first:.4f} to {last:.4f}, {record['steps']} steps"
+                )
         if found is None:
             raise ValueError("There is no level to optimise at.")
-        return without_folding(found, workspace.grid, self.settings.folded_percent)
+        return without_folding(found, workspace.grid, self.settings.folded_percent), records
 
-    def _at(self, level: Level, grid: Grid, start: Field | None, steps: int) -> Field:
+    def _at(
+        self, level: Level, grid: Grid, start: Field | None, steps: int, points: Tensor | None
+    ) -> tuple[Field, dict[str, Any]]:
         """The field after one level, on a grid over the same extent."""
-        rank = grid.rank
         if start is None:
-            values = ops.zeros((1, *grid.shape, rank), dtype="float32")
+            values = ops.zeros((1, *grid.shape, grid.rank), dtype="float32")
         else:
             values = resize_displacement(ops.convert_to_tensor(start.vectors[None]), grid.shape)
-        step = value_and_gradient(self._energy(level, grid))
+        side = min(level.grid.spacing)
+        window = tuple(2 * round((WINDOW * side / s - 1) / 2) + 1 for s in level.grid.spacing)
+        if window not in self._steps:
+            self._steps[window] = value_and_gradient(partial(self._energy, window))
+        data = {
+            "spacing": ops.convert_to_tensor(np.asarray(grid.spacing, np.float32)),
+            "fixed": [one.of(level.fixed) for one in self.similarities],
+            "moving": [one.of(level.moving) for one in self.similarities],
+            "weights": [level.fixed_weights, level.moving_weights],
+            "points": None if points is None else ops.convert_to_tensor(_indices(points, grid)),
+        }
         optimiser = keras.optimizers.Adam(self.settings.rate)
         variable = keras.Variable(values, name="field")
         best, energies = (math.inf, values), []
         for _ in range(steps):
-            energy, parts, gradient = step(values)
+            energy, gradient = self._steps[window](values, data)
             energies.append(float(energy))
             if not math.isfinite(energies[-1]):
                 break
@@ -159,17 +184,11 @@ class Continuous:
             values = ops.convert_to_tensor(np.array(variable))  # not the variable itself, which the next step changes
         record = {
             "spacing": tuple(round(s, 3) for s in level.grid.spacing),
-            "voxels": int(np.prod(level.grid.shape)),
+            "shape": level.grid.shape,
             "steps": len(energies),
             "energy": (energies[0], best[0]),
         }
-        self.record.append(record)
-        if self.progress is not None:
-            self.progress(
-                f"{'x'.join(map(str, level.grid.shape))} voxels: energy {energies[0]:.4f} to {best[0]:.4f} "
-                f"in {len(energies)} steps"
-            )
-        return Field(ops.convert_to_numpy(best[1])[0], grid, self.settings.kind)
+        return Field(ops.convert_to_numpy(best[1])[0], grid, self.settings.kind), record
 
     def _settled(self, energies: list[float]) -> bool:
         """Whether the energy falls no more."""
@@ -179,47 +198,47 @@ class Continuous:
         before, now = min(energies[:-patience]), min(energies)
         return before - now < self.settings.gain * (energies[0] - now)
 
-    def _energy(self, level: Level, grid: Grid) -> Callable[[Tensor], tuple[Tensor, Any]]:
-        """The energy of a field on a grid, and its parts."""
-        sizes = level.grid.shape
-        side = min(level.grid.spacing)
-        window = tuple(2 * round((WINDOW * side / s - 1) / 2) + 1 for s in level.grid.spacing)
-        compared = [(one, *self._features(one, level)) for one in self.similarities]
-        weights = [level.fixed_weights, level.moving_weights]
-
-        def energy(values: Tensor) -> tuple[Tensor, Any]:
-            forward, backward = self._displacements(values)
-            total = self.settings.smoothness * squared_gradient(values, grid.spacing)
-            fine = resize_displacement(forward, sizes)
-            back = None if backward is None else resize_displacement(backward, sizes)
-            known = _both(weights[0] if back is None else _moved(weights[0], back), _moved(weights[1], fine))
-            parts = {}
-            for one, fixed, moving in compared:
-                value = one.compare(fixed if back is None else warp(fixed, back), warp(moving, fine), known, window)
-                parts[one.name] = value
-                total = total + one.weight * value
-            if self.terms:
-                whole = _flow_of(values) if self.settings.kind == "velocity" else values
-                inverse = _flow_of(-values) if self.settings.kind == "velocity" else -values
-                for term in self.terms:
-                    total = total + term.value(whole, inverse, grid)
-            return total, parts
-
-        return energy
-
-    def _displacements(self, values: Tensor) -> tuple[Tensor, Tensor | None]:
+    def _energy(self, window: tuple[int, ...], values: Tensor, data: dict[str, Any]) -> Tensor:
+        """The energy of a field."""
+        total = self.settings.smoothness * squared_gradient(values, data["spacing"])
+        sizes = data["fixed"][0].shape[1:-1]
+        back = None
         if self.settings.kind == "velocity":
-            return _flow(values * 0.5), _flow(values * -0.5)
-        return values, None
+            forth, back = (resize_displacement(_flow(values * half), sizes) for half in (0.5, -0.5))
+        else:
+            forth = resize_displacement(values, sizes)
+        known = _both(_moved(data["weights"][0], back), _moved(data["weights"][1], forth))
+        for one, fixed, moving in zip(self.similarities, data["fixed"], data["moving"], strict=True):
+            fixed = fixed if back is None else warp(fixed, back)
+            total = total + one.weight * one.compare(fixed, warp(moving, forth), known, window)
+        if data["points"] is not None:
+            total = total + self.settings.landmarks * self._distance(values, data)
+        return total
 
-    def _features(self, one: Similarity, level: Level) -> tuple[Tensor, Tensor]:
-        if one.features is None:
-            return level.fixed, level.moving
-        return one.features(level.fixed), one.features(level.moving)
+    def _distance(self, values: Tensor, data: dict[str, Any]) -> Tensor:
+        """The mean squared distance of landmarks in mm after the registration, in units of 10 mm."""
+        flow = self.settings.kind == "velocity"
+        ways = [(_whole_flow(values), 0)] if flow else [(values, 0)]
+        if flow:
+            ways.append((_whole_flow(-values), 1))
+        total: Tensor = 0.0
+        for field, role in ways:
+            at, goal = data["points"][role], data["points"][1 - role]
+            wide = (1, -1, *(1,) * (values.shape[-1] - 1), values.shape[-1])
+            lines = ops.cast(ops.arange(ops.shape(at)[0]), "float32")
+            index = ops.stack([lines, *[ops.zeros_like(lines)] * (values.shape[-1] - 1)], axis=-1)
+            moved = at + ops.reshape(warp(field, ops.reshape(at - index, wide)), ops.shape(at))
+            total = total + ops.mean(ops.sum(ops.square((moved - goal) * data["spacing"]), axis=-1)) / 100.0
+        return total / len(ways)
+
+
+def _indices(points: NDArray[np.float64], grid: Grid) -> NDArray[np.float32]:
+    """Points in space as voxel indices of a grid."""
+    return grid.to_index(points).astype(np.float32)
 
 
 @ops.custom_gradient
-def _flow_of(velocity: Tensor) -> tuple[Tensor, Callable[..., Tensor]]:
+def _whole_flow(velocity: Tensor) -> tuple[Tensor, Callable[..., Tensor]]:
     """As `_flow`, over the whole time."""
 
     def gradient(*arguments: Tensor, upstream: Tensor | None = None) -> Tensor:
@@ -228,10 +247,10 @@ def _flow_of(velocity: Tensor) -> tuple[Tensor, Callable[..., Tensor]]:
     return integrate(velocity, SQUARINGS), gradient
 
 
-def _moved(weights: Tensor | None, displacement: Tensor) -> Tensor | None:
+def _moved(weights: Tensor | None, displacement: Tensor | None) -> Tensor | None:
     """Weights after a warp: 1 where all that a value is interpolated from counts."""
-    if weights is None:
-        return None
+    if weights is None or displacement is None:
+        return weights
     return ops.cast(ops.stop_gradient(warp(weights, ops.stop_gradient(displacement))) > 0.999, "float32")
 
 

@@ -66,8 +66,9 @@ class Engine:
     ) -> None:
         self.linear, self.discrete, self.continuous = linear, discrete, continuous
         self.similarity, self.voxels, self.seed = similarity, voxels, seed
+        self._stages: dict[str, Continuous] = {}
         if similarity != "auto":
-            similarities(similarity)  # raises
+            self._stage(similarity)
 
     @images_by_name
     def register(
@@ -110,17 +111,24 @@ class Engine:
         if self.similarity == "auto":
             say(f"correlation {correlation:.2f} after the alignment: {contrast} contrast, {chosen}")
         start = time.perf_counter()
-        stage = Continuous(similarities(chosen), self.continuous, progress=progress)
-        found = stage.optimise(space, None)
+        stage = self._stage(chosen)
+        found, records = stage.optimise(space, None, progress=progress)
         stages.append(
             {
                 "stage": "continuous",
                 "similarity": [one.name for one in stage.similarities],
-                "levels": stage.record,
+                "levels": records,
                 "seconds": time.perf_counter() - start,
             }
         )
         return Outcome(Transform(fixed.grid, moving.grid, (_over(found, fixed.grid), *maps)), contrast, stages)
+
+    def _stage(self, chosen: str | LossWeights | Sequence[Similarity]) -> Continuous:
+        """The continuous stage; for a similarity by name it is kept for further pairs."""
+        name = chosen if isinstance(chosen, str) else ""
+        if name not in self._stages or not name:
+            self._stages[name] = Continuous(similarities(chosen), self.continuous or Settings())
+        return self._stages[name]
 
     def _aligned(
         self,

@@ -9,17 +9,16 @@ import keras
 
 from acreg.layers.tensor import Tensor
 
-ValueAndGradient = Callable[[Tensor], tuple[Tensor, Any, Tensor]]
 
+def value_and_gradient(function: Callable[..., Tensor]) -> Callable[..., tuple[Tensor, Tensor]]:
+    """A function that returns the value of ``function(x, *others)`` and its gradient with respect to ``x``.
 
-def value_and_gradient(function: Callable[[Tensor], tuple[Tensor, Any]]) -> ValueAndGradient:
-    """A function of ``x`` that returns the value, what else the given function returns, and the gradient by ``x``.
-
-    On TensorFlow it runs operation by operation: the expensive ones are compiled by themselves, and a graph with
-    custom gradients would be kept until the process ends. On JAX it is compiled as a whole.
+    It is made into a graph for each combination of shapes: call one such function for many pairs, not a new one for
+    each. On TensorFlow the expensive operations are compiled by themselves (`acreg.layers.compiled`); XLA takes longer
+    to compile the whole, and the result is slower on a CPU. On JAX it is compiled as a whole.
 
     Args:
-        function: of one tensor; returns a scalar and anything else that is made of tensors.
+        function: returns a scalar. ``others`` are tensors, None, or nested lists and dictionaries of them.
 
     Raises:
         NotImplementedError: the backend of Keras is neither TensorFlow nor JAX.
@@ -28,21 +27,15 @@ def value_and_gradient(function: Callable[[Tensor], tuple[Tensor, Any]]) -> Valu
     if backend == "tensorflow":
         import tensorflow as tf
 
-        def run(x: Tensor) -> tuple[Tensor, Any, Tensor]:
+        def run(x: Tensor, *others: Any) -> tuple[Tensor, Tensor]:
             with tf.GradientTape() as tape:
                 tape.watch(x)
-                value, others = function(x)
-            return value, others, tape.gradient(value, x)
+                value = function(x, *others)
+            return value, tape.gradient(value, x)
 
-        return run
+        return tf.function(run, autograph=False)
     if backend == "jax":
         import jax
 
-        compiled = jax.jit(jax.value_and_grad(function, has_aux=True))
-
-        def run_compiled(x: Tensor) -> tuple[Tensor, Any, Tensor]:
-            (value, others), gradient = compiled(x)
-            return value, others, gradient
-
-        return run_compiled
+        return jax.jit(jax.value_and_grad(function))
     raise NotImplementedError(f"The optimisation runs on TensorFlow and JAX. Received: the Keras backend {backend}.")
