@@ -66,8 +66,8 @@ def test_a_field_that_is_not_constant_is_found_without_a_shift_of_the_grid() -> 
     assert np.linalg.norm(error, axis=-1).mean() < 0.3 * np.linalg.norm(true, axis=-1).mean()
 
 
-@pytest.mark.parametrize("shape", [(33, 30)])
-def test_swapped_images_give_the_inverse(shape: tuple[int, ...]) -> None:
+def test_swapped_images_give_the_inverse() -> None:
+    shape = (33, 30)
     moving = texture(shape)[None]
     bend = 2.5 * np.sin(2 * np.pi * np.moveaxis(np.indices(shape), 0, -1) / np.array(shape))[None].astype(np.float32)
     fixed = np.asarray(functional.warp(moving, bend))
