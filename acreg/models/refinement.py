@@ -89,7 +89,7 @@ class Refining:
             )
             similarities = [similarity(loss, weight) for loss, weight in losses.items() if loss.needs == IMAGES]
             regularisers = [regulariser(loss, weight) for loss, weight in losses.items() if loss.needs == FIELD]
-            self._kept = {key: Continuous(similarities, stage, regularisers)}
+            self._kept = {key: Continuous(similarities, stage, regularisers, one_size=True)}
         return self._kept[key]
 
     def _losses(self, given: LossWeights | None) -> dict[Loss, float]:

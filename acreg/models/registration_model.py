@@ -169,8 +169,7 @@ class RegistrationModel(FieldModel):
             steps: maximum number of steps; 0 returns the prediction.
             losses: weights of image and field losses, in the form that the model takes; the default is the local NCC
                 with the field losses of the model, because the global NCC lowers the Dice. The windows of local NCC are
-                9 voxels wide along the axes with the smallest voxels and as wide in mm along the others, unless
-                ``window`` is given. Field losses of `acreg.losses` are given the spacing of the field's grid, relative
+                as wide in mm along all axes, unless ``window`` is given. Field losses of `acreg.losses` are given the spacing of the field's grid, relative
                 to its geometric mean.
             anchor: weight of the mean squared distance from the predicted field, in voxels of its own grid.
             learning_rate: in voxels of that grid.

@@ -14,7 +14,7 @@ from keras import ops
 from numpy.typing import NDArray
 
 from acreg.geometry import Displacement, Grid, Velocity
-from acreg.layers.functional import integrate, jacobian_determinant, resize_displacement, warp
+from acreg.layers.functional import integrate, jacobian_determinant, resize_displacement, spatial_shape, warp
 from acreg.layers.tensor import Tensor
 from acreg.losses import diffusion
 from acreg.optimisation.gradients import value_and_gradient
@@ -23,7 +23,9 @@ from acreg.optimisation.workspace import Level, Levels
 
 SQUARINGS = 5
 """Of the flow while it is optimised; a velocity changes by less than a voxel in each of the steps."""
-WINDOW = 9
+COMPILED = 2**17
+"""Voxels from which the time that XLA saves in each step is worth the time that it takes to compile for that size."""
+WINDOW = 7
 """Side of the windows of local NCC, in voxels of the axes with the smallest voxels."""
 
 
@@ -44,10 +46,10 @@ class Settings:
     """
 
     kind: str = "velocity"
-    smoothness: float = 0.3
+    smoothness: float = 0.25
     anchor: float = 0.0
     steps: tuple[int, ...] = (60, 60, 60)
-    rate: float = 0.1
+    rate: float = 0.2
     landmarks: float = 1.0
     patience: int = 10
     gain: float = 0.01
@@ -97,6 +99,7 @@ class Continuous:
         settings: see there.
         regularisers: further terms of the energy, ``(field, spacing) -> scalar``, of the field ``(1, *spatial, rank)``
             in voxels of its grid and the spacing of the grid, mm.
+        one_size: whether all pairs have one size, for which graphs are then made and compiled.
     """
 
     def __init__(
@@ -104,9 +107,11 @@ class Continuous:
         similarities: Sequence[Similarity],
         settings: Settings,
         regularisers: Sequence[Callable[[Tensor, Tensor], Tensor]] = (),
+        one_size: bool = False,
     ) -> None:
         self.similarities, self.settings, self.regularisers = similarities, settings, regularisers
-        self._steps: dict[tuple[int, ...], Callable[..., tuple[Tensor, Tensor]]] = {}
+        self.one_size = one_size
+        self._steps: dict[Any, Callable[..., tuple[Tensor, Tensor]]] = {}
 
     def optimise(
         self,
@@ -153,8 +158,9 @@ class Continuous:
             values = resize_displacement(ops.convert_to_tensor(start.vectors[None]), grid.shape)
         side = min(level.grid.spacing)
         window = tuple(2 * round((WINDOW * side / s - 1) / 2) + 1 for s in level.grid.spacing)
-        if window not in self._steps:
-            self._steps[window] = value_and_gradient(partial(self._energy, window))
+        key = window, not self.one_size and math.prod(level.grid.shape) < COMPILED
+        if key not in self._steps:
+            self._steps[key] = value_and_gradient(partial(self._energy, window), any_size=key[1])
         data = {
             "spacing": ops.convert_to_tensor(np.asarray(grid.spacing, np.float32)),
             "fixed": [one.of(level.fixed) for one in self.similarities],
@@ -167,7 +173,7 @@ class Continuous:
         variable = keras.Variable(values, name="field")
         best, energies = (math.inf, values), []
         for _ in range(steps):
-            energy, gradient = self._steps[window](values, data)
+            energy, gradient = self._steps[key](values, data)
             energies.append(float(energy))
             if not math.isfinite(energies[-1]):
                 break
@@ -202,7 +208,7 @@ class Continuous:
         if data["start"] is not None:
             moved = ops.sum(ops.square(values - data["start"]), axis=-1)
             total = total + self.settings.anchor * ops.mean(moved)
-        sizes = data["fixed"][0].shape[1:-1]
+        sizes = spatial_shape(data["fixed"][0])
         back = None
         if self.settings.kind == "velocity":
             forth, back = (resize_displacement(_flow(values * half), sizes) for half in (0.5, -0.5))

@@ -51,12 +51,12 @@ def test_graphs_serve_further_pairs(make_model: Any, monkeypatch: pytest.MonkeyP
     traced: list[int] = []
     original = continuous.value_and_gradient
 
-    def counted(function: Callable[..., Any]) -> Callable[..., Any]:
+    def counted(function: Callable[..., Any], any_size: bool) -> Callable[..., Any]:
         def noted(*arguments: Any) -> Any:
             traced.append(1)
             return function(*arguments)
 
-        return original(noted)
+        return original(noted, any_size)
 
     monkeypatch.setattr(continuous, "value_and_gradient", counted)
     model = make_model("pyramid-velocity")
