@@ -11,7 +11,7 @@ import pytest
 from keras import ops
 
 from acreg import losses
-from acreg.losses import LOSSES, Loss, choose_losses, local_ncc, ncc
+from acreg.losses import LOSSES, Loss, bending, choose_losses, local_ncc, ncc
 
 
 @keras.saving.register_keras_serializable("test_loss")
@@ -40,6 +40,13 @@ def test_a_loss_is_its_function_with_other_arguments() -> None:
     np.testing.assert_array_equal(narrow(fixed, warped), local_ncc(fixed, warped, window=3))
     np.testing.assert_array_equal(LOSSES["local_ncc"](fixed, warped), local_ncc(fixed, warped))
     assert np.abs(np.asarray(narrow(fixed, warped)) - local_ncc(fixed, warped)).min() > 1e-4
+
+
+def test_a_recipe_sets_the_spacing_of_a_regulariser() -> None:
+    field = np.random.default_rng(0).random((1, 5, 6, 7, 3), np.float32)
+    chosen = choose({"bending": {"weight": 1, "spacing": [8, 1.25, 1.25]}})[0]["bending"]
+    np.testing.assert_array_equal(chosen(field), bending(field, spacing=(8.0, 1.25, 1.25)))
+    assert abs(float(chosen(field)[0]) - float(bending(field)[0])) > 1e-2
 
 
 def test_parameters_without_a_default_are_what_a_function_needs() -> None:
