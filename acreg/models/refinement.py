@@ -22,6 +22,10 @@ from acreg.optimisation.similarities import similarity
 from acreg.optimisation.workspace import Level, OneLevel
 
 
+RATES = {"velocity": 0.05, "displacement": 0.02}
+"""The default learning rates."""
+
+
 @dataclass(frozen=True)
 class RefinementSettings:
     """See `RegistrationModel.refine`."""
@@ -29,7 +33,7 @@ class RefinementSettings:
     steps: int
     losses: LossWeights | None
     anchor: float
-    learning_rate: float
+    learning_rate: float | None
     patience: int
     folding_limit: float
 
@@ -79,12 +83,13 @@ class Refining:
             *(settings.steps, settings.anchor, settings.learning_rate, settings.patience),
         )
         if key not in self._kept:
+            kind = "velocity" if self.model.integration_steps else "displacement"
             stage = Settings(
-                kind="velocity" if self.model.integration_steps else "displacement",
+                kind=kind,
                 smoothness=0.0,
                 anchor=settings.anchor,
                 steps=(settings.steps + 1,),  # the energy after the last step is measured, too
-                rate=settings.learning_rate,
+                rate=RATES[kind] if settings.learning_rate is None else settings.learning_rate,
                 patience=settings.patience,
             )
             similarities = [similarity(loss, weight) for loss, weight in losses.items() if loss.needs == IMAGES]

@@ -153,7 +153,7 @@ class RegistrationModel(FieldModel):
         steps: int = 20,
         losses: LossWeights | None = None,
         anchor: float = 0.1,
-        learning_rate: float = 0.02,
+        learning_rate: float | None = None,
         patience: int = 5,
         folding_limit: float = 0.01,
     ) -> Transform:
@@ -172,7 +172,7 @@ class RegistrationModel(FieldModel):
                 as wide in mm along all axes, unless ``window`` is given. Field losses of `acreg.losses` are given the spacing of the field's grid, relative
                 to its geometric mean.
             anchor: weight of the mean squared distance from the predicted field, in voxels of its own grid.
-            learning_rate: in voxels of that grid.
+            learning_rate: in voxels of that grid; by default, 0.05 for a velocity and 0.02 for a displacement.
             patience: the optimisation ends when over so many steps the loss has fallen by less than 1 % of its fall.
             folding_limit: percentage of folded voxels that the field may have in addition to those of the predicted
                 field. If it has more, it is smoothed around these voxels.
