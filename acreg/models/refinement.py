@@ -22,8 +22,10 @@ from acreg.optimisation.similarities import similarity
 from acreg.optimisation.workspace import Level, OneLevel
 
 
-RATES = {"velocity": 0.05, "displacement": 0.02}
-"""The default learning rates."""
+ANCHOR = {"velocity": 0.1, "displacement": 1.0}
+"""The default weight of the anchor by kind of field."""
+RATE = {"velocity": 0.05, "displacement": 0.02}
+"""The default learning rate."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class RefinementSettings:
 
     steps: int
     losses: LossWeights | None
-    anchor: float
+    anchor: float | None
     learning_rate: float | None
     patience: int
     folding_limit: float
@@ -87,9 +89,9 @@ class Refining:
             stage = Settings(
                 kind=kind,
                 smoothness=0.0,
-                anchor=settings.anchor,
+                anchor=ANCHOR[kind] if settings.anchor is None else settings.anchor,
                 steps=(settings.steps + 1,),  # the energy after the last step is measured, too
-                rate=RATES[kind] if settings.learning_rate is None else settings.learning_rate,
+                rate=RATE[kind] if settings.learning_rate is None else settings.learning_rate,
                 patience=settings.patience,
             )
             similarities = [similarity(loss, weight) for loss, weight in losses.items() if loss.needs == IMAGES]

@@ -152,7 +152,7 @@ class RegistrationModel(FieldModel):
         moving: ImageLike,
         steps: int = 20,
         losses: LossWeights | None = None,
-        anchor: float = 0.1,
+        anchor: float | None = None,
         learning_rate: float | None = None,
         patience: int = 5,
         folding_limit: float = 0.01,
@@ -171,7 +171,8 @@ class RegistrationModel(FieldModel):
                 with the field losses of the model, because the global NCC lowers the Dice. The windows of local NCC are
                 as wide in mm along all axes, unless ``window`` is given. Field losses of `acreg.losses` are given the spacing of the field's grid, relative
                 to its geometric mean.
-            anchor: weight of the mean squared distance from the predicted field, in voxels of its own grid.
+            anchor: weight of the mean squared distance from the predicted field, in voxels of its own grid; by
+                default, 0.1 for a velocity and 1 for a displacement.
             learning_rate: in voxels of that grid; by default, 0.05 for a velocity and 0.02 for a displacement.
             patience: the optimisation ends when over so many steps the loss has fallen by less than 1 % of its fall.
             folding_limit: percentage of folded voxels that the field may have in addition to those of the predicted
