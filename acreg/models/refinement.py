@@ -21,7 +21,6 @@ from acreg.optimisation.continuous import Continuous, Field, Settings, folded_vo
 from acreg.optimisation.similarities import similarity
 from acreg.optimisation.workspace import Level, OneLevel
 
-
 ANCHOR = {"velocity": 0.1, "displacement": 1.0}
 """The default weight of the anchor by kind of field."""
 RATE = {"velocity": 0.05, "displacement": 0.02}

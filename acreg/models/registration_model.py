@@ -169,8 +169,8 @@ class RegistrationModel(FieldModel):
             steps: maximum number of steps; 0 returns the prediction.
             losses: weights of image and field losses, in the form that the model takes; the default is the local NCC
                 with the field losses of the model, because the global NCC lowers the Dice. The windows of local NCC are
-                as wide in mm along all axes, unless ``window`` is given. Field losses of `acreg.losses` are given the spacing of the field's grid, relative
-                to its geometric mean.
+                as wide in mm along all axes, unless ``window`` is given. Field losses of `acreg.losses` are given the
+                spacing of the field's grid, relative to its geometric mean.
             anchor: weight of the mean squared distance from the predicted field, in voxels of its own grid; by
                 default, 0.1 for a velocity and 1 for a displacement.
             learning_rate: in voxels of that grid; by default, 0.05 for a velocity and 0.02 for a displacement.
