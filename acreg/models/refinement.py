@@ -18,8 +18,8 @@ from acreg.losses import FIELD_LOSSES, IMAGE_LOSSES, LOSSES, Loss, LossWeights, 
 from acreg.losses.loss import FIELD, IMAGES
 from acreg.models.field_model import FieldModel
 from acreg.optimisation.continuous import Continuous, Field, Settings, folded_voxels
+from acreg.optimisation.levels import Level, OneLevel
 from acreg.optimisation.similarities import similarity
-from acreg.optimisation.workspace import Level, OneLevel
 
 ANCHOR = {"velocity": 0.1, "displacement": 1.0}
 """The default weight of the anchor by kind of field."""

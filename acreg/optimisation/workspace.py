@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
 
 import numpy as np
 from keras import ops
@@ -19,11 +18,14 @@ from acreg.geometry.displacement import slabs, voxel_indices
 from acreg.geometry.maps import Map
 from acreg.geometry.resize import sample_image
 from acreg.layers.tensor import Tensor
+from acreg.optimisation.levels import Level
 
-VOXELS = 2**20
+VOXELS = 3 * 2**19
 """Voxels of the finest working grid at most, up to rounding; images with more are registered with larger voxels."""
 PERCENTILES = (0.5, 99.5)
 """The grey values that become 0 and 1."""
+LABELS = 2**25
+"""The most numbers that labels of one image may need at a level: 128 MiB."""
 SMALLEST = 12
 """The fewest voxels along an axis that is reduced for a coarser level."""
 MARGIN = 3
@@ -110,70 +112,6 @@ class Content:
             values[part] = np.where(known, found, 0).reshape(voxels.shape[:-1])
             weights[part] = known.reshape(voxels.shape[:-1])
         return values, None if self.continues or weights.all() else weights
-
-
-@dataclass(frozen=True, eq=False)
-class Level:
-    """Both images at one resolution.
-
-    Args:
-        grid: in the space of the fixed image.
-        fixed, moving: ``(1, *grid.shape, 1)``; the moving image as the maps place it.
-        fixed_weights, moving_weights: likewise, from 0 to 1; None for all 1.
-        factors: how many voxels of the working grid along each axis make one of this level.
-    """
-
-    grid: Grid
-    fixed: Tensor
-    moving: Tensor
-    fixed_weights: Tensor | None
-    moving_weights: Tensor | None
-    factors: tuple[int, ...]
-
-
-class Levels(Protocol):
-    """Two images at several resolutions, as the continuous stage sees them."""
-
-    @property
-    def grid(self) -> Grid:
-        """The grid of level 0, the finest."""
-
-    @property
-    def levels(self) -> int:
-        """How many levels there are."""
-
-    def level(self, number: int) -> Level:
-        """The images at a level; 0 is the finest."""
-
-    def field_grid(self, number: int) -> Grid:
-        """The grid of the field at a level, over the same extent as the images."""
-
-
-@dataclass(frozen=True, eq=False)
-class OneLevel:
-    """Two images at one resolution, and the grid of their field: `Levels` of images that are arrays already.
-
-    Args:
-        images: the level.
-        field: over the same extent as the grid of the level.
-    """
-
-    images: Level
-    field: Grid
-    levels: int = 1
-
-    @property
-    def grid(self) -> Grid:
-        """See `Levels`."""
-        return self.images.grid
-
-    def level(self, number: int) -> Level:
-        """See `Levels`."""
-        return self.images
-
-    def field_grid(self, number: int) -> Grid:
-        """See `Levels`."""
-        return self.field
 
 
 @dataclass(frozen=True, eq=False)
@@ -265,6 +203,42 @@ class Workspace:
     def field_grid(self, number: int) -> Grid:
         """The grid of the field at a level: as coarse as the next level."""
         return self.coarser(self.factors(number + 1))
+
+    def features(self, number: int, of: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+        """Features of both images at a level: means of those at the next finer level, which are sharper than its own."""
+        level, finer = self.level(number), self.level(max(number - 1, 0))
+        factors = tuple(a // b for a, b in zip(level.factors, finer.factors, strict=True))
+        pairs = ((finer.fixed, finer.fixed_weights), (finer.moving, finer.moving_weights))
+        fixed, moving = (_pooled(of(image), weights, factors)[0] for image, weights in pairs)
+        return fixed, moving
+
+    def one_hot(self, number: int, fixed: Image, moving: Image) -> tuple[Tensor, Tensor] | None:
+        """Labels that both images have, at a level: the share of each in each voxel, ``(1, *grid.shape, 1 + labels)``.
+
+        The first channel is left at 0. None where they would need more than `LABELS` numbers.
+
+        Raises:
+            AcregError: the two label maps have no label in common.
+        """
+        values = np.intersect1d(fixed.array, moving.array)
+        values = values[values != 0]
+        if not values.size:
+            raise AcregError(
+                "Labels that guide a registration occur in both images. Received: two label maps without a label in "
+                "common. Give label maps of one scheme."
+            )
+        level = self.level(number)
+        if (values.size + 1) * math.prod(level.grid.shape) > LABELS:
+            return None
+        found = []
+        for labels, maps in ((fixed, ()), (moving, self.maps)):
+            placed = Transform(self.grid, labels.grid, maps).warp_labels(labels, "nearest").array
+            shape = [n for size, f in zip(level.grid.shape, level.factors, strict=True) for n in (size, f)]
+            blocks = placed.reshape(shape)
+            axes = tuple(range(1, len(shape), 2))
+            shares = [(blocks == value).mean(axis=axes, dtype=np.float32) for value in values]
+            found.append(ops.convert_to_tensor(np.stack([np.zeros_like(shares[0]), *shares], axis=-1)[None]))
+        return found[0], found[1]
 
     def coarser(self, factors: Sequence[int]) -> Grid:
         """The working grid with larger voxels."""
