@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from acreg.geometry import Displacement, Grid, Image, Velocity
 from acreg.layers.functional import integrate, jacobian_determinant, resize_displacement, spatial_shape, warp
 from acreg.layers.tensor import Tensor
+from acreg.layers.warping import no_gradients
 from acreg.losses import diffusion, soft_dice
 from acreg.optimisation.gradients import value_and_gradient
 from acreg.optimisation.levels import Level, Levels
@@ -301,7 +302,9 @@ def without_folding(found: Field, grid: Grid, percent: float) -> Field:
 def folded_voxels(found: Field, grid: Grid) -> NDArray[np.bool_]:
     """Which voxels of a grid over the same extent fold."""
     tensor = ops.convert_to_tensor(found.vectors[None])
-    u = resize_displacement(integrate(tensor, SQUARINGS + 2) if found.kind == "velocity" else tensor, grid.shape)
+    with no_gradients():
+        u = integrate(tensor, SQUARINGS + 2) if found.kind == "velocity" else tensor
+    u = resize_displacement(u, grid.shape)
     folds: NDArray[np.bool_] = ops.convert_to_numpy(jacobian_determinant(u))[0] <= 0
     return folds
 
