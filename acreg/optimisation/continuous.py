@@ -197,7 +197,8 @@ class Continuous:
             if self._settled(energies):
                 break
             optimiser.apply([gradient], [variable])
-            values = ops.convert_to_tensor(np.array(ops.convert_to_numpy(variable)))  # a copy: the next step changes it
+            # A copy: the next step changes the variable.
+            values = ops.convert_to_tensor(ops.convert_to_numpy(variable).copy())
         record = {
             "spacing": tuple(round(s, 3) for s in level.grid.spacing),
             "shape": level.grid.shape,
