@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import os
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -41,7 +42,7 @@ PACKAGES = ("acreg", "tensorflow", "keras", "antspyx", "picsl-greedy", "itk-elas
 
 
 def methods_of(pairs: PairSet, names: Sequence[str]) -> list[str]:
-    """Those of the named methods that a set has: `acreg:multimodal` in place of `acreg:deformable` for two contrasts."""
+    """Those of the named methods that a set has: with two contrasts, `acreg:multimodal` for `acreg:deformable`."""
     left_out = "acreg:deformable" if pairs.contrasts == 2 else "acreg:multimodal"
     return [name for name in names if name.partition("[")[0] != left_out]
 
@@ -88,9 +89,9 @@ def measure(pairs: str, split: str, name: str, out: Path, convexadam: str, limit
     while left := [key for key in keys if not result_path(out, pairs, name, key).is_file()]:
         words = ["--work", pairs, name, *left, "--split", split, "--out", str(out), "--convexadam", convexadam]
         command = [sys.executable, "-m", "benchmarks.any_pair", *words, "--limit", str(limit)]
-        started = ""
+        started, pipe = "", subprocess.PIPE
         with tempfile.TemporaryFile("w+", encoding="utf-8") as errors:
-            with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment) as process:
+            with subprocess.Popen(command, stdout=pipe, stderr=errors, text=True, env=environment) as process:
                 for line in process.stdout or ():
                     word, _, key = line.strip().partition(" ")
                     if word != "started":  # what a library prints
@@ -104,17 +105,11 @@ def measure(pairs: str, split: str, name: str, out: Path, convexadam: str, limit
             raise AcregError(f"Methods register pairs. Received: {name}, which ended first: {' '.join(printed)[:300]}.")
         path = result_path(out, pairs, name, started)
         if not path.is_file():
-            late = process.returncode == -int(_cpu_signal())
+            late = process.returncode == -signal.SIGXCPU
             failure = f"stopped after {limit} CPU seconds" if late else f"ended with the code {process.returncode}"
             result = {"cpu_seconds": float(limit) if late else None, "seconds": None, "failure": failure}
             write_json(path, {"pair": started, "method": name, "versions": {}, **result})
         yield _line(path)
-
-
-def _cpu_signal() -> int:
-    import signal
-
-    return signal.SIGXCPU
 
 
 def _line(path: Path) -> str:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from itertools import product
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
@@ -68,7 +69,8 @@ def second_contrast(image: Image, labels: Image, rng: np.random.Generator) -> Im
     mean = ndimage.mean(t1, number, np.arange(len(regions)))
     slope, offset = rng.uniform(0.6, 1.1, len(regions)), rng.uniform(-0.08, 0.08, len(regions))
     brain = _falling(mean)[number] + offset[number] - slope[number] * (t1 - mean[number])
-    near = np.interp(t1, (0.0, 0.1, 0.2), (0.0, 0.1, _falling(0.2))) + np.minimum(_falling(t1) - _falling(0.2), 0.0)
+    fluid = float(_falling(0.2))
+    near = np.interp(t1, (0.0, 0.1, 0.2), (0.0, 0.1, fluid)) + np.minimum(_falling(t1) - fluid, 0.0)
     far = np.interp(t1, (0.0, 0.1, 0.4, 0.8, 1.5), (0.0, 0.1, 0.25, 0.5, 0.6))
     distance = ndimage.distance_transform_edt(labels.array == 0, sampling=image.grid.spacing)
     made = np.where(labels.array != 0, brain, np.where(distance <= NEAR_BRAIN, near, far))
@@ -77,6 +79,6 @@ def second_contrast(image: Image, labels: Image, rng: np.random.Generator) -> Im
     return replace(image, array=(1000.0 * made).astype(np.float32), name=f"{image.name} as T2")
 
 
-def _falling(t1: np.ndarray | float) -> np.ndarray | float:
+def _falling(t1: ArrayLike) -> np.ndarray:
     """The mean T2-like intensity of a tissue of the brain for its T1-weighted one."""
     return 1.15 - 0.95 * np.asarray(t1)

@@ -19,14 +19,14 @@ from benchmarks.report import READING
 Results = Sequence[Mapping[str, Any]]
 COMMAND = "python -m benchmarks.any_pair --out runs/any-pair --page docs/any_pair.md --convexadam PYTHON"
 HEAD = ("method", "Dice", "HD95, mm", "TRE, mm", "folded, %", "SD log J", "CPU, s", "lost", "failed")
-HOW = f"""Each row is a method, and means are over the pairs of the set. The Dice and the HD95 of a pair are unweighted means over
-the labels that both images have; a label that vanishes has a Dice of 0 and no distance. *Folded* is the share of the fixed
-image's voxels in which the transform folds; *SD log J* is the standard deviation of the log-Jacobian determinant within a
-label, averaged over labels. *CPU* is the seconds of all threads of a registration from images in memory to the transform,
-programs that it starts included, with one thread in one process for each method; the first pair with what is compiled then
-counts as every other. Start-up, reading and scoring do not count. A pair is *lost* if its Dice is below {LOST:g}. A pair on
-which a method *failed* counts with the Dice and distances of the unregistered images. *Unregistered* images are aligned by
-their extents."""
+HOW = f"""Each row is a method, and means are over the pairs of the set. The Dice and the HD95 of a pair are unweighted
+means over the labels that both images have; a label that vanishes has a Dice of 0 and no distance. *Folded* is the
+share of the fixed image's voxels in which the transform folds; *SD log J* is the standard deviation of the log-Jacobian
+determinant within a label, averaged over labels. *CPU* is the seconds of all threads of a registration, from images in
+memory to the transform, in any process, with one thread in one process for each method; the first pair, for which some
+methods compile, counts as every other. Start-up, reading and scoring do not count. A pair is *lost* if its Dice is
+below {LOST:g}. A pair on which a method *failed* counts with the Dice and distances of the unregistered images.
+*Unregistered* images are aligned by their extents."""
 
 
 def scores(results: Results, unregistered: Results, metric: str) -> np.ndarray:

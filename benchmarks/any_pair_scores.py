@@ -57,8 +57,8 @@ def score(transform: Transform, case: Case) -> dict[str, float]:
 def registered(method: Method, case: Case) -> dict[str, Any]:
     """Register and score a case: CPU and wall seconds of the registration, and `score`, or the reason of a failure.
 
-    CPU seconds are those of this process, of the programs that it ran, and what the method reports as `elsewhere`: those
-    in a process that goes on.
+    CPU seconds are those of this process, of the programs that it ran, and what the method reports as `elsewhere`:
+    those in a process that goes on.
     """
     start, cpu = time.perf_counter(), cpu_seconds()
     transform, failure = None, ""

@@ -12,7 +12,7 @@ import time
 
 import numpy as np
 import torch
-from convexAdam.convex_adam_MIND import convex_adam_pt
+from convexAdam.convex_adam_MIND import convex_adam_pt  # type: ignore[import-not-found]
 
 
 def main() -> None:
