@@ -31,20 +31,26 @@ from benchmarks.any_pair_sets import SETS, PairSet
 from benchmarks.convex_adam import ConvexAdam
 from benchmarks.processes import THREADS
 
+ONE_CONTRAST = ("acreg:deformable",)
+TWO_CONTRASTS = (
+    "acreg:multimodal", "greedy:deformable[mutual_information=true]", "elastix:bspline[mutual_information=true]"
+)  # fmt: skip
+"""Methods for sets of two contrasts only. ANTs' SyN always uses mutual information, SyNCC correlation."""
 METHODS = (
     "unregistered", "acreg:affine", "ants:affine", "acreg:deformable", "acreg:multimodal", "ants:SyN", "ants:SyNCC",
-    "greedy:deformable", "elastix:bspline", ConvexAdam.name,
+    "greedy:deformable", "greedy:deformable[mutual_information=true]", "elastix:bspline",
+    "elastix:bspline[mutual_information=true]", ConvexAdam.name,
 )  # fmt: skip
-"""All methods, in the order of the page; `methods_of` says which one a set has."""
+"""All methods, in the order of the page."""
 LIMIT = 600
 """CPU seconds after which a registration is stopped."""
 PACKAGES = ("acreg", "tensorflow", "keras", "antspyx", "picsl-greedy", "itk-elastix", "numpy", "scipy")
 
 
 def methods_of(pairs: PairSet, names: Sequence[str]) -> list[str]:
-    """Those of the named methods that a set has: with two contrasts, `acreg:multimodal` for `acreg:deformable`."""
-    left_out = "acreg:deformable" if pairs.contrasts == 2 else "acreg:multimodal"
-    return [name for name in names if name.partition("[")[0] != left_out]
+    """Those of the named methods that are meant for a set."""
+    left_out = ONE_CONTRAST if pairs.contrasts == 2 else TWO_CONTRASTS
+    return [name for name in names if name not in left_out]
 
 
 def method(name: str, convexadam: str) -> Method:
