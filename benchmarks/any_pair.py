@@ -42,6 +42,7 @@ METHODS = (
     "elastix:bspline[mutual_information=true]", ConvexAdam.name,
 )  # fmt: skip
 """All methods, in the order of the page."""
+PROGRAM = (sys.executable, "-m", "benchmarks.any_pair")
 LIMIT = 600
 """CPU seconds after which a registration is stopped."""
 PACKAGES = ("acreg", "tensorflow", "keras", "antspyx", "picsl-greedy", "itk-elastix", "numpy", "scipy")
@@ -94,7 +95,7 @@ def measure(pairs: str, split: str, name: str, out: Path, convexadam: str, limit
     environment = {"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ, **dict.fromkeys(THREADS, "1")}
     while left := [key for key in keys if not result_path(out, pairs, name, key).is_file()]:
         words = ["--work", pairs, name, *left, "--split", split, "--out", str(out), "--convexadam", convexadam]
-        command = [sys.executable, "-m", "benchmarks.any_pair", *words, "--limit", str(limit)]
+        command = [*PROGRAM, *words, "--limit", str(limit)]
         started, pipe = "", subprocess.PIPE
         with tempfile.TemporaryFile("w+", encoding="utf-8") as errors:
             with subprocess.Popen(command, stdout=pipe, stderr=errors, text=True, env=environment) as process:
