@@ -10,6 +10,7 @@ from . import layers as layers
 from . import losses as losses
 from . import metrics as metrics
 from . import models as models
+from . import optimisation as optimisation
 from . import plotting as plotting
 from . import registration as registration
 from . import report as report

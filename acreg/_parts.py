@@ -28,6 +28,7 @@ PARTS = (
     "losses",
     "metrics",
     "models",
+    "optimisation",
     "plotting",
     "presets",
     "registration",

@@ -173,13 +173,17 @@ def _find(key: str | Loss | Callable[..., Tensor], known: Mapping[str, Loss], ow
 
 
 def _options(function: Callable[..., Tensor], taken: int) -> tuple[dict[str, Any], bool]:
-    """The arguments of a function after the first ones, with their defaults; and whether it accepts any name."""
+    """The arguments of a function after the first ones, with their defaults; and whether it accepts any name.
+
+    Tensors are no arguments of a loss: they differ from batch to batch.
+    """
     try:
         parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):  # some functions written in C have no signature
         return {}, True
     positional = [p for p in parameters if p.kind in _POSITIONAL]
     others = [*positional[taken:], *(p for p in parameters if p.kind is p.KEYWORD_ONLY)]
+    others = [p for p in others if "Tensor" not in str(p.annotation)]
     return {p.name: p.default for p in others}, any(p.kind is p.VAR_KEYWORD for p in parameters)
 
 

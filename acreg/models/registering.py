@@ -12,7 +12,7 @@ from keras import ops
 
 from acreg.errors import AcregError, UsageError
 from acreg.geometry import Affine, Displacement, Grid, Transform, Velocity
-from acreg.geometry.grid import ROUNDING
+from acreg.geometry.extents import covering
 from acreg.geometry.maps import Map
 from acreg.io import Image, Preprocessing
 from acreg.io.inputs import ImageLike, as_image
@@ -147,24 +147,14 @@ class Pair:
         field = np.asarray(ops.convert_to_numpy(found[name])[0], np.float32)
         part: Displacement | Velocity
         if name != "velocity":
-            part = Displacement(*_covering(field, grid, self.fixed))
+            part = Displacement(*covering(field, grid, self.fixed))
         else:
             padded = model._padded(grid.shape)
             inner = grid.part([-((p - n) // 2) for n, p in zip(grid.shape, padded, strict=True)], padded)
             sizes = field.shape[:-1]
             coarse = inner.centred((np.array(padded) - 1) / 2, sizes, tuple(np.multiply(inner.spacing, padded) / sizes))
-            part = Velocity(*_covering(field, coarse, self.fixed), model.integration_steps)
+            part = Velocity(*covering(field, coarse, self.fixed), model.integration_steps)
         maps: list[Map] = [part]
         if "affine" in found:
             maps.append(Affine.between_indices(ops.convert_to_numpy(found["affine"])[0], grid, grid))
         return Transform(self.fixed, self.moving, (*maps, Affine.between_extents(*self.grids)))
-
-
-def _covering(field: np.ndarray, grid: Grid, extent: Grid) -> tuple[np.ndarray, Grid]:
-    """A field, extended by its edge values to a grid that covers `extent`: outside its grid, a map moves nothing."""
-    corners = np.stack(np.meshgrid(*([-0.5, n - 0.5] for n in extent.shape), indexing="ij"), -1).reshape(-1, grid.rank)
-    reach = grid.to_index(extent.to_world(corners))
-    before = np.ceil(np.maximum(-0.5 - reach.min(axis=0) - ROUNDING, 0)).astype(int)
-    after = np.ceil(np.maximum(reach.max(axis=0) + 0.5 - grid.shape - ROUNDING, 0)).astype(int)
-    wider = grid.part(-before, grid.shape + before + after)
-    return np.pad(field, [*zip(before, after, strict=True), (0, 0)], mode="edge"), wider

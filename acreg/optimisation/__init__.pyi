@@ -1,0 +1,6 @@
+from .continuous import Settings as Settings
+from .engine import Engine as Engine
+from .engine import Outcome as Outcome
+from .guides import Guides as Guides
+from .similarities import Similarity as Similarity
+from .similarities import model_features as model_features

@@ -1,0 +1,293 @@
+"""Continuous stage: a field that is optimised by its gradient at several resolutions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+from numpy.typing import NDArray
+
+from acreg.geometry import Displacement, Grid, Velocity, folding
+from acreg.layers.functional import integrate, jacobian_determinant, resize_displacement, warp
+from acreg.layers.tensor import Tensor
+from acreg.optimisation.gradients import value_and_gradient
+from acreg.optimisation.similarities import Similarity
+from acreg.optimisation.workspace import Level, Workspace
+
+SQUARINGS = 5
+"""Of the flow while it is optimised; a velocity changes by less than a voxel in each of the steps."""
+WINDOW = 9
+"""Side of the windows of local NCC, in voxels of the axes with the smallest voxels."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the continuous stage does; see `docs/decisions.md` for how the defaults were found.
+
+    Args:
+        kind: "velocity" or "displacement".
+        smoothness: weight of the mean squared gradient of the field, in mm per mm.
+        steps: at each level at most, from coarse to fine; the last number holds for further levels.
+        rate: of Adam, in voxels of the field's grid.
+        landmarks: weight of their mean squared distance, in units of 10 mm.
+        patience: steps over which the energy must fall by `gain`, or the level ends.
+        gain: see `patience`; a share of what was gained at this level.
+        folded_percent: the largest share of voxels that fold, in percent: see `without_folding`.
+    """
+
+    kind: str = "velocity"
+    smoothness: float = 0.3
+    steps: tuple[int, ...] = (60, 60, 60)
+    rate: float = 0.1
+    landmarks: float = 1.0
+    patience: int = 10
+    gain: float = 0.01
+    folded_percent: float = 0.1
+
+
+@dataclass(frozen=True, eq=False)
+class Field:
+    """A field on a grid of the working space, in voxels of it, ``(*grid.shape, rank)``; a velocity or a displacement."""
+
+    vectors: NDArray[np.float32]
+    grid: Grid
+    kind: str
+
+    def map(self) -> Velocity | Displacement:
+        """The field as a map of physical space."""
+        return Velocity(self.vectors, self.grid) if self.kind == "velocity" else Displacement(self.vectors, self.grid)
+
+
+def squared_gradient(values: Tensor, spacing: Tensor) -> Tensor:
+    """The mean squared gradient of a field in mm per mm, a scalar; the same at any spacing.
+
+    Args:
+        values: ``(1, *spatial, rank)``, voxels.
+        spacing: of the voxels along each axis, mm.
+    """
+    rank = values.shape[-1]
+    in_mm = values * spacing
+    total: Tensor = 0.0
+    for axis in range(rank):
+        if values.shape[axis + 1] > 1:
+            after, before = [slice(None)] * (rank + 2), [slice(None)] * (rank + 2)
+            after[axis + 1], before[axis + 1] = slice(1, None), slice(None, -1)
+            slope = (in_mm[tuple(after)] - in_mm[tuple(before)]) / spacing[axis]
+            total = total + ops.mean(ops.sum(ops.square(slope), axis=-1))
+    return total / rank
+
+
+@ops.custom_gradient
+def _flow(velocity: Tensor) -> tuple[Tensor, Callable[..., Tensor]]:
+    """The exponential, with the gradient of the displacement taken for that of the velocity.
+
+    Between the two halves of a symmetric flow, that is right to second order; the gradient of each squaring by its
+    field, a scatter, would take most of the time.
+    """
+
+    def gradient(*arguments: Tensor, upstream: Tensor | None = None) -> Tensor:
+        return arguments[0] if upstream is None else upstream
+
+    return integrate(velocity, SQUARINGS - 1), gradient
+
+
+class Continuous:
+    """Optimises a field at several resolutions.
+
+    At each level the energy is the weighted sum of the similarities, of `squared_gradient`, and of the squared distance
+    of landmarks; Adam minimises it. With a velocity ``v``, both images are warped half way, the moving one by
+    ``exp(v / 2)`` and the fixed one by ``exp(-v / 2)``, so that swapping them changes the sign of ``v``; with a
+    displacement, the moving one alone. The smoothness and the similarities' windows are lengths in space: see
+    `squared_gradient` and `WINDOW`.
+
+    What is compiled is kept for further pairs with grids of the same sizes.
+
+    Args:
+        similarities: their weighted sum is minimised.
+        settings: see there.
+    """
+
+    def __init__(self, similarities: Sequence[Similarity], settings: Settings) -> None:
+        self.similarities, self.settings = similarities, settings
+        self._steps: dict[tuple[int, ...], Callable[..., tuple[Tensor, Tensor]]] = {}
+
+    def optimise(
+        self,
+        workspace: Workspace,
+        start: Field | None = None,
+        points: Tensor | None = None,
+        progress: Callable[[str], None] | None = None,
+    ) -> tuple[Field, list[dict[str, Any]]]:
+        """The field for two images, and a record of each level, from coarse to fine.
+
+        Args:
+            workspace: the images.
+            start: the first field; zero if left out.
+            points: landmarks ``(2, n, rank)``, mm: those of the fixed image, and where the maps of the workspace must
+                be preceded by the field's map to reach those of the moving image.
+            progress: called with a sentence after each level.
+        """
+        found, records = start, []
+        for index, number in enumerate(reversed(range(workspace.levels))):
+            level = workspace.level(number)
+            grid = workspace.coarser(workspace.factors(number + 1))
+            steps = self.settings.steps[min(index, len(self.settings.steps) - 1)]
+            found, record = self._at(level, grid, found, steps, points)
+            records.append(record)
+            if progress is not None:
+                first, last = record["energy"]
+                progress(
+                    f"{'x'.join(map(str, level.grid.shape))} voxels: {first:.4f} to {last:.4f}, {record['steps']} steps"
+                )
+        if found is None:
+            raise ValueError("There is no level to optimise at.")
+        return without_folding(found, workspace.grid, self.settings.folded_percent), records
+
+    def _at(
+        self, level: Level, grid: Grid, start: Field | None, steps: int, points: Tensor | None
+    ) -> tuple[Field, dict[str, Any]]:
+        """The field after one level, on a grid over the same extent."""
+        if start is None:
+            values = ops.zeros((1, *grid.shape, grid.rank), dtype="float32")
+        else:
+            values = resize_displacement(ops.convert_to_tensor(start.vectors[None]), grid.shape)
+        side = min(level.grid.spacing)
+        window = tuple(2 * round((WINDOW * side / s - 1) / 2) + 1 for s in level.grid.spacing)
+        if window not in self._steps:
+            self._steps[window] = value_and_gradient(partial(self._energy, window))
+        data = {
+            "spacing": ops.convert_to_tensor(np.asarray(grid.spacing, np.float32)),
+            "fixed": [one.of(level.fixed) for one in self.similarities],
+            "moving": [one.of(level.moving) for one in self.similarities],
+            "weights": [level.fixed_weights, level.moving_weights],
+            "points": None if points is None else ops.convert_to_tensor(_indices(points, grid)),
+        }
+        optimiser = keras.optimizers.Adam(self.settings.rate)
+        variable = keras.Variable(values, name="field")
+        best, energies = (math.inf, values), []
+        for _ in range(steps):
+            energy, gradient = self._steps[window](values, data)
+            energies.append(float(energy))
+            if not math.isfinite(energies[-1]):
+                break
+            if energies[-1] < best[0]:
+                best = energies[-1], values
+            if self._settled(energies):
+                break
+            optimiser.apply([gradient], [variable])
+            values = ops.convert_to_tensor(np.array(variable))  # not the variable itself, which the next step changes
+        record = {
+            "spacing": tuple(round(s, 3) for s in level.grid.spacing),
+            "shape": level.grid.shape,
+            "steps": len(energies),
+            "energy": (energies[0], best[0]),
+        }
+        return Field(ops.convert_to_numpy(best[1])[0], grid, self.settings.kind), record
+
+    def _settled(self, energies: list[float]) -> bool:
+        """Whether the energy falls no more."""
+        patience = self.settings.patience
+        if len(energies) <= patience:
+            return False
+        before, now = min(energies[:-patience]), min(energies)
+        return before - now < self.settings.gain * (energies[0] - now)
+
+    def _energy(self, window: tuple[int, ...], values: Tensor, data: dict[str, Any]) -> Tensor:
+        """The energy of a field."""
+        total = self.settings.smoothness * squared_gradient(values, data["spacing"])
+        sizes = data["fixed"][0].shape[1:-1]
+        back = None
+        if self.settings.kind == "velocity":
+            forth, back = (resize_displacement(_flow(values * half), sizes) for half in (0.5, -0.5))
+        else:
+            forth = resize_displacement(values, sizes)
+        known = _both(_moved(data["weights"][0], back), _moved(data["weights"][1], forth))
+        for one, fixed, moving in zip(self.similarities, data["fixed"], data["moving"], strict=True):
+            fixed = fixed if back is None else warp(fixed, back)
+            total = total + one.weight * one.compare(fixed, warp(moving, forth), known, window)
+        if data["points"] is not None:
+            total = total + self.settings.landmarks * self._distance(values, data)
+        return total
+
+    def _distance(self, values: Tensor, data: dict[str, Any]) -> Tensor:
+        """The mean squared distance of landmarks in mm after the registration, in units of 10 mm."""
+        flow = self.settings.kind == "velocity"
+        ways = [(_whole_flow(values), 0)] if flow else [(values, 0)]
+        if flow:
+            ways.append((_whole_flow(-values), 1))
+        total: Tensor = 0.0
+        for field, role in ways:
+            at, goal = data["points"][role], data["points"][1 - role]
+            wide = (1, -1, *(1,) * (values.shape[-1] - 1), values.shape[-1])
+            lines = ops.cast(ops.arange(ops.shape(at)[0]), "float32")
+            index = ops.stack([lines, *[ops.zeros_like(lines)] * (values.shape[-1] - 1)], axis=-1)
+            moved = at + ops.reshape(warp(field, ops.reshape(at - index, wide)), ops.shape(at))
+            total = total + ops.mean(ops.sum(ops.square((moved - goal) * data["spacing"]), axis=-1)) / 100.0
+        return total / len(ways)
+
+
+def _indices(points: NDArray[np.float64], grid: Grid) -> NDArray[np.float32]:
+    """Points in space as voxel indices of a grid."""
+    return grid.to_index(points).astype(np.float32)
+
+
+@ops.custom_gradient
+def _whole_flow(velocity: Tensor) -> tuple[Tensor, Callable[..., Tensor]]:
+    """As `_flow`, over the whole time."""
+
+    def gradient(*arguments: Tensor, upstream: Tensor | None = None) -> Tensor:
+        return arguments[0] if upstream is None else upstream
+
+    return integrate(velocity, SQUARINGS), gradient
+
+
+def _moved(weights: Tensor | None, displacement: Tensor | None) -> Tensor | None:
+    """Weights after a warp: 1 where all that a value is interpolated from counts."""
+    if weights is None or displacement is None:
+        return weights
+    return ops.cast(ops.stop_gradient(warp(weights, ops.stop_gradient(displacement))) > 0.999, "float32")
+
+
+def _both(one: Tensor | None, other: Tensor | None) -> Tensor | None:
+    if one is None or other is None:
+        return other if one is None else one
+    return one * other
+
+
+def without_folding(found: Field, grid: Grid, percent: float) -> Field:
+    """The field, smoothed until at most a share of the voxels of `grid` folds.
+
+    Only the surroundings of the places that fold are smoothed, by more and more.
+    """
+    vectors, sigma = found.vectors, 0.0
+    factors = [n // m for n, m in zip(grid.shape, found.grid.shape, strict=True)]
+    for _ in range(20):
+        field_now = Field(vectors, found.grid, found.kind)
+        tensor = ops.convert_to_tensor(vectors[None])
+        u = integrate(tensor, SQUARINGS + 2) if found.kind == "velocity" else tensor
+        u = ops.convert_to_numpy(resize_displacement(u, grid.shape))[0]
+        if folding(u)["folded_percent"] <= percent:
+            return field_now
+        sigma += 0.5
+        folded = ops.convert_to_numpy(jacobian_determinant(ops.convert_to_tensor(u[None])))[0] <= 0
+        vectors = _smoothed_at(vectors, folded, factors, sigma)
+    return Field(vectors, found.grid, found.kind)
+
+
+def _smoothed_at(
+    vectors: NDArray[np.float32], folded: NDArray[np.bool_], factors: Sequence[int], sigma: float
+) -> NDArray[np.float32]:
+    """A field, smoothed around voxels of a finer grid."""
+    from scipy import ndimage
+
+    shape = [n for size, f in zip(vectors.shape[:-1], factors, strict=True) for n in (size, f)]
+    coarse = folded.reshape(shape).any(axis=tuple(range(1, len(shape), 2)))
+    share = np.clip(ndimage.gaussian_filter(coarse.astype(np.float32), 2.0) * 20, 0, 1)[..., None]
+    smooth = ndimage.gaussian_filter(vectors, (*(sigma,) * len(factors), 0), mode="nearest")
+    return (vectors + share * (smooth - vectors)).astype(np.float32)

@@ -1,0 +1,184 @@
+"""Registration of a pair by optimisation, in stages."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from acreg.errors import AcregError, images_by_name
+from acreg.geometry import Affine, Grid, Image, Transform
+from acreg.geometry.extents import covering
+from acreg.geometry.maps import Map
+from acreg.losses import LossWeights
+from acreg.optimisation.continuous import Continuous, Field, Settings
+from acreg.optimisation.guides import Guides
+from acreg.optimisation.similarities import Similarity, similarities
+from acreg.optimisation.workspace import VOXELS, Content, Workspace
+
+AUTO = {"one": "local_ncc", "two": "mind_ssc"}
+"""The similarity for images of one contrast, and of two."""
+ONE_CONTRAST = 0.35
+"""The smallest correlation of two images that were aligned by an affine map that counts as one contrast."""
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """A registered pair.
+
+    Args:
+        transform: takes fixed points to moving points, on the grid of the fixed image.
+        contrast: "one" or "two": whether the same tissue has the same grey values in both images.
+        stages: what each stage did, in order.
+    """
+
+    transform: Transform
+    contrast: str
+    stages: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Engine:
+    """Registers two images of any anatomy and contrast by optimisation, without a trained network.
+
+    Args:
+        linear: "translation", "rigid", "similarity" or "affine"; None to start from the header, or from the initial
+            transform.
+        discrete: whether large displacements are searched for before the continuous stage.
+        continuous: None for none, else the settings of the stage.
+        similarity: of the discrete and continuous stage, see `acreg.optimisation.similarities`; "auto" for local NCC or
+            MIND-SSC, whichever fits the two images.
+        voxels: of the finest working grid, at most.
+        seed: of the samples of the linear stage.
+    """
+
+    def __init__(
+        self,
+        linear: str | None = "affine",
+        discrete: bool = False,
+        continuous: Settings | None = Settings(),  # noqa: B008
+        similarity: str | LossWeights | Sequence[Similarity] = "auto",
+        voxels: int = VOXELS,
+        seed: int = 0,
+    ) -> None:
+        self.linear, self.discrete, self.continuous = linear, discrete, continuous
+        self.similarity, self.voxels, self.seed = similarity, voxels, seed
+        self._stages: dict[str, Continuous] = {}
+        if similarity != "auto":
+            self._stage(similarity)
+
+    @images_by_name
+    def register(
+        self,
+        *,
+        fixed: Image,
+        moving: Image,
+        guides: Guides = Guides(),  # noqa: B008
+        progress: Callable[[str], None] | None = None,
+    ) -> Outcome:
+        """Register a moving image onto a fixed image.
+
+        Args:
+            fixed, moving: 2-D or 3-D, any size, spacing and orientation.
+            guides: what is known about the images.
+            progress: called with a sentence after each stage and level.
+
+        Raises:
+            AcregError: the images differ in rank or are constant, a guide does not fit, or the images do not overlap.
+        """
+        if fixed.grid.rank != moving.grid.rank:
+            raise AcregError(
+                "Two images that are registered have one number of axes. Received: "
+                f"{fixed.name or 'fixed'} with {fixed.grid.rank}, {moving.name or 'moving'} with {moving.grid.rank}."
+            )
+        guides.check(fixed.grid, moving.grid)
+        say = progress or (lambda _: None)
+        stages: list[dict[str, Any]] = []
+        maps = self._aligned(fixed, moving, guides, stages, say)
+        contents = (
+            Content.of(fixed, "fixed", guides.fixed_mask),
+            Content.of(moving, "moving", guides.moving_mask),
+        )
+        space = Workspace(*contents, maps, self.voxels)
+        correlation = _correlation(space)
+        contrast = "one" if correlation >= ONE_CONTRAST else "two"
+        if self.continuous is None:
+            return Outcome(Transform(fixed.grid, moving.grid, maps), contrast, stages)
+        chosen = AUTO[contrast] if self.similarity == "auto" else self.similarity
+        if self.similarity == "auto":
+            say(f"correlation {correlation:.2f} after the alignment: {contrast} contrast, {chosen}")
+        start = time.perf_counter()
+        stage = self._stage(chosen)
+        found, records = stage.optimise(space, None, progress=progress)
+        stages.append(
+            {
+                "stage": "continuous",
+                "similarity": [one.name for one in stage.similarities],
+                "levels": records,
+                "seconds": time.perf_counter() - start,
+            }
+        )
+        return Outcome(Transform(fixed.grid, moving.grid, (_over(found, fixed.grid), *maps)), contrast, stages)
+
+    def _stage(self, chosen: str | LossWeights | Sequence[Similarity]) -> Continuous:
+        """The continuous stage; for a similarity by name it is kept for further pairs."""
+        name = chosen if isinstance(chosen, str) else ""
+        if name not in self._stages or not name:
+            self._stages[name] = Continuous(similarities(chosen), self.continuous or Settings())
+        return self._stages[name]
+
+    def _aligned(
+        self,
+        fixed: Image,
+        moving: Image,
+        guides: Guides,
+        stages: list[dict[str, Any]],
+        say: Callable[[str], None],
+    ) -> tuple[Map, ...]:
+        """The maps of the linear stage."""
+        initial = guides.initial
+        if initial is not None and not all(isinstance(part, Affine) for part in initial.maps):
+            say("the initial transform deforms: the linear stage is left out")
+            return initial.maps
+        if self.linear is None:
+            both = fixed.has_place and moving.has_place
+            if initial is not None:
+                return initial.maps
+            return () if both else (Affine.between_extents(fixed.grid.reoriented(), moving.grid.reoriented()),)
+        from acreg.optimisation.linear import linear
+
+        start = time.perf_counter()
+        affine, record = linear(
+            fixed=fixed,
+            moving=moving,
+            kind=self.linear,
+            fixed_mask=guides.fixed_mask,
+            moving_mask=guides.moving_mask,
+            initial=None if initial is None else initial.affine_part,
+            seed=self.seed,
+        )
+        stages.append({"stage": "linear", **record, "seconds": time.perf_counter() - start})
+        return (affine,)
+
+
+def _over(found: Field, extent: Grid) -> Map:
+    """The map of a field, continued over the extent of the fixed image."""
+    vectors, grid = covering(found.vectors, found.grid, extent)
+    return Field(vectors, grid, found.kind).map()
+
+
+def _correlation(space: Workspace) -> float:
+    """Pearson's correlation of both images where both are known, on a coarse grid."""
+    level = space.level(min(1, space.levels - 1))
+    fixed, moving = (ops.convert_to_numpy(x)[0, ..., 0] for x in (level.fixed, level.moving))
+    known = (fixed > 0) | (moving > 0)
+    for weights in (level.fixed_weights, level.moving_weights):
+        if weights is not None:
+            known &= ops.convert_to_numpy(weights)[0, ..., 0] > 0
+    if known.sum() < 2:
+        return 0.0
+    pair = fixed[known], moving[known]
+    return float(np.corrcoef(*pair)[0, 1]) if min(map(np.ptp, pair)) > 0 else 0.0
