@@ -27,19 +27,14 @@ from acreg.registration.methods import Method, Unregistered, named_method
 from acreg.versions import package_versions
 from benchmarks.any_pair_page import write_page
 from benchmarks.any_pair_scores import registered
-from benchmarks.any_pair_sets import SETS, PairSet
+from benchmarks.any_pair_sets import MUTUAL, ONE_LEVEL, SETS, PairSet
 from benchmarks.convex_adam import ConvexAdam
 from benchmarks.processes import THREADS
 
-ONE_CONTRAST = ("acreg:deformable",)
-TWO_CONTRASTS = (
-    "acreg:multimodal", "greedy:deformable[mutual_information=true]", "elastix:bspline[mutual_information=true]"
-)  # fmt: skip
-"""Methods for sets of two contrasts only. ANTs' SyN always uses mutual information, SyNCC correlation."""
 METHODS = (
     "unregistered", "acreg:affine", "ants:affine", "acreg:deformable", "acreg:multimodal", "ants:SyN", "ants:SyNCC",
-    "greedy:deformable", "greedy:deformable[mutual_information=true]", "elastix:bspline",
-    "elastix:bspline[mutual_information=true]", ConvexAdam.name,
+    "greedy:deformable", ONE_LEVEL, f"greedy:deformable{MUTUAL}", "elastix:bspline", f"elastix:bspline{MUTUAL}",
+    ConvexAdam.name,
 )  # fmt: skip
 """All methods, in the order of the page."""
 PROGRAM = (sys.executable, "-m", "benchmarks.any_pair")
@@ -49,9 +44,9 @@ PACKAGES = ("acreg", "tensorflow", "keras", "antspyx", "picsl-greedy", "itk-elas
 
 
 def methods_of(pairs: PairSet, names: Sequence[str]) -> list[str]:
-    """Those of the named methods that are meant for a set."""
-    left_out = ONE_CONTRAST if pairs.contrasts == 2 else TWO_CONTRASTS
-    return [name for name in names if name not in left_out]
+    """Those of the named methods that a set has: all except those that are for other sets."""
+    others = {name for one in SETS.values() for name in one.methods}.difference(pairs.methods)
+    return [name for name in names if name not in others]
 
 
 def method(name: str, convexadam: str) -> Method:

@@ -19,13 +19,20 @@ from acreg.baselines import baseline
 from acreg.errors import AcregError, UsageError, images_by_name
 from acreg.geometry import Image, Transform, unregistered
 from acreg.geometry.maps import Displacement
+from acreg.geometry.resample import respaced
 
 SMALL = 64
 """Volumes with no longer axis are those of one organ, cut out alike: they are laid on each other by their extents."""
 
 
+ANISOTROPIC = 2.0
+"""Ratio of the largest to the smallest spacing from which volumes are resampled: the program knows voxels only."""
+
+
 class ConvexAdam:
-    """Its default settings (MIND), on the fixed grid. It finds no affine map: it is given the image after another one.
+    """Its default settings (MIND), on the fixed grid; with thick slices, on one of cubes with their shortest edge.
+
+    It finds no affine map: it is given the moving image after another one.
 
     Args:
         python: the Python of an environment that has the package convexAdam.
@@ -66,16 +73,19 @@ class ConvexAdam:
             raise AcregError(f"ConvexAdam registers volumes. Received: images with {fixed.grid.rank} axes.")
         small = max(*fixed.grid.shape, *moving.grid.shape) <= SMALL
         start = unregistered(fixed=fixed, moving=moving) if small else self._affine.register(fixed=fixed, moving=moving)
+        least = min(fixed.grid.spacing)
+        cubes = max(fixed.grid.spacing) >= ANISOTROPIC * least
+        grid = respaced(fixed.grid, (least,) * 3) if cubes else fixed.grid
         with tempfile.TemporaryDirectory(prefix="acreg-convexadam-") as folder:
             files = [str(Path(folder) / f"{name}.npy") for name in ("fixed", "moving", "field")]
-            np.save(files[0], fixed.array)
-            np.save(files[1], start.warp_image(moving).array)
+            np.save(files[0], Transform(grid, fixed.grid).warp_image(fixed).array)
+            np.save(files[1], start.resample_to(grid).warp_image(moving).array)
             answer = self._ask(files)
             self.elsewhere = answer["cpu_seconds"]
             if "failed" in answer:
                 raise AcregError(f"ConvexAdam ends with a field. Received: {answer['failed']}.")
             field = np.load(files[2])
-        return Transform(fixed.grid, moving.grid, (Displacement(field, fixed.grid), *start.maps))
+        return Transform(fixed.grid, moving.grid, (Displacement(field, grid), *start.maps))
 
     def _ask(self, files: list[str]) -> dict[str, Any]:
         if self._program.stdin is None or self._program.stdout is None:
