@@ -13,16 +13,19 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-from acreg.geometry import Displacement, Grid, Velocity, folding
-from acreg.layers.functional import integrate, jacobian_determinant, resize_displacement, warp
+from acreg.geometry import Displacement, Grid, Image, Velocity, folding
+from acreg.layers.functional import integrate, jacobian_determinant, resize_displacement, spatial_shape, warp
 from acreg.layers.tensor import Tensor
+from acreg.losses import soft_dice
 from acreg.optimisation.gradients import value_and_gradient
 from acreg.optimisation.similarities import Similarity
 from acreg.optimisation.workspace import Level, Workspace
 
 SQUARINGS = 5
 """Of the flow while it is optimised; a velocity changes by less than a voxel in each of the steps."""
-WINDOW = 9
+COMPILED = 2**17
+"""Voxels from which the time that XLA saves in each step is worth the time that it takes to compile for that size."""
+WINDOW = 7
 """Side of the windows of local NCC, in voxels of the axes with the smallest voxels."""
 
 
@@ -36,16 +39,18 @@ class Settings:
         steps: at each level at most, from coarse to fine; the last number holds for further levels.
         rate: of Adam, in voxels of the field's grid.
         landmarks: weight of their mean squared distance, in units of 10 mm.
+        labels: weight of one minus the mean soft Dice of labels that guide.
         patience: steps over which the energy must fall by `gain`, or the level ends.
         gain: see `patience`; a share of what was gained at this level.
         folded_percent: the largest share of voxels that fold, in percent: see `without_folding`.
     """
 
     kind: str = "velocity"
-    smoothness: float = 0.3
+    smoothness: float = 0.25
     steps: tuple[int, ...] = (60, 60, 60)
-    rate: float = 0.1
+    rate: float = 0.2
     landmarks: float = 1.0
+    labels: float = 1.0
     patience: int = 10
     gain: float = 0.01
     folded_percent: float = 0.1
@@ -53,7 +58,7 @@ class Settings:
 
 @dataclass(frozen=True, eq=False)
 class Field:
-    """A field on a grid of the working space, in voxels of it, ``(*grid.shape, rank)``; a velocity or a displacement."""
+    """A velocity or a displacement on a grid of the working space, in voxels of it, ``(*grid.shape, rank)``."""
 
     vectors: NDArray[np.float32]
     grid: Grid
@@ -75,7 +80,7 @@ def squared_gradient(values: Tensor, spacing: Tensor) -> Tensor:
     in_mm = values * spacing
     total: Tensor = 0.0
     for axis in range(rank):
-        if values.shape[axis + 1] > 1:
+        if values.shape[axis + 1] != 1:
             after, before = [slice(None)] * (rank + 2), [slice(None)] * (rank + 2)
             after[axis + 1], before[axis + 1] = slice(1, None), slice(None, -1)
             slope = (in_mm[tuple(after)] - in_mm[tuple(before)]) / spacing[axis]
@@ -115,13 +120,14 @@ class Continuous:
 
     def __init__(self, similarities: Sequence[Similarity], settings: Settings) -> None:
         self.similarities, self.settings = similarities, settings
-        self._steps: dict[tuple[int, ...], Callable[..., tuple[Tensor, Tensor]]] = {}
+        self._steps: dict[Any, Callable[..., tuple[Tensor, Tensor]]] = {}
 
     def optimise(
         self,
         workspace: Workspace,
         start: Field | None = None,
-        points: Tensor | None = None,
+        points: NDArray[np.float64] | None = None,
+        labels: tuple[Image, Image] | None = None,
         progress: Callable[[str], None] | None = None,
     ) -> tuple[Field, list[dict[str, Any]]]:
         """The field for two images, and a record of each level, from coarse to fine.
@@ -131,6 +137,7 @@ class Continuous:
             start: the first field; zero if left out.
             points: landmarks ``(2, n, rank)``, mm: those of the fixed image, and where the maps of the workspace must
                 be preceded by the field's map to reach those of the moving image.
+            labels: label maps of the fixed and of the moving image, whose soft Dice joins the energy.
             progress: called with a sentence after each level.
         """
         found, records = start, []
@@ -138,7 +145,19 @@ class Continuous:
             level = workspace.level(number)
             grid = workspace.coarser(workspace.factors(number + 1))
             steps = self.settings.steps[min(index, len(self.settings.steps) - 1)]
-            found, record = self._at(level, grid, found, steps, points)
+            compared = [
+                (level.fixed, level.moving) if one.features is None else workspace.features(number, one.features)
+                for one in self.similarities
+            ]
+            data = {
+                "spacing": ops.convert_to_tensor(np.asarray(grid.spacing, np.float32)),
+                "fixed": [fixed for fixed, _ in compared],
+                "moving": [moving for _, moving in compared],
+                "weights": [level.fixed_weights, level.moving_weights],
+                "points": None if points is None else ops.convert_to_tensor(_indices(points, grid)),
+                "labels": None if labels is None else workspace.one_hot(number, *labels),
+            }
+            found, record = self._at(level, data, grid, found, steps)
             records.append(record)
             if progress is not None:
                 first, last = record["energy"]
@@ -150,7 +169,12 @@ class Continuous:
         return without_folding(found, workspace.grid, self.settings.folded_percent), records
 
     def _at(
-        self, level: Level, grid: Grid, start: Field | None, steps: int, points: Tensor | None
+        self,
+        level: Level,
+        data: dict[str, Any],
+        grid: Grid,
+        start: Field | None,
+        steps: int,
     ) -> tuple[Field, dict[str, Any]]:
         """The field after one level, on a grid over the same extent."""
         if start is None:
@@ -159,20 +183,14 @@ class Continuous:
             values = resize_displacement(ops.convert_to_tensor(start.vectors[None]), grid.shape)
         side = min(level.grid.spacing)
         window = tuple(2 * round((WINDOW * side / s - 1) / 2) + 1 for s in level.grid.spacing)
-        if window not in self._steps:
-            self._steps[window] = value_and_gradient(partial(self._energy, window))
-        data = {
-            "spacing": ops.convert_to_tensor(np.asarray(grid.spacing, np.float32)),
-            "fixed": [one.of(level.fixed) for one in self.similarities],
-            "moving": [one.of(level.moving) for one in self.similarities],
-            "weights": [level.fixed_weights, level.moving_weights],
-            "points": None if points is None else ops.convert_to_tensor(_indices(points, grid)),
-        }
+        key = window, math.prod(level.grid.shape) < COMPILED
+        if key not in self._steps:
+            self._steps[key] = value_and_gradient(partial(self._energy, window), any_size=key[1])
         optimiser = keras.optimizers.Adam(self.settings.rate)
         variable = keras.Variable(values, name="field")
         best, energies = (math.inf, values), []
         for _ in range(steps):
-            energy, gradient = self._steps[window](values, data)
+            energy, gradient = self._steps[key](values, data)
             energies.append(float(energy))
             if not math.isfinite(energies[-1]):
                 break
@@ -181,7 +199,8 @@ class Continuous:
             if self._settled(energies):
                 break
             optimiser.apply([gradient], [variable])
-            values = ops.convert_to_tensor(np.array(variable))  # not the variable itself, which the next step changes
+            # A copy: the next step changes the variable.
+            values = ops.convert_to_tensor(ops.convert_to_numpy(variable).copy())
         record = {
             "spacing": tuple(round(s, 3) for s in level.grid.spacing),
             "shape": level.grid.shape,
@@ -201,7 +220,7 @@ class Continuous:
     def _energy(self, window: tuple[int, ...], values: Tensor, data: dict[str, Any]) -> Tensor:
         """The energy of a field."""
         total = self.settings.smoothness * squared_gradient(values, data["spacing"])
-        sizes = data["fixed"][0].shape[1:-1]
+        sizes = spatial_shape(data["fixed"][0])
         back = None
         if self.settings.kind == "velocity":
             forth, back = (resize_displacement(_flow(values * half), sizes) for half in (0.5, -0.5))
@@ -211,6 +230,10 @@ class Continuous:
         for one, fixed, moving in zip(self.similarities, data["fixed"], data["moving"], strict=True):
             fixed = fixed if back is None else warp(fixed, back)
             total = total + one.weight * one.compare(fixed, warp(moving, forth), known, window)
+        if data["labels"] is not None:
+            fixed, moving = data["labels"]
+            fixed = fixed if back is None else warp(fixed, back)
+            total = total + self.settings.labels * soft_dice(fixed, warp(moving, forth))[0]
         if data["points"] is not None:
             total = total + self.settings.landmarks * self._distance(values, data)
         return total
