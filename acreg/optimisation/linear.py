@@ -22,7 +22,7 @@ SIMILARITIES = ("auto", "mutual_information")
 """What `linear` optimises, by name."""
 SEARCH, LAST = 18, 72
 """Cells along the content of the larger image, on average over its axes, in the search and in the last refinement."""
-SCORED, SEARCHED, REFINED = 1500, 4000, 20_000
+SCORED, SEARCHED, REFINED = 1500, 4000, 60_000
 """Samples of each image in the comparison of starts, in the search, and in the last refinement."""
 UPRIGHT, TURNED, LEADING = 2, 8, 2
 """Starts of either sort that are refined, and how many of either sort are refined again with all parameters."""
