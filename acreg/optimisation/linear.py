@@ -109,7 +109,7 @@ def linear(
         "before": 1 + last(first.matrix)[0],
         "after": 1 + last(found.matrix)[0],
         "turned": found.turn,
-        "starts": {c.start: 1 + c.value for c in (*upright, *turned[:1])},
+        "starts": {c.start: 1 + float(c.value) for c in (*upright, *turned[:1])},
     }
 
 
@@ -153,7 +153,7 @@ def _objective(similarity: Similarity, start: Candidate, matrix: np.ndarray) -> 
     cost, slopes = start.cost(matrix)
     gradient /= 1 + cost
     gradient[:, :-1] -= value / (1 + cost) ** 2 * slopes
-    return value / (1 + cost), gradient
+    return float(value / (1 + cost)), gradient
 
 
 def _scored(starts: list[Candidate], similarity: Similarity) -> list[Candidate]:

@@ -137,7 +137,7 @@ def test_pictures_of_other_sizes_are_scaled_onto_each_other():
     large = np.kron(image.array, np.ones((3, 3)))
     found, _ = linear(fixed=Image.from_array(image.array), moving=Image.from_array(large))
     wanted = np.array([[3, 0, 1], [0, 3, 1], [0, 0, 1]])
-    assert distance(found, wanted) < 1.0
+    assert distance(found, wanted) < 3.0  # a pixel of the small picture
 
 
 def test_what_lies_outside_of_the_masks_has_no_influence():
@@ -156,7 +156,7 @@ def test_what_lies_outside_of_the_masks_has_no_influence():
 
 
 def test_what_cannot_be_registered_is_refused():
-    image, volume = seen(FIXED[2]), seen(FIXED[3])
+    image, volume = (Image(np.rint(seen(grid).array), grid) for grid in FIXED.values())
     nothing = Image(np.zeros(image.grid.shape), image.grid, "labels")
     flat = Image(np.full(image.grid.shape, 7.0), image.grid)
     corner = nothing.array.copy()
