@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 
 from acreg.errors import AcregError, UsageError
-from acreg.geometry import Affine, Displacement, Grid, Transform, Velocity
+from acreg.geometry import Affine, Displacement, Transform, Velocity
 from acreg.geometry.extents import covering
 from acreg.geometry.maps import Map
 from acreg.io import Image, Preprocessing
