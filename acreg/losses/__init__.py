@@ -5,14 +5,15 @@ from acreg.losses.displacements import displacement_error, endpoint_error
 from acreg.losses.information import mutual_information
 from acreg.losses.labels import cross_entropy, hausdorff_erosion, log_dice, soft_dice
 from acreg.losses.loss import DISPLACEMENTS, FIELD, IMAGES, ONE_HOT, Loss, LossWeights, by_name, choose_losses
-from acreg.losses.mind import mind_ssc, mind_ssc_difference
+from acreg.losses.mind import mind_ssc, mind_ssc_features
 from acreg.losses.perceptual import PerceptualLoss
 from acreg.losses.regularisers import bending, diffusion, total_variation_mean, total_variation_sum
 from acreg.losses.similarity import local_ncc, mean_squared_error, ncc, squared_ncc
 from acreg.losses.structural import ms_ssim, ssim
 
-IMAGE_LOSSES = by_name(IMAGES, ncc, squared_ncc, local_ncc, mean_squared_error, ssim, ms_ssim, mutual_information)
-IMAGE_LOSSES["mind_ssc"] = Loss("mind_ssc", IMAGES, mind_ssc_difference)
+IMAGE_LOSSES = by_name(
+    IMAGES, ncc, squared_ncc, local_ncc, mean_squared_error, ssim, ms_ssim, mutual_information, mind_ssc
+)
 """Losses of two images, `(batch, *spatial, channels)` each, by name."""
 LABEL_LOSSES = by_name(ONE_HOT, cross_entropy, soft_dice, log_dice, hausdorff_erosion)
 """Losses of two one-hot label maps, `(batch, *spatial, classes)` each, by name."""
@@ -44,7 +45,7 @@ __all__ = [
     "log_dice",
     "mean_squared_error",
     "mind_ssc",
-    "mind_ssc_difference",
+    "mind_ssc_features",
     "ms_ssim",
     "mutual_information",
     "ncc",

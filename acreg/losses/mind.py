@@ -16,7 +16,7 @@ FLAT = 1e-12
 """The smallest variance: below it, an image is constant."""
 
 
-def mind_ssc(image: Tensor, radius: int = 1, dilation: int = 2) -> Tensor:
+def mind_ssc_features(image: Tensor, radius: int = 1, dilation: int = 2) -> Tensor:
     """The MIND-SSC features of an image: how alike the patches around each voxel are, whatever their grey values mean.
 
     The patches lie at ``o_i``, ``dilation`` voxels from the voxel in both directions of every axis. Each pair of
@@ -40,15 +40,15 @@ def mind_ssc(image: Tensor, radius: int = 1, dilation: int = 2) -> Tensor:
     return ops.stack(_planes(image, radius, dilation), axis=-1)
 
 
-def mind_ssc_difference(fixed: Tensor, warped: Tensor, radius: int = 1, dilation: int = 2) -> Tensor:
-    """Mean squared difference of the `mind_ssc` features of two images, over voxels and channels, ``(batch,)``."""
+def mind_ssc(fixed: Tensor, warped: Tensor, radius: int = 1, dilation: int = 2) -> Tensor:
+    """Mean squared difference of the `mind_ssc_features` of two images, over voxels and channels, ``(batch,)``."""
     pairs = zip(_planes(fixed, radius, dilation), _planes(warped, radius, dilation), strict=True)
     squares = [ops.square(f - w) for f, w in pairs]
     return ops.mean(sum(squares[1:], squares[0]), axis=tuple(range(1, len(fixed.shape) - 1))) / len(squares)
 
 
 def _planes(image: Tensor, radius: int, dilation: int) -> list[Tensor]:
-    """The channels of `mind_ssc`, one by one: arrays of one channel are faster to shift and to add than a stack."""
+    """The channels of `mind_ssc_features`, one by one: single channels are faster to shift and to add than a stack."""
     distances = _distances(ops.cast(image, "float32"), radius, dilation)
     lowest = distances[0]
     for distance in distances[1:]:

@@ -17,7 +17,8 @@ from acreg.layers.warping import no_gradients
 from acreg.losses import FIELD_LOSSES, IMAGE_LOSSES, LOSSES, Loss, LossWeights, choose_losses
 from acreg.losses.loss import FIELD, IMAGES
 from acreg.models.field_model import FieldModel
-from acreg.optimisation.continuous import Continuous, Field, Settings, folded_voxels
+from acreg.optimisation.continuous import Continuous, Settings
+from acreg.optimisation.fields import Field, folded_voxels
 from acreg.optimisation.levels import Level, OneLevel
 from acreg.optimisation.similarities import similarity
 

@@ -13,17 +13,15 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-from acreg.geometry import Displacement, Grid, Image, Velocity
-from acreg.layers.functional import integrate, jacobian_determinant, resize_displacement, spatial_shape, warp
+from acreg.geometry import Grid, Image
+from acreg.layers.functional import integrate, resize_displacement, spatial_shape, warp
 from acreg.layers.tensor import Tensor
-from acreg.layers.warping import no_gradients
 from acreg.losses import diffusion, soft_dice
+from acreg.optimisation.fields import SQUARINGS, Field, without_folding
 from acreg.optimisation.gradients import value_and_gradient
 from acreg.optimisation.levels import Level, Levels
 from acreg.optimisation.similarities import Similarity
 
-SQUARINGS = 5
-"""Of the flow while it is optimised; a velocity changes by less than a voxel in each of the steps."""
 COMPILED = 2**17
 """Voxels from which the time that XLA saves in each step is worth the time that it takes to compile for that size."""
 WINDOW = 7
@@ -57,19 +55,6 @@ class Settings:
     patience: int = 10
     gain: float = 0.01
     folded_percent: float = 0.1
-
-
-@dataclass(frozen=True, eq=False)
-class Field:
-    """A velocity or a displacement on a grid of the working space, in voxels of it, ``(*grid.shape, rank)``."""
-
-    vectors: NDArray[np.float32]
-    grid: Grid
-    kind: str
-
-    def map(self) -> Velocity | Displacement:
-        """The field as a map of physical space."""
-        return Velocity(self.vectors, self.grid) if self.kind == "velocity" else Displacement(self.vectors, self.grid)
 
 
 @ops.custom_gradient
@@ -285,38 +270,3 @@ def _both(one: Tensor | None, other: Tensor | None) -> Tensor | None:
     if one is None or other is None:
         return other if one is None else one
     return one * other
-
-
-def without_folding(found: Field, grid: Grid, percent: float) -> Field:
-    """The field, smoothed until at most a share of the voxels of `grid` folds.
-
-    Only the surroundings of the places that fold are smoothed, by more and more.
-    """
-    for step in range(20):
-        folded = folded_voxels(found, grid)
-        if 100.0 * folded.mean() <= percent:
-            break
-        found = Field(_smoothed_at(found.vectors, folded, 0.5 * (step + 1)), found.grid, found.kind)
-    return found
-
-
-def folded_voxels(found: Field, grid: Grid) -> NDArray[np.bool_]:
-    """Which voxels of a grid over the same extent fold."""
-    tensor = ops.convert_to_tensor(found.vectors[None])
-    with no_gradients():
-        u = integrate(tensor, SQUARINGS + 2) if found.kind == "velocity" else tensor
-    u = resize_displacement(u, grid.shape)
-    folds: NDArray[np.bool_] = ops.convert_to_numpy(jacobian_determinant(u))[0] <= 0
-    return folds
-
-
-def _smoothed_at(vectors: NDArray[np.float32], folded: NDArray[np.bool_], sigma: float) -> NDArray[np.float32]:
-    """A field, smoothed around voxels of a finer grid."""
-    from scipy import ndimage
-
-    sizes = vectors.shape[:-1]
-    coarse = np.zeros(sizes, np.float32)
-    coarse[tuple(i * m // n for i, m, n in zip(np.nonzero(folded), sizes, folded.shape, strict=True))] = 1
-    share = np.clip(ndimage.gaussian_filter(coarse, 2.0) * 20, 0, 1)[..., None]
-    smooth = ndimage.gaussian_filter(vectors, (*(sigma,) * len(sizes), 0), mode="nearest")
-    return (vectors + share * (smooth - vectors)).astype(np.float32)

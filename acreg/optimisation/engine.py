@@ -17,9 +17,10 @@ from acreg.geometry.extents import covering
 from acreg.geometry.logarithm import logarithm
 from acreg.geometry.maps import Map
 from acreg.layers.functional import resize_displacement
-from acreg.losses import LossWeights, mind_ssc
-from acreg.optimisation.continuous import SQUARINGS, Continuous, Field, Settings
+from acreg.losses import LossWeights, mind_ssc_features
+from acreg.optimisation.continuous import Continuous, Settings
 from acreg.optimisation.discrete import coarse_to_fine
+from acreg.optimisation.fields import SQUARINGS, Field
 from acreg.optimisation.guides import Guides
 from acreg.optimisation.similarities import Similarity, similarities
 from acreg.optimisation.workspace import VOXELS, Content, Workspace
@@ -146,7 +147,7 @@ class Engine:
         start = time.perf_counter()
         level = space.level(0)
         features = [one.features for one in similarities(chosen) if one.features is not None]
-        of = features[0] if features else mind_ssc
+        of = features[0] if features else mind_ssc_features
         side = np.array(level.grid.spacing)
         cells = [np.maximum(1, np.rint(cell * side.min() / side)).astype(int).tolist() for cell, _ in SEARCH]
         u = coarse_to_fine(

@@ -18,7 +18,7 @@ from acreg.losses import (
     choose_losses,
     local_ncc,
     mind_ssc,
-    mind_ssc_difference,
+    mind_ssc_features,
 )
 from acreg.losses.loss import IMAGES
 
@@ -67,8 +67,8 @@ def similarity(loss: Loss, weight: float) -> Similarity:
         raise ValueError(
             f"A similarity compares {' and '.join(IMAGES)}. Received: the loss {loss.name!r} of {', '.join(loss.needs)}"
         )
-    if loss.function is mind_ssc_difference:
-        return Similarity(loss.name, weight, _squares, partial(mind_ssc, **loss.arguments))
+    if loss.function is mind_ssc:
+        return Similarity(loss.name, weight, _squares, partial(mind_ssc_features, **loss.arguments))
     if loss.function is local_ncc:
         return Similarity(loss.name, weight, partial(_local_ncc, arguments=dict(loss.arguments)))
     return Similarity(loss.name, weight, partial(_any, loss=loss))

@@ -58,7 +58,7 @@ SPACES = [
 ]
 
 
-@pytest.mark.parametrize(("grid", "share"), zip(SPACES, (0.25, 0.3, 0.7)), ids=["2-D", "3-D", "thick slices"])
+@pytest.mark.parametrize(("grid", "share"), list(zip(SPACES, (0.25, 0.3, 0.7))), ids=["2-D", "3-D", "thick slices"])
 def test_a_known_map_is_found(grid: Grid, share: float) -> None:
     """Across slices of 8 mm, movements of up to half a slice are hardly seen."""
     fixed, moving, known = pair(grid)
