@@ -95,9 +95,7 @@ def test_its_images_agree_more_than_before(found: Template, chests: Path) -> Non
     assert 1 - overlap(after) < 0.7 * (1 - overlap(before))
 
 
-def test_the_order_of_the_images_changes_little(
-    found: Template, chests: Path, tmp_path: Path
-) -> None:
+def test_the_order_of_the_images_changes_little(found: Template, chests: Path, tmp_path: Path) -> None:
     rows = [f"{chests}/s{n}.nii.gz" for n in (2, 0, 3, 1)]
     (tmp_path / "list.csv").write_text("\n".join(["image", *rows]))
     other = make(tmp_path / "list.csv", tmp_path / "out", rounds=3, change=0, reference="s3")
@@ -122,9 +120,7 @@ def test_the_reference_changes_little(tmp_path: Path) -> None:
     assert ncc(one.image.array[inside], again.array[inside]) > 0.99
 
 
-def test_a_killed_run_goes_on_to_the_same_bits(
-    found: Template, chests: Path, tmp_path: Path
-) -> None:
+def test_a_killed_run_goes_on_to_the_same_bits(found: Template, chests: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     for stop in ("linear 1: s2", "round 1: s1", "round 3: s0", "Writing"):
 
