@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from acreg.geometry import Image, Transform
 from acreg.io import all_or_none, atomic_path, read_image, sole_writer, write_image, write_inverse, write_transform
 from acreg.io.claims import claim
 from acreg.io.documents import read_json, write_json
-from acreg.losses import LossWeights
+from acreg.io.formats import is_picture
 from acreg.names import some
 from acreg.optimisation import Engine, Settings
 from acreg.plotting.figures import to_png
@@ -80,7 +80,7 @@ def template(
     *,
     reference: str | None = None,
     linear: str = "affine",
-    similarity: str | LossWeights = "auto",
+    similarity: str | Mapping[str, Any] = "auto",
     rounds: int = ROUNDS,
     change: float = CHANGE,
     sharpen: float = 0.0,
@@ -100,7 +100,8 @@ def template(
         out: folder of the results; to continue a killed run, repeat the call.
         reference: name of the image to which the others are registered first; by default the first one.
         linear: "translation", "rigid", "similarity", "affine", or "none" for images that their headers align.
-        similarity: see `acreg.optimisation.similarities`; "auto" for local NCC, or MIND-SSC for two contrasts.
+        similarity: a loss on images by name, or names with their weights as in a recipe; "auto" for local NCC, or
+            MIND-SSC for two contrasts.
         rounds: at most; 0 for the mean of the linear alignment.
         change: the rounds end when the template changes by less, relative to the standard deviation of its grey values.
         sharpen: share of its difference from its smoothed version that is added to each mean.
@@ -142,16 +143,20 @@ def template(
         "settings": asdict(settings),
         "images": [[item.name, _digest(item.image)] for item in items],
     }
+    kind = None if linear == "none" else linear
+    try:
+        deformable = Engine(linear=None, discrete=False, continuous=settings, similarity=similarity)
+    except ValueError as error:
+        raise UsageError(f"{error}. Give another {argument('similarity')}.") from error
     with sole_writer(folder):
         claim(folder, RUN, json.loads(json.dumps(run)))
         if (folder / RECORD).is_file():
             return Template(Path(out), read_json(folder / RECORD, "record of a template"))
-        kind = None if linear == "none" else linear
         group = Group(
             items,
             States(folder),
             Engine(linear=kind, discrete=False, continuous=None),
-            Engine(linear=None, discrete=False, continuous=settings, similarity=similarity),
+            deformable,
             reference=None if reference is None else names.index(reference),
             linear_rounds=1 if kind is None else LINEAR_ROUNDS,
             spacing=spacing,
@@ -248,8 +253,6 @@ def _template(group: Group) -> Image:
 
 
 def _pictures(group: Group) -> bool:
-    from acreg.io.formats import is_picture
-
     return all(is_picture(group.items[n].image) for n in group.maps)
 
 

@@ -211,6 +211,7 @@ def test_too_few_images(tmp_path: Path, chests: Path) -> None:
         ({"linear": "elastic"}, "one of translation, rigid.*'elastic'"),
         ({"rounds": -1}, "not negative.*rounds=-1"),
         ({"spacing": 0.0}, "positive number of mm.*spacing=0"),
+        ({"similarity": "nearness"}, "nearness.*another similarity"),
         ({"reference": "x"}, "one of the images.*reference='x'"),
         ({"settings": Settings(kind="displacement")}, "needs velocities.*'displacement'"),
     ],
