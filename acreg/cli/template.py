@@ -40,7 +40,7 @@ def template(
     change: Annotated[
         float,
         typer.Option(min=0, help="Stop when a round changes the template by less than this share of its contrast."),
-    ] = 0.1,
+    ] = 0.05,
     sharpen: Annotated[float, typer.Option(min=0, help="Sharpening of the mean of each round; 0 for none.")] = 0.0,
     spacing: Annotated[
         float | None,

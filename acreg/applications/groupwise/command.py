@@ -33,7 +33,7 @@ RUN, RECORD = "run.json", "template.json"
 SUBJECTS = "subjects"
 """Folder of the results of each image."""
 ROUNDS = 4
-CHANGE = 0.1
+CHANGE = 0.05
 """Change of the template in a round, relative to the standard deviation of its grey values, at which the rounds end."""
 LINEAR = ("translation", "rigid", "similarity", "affine", "none")
 
