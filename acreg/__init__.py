@@ -8,7 +8,7 @@
     result.save("result")
 
 The commands `register`, `warp`, `jacobian`, `evaluate`, `compare`, `segment`, `quality`, `surfaces`, `classify`,
-`plausibility` and `inspect` are functions of the same names here, with the options as arguments.
+`plausibility`, `template` and `inspect` are functions of the same names here, with the options as arguments.
 """
 
 from __future__ import annotations

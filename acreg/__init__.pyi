@@ -20,6 +20,7 @@ from .applications.atlases.meshes import surfaces as surfaces
 from .applications.batch.commands import quality as quality
 from .applications.batch.commands import segment as segment
 from .applications.classification import classify as classify
+from .applications.groupwise.command import template as template
 from .applications.inspection.files import inspect as inspect
 from .applications.plausibility.experiment import plausibility as plausibility
 from .evaluation import evaluate as evaluate

@@ -72,7 +72,8 @@ def test_parts_are_the_folders_of_the_package(repository: Path) -> None:
 
 
 LAZY = ("", ".applications", ".applications.atlases", ".applications.batch", ".applications.conversion")
-LAZY += (".applications.inspection", ".applications.plausibility", ".data", ".report", ".training")
+LAZY += (".applications.groupwise", ".applications.inspection", ".applications.plausibility", ".data", ".report")
+LAZY += (".training",)
 
 
 @pytest.mark.parametrize("package", LAZY)

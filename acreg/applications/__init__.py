@@ -1,4 +1,4 @@
-"""Applications of registration: atlases, velocities of shapes, conversion, inspection, batches of images."""
+"""Applications of registration: atlases, templates, velocities of shapes, conversion, inspection, batches."""
 
 from __future__ import annotations
 

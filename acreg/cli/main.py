@@ -34,6 +34,7 @@ COMMANDS = (
     "warp",
     "jacobian",
     "inspect",
+    "template",
     "segment",
     "quality",
     "classify",
