@@ -24,10 +24,10 @@ Out = Annotated[
 Model = Annotated[str | None, typer.Option(help="Name or folder of a preset.", show_default=False)]
 MethodName = Annotated[
     str | None,
-    typer.Option(help=f"Classical method, instead of a model: {METHODS}.", metavar="TOOL:KIND", show_default=False),
+    typer.Option(help=f"Method, instead of a model: {METHODS}.", metavar="TOOL:KIND", show_default=False),
 ]
 Threads = Annotated[int, typer.Option(min=1, help="Threads for a classical method.", metavar="N")]
-Seed = Annotated[int, typer.Option(min=0, help="Random seed of a classical method.")]
+Seed = Annotated[int, typer.Option(min=0, help="Random seed of the method.")]
 Split = Annotated[str, typer.Option(help="Split of the dataset whose subjects are used: train, validation or test.")]
 SimilarityName = Annotated[
     Literal["ncc", "mutual_information", "mean_squares"],

@@ -10,8 +10,10 @@ import typer
 from acreg.baselines.tools import TOOLS
 from acreg.cli._border import BorderOption, FillOption
 from acreg.cli.console import hold, note, out, warn
+from acreg.optimisation.names import KINDS
 
-METHODS = ", ".join(["unregistered", *(f"{tool.name}:{'|'.join(tool.kinds)}" for tool in TOOLS.values())]) + (
+_OF_EACH = {"acreg": KINDS, **{tool.name: tool.kinds for tool in TOOLS.values()}}
+METHODS = ", ".join(["unregistered", *(f"{name}:{'|'.join(kinds)}" for name, kinds in _OF_EACH.items())]) + (
     "; some take options in brackets, as in sitk:demons[smoothing=1,affine=false], and an unknown option is answered "
     "with the list of valid ones"
 )
@@ -25,10 +27,10 @@ def register(
     model: Annotated[str | None, typer.Option(help="Name or folder of a preset.", show_default=False)] = None,
     method: Annotated[
         str | None,
-        typer.Option(help=f"Classical method, instead of a model: {METHODS}.", show_default=False, metavar="TOOL:KIND"),
+        typer.Option(help=f"Method, instead of a model: {METHODS}.", show_default=False, metavar="TOOL:KIND"),
     ] = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads for a classical method.", metavar="N")] = 1,
-    seed: Annotated[int, typer.Option(min=0, help="Random seed of a classical method.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed of the method.")] = 0,
     labels: Annotated[
         Path | None, typer.Option(help="Label map of the moving image, warped with it.", show_default=False)
     ] = None,

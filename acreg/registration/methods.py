@@ -1,4 +1,4 @@
-"""Registration methods: the model of a preset, a classical program, or no registration, with the same interface."""
+"""Registration methods with one interface: the model of a preset, an optimisation, a classical program, or none."""
 
 from __future__ import annotations
 
@@ -10,13 +10,17 @@ from typing import Any, Protocol
 
 from acreg._moved import warn_of_old_name
 from acreg.baselines.baseline import baseline
+from acreg.baselines.options import split_name
+from acreg.baselines.tools import NAMES as CLASSICAL
 from acreg.errors import AcregError, UsageError, argument, images_by_name
 from acreg.geometry import Grid, Image, Transform, unregistered
+from acreg.optimisation.names import NAMES as OPTIMISED
 from acreg.registration.concerns import Usual
+from acreg.registration.optimised import Optimised
 
 
 class Method(Protocol):
-    """A registration method: a model or a classical program, with the same interface."""
+    """A registration method: a model, an optimisation or a classical program, with the same interface."""
 
     name: str
 
@@ -34,6 +38,10 @@ class Unregistered:
     def register(self, *, fixed: Image, moving: Image) -> Transform:
         """The identity between the aligned extents of both images."""
         return unregistered(fixed=fixed, moving=moving)
+
+
+METHOD_NAMES = (Unregistered.name, *OPTIMISED, *CLASSICAL)
+"""The names of all methods that need no preset, see `named_method`."""
 
 
 class PresetMethod:
@@ -102,17 +110,29 @@ class PresetMethod:
 
 
 def named_method(name: str, threads: int, seed: int) -> Method:
-    """A method that needs no preset: "unregistered", which is `Unregistered`, or a classical one of `acreg.baselines`.
+    """A method that needs no preset.
 
-    Until version 0.3 "identity" is taken for the first, with a warning.
+    Args:
+        name: "unregistered", which is `Unregistered`; one of `acreg.optimisation.NAMES`, which is `Optimised`; or a
+            classical method of `acreg.baselines`. Until version 0.3 "identity" is taken for the first, with a warning.
+        threads, seed: threads of a classical method, and the random seed.
 
     Raises:
-        AcregError: as `acreg.baselines.baseline`.
+        UsageError: there is no method of this name.
+        AcregError: as `acreg.baselines.baseline` and `Optimised`.
     """
     if name == "identity":
         warn_of_old_name("The method identity", Unregistered.name)
         name = Unregistered.name
-    return Unregistered() if name == Unregistered.name else baseline(name, threads, seed)
+    kind = split_name(name)[0]
+    if kind not in METHOD_NAMES:
+        raise UsageError(
+            f"A method is one of {', '.join(METHOD_NAMES)}, and may have options in brackets. Received: {name!r}. "
+            "Correct the name; capitals count."
+        )
+    if name == Unregistered.name:
+        return Unregistered()
+    return Optimised(name, seed) if kind in OPTIMISED else baseline(name, threads, seed)
 
 
 def one_method(
@@ -129,7 +149,7 @@ def one_method(
         model: as for `PresetMethod`.
         method: as for `named_method`, or any object with `name` and `register`.
         refine: maximum number of refinement steps of a model.
-        threads, seed: threads and random seed of a classical method.
+        threads, seed: threads of a classical method, and random seed of one and of an optimisation.
 
     Raises:
         UsageError: as for `check_one_method`.

@@ -18,6 +18,7 @@ from acreg.data.phantoms.chests import chest_phantom
 from acreg.geometry import Grid, Transform
 from acreg.io import Image, read_displacement, read_image, read_labels, write_image
 from acreg.io.transforms import writing
+from acreg.optimisation import NAMES as OPTIMISED
 from acreg.registration import pair as registration
 
 STRAIGHT = np.diag([-1.0, 1.0, 1.0, 1.0])
@@ -291,7 +292,7 @@ def test_help_names_every_method():
     for group in METHODS.split(";")[0].split(", "):
         tool, _, kinds = group.partition(":")
         named += [f"{tool}:{kind}" for kind in kinds.split("|")] if kinds else [tool]
-    assert named == ["unregistered", *NAMES]
+    assert named == ["unregistered", *OPTIMISED, *NAMES]
 
 
 def test_a_classical_method_registers_a_pair(files, capsys):

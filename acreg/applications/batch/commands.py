@@ -111,14 +111,15 @@ def segment(
         images: an image, a folder of images, or a CSV with a column image.
         data: a dataset with labels: a folder, or a name under ACREG_DATA.
         out: folder of the results; to continue a killed run, repeat the call.
-        model, method: the name or folder of a preset, or instead a classical method (see `acreg.baselines`).
+        model, method: the name or folder of a preset, or instead a method without one, see
+            `acreg.registration.named_method`.
         atlases: number of atlases for each image, the most similar ones.
         similarity: the similarity measure that chooses them, see `ReducedImages.similarities`.
         fusion: how their labels are fused, see `label_shares`.
         probabilities: also write the probability of each label.
         split: the split of the dataset that provides the atlases.
         batch: number of pairs in one batch through a network; by default, 16 in 2-D and 1 in 3-D.
-        threads, seed: threads and random seed of a classical method.
+        threads, seed: threads of a classical method, and the random seed of the method.
         engine: "local" (this process) or "ray" (needs the extra `scale`).
         address, workers: address of the Ray cluster, by default one on this machine, and number of its actors.
         progress: called with (text, done, total).

@@ -30,12 +30,12 @@ QUALITY = "quality.csv"
 
 @dataclass(frozen=True)
 class MethodChoice:
-    """A registration method, given as a preset or as a classical method's name.
+    """A registration method, given as a preset or as the name of another method.
 
     Args:
         model: name or folder of a preset, or None.
         method: see `named_method`, or None.
-        threads, seed: for a classical method.
+        threads, seed: for a method without a preset.
     """
 
     model: str | None = None
