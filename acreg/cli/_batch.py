@@ -50,8 +50,7 @@ Workers = Annotated[int, typer.Option(min=1, help="Number of Ray actors; each lo
 
 
 def say_done(found: BatchRun) -> None:
-    """Print how many images are done, and a summary of the results."""
-    tally = found.tally
-    out(f"{tally.done + tally.before} of {tally.images} images: {found.table}")
+    """Print how many images or pairs are done, and a summary of the results."""
+    out(found.done)
     for line in found.lines:
         out(line)

@@ -42,6 +42,25 @@ def html(result: Registration) -> str:
     return picture + table_html([*rows, *((f"doubtful: {each.name}", each.text) for each in result.concerns)])
 
 
+def stage_lines(result: Registration) -> list[str]:
+    """A line for each stage of an optimisation: what it compared, from which value to which, and its time."""
+    lines = []
+    for stage in result.stages:
+        names = stage.get("similarity", ())
+        parts = [str(stage["kind"])] if "kind" in stage else []
+        parts.append(", ".join([names] if isinstance(names, str) else names))
+        if isinstance(stage.get("before"), float) and isinstance(stage.get("after"), float):
+            parts[-1] += f" {stage['before']:.4f} to {stage['after']:.4f}"
+        if levels := stage.get("levels"):
+            parts.append(f"{result.contrast} contrast{'s' if result.contrast == 'two' else ''}")
+            finest = " x ".join(f"{side:g}" for side in levels[-1]["spacing"][::-1])
+            parts.append(f"{len(levels)} levels down to {finest}, {sum(each['steps'] for each in levels)} steps")
+        if "seconds" in stage:
+            parts.append(f"{stage['seconds']:.2f} s")
+        lines.append(f"{stage['stage']}: {', '.join(part for part in parts if part)}")
+    return lines
+
+
 def preview(result: Registration, voxels: int | None = None) -> Figure:
     """The figure of preview.png, made from at most `voxels` voxels of each image."""
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from acreg.registration.methods import Method, Unregistered
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from acreg.optimisation import Guides
+    from acreg.registration.further import Further
 
 SAVED = ("labels", "displacement", "transform", "images")
 """The results of a registered pair that can be saved."""
@@ -44,6 +47,9 @@ class Registration:
         mask: the foreground of the fixed image as predicted by a method that segments.
         concerns: concerns about the result, see `acreg.registration.concerns`.
         channels: the channels of a moving image in colour; `moving` is its luminance.
+        also: further images of the moving space, which are saved warped.
+        contrast: "one" or "two", of an optimisation: whether the same tissue has the same grey values in both images.
+        stages: what each stage of an optimisation did, in order.
         no_inverse: the reason why no inverse was saved with the transform.
         inexact: the reason why the saved inverse is an approximation.
         notes: remarks about the call and the saved files, one sentence each.
@@ -68,6 +74,9 @@ class Registration:
     scores_after: dict[int, dict[str, float]] = field(default_factory=dict)
     concerns: list[Concern] = field(default_factory=list)
     channels: Sequence[Image] = ()
+    also: Sequence[Further] = ()
+    contrast: str = ""
+    stages: list[dict[str, Any]] = field(default_factory=list)
     no_inverse: str = ""
     inexact: str = ""
     notes: list[str] = field(default_factory=list)
@@ -126,8 +135,23 @@ class Registration:
 
 
 @images_by_name
-def register_pair(method: Method, *, fixed: Image, moving: Image, moving_labels: Image | None = None) -> Registration:
+def register_pair(
+    method: Method,
+    *,
+    fixed: Image,
+    moving: Image,
+    moving_labels: Image | None = None,
+    guides: Guides | None = None,
+    say: Callable[[str], None] | None = None,
+) -> Registration:
     """Register, warp, and check the result for concerns.
+
+    Args:
+        method: the registration method.
+        fixed, moving: the images.
+        moving_labels: they are warped with the moving image.
+        guides: what is known about the images; see `check_guided` for the methods that take guides.
+        say: called with a sentence after each stage of a method that has several.
 
     Raises:
         AcregError: an axis has one voxel, the result of the method is not on the fixed grid, the labels cannot be
@@ -142,7 +166,9 @@ def register_pair(method: Method, *, fixed: Image, moving: Image, moving_labels:
             )
     moving_labels = None if moving_labels is None else labels_on(moving_labels, moving)
     start = time.perf_counter()
-    transform = method.register(fixed=fixed, moving=moving)
+    outcome = getattr(method, "outcome", None)  # of the methods that have stages
+    stages = None if outcome is None else outcome(fixed=fixed, moving=moving, guides=guides, say=say)
+    transform = method.register(fixed=fixed, moving=moving) if stages is None else stages.transform
     seconds = time.perf_counter() - start
     if transform.fixed != fixed.grid:
         raise AcregError(
@@ -169,6 +195,8 @@ def register_pair(method: Method, *, fixed: Image, moving: Image, moving_labels:
         regularity=sampled.folding(),
         seconds=seconds,
         mask=None if segment is None else segment(fixed=fixed, moving=moving),
+        contrast="" if stages is None else stages.contrast,
+        stages=[] if stages is None else stages.stages,
     )
     if not isinstance(method, Unregistered):
         usual, sees = getattr(method, "usual", None), getattr(method, "sees", None)

@@ -18,6 +18,7 @@ from acreg.plotting.drawing import view_pair
 from acreg.plotting.figures import to_png
 from acreg.plotting.preview import preview_figure
 from acreg.registration.background import background_note, border_and_fill
+from acreg.registration.further import earlier_names, further_names
 from acreg.registration.pair import SAVED, Registration
 
 RECORD_NAME = "registration.json"
@@ -54,6 +55,10 @@ def write_record(folder: Path, method: str, result: Registration) -> None:
         "sd_log_j": result.regularity["sd_log_j"],
         "concerns": [concern._asdict() for concern in result.concerns],
     }
+    if result.stages:
+        content |= {"contrast": result.contrast, "stages": result.stages}
+    if result.also:
+        content["also"] = [one.file_name(result.fixed.grid.rank) for one in result.also]
     write_json(folder / RECORD_NAME, content)
 
 
@@ -82,7 +87,7 @@ def save_result(
     target = Path(result_name("warped", result.moving.name, result.fixed.grid.rank))
     outside = border_and_fill(border, fill, target)
     with sole_writer(folder):
-        check_free(folder, RESULT_NAMES, overwrite)
+        check_free(folder, [*RESULT_NAMES, *further_names(one.stem for one in result.also)], overwrite)
         written = save_registration(
             folder,
             result,
@@ -136,7 +141,7 @@ def save_registration(
     also written (`write_record`). The files appear all together, see `acreg.io.all_or_none`; with `overwrite`, all
     files of an earlier registration are removed at that moment, even those that the new one does not have.
     """
-    old = [folder / name for name in RESULT_NAMES if overwrite]
+    old = [folder / name for name in (*RESULT_NAMES, *earlier_names(folder / RECORD_NAME)) if overwrite]
     with all_or_none(folder, replaced=old) as staged:
         names = _write(staged, result, fixed, moving, moving_labels, fixed_labels, what, border, fill, channels)
         if method:
@@ -196,4 +201,6 @@ def _write(
             fill=fill,
         )
         path("preview.png").write_bytes(to_png(preview_figure(view)))
+        for one in result.also:
+            one.write(result.sampled, path(one.file_name(rank)), border, fill)
     return written
