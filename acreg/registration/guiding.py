@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from acreg.baselines.options import split_name
 from acreg.errors import UsageError, argument
 from acreg.geometry import Image, Transform
 from acreg.io import Points, read_points
 from acreg.io.inputs import ImageLike, as_image
+from acreg.optimisation.names import DEFAULT, LINEAR
 from acreg.registration.warping import PathLike, read_transforms
 
 if TYPE_CHECKING:
@@ -20,31 +22,38 @@ if TYPE_CHECKING:
 
 PointsLike = str | os.PathLike[str] | Points | np.ndarray
 """A file, points, or positions ``(n, rank)`` in mm and array-axis order."""
+FOR_LINEAR = ("fixed_mask", "moving_mask", "initial")
+"""The guides of a linear registration."""
 
 
 def check_guided(given: Collection[str], model: Any, method: Any) -> None:
-    """Raise `UsageError` if guides are given to a method that takes none.
+    """Raise `UsageError` if guides are given to a method that does not take them.
 
     Args:
         given: the names of the guides that are given.
         model, method: as in `acreg.register`.
     """
-    guided = method.startswith("acreg:") if isinstance(method, str) else hasattr(method, "outcome")
-    if not given or (model is None and (method is None or guided)):
-        return
     chosen = argument("method", method) if model is None else argument("model", model)
-    advice = (
-        f"Leave out {'it' if len(given) == 1 else 'them'}, or register by {argument('method', 'acreg:deformable')}."
-    )
-    if "initial" in given:
-        advice += (
-            " Another method can follow the initial transform: warp the moving image by it (acreg warp), register the "
-            "result, and give acreg warp both transforms, the new one first."
+    guided = method.startswith("acreg:") if isinstance(method, str) else hasattr(method, "outcome")
+    if given and (model is not None or not (method is None or guided)):
+        advice = f"Leave {'it' if len(given) == 1 else 'them'} out, or register by {argument('method', DEFAULT)}."
+        if "initial" in given:
+            advice += (
+                " To start another method from a transform, warp the moving image by it (acreg warp), register the "
+                "result, and give acreg warp both transforms, the new one first."
+            )
+        raise UsageError(
+            "Masks, landmarks, labels and an initial transform guide the methods of acreg: alone. Received: "
+            f"{', '.join(map(argument, given))} with {chosen}. {advice}"
         )
-    raise UsageError(
-        "Masks, landmarks, labels and an initial transform guide the methods of acreg: alone. Received: "
-        f"{', '.join(map(argument, given))} with {chosen}. {advice}"
-    )
+    linear = isinstance(method, str) and split_name(method)[0].removeprefix("acreg:") in LINEAR
+    idle = [name for name in given if name not in FOR_LINEAR] if linear else []
+    if idle:
+        raise UsageError(
+            f"A linear registration takes {', '.join(map(argument, FOR_LINEAR))}; landmarks and labels guide a "
+            f"deformation. Received: {', '.join(map(argument, idle))} with {chosen}. Leave them out, or register by "
+            f"{argument('method', DEFAULT)}."
+        )
 
 
 def guides_of(

@@ -295,6 +295,40 @@ def test_help_names_every_method():
     assert named == ["unregistered", *OPTIMISED, *NAMES]
 
 
+def test_two_images_are_registered_without_a_model_and_a_method(files, capsys, monkeypatch):
+    monkeypatch.setattr("acreg.registration.registering.DEFAULT", "acreg:deformable[linear=translation,steps=9]")
+    for name in "ab":
+        whole = Image.from_array(np.ones((48 if name == "a" else 40, 40), np.int32), kind="labels")
+        write_image(whole, files / f"{name}_mask.png")
+    masks = ["--fixed-mask", str(files / "a_mask.png"), "--moving-mask", str(files / "b_mask.png")]
+    arguments = ["--fixed", str(files / "a.png"), "--moving", str(files / "b.png"), "--out", str(files / "out")]
+    assert main(["register", *arguments, *masks, "--also", str(files / "b_labels.png")]) == 0
+    told = capsys.readouterr()
+    assert "linear: translation" in told.out and "continuous: " in told.out and "NCC   before" in told.out
+    assert "voxels: " in told.err and "Moved as labels, which their values look like: b_labels" in told.err
+    record = json.loads((files / "out" / "registration.json").read_text())
+    assert record["stages"][0]["stage"] == "linear" and record["also"] == ["b_labels_warped.png"]
+    assert main(["--quiet", "register", *arguments, "--overwrite"]) == 0
+    assert not capsys.readouterr().err and not (files / "out" / "b_labels_warped.png").exists()
+
+
+def test_two_images_or_a_list_are_given(files, capsys):
+    assert main(["register", "--moving", str(files / "b.png"), "--out", str(files / "out")]) == 2
+    assert "Received: no --fixed. Give --fixed and --moving, or --pairs" in capsys.readouterr().err
+
+
+def test_a_list_of_pairs(files, capsys):
+    (files / "pairs.csv").write_text("fixed,moving\na.png,b.png\na.png,c.png\n")
+    arguments = ["register", "--method", "unregistered", "--pairs", str(files / "pairs.csv")]
+    assert main([*arguments, "--out", str(files / "out")]) == 0
+    told = capsys.readouterr()
+    assert "1 of 2 pairs: " in told.out and "1 of 2 pairs failed; the reasons: " in told.err
+    assert (files / "out" / "b_to_a" / "warped.png").is_file()
+    (files / "pairs.csv").write_text("fixed,moving\na.png,c.png\n")
+    assert main([*arguments, "--out", str(files / "none")]) == 1
+    assert "At least one of the pairs must succeed. Received: 1 pairs, all of which failed" in capsys.readouterr().err
+
+
 def test_a_classical_method_registers_a_pair(files, capsys):
     arguments = ["--fixed", str(files / "a.png"), "--moving", str(files / "b.png"), "--out", str(files / "out")]
     assert main(["register", "--method", "sitk:affine", *arguments]) == 0
@@ -305,7 +339,9 @@ def test_a_classical_method_registers_a_pair(files, capsys):
 @pytest.mark.parametrize(
     "more, found",
     [
-        ([], "--model None, --method None"),
+        (["--refine", "3"], "Models alone refine. Received: --refine 3 with --method acreg:deformable"),
+        (["--engine", "ray"], "Received: --engine without --pairs"),
+        (["--pairs", "pairs.csv"], "Received: --fixed, --moving with --pairs"),
         (["--model", "acregnet-jsrt", "--method", "sitk:affine"], "Give one of"),
         (["--method", "sitk:affine", "--refine", "3"], "Models alone refine. Received: --refine 3 with --method sitk:"),
         (["--method", "sitk:affine", "--seed", "4294967296"], "a seed is from 0 to 2147483646. Received: "),

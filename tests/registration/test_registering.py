@@ -113,7 +113,8 @@ def test_a_loaded_model_registers_and_refines(files: Path) -> None:
 def test_errors_call_arguments_by_their_names_in_python(files: Path) -> None:
     images = {"fixed": files / "a.png", "moving": files / "b.png"}
     cases = [
-        ({}, r"Received: model=None, method=None\. Give one of model and method\."),
+        ({"model": "a", "method": "b"}, r"Received: model='a', method='b'\. Give one of model and method\."),
+        ({"refine": 3}, r"Received: refine=3 with method='acreg:deformable'"),
         ({"method": "sitk:affine", "refine": 3}, r"Received: refine=3 with method='sitk:affine'\. Leave out refine"),
         ({"method": "unregistered", "fixed_labels": files / "a_labels.png"}, "Received: fixed_labels without labels"),
     ]

@@ -78,8 +78,8 @@ def register_pairs(
     taken = [item.name for item in items if folded(item.name.split("/")[0]) in (REGISTRATIONS, FAILURES, RUN)]
     if taken:
         raise AcregError(
-            f"The folders of pairs stand beside the tables of the run. Received: {pairs} with the name {some(taken)} in "
-            f"the column {OUT}. Rename it."
+            f"The folders of pairs stand beside the tables of the run. Received: {pairs} with a pair named "
+            f"{some(taken)}. Give it another name in the column {OUT}."
         )
     guides = {column for item in items for column in item.files} & {"fixed_mask", "moving_mask", "initial"}
     check_guided([*sorted(guides), *["guide_labels"] * guide_labels], model, method)

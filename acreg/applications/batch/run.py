@@ -1,4 +1,4 @@
-"""Processing of any number of images or pairs: each result's row is appended at once, so that a killed run can be continued.
+"""Processing of any number of images or pairs: each row is appended at once, so that a killed run can be continued.
 
 A run's folder holds ``run.json``, with the settings that determine the results; a CSV with one row for each image that
 is done; ``failures.csv``, with one row for each image that failed and the reason; and the result files, each of which
