@@ -17,7 +17,7 @@ from acreg.layers.warping import no_gradients, warp
 COUPLINGS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 """Weights of the squared distance from the smooth field, one after the other."""
 CONSISTENCY_STEPS = 15
-MEAN_COST = 1.0
+MEAN_COST = 4.0
 """What the mean cost is scaled to, so that the couplings do not depend on the kind of features and on their number."""
 LARGEST = 2**27
 """The largest number of costs, 512 MiB."""

@@ -13,8 +13,8 @@ from keras import ops
 from acreg.errors import AcregError, images_by_name
 from acreg.geometry import Affine, Grid, Image, Transform
 from acreg.geometry.extents import covering
-from acreg.geometry.maps import Map
 from acreg.geometry.logarithm import logarithm
+from acreg.geometry.maps import Map
 from acreg.layers.functional import resize_displacement
 from acreg.losses import LossWeights, mind_ssc
 from acreg.optimisation.continuous import SQUARINGS, Continuous, Field, Settings
@@ -28,8 +28,10 @@ AUTO = {"one": "local_ncc", "two": "mind_ssc"}
 SEARCHED = 0
 SEARCH_CELL = 4
 SEARCH_RADIUS = 4
-ONE_CONTRAST = 0.35
-"""The smallest correlation of two images that were aligned by an affine map that counts as one contrast."""
+ONE_CONTRAST = 0.25
+"""The smallest correlation, after the linear stage, of two images of one contrast."""
+DARK = 0.1
+"""Grey values up to this one, of 0 to 1, count as background."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,14 +211,12 @@ def _over(found: Field, extent: Grid) -> Map:
 
 
 def _correlation(space: Workspace) -> float:
-    """Pearson's correlation of both images where both are known, on a coarse grid."""
-    level = space.level(min(1, space.levels - 1))
+    """Pearson's correlation of both images where both show something: neither background nor one image alone."""
+    level = space.level(0)
     fixed, moving = (ops.convert_to_numpy(x)[0, ..., 0] for x in (level.fixed, level.moving))
-    known = (fixed > 0) | (moving > 0)
+    known = (fixed > DARK) & (moving > DARK)
     for weights in (level.fixed_weights, level.moving_weights):
         if weights is not None:
             known &= ops.convert_to_numpy(weights)[0, ..., 0] > 0
-    if known.sum() < 2:
-        return 0.0
     pair = fixed[known], moving[known]
-    return float(np.corrcoef(*pair)[0, 1]) if min(map(np.ptp, pair)) > 0 else 0.0
+    return float(np.corrcoef(*pair)[0, 1]) if known.any() and min(map(np.ptp, pair)) > 0 else 0.0

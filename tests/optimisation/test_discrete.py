@@ -66,8 +66,8 @@ def test_a_field_that_is_not_constant_is_found_without_a_shift_of_the_grid() -> 
     assert np.linalg.norm(error, axis=-1).mean() < 0.3 * np.linalg.norm(true, axis=-1).mean()
 
 
-@pytest.mark.parametrize("shape", [(33, 30), (18, 17, 19)])
-def test_swapped_images_give_the_inverse(shape: tuple[int, ...]) -> None:
+def test_swapped_images_give_the_inverse() -> None:
+    shape = (33, 30)
     moving = texture(shape)[None]
     bend = 2.5 * np.sin(2 * np.pi * np.moveaxis(np.indices(shape), 0, -1) / np.array(shape))[None].astype(np.float32)
     fixed = np.asarray(functional.warp(moving, bend))
@@ -136,7 +136,7 @@ def brute_force(fixed: Array, moving: Array, radius: int, scales: tuple[float, .
         squares = inside * np.sum((fixed.astype(float) - there) ** 2, axis=-1)
         cost[k] = ndimage.convolve(squares, window, mode="constant") / np.maximum(weight, 1)
     mean, typical = cost[known > 0].mean(), np.where(known > 0, cost, np.inf).min(axis=0).mean()
-    cost = np.where(known > 0, cost, typical) / mean
+    cost = discrete.MEAN_COST * np.where(known > 0, cost, typical) / mean
     u = np.zeros((*shape, rank))
     for coupling in (0, 0.003, 0.01, 0.03, 0.1, 0.3, 1):
         away = np.sum(((shifts.reshape(-1, *(1,) * rank, rank) - u) * scales) ** 2, axis=-1)
