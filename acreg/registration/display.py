@@ -52,7 +52,7 @@ def stage_lines(result: Registration) -> list[str]:
         if isinstance(stage.get("before"), float) and isinstance(stage.get("after"), float):
             parts[-1] += f" {stage['before']:.4f} to {stage['after']:.4f}"
         if levels := stage.get("levels"):
-            parts.append(f"{result.contrast} contrast{'s' if result.contrast == 'two' else ''}")
+            parts.append(f"images of {result.contrast} contrast{'s' if result.contrast == 'two' else ''}")
             finest = " x ".join(f"{side:g}" for side in levels[-1]["spacing"][::-1])
             parts.append(f"{len(levels)} levels down to {finest}, {sum(each['steps'] for each in levels)} steps")
         if "seconds" in stage:

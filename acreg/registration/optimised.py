@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import acreg
 from acreg.baselines.baseline import SEEDS
 from acreg.baselines.options import Value, read_options, split_name
-from acreg.errors import UsageError, images_by_name
-from acreg.geometry import Image, Transform
+from acreg.errors import AcregError, UsageError, images_by_name
+from acreg.geometry import Affine, Image, Transform
 from acreg.optimisation.names import DEFAULT, LINEAR, NAMES
 
 if TYPE_CHECKING:
@@ -83,10 +83,17 @@ class Optimised:
             say: called with a sentence after each stage and level.
 
         Raises:
-            AcregError: as `acreg.optimisation.Engine.register`.
+            AcregError: a linear registration is to start from a transform that deforms; or as
+                `acreg.optimisation.Engine.register`.
         """
         from acreg.optimisation import Guides
 
+        initial = None if guides is None else guides.initial
+        if not self.deforms and initial is not None and not all(isinstance(one, Affine) for one in initial.maps):
+            raise AcregError(
+                f"A linear registration starts from a linear transform. Received: {self.name} with an initial "
+                f"transform that deforms. Register by {DEFAULT}, or give the linear part alone."
+            )
         return self.engine.register(fixed=fixed, moving=moving, guides=guides or Guides(), progress=say)
 
     @images_by_name

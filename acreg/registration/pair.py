@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from acreg.registration.methods import Method, Unregistered
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from acreg.optimisation import Guides
+    from acreg.optimisation import Guides, Outcome
     from acreg.registration.further import Further
 
 SAVED = ("labels", "displacement", "transform", "images")
@@ -76,7 +76,7 @@ class Registration:
     channels: Sequence[Image] = ()
     also: Sequence[Further] = ()
     contrast: str = ""
-    stages: list[dict[str, Any]] = field(default_factory=list)
+    stages: Sequence[dict[str, Any]] = ()
     no_inverse: str = ""
     inexact: str = ""
     notes: list[str] = field(default_factory=list)
@@ -166,9 +166,8 @@ def register_pair(
             )
     moving_labels = None if moving_labels is None else labels_on(moving_labels, moving)
     start = time.perf_counter()
-    outcome = getattr(method, "outcome", None)  # of the methods that have stages
-    stages = None if outcome is None else outcome(fixed=fixed, moving=moving, guides=guides, say=say)
-    transform = method.register(fixed=fixed, moving=moving) if stages is None else stages.transform
+    outcome = _outcome(method, fixed=fixed, moving=moving, guides=guides, say=say)
+    transform = outcome.transform
     seconds = time.perf_counter() - start
     if transform.fixed != fixed.grid:
         raise AcregError(
@@ -195,8 +194,8 @@ def register_pair(
         regularity=sampled.folding(),
         seconds=seconds,
         mask=None if segment is None else segment(fixed=fixed, moving=moving),
-        contrast="" if stages is None else stages.contrast,
-        stages=[] if stages is None else stages.stages,
+        contrast=outcome.contrast,
+        stages=outcome.stages,
     )
     if not isinstance(method, Unregistered):
         usual, sees = getattr(method, "usual", None), getattr(method, "sees", None)
@@ -204,3 +203,22 @@ def register_pair(
         deforms = getattr(method, "deforms", True)
         result.concerns = concerns(result, fixed=fixed, moving=moving, usual=usual, sees=grids, deforms=deforms)
     return result
+
+
+class _Plain(NamedTuple):
+    """What a method without stages found."""
+
+    transform: Transform
+    contrast: str = ""
+    stages: Sequence[dict[str, Any]] = ()
+
+
+def _outcome(
+    method: Method, *, fixed: Image, moving: Image, guides: Guides | None, say: Callable[[str], None] | None
+) -> Outcome | _Plain:
+    """What a method finds; of one with stages, also what each of them did."""
+    outcome = getattr(method, "outcome", None)
+    if outcome is None:
+        return _Plain(method.register(fixed=fixed, moving=moving))
+    found: Outcome = outcome(fixed=fixed, moving=moving, guides=guides, say=say)
+    return found

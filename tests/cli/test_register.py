@@ -20,6 +20,7 @@ from acreg.io import Image, read_displacement, read_image, read_labels, write_im
 from acreg.io.transforms import writing
 from acreg.optimisation import NAMES as OPTIMISED
 from acreg.registration import pair as registration
+from acreg.registration.saving import RECORD_NAME
 
 STRAIGHT = np.diag([-1.0, 1.0, 1.0, 1.0])
 
@@ -306,7 +307,7 @@ def test_two_images_are_registered_without_a_model_and_a_method(files, capsys, m
     told = capsys.readouterr()
     assert "linear: translation" in told.out and "continuous: " in told.out and "NCC   before" in told.out
     assert "voxels: " in told.err and "Moved as labels, which their values look like: b_labels" in told.err
-    record = json.loads((files / "out" / "registration.json").read_text())
+    record = json.loads((files / "out" / RECORD_NAME).read_text())
     assert record["stages"][0]["stage"] == "linear" and record["also"] == ["b_labels_warped.png"]
     assert main(["--quiet", "register", *arguments, "--overwrite"]) == 0
     assert not capsys.readouterr().err and not (files / "out" / "b_labels_warped.png").exists()

@@ -13,6 +13,7 @@ from acreg.errors import AcregError, UsageError
 from acreg.geometry import Displacement, Grid, Image, Transform
 from acreg.io import read_image, read_labels, write_image
 from acreg.registration import Registration
+from acreg.registration.saving import RECORD_NAME
 
 pytestmark = pytest.mark.filterwarnings("ignore::acreg.errors.DoubtfulResult")
 GRID = Grid((24, 26, 20), (1.0, 1.5, 2.0))
@@ -67,7 +68,7 @@ def test_results_are_not_mixed_with_those_of_another_registration(files: Path) -
     result = register(files, files / "t2.nii.gz")
     result.save(files / "out", what=["images"])
     (files / "out" / "mine_warped.nii.gz").touch()
-    assert json.loads((files / "out" / "registration.json").read_text())["also"] == ["t2_warped.nii.gz"]
+    assert json.loads((files / "out" / RECORD_NAME).read_text())["also"] == ["t2_warped.nii.gz"]
     with pytest.raises(AcregError, match=r"not replaced unasked.*t2_warped\.nii\.gz"):
         result.save(files / "out")
     register(files).save(files / "out", what=["images"], overwrite=True)

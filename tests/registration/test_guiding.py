@@ -65,6 +65,10 @@ def test_guides_are_read_from_files_and_objects(images: dict[str, Image], tmp_pa
     np.testing.assert_array_equal(guides.moving_points, [[1, 2], [3, 4]])
     np.testing.assert_allclose(guides.initial.affine_part.matrix[:2, 2], [4, 6], atol=1e-5)
     assert (result.contrast, result.stages) == ("one", [{"stage": "none"}])
+    swapped = guides.swapped()
+    assert swapped.moving_mask is mask and swapped.fixed_labels is guides.moving_labels
+    assert swapped.moving_points is guides.fixed_points
+    np.testing.assert_allclose(swapped.initial.affine_part.matrix[:2, 2], [-4, -6], atol=1e-5)
     acreg.register(**images, method=method, labels=labels, fixed_labels=fixed_labels)
     assert method.guides is None, "labels measure, and guide only if asked to"
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from acreg.data.phantoms.chests import chest_phantom
-from acreg.errors import UsageError
-from acreg.geometry import Image
-from acreg.optimisation import NAMES, Engine, Settings
+from acreg.errors import AcregError, UsageError
+from acreg.geometry import Displacement, Grid, Image, Transform
+from acreg.optimisation import NAMES, Engine, Guides, Settings
 from acreg.registration import named_method
 from acreg.registration.optimised import Optimised
 
@@ -44,6 +44,15 @@ def test_a_name_makes_an_engine() -> None:
 def test_wrong_names_and_options(name: str, found: str) -> None:
     with pytest.raises(UsageError, match=found):
         named_method(name, 1, 0)
+
+
+def test_a_linear_registration_starts_from_a_linear_transform() -> None:
+    grid = Grid((8, 9))
+    image = Image(np.random.default_rng(0).random(grid.shape, np.float32), grid)
+    field = Displacement(np.ones((*grid.shape, 2), np.float32), grid)
+    with pytest.raises(AcregError, match="Received: acreg:rigid with an initial transform that deforms"):
+        guides = Guides(initial=Transform(grid, grid, (field,)))
+        Optimised("acreg:rigid").outcome(fixed=image, moving=image, guides=guides)
 
 
 def test_a_seed_that_is_out_of_range() -> None:
