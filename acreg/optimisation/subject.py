@@ -65,7 +65,7 @@ class Subject:
         content = weights > 0
         values = self.array[content]
         values = values[:: 1 + values.size // COUNTED]
-        low, high = np.percentile(values, (0.5, 99.5)) if values.size else (0.0, 0.0)
+        low, high = np.percentile(values, (0.5, 99.5)) if values.size else (self.background, self.background)
         if self.mask is None:
             low, high = min(low, self.background), max(high, self.background)
         if not low < high:

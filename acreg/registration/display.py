@@ -51,6 +51,8 @@ def stage_lines(result: Registration) -> list[str]:
         parts.append(", ".join([names] if isinstance(names, str) else names))
         if isinstance(stage.get("before"), float) and isinstance(stage.get("after"), float):
             parts[-1] += f" {stage['before']:.4f} to {stage['after']:.4f}"
+        if "mean_mm" in stage:
+            parts.append(f"moved by {stage['mean_mm']:.2f} mm on average")
         if levels := stage.get("levels"):
             parts.append(f"images of {result.contrast} contrast{'s' if result.contrast == 'two' else ''}")
             finest = " x ".join(f"{side:g}" for side in levels[-1]["spacing"][::-1])

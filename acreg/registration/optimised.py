@@ -122,7 +122,7 @@ def _options(kind: str) -> tuple[dict[str, Value], dict[str, tuple[str, ...]]]:
     options: dict[str, Value] = {
         "linear": engine.linear or NO_LINEAR,
         "discrete": engine.discrete,
-        "similarity": "mind_ssc" if kind == "multimodal" else "auto",
+        "similarity": "auto",
         "voxels": engine.voxels,
         **asdict(Settings()),
     }
@@ -131,11 +131,17 @@ def _options(kind: str) -> tuple[dict[str, Value], dict[str, tuple[str, ...]]]:
 
 def _engine(kind: str, options: dict[str, Value], seed: int) -> Engine:
     from acreg.optimisation import Engine, Settings
+    from acreg.optimisation.engine import AUTO
 
     if kind in LINEAR:
         return Engine(linear=kind, continuous=None, seed=seed)
     engine: dict[str, Any] = {name: options[name] for name in ("linear", "discrete", "similarity", "voxels")}
     if engine["linear"] == NO_LINEAR:
         engine["linear"] = None
+    if engine["similarity"] == "auto" and kind == "multimodal":
+        engine["similarity"] = AUTO["two"]
+    for weighted in AUTO.values():  # with the weight that it has there: the smoothness is relative to it
+        if list(weighted) == [engine["similarity"]]:
+            engine["similarity"] = weighted
     settings: dict[str, Any] = {name: value for name, value in options.items() if name not in engine}
     return Engine(**engine, continuous=replace(Settings(), **settings), seed=seed)
