@@ -199,7 +199,8 @@ class Continuous:
             if self._settled(energies):
                 break
             optimiser.apply([gradient], [variable])
-            values = ops.convert_to_tensor(np.array(variable))  # not the variable itself, which the next step changes
+            # A copy: the next step changes the variable.
+            values = ops.convert_to_tensor(ops.convert_to_numpy(variable).copy())
         record = {
             "spacing": tuple(round(s, 3) for s in level.grid.spacing),
             "shape": level.grid.shape,

@@ -117,7 +117,8 @@ class Engine:
             return Outcome(Transform(fixed.grid, moving.grid, maps), contrast, stages)
         chosen = AUTO[contrast] if self.similarity == "auto" else self.similarity
         if self.similarity == "auto":
-            say(f"correlation {correlation:.2f} after the alignment: {contrast} contrast, {chosen}")
+            many = "one contrast" if contrast == "one" else "two contrasts"
+            say(f"correlation {correlation:.2f} after the alignment: {many}, {' + '.join(chosen)}")
         first = self._searched(space, chosen, stages, say) if self.discrete else None
         start = time.perf_counter()
         stage = self._stage(chosen)

@@ -200,8 +200,9 @@ class Workspace:
     @cached_property
     def _arrays(self) -> list[NDArray[np.float32] | None]:
         fixed, moving = self.fixed.on(self.grid, ()), self.moving.on(self.grid, self.maps)
-        for weights, role in ((fixed[1], "fixed"), (moving[1], "moving")):
-            if weights is not None and weights.sum() < weights.size / 1000:
+        for (array, weights), role in ((fixed, "fixed"), (moving, "moving")):
+            seen = array if weights is None else weights
+            if np.count_nonzero(seen) < seen.size / 1000:
                 raise AcregError(
                     "Images to register overlap. Received: a moving image of which nothing lies over the fixed image "
                     f"after the linear registration ({role} image). See both with `acreg inspect`, or give `--initial`."
@@ -219,7 +220,7 @@ class Workspace:
         return Level(self.coarser(factors), fixed, moving, fixed_weights, moving_weights, factors)
 
     def features(self, number: int, of: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
-        """Features of both images at a level: means of those at the next finer level, which are sharper than its own."""
+        """Features of both images at a level: means of those at the next finer level, which are sharper."""
         level, finer = self.level(number), self.level(max(number - 1, 0))
         factors = tuple(a // b for a, b in zip(level.factors, finer.factors, strict=True))
         pairs = ((finer.fixed, finer.fixed_weights), (finer.moving, finer.moving_weights))
