@@ -41,6 +41,14 @@ def register(
             min=0, help="Maximum number of refinement steps for this pair; 0 means no refinement.", metavar="STEPS"
         ),
     ] = 0,
+    both_ways: Annotated[
+        bool,
+        typer.Option(
+            "--both-ways",
+            help="Also register from moving to fixed, to measure the inverse consistency. Takes twice the time; models "
+            "always do it unless they refine.",
+        ),
+    ] = False,
     border: BorderOption = None,
     fill: FillOption = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing results.")] = False,
@@ -51,9 +59,9 @@ def register(
     (an ITK transform in mm, which 3D Slicer, ANTs and SimpleITK open; acreg checks its effect in SimpleITK and records
     the check beside it), inverse_transform.h5, which warps the fixed image onto the moving grid (an approximation where
     the transform folds), and displacement.nii.gz (in voxels of the fixed grid, components in the order z, y, x). Models
-    that segment also write mask.*. A doubtful result, for example images that are less similar than before or hardly
-    overlap, or a transform that folds, is reported as a warning and recorded in registration.json with the other
-    numbers.
+    that segment also write mask.*. result.json has the numbers and the verdict: ok, look at it, or failed. Its reasons,
+    for example images that are less similar than before or hardly overlap, a transform that folds, or an image unlike
+    those on which the preset was trained, are also reported as warnings. The exit code is 0 with every verdict.
 
     A colour image is registered by its luminance; warped.* keeps the colours of the moving image. Voxels of warped.*
     that lie outside the moving image are 0, as in SimpleITK, ANTs and 3D Slicer. For CT, give --fill -1000.
@@ -89,6 +97,7 @@ def register(
         refine=refine,
         threads=threads,
         seed=seed,
+        both_ways=both_ways or None,
     )
     written = result.save(folder, border=border, fill=fill, overwrite=overwrite)
     for text in result.notes:
@@ -107,7 +116,12 @@ def register(
             out(f"Dice 0, in one of the two maps alone: {some(alone, 20)}")
     if result.vanished:
         out(f"Vanished, without a voxel in the warped labels: {some((f'label {v}' for v in result.vanished), 20)}")
+    if result.inverse_error is not None:
+        out(f"Inverse consistency: {result.inverse_error}")
     for path in written:
         out(str(path))
+    names = ", ".join(concern.name for concern in result.concerns)
+    if result.verdict is not None:
+        out(f"Verdict: {result.verdict}" + (f" ({names})" if names else ""))
     for concern in result.concerns:
         warn(concern.text)

@@ -19,6 +19,9 @@ class Consistency(NamedTuple):
     mean: float
     p95: float
 
+    def __str__(self) -> str:
+        return f"mean {self.mean:.2f} mm, 95 % below {self.p95:.2f} mm"
+
 
 def inverse_consistency(there: Transform, back: Transform, content: NDArray[np.bool_]) -> Consistency | None:
     """The error of two transforms that should be the inverse of each other.

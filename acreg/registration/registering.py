@@ -32,13 +32,14 @@ def register(
     refine: int = 0,
     threads: int = 1,
     seed: int = 0,
+    both_ways: bool | None = None,
 ) -> Registration:
     """Register a moving image onto a fixed image, as `acreg register` does.
 
     ::
 
         result = acreg.register(fixed="a.png", moving="b.png", model="acregnet-jsrt")
-        result.warped, result.transform, result.concerns
+        result.warped, result.transform, result.verdict, result.concerns
         result.save("result")
 
     Args:
@@ -51,9 +52,11 @@ def register(
         fixed_labels: labels of the fixed image, to measure Dice and distances.
         refine: maximum number of refinement steps of a model for this pair, see `RegistrationModel.refine`.
         threads, seed: threads and random seed of a classical method.
+        both_ways: register from moving to fixed as well, to measure the inverse consistency; by default, models do
+            it unless they refine, and classical methods do not, because it doubles their time.
 
     Returns:
-        The transform, the warped images, the measures, and the concerns about the result.
+        The transform, the warped images, the measures, the verdict and its reasons.
 
     Raises:
         UsageError: not exactly one of `model` and `method` is given, `refine` is given without a model, or
@@ -84,7 +87,7 @@ def register(
         say = f"{argument('labels')} and {argument('fixed_labels')} are one {_kind(labels)}, but the images are two"
         warnings.warn(f"{say}: the Dice is meaningless.", stacklevel=3)
     chosen = one_method(model, method, refine=refine, threads=threads, seed=seed)
-    result = register_pair(chosen, fixed=fixed_image, moving=moving_image, moving_labels=moving_map)
+    result = register_pair(chosen, fixed=fixed_image, moving=moving_image, moving_labels=moving_map, both_ways=both_ways)
     result.fixed_labels, result.channels = fixed_map, channels
     if isinstance(chosen, (PresetMethod, Unregistered)) and (threads != 1 or seed):
         of = f"{argument('threads')} and {argument('seed')}"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from skimage.measure import block_reduce
 
 from acreg.errors import AcregError
@@ -44,6 +44,13 @@ class UsualInputs(BaseModel):
     components: list[list[float]]
     limit: float
 
+    @model_validator(mode="after")
+    def _fits(self) -> UsualInputs:
+        numbers = [self.mean, *self.components]
+        if any(len(each) != len(self.mean) or not np.isfinite(each).all() for each in numbers) or not self.limit > 0:
+            raise ValueError("mean and components must be finite numbers, equally many, and limit a positive one")
+        return self
+
     @classmethod
     def of(cls, arrays: Sequence[NDArray[np.float32]], limit: float = math.inf) -> UsualInputs:
         """The mean and the components of preprocessed images, each `(*spatial, 1)`; two or more."""
@@ -61,13 +68,73 @@ class UsualInputs(BaseModel):
 
         Its coarse picture is approximated by the mean and the components, each by up to `EXTREME` standard deviations.
         The result is the root mean square of what is left: 0 for a perfect approximation; noise has about 1.
+
+        Raises:
+            AcregError: the network's grid has another number of cells.
         """
-        rest = coarse(array) - np.array(self.mean)
+        picture = coarse(array)
+        if picture.size != len(self.mean):
+            raise AcregError(
+                "The inputs in a usual.json are those of the preset's own grid. Received: coarse pictures of "
+                f"{len(self.mean)} cells, and an input of {array.shape[:-1]} with {picture.size}. Measure them again "
+                "(python -m acreg.evaluation.usual), or remove the file: it is needed for warnings only."
+            )
+        rest = picture - np.array(self.mean)
         for component in np.array(self.components):
             length = float(component @ component)
             if length:
                 rest = rest - np.clip(component @ rest / length, -EXTREME, EXTREME) * component
         return float(np.sqrt((rest**2).mean()))
+
+
+class Usual(BaseModel):
+    """The usual results of a preset on pairs of its training data, or similar data; `usual.json` in its folder.
+
+    It is made by `acreg.evaluation.usual`.
+
+    Attributes:
+        data: the dataset and split.
+        pairs: the number of pairs.
+        ncc, nmi: correlation and mutual information of the fixed and the warped image, as in `Likeness`: the lowest
+            value over the pairs, except for one pair in 200.
+        folded_percent: the highest value, likewise.
+        inverse_error: the highest `Consistency.p95` in mm, likewise; None if it was not measured.
+        inputs: what the network's inputs look like; None if it was not measured.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    data: str
+    pairs: int
+    ncc: float
+    nmi: float
+    folded_percent: float
+    inverse_error: float | None = None
+    inputs: UsualInputs | None = None
+
+    @classmethod
+    def of_preset(cls, folder: Path) -> Usual | None:
+        """The usual results stored in the folder of a preset; None if there are none.
+
+        Raises:
+            AcregError: the file is damaged.
+        """
+        path = folder / "usual.json"
+        if not path.is_file():
+            return None
+        try:
+            if path.stat().st_size > LARGEST:
+                raise ValueError(f"{path.stat().st_size} bytes, where {LARGEST} are plenty")
+            found = cls.model_validate_json(path.read_bytes())
+            if not all(map(math.isfinite, (found.ncc, found.nmi, found.folded_percent, found.inverse_error or 0.0))):
+                raise ValueError("a number is not finite")
+        except (ValidationError, ValueError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise AcregError(
+                f"A preset's usual.json has {', '.join(cls.model_fields)}. Received: {path} ({reason}). Get the whole "
+                "folder again, or remove this file: it is needed for warnings only."
+            ) from error
+        return found
 
 
 def coarse(array: NDArray[np.float32]) -> NDArray[np.float64]:
