@@ -33,7 +33,7 @@ class PairScores:
 
     `verdict` is that of `acreg.registration.concerns`, "" without registration or in results of older versions, and
     `concerns` are the names of its reasons. `inverse_error` is the 95th percentile in mm, and `unlikeness` that of the
-    less usual image, see `acreg.registration.Registration`; NaN if they were not measured.
+    less usual image, see `acreg.registration.Registration`; None if they were not measured.
     """
 
     fixed: str
@@ -44,8 +44,8 @@ class PairScores:
     folded_percent: float = NAN
     sd_log_j: float = NAN
     seconds: float = NAN
-    inverse_error: float = NAN
-    unlikeness: float = NAN
+    inverse_error: float | None = None
+    unlikeness: float | None = None
     verdict: str = ""
     concerns: tuple[str, ...] = ()
     failure: str = ""
@@ -54,7 +54,8 @@ class PairScores:
         """A metric of the pair; label metrics are the unweighted mean over the labels that have a value."""
         if metric in LABEL_METRICS:
             return mean_over_labels(self.labels).get(metric, NAN)
-        return float(getattr(self, metric))
+        found = getattr(self, metric)
+        return NAN if found is None else float(found)
 
 
 @dataclass(repr=False)

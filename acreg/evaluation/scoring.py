@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from acreg.data.tables.pair_files import Pair
 from acreg.errors import images_by_name
-from acreg.evaluation.method_result import NAN, PairScores
+from acreg.evaluation.method_result import PairScores
 from acreg.geometry import Transform, jacobian_determinant, labels_on, log_determinant
 from acreg.geometry.displacement import SLAB_VOXELS
 from acreg.io import Image
@@ -73,7 +73,7 @@ def score_pair(
         scores.verdict = registration.verdict or ""
         if registration.inverse_error is not None:
             scores.inverse_error = registration.inverse_error.p95
-        scores.unlikeness = max(registration.unlikeness.values(), default=NAN)
+        scores.unlikeness = max(registration.unlikeness.values(), default=None)
         scores.concerns = tuple(concern.name for concern in registration.concerns)
         scores.ssim = structural_similarity(fixed_image.array, registration.warped.array)
     except Exception as error:  # any error of a method is a failure on this pair, not of the evaluation

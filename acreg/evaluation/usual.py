@@ -7,15 +7,16 @@ preset or to ``--out``; see `acreg.registration.usual.Usual`.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from acreg.data.manifest import Dataset, dataset_folder
 from acreg.data.subjects import Subjects
 from acreg.evaluation.pairs import choose_pairs
-from acreg.io import atomic_path
+from acreg.io import Image, atomic_path
 from acreg.models.presets import preset_folder
 from acreg.registration.methods import Method, PresetMethod
 from acreg.registration.pair import register_pair
@@ -36,6 +37,7 @@ def measure(method: Method, dataset: Dataset, split: str = "train", pairs: int =
 
     For a preset, its inputs are measured as well, see `measure_inputs`.
     """
+    preprocessed = getattr(method, "preprocessed", None)
     names = [record.subject for record in dataset.split(split)]
     chosen = choose_pairs(str(min(pairs, len(names) * (len(names) - 1))), names, seed)
     subjects, found = Subjects(dataset), []
@@ -52,12 +54,16 @@ def measure(method: Method, dataset: Dataset, split: str = "train", pairs: int =
         nmi=round(float(low[1]), 4),
         folded_percent=round(float(high[2]), 4),
         inverse_error=round(float(high[3]), 2) if np.isfinite(high[3]) else None,
-        inputs=measure_inputs(method, dataset, split) if isinstance(method, PresetMethod) else None,
+        inputs=None if preprocessed is None else measure_inputs(preprocessed, dataset, split),
     )
 
 
-def measure_inputs(method: PresetMethod, dataset: Dataset, split: str = "train") -> UsualInputs | None:
-    """The usual inputs of a preset, from the images of a split, `IMAGES` at most; None for fewer than `FEWEST`.
+def measure_inputs(
+    preprocessed: Callable[[Image], NDArray[np.float32]], dataset: Dataset, split: str = "train"
+) -> UsualInputs | None:
+    """The usual inputs of a network, from the images of a split, `IMAGES` at most; None for fewer than `FEWEST`.
+
+    `preprocessed` is `PresetMethod.preprocessed`, or `Preprocessing.apply`.
 
     The limit is `MARGIN` times the 95th percentile of the unlikeness of images that were left out, one by one.
     """
@@ -65,7 +71,7 @@ def measure_inputs(method: PresetMethod, dataset: Dataset, split: str = "train")
     records = records[:: 1 + (len(records) - 1) // IMAGES]
     if len(records) < FEWEST:
         return None
-    arrays = [method.preprocessed(dataset.read_image(record)) for record in records]
+    arrays = [preprocessed(dataset.read_image(record)) for record in records]
     others = [UsualInputs.of([*arrays[:n], *arrays[n + 1 :]]) for n in range(len(arrays))]
     distances = [other.unlikeness(array) for other, array in zip(others, arrays, strict=True)]
     return UsualInputs.of(arrays, limit=round(MARGIN * float(np.percentile(distances, 95)), 3))

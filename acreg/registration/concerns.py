@@ -49,7 +49,9 @@ OVERLAP = 0.4
 MISSED = 0.1
 """Share below which an overlap is a failure."""
 FOREIGN = 0.9
-"""Distance from the training images, see `UsualInputs.unlikeness`, above which an input has nothing in common with them."""
+"""Distance from the training images (`UsualInputs.unlikeness`) above which an input has nothing in common with them."""
+HALF = 0.5
+"""Share of the usual correlation below which a result is a failure."""
 INVERSE = 0.1
 """Largest inverse consistency error (95th percentile) as a share of the diagonal of the fixed image's foreground."""
 LOST = 0.3
@@ -119,10 +121,11 @@ def concerns(
     Each means "look at it", or beyond a second limit "failed".
 
     - constant: the fixed or the moving image is constant, so that nothing can be compared: failed.
-    - unlike: an input of the network is less like its training images than `UsualInputs.limit`; failed from `FOREIGN`.
+    - unlike: an input of the network is less like its training images than `UsualInputs.limit`; failed above `FOREIGN`,
+      or if the result is also unusual.
     - similarity: the mutual information is lower than before, and the distance 1 - NCC is more than `FALL` times as
       large. For two modalities, the correlation alone may fall; this does not count.
-    - unusual: both are lower than usual for the preset.
+    - unusual: both are lower than usual for the preset; failed if the correlation is below `HALF` of the usual one.
     - overlap: less than `OVERLAP` of the smaller image, or of the smaller foreground (by Otsu's threshold), lies in the
       other image; failed below `MISSED`, or if the warped image is constant.
     - zero: nothing is moved, or a deformation is zero, although the images differ.
@@ -164,6 +167,7 @@ def concerns(
             f"The images are less alike ({new}) than {usual.pairs} pairs of {usual.data}, registered by this preset "
             f"(NCC {usual.ncc:.2f}, mutual information {usual.nmi:.3f} at least)."
         )
+        failed |= {"unusual"} if "unlike" in found or new.ncc < HALF * usual.ncc else set()
     what, share = overlap(result, fixed=fixed, moving=moving)
     if not flat and np.ptp(result.warped.array) == 0:
         found["overlap"] = "The warped image has one value everywhere: the transform misses the moving image."
@@ -202,9 +206,7 @@ def concerns(
     for role, image, grid in zip(("fixed", "moving"), (fixed, moving), sees or ()):
         if "scope" not in found and (text := _beyond(role, image, grid)):
             found["scope"] = text
-    return [
-        Concern(name, found[name], "failed" if name in failed else "look at it") for name in NAMES if name in found
-    ]
+    return [Concern(name, found[name], "failed" if name in failed else "look at it") for name in NAMES if name in found]
 
 
 def label_concerns(before: float, after: float) -> list[Concern]:

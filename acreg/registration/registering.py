@@ -87,7 +87,9 @@ def register(
         say = f"{argument('labels')} and {argument('fixed_labels')} are one {_kind(labels)}, but the images are two"
         warnings.warn(f"{say}: the Dice is meaningless.", stacklevel=3)
     chosen = one_method(model, method, refine=refine, threads=threads, seed=seed)
-    result = register_pair(chosen, fixed=fixed_image, moving=moving_image, moving_labels=moving_map, both_ways=both_ways)
+    result = register_pair(
+        chosen, fixed=fixed_image, moving=moving_image, moving_labels=moving_map, both_ways=both_ways
+    )
     result.fixed_labels, result.channels = fixed_map, channels
     if isinstance(chosen, (PresetMethod, Unregistered)) and (threads != 1 or seed):
         of = f"{argument('threads')} and {argument('seed')}"

@@ -44,8 +44,8 @@ INVERSE_NAMES = ("inverse_transform.h5", "inverse_transform.h5.check.json")
 def write_record(folder: Path, method: str, result: Registration) -> None:
     """Write the verdict, its reasons (`concerns`, which may be empty) and the numbers of a registration as JSON.
 
-    NCC and mutual information ("nmi") are those of `Registration.before` and `after`; `inverse_error` (in mm) is null if
-    there was no registration in the other direction, and `unlikeness` if the training images are not known.
+    NCC and mutual information ("nmi") are those of `Registration.before` and `after`; `inverse_error` (in mm) is null
+    if there was no registration in the other direction, and `unlikeness` if the training images are not known.
     """
     what, share = overlap(result, fixed=result.fixed, moving=result.moving)
     content = {

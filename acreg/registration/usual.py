@@ -60,7 +60,10 @@ class UsualInputs(BaseModel):
         kept = min(COMPONENTS, len(pictures) // PER_COMPONENT)
         components = axes[:kept] * spread[:kept, None] / math.sqrt(len(pictures) - 1)
         return cls(
-            images=len(pictures), mean=np.round(mean, 3).tolist(), components=np.round(components, 3).tolist(), limit=limit
+            images=len(pictures),
+            mean=np.round(mean, 3).tolist(),
+            components=np.round(components, 3).tolist(),
+            limit=limit,
         )
 
     def unlikeness(self, array: NDArray[np.float32]) -> float:
