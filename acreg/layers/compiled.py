@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import wraps
 from typing import Any
 
 import keras
+
+_compile: ContextVar[bool] = ContextVar("compile", default=True)
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -19,4 +24,23 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
         return function
     import tensorflow as tf
 
-    return tf.function(function, jit_compile=True, autograph=False)
+    by_xla = tf.function(function, jit_compile=True, autograph=False)
+
+    @wraps(function)
+    def call(*arguments: Any) -> Any:
+        return (by_xla if _compile.get() else function)(*arguments)
+
+    return call
+
+
+@contextmanager
+def not_compiled() -> Iterator[None]:
+    """In the block, `compiled` functions run as they are.
+
+    For graphs of images whose sizes are not known: XLA would compile each function for every size.
+    """
+    token = _compile.set(False)
+    try:
+        yield
+    finally:
+        _compile.reset(token)

@@ -111,7 +111,8 @@ def resize_displacement(displacement: Tensor, shape: Sequence[int | Tensor]) -> 
         ops.cast(target, "float32") / ops.cast(size, "float32")
         for size, target in zip(spatial_shape(displacement), shape, strict=True)
     ]
-    return resize(ops.cast(displacement, "float32"), shape) * ops.stack(factors)
+    # the factors first: fields are mostly enlarged
+    return resize(ops.cast(displacement, "float32") * ops.stack(factors), shape)
 
 
 def jacobian_determinant(displacement: Tensor) -> Tensor:

@@ -190,6 +190,9 @@ def _linear(border: str, fill_value: float) -> tuple[Callable[[Tensor, Tensor], 
     def image_gradient(image: Tensor, displacement: Tensor, upstream: Tensor) -> Tensor:
         corners = _Corners(spatial_shape(image), displacement, border)
         channels = image.shape[-1]
+        # On a CPU, XLA adds four numbers at once, but three one by one, which takes twice as long.
+        width = 4 if channels == 3 else channels
+        upstream = ops.pad(upstream, [(0, 0)] * (corners.rank + 1) + [(0, width - channels)])
         total: Tensor = 0.0
         for corner in itertools.product((0, 1), repeat=corners.rank):
             place, known = corners.place(corner)
@@ -198,9 +201,9 @@ def _linear(border: str, fill_value: float) -> tuple[Callable[[Tensor, Tensor], 
                 share = share * (weight if high else 1.0 - weight)
             if known is not None:
                 share = ops.where(known, share, ops.cast(0.0, "float32"))
-            parts = ops.reshape(share[..., None] * upstream, (-1, channels))
+            parts = ops.reshape(share[..., None] * upstream, (-1, width))
             total = total + ops.segment_sum(parts, ops.reshape(place, (-1,)), num_segments=corners.count)
-        return ops.cast(ops.reshape(total, ops.shape(image)), image.dtype)
+        return ops.cast(ops.reshape(total[:, :channels], ops.shape(image)), image.dtype)
 
     forward, along_displacement, along_image = (compiled(f) for f in (sample, displacement_gradient, image_gradient))
 

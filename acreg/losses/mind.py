@@ -54,7 +54,7 @@ def _planes(image: Tensor, radius: int, dilation: int) -> list[Tensor]:
     for distance in distances[1:]:
         lowest = ops.minimum(lowest, distance)
     distances = [distance - lowest for distance in distances]
-    variance = sum(distances[1:], distances[0]) / len(distances)
+    variance: Tensor = sum(distances[1:], distances[0]) / len(distances)
     mean = ops.mean(variance, axis=tuple(range(1, len(variance.shape))), keepdims=True)
     variance = ops.maximum(ops.minimum(ops.maximum(variance, LOWEST * mean), HIGHEST * mean), FLAT)
     rate = -1.0 / variance

@@ -14,7 +14,7 @@ from keras import ops
 from numpy.typing import NDArray
 
 from acreg.geometry import Displacement, Grid, Velocity, folding
-from acreg.layers.functional import integrate, jacobian_determinant, resize_displacement, warp
+from acreg.layers.functional import integrate, jacobian_determinant, resize_displacement, spatial_shape, warp
 from acreg.layers.tensor import Tensor
 from acreg.optimisation.gradients import value_and_gradient
 from acreg.optimisation.similarities import Similarity
@@ -22,7 +22,9 @@ from acreg.optimisation.workspace import Level, Workspace
 
 SQUARINGS = 5
 """Of the flow while it is optimised; a velocity changes by less than a voxel in each of the steps."""
-WINDOW = 9
+COMPILED = 2**17
+"""Voxels from which the time that XLA saves in each step is worth the time that it takes to compile for that size."""
+WINDOW = 7
 """Side of the windows of local NCC, in voxels of the axes with the smallest voxels."""
 
 
@@ -42,9 +44,9 @@ class Settings:
     """
 
     kind: str = "velocity"
-    smoothness: float = 0.3
+    smoothness: float = 0.25
     steps: tuple[int, ...] = (60, 60, 60)
-    rate: float = 0.1
+    rate: float = 0.2
     landmarks: float = 1.0
     patience: int = 10
     gain: float = 0.01
@@ -75,7 +77,7 @@ def squared_gradient(values: Tensor, spacing: Tensor) -> Tensor:
     in_mm = values * spacing
     total: Tensor = 0.0
     for axis in range(rank):
-        if values.shape[axis + 1] > 1:
+        if values.shape[axis + 1] != 1:
             after, before = [slice(None)] * (rank + 2), [slice(None)] * (rank + 2)
             after[axis + 1], before[axis + 1] = slice(1, None), slice(None, -1)
             slope = (in_mm[tuple(after)] - in_mm[tuple(before)]) / spacing[axis]
@@ -115,7 +117,7 @@ class Continuous:
 
     def __init__(self, similarities: Sequence[Similarity], settings: Settings) -> None:
         self.similarities, self.settings = similarities, settings
-        self._steps: dict[tuple[int, ...], Callable[..., tuple[Tensor, Tensor]]] = {}
+        self._steps: dict[Any, Callable[..., tuple[Tensor, Tensor]]] = {}
 
     def optimise(
         self,
@@ -159,8 +161,9 @@ class Continuous:
             values = resize_displacement(ops.convert_to_tensor(start.vectors[None]), grid.shape)
         side = min(level.grid.spacing)
         window = tuple(2 * round((WINDOW * side / s - 1) / 2) + 1 for s in level.grid.spacing)
-        if window not in self._steps:
-            self._steps[window] = value_and_gradient(partial(self._energy, window))
+        key = window, math.prod(level.grid.shape) < COMPILED
+        if key not in self._steps:
+            self._steps[key] = value_and_gradient(partial(self._energy, window), any_size=key[1])
         data = {
             "spacing": ops.convert_to_tensor(np.asarray(grid.spacing, np.float32)),
             "fixed": [one.of(level.fixed) for one in self.similarities],
@@ -172,7 +175,7 @@ class Continuous:
         variable = keras.Variable(values, name="field")
         best, energies = (math.inf, values), []
         for _ in range(steps):
-            energy, gradient = self._steps[window](values, data)
+            energy, gradient = self._steps[key](values, data)
             energies.append(float(energy))
             if not math.isfinite(energies[-1]):
                 break
@@ -201,7 +204,7 @@ class Continuous:
     def _energy(self, window: tuple[int, ...], values: Tensor, data: dict[str, Any]) -> Tensor:
         """The energy of a field."""
         total = self.settings.smoothness * squared_gradient(values, data["spacing"])
-        sizes = data["fixed"][0].shape[1:-1]
+        sizes = spatial_shape(data["fixed"][0])
         back = None
         if self.settings.kind == "velocity":
             forth, back = (resize_displacement(_flow(values * half), sizes) for half in (0.5, -0.5))

@@ -10,14 +10,14 @@ import numpy as np
 from keras import ops
 
 from acreg.errors import AcregError
-from acreg.layers.functional import resize_displacement
+from acreg.layers.functional import compose, resize_displacement
 from acreg.layers.tensor import Tensor
 from acreg.layers.warping import no_gradients, warp
 
 COUPLINGS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 """Weights of the squared distance from the smooth field, one after the other."""
 CONSISTENCY_STEPS = 15
-MEAN_COST = 1.0
+MEAN_COST = 4.0
 """What the mean cost is scaled to, so that the couplings do not depend on the kind of features and on their number."""
 LARGEST = 2**27
 """The largest number of costs, 512 MiB."""
@@ -84,6 +84,48 @@ def coupled_convex(
             u = (u - warp(ops.flip(u, axis=0), u)) / 2.0
     whole = resize_displacement(u[:1], [n * c for n, c in zip(cells, cell, strict=True)])
     return whole[(slice(None), *(slice(0, n) for n in sizes))]
+
+
+def coarse_to_fine(
+    fixed: Tensor,
+    moving: Tensor,
+    steps: Sequence[tuple[int | Sequence[int], int | Sequence[int]]],
+    *,
+    spacing: Sequence[float] | None = None,
+    fixed_weights: Tensor | None = None,
+    moving_weights: Tensor | None = None,
+) -> Tensor:
+    """Searches by `coupled_convex` one after the other, each for what the ones before have left over.
+
+    Args:
+        fixed, moving, spacing, fixed_weights, moving_weights: see `coupled_convex`.
+        steps: cell and radius of each search, such as ``[(4, 3), (2, 1)]``.
+
+    Returns:
+        The composed displacement, float32 ``(1, *spatial, rank)`` in voxels.
+
+    Raises:
+        AcregError: see `coupled_convex`.
+    """
+    if moving_weights is None:
+        moving_weights = ops.ones_like(moving[..., :1])
+    there, weights, whole = moving, moving_weights, None
+    with no_gradients():
+        for cell, radius in steps:
+            if whole is not None:  # what comes from outside, or has no weight, is not known
+                weights = warp(moving_weights, whole, border="constant")
+                there = warp(moving * moving_weights, whole, border="constant") / ops.maximum(weights, 1e-6)
+            found = coupled_convex(
+                fixed,
+                there,
+                cell=cell,
+                radius=radius,
+                spacing=spacing,
+                fixed_weights=fixed_weights,
+                moving_weights=weights,
+            )
+            whole = found if whole is None else compose(whole, found)
+    return whole
 
 
 def _each(value: int | Sequence[int], rank: int) -> tuple[int, ...]:

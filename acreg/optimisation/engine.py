@@ -13,17 +13,25 @@ from keras import ops
 from acreg.errors import AcregError, images_by_name
 from acreg.geometry import Affine, Grid, Image, Transform
 from acreg.geometry.extents import covering
+from acreg.geometry.logarithm import logarithm
 from acreg.geometry.maps import Map
-from acreg.losses import LossWeights
-from acreg.optimisation.continuous import Continuous, Field, Settings
+from acreg.layers.functional import resize_displacement
+from acreg.losses import LossWeights, mind_ssc
+from acreg.optimisation.continuous import SQUARINGS, Continuous, Field, Settings
+from acreg.optimisation.discrete import coarse_to_fine
 from acreg.optimisation.guides import Guides
 from acreg.optimisation.similarities import Similarity, similarities
 from acreg.optimisation.workspace import VOXELS, Content, Workspace
 
 AUTO = {"one": "local_ncc", "two": "mind_ssc"}
 """The similarity for images of one contrast, and of two."""
-ONE_CONTRAST = 0.35
-"""The smallest correlation of two images that were aligned by an affine map that counts as one contrast."""
+SEARCHED = 0
+SEARCH_CELL = 4
+SEARCH_RADIUS = 4
+ONE_CONTRAST = 0.25
+"""The smallest correlation, after the linear stage, of two images of one contrast."""
+DARK = 0.1
+"""Grey values up to this one, of 0 to 1, count as background."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,9 +118,10 @@ class Engine:
         chosen = AUTO[contrast] if self.similarity == "auto" else self.similarity
         if self.similarity == "auto":
             say(f"correlation {correlation:.2f} after the alignment: {contrast} contrast, {chosen}")
+        first = self._searched(space, chosen, stages, say) if self.discrete else None
         start = time.perf_counter()
         stage = self._stage(chosen)
-        found, records = stage.optimise(space, None, progress=progress)
+        found, records = stage.optimise(space, first, progress=progress)
         stages.append(
             {
                 "stage": "continuous",
@@ -122,6 +131,37 @@ class Engine:
             }
         )
         return Outcome(Transform(fixed.grid, moving.grid, (_over(found, fixed.grid), *maps)), contrast, stages)
+
+    def _searched(
+        self,
+        space: Workspace,
+        chosen: str | LossWeights | Sequence[Similarity],
+        stages: list[dict[str, Any]],
+        say: Callable[[str], None],
+    ) -> Field:
+        """The field of the discrete stage."""
+        start = time.perf_counter()
+        level = space.level(min(SEARCHED, space.levels - 1))
+        features = [one.of for one in similarities(chosen) if one.features is not None]
+        of = features[0] if features else mind_ssc
+        cells = space.factors(2)
+        u = coarse_to_fine(
+            of(level.fixed),
+            of(level.moving),
+            [(tuple(SEARCH_CELL * c // max(cells) or 1 for c in cells), SEARCH_RADIUS)],
+            spacing=level.grid.spacing,
+            fixed_weights=level.fixed_weights,
+            moving_weights=level.moving_weights,
+        )
+        kind = (self.continuous or Settings()).kind
+        grid = space.coarser(space.factors(space.levels))
+        vectors = ops.convert_to_numpy(resize_displacement(u, grid.shape))[0]
+        if kind == "velocity":
+            vectors = logarithm(vectors, steps=SQUARINGS).velocity
+        length = float(np.linalg.norm(vectors * grid.spacing, axis=-1).mean())
+        say(f"discrete search: moved by {length:.1f} mm on average")
+        stages.append({"stage": "discrete", "mean_mm": length, "seconds": time.perf_counter() - start})
+        return Field(vectors, grid, kind)
 
     def _stage(self, chosen: str | LossWeights | Sequence[Similarity]) -> Continuous:
         """The continuous stage; for a similarity by name it is kept for further pairs."""
@@ -171,14 +211,12 @@ def _over(found: Field, extent: Grid) -> Map:
 
 
 def _correlation(space: Workspace) -> float:
-    """Pearson's correlation of both images where both are known, on a coarse grid."""
-    level = space.level(min(1, space.levels - 1))
+    """Pearson's correlation of both images where both show something: neither background nor one image alone."""
+    level = space.level(0)
     fixed, moving = (ops.convert_to_numpy(x)[0, ..., 0] for x in (level.fixed, level.moving))
-    known = (fixed > 0) | (moving > 0)
+    known = (fixed > DARK) & (moving > DARK)
     for weights in (level.fixed_weights, level.moving_weights):
         if weights is not None:
             known &= ops.convert_to_numpy(weights)[0, ..., 0] > 0
-    if known.sum() < 2:
-        return 0.0
     pair = fixed[known], moving[known]
-    return float(np.corrcoef(*pair)[0, 1]) if min(map(np.ptp, pair)) > 0 else 0.0
+    return float(np.corrcoef(*pair)[0, 1]) if known.any() and min(map(np.ptp, pair)) > 0 else 0.0
