@@ -40,6 +40,8 @@ NAMES = (
 """The names of the concerns in tables and records, in the order in which they are listed."""
 FALL = 1.1
 """Factor by which the distance 1 - NCC may grow: networks that were trained on labels lose a little."""
+NO_NCC, NO_NMI = 0.05, 1.005
+"""Absolute correlation and mutual information of images that have nothing in common; MR and ultrasound have 1.013."""
 ROUNDING = 0.002
 """Tolerance for the distance 1 - NCC when an image is registered onto itself."""
 FOLDED = 5.0
@@ -52,7 +54,7 @@ FOREIGN = 0.9
 """Distance from the training images (`UsualInputs.unlikeness`) above which an input has nothing in common with them."""
 HALF = 0.5
 """Share of the usual correlation below which a result is a failure."""
-INVERSE = 0.1
+INVERSE = 0.12
 """Largest inverse consistency error (95th percentile) as a share of the diagonal of the fixed image's foreground."""
 LOST = 0.3
 """Share of this diagonal above which the error is a failure."""
@@ -124,13 +126,14 @@ def concerns(
     - unlike: an input of the network is less like its training images than `UsualInputs.limit`; failed above `FOREIGN`,
       or if the result is also unusual.
     - similarity: the mutual information is lower than before, and the distance 1 - NCC is more than `FALL` times as
-      large. For two modalities, the correlation alone may fall; this does not count.
+      large. For two modalities, the correlation alone may fall; this does not count. Also, whatever they were before,
+      if both are below `NO_NCC` and `NO_NMI`, as for images of noise.
     - unusual: both are lower than usual for the preset; failed if the correlation is below `HALF` of the usual one.
     - overlap: less than `OVERLAP` of the smaller image, or of the smaller foreground (by Otsu's threshold), lies in the
       other image; failed below `MISSED`, or if the warped image is constant.
     - zero: nothing is moved, or a deformation is zero, although the images differ.
-    - inverse: the 95th percentile of the inverse consistency is more than `INVERSE` of the content's diagonal, and more
-      than usual for the preset; failed from `LOST`.
+    - inverse: the 95th percentile of the inverse consistency is more than `INVERSE` of the content's diagonal; failed
+      above `LOST`.
     - folding: more than `FOLDED` percent of the voxels fold, and more than usual for the preset; failed above `TORN`.
     - spread: nothing folds, and the standard deviation of the log-Jacobian determinant exceeds `SPREAD`.
     - displacement: a voxel moves by more than `DISPLACEMENT` of the fixed image's diagonal, both relative to its
@@ -152,6 +155,8 @@ def concerns(
     if flat:
         found["constant"] = f"The {' and the '.join(flat)} image has one value everywhere: nothing can be compared."
         failed.add("constant")
+    elif abs(new.ncc) < NO_NCC and new.nmi < NO_NMI:
+        found["similarity"] = f"The images have nothing in common after the registration ({new})."
     elif 1 - new.ncc > FALL * (1 - old.ncc) + ROUNDING and new.nmi < old.nmi:
         found["similarity"] = f"The images are less alike than before ({old}; then {new})."
     if usual is not None and usual.inputs is not None and result.unlikeness and not flat:
@@ -184,7 +189,7 @@ def concerns(
             found["zero"] = "Nothing is moved, and the images differ."
     if result.inverse_error is not None:
         error, size = result.inverse_error.p95, content_diagonal(fixed)
-        if error > max(INVERSE * size, (usual.inverse_error if usual else None) or 0.0):
+        if error > INVERSE * size:
             found["inverse"] = (
                 f"Registering in the other direction disagrees by {error:.1f} mm at 5 % of the content, or "
                 f"{100 * error / size:.0f} % of its diagonal."

@@ -101,7 +101,6 @@ class Usual(BaseModel):
         ncc, nmi: correlation and mutual information of the fixed and the warped image, as in `Likeness`: the lowest
             value over the pairs, except for one pair in 200.
         folded_percent: the highest value, likewise.
-        inverse_error: the highest `Consistency.p95` in mm, likewise; None if it was not measured.
         inputs: what the network's inputs look like; None if it was not measured.
     """
 
@@ -112,7 +111,6 @@ class Usual(BaseModel):
     ncc: float
     nmi: float
     folded_percent: float
-    inverse_error: float | None = None
     inputs: UsualInputs | None = None
 
     @classmethod
@@ -129,7 +127,7 @@ class Usual(BaseModel):
             if path.stat().st_size > LARGEST:
                 raise ValueError(f"{path.stat().st_size} bytes, where {LARGEST} are plenty")
             found = cls.model_validate_json(path.read_bytes())
-            if not all(map(math.isfinite, (found.ncc, found.nmi, found.folded_percent, found.inverse_error or 0.0))):
+            if not all(map(math.isfinite, (found.ncc, found.nmi, found.folded_percent))):
                 raise ValueError("a number is not finite")
         except (ValidationError, ValueError) as error:
             reason = " ".join(str(error).split())[:200]

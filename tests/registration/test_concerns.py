@@ -187,6 +187,21 @@ def test_a_chest_network_says_that_it_was_given_something_else(pair):
         assert concern.verdict == result.verdict == "look at it"
 
 
+def test_images_of_noise_have_nothing_in_common():
+    """Large ones: the mutual information of few voxels is never as low."""
+    rng = np.random.default_rng(0)
+    fixed, moving = (Image(rng.random((256, 256)).astype(np.float32), Grid((256, 256), (1.0, 1.0))) for _ in range(2))
+
+    class Shift:
+        name = "shift"
+
+        def register(self, fixed, moving):
+            return Transform(fixed.grid, moving.grid, (Affine(np.array([[1, 0, 2], [0, 1, 0], [0, 0, 1.0]])),))
+
+    (concern,) = register_pair(Shift(), fixed=fixed, moving=moving).concerns
+    assert concern.name == "similarity" and "nothing in common" in concern.text
+
+
 def test_a_result_far_below_the_usual_is_a_failure(pair):
     fixed, moving = pair
     method = Given(smooth(9, 1))
