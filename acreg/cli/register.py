@@ -76,6 +76,14 @@ def register(
             min=0, help="Maximum number of refinement steps for this pair; 0 means no refinement.", metavar="STEPS"
         ),
     ] = 0,
+    both_ways: Annotated[
+        bool,
+        typer.Option(
+            "--both-ways",
+            help="Also register from moving to fixed, to measure the inverse consistency. Takes twice the time; models "
+            "always do it unless they refine.",
+        ),
+    ] = False,
     border: BorderOption = None,
     fill: FillOption = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing results.")] = False,
@@ -99,9 +107,9 @@ def register(
     (an ITK transform in mm, which 3D Slicer, ANTs and SimpleITK open; acreg checks its effect in SimpleITK and records
     the check beside it), inverse_transform.h5, which warps the fixed image onto the moving grid (an approximation where
     the transform folds), and displacement.nii.gz (in voxels of the fixed grid, components in the order z, y, x). Models
-    that segment also write mask.*. A doubtful result, for example images that are less similar than before or hardly
-    overlap, or a transform that folds, is reported as a warning and recorded in registration.json with the other
-    numbers.
+    that segment also write mask.*. result.json has the numbers and the verdict: ok, look at it, or failed. Its reasons,
+    for example images that are less similar than before or hardly overlap, a transform that folds, or an image unlike
+    those on which the preset was trained, are also reported as warnings. The exit code is 0 with every verdict.
 
     A colour image is registered by its luminance; warped.* keeps the colours of the moving image. Voxels of warped.*
     that lie outside the moving image are 0, as in SimpleITK, ANTs and 3D Slicer. For CT, give --fill -1000.
@@ -125,7 +133,7 @@ def register(
       acreg register --pairs pairs.csv --out results
     """
     shared: dict[str, Any] = {"model": model, "method": method, "guide_labels": guide_labels, "refine": refine}
-    shared |= {"threads": threads, "seed": seed}
+    shared |= {"threads": threads, "seed": seed, "both_ways": both_ways or None}
     outside: dict[str, Any] = {"border": border, "fill": fill}
     one: dict[str, Any] = {"fixed": fixed, "moving": moving, "labels": labels, "fixed_labels": fixed_labels}
     one |= {"fixed_mask": fixed_mask, "moving_mask": moving_mask}
@@ -191,6 +199,9 @@ def _register_one(
     _tell(result)
     for path in written:
         out(str(path))
+    names = ", ".join(concern.name for concern in result.concerns)
+    if result.verdict is not None:
+        out(f"Verdict: {result.verdict}" + (f" ({names})" if names else ""))
     for concern in result.concerns:
         warn(concern.text)
 
@@ -217,3 +228,5 @@ def _tell(result: Registration) -> None:
             out(f"Dice 0, in one of the two maps alone: {some(alone, 20)}")
     if result.vanished:
         out(f"Vanished, without a voxel in the warped labels: {some((f'label {v}' for v in result.vanished), 20)}")
+    if result.inverse_error is not None:
+        out(f"Inverse consistency: {result.inverse_error}")

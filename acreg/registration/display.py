@@ -27,7 +27,8 @@ def describe(result: Registration) -> str:
     rows = ", ".join(f"{name} {value}" for name, value in _numbers(result))
     doubts = ", ".join(concern.name for concern in result.concerns)
     return (
-        f"Registration({result.method}: {rows}{f', doubtful: {doubts}' if doubts else ''},\n"
+        f"Registration({result.method}: {rows}{f', {result.verdict}' if result.verdict else ''}"
+        f"{f' ({doubts})' if doubts else ''},\n"
         f"  fixed {result.fixed!r}, moving {result.moving!r})"
     )
 
@@ -39,7 +40,8 @@ def html(result: Registration) -> str:
     except Exception as error:  # a notebook shows the numbers in any case
         picture = f"<p>No picture: {escape(str(error))}</p>"
     rows = [("method", result.method), *_numbers(result)]
-    return picture + table_html([*rows, *((f"doubtful: {each.name}", each.text) for each in result.concerns)])
+    rows += [("verdict", result.verdict)] if result.verdict else []
+    return picture + table_html([*rows, *((f"{each.verdict}: {each.name}", each.text) for each in result.concerns)])
 
 
 def stage_lines(result: Registration) -> list[str]:
@@ -89,5 +91,6 @@ def _numbers(result: Registration) -> list[tuple[str, str]]:
         *rows,
         ("folded", f"{result.regularity['folded_percent']:.3f} %"),
         ("SDlogJ", f"{result.regularity['sd_log_j']:.3f}"),
+        *([("inverse error", str(result.inverse_error))] if result.inverse_error else []),
         ("time", f"{result.seconds:.2f} s"),
     ]

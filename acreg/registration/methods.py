@@ -8,6 +8,9 @@ from copy import copy
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from acreg._moved import warn_of_old_name
 from acreg.baselines.baseline import baseline
 from acreg.baselines.options import split_name
@@ -15,8 +18,8 @@ from acreg.baselines.tools import NAMES as CLASSICAL
 from acreg.errors import AcregError, UsageError, argument, images_by_name
 from acreg.geometry import Grid, Image, Transform, unregistered
 from acreg.optimisation.names import NAMES as OPTIMISED
-from acreg.registration.concerns import Usual
 from acreg.registration.optimised import Optimised
+from acreg.registration.usual import Usual
 
 
 class Method(Protocol):
@@ -72,7 +75,7 @@ class PresetMethod:
                 "Give the preset of a registration network."
             )
         self.usual = Usual.of_preset(preset_folder(model)) if stored else None
-        self.deforms = True
+        self.deforms, self.both_ways = True, not refine
         if stored:  # the weights of an object in memory may differ from those of any file
             self.sha256 = preset_digest(model)
 
@@ -102,6 +105,16 @@ class PresetMethod:
     def sees(self, image: Image) -> Grid:
         """The network's grid in an image."""
         return self._model.preprocessing.grid(image)
+
+    def unlikeness(self, image: Image) -> float | None:
+        """How unlike the training images an image is, see `UsualInputs.unlikeness`; None if these are not known."""
+        inputs = self.usual.inputs if self.usual else None
+        return None if inputs is None else inputs.unlikeness(self.preprocessed(image))
+
+    def preprocessed(self, image: Image) -> NDArray[np.float32]:
+        """An image as the network sees it, `(*spatial, 1)`."""
+        array: NDArray[np.float32] = self._model.preprocessing.apply(image)
+        return array
 
     @images_by_name
     def segment(self, *, fixed: Image, moving: Image) -> Image | None:

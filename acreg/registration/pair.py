@@ -13,7 +13,8 @@ import numpy as np
 from acreg.errors import AcregError, images_by_name
 from acreg.geometry import Image, Transform, labels_on, unregistered
 from acreg.geometry.transform import Border
-from acreg.registration.concerns import Concern, Likeness, concerns
+from acreg.registration.concerns import Concern, Likeness, Verdict, concerns, foreground, verdict
+from acreg.registration.consistency import Consistency, inverse_consistency
 from acreg.registration.methods import Method, Unregistered
 
 if TYPE_CHECKING:
@@ -44,6 +45,10 @@ class Registration:
             `acreg.metrics.label_metrics` returns it, with distances in mm; empty without the labels of both images.
         regularity: regularity of the field, see `acreg.geometry.folding`.
         seconds: time of the registration alone.
+        inverse_error: inverse consistency in mm over the fixed image's foreground, against a second registration from
+            moving to fixed; None if there was none.
+        unlikeness: for a preset that knows its training images, how unlike them the fixed and the moving image are,
+            see `UsualInputs.unlikeness`; otherwise empty.
         mask: the foreground of the fixed image as predicted by a method that segments.
         concerns: concerns about the result, see `acreg.registration.concerns`.
         channels: the channels of a moving image in colour; `moving` is its luminance.
@@ -67,6 +72,8 @@ class Registration:
     after: Likeness
     regularity: dict[str, float]
     seconds: float
+    inverse_error: Consistency | None = None
+    unlikeness: dict[str, float] = field(default_factory=dict)
     mask: Image | None = None
     moving_labels: Image | None = None
     fixed_labels: Image | None = None
@@ -80,6 +87,11 @@ class Registration:
     no_inverse: str = ""
     inexact: str = ""
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """ "ok", "look at it" or "failed": the worst that one of the concerns means; None without registration."""
+        return None if self.method == Unregistered.name else verdict(self.concerns)
 
     @property
     def vanished(self) -> list[int]:
@@ -97,7 +109,7 @@ class Registration:
         fill: float | None = None,
         overwrite: bool = False,
     ) -> list[Path]:
-        """Write the files of `acreg register`: warped images and labels, transforms, preview.png, registration.json.
+        """Write the files of `acreg register`: warped images and labels, transforms, preview.png, result.json.
 
         Args:
             folder: created if it does not exist.
@@ -142,6 +154,7 @@ def register_pair(
     moving: Image,
     moving_labels: Image | None = None,
     guides: Guides | None = None,
+    both_ways: bool | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Registration:
     """Register, warp, and check the result for concerns.
@@ -151,6 +164,8 @@ def register_pair(
         fixed, moving: the images.
         moving_labels: they are warped with the moving image.
         guides: what is known about the images; see `check_guided` for the methods that take guides.
+        both_ways: register from moving to fixed as well, to measure the inverse consistency; by default, as the
+            method says (`both_ways` of a `PresetMethod`: a network takes little time), else no.
         say: called with a sentence after each stage of a method that has several.
 
     Raises:
@@ -198,6 +213,14 @@ def register_pair(
         stages=outcome.stages,
     )
     if not isinstance(method, Unregistered):
+        if getattr(method, "both_ways", False) if both_ways is None else both_ways:
+            swapped = None if guides is None else guides.swapped()
+            back = _outcome(method, fixed=moving, moving=fixed, guides=swapped, say=say).transform
+            result.inverse_error = inverse_consistency(transform, back, foreground(fixed))
+        unlikeness = getattr(method, "unlikeness", None)
+        if unlikeness is not None:
+            found = {"fixed": unlikeness(fixed), "moving": unlikeness(moving)}
+            result.unlikeness = {role: value for role, value in found.items() if value is not None}
         usual, sees = getattr(method, "usual", None), getattr(method, "sees", None)
         grids = None if sees is None else (sees(fixed), sees(moving))
         deforms = getattr(method, "deforms", True)

@@ -45,6 +45,7 @@ def register(
     refine: int = 0,
     threads: int = 1,
     seed: int = 0,
+    both_ways: bool | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Registration:
     """Register a moving image onto a fixed image, as `acreg register` does.
@@ -52,7 +53,7 @@ def register(
     ::
 
         result = acreg.register(fixed="a.nii.gz", moving="b.nii.gz")
-        result.warped, result.transform, result.concerns
+        result.warped, result.transform, result.verdict, result.concerns
         result.save("result")
 
     Args:
@@ -75,10 +76,12 @@ def register(
             `Registration.save` writes them warped.
         refine: maximum number of refinement steps of a model for this pair, see `RegistrationModel.refine`.
         threads, seed: threads of a classical method, and the random seed of the method.
+        both_ways: register from moving to fixed as well, to measure the inverse consistency; by default, models do
+            it unless they refine, and other methods do not, because it doubles their time.
         say: called with a sentence after each stage of an optimisation.
 
     Returns:
-        The transform, the warped images, the measures, and the concerns about the result.
+        The transform, the warped images, the measures, the verdict and its reasons.
 
     Raises:
         UsageError: both `model` and `method` are given, `refine` without a model, `fixed_labels` without `labels`,
@@ -129,7 +132,7 @@ def register(
     pair: dict[str, Any] = {"fixed": fixed_image, "moving": moving_image}
     if guides or guide_labels:
         pair["guides"] = guides_of(**pair, **guides, labels=(fixed_map, moving_map) if guide_labels else (None, None))
-    result = register_pair(chosen, **pair, moving_labels=moving_map, say=say)
+    result = register_pair(chosen, **pair, moving_labels=moving_map, both_ways=both_ways, say=say)
     result.fixed_labels, result.channels, result.also = fixed_map, channels, further
     if isinstance(chosen, (PresetMethod, Unregistered)) and (threads != 1 or seed):
         of = f"{argument('threads')} and {argument('seed')}"

@@ -45,7 +45,7 @@ def test_register_writes_its_files_and_says_what_came_of_it(files, capsys):
     assert register(files, *labels) == 0
     names = {path.name for path in (files / "out").iterdir()}
     assert names == {
-        "registration.json",
+        "result.json",
         "warped.png",
         "warped_labels.png",
         "displacement.nii.gz",
@@ -133,7 +133,7 @@ def test_what_speaks_against_a_result_is_a_warning_and_on_record(files, capsys):
         folder = files / method[:8]
         assert main(["--quiet", "register", "--method", method, *arguments, "--out", str(folder)]) == 0
         error = capsys.readouterr().err
-        record = json.loads((folder / "registration.json").read_text(encoding="utf-8"))
+        record = json.loads((folder / "result.json").read_text(encoding="utf-8"))
         assert record["method"] == method and record["folded_percent"] == 0
         assert -1 < record["after"]["ncc"] < 1 < record["after"]["nmi"] < 2
         assert {"similarity", *concerned} >= {concern["name"] for concern in record["concerns"]} >= {*concerned}

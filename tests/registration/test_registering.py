@@ -63,7 +63,7 @@ def test_a_registration_saves_what_the_command_writes(files: Path, capsys: pytes
         other = files / "command" / path.name
         if path.suffix == ".png" or path.name == "displacement.nii.gz":
             assert path.read_bytes() == other.read_bytes(), path.name
-    records = [json.loads((files / place / "registration.json").read_text()) for place in ("python", "command")]
+    records = [json.loads((files / place / "result.json").read_text()) for place in ("python", "command")]
     assert records[0].pop("seconds") > 0 < records[1].pop("seconds") and records[0] == records[1]
     labels = [acreg.io.read_labels(pair(files)[name]).array for name in ("labels", "fixed_labels")]
     assert result.scores_before == label_metrics(*labels, [1, 2, 3]) == result.scores_after

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +38,7 @@ def register_pairs(
     method: str | None = None,
     refine: int = 0,
     guide_labels: bool = False,
+    both_ways: bool | None = None,
     border: Border | None = None,
     fill: float | None = None,
     threads: int = 1,
@@ -53,7 +55,7 @@ def register_pairs(
         pairs: a CSV with the columns fixed and moving, see `acreg.applications.batch.items.find_pairs`.
         out: folder of the results; to continue a killed run, repeat the call. The results of each pair are in a folder
             of its name.
-        model, method, refine, guide_labels: as in `acreg.register`.
+        model, method, refine, guide_labels, both_ways: as in `acreg.register`.
         border, fill: as in `Registration.save`.
         threads, seed: threads of a classical method, and the random seed of the method.
         engine: "local" (this process) or "ray" (needs the extra `scale`). Each process makes one method, which keeps
@@ -84,10 +86,14 @@ def register_pairs(
     guides = {column for item in items for column in item.files} & {"fixed_mask", "moving_mask", "initial"}
     check_guided([*sorted(guides), *["guide_labels"] * guide_labels], model, method)
     chosen = MethodChoice(None if model is None else os.fspath(model), method, threads, seed, refine)
-    task = PairTask(chosen, Path(out).absolute(), guide_labels, border, fill)
+    task = PairTask(chosen, Path(out).absolute(), guide_labels, both_ways, border, fill)
     with sole_writer(task.folder):
         tally = process(task, items, task.folder, 1, engine, address, workers, progress, say, unit="pairs")
-    return BatchRun(Path(out) / task.table, tally, unit="pairs")
+    found = BatchRun(Path(out) / task.table, tally, unit="pairs")
+    verdicts = Counter(row["verdict"] for row in found.rows if row["verdict"])
+    if verdicts:
+        found.lines.append(f"Verdicts: {', '.join(f'{count} {verdict}' for verdict, count in verdicts.most_common())}")
+    return found
 
 
 @dataclass(frozen=True)
@@ -97,20 +103,21 @@ class PairTask:
     Args:
         method: the registration method.
         folder: folder of the results.
-        guide_labels: whether labels of both images join what is optimised.
+        guide_labels, both_ways: see `acreg.register`.
         border, fill: see `Registration.save`.
     """
 
     method: MethodChoice
     folder: Path
     guide_labels: bool = False
+    both_ways: bool | None = None
     border: Border | None = None
     fill: float | None = None
     table: str = field(default=REGISTRATIONS, init=False)
     columns: tuple[str, ...] = field(
         default=(
             *(OUT, "fixed", "moving", "seconds", "ncc_before", "ncc_after", "dice_before", "dice_after"),
-            *("folded_percent", "sd_log_j", "concerns"),
+            *("folded_percent", "sd_log_j", "verdict", "concerns"),
         ),
         init=False,
     )
@@ -118,7 +125,7 @@ class PairTask:
     @property
     def settings(self) -> Mapping[str, Any]:
         """The settings that determine the results."""
-        own = {"guide_labels": self.guide_labels, "border": self.border, "fill": self.fill}
+        own = {"guide_labels": self.guide_labels, "both_ways": self.both_ways, "border": self.border, "fill": self.fill}
         return {**self.method.settings(), **own}
 
     def load(self) -> PairWorker:
@@ -154,6 +161,7 @@ class PairWorker:
             *(f"{value:.4f}" for value in (result.before.ncc, result.after.ncc)),
             *("" if value is None else f"{value:.4f}" for value in dice),
             *(f"{result.regularity[name]:.4f}" for name in ("folded_percent", "sd_log_j")),
+            result.verdict or "",
             ";".join(concern.name for concern in result.concerns),
         ]
 
@@ -162,4 +170,4 @@ class PairWorker:
         border_and_fill(task.border, task.fill, Path(result_name("warped", str(item.moving), 2)))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DoubtfulResult)  # the concerns are in the table and beside the results
-            return register(**files, method=self.method, guide_labels=task.guide_labels)
+            return register(**files, method=self.method, guide_labels=task.guide_labels, both_ways=task.both_ways)

@@ -90,7 +90,10 @@ def test_one_method_registers_all_pairs_of_a_process(files: Path) -> None:
     worker.method = Guided()
     mask = files / "a_labels.png"
     pair = PairItem("x", files / "a.png", files / "b.png", files / "b_labels.png", files / "a_labels.png", mask)
-    worker.compute([pair], [None]), worker.compute([pair], [None])
+    (result,) = worker.compute([pair], [None])
+    row = dict(zip(worker.task.columns, worker.save(pair, result), strict=True))
+    assert row["verdict"] == result.verdict and row["concerns"].split(";") == [each.name for each in result.concerns]
+    worker.compute([pair], [None])
     assert len(worker.method.guides) == 2
     for guides in worker.method.guides:
         assert guides.fixed_labels is not None and guides.fixed_mask is not None and guides.moving_mask is None
