@@ -46,8 +46,8 @@ class Settings:
     """
 
     kind: str = "velocity"
-    smoothness: float = 0.25
-    steps: tuple[int, ...] = (60, 60, 60)
+    smoothness: float = 0.2
+    steps: tuple[int, ...] = (40, 40, 30)
     rate: float = 0.2
     landmarks: float = 1.0
     labels: float = 1.0
