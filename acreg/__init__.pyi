@@ -19,6 +19,7 @@ from . import training as training
 from .applications.atlases.meshes import surfaces as surfaces
 from .applications.batch.commands import quality as quality
 from .applications.batch.commands import segment as segment
+from .applications.batch.pairs import register_pairs as register_pairs
 from .applications.classification import classify as classify
 from .applications.groupwise.command import template as template
 from .applications.inspection.files import inspect as inspect

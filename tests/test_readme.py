@@ -68,7 +68,7 @@ def test_commands(repository: Path, user_folder: Path, capsys: pytest.CaptureFix
         assert main(command) == 0, (command, capsys.readouterr().err)
     assert sorted(path.name for path in (user_folder / "result").iterdir()) == [
         "displacement.nii.gz", "inverse_transform.h5", "inverse_transform.h5.check.json", "preview.png",
-        "registration.json", "transform.h5", "transform.h5.check.json", "warped.png", "warped_labels.png",
+        "result.json", "transform.h5", "transform.h5.check.json", "warped.png", "warped_labels.png",
     ]  # fmt: skip
     moved, warped = (read_labels(user_folder / name).array for name in ("moved.png", "result/warped_labels.png"))
     assert (moved != warped).mean() < 1e-3

@@ -24,10 +24,10 @@ Out = Annotated[
 Model = Annotated[str | None, typer.Option(help="Name or folder of a preset.", show_default=False)]
 MethodName = Annotated[
     str | None,
-    typer.Option(help=f"Classical method, instead of a model: {METHODS}.", metavar="TOOL:KIND", show_default=False),
+    typer.Option(help=f"Method, instead of a model: {METHODS}.", metavar="TOOL:KIND", show_default=False),
 ]
 Threads = Annotated[int, typer.Option(min=1, help="Threads for a classical method.", metavar="N")]
-Seed = Annotated[int, typer.Option(min=0, help="Random seed of a classical method.")]
+Seed = Annotated[int, typer.Option(min=0, help="Random seed of the method.")]
 Split = Annotated[str, typer.Option(help="Split of the dataset whose subjects are used: train, validation or test.")]
 SimilarityName = Annotated[
     Literal["ncc", "mutual_information", "mean_squares"],
@@ -50,8 +50,7 @@ Workers = Annotated[int, typer.Option(min=1, help="Number of Ray actors; each lo
 
 
 def say_done(found: BatchRun) -> None:
-    """Print how many images are done, and a summary of the results."""
-    tally = found.tally
-    out(f"{tally.done + tally.before} of {tally.images} images: {found.table}")
+    """Print how many images or pairs are done, and a summary of the results."""
+    out(found.done)
     for line in found.lines:
         out(line)

@@ -30,7 +30,7 @@ def evaluate(
     method: Annotated[
         list[str] | None,
         typer.Option(
-            help=f"Classical method, or NAME=TOOL:KIND: {METHODS}; may be repeated.",
+            help=f"Method without a preset, or NAME=TOOL:KIND: {METHODS}; may be repeated.",
             show_default=False,
             metavar="TOOL:KIND",
         ),
@@ -47,7 +47,7 @@ def evaluate(
         ),
     ] = None,
     seed: Annotated[
-        int, typer.Option(min=0, help="Random seed for drawing the pairs and for the classical methods.")
+        int, typer.Option(min=0, help="Random seed for drawing the pairs and for the methods without a preset.")
     ] = 0,
     refine: Annotated[
         int,
@@ -72,7 +72,7 @@ def evaluate(
     fill: FillOption = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing results.")] = False,
 ) -> None:
-    """Score presets and classical methods on pairs of a dataset.
+    """Score presets and other methods on pairs of a dataset.
 
     Registers the same pairs with every method. Measures, for each label and on the grid of the images, the Dice
     coefficient, the Hausdorff distance, its 95th percentile and the mean surface distance, and for each pair the

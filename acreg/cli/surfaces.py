@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from acreg.cli import _batch
 from acreg.cli.console import bars, hold, note, out
 
 
 def surfaces(
     image: Annotated[Path, typer.Option(help="Image to segment.", show_default=False)],
     data: Annotated[str, typer.Option(help="Dataset of the templates: a folder, or a name under $ACREG_DATA.")],
-    model: Annotated[str, typer.Option(help="Name or folder of a preset.", show_default=False)],
     folder: Annotated[Path, typer.Option("--out", help="Folder for the results.", show_default=False)],
+    model: _batch.Model = None,
+    method: _batch.MethodName = None,
+    threads: _batch.Threads = 1,
+    seed: _batch.Seed = 0,
     shapes: Annotated[
         Path | None,
         typer.Option(
@@ -44,7 +48,8 @@ def surfaces(
     hold(folder)
     check_free(folder, FILES, overwrite)
     with bars() as show:
-        found = library(image, data, model, shapes=shapes, templates=templates, progress=show)
+        chosen: dict[str, Any] = {"model": model, "method": method, "threads": threads, "seed": seed}
+        found = library(image, data, **chosen, shapes=shapes, templates=templates, progress=show)
     written = found.save(folder, overwrite=overwrite)
     for name, text in found.rows:
         out(f"{name}: {text}")

@@ -1,4 +1,4 @@
-"""Evaluation of presets and classical methods on pairs of a dataset: `acreg.evaluate`."""
+"""Evaluation of presets and other methods on pairs of a dataset: `acreg.evaluate`."""
 
 from __future__ import annotations
 
@@ -102,13 +102,13 @@ def evaluate(
         out: folder of the results; `acreg.evaluation.run.evaluate` describes its allowed contents, and how a run is
             continued.
         model: one or several of: the name or folder of a preset, "NAME=PRESET", a loaded model.
-        method: one or several of: a classical method (see `acreg.baselines`), "NAME=TOOL:KIND", an object with `name`
-            and `register(*, fixed, moving) -> Transform`.
+        method: one or several of: a method without a preset (see `acreg.registration.named_method`), "NAME=TOOL:KIND",
+            an object with `name` and `register(*, fixed, moving) -> Transform`.
         threads: threads of the classical methods.
         split: "train", "validation" or "test".
         pairs: "2N" (twice the number of subjects, at most all), a number, or a CSV file with columns fixed, moving and
             optionally transform. By default, the dataset's own pairs.csv if there is one, else "2N".
-        seed: random seed for drawing pairs and of the classical methods.
+        seed: random seed for drawing pairs and of the methods.
         refine: maximum number of refinement steps of the models for each pair.
         affine_part: add a row for the affine part of each model that has one.
         save: the results to save for each pair: any of `acreg.registration.pair.SAVED`, in a list or with commas.

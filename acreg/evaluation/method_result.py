@@ -6,12 +6,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from acreg.geometry.display import table_html
 from acreg.metrics import LABEL_METRICS, is_lost, mean_over_labels
+from acreg.registration.concerns import Verdict
 
 OPTIONAL_METRICS = ("tre_true", "lcc", "label_sd_log_j", "mask_dsc")
 """Label metrics that some results lack: without a true transform, from older versions, or without registration."""
@@ -21,6 +22,8 @@ IMAGE_VALUES = ("ncc", "ssim")
 FIELD_VALUES = ("folded_percent", "sd_log_j", "seconds")
 """Metrics of the field; they are meaningless without registration."""
 PAIR_VALUES = (*IMAGE_VALUES, *FIELD_VALUES)
+SIGNS = ("inverse_error", "unlikeness")
+"""Numbers behind a verdict that tables do not show, but `pairs.csv` and `summary.json` hold."""
 NAN = float("nan")
 
 
@@ -28,7 +31,9 @@ NAN = float("nan")
 class PairScores:
     """The scores of one registration: `labels` is `{label: {metric: value}}`, empty if it failed (see `failure`).
 
-    `concerns` are the names of its concerns, see `acreg.registration.concerns`.
+    `verdict` is that of `acreg.registration.concerns`, "" without registration or in results of older versions, and
+    `concerns` are the names of its reasons. `inverse_error` is the 95th percentile in mm, and `unlikeness` that of the
+    less usual image, see `acreg.registration.Registration`; None if they were not measured.
     """
 
     fixed: str
@@ -39,6 +44,9 @@ class PairScores:
     folded_percent: float = NAN
     sd_log_j: float = NAN
     seconds: float = NAN
+    inverse_error: float | None = None
+    unlikeness: float | None = None
+    verdict: str = ""
     concerns: tuple[str, ...] = ()
     failure: str = ""
 
@@ -46,7 +54,8 @@ class PairScores:
         """A metric of the pair; label metrics are the unweighted mean over the labels that have a value."""
         if metric in LABEL_METRICS:
             return mean_over_labels(self.labels).get(metric, NAN)
-        return float(getattr(self, metric))
+        found = getattr(self, metric)
+        return NAN if found is None else float(found)
 
 
 @dataclass(repr=False)
@@ -165,13 +174,14 @@ def summarise(result: MethodResult) -> dict[str, Any]:
     return {
         "method": result.name,
         "pairs": len(result.pairs),
-        "metrics": {m: statistics_of(result.values(m)) for m in (*metrics, *PAIR_VALUES)},
+        "metrics": {m: statistics_of(result.values(m)) for m in (*metrics, *PAIR_VALUES, *SIGNS)},
         "per_label": {
             name: {m: statistics_of(result.values(m, label)) for m in metrics}
             for label, name in result.label_names.items()
         },
         "absent_labels": {result.label_names[label]: count for label, count in result.absent().items()},
         "lost_labels": {result.label_names[label]: count for label, count in result.lost().items()},
+        "verdicts": {each: sum(pair.verdict == each for pair in result.pairs) for each in get_args(Verdict)},
         "concerns": {
             "pairs": sum(bool(pair.concerns) for pair in result.pairs),
             "by_name": {name: len(pairs) for name, pairs in result.concerned.items()},

@@ -12,6 +12,7 @@ from acreg.data.manifest import Dataset
 from acreg.data.tables.pair_files import Pair
 from acreg.evaluation.pairs import foreground
 from acreg.registration.methods import Method, Unregistered
+from acreg.registration.optimised import Optimised
 
 
 def origin_of(
@@ -27,7 +28,7 @@ def origin_of(
         "dataset": _describe(dataset, split),
         "settings": {
             **settings,
-            **({"baseline": method.settings} if isinstance(method, Baseline) else {}),
+            **({"baseline": method.settings} if isinstance(method, (Baseline, Optimised)) else {}),
             "preset_sha256": getattr(method, "sha256", ""),
             "data_sha256": hashlib.sha256(data).hexdigest(),
             "pairs_sha256": _digest(pairs),
@@ -39,7 +40,7 @@ def origin_of(
 
 def is_known(method: Method) -> bool:
     """Whether name and settings determine the results, which is not the case for a caller's own object."""
-    return isinstance(method, (Baseline, Unregistered)) or hasattr(method, "sha256")
+    return isinstance(method, (Baseline, Optimised, Unregistered)) or hasattr(method, "sha256")
 
 
 def _digest(pairs: Sequence[Pair]) -> str:

@@ -24,6 +24,7 @@ from acreg.evaluation.method_result import (
     NAN,
     OPTIONAL_METRICS,
     PAIR_VALUES,
+    SIGNS,
     MethodResult,
     PairScores,
     measured,
@@ -40,7 +41,9 @@ def write_method(result: MethodResult, folder: Path) -> None:
     """Write `pairs.csv`, then `summary.json` (the numbers of `summarise` and the settings in `result.summary`)."""
     metrics = measured([result])
     label_columns = ["label", "label_name"] if result.label_names else []
-    rows: list[list[object]] = [["fixed", "moving", *label_columns, *metrics, *PAIR_VALUES, "concerns", "failure"]]
+    rows: list[list[object]] = [
+        ["fixed", "moving", *label_columns, *metrics, *PAIR_VALUES, *SIGNS, "verdict", "concerns", "failure"]
+    ]
     for pair in result.pairs:
         named: list[tuple[Any, str]] = list(result.label_names.items()) if pair.labels or pair.failure else []
         for label, name in named or [("", "")]:
@@ -48,8 +51,8 @@ def write_method(result: MethodResult, folder: Path) -> None:
             rows.append(
                 [pair.fixed, pair.moving, *([label, name] if label_columns else [])]
                 + [repr(float(scores.get(m, NAN))) for m in metrics]
-                + [repr(float(getattr(pair, v))) for v in PAIR_VALUES]
-                + [" ".join(pair.concerns), pair.failure]
+                + [repr(pair.value(v)) for v in (*PAIR_VALUES, *SIGNS)]
+                + [pair.verdict, " ".join(pair.concerns), pair.failure]
             )
     write_table(folder / "pairs.csv", rows)
     write_json(folder / "summary.json", {**summarise(result), **result.summary})
@@ -73,6 +76,10 @@ def read_method(folder: Path) -> MethodResult:
             key = row["fixed"], row["moving"]
             pair = pairs.setdefault(key, PairScores(*key, failure=row.get("failure") or ""))
             pair.concerns = tuple((row.get("concerns") or "").split())
+            pair.verdict = row.get("verdict") or ""
+            for value in SIGNS:
+                number = float(row.get(value, NAN))
+                setattr(pair, value, number if math.isfinite(number) else None)
             for value in PAIR_VALUES:
                 setattr(pair, value, float(row[value] if value in FIELD_VALUES else row.get(value, NAN)))
             if not row.get("label"):

@@ -76,7 +76,7 @@ def evaluate(
         truths: files of the true transforms from fixed to moving, for the pairs where it is known; see `score_pair`.
         save: any of `SAVED` (see `save_registration`): written to `out/<method>/<fixed>__<moving>/`.
         settings: recorded in `summary.json` under "settings" (the seed, the request for pairs); those of a
-            classical method are recorded under "baseline".
+            classical method or of an optimisation are recorded under "baseline".
         border, fill: values of saved images outside the moving image. Scores are computed with edge values there.
         overwrite: replace existing results.
         progress: called with (text, done, total).

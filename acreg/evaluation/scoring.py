@@ -70,6 +70,10 @@ def score_pair(
         regularity = registration.regularity
         scores.folded_percent, scores.sd_log_j = regularity["folded_percent"], regularity["sd_log_j"]
         scores.ncc = normalized_cross_correlation(fixed_image.array, registration.warped.array)
+        scores.verdict = registration.verdict or ""
+        if registration.inverse_error is not None:
+            scores.inverse_error = registration.inverse_error.p95
+        scores.unlikeness = max(registration.unlikeness.values(), default=None)
         scores.concerns = tuple(concern.name for concern in registration.concerns)
         scores.ssim = structural_similarity(fixed_image.array, registration.warped.array)
     except Exception as error:  # any error of a method is a failure on this pair, not of the evaluation

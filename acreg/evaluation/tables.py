@@ -108,7 +108,8 @@ def summary_table(
 ) -> tuple[list[str], list[list[str]]]:
     """Columns and rows: mean (population SD) over pairs, and counts; `bold` formats the best of a column.
 
-    *Warned* counts pairs with concerns, see `acreg.registration.concerns`.
+    *Warned* counts pairs with concerns, see `acreg.registration.concerns`, and *Judged failed* those of them whose
+    verdict is "failed".
     """
     unit, metrics = results[0].unit, metrics_shown(results)
     columns = ["Method", *(metric_title(m, unit) for m in metrics), "Pairs", "Failed"]
@@ -117,6 +118,7 @@ def summary_table(
         counts["Absent"] = lambda result: sum(result.absent().values())
     if any(pair.concerns for result in results for pair in result.pairs):
         counts["Warned"] = lambda result: sum(bool(pair.concerns) for pair in result.pairs)
+        counts["Judged failed"] = judged_failed
     columns += counts
     best = best_methods(results)
     rows = []
@@ -130,6 +132,11 @@ def summary_table(
         row += [str(len(result.pairs)), str(len(result.failures)), *(str(count(result)) for count in counts.values())]
         rows.append(row)
     return columns, rows
+
+
+def judged_failed(result: MethodResult) -> int:
+    """The number of pairs whose verdict is "failed": a transform was found, and it is useless."""
+    return sum(pair.verdict == "failed" for pair in result.pairs)
 
 
 def wins(results: Sequence[MethodResult]) -> dict[tuple[str, str], int]:
@@ -165,8 +172,8 @@ def write_summary_csv(results: Sequence[MethodResult], path: Path) -> None:
             row += ["nan" if numbers[part] is None else numbers[part] for part in ("mean", "sd", "median", "n")]
         counts = (sum(found.values()) for found in (result.absent(), result.lost()))
         warned = sum(bool(pair.concerns) for pair in result.pairs)
-        rows.append(row + [len(result.pairs), len(result.failures), *counts, warned])
-    columns += ["pairs", "failed", "absent_labels", "lost_labels", "warned"]
+        rows.append(row + [len(result.pairs), len(result.failures), *counts, warned, judged_failed(result)])
+    columns += ["pairs", "failed", "absent_labels", "lost_labels", "warned", "judged_failed"]
     if len(results) > 1 and measured(results):
         won = wins(results)
         columns += [f"{metric}_wins" for metric in measured(results)]

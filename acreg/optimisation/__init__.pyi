@@ -2,5 +2,7 @@ from .continuous import Settings as Settings
 from .engine import Engine as Engine
 from .engine import Outcome as Outcome
 from .guides import Guides as Guides
+from .names import DEFAULT as DEFAULT
+from .names import NAMES as NAMES
 from .similarities import Similarity as Similarity
 from .similarities import model_features as model_features

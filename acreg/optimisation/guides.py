@@ -53,6 +53,22 @@ class Guides:
                 f"{pair[0].shape} and {pair[1].shape}. Give as many of both, in the same order, (n, rank) in mm."
             )
 
+    def swapped(self) -> Guides:
+        """The guides of the registration in the other direction.
+
+        Raises:
+            AcregError: the initial transform has no inverse, see `Transform.inverse`.
+        """
+        return Guides(
+            fixed_mask=self.moving_mask,
+            moving_mask=self.fixed_mask,
+            fixed_labels=self.moving_labels,
+            moving_labels=self.fixed_labels,
+            fixed_points=self.moving_points,
+            moving_points=self.fixed_points,
+            initial=None if self.initial is None else self.initial.inverse(),
+        )
+
     def check(self, fixed: Grid, moving: Grid) -> None:
         """Raise `AcregError` unless landmarks and the initial transform have as many axes as the images."""
         ranks = {

@@ -3,6 +3,7 @@
 from acreg.registration.concerns import Concern
 from acreg.registration.determinants import JacobianMap, jacobian
 from acreg.registration.methods import Method, PresetMethod, Unregistered, named_method, one_method
+from acreg.registration.optimised import Optimised
 from acreg.registration.pair import Registration, register_pair
 from acreg.registration.registering import register
 from acreg.registration.saving import save_registration
@@ -12,6 +13,7 @@ __all__ = [
     "Concern",
     "JacobianMap",
     "Method",
+    "Optimised",
     "PresetMethod",
     "Registration",
     "Unregistered",

@@ -27,7 +27,8 @@ def describe(result: Registration) -> str:
     rows = ", ".join(f"{name} {value}" for name, value in _numbers(result))
     doubts = ", ".join(concern.name for concern in result.concerns)
     return (
-        f"Registration({result.method}: {rows}{f', doubtful: {doubts}' if doubts else ''},\n"
+        f"Registration({result.method}: {rows}{f', {result.verdict}' if result.verdict else ''}"
+        f"{f' ({doubts})' if doubts else ''},\n"
         f"  fixed {result.fixed!r}, moving {result.moving!r})"
     )
 
@@ -39,7 +40,29 @@ def html(result: Registration) -> str:
     except Exception as error:  # a notebook shows the numbers in any case
         picture = f"<p>No picture: {escape(str(error))}</p>"
     rows = [("method", result.method), *_numbers(result)]
-    return picture + table_html([*rows, *((f"doubtful: {each.name}", each.text) for each in result.concerns)])
+    rows += [("verdict", result.verdict)] if result.verdict else []
+    return picture + table_html([*rows, *((f"{each.verdict}: {each.name}", each.text) for each in result.concerns)])
+
+
+def stage_lines(result: Registration) -> list[str]:
+    """A line for each stage of an optimisation: what it compared, from which value to which, and its time."""
+    lines = []
+    for stage in result.stages:
+        names = stage.get("similarity", ())
+        parts = [str(stage["kind"])] if "kind" in stage else []
+        parts.append(", ".join([names] if isinstance(names, str) else names))
+        if isinstance(stage.get("before"), float) and isinstance(stage.get("after"), float):
+            parts[-1] += f" {stage['before']:.4f} to {stage['after']:.4f}"
+        if "mean_mm" in stage:
+            parts.append(f"moved by {stage['mean_mm']:.2f} mm on average")
+        if levels := stage.get("levels"):
+            parts.append(f"images of {result.contrast} contrast{'s' if result.contrast == 'two' else ''}")
+            finest = " x ".join(f"{side:g}" for side in levels[-1]["spacing"][::-1])
+            parts.append(f"{len(levels)} levels down to {finest}, {sum(each['steps'] for each in levels)} steps")
+        if "seconds" in stage:
+            parts.append(f"{stage['seconds']:.2f} s")
+        lines.append(f"{stage['stage']}: {', '.join(part for part in parts if part)}")
+    return lines
 
 
 def preview(result: Registration, voxels: int | None = None) -> Figure:
@@ -68,5 +91,6 @@ def _numbers(result: Registration) -> list[tuple[str, str]]:
         *rows,
         ("folded", f"{result.regularity['folded_percent']:.3f} %"),
         ("SDlogJ", f"{result.regularity['sd_log_j']:.3f}"),
+        *([("inverse error", str(result.inverse_error))] if result.inverse_error else []),
         ("time", f"{result.seconds:.2f} s"),
     ]

@@ -1,4 +1,4 @@
-"""Registration methods: the model of a preset, a classical program, or no registration, with the same interface."""
+"""Registration methods with one interface: the model of a preset, an optimisation, a classical program, or none."""
 
 from __future__ import annotations
 
@@ -8,15 +8,22 @@ from copy import copy
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from acreg._moved import warn_of_old_name
 from acreg.baselines.baseline import baseline
+from acreg.baselines.options import split_name
+from acreg.baselines.tools import NAMES as CLASSICAL
 from acreg.errors import AcregError, UsageError, argument, images_by_name
 from acreg.geometry import Grid, Image, Transform, unregistered
-from acreg.registration.concerns import Usual
+from acreg.optimisation.names import NAMES as OPTIMISED
+from acreg.registration.optimised import Optimised
+from acreg.registration.usual import Usual
 
 
 class Method(Protocol):
-    """A registration method: a model or a classical program, with the same interface."""
+    """A registration method: a model, an optimisation or a classical program, with the same interface."""
 
     name: str
 
@@ -34,6 +41,10 @@ class Unregistered:
     def register(self, *, fixed: Image, moving: Image) -> Transform:
         """The identity between the aligned extents of both images."""
         return unregistered(fixed=fixed, moving=moving)
+
+
+METHOD_NAMES = (Unregistered.name, *OPTIMISED, *CLASSICAL)
+"""The names of all methods that need no preset, see `named_method`."""
 
 
 class PresetMethod:
@@ -64,7 +75,7 @@ class PresetMethod:
                 "Give the preset of a registration network."
             )
         self.usual = Usual.of_preset(preset_folder(model)) if stored else None
-        self.deforms = True
+        self.deforms, self.both_ways = True, not refine
         if stored:  # the weights of an object in memory may differ from those of any file
             self.sha256 = preset_digest(model)
 
@@ -95,6 +106,16 @@ class PresetMethod:
         """The network's grid in an image."""
         return self._model.preprocessing.grid(image)
 
+    def unlikeness(self, image: Image) -> float | None:
+        """How unlike the training images an image is, see `UsualInputs.unlikeness`; None if these are not known."""
+        inputs = self.usual.inputs if self.usual else None
+        return None if inputs is None else inputs.unlikeness(self.preprocessed(image))
+
+    def preprocessed(self, image: Image) -> NDArray[np.float32]:
+        """An image as the network sees it, `(*spatial, 1)`."""
+        array: NDArray[np.float32] = self._model.preprocessing.apply(image)
+        return array
+
     @images_by_name
     def segment(self, *, fixed: Image, moving: Image) -> Image | None:
         """The model's mask of the fixed image; None for a model that does not segment."""
@@ -102,17 +123,29 @@ class PresetMethod:
 
 
 def named_method(name: str, threads: int, seed: int) -> Method:
-    """A method that needs no preset: "unregistered", which is `Unregistered`, or a classical one of `acreg.baselines`.
+    """A method that needs no preset.
 
-    Until version 0.3 "identity" is taken for the first, with a warning.
+    Args:
+        name: "unregistered", which is `Unregistered`; one of `acreg.optimisation.NAMES`, which is `Optimised`; or a
+            classical method of `acreg.baselines`. Until version 0.3 "identity" is taken for the first, with a warning.
+        threads, seed: threads of a classical method, and the random seed.
 
     Raises:
-        AcregError: as `acreg.baselines.baseline`.
+        UsageError: there is no method of this name.
+        AcregError: as `acreg.baselines.baseline` and `Optimised`.
     """
     if name == "identity":
         warn_of_old_name("The method identity", Unregistered.name)
         name = Unregistered.name
-    return Unregistered() if name == Unregistered.name else baseline(name, threads, seed)
+    kind = split_name(name)[0]
+    if kind not in METHOD_NAMES:
+        raise UsageError(
+            f"A method is one of {', '.join(METHOD_NAMES)}, and may have options in brackets. Received: {name!r}. "
+            "Correct the name; capitals count."
+        )
+    if name == Unregistered.name:
+        return Unregistered()
+    return Optimised(name, seed) if kind in OPTIMISED else baseline(name, threads, seed)
 
 
 def one_method(
@@ -129,7 +162,7 @@ def one_method(
         model: as for `PresetMethod`.
         method: as for `named_method`, or any object with `name` and `register`.
         refine: maximum number of refinement steps of a model.
-        threads, seed: threads and random seed of a classical method.
+        threads, seed: threads of a classical method, and random seed of one and of an optimisation.
 
     Raises:
         UsageError: as for `check_one_method`.

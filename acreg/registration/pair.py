@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from acreg.errors import AcregError, images_by_name
 from acreg.geometry import Image, Transform, labels_on, unregistered
 from acreg.geometry.transform import Border
-from acreg.registration.concerns import Concern, Likeness, concerns
+from acreg.registration.concerns import Concern, Likeness, Verdict, concerns, foreground, verdict
+from acreg.registration.consistency import Consistency, inverse_consistency
 from acreg.registration.methods import Method, Unregistered
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from acreg.optimisation import Guides, Outcome
+    from acreg.registration.further import Further
 
 SAVED = ("labels", "displacement", "transform", "images")
 """The results of a registered pair that can be saved."""
@@ -41,9 +45,16 @@ class Registration:
             `acreg.metrics.label_metrics` returns it, with distances in mm; empty without the labels of both images.
         regularity: regularity of the field, see `acreg.geometry.folding`.
         seconds: time of the registration alone.
+        inverse_error: inverse consistency in mm over the fixed image's foreground, against a second registration from
+            moving to fixed; None if there was none.
+        unlikeness: for a preset that knows its training images, how unlike them the fixed and the moving image are,
+            see `UsualInputs.unlikeness`; otherwise empty.
         mask: the foreground of the fixed image as predicted by a method that segments.
         concerns: concerns about the result, see `acreg.registration.concerns`.
         channels: the channels of a moving image in colour; `moving` is its luminance.
+        also: further images of the moving space, which are saved warped.
+        contrast: "one" or "two", of an optimisation: whether the same tissue has the same grey values in both images.
+        stages: what each stage of an optimisation did, in order.
         no_inverse: the reason why no inverse was saved with the transform.
         inexact: the reason why the saved inverse is an approximation.
         notes: remarks about the call and the saved files, one sentence each.
@@ -61,6 +72,8 @@ class Registration:
     after: Likeness
     regularity: dict[str, float]
     seconds: float
+    inverse_error: Consistency | None = None
+    unlikeness: dict[str, float] = field(default_factory=dict)
     mask: Image | None = None
     moving_labels: Image | None = None
     fixed_labels: Image | None = None
@@ -68,9 +81,17 @@ class Registration:
     scores_after: dict[int, dict[str, float]] = field(default_factory=dict)
     concerns: list[Concern] = field(default_factory=list)
     channels: Sequence[Image] = ()
+    also: Sequence[Further] = ()
+    contrast: str = ""
+    stages: Sequence[dict[str, Any]] = ()
     no_inverse: str = ""
     inexact: str = ""
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """ "ok", "look at it" or "failed": the worst that one of the concerns means; None without registration."""
+        return None if self.method == Unregistered.name else verdict(self.concerns)
 
     @property
     def vanished(self) -> list[int]:
@@ -88,7 +109,7 @@ class Registration:
         fill: float | None = None,
         overwrite: bool = False,
     ) -> list[Path]:
-        """Write the files of `acreg register`: warped images and labels, transforms, preview.png, registration.json.
+        """Write the files of `acreg register`: warped images and labels, transforms, preview.png, result.json.
 
         Args:
             folder: created if it does not exist.
@@ -126,8 +147,26 @@ class Registration:
 
 
 @images_by_name
-def register_pair(method: Method, *, fixed: Image, moving: Image, moving_labels: Image | None = None) -> Registration:
+def register_pair(
+    method: Method,
+    *,
+    fixed: Image,
+    moving: Image,
+    moving_labels: Image | None = None,
+    guides: Guides | None = None,
+    both_ways: bool | None = None,
+    say: Callable[[str], None] | None = None,
+) -> Registration:
     """Register, warp, and check the result for concerns.
+
+    Args:
+        method: the registration method.
+        fixed, moving: the images.
+        moving_labels: they are warped with the moving image.
+        guides: what is known about the images; see `check_guided` for the methods that take guides.
+        both_ways: register from moving to fixed as well, to measure the inverse consistency; by default, as the
+            method says (`both_ways` of a `PresetMethod`: a network takes little time), else no.
+        say: called with a sentence after each stage of a method that has several.
 
     Raises:
         AcregError: an axis has one voxel, the result of the method is not on the fixed grid, the labels cannot be
@@ -142,7 +181,8 @@ def register_pair(method: Method, *, fixed: Image, moving: Image, moving_labels:
             )
     moving_labels = None if moving_labels is None else labels_on(moving_labels, moving)
     start = time.perf_counter()
-    transform = method.register(fixed=fixed, moving=moving)
+    outcome = _outcome(method, fixed=fixed, moving=moving, guides=guides, say=say)
+    transform = outcome.transform
     seconds = time.perf_counter() - start
     if transform.fixed != fixed.grid:
         raise AcregError(
@@ -169,10 +209,39 @@ def register_pair(method: Method, *, fixed: Image, moving: Image, moving_labels:
         regularity=sampled.folding(),
         seconds=seconds,
         mask=None if segment is None else segment(fixed=fixed, moving=moving),
+        contrast=outcome.contrast,
+        stages=outcome.stages,
     )
     if not isinstance(method, Unregistered):
+        if getattr(method, "both_ways", False) if both_ways is None else both_ways:
+            swapped = None if guides is None else guides.swapped()
+            back = _outcome(method, fixed=moving, moving=fixed, guides=swapped, say=say).transform
+            result.inverse_error = inverse_consistency(transform, back, foreground(fixed))
+        unlikeness = getattr(method, "unlikeness", None)
+        if unlikeness is not None:
+            found = {"fixed": unlikeness(fixed), "moving": unlikeness(moving)}
+            result.unlikeness = {role: value for role, value in found.items() if value is not None}
         usual, sees = getattr(method, "usual", None), getattr(method, "sees", None)
         grids = None if sees is None else (sees(fixed), sees(moving))
         deforms = getattr(method, "deforms", True)
         result.concerns = concerns(result, fixed=fixed, moving=moving, usual=usual, sees=grids, deforms=deforms)
     return result
+
+
+class _Plain(NamedTuple):
+    """What a method without stages found."""
+
+    transform: Transform
+    contrast: str = ""
+    stages: Sequence[dict[str, Any]] = ()
+
+
+def _outcome(
+    method: Method, *, fixed: Image, moving: Image, guides: Guides | None, say: Callable[[str], None] | None
+) -> Outcome | _Plain:
+    """What a method finds; of one with stages, also what each of them did."""
+    outcome = getattr(method, "outcome", None)
+    if outcome is None:
+        return _Plain(method.register(fixed=fixed, moving=moving))
+    found: Outcome = outcome(fixed=fixed, moving=moving, guides=guides, say=say)
+    return found

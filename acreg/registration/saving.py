@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Any
 
 import acreg
 from acreg.errors import AcregError, UsageError, images_by_name
@@ -18,11 +19,14 @@ from acreg.plotting.drawing import view_pair
 from acreg.plotting.figures import to_png
 from acreg.plotting.preview import preview_figure
 from acreg.registration.background import background_note, border_and_fill
+from acreg.registration.concerns import overlap
+from acreg.registration.further import earlier_names, further_names
 from acreg.registration.pair import SAVED, Registration
 
-RECORD_NAME = "registration.json"
+RECORD_NAME = "result.json"
 RESULT_NAMES = (
     RECORD_NAME,
+    "registration.json",  # the name until version 0.3
     "warped.png",
     "warped.nii.gz",
     "warped_labels.png",
@@ -40,11 +44,15 @@ INVERSE_NAMES = ("inverse_transform.h5", "inverse_transform.h5.check.json")
 
 
 def write_record(folder: Path, method: str, result: Registration) -> None:
-    """Write the numbers of a registration and its concerns as JSON; `concerns` may be empty.
+    """Write the verdict, its reasons (`concerns`, which may be empty) and the numbers of a registration as JSON.
 
-    NCC and mutual information ("nmi") are those of `Registration.before` and `after`.
+    NCC and mutual information ("nmi") are those of `Registration.before` and `after`; `inverse_error` (in mm) is null
+    if there was no registration in the other direction, and `unlikeness` if the training images are not known.
     """
-    content = {
+    what, share = overlap(result, fixed=result.fixed, moving=result.moving)
+    content: dict[str, Any] = {
+        "verdict": result.verdict,
+        "concerns": [concern._asdict() for concern in result.concerns],
         "method": method,
         "acreg": acreg.__version__,
         "seconds": result.seconds,
@@ -52,8 +60,14 @@ def write_record(folder: Path, method: str, result: Registration) -> None:
         "after": result.after._asdict(),
         "folded_percent": result.regularity["folded_percent"],
         "sd_log_j": result.regularity["sd_log_j"],
-        "concerns": [concern._asdict() for concern in result.concerns],
+        "overlap": {"of": what, "share": share},
+        "inverse_error": None if result.inverse_error is None else result.inverse_error._asdict(),
+        "unlikeness": result.unlikeness or None,
     }
+    if result.stages:
+        content |= {"contrast": result.contrast, "stages": result.stages}
+    if result.also:
+        content["also"] = [one.file_name(result.fixed.grid.rank) for one in result.also]
     write_json(folder / RECORD_NAME, content)
 
 
@@ -82,7 +96,7 @@ def save_result(
     target = Path(result_name("warped", result.moving.name, result.fixed.grid.rank))
     outside = border_and_fill(border, fill, target)
     with sole_writer(folder):
-        check_free(folder, RESULT_NAMES, overwrite)
+        check_free(folder, [*RESULT_NAMES, *further_names(one.stem for one in result.also)], overwrite)
         written = save_registration(
             folder,
             result,
@@ -132,11 +146,11 @@ def save_registration(
     (`inverse_transform.h5`) are beside it. If there is no inverse, the other files are written and `result.no_inverse`
     gives the reason. Images are written as .png or .nii.gz, see `result_name`.
     Outside the moving image they have the values of `border` and `fill`, see `Transform.warp_image`. `channels` are
-    those of a moving colour image, and `moving` is its luminance. With the name of the method, registration.json is
+    those of a moving colour image, and `moving` is its luminance. With the name of the method, result.json is
     also written (`write_record`). The files appear all together, see `acreg.io.all_or_none`; with `overwrite`, all
     files of an earlier registration are removed at that moment, even those that the new one does not have.
     """
-    old = [folder / name for name in RESULT_NAMES if overwrite]
+    old = [folder / name for name in (*RESULT_NAMES, *earlier_names(folder / RECORD_NAME)) if overwrite]
     with all_or_none(folder, replaced=old) as staged:
         names = _write(staged, result, fixed, moving, moving_labels, fixed_labels, what, border, fill, channels)
         if method:
@@ -196,4 +210,6 @@ def _write(
             fill=fill,
         )
         path("preview.png").write_bytes(to_png(preview_figure(view)))
+        for one in result.also:
+            one.write(result.sampled, path(one.file_name(rank)), border, fill)
     return written

@@ -132,7 +132,10 @@ def _summary(results: Sequence[MethodResult]) -> str:
             "over these pairs."
         )
     if "Warned" in columns:
-        note += " Warned: number of pairs with doubtful results, see Failures and warnings."
+        note += (
+            " Warned: number of pairs with doubtful results, see Failures and warnings; judged failed: those of them "
+            "whose verdict is that the transform is useless."
+        )
     return page.section("summary", "Summary", page.html_table(columns, rows, kind="wide"), note)
 
 

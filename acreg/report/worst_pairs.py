@@ -38,7 +38,7 @@ def worst_pairs(results: Sequence[MethodResult], worst: int, progress: Progress 
             inner += _pair(result, pair, rank, pictures)
         metrics = metrics_shown([result])
         rows = [_pair_row(pair, metrics) for pair in result.worst_first()[:LISTED]]
-        columns = ["Fixed <- moving", *(metric_title(m, result.unit) for m in metrics)]
+        columns = ["Fixed <- moving", *(metric_title(m, result.unit) for m in metrics), "Verdict"]
         listed = f"The {len(rows)} worst of {len(result.pairs)} pairs"
         inner += f"<details><summary>{listed}</summary>{page.html_table(columns, rows)}</details>"
         opened = " open" if result is shown[0] else ""
@@ -74,11 +74,18 @@ def _scores(result: MethodResult, pair: PairScores) -> str:
     metrics = [metric for metric in metrics_shown([result]) if metric != "seconds"]
     shown = [f"{metric_title(m, result.unit)} {_number(pair.value(m), m)}" for m in metrics]
     labels = [f"{result.label_names[k]} {_number(scores['dsc'], 'dsc')}" for k, scores in pair.labels.items()]
-    return ", ".join(shown) + (f"; DSC of {', '.join(labels)}" if len(labels) > 1 else "")
+    verdict = f"; {_verdict(pair)}" if pair.verdict else ""
+    return ", ".join(shown) + (f"; DSC of {', '.join(labels)}" if len(labels) > 1 else "") + verdict
+
+
+def _verdict(pair: PairScores) -> str:
+    """ "look at it (folding, spread)", or "ok"."""
+    return pair.verdict + (f" ({', '.join(pair.concerns)})" if pair.concerns else "")
 
 
 def _pair_row(pair: PairScores, metrics: Sequence[str]) -> list[str]:
-    return [f"{escape(pair.fixed)} &larr; {escape(pair.moving)}", *(_number(pair.value(m), m) for m in metrics)]
+    numbers = (_number(pair.value(m), m) for m in metrics)
+    return [f"{escape(pair.fixed)} &larr; {escape(pair.moving)}", *numbers, escape(_verdict(pair) or "–")]
 
 
 def _number(value: float, metric: str) -> str:

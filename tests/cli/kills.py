@@ -128,7 +128,7 @@ def _content(path: Path) -> Any:
     if path.name == "pairs.csv":
         with path.open(newline="", encoding="utf-8") as stream:
             return [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(stream)]
-    if path.name == "registration.json":
+    if path.name == "result.json":
         return {name: value for name, value in json.loads(path.read_text("utf-8")).items() if name != "seconds"}
     if path.name == "summary.json":
         summary = json.loads(path.read_text(encoding="utf-8"))

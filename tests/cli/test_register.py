@@ -18,7 +18,9 @@ from acreg.data.phantoms.chests import chest_phantom
 from acreg.geometry import Grid, Transform
 from acreg.io import Image, read_displacement, read_image, read_labels, write_image
 from acreg.io.transforms import writing
+from acreg.optimisation import NAMES as OPTIMISED
 from acreg.registration import pair as registration
+from acreg.registration.saving import RECORD_NAME
 
 STRAIGHT = np.diag([-1.0, 1.0, 1.0, 1.0])
 
@@ -43,7 +45,7 @@ def test_register_writes_its_files_and_says_what_came_of_it(files, capsys):
     assert register(files, *labels) == 0
     names = {path.name for path in (files / "out").iterdir()}
     assert names == {
-        "registration.json",
+        "result.json",
         "warped.png",
         "warped_labels.png",
         "displacement.nii.gz",
@@ -131,7 +133,7 @@ def test_what_speaks_against_a_result_is_a_warning_and_on_record(files, capsys):
         folder = files / method[:8]
         assert main(["--quiet", "register", "--method", method, *arguments, "--out", str(folder)]) == 0
         error = capsys.readouterr().err
-        record = json.loads((folder / "registration.json").read_text(encoding="utf-8"))
+        record = json.loads((folder / "result.json").read_text(encoding="utf-8"))
         assert record["method"] == method and record["folded_percent"] == 0
         assert -1 < record["after"]["ncc"] < 1 < record["after"]["nmi"] < 2
         assert {"similarity", *concerned} >= {concern["name"] for concern in record["concerns"]} >= {*concerned}
@@ -291,7 +293,41 @@ def test_help_names_every_method():
     for group in METHODS.split(";")[0].split(", "):
         tool, _, kinds = group.partition(":")
         named += [f"{tool}:{kind}" for kind in kinds.split("|")] if kinds else [tool]
-    assert named == ["unregistered", *NAMES]
+    assert named == ["unregistered", *OPTIMISED, *NAMES]
+
+
+def test_two_images_are_registered_without_a_model_and_a_method(files, capsys, monkeypatch):
+    monkeypatch.setattr("acreg.registration.registering.DEFAULT", "acreg:deformable[linear=translation,steps=9]")
+    for name in "ab":
+        whole = Image.from_array(np.ones((48 if name == "a" else 40, 40), np.int32), kind="labels")
+        write_image(whole, files / f"{name}_mask.png")
+    masks = ["--fixed-mask", str(files / "a_mask.png"), "--moving-mask", str(files / "b_mask.png")]
+    arguments = ["--fixed", str(files / "a.png"), "--moving", str(files / "b.png"), "--out", str(files / "out")]
+    assert main(["register", *arguments, *masks, "--also", str(files / "b_labels.png")]) == 0
+    told = capsys.readouterr()
+    assert "linear: translation" in told.out and "continuous: " in told.out and "NCC   before" in told.out
+    assert "voxels: " in told.err and "Moved as labels, which their values look like: b_labels" in told.err
+    record = json.loads((files / "out" / RECORD_NAME).read_text())
+    assert record["stages"][0]["stage"] == "linear" and record["also"] == ["b_labels_warped.png"]
+    assert main(["--quiet", "register", *arguments, "--overwrite"]) == 0
+    assert not capsys.readouterr().err and not (files / "out" / "b_labels_warped.png").exists()
+
+
+def test_two_images_or_a_list_are_given(files, capsys):
+    assert main(["register", "--moving", str(files / "b.png"), "--out", str(files / "out")]) == 2
+    assert "Received: no --fixed. Give --fixed and --moving, or --pairs" in capsys.readouterr().err
+
+
+def test_a_list_of_pairs(files, capsys):
+    (files / "pairs.csv").write_text("fixed,moving\na.png,b.png\na.png,c.png\n")
+    arguments = ["register", "--method", "unregistered", "--pairs", str(files / "pairs.csv")]
+    assert main([*arguments, "--out", str(files / "out")]) == 0
+    told = capsys.readouterr()
+    assert "1 of 2 pairs: " in told.out and "1 of 2 pairs failed; the reasons: " in told.err
+    assert (files / "out" / "b_to_a" / "warped.png").is_file()
+    (files / "pairs.csv").write_text("fixed,moving\na.png,c.png\n")
+    assert main([*arguments, "--out", str(files / "none")]) == 1
+    assert "At least one of the pairs must succeed. Received: 1 pairs, all of which failed" in capsys.readouterr().err
 
 
 def test_a_classical_method_registers_a_pair(files, capsys):
@@ -304,7 +340,9 @@ def test_a_classical_method_registers_a_pair(files, capsys):
 @pytest.mark.parametrize(
     "more, found",
     [
-        ([], "--model None, --method None"),
+        (["--refine", "3"], "Models alone refine. Received: --refine 3 with --method acreg:deformable"),
+        (["--engine", "ray"], "Received: --engine without --pairs"),
+        (["--pairs", "pairs.csv"], "Received: --fixed, --moving with --pairs"),
         (["--model", "acregnet-jsrt", "--method", "sitk:affine"], "Give one of"),
         (["--method", "sitk:affine", "--refine", "3"], "Models alone refine. Received: --refine 3 with --method sitk:"),
         (["--method", "sitk:affine", "--seed", "4294967296"], "a seed is from 0 to 2147483646. Received: "),

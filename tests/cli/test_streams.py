@@ -15,7 +15,7 @@ RESULTS = [
     "inverse_transform.h5",
     "inverse_transform.h5.check.json",
     "preview.png",
-    "registration.json",
+    "result.json",
     "transform.h5",
     "transform.h5.check.json",
     "warped.png",

@@ -87,7 +87,7 @@ def test_lost_labels_are_counted_and_results_that_left_them_out_are_refused(make
     assert again.lost() == {1: 0, 2: 1} and again.absent() == {1: 0, 2: 2}
     assert again.values("dsc").tolist() == [0.25, 0.6]
     write_summary_csv([again], tmp_path / "summary.csv")
-    assert (tmp_path / "summary.csv").read_text(encoding="utf-8").splitlines()[1].endswith(",2,0,2,1,0")
+    assert (tmp_path / "summary.csv").read_text(encoding="utf-8").splitlines()[1].endswith(",2,0,2,1,0,0")
     result.pairs[0].labels[2]["dsc"] = float("nan")
     write_method(result, tmp_path / "old")
     with pytest.raises(AcregError, match="older version left lost labels out.*Run the evaluation again"):

@@ -106,7 +106,7 @@ def test_all_methods_see_the_same_pairs_and_files_hold_everything(phantoms, subj
     header = (tmp_path / "a" / "pairs.csv").read_text(encoding="utf-8").splitlines()[0]
     assert header == (
         "fixed,moving,label,label_name,dsc,hd,hd95,assd,tre,lcc,label_sd_log_j,ncc,ssim,folded_percent,sd_log_j,"
-        "seconds,concerns,failure"
+        "seconds,inverse_error,unlikeness,verdict,concerns,failure"
     )
 
 
@@ -196,7 +196,9 @@ def test_without_labels_images_fields_and_time_are_measured(phantoms, subjects, 
     with_labels = evaluate([shift(by=(0, 1.0))], phantoms, "test", pairs, tmp_path / "with")[0]
     (result,) = evaluate([shift(by=(0, 1.0))], unlabelled(phantoms, lambda r: True), "test", pairs, tmp_path / "out")
     header = (tmp_path / "out" / "shift" / "pairs.csv").read_text(encoding="utf-8").splitlines()[0]
-    assert header == "fixed,moving,ncc,ssim,folded_percent,sd_log_j,seconds,concerns,failure"
+    assert header == (
+        "fixed,moving,ncc,ssim,folded_percent,sd_log_j,seconds,inverse_error,unlikeness,verdict,concerns,failure"
+    )
     for metric in ("ncc", "ssim", "folded_percent", "sd_log_j"):
         np.testing.assert_array_equal(result.values(metric), with_labels.values(metric))
     assert np.isfinite(result.values("seconds")).all() and result.labelled_pairs == 0
@@ -232,13 +234,17 @@ def test_what_speaks_against_a_pair_is_in_its_row_and_counted(phantoms, subjects
     assert all("overlap" in pair.concerns and "displacement" in pair.concerns for pair in results[0].pairs)
     assert [pair.concerns for pair in results[1].pairs] == [("zero",)] * 2
     assert [pair.concerns for pair in results[2].pairs] == [()] * 2
+    assert [[pair.verdict for pair in each.pairs] for each in results] == [["failed"] * 2, ["look at it"] * 2, [""] * 2]
     summary = json.loads((tmp_path / "far" / "summary.json").read_text(encoding="utf-8"))
     assert summary["concerns"]["pairs"] == 2 and summary["concerns"]["by_name"]["overlap"] == 2
+    assert summary["verdicts"] == {"ok": 0, "look at it": 0, "failed": 2}
     with (tmp_path / "far" / "pairs.csv").open() as stream:
         found = {(row["fixed"], row["moving"]): row["concerns"] for row in csv.DictReader(stream)}
     assert found == {(pair.fixed, pair.moving): " ".join(pair.concerns) for pair in results[0].pairs}
     again = read_method(tmp_path / "far")
-    assert [pair.concerns for pair in again.pairs] == [pair.concerns for pair in results[0].pairs]
+    assert [(pair.verdict, pair.concerns) for pair in again.pairs] == [
+        (pair.verdict, pair.concerns) for pair in results[0].pairs
+    ]
 
 
 def test_each_file_is_read_once(phantoms, subjects, shift, tmp_path, monkeypatch):

@@ -8,8 +8,9 @@ import pytest
 from acreg.data.phantoms.chests import make_dataset
 from acreg.evaluation import usual
 from acreg.evaluation.pairs import choose_pairs
-from acreg.registration.concerns import Usual
+from acreg.io import Preprocessing
 from acreg.registration.methods import Unregistered
+from acreg.registration.usual import Usual
 
 
 @pytest.fixture
@@ -51,3 +52,17 @@ def test_the_command_writes_what_concerns_read(data, tmp_path, monkeypatch, caps
     found = Usual.of_preset(tmp_path)
     assert found is not None and found.pairs == 3
     assert json.loads(capsys.readouterr().out) == found.model_dump()
+
+
+def test_the_limit_of_inputs_holds_for_the_other_images_of_the_dataset(tmp_path, data):
+    """It is measured on images that were left out, so it allows for more than the training images themselves."""
+    chests = make_dataset(tmp_path / "more", subjects=20, shape=(64, 56), seed=1)
+    preprocessing = Preprocessing(shape=(64, 64))
+    inputs = usual.measure_inputs(preprocessing.apply, chests)
+    train, others = chests.split("train"), [*chests.split("validation"), *chests.split("test")]
+    assert inputs.images == len(train) == 12
+    distances = [inputs.unlikeness(preprocessing.apply(chests.read_image(record))) for record in others]
+    assert max(distances) < inputs.limit < 1
+    own = np.mean([inputs.unlikeness(preprocessing.apply(chests.read_image(record))) for record in train])
+    assert own < np.mean(distances)
+    assert usual.measure_inputs(preprocessing.apply, data, "validation") is None, "two images say nothing"

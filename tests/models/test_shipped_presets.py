@@ -14,11 +14,12 @@ from acreg.data.prepare.pictures import prepare
 from acreg.data.sampling.deformation import RandomDeformation
 from acreg.data.sampling.synthesis import synthesize
 from acreg.evaluation.pairs import choose_pairs
-from acreg.io import Image
+from acreg.geometry import Grid
+from acreg.io import Image, Preprocessing
 from acreg.metrics import label_metrics, mean_over_labels
 from acreg.models import LabelAutoencoder, from_preset
 from acreg.models.presets import SHIPPED
-from acreg.registration.concerns import Usual
+from acreg.registration.usual import Usual
 
 NAMES = [
     "acregnet-jsrt",
@@ -53,6 +54,29 @@ def test_they_state_what_is_usual_for_them(name: str) -> None:
     usual = Usual.of_preset(SHIPPED / name)
     assert usual is not None and usual.pairs >= 50 and usual.data.endswith(", train")
     assert 0 < usual.ncc < 1 < usual.nmi < 2 and 0 <= usual.folded_percent < 20
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith("autoencoder")])
+def test_they_know_their_anatomy_from_others(name: str) -> None:
+    """A phantom of the organ, which no preset but svfnet-hearts saw, another organ, and the organ upside down."""
+    usual, preprocessing = (
+        Usual.of_preset(SHIPPED / name),
+        Preprocessing.from_json(SHIPPED / name / "preprocessing.json"),
+    )
+    assert usual is not None and usual.inputs is not None and usual.inputs.images >= 8
+    heart, chest = heart_phantom(200).image, chest_phantom(200, (96, 96)).image
+    direction = ((-1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))  # as in the dataset
+    volume = Image(heart, Grid(heart.shape, (8.0, 1.75, 1.75), direction=direction))
+    strange = Image.from_array(heart[len(heart) // 2])
+    if len(preprocessing.shape) == 3:
+        strange = Image.from_array(np.tile(chest, (40, 1, 1))) if name == "svfnet-hearts" else volume
+    inputs = usual.inputs
+    assert inputs.unlikeness(preprocessing.apply(strange)) > inputs.limit
+    known = {"svfnet-hearts": volume, "acregnet-jsrt": Image.from_array(chest)}.get(name)
+    if known is not None:
+        assert inputs.unlikeness(preprocessing.apply(known)) < inputs.limit
+        turned = Image(np.ascontiguousarray(known.array[..., ::-1, :]), known.grid)
+        assert inputs.unlikeness(preprocessing.apply(turned)) > inputs.limit
 
 
 @pytest.mark.parametrize("name", ["autoencoder-jsrt", "autoencoder-montgomery"])

@@ -10,9 +10,10 @@ from acreg.data.phantoms.chests import chest_phantom
 from acreg.errors import AcregError
 from acreg.geometry import Affine, Displacement, Grid, Transform
 from acreg.io import Image
-from acreg.registration.concerns import NAMES, Usual, concerns
+from acreg.registration.concerns import NAMES, Concern, concerns, verdict
 from acreg.registration.methods import Unregistered
 from acreg.registration.pair import register_pair
+from acreg.registration.usual import Usual, UsualInputs
 
 SHAPE = (64, 56)
 
@@ -127,6 +128,112 @@ def test_what_a_network_does_not_look_at_is_named(pair):
     assert found(method, *pair, sees=(whole, whole)) == []
     for grids in ((corner, whole), (whole, corner), (far_larger, far_larger)):
         assert found(method, *pair, sees=grids) == ["scope"]
+
+
+class BothWays(Given):
+    """Answers in one direction, and with another displacement when it is asked again."""
+
+    both_ways = True
+
+    def __init__(self, displacement, back):
+        super().__init__(displacement)
+        self.answers = [self.displacement, Given(back).displacement]
+
+    def register(self, fixed, moving):
+        return Transform.between_extents(fixed.grid, moving.grid, self.answers.pop(0))
+
+
+def test_a_way_back_that_misses_its_start_is_named(pair):
+    """The content is about as large as the image, whose diagonal is 85 mm; the fields are shifts there and back."""
+    fixed, moving = pair
+    for back, expected in ((-3.0, "ok"), (9.0, "look at it"), (27.0, "failed")):
+        result = register_pair(BothWays(smooth(4) + (3.0, 0.0), (back, 0.0)), fixed=fixed, moving=moving)
+        named = {concern.name: concern.verdict for concern in result.concerns}
+        assert named.get("inverse", "ok") == expected, (back, result.inverse_error)
+    once = register_pair(BothWays(smooth(4), (27.0, 0.0)), fixed=fixed, moving=moving, both_ways=False)
+    assert once.inverse_error is None and once.verdict == "ok"
+
+
+def test_strong_stretching_without_folds_is_named(pair):
+    """The determinant is 0.1 in one half of the image and 1.9 in the other."""
+    strain = np.zeros((*SHAPE, 2))
+    strain[..., 0] = -0.9 * (32 - np.abs(np.arange(64) - 32.0))[:, None]
+    named = {concern.name for concern in register_pair(Given(strain), fixed=pair[0], moving=pair[1]).concerns}
+    assert "spread" in named and "folding" not in named
+
+
+class Trained(Given):
+    """A network that knows its training images: chests."""
+
+    def __init__(self, displacement):
+        super().__init__(displacement)
+        chests = [chest_phantom(seed, SHAPE).image[..., None] for seed in range(12)]
+        inputs = UsualInputs.of(chests, limit=0.5)
+        self.usual = Usual(data="chests, train", pairs=9, ncc=0.0, nmi=1.0, folded_percent=0, inputs=inputs)
+
+    def unlikeness(self, image):
+        return self.usual.inputs.unlikeness(image.array[..., None])
+
+
+def test_a_chest_network_says_that_it_was_given_something_else(pair):
+    fixed, moving = pair
+    assert register_pair(Trained(smooth(4)), fixed=fixed, moving=moving).verdict == "ok"
+    rows, columns = np.indices(SHAPE)
+    knee = Image(np.exp(-((columns - 28.0) ** 2) / 60) * (1 - 0.7 * (np.abs(rows - 32) < 2)), fixed.grid)
+    for role, images in (("fixed", (knee, moving)), ("moving", (fixed, knee))):
+        result = register_pair(Trained(smooth(4)), fixed=images[0], moving=images[1])
+        (concern,) = [concern for concern in result.concerns if concern.name == "unlike"]
+        assert f"The {role} image is unlike those on which the preset was trained (chests, train)" in concern.text
+        assert concern.verdict == result.verdict == "look at it"
+
+
+def test_images_of_noise_have_nothing_in_common():
+    """Large ones: the mutual information of few voxels is never as low."""
+    rng = np.random.default_rng(0)
+    fixed, moving = (Image(rng.random((256, 256)).astype(np.float32), Grid((256, 256), (1.0, 1.0))) for _ in range(2))
+
+    class Shift:
+        name = "shift"
+
+        def register(self, fixed, moving):
+            return Transform(fixed.grid, moving.grid, (Affine(np.array([[1, 0, 2], [0, 1, 0], [0, 0, 1.0]])),))
+
+    (concern,) = register_pair(Shift(), fixed=fixed, moving=moving).concerns
+    assert concern.name == "similarity" and "nothing in common" in concern.text
+
+
+def test_a_result_far_below_the_usual_is_a_failure(pair):
+    fixed, moving = pair
+    method = Given(smooth(9, 1))
+    ncc = register_pair(method, fixed=fixed, moving=moving).after.ncc
+    for factor, expected in ((1.1, "look at it"), (2.1, "failed")):
+        method.usual = Usual(data="chests, train", pairs=9, ncc=factor * ncc, nmi=1.9, folded_percent=0)
+        result = register_pair(method, fixed=fixed, moving=moving)
+        assert {concern.name: concern.verdict for concern in result.concerns}["unusual"] == expected
+
+
+def test_the_verdict_is_that_of_the_worst_concern(pair):
+    look, bad = Concern("similarity", ""), Concern("overlap", "", "failed")
+    assert [verdict(found) for found in ([], [look], [look, bad], [bad, look])] == [
+        "ok",
+        "look at it",
+        "failed",
+        "failed",
+    ]
+    fixed, moving = pair
+    flat = Image(np.full(SHAPE, 7.0), fixed.grid)
+    verdicts = [
+        register_pair(method, fixed=fixed, moving=other).verdict
+        for method, other in (
+            (Given(smooth(4)), moving),
+            (Given(smooth(9, 1)), moving),
+            (Given((0.0, 0.0)), moving),
+            (Given((500.0, 0.0)), moving),
+            (Given((1.0, 0.0)), flat),
+            (Unregistered(), moving),
+        )
+    ]
+    assert verdicts == ["ok", "look at it", "look at it", "failed", "failed", None]
 
 
 def test_texts_are_sentences_with_numbers_in_a_fixed_order(pair):

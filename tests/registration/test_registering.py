@@ -63,7 +63,7 @@ def test_a_registration_saves_what_the_command_writes(files: Path, capsys: pytes
         other = files / "command" / path.name
         if path.suffix == ".png" or path.name == "displacement.nii.gz":
             assert path.read_bytes() == other.read_bytes(), path.name
-    records = [json.loads((files / place / "registration.json").read_text()) for place in ("python", "command")]
+    records = [json.loads((files / place / "result.json").read_text()) for place in ("python", "command")]
     assert records[0].pop("seconds") > 0 < records[1].pop("seconds") and records[0] == records[1]
     labels = [acreg.io.read_labels(pair(files)[name]).array for name in ("labels", "fixed_labels")]
     assert result.scores_before == label_metrics(*labels, [1, 2, 3]) == result.scores_after
@@ -113,7 +113,8 @@ def test_a_loaded_model_registers_and_refines(files: Path) -> None:
 def test_errors_call_arguments_by_their_names_in_python(files: Path) -> None:
     images = {"fixed": files / "a.png", "moving": files / "b.png"}
     cases = [
-        ({}, r"Received: model=None, method=None\. Give one of model and method\."),
+        ({"model": "a", "method": "b"}, r"Received: model='a', method='b'\. Give one of model and method\."),
+        ({"refine": 3}, r"Received: refine=3 with method='acreg:deformable'"),
         ({"method": "sitk:affine", "refine": 3}, r"Received: refine=3 with method='sitk:affine'\. Leave out refine"),
         ({"method": "unregistered", "fixed_labels": files / "a_labels.png"}, "Received: fixed_labels without labels"),
     ]

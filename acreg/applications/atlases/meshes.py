@@ -18,7 +18,7 @@ from acreg.io import Image, all_or_none, check_free
 from acreg.io.inputs import ImageLike, as_image
 from acreg.plotting.figures import to_png
 from acreg.progress import Progress, counted
-from acreg.registration.methods import Method, PresetMethod
+from acreg.registration.methods import Method, check_one_method, one_method
 from acreg.report.surfaces import surface_figure
 from acreg.shapes import Surface, read_surfaces
 from acreg.shapes.vtk import write_vtk
@@ -160,8 +160,11 @@ class SurfaceSegmentation:
 def surfaces(
     image: ImageLike,
     data: str | os.PathLike[str] | Dataset,
-    model: str | os.PathLike[str] | Any,
+    model: str | os.PathLike[str] | Any | None = None,
     *,
+    method: str | Method | None = None,
+    threads: int = 1,
+    seed: int = 0,
     shapes: str | os.PathLike[str] | None = None,
     templates: int | None = None,
     progress: Progress | None = None,
@@ -172,18 +175,23 @@ def surfaces(
         image: the image to segment, roughly aligned with the dataset.
         data: dataset of the templates, its folder, or its name under ACREG_DATA.
         model: name or folder of a preset, or a loaded model.
+        method: instead of a model, a method without one, see `acreg.registration.named_method`.
+        threads, seed: threads of a classical method, and the random seed of the method.
         shapes: folder that `acreg data velocities` wrote; by default, that in the dataset.
         templates: number of templates, the first ones; by default, all.
         progress: called with (text, done, total).
 
     Raises:
+        UsageError: not exactly one of `model` and `method` is given.
         AcregError: as for `template_subjects` and `segment_by_meshes`; or the preset or the image cannot be read.
     """
+    check_one_method(model, method)
     dataset = data if isinstance(data, Dataset) else Dataset.load(dataset_folder(os.fspath(data)))
     place = dataset.folder / FOLDER if shapes is None else Path(shapes)
     regions = read_settings(place)["regions"]
     subjects = template_subjects(place, dataset)[:templates]
     target = as_image(image, "image")
-    fused = segment_by_meshes(target, PresetMethod(model), dataset, place, subjects, progress=progress)
+    chosen = one_method(model, method, threads=threads, seed=seed)
+    fused = segment_by_meshes(target, chosen, dataset, place, subjects, progress=progress)
     names = [" + ".join(dataset.label_names[value] for value in region) for region in regions]
     return SurfaceSegmentation(names, fused, dataset.unit)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,7 +13,7 @@ from acreg.applications.atlases.label_fusion import Fusion
 from acreg.applications.atlases.multi_atlas import Similarity
 from acreg.applications.atlases.quality import THRESHOLD
 from acreg.applications.batch.items import Item, find_items
-from acreg.applications.batch.run import FAILURES, Engine, Tally, local
+from acreg.applications.batch.run import FAILURES, AnyItem, Engine, Tally, Task, local
 from acreg.applications.batch.run import run as run_items
 from acreg.applications.batch.tasks import MethodChoice, QualityTask, SegmentTask
 from acreg.data.manifest import Dataset, dataset_folder
@@ -46,11 +46,13 @@ class BatchRun:
         table: a CSV file with a row for each processed image; that of `acreg segment` is a dataset, too.
         tally: the numbers of images that were requested, done before, done now, and failed.
         lines: a summary of the results, one sentence each.
+        unit: what is counted.
     """
 
     table: Path
     tally: Tally
     lines: list[str] = field(default_factory=list)
+    unit: str = "images"
 
     @property
     def rows(self) -> list[dict[str, str]]:
@@ -59,8 +61,12 @@ class BatchRun:
             return list(csv.DictReader(stream))
 
     def __repr__(self) -> str:
-        done = self.tally.done + self.tally.before
-        return f"{type(self).__name__}({done} of {self.tally.images} images: {self.table})"
+        return f"{type(self).__name__}({self.done})"
+
+    @property
+    def done(self) -> str:
+        """How many are done, and the table."""
+        return f"{self.tally.done + self.tally.before} of {self.tally.images} {self.unit}: {self.table}"
 
     def _repr_html_(self) -> str:
         rows = self.rows
@@ -111,14 +117,15 @@ def segment(
         images: an image, a folder of images, or a CSV with a column image.
         data: a dataset with labels: a folder, or a name under ACREG_DATA.
         out: folder of the results; to continue a killed run, repeat the call.
-        model, method: the name or folder of a preset, or instead a classical method (see `acreg.baselines`).
+        model, method: the name or folder of a preset, or instead a method without one, see
+            `acreg.registration.named_method`.
         atlases: number of atlases for each image, the most similar ones.
         similarity: the similarity measure that chooses them, see `ReducedImages.similarities`.
         fusion: how their labels are fused, see `label_shares`.
         probabilities: also write the probability of each label.
         split: the split of the dataset that provides the atlases.
         batch: number of pairs in one batch through a network; by default, 16 in 2-D and 1 in 3-D.
-        threads, seed: threads and random seed of a classical method.
+        threads, seed: threads of a classical method, and the random seed of the method.
         engine: "local" (this process) or "ray" (needs the extra `scale`).
         address, workers: address of the Ray cluster, by default one on this machine, and number of its actors.
         progress: called with (text, done, total).
@@ -223,28 +230,49 @@ def _run(
     say: Callable[[str], None] | None,
 ) -> tuple[list[Item], Tally]:
     """Process the images, one batch of pairs at a time."""
+    items = find_items(Path(images).absolute(), leave_out=task.folder)
+    group = max(1, task.at_once // task.count)
+    return items, process(task, items, task.folder, group, engine, address, workers, progress, say)
+
+
+def process(
+    task: Task,
+    items: Sequence[AnyItem],
+    folder: Path,
+    group: int,
+    engine: EngineName,
+    address: str | None,
+    workers: int,
+    progress: Progress | None,
+    say: Callable[[str], None] | None,
+    unit: str = "images",
+) -> Tally:
+    """Process all items with the named engine, see `acreg.applications.batch.run.run`; `unit` is what they are.
+
+    Raises:
+        UsageError: the address of a cluster without the engine ray, or as for `run`.
+        AcregError: all items failed, or as for `run`.
+    """
     say = say or (lambda text: None)
     if engine == "local" and address is not None:
         raise UsageError(
             f"{argument('address')} is that of a Ray cluster. Received: {argument('engine', engine)}. Add "
             f"{argument('engine', 'ray')}, or leave it."
         )
-    folder = task.folder
-    items = find_items(Path(images).absolute(), leave_out=folder)
-    say(f"{len(items)} images")
+    say(f"{len(items)} {unit}")
     chosen: Engine = local
     if engine == "ray":
         from acreg.applications.batch.ray_engine import RayEngine
 
         chosen = RayEngine(address, workers)
-    tally = run_items(task, items, folder, chosen, max(1, task.at_once // task.count), progress)
+    tally = run_items(task, items, folder, chosen, group, progress)
     if tally.before:
-        say(f"{tally.before} of {tally.images} images were done before.")
+        say(f"{tally.before} of {tally.images} {unit} were done before.")
     if tally.failed:
-        say(f"{tally.failed} of {tally.images} images failed; the reasons: {folder / FAILURES}")
+        say(f"{tally.failed} of {tally.images} {unit} failed; the reasons: {folder / FAILURES}")
     if tally.failed and not tally.done + tally.before:
         raise AcregError(
-            f"At least one image must succeed. Received: {tally.images} images, all of which failed, the first "
-            f"as follows. {tally.reason} See {folder / FAILURES}, and correct the images, the dataset or the model."
+            f"At least one of the {unit} must succeed. Received: {tally.images} {unit}, all of which failed, the first "
+            f"as follows. {tally.reason} See {folder / FAILURES}, and correct the {unit}, the dataset or the model."
         )
-    return items, tally
+    return tally

@@ -1,10 +1,10 @@
-"""The images of a batch run: found in a folder or listed in a CSV."""
+"""The images of a batch run, found in a folder or listed in a CSV; and the pairs of images that a CSV lists."""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from acreg.data.records import read_cells, resolve
@@ -14,6 +14,8 @@ from acreg.io.guards import format_of
 from acreg.names import folded, is_file_name, some
 
 OPTIONAL = ("subject", "labels", "truth")
+OUT = "out"
+"""The column of a list of pairs with the name of each pair, which is that of its folder of results."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,81 @@ class Item:
     image: Path
     labels: Path | None = None
     truth: Path | None = None
+
+
+@dataclass(frozen=True)
+class PairItem:
+    """A pair of images to be registered.
+
+    Attributes:
+        name: unique in its run; its results are in the folder of this name.
+        fixed, moving, labels, fixed_labels, fixed_mask, moving_mask, initial: files, see `acreg.register`.
+    """
+
+    name: str
+    fixed: Path
+    moving: Path
+    labels: Path | None = None
+    fixed_labels: Path | None = None
+    fixed_mask: Path | None = None
+    moving_mask: Path | None = None
+    initial: Path | None = None
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """The files that are given, by their names in `acreg.register`."""
+        given = {column: getattr(self, column) for column in PAIR_FILES}
+        return {column: path for column, path in given.items() if path is not None}
+
+
+PAIR_FILES = tuple(each.name for each in fields(PairItem)[1:])
+"""The columns of files in a list of pairs."""
+
+
+def find_pairs(path: Path) -> list[PairItem]:
+    """The pairs in a list, in its order.
+
+    Args:
+        path: a CSV with the columns fixed and moving and optionally labels, fixed_labels, fixed_mask, moving_mask,
+            initial and out (the name of the pair; default: the names of both files, moving_to_fixed). Its paths are
+            absolute or relative to its folder. Files need not exist: a pair whose files are missing fails alone.
+
+    Raises:
+        UsageError: there is no file or no pair.
+        AcregError: the CSV has other columns, a row names no fixed or no moving image, or two pairs have one name.
+    """
+    if not path.is_file():
+        raise UsageError(f"A list of pairs is a CSV file. Received: {path}, which is none. Name another.")
+    table = read_cells(path, "list of pairs")
+    header = table[0] if table else []
+    needed, known = set(PAIR_FILES[:2]), {OUT, *PAIR_FILES}
+    if not needed <= set(header) or not set(header) <= known or len(set(header)) < len(header):
+        raise AcregError(
+            f"A list of pairs has the columns {' and '.join(PAIR_FILES[:2])}, and may have "
+            f"{', '.join([*PAIR_FILES[2:], OUT])}. Received: {path} with {', '.join(header) or 'nothing'}. Correct its "
+            "first line."
+        )
+    items = []
+    for number, cells in enumerate(table[1:], 1):
+        row = dict(zip(header, cells + [""] * len(header), strict=False))
+        files = {column: resolve(path.parent, row.get(column, "")) for column in PAIR_FILES}
+        fixed, moving = files.pop("fixed"), files.pop("moving")
+        name = row.get(OUT) or (f"{stem(moving.name)}_to_{stem(fixed.name)}" if fixed and moving else "")
+        if fixed is None or moving is None or not _is_name(name):
+            raise AcregError(
+                "A row of a list of pairs names a fixed and a moving image, and a folder by which results can be named."
+                f" Received: {path} with {row} in row {number}. Correct it."
+            )
+        items.append(PairItem(name, fixed, moving, **files))
+    if not items:
+        raise UsageError(f"There must be a pair to register. Received: {path}, in which none is. Name another.")
+    double = [name for name, count in Counter(folded(item.name) for item in items).items() if count > 1]
+    if double:
+        raise AcregError(
+            f"The results of each pair have a folder of their own. Received: {path} with {some(double)} more than once."
+            f" Give each pair another name in a column {OUT}."
+        )
+    return items
 
 
 def find_items(source: Path, leave_out: Path | None = None) -> list[Item]:

@@ -17,8 +17,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from acreg.applications.batch.items import Item
-from acreg.applications.batch.run import READERS, Outcome, Task, work
+from acreg.applications.batch.items import Item, PairItem
+from acreg.applications.batch.run import READERS, AnyItem, Outcome, Task, work
 from acreg.errors import AcregError, UsageError
 
 CONNECT_SECONDS = 20
@@ -51,7 +51,7 @@ class RayEngine:
         self._ray: Any = ray
         self._connect()
 
-    def __call__(self, task: Task, groups: Iterable[Sequence[Item]]) -> Iterator[list[Outcome]]:
+    def __call__(self, task: Task, groups: Iterable[Sequence[AnyItem]]) -> Iterator[list[Outcome]]:
         """Yield the outcomes of each group, in the order of the groups."""
         rows = [{"items": json.dumps([_plain(item) for item in items])} for items in groups]
         try:
@@ -103,14 +103,14 @@ class _Actor:
         return {"outcomes": json.dumps([asdict(each) for each in work(self.worker, items, contents)])}
 
 
-def _plain(item: Item) -> dict[str, str | None]:
+def _plain(item: AnyItem) -> dict[str, str | None]:
     return {key: None if value is None else str(value) for key, value in asdict(item).items()}
 
 
-def _item(plain: dict[str, str | None]) -> Item:
-    name, *paths = plain.values()
-    image, labels, truth = (None if path is None else Path(path) for path in paths)
-    return Item(str(name), image or Path(), labels, truth)
+def _item(plain: dict[str, str | None]) -> AnyItem:
+    files: dict[str, Any] = {key: None if value is None else Path(value) for key, value in plain.items()}
+    kind = PairItem if "fixed" in files else Item
+    return kind(**{**files, "name": str(plain["name"])})
 
 
 def _check_answer(address: str) -> None:

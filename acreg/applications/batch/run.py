@@ -1,4 +1,4 @@
-"""Processing of any number of images: each result's row is appended at once, so that a killed run can be continued.
+"""Processing of any number of images or pairs: each row is appended at once, so that a killed run can be continued.
 
 A run's folder holds ``run.json``, with the settings that determine the results; a CSV with one row for each image that
 is done; ``failures.csv``, with one row for each image that failed and the reason; and the result files, each of which
@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from acreg.applications.batch.items import Item
+from acreg.applications.batch.items import Item, PairItem
 from acreg.errors import AcregError
 from acreg.io import sole_writer
 from acreg.io.claims import check_claim, claim
@@ -29,19 +29,21 @@ AHEAD = 2
 """Groups of images that are read ahead while one is processed."""
 READERS = 2
 
+AnyItem = Item | PairItem
+
 
 class Worker(Protocol):
     """Processes images, with its model loaded."""
 
-    def read(self, item: Item) -> Any:
+    def read(self, item: Any) -> Any:
         """Read the files that the processing of an item needs; called from several threads."""
         ...
 
-    def compute(self, items: Sequence[Item], contents: Sequence[Any]) -> list[Any]:
+    def compute(self, items: Sequence[Any], contents: Sequence[Any]) -> list[Any]:
         """The results of some items, without writing anything."""
         ...
 
-    def save(self, item: Item, result: Any) -> list[str]:
+    def save(self, item: Any, result: Any) -> list[str]:
         """Write an item's files and return its row."""
         ...
 
@@ -78,7 +80,7 @@ class Outcome:
     failure: str = ""
 
 
-Engine = Callable[[Task, Iterable[Sequence[Item]]], Iterator[list[Outcome]]]
+Engine = Callable[[Task, Iterable[Sequence[AnyItem]]], Iterator[list[Outcome]]]
 """Processes groups of items, which it takes lazily, and yields the outcomes of each group, in their order."""
 
 
@@ -95,7 +97,7 @@ class Tally:
 
 def run(
     task: Task,
-    items: Sequence[Item],
+    items: Sequence[AnyItem],
     folder: Path,
     engine: Engine,
     group: int = 8,
@@ -139,14 +141,14 @@ def run(
     return Tally(len(items), before, tried - failed, failed, reason)
 
 
-def local(task: Task, groups: Iterable[Sequence[Item]]) -> Iterator[list[Outcome]]:
+def local(task: Task, groups: Iterable[Sequence[AnyItem]]) -> Iterator[list[Outcome]]:
     """Process the groups here, while threads read the next images. Errors of `Task.load` are raised immediately."""
     return _outcomes(task.load(), groups)
 
 
-def _outcomes(worker: Worker, groups: Iterable[Sequence[Item]]) -> Iterator[list[Outcome]]:
+def _outcomes(worker: Worker, groups: Iterable[Sequence[AnyItem]]) -> Iterator[list[Outcome]]:
     with ThreadPoolExecutor(READERS) as pool:
-        ahead: deque[tuple[Sequence[Item], list[Future[Any]]]] = deque()
+        ahead: deque[tuple[Sequence[AnyItem], list[Future[Any]]]] = deque()
         try:
             for items in groups:
                 ahead.append((items, [pool.submit(worker.read, item) for item in items]))
@@ -158,10 +160,10 @@ def _outcomes(worker: Worker, groups: Iterable[Sequence[Item]]) -> Iterator[list
             pool.shutdown(cancel_futures=True)
 
 
-def work(worker: Worker, items: Sequence[Item], contents: Sequence[Future[Any]]) -> list[Outcome]:
+def work(worker: Worker, items: Sequence[AnyItem], contents: Sequence[Future[Any]]) -> list[Outcome]:
     """The outcomes of a group: an error in reading or computing an item makes only that item fail."""
     failures: dict[str, str] = {}
-    there: list[tuple[Item, Any]] = []
+    there: list[tuple[AnyItem, Any]] = []
     for item, content in zip(items, contents, strict=True):
         try:
             there.append((item, content.result()))

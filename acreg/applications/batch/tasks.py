@@ -30,23 +30,25 @@ QUALITY = "quality.csv"
 
 @dataclass(frozen=True)
 class MethodChoice:
-    """A registration method, given as a preset or as a classical method's name.
+    """A registration method, given as a preset or as the name of another method.
 
     Args:
         model: name or folder of a preset, or None.
         method: see `named_method`, or None.
-        threads, seed: for a classical method.
+        threads, seed: for a method without a preset.
+        refine: maximum number of refinement steps of a model.
     """
 
     model: str | None = None
     method: str | None = None
     threads: int = 1
     seed: int = 0
+    refine: int = 0
 
     def load(self) -> Method:
         """Load the method. Errors as for `PresetMethod` and `named_method`."""
         if self.model is not None:
-            return PresetMethod(self.model)
+            return PresetMethod(self.model, refine=self.refine)
         return named_method(self.method or Unregistered.name, self.threads, self.seed)
 
     def settings(self) -> dict[str, Any]:
@@ -55,7 +57,8 @@ class MethodChoice:
             return {"method": self.method, "threads": self.threads, "seed": self.seed}
         from acreg.models.presets import preset_digest
 
-        return {"model": Path(self.model).name, "model_sha256": preset_digest(self.model)}
+        refine = {"refine": self.refine} if self.refine else {}
+        return {"model": Path(self.model).name, "model_sha256": preset_digest(self.model), **refine}
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import acreg
 from acreg.applications.atlases.meshes import segment_by_meshes, template_subjects
 from acreg.cli.main import main
 from acreg.data.manifest import Dataset, Record
-from acreg.errors import AcregError
+from acreg.errors import AcregError, UsageError
 from acreg.geometry import Affine, Grid, Transform
 from acreg.io import Image, write_image
 from acreg.plotting.figures import to_png
@@ -132,3 +132,7 @@ def test_the_function_returns_surfaces_that_are_drawn_and_saved(templates, tmp_p
     assert sorted(found.save(tmp_path / "r")) == sorted((tmp_path / "r").iterdir())
     with pytest.raises(AcregError, match="not replaced unasked"):
         found.save(tmp_path / "r")
+    still = acreg.surfaces(image, dataset, method="unregistered", shapes=shapes)
+    np.testing.assert_allclose(still.surfaces[0].surface.points, surface.points, atol=1e-5)
+    with pytest.raises(UsageError, match="Give one of model and method"):
+        acreg.surfaces(image, dataset, shapes=shapes)

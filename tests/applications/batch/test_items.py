@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from acreg.applications.batch.items import Item, find_items
+from acreg.applications.batch.items import Item, PairItem, find_items, find_pairs
 from acreg.errors import AcregError, UsageError
 from acreg.geometry import Grid
 from acreg.io import Image, write_image
@@ -68,3 +68,38 @@ def test_nothing_to_work_on(tmp_path: Path) -> None:
     write(tmp_path / "a.png"), write(tmp_path / "a.nii.gz")
     with pytest.raises(AcregError, match="with a more than once"):
         find_items(tmp_path)
+
+
+def test_a_list_of_pairs(tmp_path: Path) -> None:
+    """Files need not exist: a pair without its files fails alone, in the run."""
+    table = tmp_path / "pairs.csv"
+    table.write_text(
+        f"moving,fixed,labels,out,initial\nm.nii.gz,f.png,l.nrrd,s1/t1,\n{tmp_path / 'a.b.mha'},f.png,,,t.h5\n"
+    )
+    first, second = find_pairs(table)
+    assert first == PairItem("s1/t1", tmp_path / "f.png", tmp_path / "m.nii.gz", labels=tmp_path / "l.nrrd")
+    assert second.name == "a.b_to_f" and second.files.keys() == {"fixed", "moving", "initial"}
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("", "with nothing. Correct"),
+        ("fixed\na.png\n", "with fixed. Correct"),
+        (
+            "fixed,moving,mask\na,b,c\n",
+            "columns fixed and moving, and may have labels, .*initial, out.*fixed, moving, mask",
+        ),
+        ("fixed,moving\n", "in which none is"),
+        ("fixed,moving\na.png,\n", "in row 1"),
+        ("fixed,moving,out\na.png,b.png,../x\n", "in row 1"),
+        ("fixed,moving\na.png,b.png\nA.nrrd,b.nrrd\n", "with b_to_a more than once. Give each pair another name in a"),
+    ],
+)
+def test_a_list_of_pairs_that_is_refused(tmp_path: Path, content: str, said: str) -> None:
+    table = tmp_path / "pairs.csv"
+    table.write_text(content)
+    with pytest.raises(AcregError, match=said):
+        find_pairs(table)
+    with pytest.raises(UsageError, match="which is none"):
+        find_pairs(tmp_path / "none.csv")

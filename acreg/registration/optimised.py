@@ -1,0 +1,147 @@
+"""Registration by optimisation as a method with a name: `acreg:deformable[similarity=local_ncc]`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+import acreg
+from acreg.baselines.baseline import SEEDS
+from acreg.baselines.options import Value, read_options, split_name
+from acreg.errors import AcregError, UsageError, images_by_name
+from acreg.geometry import Affine, Image, Transform
+from acreg.optimisation.names import DEFAULT, LINEAR, NAMES
+
+if TYPE_CHECKING:
+    from acreg.optimisation import Engine, Guides, Outcome
+
+NO_LINEAR = "none"
+"""The value of the option `linear` that leaves out the linear stage."""
+
+
+class Optimised:
+    """Registration of a pair by `acreg.optimisation.Engine`, without a trained network.
+
+    `acreg:translation`, `acreg:rigid`, `acreg:similarity` and `acreg:affine` find a linear map. `acreg:deformable` goes
+    on with a deformation, and compares the images by a similarity that fits them (one contrast or two);
+    `acreg:multimodal` takes two contrasts for granted. Both take options in brackets: `linear` (the linear stage, or
+    none), `discrete`, `similarity` (`auto` or a loss on images, see `acreg.losses`), `voxels` of the working grid at
+    most, and the fields of `acreg.optimisation.Settings`.
+
+    What is compiled for a pair is kept for further pairs of the same size.
+
+    Args:
+        name: one of `acreg.optimisation.NAMES`, optionally with options in brackets.
+        seed: of the samples of the linear stage, from 0 to 2**31 - 2.
+
+    Attributes:
+        settings: all that determines a result, for the record: method, tool, version, options, seed.
+        deforms: whether the result is more than a linear map.
+
+    Raises:
+        UsageError: the method or an option does not exist, or the seed is out of range.
+    """
+
+    def __init__(self, name: str = DEFAULT, seed: int = 0) -> None:
+        method, text = split_name(name)
+        if method not in NAMES:
+            raise UsageError(
+                f"A registration by optimisation is one of {', '.join(NAMES)}, perhaps with options in brackets. "
+                f"Received: {name!r}. Correct the name; capitals count."
+            )
+        if not 0 <= seed < SEEDS:
+            raise UsageError(f"A seed is from 0 to {SEEDS - 1}. Received: seed={seed}. Choose another number.")
+        kind = method.partition(":")[2]
+        options, words = _options(kind)
+        options = read_options(method, text, options, words)
+        self.name = name
+        self.deforms = kind not in LINEAR
+        self.settings: dict[str, Any] = {
+            "method": name,
+            "tool": "acreg",
+            "version": acreg.__version__,
+            "options": options,
+            "seed": seed,
+        }
+        self.engine = _engine(kind, options, seed)
+
+    @images_by_name
+    def outcome(
+        self,
+        *,
+        fixed: Image,
+        moving: Image,
+        guides: Guides | None = None,
+        say: Callable[[str], None] | None = None,
+    ) -> Outcome:
+        """The transform, and what each stage did.
+
+        Args:
+            fixed, moving: the images.
+            guides: what is known about them.
+            say: called with a sentence after each stage and level.
+
+        Raises:
+            AcregError: a linear registration is to start from a transform that deforms; or as
+                `acreg.optimisation.Engine.register`.
+        """
+        from acreg.optimisation import Guides
+
+        initial = None if guides is None else guides.initial
+        if not self.deforms and initial is not None and not all(isinstance(one, Affine) for one in initial.maps):
+            raise AcregError(
+                f"A linear registration starts from a linear transform. Received: {self.name} with an initial "
+                f"transform that deforms. Register by {DEFAULT}, or give the linear part alone."
+            )
+        return self.engine.register(fixed=fixed, moving=moving, guides=guides or Guides(), progress=say)
+
+    @images_by_name
+    def register(self, *, fixed: Image, moving: Image) -> Transform:
+        """The transform that warps `moving` onto the grid of `fixed`.
+
+        Raises:
+            AcregError: as `acreg.optimisation.Engine.register`.
+        """
+        return self.outcome(fixed=fixed, moving=moving).transform
+
+
+def _options(kind: str) -> tuple[dict[str, Value], dict[str, tuple[str, ...]]]:
+    """The options of a method with their defaults, which are those of the engine; and the words that some may be."""
+    if kind in LINEAR:
+        return {}, {}
+    from acreg.losses import IMAGE_LOSSES
+    from acreg.optimisation import Engine, Settings
+
+    engine = Engine()
+    words = {
+        "linear": (*LINEAR, NO_LINEAR),
+        "similarity": ("auto", *IMAGE_LOSSES),
+        "kind": ("velocity", "displacement"),
+    }
+    options: dict[str, Value] = {
+        "linear": engine.linear or NO_LINEAR,
+        "discrete": engine.discrete,
+        "similarity": "auto",
+        "voxels": engine.voxels,
+        **asdict(Settings()),
+    }
+    return options, words
+
+
+def _engine(kind: str, options: dict[str, Value], seed: int) -> Engine:
+    from acreg.optimisation import Engine, Settings
+    from acreg.optimisation.engine import AUTO
+
+    if kind in LINEAR:
+        return Engine(linear=kind, continuous=None, seed=seed)
+    engine: dict[str, Any] = {name: options[name] for name in ("linear", "discrete", "similarity", "voxels")}
+    if engine["linear"] == NO_LINEAR:
+        engine["linear"] = None
+    if engine["similarity"] == "auto" and kind == "multimodal":
+        engine["similarity"] = AUTO["two"]
+    for weighted in AUTO.values():  # with the weight that it has there: the smoothness is relative to it
+        if list(weighted) == [engine["similarity"]]:
+            engine["similarity"] = weighted
+    settings: dict[str, Any] = {name: value for name, value in options.items() if name not in engine}
+    return Engine(**engine, continuous=replace(Settings(), **settings), seed=seed)
