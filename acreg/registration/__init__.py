@@ -1,6 +1,7 @@
-"""Registration of a pair: methods by name, the transform, doubts about the result, and the result files."""
+"""Registration of a pair: methods by name, the transform, the verdict on the result, and the result files."""
 
 from acreg.registration.concerns import Concern
+from acreg.registration.consistency import Consistency, inverse_consistency
 from acreg.registration.determinants import JacobianMap, jacobian
 from acreg.registration.methods import Method, PresetMethod, Unregistered, named_method, one_method
 from acreg.registration.pair import Registration, register_pair
@@ -10,6 +11,7 @@ from acreg.registration.warping import Warped, WarpedPoints, warp
 
 __all__ = [
     "Concern",
+    "Consistency",
     "JacobianMap",
     "Method",
     "PresetMethod",
@@ -17,6 +19,7 @@ __all__ = [
     "Unregistered",
     "Warped",
     "WarpedPoints",
+    "inverse_consistency",
     "jacobian",
     "named_method",
     "one_method",
