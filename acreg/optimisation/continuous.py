@@ -13,9 +13,10 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-from acreg.geometry import Displacement, Grid, Velocity, folding
+from acreg.geometry import Displacement, Grid, Image, Velocity, folding
 from acreg.layers.functional import integrate, jacobian_determinant, resize_displacement, spatial_shape, warp
 from acreg.layers.tensor import Tensor
+from acreg.losses import soft_dice
 from acreg.optimisation.gradients import value_and_gradient
 from acreg.optimisation.similarities import Similarity
 from acreg.optimisation.workspace import Level, Workspace
@@ -38,6 +39,7 @@ class Settings:
         steps: at each level at most, from coarse to fine; the last number holds for further levels.
         rate: of Adam, in voxels of the field's grid.
         landmarks: weight of their mean squared distance, in units of 10 mm.
+        labels: weight of one minus the mean soft Dice of labels that guide.
         patience: steps over which the energy must fall by `gain`, or the level ends.
         gain: see `patience`; a share of what was gained at this level.
         folded_percent: the largest share of voxels that fold, in percent: see `without_folding`.
@@ -48,6 +50,7 @@ class Settings:
     steps: tuple[int, ...] = (60, 60, 60)
     rate: float = 0.2
     landmarks: float = 1.0
+    labels: float = 1.0
     patience: int = 10
     gain: float = 0.01
     folded_percent: float = 0.1
@@ -55,7 +58,7 @@ class Settings:
 
 @dataclass(frozen=True, eq=False)
 class Field:
-    """A field on a grid of the working space, in voxels of it, ``(*grid.shape, rank)``; a velocity or a displacement."""
+    """A velocity or a displacement on a grid of the working space, in voxels of it, ``(*grid.shape, rank)``."""
 
     vectors: NDArray[np.float32]
     grid: Grid
@@ -123,7 +126,8 @@ class Continuous:
         self,
         workspace: Workspace,
         start: Field | None = None,
-        points: Tensor | None = None,
+        points: NDArray[np.float64] | None = None,
+        labels: tuple[Image, Image] | None = None,
         progress: Callable[[str], None] | None = None,
     ) -> tuple[Field, list[dict[str, Any]]]:
         """The field for two images, and a record of each level, from coarse to fine.
@@ -133,6 +137,7 @@ class Continuous:
             start: the first field; zero if left out.
             points: landmarks ``(2, n, rank)``, mm: those of the fixed image, and where the maps of the workspace must
                 be preceded by the field's map to reach those of the moving image.
+            labels: label maps of the fixed and of the moving image, whose soft Dice joins the energy.
             progress: called with a sentence after each level.
         """
         found, records = start, []
@@ -140,7 +145,19 @@ class Continuous:
             level = workspace.level(number)
             grid = workspace.coarser(workspace.factors(number + 1))
             steps = self.settings.steps[min(index, len(self.settings.steps) - 1)]
-            found, record = self._at(level, grid, found, steps, points)
+            compared = [
+                (level.fixed, level.moving) if one.features is None else workspace.features(number, one.features)
+                for one in self.similarities
+            ]
+            data = {
+                "spacing": ops.convert_to_tensor(np.asarray(grid.spacing, np.float32)),
+                "fixed": [fixed for fixed, _ in compared],
+                "moving": [moving for _, moving in compared],
+                "weights": [level.fixed_weights, level.moving_weights],
+                "points": None if points is None else ops.convert_to_tensor(_indices(points, grid)),
+                "labels": None if labels is None else workspace.one_hot(number, *labels),
+            }
+            found, record = self._at(level, data, grid, found, steps)
             records.append(record)
             if progress is not None:
                 first, last = record["energy"]
@@ -152,7 +169,12 @@ class Continuous:
         return without_folding(found, workspace.grid, self.settings.folded_percent), records
 
     def _at(
-        self, level: Level, grid: Grid, start: Field | None, steps: int, points: Tensor | None
+        self,
+        level: Level,
+        data: dict[str, Any],
+        grid: Grid,
+        start: Field | None,
+        steps: int,
     ) -> tuple[Field, dict[str, Any]]:
         """The field after one level, on a grid over the same extent."""
         if start is None:
@@ -164,13 +186,6 @@ class Continuous:
         key = window, math.prod(level.grid.shape) < COMPILED
         if key not in self._steps:
             self._steps[key] = value_and_gradient(partial(self._energy, window), any_size=key[1])
-        data = {
-            "spacing": ops.convert_to_tensor(np.asarray(grid.spacing, np.float32)),
-            "fixed": [one.of(level.fixed) for one in self.similarities],
-            "moving": [one.of(level.moving) for one in self.similarities],
-            "weights": [level.fixed_weights, level.moving_weights],
-            "points": None if points is None else ops.convert_to_tensor(_indices(points, grid)),
-        }
         optimiser = keras.optimizers.Adam(self.settings.rate)
         variable = keras.Variable(values, name="field")
         best, energies = (math.inf, values), []
@@ -184,7 +199,8 @@ class Continuous:
             if self._settled(energies):
                 break
             optimiser.apply([gradient], [variable])
-            values = ops.convert_to_tensor(np.array(variable))  # not the variable itself, which the next step changes
+            # A copy: the next step changes the variable.
+            values = ops.convert_to_tensor(ops.convert_to_numpy(variable).copy())
         record = {
             "spacing": tuple(round(s, 3) for s in level.grid.spacing),
             "shape": level.grid.shape,
@@ -214,6 +230,10 @@ class Continuous:
         for one, fixed, moving in zip(self.similarities, data["fixed"], data["moving"], strict=True):
             fixed = fixed if back is None else warp(fixed, back)
             total = total + one.weight * one.compare(fixed, warp(moving, forth), known, window)
+        if data["labels"] is not None:
+            fixed, moving = data["labels"]
+            fixed = fixed if back is None else warp(fixed, back)
+            total = total + self.settings.labels * soft_dice(fixed, warp(moving, forth))[0]
         if data["points"] is not None:
             total = total + self.settings.landmarks * self._distance(values, data)
         return total

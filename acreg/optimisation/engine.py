@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 from keras import ops
+from numpy.typing import NDArray
 
 from acreg.errors import AcregError, images_by_name
-from acreg.geometry import Affine, Grid, Image, Transform
+from acreg.geometry import Affine, Grid, Image, Transform, labels_on
 from acreg.geometry.extents import covering
 from acreg.geometry.logarithm import logarithm
 from acreg.geometry.maps import Map
@@ -23,11 +24,10 @@ from acreg.optimisation.guides import Guides
 from acreg.optimisation.similarities import Similarity, similarities
 from acreg.optimisation.workspace import VOXELS, Content, Workspace
 
-AUTO = {"one": "local_ncc", "two": "mind_ssc"}
+AUTO: dict[str, LossWeights] = {"one": {"local_ncc": 1.0}, "two": {"mind_ssc": 2.0}}
 """The similarity for images of one contrast, and of two."""
-SEARCHED = 0
-SEARCH_CELL = 4
-SEARCH_RADIUS = 4
+SEARCH = ((4, 3), (2, 1))
+"""Cell and radius of each discrete search, in voxels of the axes with the smallest voxels and in cells."""
 ONE_CONTRAST = 0.25
 """The smallest correlation, after the linear stage, of two images of one contrast."""
 DARK = 0.1
@@ -66,7 +66,7 @@ class Engine:
     def __init__(
         self,
         linear: str | None = "affine",
-        discrete: bool = False,
+        discrete: bool = True,
         continuous: Settings | None = Settings(),  # noqa: B008
         similarity: str | LossWeights | Sequence[Similarity] = "auto",
         voxels: int = VOXELS,
@@ -117,11 +117,14 @@ class Engine:
             return Outcome(Transform(fixed.grid, moving.grid, maps), contrast, stages)
         chosen = AUTO[contrast] if self.similarity == "auto" else self.similarity
         if self.similarity == "auto":
-            say(f"correlation {correlation:.2f} after the alignment: {contrast} contrast, {chosen}")
+            many = "one contrast" if contrast == "one" else "two contrasts"
+            say(f"correlation {correlation:.2f} after the alignment: {many}, {' + '.join(chosen)}")
         first = self._searched(space, chosen, stages, say) if self.discrete else None
         start = time.perf_counter()
         stage = self._stage(chosen)
-        found, records = stage.optimise(space, first, progress=progress)
+        found, records = stage.optimise(
+            space, first, points=_points(guides, maps), labels=_labels(guides, fixed, moving), progress=progress
+        )
         stages.append(
             {
                 "stage": "continuous",
@@ -141,14 +144,14 @@ class Engine:
     ) -> Field:
         """The field of the discrete stage."""
         start = time.perf_counter()
-        level = space.level(min(SEARCHED, space.levels - 1))
-        features = [one.of for one in similarities(chosen) if one.features is not None]
+        level = space.level(0)
+        features = [one.features for one in similarities(chosen) if one.features is not None]
         of = features[0] if features else mind_ssc
-        cells = space.factors(2)
+        side = np.array(level.grid.spacing)
+        cells = [np.maximum(1, np.rint(cell * side.min() / side)).astype(int).tolist() for cell, _ in SEARCH]
         u = coarse_to_fine(
-            of(level.fixed),
-            of(level.moving),
-            [(tuple(SEARCH_CELL * c // max(cells) or 1 for c in cells), SEARCH_RADIUS)],
+            *space.features(0, of),
+            [(cell, radius) for cell, (_, radius) in zip(cells, SEARCH, strict=True)],
             spacing=level.grid.spacing,
             fixed_weights=level.fixed_weights,
             moving_weights=level.moving_weights,
@@ -165,7 +168,7 @@ class Engine:
 
     def _stage(self, chosen: str | LossWeights | Sequence[Similarity]) -> Continuous:
         """The continuous stage; for a similarity by name it is kept for further pairs."""
-        name = chosen if isinstance(chosen, str) else ""
+        name = chosen if isinstance(chosen, str) else str(chosen) if isinstance(chosen, dict) else ""
         if name not in self._stages or not name:
             self._stages[name] = Continuous(similarities(chosen), self.continuous or Settings())
         return self._stages[name]
@@ -208,6 +211,23 @@ def _over(found: Field, extent: Grid) -> Map:
     """The map of a field, continued over the extent of the fixed image."""
     vectors, grid = covering(found.vectors, found.grid, extent)
     return Field(vectors, grid, found.kind).map()
+
+
+def _points(guides: Guides, maps: tuple[Map, ...]) -> NDArray[np.float64] | None:
+    """Landmarks of the fixed image, and those of the moving image as the maps place them there, ``(2, n, rank)``."""
+    if guides.fixed_points is None or guides.moving_points is None:
+        return None
+    there = np.asarray(guides.moving_points, float)
+    for part in reversed(maps):
+        there = part.invert_points(there)
+    return np.stack([np.asarray(guides.fixed_points, float), there])
+
+
+def _labels(guides: Guides, fixed: Image, moving: Image) -> tuple[Image, Image] | None:
+    """The label maps on the grids of their images."""
+    if guides.fixed_labels is None or guides.moving_labels is None:
+        return None
+    return labels_on(guides.fixed_labels, fixed), labels_on(guides.moving_labels, moving)
 
 
 def _correlation(space: Workspace) -> float:

@@ -15,7 +15,7 @@ def value_and_gradient(function: Callable[..., Tensor], any_size: bool) -> Calla
     """A function that returns the value of ``function(x, *others)`` and its gradient with respect to ``x``.
 
     Call one such function for many pairs. On TensorFlow it becomes a graph, whose expensive operations XLA compiles
-    (`acreg.layers.compiled`): that takes seconds for each size of images. A graph for images of any size is not compiled
+    (`acreg.layers.compiled`): that takes seconds for each size of images. A graph for any size is not compiled
     and needs twice the time for each step on a CPU. On JAX, the whole is compiled for each size.
 
     Args:

@@ -35,10 +35,6 @@ class Similarity:
     compare: Callable[[Tensor, Tensor, Tensor | None, Sequence[int]], Tensor]
     features: Features | None = None
 
-    def of(self, image: Tensor) -> Tensor:
-        """What is compared of an image."""
-        return image if self.features is None else self.features(image)
-
 
 def similarities(chosen: str | LossWeights | Sequence[Similarity]) -> list[Similarity]:
     """Similarities by name: a name, names with their weights as in a recipe, or similarities, which are returned.

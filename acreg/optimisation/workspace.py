@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -19,10 +19,12 @@ from acreg.geometry.maps import Map
 from acreg.geometry.resize import sample_image
 from acreg.layers.tensor import Tensor
 
-VOXELS = 2**20
+VOXELS = 3 * 2**19
 """Voxels of the finest working grid at most, up to rounding; images with more are registered with larger voxels."""
 PERCENTILES = (0.5, 99.5)
 """The grey values that become 0 and 1."""
+LABELS = 2**25
+"""The most numbers that labels of one image may need at a level: 128 MiB."""
 SMALLEST = 12
 """The fewest voxels along an axis that is reduced for a coarser level."""
 MARGIN = 3
@@ -198,8 +200,9 @@ class Workspace:
     @cached_property
     def _arrays(self) -> list[NDArray[np.float32] | None]:
         fixed, moving = self.fixed.on(self.grid, ()), self.moving.on(self.grid, self.maps)
-        for weights, role in ((fixed[1], "fixed"), (moving[1], "moving")):
-            if weights is not None and weights.sum() < weights.size / 1000:
+        for (array, weights), role in ((fixed, "fixed"), (moving, "moving")):
+            seen = array if weights is None else weights
+            if np.count_nonzero(seen) < seen.size / 1000:
                 raise AcregError(
                     "Images to register overlap. Received: a moving image of which nothing lies over the fixed image "
                     f"after the linear registration ({role} image). See both with `acreg inspect`, or give `--initial`."
@@ -215,6 +218,42 @@ class Workspace:
         fixed, fixed_weights = _pooled(fixed, fixed_weights, factors)
         moving, moving_weights = _pooled(moving, moving_weights, factors)
         return Level(self.coarser(factors), fixed, moving, fixed_weights, moving_weights, factors)
+
+    def features(self, number: int, of: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+        """Features of both images at a level: means of those at the next finer level, which are sharper."""
+        level, finer = self.level(number), self.level(max(number - 1, 0))
+        factors = tuple(a // b for a, b in zip(level.factors, finer.factors, strict=True))
+        pairs = ((finer.fixed, finer.fixed_weights), (finer.moving, finer.moving_weights))
+        fixed, moving = (_pooled(of(image), weights, factors)[0] for image, weights in pairs)
+        return fixed, moving
+
+    def one_hot(self, number: int, fixed: Image, moving: Image) -> tuple[Tensor, Tensor] | None:
+        """Labels that both images have, at a level: the share of each in each voxel, ``(1, *grid.shape, 1 + labels)``.
+
+        The first channel is left at 0. None where they would need more than `LABELS` numbers.
+
+        Raises:
+            AcregError: the two label maps have no label in common.
+        """
+        values = np.intersect1d(fixed.array, moving.array)
+        values = values[values != 0]
+        if not values.size:
+            raise AcregError(
+                "Labels that guide a registration occur in both images. Received: two label maps without a label in "
+                "common. Give label maps of one scheme."
+            )
+        level = self.level(number)
+        if (values.size + 1) * math.prod(level.grid.shape) > LABELS:
+            return None
+        found = []
+        for labels, maps in ((fixed, ()), (moving, self.maps)):
+            placed = Transform(self.grid, labels.grid, maps).warp_labels(labels, "nearest").array
+            shape = [n for size, f in zip(level.grid.shape, level.factors, strict=True) for n in (size, f)]
+            blocks = placed.reshape(shape)
+            axes = tuple(range(1, len(shape), 2))
+            shares = [(blocks == value).mean(axis=axes, dtype=np.float32) for value in values]
+            found.append(ops.convert_to_tensor(np.stack([np.zeros_like(shares[0]), *shares], axis=-1)[None]))
+        return found[0], found[1]
 
     def coarser(self, factors: Sequence[int]) -> Grid:
         """The working grid with larger voxels."""

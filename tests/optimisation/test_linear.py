@@ -10,7 +10,10 @@ from acreg.optimisation.linear import linear
 OBLIQUE = ((0.0, 0.0, -1.0), (np.cos(0.4), -np.sin(0.4), 0.0), (np.sin(0.4), np.cos(0.4), 0.0))
 GRIDS = {
     2: (Grid((70, 60), (2.0, 2.5), (-70.0, -75.0)), Grid((80, 90), (2.2, 1.8), (-88.0, -81.0))),
-    3: (Grid((44, 36, 36), (4.0, 5.0, 5.0), (-88.0, -90.0, -90.0)), Grid((24, 48, 48), (8.0, 4.0, 4.0), (-92, -96, -96))),
+    3: (
+        Grid((44, 36, 36), (4.0, 5.0, 5.0), (-88.0, -90.0, -90.0)),
+        Grid((24, 48, 48), (8.0, 4.0, 4.0), (-92, -96, -96)),
+    ),
 }
 BLOBS = np.random.default_rng(3)
 CENTRES, WIDTHS, HEIGHTS = BLOBS.uniform(-38, 38, (14, 3)), BLOBS.uniform(8, 16, 14), BLOBS.uniform(-70, 90, 14)
@@ -23,7 +26,9 @@ def anatomy(points):
     for centre, width, height in zip(CENTRES[:, :rank], WIDTHS, HEIGHTS):
         value += height * np.exp(-((points - centre) ** 2).sum(-1) / (2 * width**2))
     axes = np.array([64.0, 52.0, 44.0])[:rank]
-    return value / (1 + np.exp(16 * (np.sqrt((points**2).sum(-1) / axes.mean() ** 2 * 0 + ((points / axes) ** 2).sum(-1)) - 1)))
+    return value / (
+        1 + np.exp(16 * (np.sqrt((points**2).sum(-1) / axes.mean() ** 2 * 0 + ((points / axes) ** 2).sum(-1)) - 1))
+    )
 
 
 def seen(grid, matrix=None, contrast=None):
@@ -44,7 +49,9 @@ def turn(rank, degrees, axis=0):
 
 
 def true_map(kind, rank):
-    matrix = turn(rank, 14) @ (turn(rank, -9, 2) if rank == 3 else np.eye(3)) if kind != "translation" else np.eye(rank + 1)
+    matrix = (
+        turn(rank, 14) @ (turn(rank, -9, 2) if rank == 3 else np.eye(3)) if kind != "translation" else np.eye(rank + 1)
+    )
     if kind == "similarity":
         matrix[:rank, :rank] *= 1.12
     if kind == "affine":
@@ -73,6 +80,7 @@ def test_a_known_map_is_found(kind, rank):
 
 if __name__ == "__main__":
     import time
+
     for rank in (2, 3):
         for kind in ("translation", "rigid", "similarity", "affine"):
             matrix = true_map(kind, rank)
@@ -81,10 +89,18 @@ if __name__ == "__main__":
             found, record = linear(fixed=f, moving=m, kind=kind)
             t = time.process_time() - t
             g, _ = linear(fixed=m, moving=f, kind=kind)
-            print(rank, kind, 'miss %.3f' % miss(found, matrix), 'swap %.4f' % miss(g.inverse(), found.matrix), record["start"], '%.3f %.3f' % (record["before"], record["after"]), '%.2f s' % t)
+            print(
+                rank,
+                kind,
+                "miss %.3f" % miss(found, matrix),
+                "swap %.4f" % miss(g.inverse(), found.matrix),
+                record["start"],
+                "%.3f %.3f" % (record["before"], record["after"]),
+                "%.2f s" % t,
+            )
             inv, _ = linear(fixed=f, moving=seen(GRIDS[rank][1], matrix, lambda a: 255 - a), kind=kind)
             rem, _ = linear(fixed=f, moving=seen(GRIDS[rank][1], matrix, lambda a: np.abs(a - 110)), kind=kind)
-            print('   inverted %.3f folded %.3f' % (miss(inv, matrix), miss(rem, matrix)))
+            print("   inverted %.3f folded %.3f" % (miss(inv, matrix), miss(rem, matrix)))
             for grid in GRIDS[rank][1:]:
                 mm = seen(grid, matrix)
                 pad = 9
@@ -92,9 +108,33 @@ if __name__ == "__main__":
                 p, _ = linear(fixed=f, moving=padded, kind=kind)
                 axes = list(range(rank))[::-1]
                 d = np.asarray(grid.direction)[:, axes]
-                ro = Image(np.transpose(mm.array, axes), Grid(tuple(np.take(grid.shape, axes)), tuple(np.take(grid.spacing, axes)), grid.origin, tuple(map(tuple, d))))
-                fl = Image(np.flip(ro.array, 0), Grid(ro.grid.shape, ro.grid.spacing, tuple(ro.grid.to_world(np.array([ro.grid.shape[0] - 1] + [0] * (rank - 1)))), tuple(map(tuple, d * ([-1] + [1] * (rank - 1))))))
+                ro = Image(
+                    np.transpose(mm.array, axes),
+                    Grid(
+                        tuple(np.take(grid.shape, axes)),
+                        tuple(np.take(grid.spacing, axes)),
+                        grid.origin,
+                        tuple(map(tuple, d)),
+                    ),
+                )
+                fl = Image(
+                    np.flip(ro.array, 0),
+                    Grid(
+                        ro.grid.shape,
+                        ro.grid.spacing,
+                        tuple(ro.grid.to_world(np.array([ro.grid.shape[0] - 1] + [0] * (rank - 1)))),
+                        tuple(map(tuple, d * ([-1] + [1] * (rank - 1)))),
+                    ),
+                )
                 q, _ = linear(fixed=f, moving=fl, kind=kind)
-                finer = Grid(tuple(int(n * 1.25) for n in grid.shape), tuple(x / 1.25 for x in grid.spacing), grid.origin, grid.direction)
+                finer = Grid(
+                    tuple(int(n * 1.25) for n in grid.shape),
+                    tuple(x / 1.25 for x in grid.spacing),
+                    grid.origin,
+                    grid.direction,
+                )
                 w, _ = linear(fixed=f, moving=seen(finer, matrix), kind=kind)
-                print('   padded %.4f reoriented %.4f resampled %.4f' % (miss(p, found.matrix), miss(q, found.matrix), miss(w, found.matrix)))
+                print(
+                    "   padded %.4f reoriented %.4f resampled %.4f"
+                    % (miss(p, found.matrix), miss(q, found.matrix), miss(w, found.matrix))
+                )
