@@ -70,10 +70,10 @@ def test_the_limit_of_inputs_holds_for_the_other_images_of_the_dataset(tmp_path,
 
 
 def test_a_network_that_was_trained_on_turned_images_knows_them(tmp_path):
-    chests = make_dataset(tmp_path / "data", subjects=10, shape=(64, 64), seed=1)
+    chests = make_dataset(tmp_path / "chests", subjects=20, shape=(64, 56), seed=1)
     preprocessing = Preprocessing(shape=(64, 64))
     upright, turned = (usual.measure_inputs(preprocessing.apply, chests, "train", degrees) for degrees in (0, 30))
-    assert upright.images == 6 and turned.images == 6 * (1 + 160 // 6)
+    assert upright.images == 12 and turned.images == 12 * (1 + 160 // 12)
     array = preprocessing.apply(chests.read_image(chests.split("test")[0]))
     ratios = {}
     for angle in (0, 25, 90):
