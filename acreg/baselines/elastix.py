@@ -107,7 +107,8 @@ KINDS: Mapping[str, Mapping[str, Any]] = {
         },
     },
 }
-OPTIONS: Mapping[str, Options] = {}
+OPTIONS: Mapping[str, Options] = {"bspline": {"mutual_information": False}}
+"""Mutual information in place of correlation in the deformable stage is for two contrasts."""
 
 
 def load() -> None:
@@ -128,7 +129,9 @@ def register(
     import itk
 
     parameters = itk.ParameterObject.New()
-    for stage in KINDS[kind].values():
+    for name, stage in KINDS[kind].items():
+        if name == "bspline" and options.get("mutual_information"):
+            stage = {**stage, "Metric": ("AdvancedMattesMutualInformation", *stage["Metric"][1:])}
         parameters.AddParameterMap(_filled(stage, fixed.grid, seed))
     images = _image(fixed), _image(moving)
     # What the log says goes into the message of a failure. Without a folder of its own transformix writes its field

@@ -17,9 +17,9 @@ from acreg.geometry.maps import Affine, Map
 from acreg.io import Image
 from acreg.io.transforms.itk import field_from_itk, image_to_itk
 
-_AFFINE = "-a -dof 12 -ia-image-centers -n 100x50x10 -m NCC {radius}"
+_AFFINE = "-a -dof 12 -ia-image-centers -n 100x50x10 -m {metric}"
 # Without -wp 0 the vectors are rounded to a tenth of a voxel.
-_DEFORMABLE = "-n {iterations} -m NCC {radius} -s {update_smoothing}vox {smoothing}vox -wp 0"
+_DEFORMABLE = "-n {iterations} -m {metric} -s {update_smoothing}vox {smoothing}vox -wp 0"
 KINDS: Mapping[str, Mapping[str, str]] = {
     "affine": {"affine": _AFFINE},
     "deformable": {"affine": _AFFINE, "deformable": _DEFORMABLE},
@@ -27,13 +27,18 @@ KINDS: Mapping[str, Mapping[str, str]] = {
 }
 _OPTIONS: dict[str, Value] = {
     "affine": True,
+    "mutual_information": False,
     "iterations": (100, 100, 50),
     "radius": 4,
     "update_smoothing": 1.7,
     "smoothing": 0.7,
 }
-OPTIONS: Mapping[str, Options] = {"affine": {"radius": 4}, "deformable": _OPTIONS, "svf": _OPTIONS}
-"""The radius is that of the correlation patches; lengths are in voxels."""
+OPTIONS: Mapping[str, Options] = {
+    "affine": {"mutual_information": False, "radius": 4},
+    "deformable": _OPTIONS,
+    "svf": _OPTIONS,
+}
+"""The radius is that of the correlation patches; lengths are in voxels. Mutual information is for two contrasts."""
 
 
 def load() -> None:
@@ -52,7 +57,8 @@ def register(
     images = {"fixed": image_to_itk(fixed), "moving": image_to_itk(moving)}
 
     values = {name: written(value) for name, value in options.items()}
-    values["radius"] = "x".join([values["radius"]] * rank)
+    radius = "x".join([values["radius"]] * rank)
+    values["metric"] = "NMI" if options["mutual_information"] else f"NCC {radius}"
 
     def run(stage: str, start: str = "") -> None:
         what = stages[stage].format(**values)

@@ -1,67 +1,30 @@
-"""Optimisation of a predicted field for one pair of images."""
+"""Optimisation of a predicted field for one pair of images: the continuous stage, started from the network's field."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import keras
 import numpy as np
 from keras import ops
 
+from acreg.geometry import Grid
+from acreg.layers.functional import affine_displacement, resize_displacement, warp
 from acreg.layers.tensor import Tensor
+from acreg.layers.warping import no_gradients
 from acreg.losses import FIELD_LOSSES, IMAGE_LOSSES, LOSSES, Loss, LossWeights, choose_losses
 from acreg.losses.loss import FIELD, IMAGES
 from acreg.models.field_model import FieldModel
+from acreg.optimisation.continuous import Continuous, Field, Settings, folded_voxels
+from acreg.optimisation.levels import Level, OneLevel
+from acreg.optimisation.similarities import similarity
 
-
-class TrainableField(keras.layers.Layer):
-    """Replaces a network: for every pair, it returns its weights, a field; `start` is the initial field.
-
-    An affine map that follows the field stays unchanged.
-    """
-
-    def __init__(self, shape: tuple[int, ...], affine: bool) -> None:
-        super().__init__(dtype="float32")
-        rank = shape[-1]
-        self.affine = self.add_weight(shape=(1, rank, rank + 1), name="affine", trainable=False) if affine else None
-        self.field = self.add_weight(shape=shape, name="field")
-        self.start = self.add_weight(shape=shape, name="start", trainable=False)
-        self.built = True
-
-    def call(self, inputs: Mapping[str, Tensor], training: bool = False) -> dict[str, Tensor]:
-        kept = {} if self.affine is None else {"affine": ops.convert_to_tensor(self.affine)}
-        return {"field": ops.convert_to_tensor(self.field), **kept}
-
-
-class Refinement(FieldModel):
-    """A model whose only weights are the field of one pair, with a loss that keeps it close to the initial field.
-
-    The model is kept for the next pair, because TensorFlow takes seconds to compile a training step.
-    """
-
-    def __init__(
-        self, shape: tuple[int, ...], affine: bool, anchor: float, learning_rate: float, **kwargs: Any
-    ) -> None:
-        super().__init__(TrainableField(shape, affine), **kwargs)
-        self.anchor = anchor
-        self.compile(optimizer=keras.optimizers.Adam(learning_rate))
-        self.optimizer.build(self.trainable_variables)
-        self._fresh = [ops.convert_to_numpy(variable) for variable in self.optimizer.variables]
-
-    def begin(self, start: np.ndarray, affine: np.ndarray | None) -> None:
-        """Begin with a new pair."""
-        if affine is not None:
-            self.network.affine.assign(affine)
-        self.network.field.assign(start)
-        self.network.start.assign(start)
-        for variable, value in zip(self.optimizer.variables, self._fresh, strict=True):
-            variable.assign(value)
-
-    def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
-        moved = ops.mean(ops.sum(ops.square(self.network.field - self.network.start), axis=-1))
-        return super().compute_loss(*args, **kwargs) + self.anchor * moved
+ANCHOR = {"velocity": 0.1, "displacement": 1.0}
+"""The default weight of the anchor by kind of field."""
+RATE = {"velocity": 0.05, "displacement": 0.02}
+"""The default learning rate."""
 
 
 @dataclass(frozen=True)
@@ -70,44 +33,70 @@ class RefinementSettings:
 
     steps: int
     losses: LossWeights | None
-    anchor: float
-    learning_rate: float
+    anchor: float | None
+    learning_rate: float | None
     patience: int
     folding_limit: float
 
 
 class Refining:
-    """Refines pairs that a model registered; the optimisation is kept for the next pair of the same size."""
+    """Refines pairs that a model registered; what is compiled is kept for further pairs of the same size."""
 
     def __init__(self, model: FieldModel) -> None:
         self.model = model
-        self._kept: dict[Any, Refinement] = {}
+        self._kept: dict[Any, Continuous] = {}
 
-    def refined(self, batch: Mapping[str, np.ndarray], settings: RefinementSettings) -> dict[str, Tensor]:
-        """The model's result for one pair, after optimising the field that it predicts."""
-        sizes = batch["fixed"].shape[1:-1]
+    def refined(self, batch: Mapping[str, np.ndarray], grid: Grid, settings: RefinementSettings) -> dict[str, Tensor]:
+        """The model's prediction for one pair on the network's grid, after optimising its field.
+
+        See `FieldModel.predict_field`.
+        """
+        stage = self._stage(settings)
+        images = {role: ops.convert_to_tensor(image) for role, image in batch.items()}
+        with no_gradients():
+            found = self._predicted(images)
+        padded = padded_grid(self.model, grid)
+        vectors = np.asarray(ops.convert_to_numpy(found.pop("field"))[0], np.float32)
+        start = Field(vectors, over(padded, vectors.shape[:-1]), stage.settings.kind)
+        limit = 100.0 * float(folded_voxels(start, padded).mean()) + settings.folding_limit
+        level = _level(images, padded, found.get("affine"))
+        best, _ = stage.optimise(OneLevel(level, start.grid), start, folded_percent=limit)
+        field = ops.convert_to_tensor(best.vectors[None])
+        if self.model.integration_steps:
+            return {"velocity": field, **found}
+        inside = tuple(slice((p - n) // 2, (p - n) // 2 + n) for n, p in zip(grid.shape, padded.shape, strict=True))
+        return {"displacement": resize_displacement(field, padded.shape)[(slice(None), *inside)], **found}
+
+    def _predicted(self, images: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The outputs of the network, with the field on its own grid."""
+        sizes = images["fixed"].shape[1:-1]
+        found = self.model._run_network(self.model._network_inputs(images, False), sizes, False)
+        if type(self.model)._to_padded_grid is not FieldModel._to_padded_grid:
+            # Control points are no field: the displacement is refined that they give.
+            found["field"] = self.model._to_padded_grid(found["field"], self.model._padded(sizes))
+        return found
+
+    def _stage(self, settings: RefinementSettings) -> Continuous:
+        """The optimisation with these losses and settings."""
         losses = self._losses(settings.losses)
-        found = self.model._run_network(self.model._network_inputs(batch, False), sizes, False)
-        start = ops.convert_to_numpy(found["field"])
-        affine = ops.convert_to_numpy(found["affine"]) if "affine" in found else None
-        refinement = self._refinement(start.shape, affine is not None, losses, settings)
-        refinement.begin(np.asarray(start, np.float32), affine)
-        best, limit, since = (np.inf, start), np.inf, 0
-        for step in range(settings.steps + 1):
-            field = ops.convert_to_numpy(refinement.network.field)
-            refinement.reset_metrics()
-            logs = refinement.train_on_batch(batch, return_dict=True)  # the loss of the field before this step
-            if step == 0:
-                limit = float(logs["folded_percent"]) + settings.folding_limit
-            if float(logs["folded_percent"]) > limit or not np.isfinite(logs["loss"]):
-                break
-            since += 1
-            if float(logs["loss"]) < best[0]:
-                best, since = (float(logs["loss"]), field), 0
-            if since >= settings.patience:
-                break
-        refinement.network.field.assign(best[1])
-        return refinement(batch)
+        key = (
+            *((loss.name, loss.function, str(loss.arguments), weight) for loss, weight in losses.items()),
+            *(settings.steps, settings.anchor, settings.learning_rate, settings.patience),
+        )
+        if key not in self._kept:
+            kind = "velocity" if self.model.integration_steps else "displacement"
+            stage = Settings(
+                kind=kind,
+                smoothness=0.0,
+                anchor=ANCHOR[kind] if settings.anchor is None else settings.anchor,
+                steps=(settings.steps + 1,),  # the energy after the last step is measured, too
+                rate=RATE[kind] if settings.learning_rate is None else settings.learning_rate,
+                patience=settings.patience,
+            )
+            similarities = [similarity(loss, weight) for loss, weight in losses.items() if loss.needs == IMAGES]
+            regularisers = [regulariser(loss, weight) for loss, weight in losses.items() if loss.needs == FIELD]
+            self._kept = {key: Continuous(similarities, stage, regularisers, one_size=True)}
+        return self._kept[key]
 
     def _losses(self, given: LossWeights | None) -> dict[Loss, float]:
         """The losses to minimise, with their weights."""
@@ -115,32 +104,48 @@ class Refining:
         if given is None:
             given = {"local_ncc": 1.0, **{name: self.model.loss_weights[name] for name in own}}
         chosen, weights = choose_losses(given, {**LOSSES, **own}, "refine")
-        unknown = sorted(name for name, loss in chosen.items() if not {*loss.needs} <= {*IMAGES, *FIELD, "moving"})
+        unknown = sorted(name for name, loss in chosen.items() if loss.needs not in (IMAGES, FIELD))
         if unknown:
             known = [*IMAGE_LOSSES, *FIELD_LOSSES]
             raise ValueError(f"A refinement's losses must be of images and fields, {known}. Received: {unknown}")
-        return {loss: weights[name] for name, loss in chosen.items()}
+        return {loss: weights[name] for name, loss in chosen.items() if weights[name]}
 
-    def _refinement(
-        self, shape: tuple[int, ...], affine: bool, losses: Mapping[Loss, float], settings: RefinementSettings
-    ) -> Refinement:
-        key = (
-            *((loss.name, loss.function, str(loss.arguments), weight) for loss, weight in losses.items()),
-            *(shape, settings.anchor, settings.learning_rate),
-        )
-        if key not in self._kept:
-            self._kept = {
-                key: Refinement(
-                    shape,
-                    affine,
-                    settings.anchor,
-                    settings.learning_rate,
-                    multiple=self.model.multiple,
-                    integration_steps=self.model.integration_steps,
-                    losses={
-                        loss.name if loss.name in LOSSES else loss: {"weight": weight, **loss.arguments}
-                        for loss, weight in losses.items()
-                    },
-                )
-            }
-        return self._kept[key]
+
+def _level(images: Mapping[str, Tensor], padded: Grid, affine: Tensor | None) -> Level:
+    """The images on the network's padded grid, the moving one as the affine map places it."""
+    fixed, moving = images["fixed"], images["moving"]
+    if affine is not None:
+        moving = warp(moving, affine_displacement(affine, fixed.shape[1:-1]))
+    around = [((p - n) // 2, p - n - (p - n) // 2) for n, p in zip(fixed.shape[1:-1], padded.shape, strict=True)]
+    if not np.any(around):
+        return Level(padded, fixed, moving, None, None, (1,) * padded.rank)
+    width = [(0, 0), *around, (0, 0)]
+    known = ops.pad(ops.ones_like(fixed[..., :1]), width)
+    return Level(padded, ops.pad(fixed, width), ops.pad(moving, width), known, known, (1,) * padded.rank)
+
+
+def regulariser(loss: Loss, weight: float) -> Callable[[Tensor, Tensor], Tensor]:
+    """A weighted loss of fields as a function of a field, in voxels, and the spacing of its grid.
+
+    A loss that takes a spacing is given it, so that thick slices make a field neither stiffer nor softer. The unit of
+    length is the geometric mean of the spacing: on a grid of cubes, the value is that in voxels, and the weight with
+    which a model was trained keeps its meaning.
+    """
+    knows = "spacing" in inspect.signature(loss.function).parameters and "spacing" not in loss.arguments
+
+    def value(field: Tensor, spacing: Tensor) -> Tensor:
+        mean = ops.exp(ops.mean(ops.log(spacing)))
+        return weight * ops.mean(loss.function(field, **{"spacing": spacing / mean} if knows else {}, **loss.arguments))
+
+    return value
+
+
+def padded_grid(model: FieldModel, grid: Grid) -> Grid:
+    """The network's grid with the voxels that the model pads it by."""
+    padded = model._padded(grid.shape)
+    return grid.part([-((p - n) // 2) for n, p in zip(grid.shape, padded, strict=True)], padded)
+
+
+def over(grid: Grid, shape: Sequence[int]) -> Grid:
+    """A grid of other sizes over the same extent."""
+    return grid.centred((np.array(grid.shape) - 1) / 2, shape, tuple(np.multiply(grid.spacing, grid.shape) / shape))

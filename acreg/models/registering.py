@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 
 from acreg.errors import AcregError, UsageError
-from acreg.geometry import Affine, Displacement, Grid, Transform, Velocity
+from acreg.geometry import Affine, Displacement, Transform, Velocity
 from acreg.geometry.extents import covering
 from acreg.geometry.maps import Map
 from acreg.io import Image, Preprocessing
@@ -21,13 +21,13 @@ from acreg.layers.warping import no_gradients
 from acreg.models.field_model import FieldModel
 from acreg.models.forking import check_process
 from acreg.models.memory import available_bytes, peak_bytes
-from acreg.models.refinement import RefinementSettings, Refining
+from acreg.models.refinement import RefinementSettings, Refining, over, padded_grid
 
 
 class Registering:
     """Registers pairs with one model.
 
-    Between calls it keeps a compiled prediction and a refinement, which are Keras models as well. It is a separate
+    Between calls it keeps a compiled prediction, which is a Keras model as well, and a refinement. It is a separate
     object, so that Keras does not treat them as parts of the model that is trained and saved.
     """
 
@@ -58,7 +58,7 @@ class Registering:
     def refine(self, fixed: ImageLike, moving: ImageLike, settings: RefinementSettings) -> Transform:
         """See `RegistrationModel.refine`."""
         pair = self.pair(fixed, moving)
-        return pair.transform(self.model, self._refining.refined(pair.batch, settings))
+        return pair.transform(self.model, self._refining.refined(pair.batch, pair.grids[0], settings))
 
     def memory_of(self, shape: tuple[int, ...]) -> int:
         """See `RegistrationModel.estimate_memory`."""
@@ -149,10 +149,7 @@ class Pair:
         if name != "velocity":
             part = Displacement(*covering(field, grid, self.fixed))
         else:
-            padded = model._padded(grid.shape)
-            inner = grid.part([-((p - n) // 2) for n, p in zip(grid.shape, padded, strict=True)], padded)
-            sizes = field.shape[:-1]
-            coarse = inner.centred((np.array(padded) - 1) / 2, sizes, tuple(np.multiply(inner.spacing, padded) / sizes))
+            coarse = over(padded_grid(model, grid), field.shape[:-1])
             part = Velocity(*covering(field, coarse, self.fixed), model.integration_steps)
         maps: list[Map] = [part]
         if "affine" in found:

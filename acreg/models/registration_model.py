@@ -44,7 +44,8 @@ class RegistrationModel(FieldModel):
             function, ``{"local_ncc": {"weight": 1, "window": 7}}``. Names are those of `acreg.losses.LOSSES`, of losses
             that the model adds, and of functions that other packages registered with Keras (``"mypackage>edges"``). A
             key may also be a function or an `acreg.losses.Loss`, which describes the arguments of a function. None
-            means `default_losses`. Field losses act on the velocity, if there is one, in voxels of its own grid.
+            means `default_losses`. Field losses act on the velocity, if there is one, in voxels of its own grid; with
+            the argument ``spacing``, in mm: ``{"diffusion": {"weight": 1, "spacing": [8, 1.75, 1.75]}}``.
         weighting: ``"fixed"`` sums the losses with these weights. ``"uncertainty"`` and ``"softmax"`` start from them
             and train them together with the network, see `acreg.layers.UncertaintyWeighting` (field losses are its
             regularisers). Each weight is then logged as ``weight_<name>``, and ``loss`` is the total of that layer,
@@ -151,29 +152,34 @@ class RegistrationModel(FieldModel):
         moving: ImageLike,
         steps: int = 20,
         losses: LossWeights | None = None,
-        anchor: float = 0.1,
-        learning_rate: float = 0.02,
+        anchor: float | None = None,
+        learning_rate: float | None = None,
         patience: int = 5,
         folding_limit: float = 0.01,
     ) -> Transform:
         """Registers a pair, then optimises the predicted field (the velocity, if there is one) for this pair.
 
-        Optimises with Adam on the network's grid and returns the field with the lowest loss. Stops early if the loss
-        has not fallen for ``patience`` steps, or if more voxels fold than ``folding_limit`` allows. The page of each
-        model reports the effect on the Dice of labels: a better image similarity can mean worse anatomy.
+        It is the continuous stage of `acreg.optimisation`, on the network's grid and started from the prediction: Adam
+        minimises the losses, a velocity moves both images half way, and the field with the lowest loss is returned. An
+        affine map stays as it was predicted. The page of each model reports the effect on the Dice of labels: a better
+        image similarity can mean worse anatomy.
 
         Args:
             fixed, moving: as in `register`.
-            steps: maximum number of steps.
+            steps: maximum number of steps; 0 returns the prediction.
             losses: weights of image and field losses, in the form that the model takes; the default is the local NCC
-                with the field losses of the model, because the global NCC lowers the Dice.
-            anchor: weight of the mean squared distance from the predicted field, in voxels of its own grid.
-            learning_rate: in voxels of that grid.
-            patience: see above.
+                with the field losses of the model, because the global NCC lowers the Dice. The windows of local NCC are
+                as wide in mm along all axes, unless ``window`` is given. Field losses of `acreg.losses` are given the
+                spacing of the field's grid, relative to its geometric mean.
+            anchor: weight of the mean squared distance from the predicted field, in voxels of its own grid; by
+                default, 0.1 for a velocity and 1 for a displacement.
+            learning_rate: in voxels of that grid; by default, 0.05 for a velocity and 0.02 for a displacement.
+            patience: the optimisation ends when over so many steps the loss has fallen by less than 1 % of its fall.
             folding_limit: percentage of folded voxels that the field may have in addition to those of the predicted
-                field.
+                field. If it has more, it is smoothed around these voxels.
 
-        Returns, errors: as `register`; `ValueError` for an unknown loss or one on labels.
+        Returns, errors: as `register`; `ValueError` for an unknown loss, one on labels, or one on images and fields
+        together.
         """
         settings = RefinementSettings(steps, losses, anchor, learning_rate, patience, folding_limit)
         return self._registering.refine(fixed, moving, settings)

@@ -13,13 +13,14 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-from acreg.geometry import Displacement, Grid, Image, Velocity, folding
+from acreg.geometry import Displacement, Grid, Image, Velocity
 from acreg.layers.functional import integrate, jacobian_determinant, resize_displacement, spatial_shape, warp
 from acreg.layers.tensor import Tensor
-from acreg.losses import soft_dice
+from acreg.layers.warping import no_gradients
+from acreg.losses import diffusion, soft_dice
 from acreg.optimisation.gradients import value_and_gradient
+from acreg.optimisation.levels import Level, Levels
 from acreg.optimisation.similarities import Similarity
-from acreg.optimisation.workspace import Level, Workspace
 
 SQUARINGS = 5
 """Of the flow while it is optimised; a velocity changes by less than a voxel in each of the steps."""
@@ -36,6 +37,7 @@ class Settings:
     Args:
         kind: "velocity" or "displacement".
         smoothness: weight of the mean squared gradient of the field, in mm per mm.
+        anchor: weight of the mean squared distance of the field from its start, in voxels of its grid.
         steps: at each level at most, from coarse to fine; the last number holds for further levels.
         rate: of Adam, in voxels of the field's grid.
         landmarks: weight of their mean squared distance, in units of 10 mm.
@@ -46,8 +48,9 @@ class Settings:
     """
 
     kind: str = "velocity"
-    smoothness: float = 0.25
-    steps: tuple[int, ...] = (60, 60, 60)
+    smoothness: float = 0.2
+    anchor: float = 0.0
+    steps: tuple[int, ...] = (40, 40, 30)
     rate: float = 0.2
     landmarks: float = 1.0
     labels: float = 1.0
@@ -69,25 +72,6 @@ class Field:
         return Velocity(self.vectors, self.grid) if self.kind == "velocity" else Displacement(self.vectors, self.grid)
 
 
-def squared_gradient(values: Tensor, spacing: Tensor) -> Tensor:
-    """The mean squared gradient of a field in mm per mm, a scalar; the same at any spacing.
-
-    Args:
-        values: ``(1, *spatial, rank)``, voxels.
-        spacing: of the voxels along each axis, mm.
-    """
-    rank = values.shape[-1]
-    in_mm = values * spacing
-    total: Tensor = 0.0
-    for axis in range(rank):
-        if values.shape[axis + 1] != 1:
-            after, before = [slice(None)] * (rank + 2), [slice(None)] * (rank + 2)
-            after[axis + 1], before[axis + 1] = slice(1, None), slice(None, -1)
-            slope = (in_mm[tuple(after)] - in_mm[tuple(before)]) / spacing[axis]
-            total = total + ops.mean(ops.sum(ops.square(slope), axis=-1))
-    return total / rank
-
-
 @ops.custom_gradient
 def _flow(velocity: Tensor) -> tuple[Tensor, Callable[..., Tensor]]:
     """The exponential, with the gradient of the displacement taken for that of the velocity.
@@ -105,30 +89,41 @@ def _flow(velocity: Tensor) -> tuple[Tensor, Callable[..., Tensor]]:
 class Continuous:
     """Optimises a field at several resolutions.
 
-    At each level the energy is the weighted sum of the similarities, of `squared_gradient`, and of the squared distance
-    of landmarks; Adam minimises it. With a velocity ``v``, both images are warped half way, the moving one by
-    ``exp(v / 2)`` and the fixed one by ``exp(-v / 2)``, so that swapping them changes the sign of ``v``; with a
-    displacement, the moving one alone. The smoothness and the similarities' windows are lengths in space: see
-    `squared_gradient` and `WINDOW`.
+    At each level the energy is the weighted sum of the similarities, of the squared gradient of the field, of further
+    regularisers, and of the squared distance of landmarks; Adam minimises it. With a velocity ``v``, both images are
+    warped half way, the moving one by ``exp(v / 2)`` and the fixed one by ``exp(-v / 2)``, so that swapping them
+    changes the sign of ``v``; with a displacement, the moving one alone. The smoothness and the similarities' windows
+    are lengths in space: see `acreg.losses.diffusion` and `WINDOW`.
 
     What is compiled is kept for further pairs with grids of the same sizes.
 
     Args:
         similarities: their weighted sum is minimised.
         settings: see there.
+        regularisers: further terms of the energy, ``(field, spacing) -> scalar``, of the field ``(1, *spatial, rank)``
+            in voxels of its grid and the spacing of the grid, mm.
+        one_size: whether all pairs have one size, for which graphs are then made and compiled.
     """
 
-    def __init__(self, similarities: Sequence[Similarity], settings: Settings) -> None:
-        self.similarities, self.settings = similarities, settings
+    def __init__(
+        self,
+        similarities: Sequence[Similarity],
+        settings: Settings,
+        regularisers: Sequence[Callable[[Tensor, Tensor], Tensor]] = (),
+        one_size: bool = False,
+    ) -> None:
+        self.similarities, self.settings, self.regularisers = similarities, settings, regularisers
+        self.one_size = one_size
         self._steps: dict[Any, Callable[..., tuple[Tensor, Tensor]]] = {}
 
     def optimise(
         self,
-        workspace: Workspace,
+        workspace: Levels,
         start: Field | None = None,
         points: NDArray[np.float64] | None = None,
         labels: tuple[Image, Image] | None = None,
         progress: Callable[[str], None] | None = None,
+        folded_percent: float | None = None,
     ) -> tuple[Field, list[dict[str, Any]]]:
         """The field for two images, and a record of each level, from coarse to fine.
 
@@ -139,11 +134,12 @@ class Continuous:
                 be preceded by the field's map to reach those of the moving image.
             labels: label maps of the fixed and of the moving image, whose soft Dice joins the energy.
             progress: called with a sentence after each level.
+            folded_percent: instead of that of the settings, for a start that folds.
         """
         found, records = start, []
         for index, number in enumerate(reversed(range(workspace.levels))):
             level = workspace.level(number)
-            grid = workspace.coarser(workspace.factors(number + 1))
+            grid = workspace.field_grid(number)
             steps = self.settings.steps[min(index, len(self.settings.steps) - 1)]
             compared = [
                 (level.fixed, level.moving) if one.features is None else workspace.features(number, one.features)
@@ -166,7 +162,8 @@ class Continuous:
                 )
         if found is None:
             raise ValueError("There is no level to optimise at.")
-        return without_folding(found, workspace.grid, self.settings.folded_percent), records
+        limit = self.settings.folded_percent if folded_percent is None else folded_percent
+        return without_folding(found, workspace.grid, limit), records
 
     def _at(
         self,
@@ -183,9 +180,10 @@ class Continuous:
             values = resize_displacement(ops.convert_to_tensor(start.vectors[None]), grid.shape)
         side = min(level.grid.spacing)
         window = tuple(2 * round((WINDOW * side / s - 1) / 2) + 1 for s in level.grid.spacing)
-        key = window, math.prod(level.grid.shape) < COMPILED
+        key = window, not self.one_size and math.prod(level.grid.shape) < COMPILED
         if key not in self._steps:
             self._steps[key] = value_and_gradient(partial(self._energy, window), any_size=key[1])
+        data["start"] = values if self.settings.anchor else None
         optimiser = keras.optimizers.Adam(self.settings.rate)
         variable = keras.Variable(values, name="field")
         best, energies = (math.inf, values), []
@@ -219,7 +217,13 @@ class Continuous:
 
     def _energy(self, window: tuple[int, ...], values: Tensor, data: dict[str, Any]) -> Tensor:
         """The energy of a field."""
-        total = self.settings.smoothness * squared_gradient(values, data["spacing"])
+        # As a sum over the components of the field.
+        total = self.settings.smoothness * values.shape[-1] * ops.mean(diffusion(values, data["spacing"]))
+        for regulariser in self.regularisers:
+            total = total + regulariser(values, data["spacing"])
+        if data["start"] is not None:
+            moved = ops.sum(ops.square(values - data["start"]), axis=-1)
+            total = total + self.settings.anchor * ops.mean(moved)
         sizes = spatial_shape(data["fixed"][0])
         back = None
         if self.settings.kind == "velocity":
@@ -288,29 +292,31 @@ def without_folding(found: Field, grid: Grid, percent: float) -> Field:
 
     Only the surroundings of the places that fold are smoothed, by more and more.
     """
-    vectors, sigma = found.vectors, 0.0
-    factors = [n // m for n, m in zip(grid.shape, found.grid.shape, strict=True)]
-    for _ in range(20):
-        field_now = Field(vectors, found.grid, found.kind)
-        tensor = ops.convert_to_tensor(vectors[None])
+    for step in range(20):
+        folded = folded_voxels(found, grid)
+        if 100.0 * folded.mean() <= percent:
+            break
+        found = Field(_smoothed_at(found.vectors, folded, 0.5 * (step + 1)), found.grid, found.kind)
+    return found
+
+
+def folded_voxels(found: Field, grid: Grid) -> NDArray[np.bool_]:
+    """Which voxels of a grid over the same extent fold."""
+    tensor = ops.convert_to_tensor(found.vectors[None])
+    with no_gradients():
         u = integrate(tensor, SQUARINGS + 2) if found.kind == "velocity" else tensor
-        u = ops.convert_to_numpy(resize_displacement(u, grid.shape))[0]
-        if folding(u)["folded_percent"] <= percent:
-            return field_now
-        sigma += 0.5
-        folded = ops.convert_to_numpy(jacobian_determinant(ops.convert_to_tensor(u[None])))[0] <= 0
-        vectors = _smoothed_at(vectors, folded, factors, sigma)
-    return Field(vectors, found.grid, found.kind)
+    u = resize_displacement(u, grid.shape)
+    folds: NDArray[np.bool_] = ops.convert_to_numpy(jacobian_determinant(u))[0] <= 0
+    return folds
 
 
-def _smoothed_at(
-    vectors: NDArray[np.float32], folded: NDArray[np.bool_], factors: Sequence[int], sigma: float
-) -> NDArray[np.float32]:
+def _smoothed_at(vectors: NDArray[np.float32], folded: NDArray[np.bool_], sigma: float) -> NDArray[np.float32]:
     """A field, smoothed around voxels of a finer grid."""
     from scipy import ndimage
 
-    shape = [n for size, f in zip(vectors.shape[:-1], factors, strict=True) for n in (size, f)]
-    coarse = folded.reshape(shape).any(axis=tuple(range(1, len(shape), 2)))
-    share = np.clip(ndimage.gaussian_filter(coarse.astype(np.float32), 2.0) * 20, 0, 1)[..., None]
-    smooth = ndimage.gaussian_filter(vectors, (*(sigma,) * len(factors), 0), mode="nearest")
+    sizes = vectors.shape[:-1]
+    coarse = np.zeros(sizes, np.float32)
+    coarse[tuple(i * m // n for i, m, n in zip(np.nonzero(folded), sizes, folded.shape, strict=True))] = 1
+    share = np.clip(ndimage.gaussian_filter(coarse, 2.0) * 20, 0, 1)[..., None]
+    smooth = ndimage.gaussian_filter(vectors, (*(sigma,) * len(sizes), 0), mode="nearest")
     return (vectors + share * (smooth - vectors)).astype(np.float32)

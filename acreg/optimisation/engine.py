@@ -118,7 +118,7 @@ class Engine:
         chosen = AUTO[contrast] if self.similarity == "auto" else self.similarity
         if self.similarity == "auto":
             many = "one contrast" if contrast == "one" else "two contrasts"
-            say(f"correlation {correlation:.2f} after the alignment: {many}, {' + '.join(chosen)}")
+            say(f"correlation {correlation:.2f} after the alignment: {many}, {next(iter(AUTO[contrast]))}")
         first = self._searched(space, chosen, stages, say) if self.discrete else None
         start = time.perf_counter()
         stage = self._stage(chosen)

@@ -22,7 +22,7 @@ SIMILARITIES = ("auto", "mutual_information")
 """What `linear` optimises, by name."""
 SEARCH, LAST = 18, 72
 """Cells along the content of the larger image, on average over its axes, in the search and in the last refinement."""
-SCORED, SEARCHED, REFINED = 1500, 4000, 20_000
+SCORED, SEARCHED, REFINED = 1500, 4000, 60_000
 """Samples of each image in the comparison of starts, in the search, and in the last refinement."""
 UPRIGHT, TURNED, LEADING = 2, 8, 2
 """Starts of either sort that are refined, and how many of either sort are refined again with all parameters."""
@@ -109,7 +109,7 @@ def linear(
         "before": 1 + last(first.matrix)[0],
         "after": 1 + last(found.matrix)[0],
         "turned": found.turn,
-        "starts": {c.start: 1 + c.value for c in (*upright, *turned[:1])},
+        "starts": {c.start: 1 + float(c.value) for c in (*upright, *turned[:1])},
     }
 
 
@@ -153,7 +153,7 @@ def _objective(similarity: Similarity, start: Candidate, matrix: np.ndarray) -> 
     cost, slopes = start.cost(matrix)
     gradient /= 1 + cost
     gradient[:, :-1] -= value / (1 + cost) ** 2 * slopes
-    return value / (1 + cost), gradient
+    return float(value / (1 + cost)), gradient
 
 
 def _scored(starts: list[Candidate], similarity: Similarity) -> list[Candidate]:

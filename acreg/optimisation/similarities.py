@@ -11,7 +11,15 @@ import keras
 from keras import ops
 
 from acreg.layers.tensor import Tensor
-from acreg.losses import IMAGE_LOSSES, LossWeights, choose_losses, local_ncc, mind_ssc
+from acreg.losses import (
+    IMAGE_LOSSES,
+    Loss,
+    LossWeights,
+    choose_losses,
+    local_ncc,
+    mind_ssc,
+    mind_ssc_difference,
+)
 from acreg.losses.loss import IMAGES
 
 Features = Callable[[Tensor], Tensor]
@@ -50,19 +58,20 @@ def similarities(chosen: str | LossWeights | Sequence[Similarity]) -> list[Simil
     if not isinstance(chosen, Mapping):
         return list(chosen)
     losses, weights = choose_losses(chosen, IMAGE_LOSSES, "a registration")
-    found = []
-    for name, loss in losses.items():
-        if loss.needs != IMAGES:
-            raise ValueError(
-                f"A similarity compares {' and '.join(IMAGES)}. Received: the loss {name!r} of {', '.join(loss.needs)}"
-            )
-        if name == "mind_ssc":
-            found.append(Similarity(name, weights[name], _squares, partial(mind_ssc, **loss.arguments)))
-        elif name == "local_ncc":
-            found.append(Similarity(name, weights[name], partial(_local_ncc, arguments=dict(loss.arguments))))
-        else:
-            found.append(Similarity(name, weights[name], partial(_any, loss=loss)))
-    return found
+    return [similarity(loss, weights[name]) for name, loss in losses.items()]
+
+
+def similarity(loss: Loss, weight: float) -> Similarity:
+    """The similarity for a loss; ValueError for a loss that compares anything but two images."""
+    if loss.needs != IMAGES:
+        raise ValueError(
+            f"A similarity compares {' and '.join(IMAGES)}. Received: the loss {loss.name!r} of {', '.join(loss.needs)}"
+        )
+    if loss.function is mind_ssc_difference:
+        return Similarity(loss.name, weight, _squares, partial(mind_ssc, **loss.arguments))
+    if loss.function is local_ncc:
+        return Similarity(loss.name, weight, partial(_local_ncc, arguments=dict(loss.arguments)))
+    return Similarity(loss.name, weight, partial(_any, loss=loss))
 
 
 def model_features(model: keras.Model, weight: float = 1.0, name: str = "") -> Similarity:

@@ -12,7 +12,7 @@ from acreg.geometry.grid import Grid
 from acreg.geometry.maps import Affine
 from acreg.optimisation.subject import Subject
 
-TURNING, STRETCHING = 0.05, 1.0
+TURNING, STRETCHING = 0.025, 1.0
 """Weights of the two terms of `Candidate.cost`."""
 TILT = 45.0
 """Degrees beyond which a map is a turned one."""

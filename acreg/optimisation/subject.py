@@ -66,12 +66,12 @@ class Subject:
         values = self.array[content]
         values = values[:: 1 + values.size // COUNTED]
         low, high = np.percentile(values, (0.5, 99.5)) if values.size else (0.0, 0.0)
-        if self.mask is None:
+        if self.mask is None and values.size:
             low, high = min(low, self.background), max(high, self.background)
         if not low < high:
             raise AcregError(
                 f"An image that is registered varies{'' if mask is None else ' within its mask'}. Received: the {role} "
-                f"image {image.name or 'array'}, which is constant there (range {low:g} to {high:g}). Give an image "
+                f"image {image.name or 'array'}, which is constant{'' if mask is None else ' there'}. Give an image "
                 "with content" + ("." if mask is None else ", or another mask.")
             )
         self.range = float(low), float(high)

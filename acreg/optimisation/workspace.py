@@ -18,6 +18,7 @@ from acreg.geometry.displacement import slabs, voxel_indices
 from acreg.geometry.maps import Map
 from acreg.geometry.resize import sample_image
 from acreg.layers.tensor import Tensor
+from acreg.optimisation.levels import Level
 
 VOXELS = 3 * 2**19
 """Voxels of the finest working grid at most, up to rounding; images with more are registered with larger voxels."""
@@ -114,25 +115,6 @@ class Content:
 
 
 @dataclass(frozen=True, eq=False)
-class Level:
-    """Both images at one resolution.
-
-    Args:
-        grid: in the space of the fixed image.
-        fixed, moving: ``(1, *grid.shape, 1)``; the moving image as the maps place it.
-        fixed_weights, moving_weights: likewise, from 0 to 1; None for all 1.
-        factors: how many voxels of the working grid along each axis make one of this level.
-    """
-
-    grid: Grid
-    fixed: Tensor
-    moving: Tensor
-    fixed_weights: Tensor | None
-    moving_weights: Tensor | None
-    factors: tuple[int, ...]
-
-
-@dataclass(frozen=True, eq=False)
 class Workspace:
     """Two images on one working grid.
 
@@ -218,6 +200,10 @@ class Workspace:
         fixed, fixed_weights = _pooled(fixed, fixed_weights, factors)
         moving, moving_weights = _pooled(moving, moving_weights, factors)
         return Level(self.coarser(factors), fixed, moving, fixed_weights, moving_weights, factors)
+
+    def field_grid(self, number: int) -> Grid:
+        """The grid of the field at a level: as coarse as the next level."""
+        return self.coarser(self.factors(number + 1))
 
     def features(self, number: int, of: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
         """Features of both images at a level: means of those at the next finer level, which are sharper."""

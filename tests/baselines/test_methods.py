@@ -10,6 +10,7 @@ import tempfile
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from acreg.baselines import NAMES, TOOLS, baseline
 from acreg.geometry import Affine, Displacement, Grid, Transform
@@ -122,6 +123,15 @@ def test_more_smoothing_gives_smoother_fields_and_fewer_iterations_shorter_ones(
     rough, smooth = (found(f"iterations=30x30,smoothing={sigma}")["sd_log_j"] for sigma in (0.8, 4))
     assert smooth < 0.8 * rough
     assert found("iterations=2,smoothing=0.8")["sd_log_j"] < 0.8 * rough
+
+
+@pytest.mark.parametrize("name", ["greedy:deformable", "elastix:bspline"])
+def test_mutual_information_registers_another_contrast(name):
+    texture = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=(120, 120)), 3)
+    values = np.round(4 * (texture - texture.min()) / np.ptp(texture))
+    fixed, moving = (Image.from_array(array) for array in (values[8:104, 8:104], 4 - values[6:102, 11:107]))
+    found = method(f"{name}[mutual_information=true]").register(fixed=fixed, moving=moving)
+    assert np.linalg.norm(found.displacement[10:-10, 10:-10] - [2, -3], axis=-1).mean() < 0.5
 
 
 @pytest.mark.parametrize("name", OF_EACH_TOOL)

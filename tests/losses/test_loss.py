@@ -11,7 +11,7 @@ import pytest
 from keras import ops
 
 from acreg import losses
-from acreg.losses import LOSSES, Loss, choose_losses, local_ncc, ncc
+from acreg.losses import LOSSES, Loss, bending, choose_losses, local_ncc, ncc
 
 
 @keras.saving.register_keras_serializable("test_loss")
@@ -42,6 +42,13 @@ def test_a_loss_is_its_function_with_other_arguments() -> None:
     assert np.abs(np.asarray(narrow(fixed, warped)) - local_ncc(fixed, warped)).min() > 1e-4
 
 
+def test_a_recipe_sets_the_spacing_of_a_regulariser() -> None:
+    field = np.random.default_rng(0).random((1, 5, 6, 7, 3), np.float32)
+    chosen = choose({"bending": {"weight": 1, "spacing": [8, 1.25, 1.25]}})[0]["bending"]
+    np.testing.assert_array_equal(chosen(field), bending(field, spacing=(8.0, 1.25, 1.25)))
+    assert abs(float(chosen(field)[0]) - float(bending(field)[0])) > 1e-2
+
+
 def test_parameters_without_a_default_are_what_a_function_needs() -> None:
     loss = Loss.of(edges)
     assert (loss.name, loss.needs, loss.function) == ("test_loss>edges", ("fixed", "warped"), edges)
@@ -66,7 +73,8 @@ def test_losses_are_chosen_by_name_function_or_object() -> None:
         ({"test_loss>NoFunction": 1}, "Received: 'test_loss>NoFunction'"),
         ({"local_ncc": {"weight": 1, "windows": 7}}, r"'local_ncc' must be one of \['window', 'epsilon'\].*windows=7"),
         ({"test_loss>edges": {"weight": 1, "p": 7}}, r"'test_loss>edges' must be one of \['power', 'step'\].*p=7"),
-        ({"diffusion": {"weight": 1, "order": 2}}, "'diffusion' must be one of none: it has none. Received: order=2"),
+        ({"diffusion": {"weight": 1, "order": 2}}, r"'diffusion' must be one of \['spacing'\]. Received: order=2"),
+        ({"squared_ncc": {"weight": 1, "p": 2}}, "'squared_ncc' must be one of none: it has none. Received: p=2"),
         ({"local_ncc": {"weight": 1, "window": 7.5}}, "'window' of the loss 'local_ncc' must be a whole number.*7.5"),
         ({"local_ncc": {"weight": 1, "epsilon": "small"}}, "'epsilon' of the loss 'local_ncc' must be a number"),
         ({"local_ncc": {"window": 7}}, r"needs its `weight` beside them. Received: local_ncc=\{'window': 7\}"),

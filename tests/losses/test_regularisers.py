@@ -58,3 +58,43 @@ def test_what_costs_nothing(shape):
     squared = np.zeros((1, *shape, rank), np.float32)
     squared[..., 0] = np.stack(np.indices(shape), -1)[..., 0] ** 2
     np.testing.assert_allclose(bending(squared), [4])
+
+
+def in_space(spacing, extent=64.0):
+    """A field in mm (a shear, a bend and a twist), in voxels of a grid whose outer voxels lie on one cube."""
+    lines = [np.arange(round(extent / s) + 1) * s for s in spacing]
+    z, y, x = np.meshgrid(*lines, indexing="ij")
+    in_mm = np.stack([0.1 * x + 0.2 * y, 0.002 * z * x, 0.3 * z - 0.1 * y + 0.001 * x**2], axis=-1)
+    return (in_mm / spacing)[None].astype(np.float32)
+
+
+@pytest.mark.parametrize("loss", [total_variation_sum, total_variation_mean, diffusion, bending])
+def test_one_field_in_space_costs_the_same_at_any_spacing(loss):
+    at = [(1.0, 1.0, 1.0), (8.0, 1.28, 1.28), (2.0, 2.0, 2.0)]
+    values = [float(loss(in_space(spacing), spacing=spacing)[0]) for spacing in at]
+    # The mean of a slope that grows, over nine slices and over 65, and an integral over whole voxels differ somewhat.
+    np.testing.assert_allclose(values, values[0], rtol=0.15)
+    assert float(loss(in_space(at[0]))[0]) == pytest.approx(values[0], rel=1e-6)
+    thick = float(loss(in_space(at[1]))[0])
+    assert not 0.8 < thick / values[0] < 1.25, "in voxels, thick slices count differently"
+
+
+@pytest.mark.parametrize("slices", [(1, 1, 1), (8, 1, 1)])
+def test_a_shear_costs_the_square_of_its_slope(slices):
+    """The gradient of a displacement of 0.1 mm per mm along x that grows with z; eight times that in voxels."""
+    field = np.zeros((1, 64 // slices[0], 16, 16, 3), np.float32)
+    field[..., 2] = 0.1 * slices[0] * np.arange(field.shape[1])[:, None, None]
+    assert float(diffusion(field, spacing=slices)[0]) == pytest.approx(0.1**2 / 9, rel=1e-5)
+    assert float(diffusion(field)[0]) == pytest.approx((0.1 * slices[0]) ** 2 / 9, rel=1e-5)
+
+
+def test_one_slice_has_no_slope_along_its_axis():
+    flat = fields((1, 7, 9), batch=1)
+    for loss in (total_variation_sum, total_variation_mean, diffusion, bending):
+        assert np.isfinite(np.asarray(loss(flat, spacing=(8.0, 1.0, 1.0)))).all()
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 2.0), (1.0, 2.0, 0.0), (1.0, 1.0, "2"), 2.0])
+def test_a_spacing_is_a_positive_number_for_each_axis(spacing):
+    with pytest.raises(ValueError, match=r"positive number, mm per voxel, for each of its 3 spatial axes. Received"):
+        diffusion(fields((5, 6, 7)), spacing=spacing)
