@@ -1,6 +1,7 @@
-"""Registration of a pair: methods by name, the transform, doubts about the result, and the result files."""
+"""Registration of a pair: methods by name, the transform, the verdict on the result, and the result files."""
 
 from acreg.registration.concerns import Concern
+from acreg.registration.consistency import Consistency, inverse_consistency
 from acreg.registration.determinants import JacobianMap, jacobian
 from acreg.registration.methods import Method, PresetMethod, Unregistered, named_method, one_method
 from acreg.registration.optimised import Optimised
@@ -11,6 +12,7 @@ from acreg.registration.warping import Warped, WarpedPoints, warp
 
 __all__ = [
     "Concern",
+    "Consistency",
     "JacobianMap",
     "Method",
     "Optimised",
@@ -19,6 +21,7 @@ __all__ = [
     "Unregistered",
     "Warped",
     "WarpedPoints",
+    "inverse_consistency",
     "jacobian",
     "named_method",
     "one_method",

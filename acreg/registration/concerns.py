@@ -224,7 +224,7 @@ def label_concerns(before: float, after: float) -> list[Concern]:
 
 @images_by_name
 def overlap(result: Registration, *, fixed: Image, moving: Image) -> tuple[str, float]:
-    """The smaller image or the smaller foreground, and the share of it that lies in the other image, from 0."""
+    """The smaller image or the smaller foreground, and the share of it that lies in the other image, 0 to 1."""
     masks = {
         "smaller image": [np.ones(image.grid.shape, bool) for image in (fixed, moving)],
         "smaller foreground": [foreground(image) for image in (fixed, moving)],
@@ -234,7 +234,7 @@ def overlap(result: Registration, *, fixed: Image, moving: Image) -> tuple[str, 
     for what, (mine, theirs) in masks.items():
         smaller = min(mine.sum() * sizes[0], theirs.sum() * sizes[1])
         if smaller:
-            shares[what] = float(result.inside[mine].sum() * sizes[0] / smaller)
+            shares[what] = min(1.0, float(result.inside[mine].sum() * sizes[0] / smaller))  # more if a map shrinks
     what = min(shares, key=lambda name: shares[name])
     return what, shares[what]
 

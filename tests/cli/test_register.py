@@ -135,6 +135,8 @@ def test_what_speaks_against_a_result_is_a_warning_and_on_record(files, capsys):
         error = capsys.readouterr().err
         record = json.loads((folder / "result.json").read_text(encoding="utf-8"))
         assert record["method"] == method and record["folded_percent"] == 0
+        assert record["verdict"] == ("look at it" if concerned else None)
+        assert (record["overlap"]["share"] < 0.4) == bool(concerned)
         assert -1 < record["after"]["ncc"] < 1 < record["after"]["nmi"] < 2
         assert {"similarity", *concerned} >= {concern["name"] for concern in record["concerns"]} >= {*concerned}
         assert error == "".join(f"Warning: {concern['text']}\n" for concern in record["concerns"])

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from acreg.data.phantoms.chests import make_dataset
 from acreg.evaluation import usual
@@ -66,3 +67,17 @@ def test_the_limit_of_inputs_holds_for_the_other_images_of_the_dataset(tmp_path,
     own = np.mean([inputs.unlikeness(preprocessing.apply(chests.read_image(record))) for record in train])
     assert own < np.mean(distances)
     assert usual.measure_inputs(preprocessing.apply, data, "validation") is None, "two images say nothing"
+
+
+def test_a_network_that_was_trained_on_turned_images_knows_them(tmp_path):
+    chests = make_dataset(tmp_path / "chests", subjects=20, shape=(64, 56), seed=1)
+    preprocessing = Preprocessing(shape=(64, 64))
+    upright, turned = (usual.measure_inputs(preprocessing.apply, chests, "train", degrees) for degrees in (0, 30))
+    assert upright.images == 12 and turned.images == 12 * (1 + 160 // 12)
+    array = preprocessing.apply(chests.read_image(chests.split("test")[0]))
+    ratios = {}
+    for angle in (0, 25, 90):
+        image = ndimage.rotate(array, angle, reshape=False, order=1, mode="nearest")
+        ratios[angle] = [each.unlikeness(image) / each.limit for each in (upright, turned)]
+    assert ratios[0][0] < 1 and ratios[0][1] < 1
+    assert ratios[25][0] > 1 > ratios[25][1] and min(ratios[90]) > 1, ratios
