@@ -41,7 +41,8 @@ class Outcome:
 
     Args:
         transform: takes fixed points to moving points, on the grid of the fixed image.
-        contrast: "one" or "two": whether the same tissue has the same grey values in both images.
+        contrast: "one" or "two": whether the same tissue has the same grey values in both images; empty if only the
+            linear stage ran.
         stages: what each stage did, in order.
     """
 
@@ -107,6 +108,8 @@ class Engine:
         say = progress or (lambda _: None)
         stages: list[dict[str, Any]] = []
         maps = self._aligned(fixed, moving, guides, stages, say)
+        if self.continuous is None:
+            return Outcome(Transform(fixed.grid, moving.grid, maps), "", stages)
         contents = (
             Content.of(fixed, "fixed", guides.fixed_mask),
             Content.of(moving, "moving", guides.moving_mask),
@@ -114,8 +117,6 @@ class Engine:
         space = Workspace(*contents, maps, self.voxels)
         correlation = _correlation(space)
         contrast = "one" if correlation >= ONE_CONTRAST else "two"
-        if self.continuous is None:
-            return Outcome(Transform(fixed.grid, moving.grid, maps), contrast, stages)
         chosen = AUTO[contrast] if self.similarity == "auto" else self.similarity
         if self.similarity == "auto":
             many = "one contrast" if contrast == "one" else "two contrasts"

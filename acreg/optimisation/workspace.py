@@ -22,6 +22,8 @@ from acreg.optimisation.levels import Level
 
 VOXELS = 3 * 2**19
 """Voxels of the finest working grid at most, up to rounding; images with more are registered with larger voxels."""
+LONGEST = 2.0
+"""The longest side of a working voxel, in shortest ones: windows and features need neighbours on all sides."""
 PERCENTILES = (0.5, 99.5)
 """The grey values that become 0 and 1."""
 LABELS = 2**25
@@ -131,7 +133,7 @@ class Workspace:
 
     @cached_property
     def grid(self) -> Grid:
-        """The finest working grid: the voxels of the fixed image, or larger ones; with a margin where 0 continues.
+        """The finest working grid: the voxels of the fixed image, larger or shorter ones; a margin where 0 continues.
 
         Its sizes are multiples of `multiple`, so that few different sizes occur: XLA compiles for each.
         """
@@ -150,10 +152,10 @@ class Workspace:
 
     @cached_property
     def _spacing(self) -> tuple[float, ...]:
-        """Of the working grid: axes with the smallest voxels are made coarser first, until there are few enough."""
-        own = np.array(self.fixed.grid.spacing)
-        extent = own * self.fixed.grid.shape
-        side = own.min()
+        """Of the working grid: thick slices are divided; with too many voxels, the shortest sides grow."""
+        extent = np.array(self.fixed.grid.spacing) * self.fixed.grid.shape
+        side = min(self.fixed.grid.spacing)
+        own = np.minimum(self.fixed.grid.spacing, LONGEST * side)
         while math.prod(np.ceil(extent / np.maximum(own, side))) > self.voxels:
             side *= 1.05
         return tuple(np.maximum(own, side).tolist())
