@@ -1,6 +1,6 @@
 from .continuous import Settings as Settings
 from .engine import Engine as Engine
-from .engine import Outcome as Outcome
+from .engine import EngineResult as EngineResult
 from .guides import Guides as Guides
 from .names import DEFAULT as DEFAULT
 from .names import NAMES as NAMES

@@ -36,7 +36,7 @@ DARK = 0.1
 
 
 @dataclass(frozen=True, eq=False)
-class Outcome:
+class EngineResult:
     """A registered pair.
 
     Args:
@@ -88,7 +88,7 @@ class Engine:
         moving: Image,
         guides: Guides = Guides(),  # noqa: B008
         progress: Callable[[str], None] | None = None,
-    ) -> Outcome:
+    ) -> EngineResult:
         """Register a moving image onto a fixed image.
 
         Args:
@@ -109,7 +109,7 @@ class Engine:
         stages: list[dict[str, Any]] = []
         maps = self._aligned(fixed, moving, guides, stages, say)
         if self.continuous is None:
-            return Outcome(Transform(fixed.grid, moving.grid, maps), "", stages)
+            return EngineResult(Transform(fixed.grid, moving.grid, maps), "", stages)
         contents = (
             Content.of(fixed, "fixed", guides.fixed_mask),
             Content.of(moving, "moving", guides.moving_mask),
@@ -135,7 +135,7 @@ class Engine:
                 "seconds": time.perf_counter() - start,
             }
         )
-        return Outcome(Transform(fixed.grid, moving.grid, (_over(found, fixed.grid), *maps)), contrast, stages)
+        return EngineResult(Transform(fixed.grid, moving.grid, (_over(found, fixed.grid), *maps)), contrast, stages)
 
     def _searched(
         self,

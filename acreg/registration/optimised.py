@@ -14,7 +14,7 @@ from acreg.geometry import Affine, Image, Transform
 from acreg.optimisation.names import DEFAULT, LINEAR, NAMES
 
 if TYPE_CHECKING:
-    from acreg.optimisation import Engine, Guides, Outcome
+    from acreg.optimisation import Engine, EngineResult, Guides
 
 NO_LINEAR = "none"
 """The value of the option `linear` that leaves out the linear stage."""
@@ -74,7 +74,7 @@ class Optimised:
         moving: Image,
         guides: Guides | None = None,
         say: Callable[[str], None] | None = None,
-    ) -> Outcome:
+    ) -> EngineResult:
         """The transform, and what each stage did.
 
         Args:

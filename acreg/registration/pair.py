@@ -20,7 +20,7 @@ from acreg.registration.methods import Method, Unregistered
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from acreg.optimisation import Guides, Outcome
+    from acreg.optimisation import EngineResult, Guides
     from acreg.registration.further import Further
 
 SAVED = ("labels", "displacement", "transform", "images")
@@ -238,10 +238,10 @@ class _Plain(NamedTuple):
 
 def _outcome(
     method: Method, *, fixed: Image, moving: Image, guides: Guides | None, say: Callable[[str], None] | None
-) -> Outcome | _Plain:
+) -> EngineResult | _Plain:
     """What a method finds; of one with stages, also what each of them did."""
     outcome = getattr(method, "outcome", None)
     if outcome is None:
         return _Plain(method.register(fixed=fixed, moving=moving))
-    found: Outcome = outcome(fixed=fixed, moving=moving, guides=guides, say=say)
+    found: EngineResult = outcome(fixed=fixed, moving=moving, guides=guides, say=say)
     return found
