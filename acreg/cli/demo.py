@@ -59,7 +59,14 @@ def demo(
     )
     from acreg.cli.register import register
 
-    register(fixed.image, moving.image, pair, model=str(preset), labels=moving.labels, fixed_labels=fixed.labels)
+    register(
+        folder=pair,
+        fixed=fixed.image,
+        moving=moving.image,
+        model=str(preset),
+        labels=moving.labels,
+        fixed_labels=fixed.labels,
+    )
 
     model = f"AC-RegNet={preset}"
     _step(4, f"acreg evaluate --model {model} --data {phantoms} --split test --pairs 2N --seed {seed} --out {results}")

@@ -99,7 +99,7 @@ def test_the_order_of_the_images_changes_little(found: Template, chests: Path, t
     rows = [f"{chests}/s{n}.nii.gz" for n in (2, 0, 3, 1)]
     (tmp_path / "list.csv").write_text("\n".join(["image", *rows]))
     other = make(tmp_path / "list.csv", tmp_path / "out", rounds=3, change=0, reference="s3")
-    assert ncc(other.image.array, found.image.array) > 0.999
+    assert ncc(other.image.array, found.image.array) > 0.99
 
 
 def test_the_reference_changes_little(tmp_path: Path) -> None:
