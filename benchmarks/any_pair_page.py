@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,8 @@ from benchmarks.any_pair_sets import SETS
 from benchmarks.measure import machine
 from benchmarks.report import READING
 
+FOLDERS = re.compile(r"(?<![\w./\\])(?:[A-Za-z]:)?[/\\](?:[^\s/\\]+[/\\])+")
+"""The folders of an absolute path; the page names files alone."""
 Results = Sequence[Mapping[str, Any]]
 COMMAND = "python -m benchmarks.any_pair --out runs/any-pair --page docs/any_pair.md --convexadam PYTHON"
 HEAD = ("method", "Dice", "HD95, mm", "TRE, mm", "folded, %", "SD log J", "CPU, s", "lost", "failed")
@@ -75,12 +79,13 @@ def table(found: Mapping[str, Results]) -> list[str]:
 
 
 def failures(found: Mapping[str, Results]) -> list[str]:
-    """A sentence for each method that failed, with its first reason."""
+    """A sentence for each method that failed, with its first reason; files are named without their folders."""
     lines = []
     for name, results in found.items():
         reasons = [one["failure"] for one in results if one["failure"]]
         if reasons:
-            lines.append(f"- `{name}` failed on {len(reasons)} of {len(results)} pairs; first: {reasons[0][:200]}")
+            first = textwrap.shorten(FOLDERS.sub("", reasons[0]), 300)
+            lines.append(f"- `{name}` failed on {len(reasons)} of {len(results)} pairs; first: {first}")
     return ["", *lines] if lines else []
 
 

@@ -16,7 +16,7 @@ from acreg.io import write_image
 from acreg.registration.methods import Unregistered
 from benchmarks import any_pair
 from benchmarks.any_pair_made import ANGLES, LARGEST_SHIFT, second_contrast, smooth_velocity, turned
-from benchmarks.any_pair_page import scores, table
+from benchmarks.any_pair_page import failures, scores, table
 from benchmarks.any_pair_scores import registered, score
 from benchmarks.any_pair_sets import Case
 from benchmarks.convex_adam import ConvexAdam
@@ -159,3 +159,12 @@ def test_a_process_that_ends_costs_one_pair_and_the_next_goes_on(hippocampi, mon
 def test_convexadam_needs_its_environment_and_volumes(head):
     with pytest.raises(any_pair.UsageError, match="--convexadam"):
         ConvexAdam("")
+
+
+@pytest.mark.parametrize("folder", ["/home/me/data/", "C:\\data\\hearts\\", "/data/"])
+def test_the_page_names_files_without_the_folders_of_the_machine(folder):
+    reason = f"AcregError: for {folder}a.nii.gz and {folder}b.nii.gz, 3/4 of which (see {folder}log.txt) failed"
+    line = failures({"m": [{"failure": reason}, {"failure": ""}]})[-1]
+    assert line == (
+        "- `m` failed on 1 of 2 pairs; first: AcregError: for a.nii.gz and b.nii.gz, 3/4 of which (see log.txt) failed"
+    )
