@@ -14,11 +14,11 @@ from keras import ops
 from numpy.typing import NDArray
 
 from acreg.geometry import Grid, Image
+from acreg.layers.compiled import value_and_gradient
 from acreg.layers.functional import integrate, resize_displacement, spatial_shape, warp
 from acreg.layers.tensor import Tensor
 from acreg.losses import diffusion, soft_dice
 from acreg.optimisation.fields import SQUARINGS, Field, without_folding
-from acreg.optimisation.gradients import value_and_gradient
 from acreg.optimisation.levels import Level, Levels
 from acreg.optimisation.similarities import Similarity
 
@@ -57,18 +57,24 @@ class Settings:
     folded_percent: float = 0.1
 
 
-@ops.custom_gradient
-def _flow(velocity: Tensor) -> tuple[Tensor, Callable[..., Tensor]]:
-    """The exponential, with the gradient of the displacement taken for that of the velocity.
+def _exponential(squarings: int) -> Callable[[Tensor], Tensor]:
+    """The exponential of a velocity, with the gradient of the displacement taken for that of the velocity.
 
     Between the two halves of a symmetric flow, that is right to second order; the gradient of each squaring by its
     field, a scatter, would take most of the time.
     """
 
-    def gradient(*arguments: Tensor, upstream: Tensor | None = None) -> Tensor:
-        return arguments[0] if upstream is None else upstream
+    @ops.custom_gradient
+    def flow(velocity: Tensor) -> tuple[Tensor, Callable[..., Tensor]]:
+        def gradient(*arguments: Tensor, upstream: Tensor | None = None) -> Tensor:
+            return arguments[0] if upstream is None else upstream
 
-    return integrate(velocity, SQUARINGS - 1), gradient
+        return integrate(velocity, squarings), gradient
+
+    return flow
+
+
+_half_flow, _whole_flow = _exponential(SQUARINGS - 1), _exponential(SQUARINGS)
 
 
 class Continuous:
@@ -212,7 +218,7 @@ class Continuous:
         sizes = spatial_shape(data["fixed"][0])
         back = None
         if self.settings.kind == "velocity":
-            forth, back = (resize_displacement(_flow(values * half), sizes) for half in (0.5, -0.5))
+            forth, back = (resize_displacement(_half_flow(values * half), sizes) for half in (0.5, -0.5))
         else:
             forth = resize_displacement(values, sizes)
         known = _both(_moved(data["weights"][0], back), _moved(data["weights"][1], forth))
@@ -247,16 +253,6 @@ class Continuous:
 def _indices(points: NDArray[np.float64], grid: Grid) -> NDArray[np.float32]:
     """Points in space as voxel indices of a grid."""
     return grid.to_index(points).astype(np.float32)
-
-
-@ops.custom_gradient
-def _whole_flow(velocity: Tensor) -> tuple[Tensor, Callable[..., Tensor]]:
-    """As `_flow`, over the whole time."""
-
-    def gradient(*arguments: Tensor, upstream: Tensor | None = None) -> Tensor:
-        return arguments[0] if upstream is None else upstream
-
-    return integrate(velocity, SQUARINGS), gradient
 
 
 def _moved(weights: Tensor | None, displacement: Tensor | None) -> Tensor | None:

@@ -22,6 +22,7 @@ from acreg.optimisation.continuous import Continuous, Settings
 from acreg.optimisation.discrete import coarse_to_fine
 from acreg.optimisation.fields import SQUARINGS, Field
 from acreg.optimisation.guides import Guides
+from acreg.optimisation.linear import linear
 from acreg.optimisation.similarities import Similarity, similarities
 from acreg.optimisation.workspace import VOXELS, Content, Workspace
 
@@ -193,8 +194,6 @@ class Engine:
             if initial is not None:
                 return initial.maps
             return () if both else (Affine.between_extents(fixed.grid.reoriented(), moving.grid.reoriented()),)
-        from acreg.optimisation.linear import linear
-
         start = time.perf_counter()
         affine, record = linear(
             fixed=fixed,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -99,8 +100,7 @@ def find_pairs(path: Path) -> list[PairItem]:
         items.append(PairItem(name, fixed, moving, **files))
     if not items:
         raise UsageError(f"There must be a pair to register. Received: {path}, in which none is. Name another.")
-    double = [name for name, count in Counter(folded(item.name) for item in items).items() if count > 1]
-    if double:
+    if double := _repeated(items):
         raise AcregError(
             f"The results of each pair have a folder of their own. Received: {path} with {some(double)} more than once."
             f" Give each pair another name in a column {OUT}."
@@ -131,13 +131,17 @@ def find_items(source: Path, leave_out: Path | None = None) -> list[Item]:
         raise UsageError(f"--images is an image, a folder or a CSV. Received: {source}, which does not exist.")
     if not items:
         raise UsageError(f"There must be an image to work on. Received: {source}, in which none is. Name another.")
-    double = [name for name, count in Counter(folded(item.name) for item in items).items() if count > 1]
-    if double:
+    if double := _repeated(items):
         raise AcregError(
             f"Results are named by their images, whose names without suffix differ. Received: {source} with "
             f"{some(double)} more than once. Rename the files, or give a CSV with a column subject."
         )
     return items
+
+
+def _repeated(items: Sequence[Item] | Sequence[PairItem]) -> list[str]:
+    """The names of several items, which would share a place among the results."""
+    return [name for name, count in Counter(folded(item.name) for item in items).items() if count > 1]
 
 
 def _in_folder(folder: Path, leave_out: Path | None) -> list[Item]:
