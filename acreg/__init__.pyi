@@ -5,6 +5,7 @@ from . import errors as errors
 from . import evaluation as evaluation
 from . import experiments as experiments
 from . import geometry as geometry
+from . import inference as inference
 from . import io as io
 from . import layers as layers
 from . import losses as losses
@@ -21,6 +22,7 @@ from .applications.batch.commands import quality as quality
 from .applications.batch.commands import segment as segment
 from .applications.batch.pairs import register_pairs as register_pairs
 from .applications.classification import classify as classify
+from .applications.conversion.exporting import export as export
 from .applications.groupwise.command import template as template
 from .applications.inspection.files import inspect as inspect
 from .applications.plausibility.experiment import plausibility as plausibility
@@ -28,7 +30,7 @@ from .evaluation import evaluate as evaluate
 from .geometry import Image as Image
 from .geometry import Transform as Transform
 from .io import read_image as read_image
-from .models import from_preset as from_preset
+from .registration import from_preset as from_preset
 from .registration import jacobian as jacobian
 from .registration import register as register
 from .registration import warp as warp

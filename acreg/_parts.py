@@ -23,6 +23,7 @@ PARTS = (
     "evaluation",
     "experiments",
     "geometry",
+    "inference",
     "io",
     "layers",
     "losses",

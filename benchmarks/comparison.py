@@ -41,7 +41,7 @@ def run(*words: str) -> None:
 
 def preset(recipe: str, runs: Path) -> str:
     """The preset of a recipe: a shipped one, or one trained before or now."""
-    from acreg.models.presets import shipped_presets
+    from acreg.inference import shipped_presets
 
     if recipe in shipped_presets():
         return recipe

@@ -79,7 +79,7 @@ def reference(repository: Path) -> ModuleType:
 
 def test_reference_has_each_public_name_on_one_page(reference: ModuleType) -> None:
     homes = reference.homes()
-    assert homes["acreg"]["from_preset"] == "acreg.models.from_preset"
+    assert homes["acreg"]["from_preset"] == "acreg.registration.from_preset"
     assert homes["acreg.errors"]["UsageError"] == "acreg.errors.UsageError"
     assert homes["acreg.io"]["read_image"] == "acreg.io.read_image"
     assert homes["acreg.data"]["Dataset"] == "acreg.data.Dataset"

@@ -43,12 +43,14 @@ from typing_extensions import assert_type
 
 import acreg
 from acreg.data import Augmentation, PairSampler
+from acreg.inference import OnnxModel
 from acreg.models import ACRegNet, LabelAutoencoder, RegistrationModel
 
 def use(images: NDArray[np.float32], network: ACRegNet) -> None:
     assert_type(PairSampler(images, None, batch_size=2, seed=0, augment=Augmentation(noise=0.1)), PairSampler)
     assert_type(acreg.data.PairSampler(images, None, batch_size=2, seed=0), PairSampler)
-    assert_type(acreg.from_preset("acregnet-jsrt"), RegistrationModel | LabelAutoencoder)
+    assert_type(acreg.from_preset("acregnet-jsrt"), OnnxModel | RegistrationModel | LabelAutoencoder)
+    assert_type(acreg.models.from_preset("acregnet-jsrt"), RegistrationModel | LabelAutoencoder)
     assert_type(acreg.read_image("a.png"), acreg.Image)
     assert_type(network.register(fixed="a.png", moving="b.png"), acreg.Transform)
     PairSampler(images, None, batch_size=2, pictures=1)  # type: ignore[call-arg]

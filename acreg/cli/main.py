@@ -15,7 +15,7 @@ import textwrap
 import traceback
 from collections.abc import Sequence
 from difflib import get_close_matches
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
@@ -42,6 +42,7 @@ COMMANDS = (
     "evaluate",
     "compare",
     "convert",
+    "export",
     "plausibility",
 )
 
@@ -85,6 +86,14 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def acreg(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print no notes and no progress bars.")] = False,
+    engine: Annotated[
+        Literal["onnx", "keras"] | None,
+        typer.Option(
+            help="What runs the networks of presets. Default: the environment variable ACREG_ENGINE, or else onnx for "
+            "presets that have a network in ONNX, as those that ship with acreg, and keras for others.",
+            show_default=False,
+        ),
+    ] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback if a command fails.")] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
@@ -99,6 +108,8 @@ def acreg(
       acreg train --help
     """
     console.set_quiet(quiet)
+    if engine is not None:
+        os.environ["ACREG_ENGINE"] = engine  # for the processes of workers, too
     if not debug:
         _logs.silence_frameworks()
 
@@ -109,6 +120,11 @@ def describe(error: Exception) -> str:
         return str(error)
     if isinstance(error, OSError):
         return _describe_os_error(error)
+    if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in ("tensorflow", "keras"):
+        return (
+            f"This needs TensorFlow and Keras. Received: an installation without {error.name}. Install them with "
+            "`pip install acreg`. Without them, acreg registers with presets that have a network in ONNX."
+        )
     if isinstance(error, MemoryError):
         return "There was not enough memory. Use smaller images, a smaller batch or a larger machine."
     return (

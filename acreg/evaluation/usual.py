@@ -18,8 +18,8 @@ from scipy import ndimage
 from acreg.data.manifest import Dataset, dataset_folder
 from acreg.data.subjects import Subjects
 from acreg.evaluation.pairs import choose_pairs
+from acreg.inference import preset_folder
 from acreg.io import Image, atomic_path
-from acreg.models.presets import preset_folder
 from acreg.registration.methods import Method, PresetMethod
 from acreg.registration.pair import register_pair
 from acreg.registration.usual import Usual, UsualInputs

@@ -13,10 +13,11 @@ from acreg.errors import UsageError
 from acreg.geometry.grid import Grid
 from acreg.geometry.image import Image, Kind
 from acreg.geometry.label_grid import labels_on
-from acreg.io.dicom.format import load_series
-from acreg.io.formats import READ, writer
+from acreg.io.formats import DICOM, READ, writer
 from acreg.io.guards import check_file, check_name, format_of
 from acreg.io.label_values import check_label_regions, check_label_values
+
+__all__ = ["Image", "read_image", "read_labelled", "read_labels", "write_image"]
 
 
 def read_image(
@@ -147,7 +148,7 @@ def _read(path: str | os.PathLike[str], kind: Kind, needs_spacing: bool, series:
     if series is not None and not path.is_dir():
         raise UsageError(f"A series is chosen in a folder. Received: series={series!r} with {path}. Name the folder.")
     if path.is_dir():
-        array, grid = load_series(path, labels, series, needs_spacing)
+        array, grid = DICOM.module.load_series(path, labels, series, needs_spacing)
         return Image(array, grid, kind, str(path))
     known = format_of(path)
     if known is not None or not path.is_file():

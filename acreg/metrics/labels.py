@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-from medpy.metric import binary
 from numpy.typing import ArrayLike
 from scipy import ndimage
 from scipy.spatial import cKDTree
@@ -75,6 +74,8 @@ def label_metrics(
     values = [value for value in dict.fromkeys(map(int, label_values)) if value != 0]
     # One pass over each map finds every label's box, so that a volume with many labels is not scanned once per label.
     boxes = [ndimage.find_objects(numbered(labels, values), len(values)) for labels in (warped_labels, fixed_labels)]
+    from medpy.metric.binary import dc  # imports a large part of SciPy
+
     results = {}
     for value, *found in zip(values, *boxes, strict=True):
         if found[0] is None or found[1] is None:
@@ -85,7 +86,7 @@ def label_metrics(
         a, b = warped_labels[crop] == value, fixed_labels[crop] == value
         distances = _surface_distances(a, b, steps)
         results[value] = {
-            "dsc": float(binary.dc(a, b)),
+            "dsc": float(dc(a, b)),
             "hd": float(distances.max()),
             "hd95": float(np.percentile(distances, 95)),
             "assd": float(distances.mean()),

@@ -13,8 +13,8 @@ import keras
 from pydantic import ConfigDict, Field, ValidationError, create_model
 
 from acreg.errors import AcregError
+from acreg.inference.memory import available_bytes
 from acreg.io.preset_config import faults
-from acreg.models.memory import available_bytes
 from acreg.models.registered import names_in_scope
 
 LARGEST = {

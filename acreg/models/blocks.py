@@ -39,7 +39,31 @@ def normalisation(kind: str, filters: int, name: str | None = None, dtype: Any =
     """``"group"`` normalisation, of 8 groups (or fewer, for fewer filters), or ``"batch"`` normalisation."""
     if kind == "batch":
         return batch_norm(name, dtype)
-    return layers.GroupNormalization(gcd(8, filters), name=name, dtype=dtype)
+    return GroupNormalization(gcd(8, filters), name=name, dtype=dtype)
+
+
+@keras.saving.register_keras_serializable("acreg")
+class GroupNormalization(layers.GroupNormalization):
+    """Group normalisation whose means are taken over one axis after the other, in float32.
+
+    The sum of all voxels of a volume at once, as Keras takes it, is wrong in the fifth digit, differently for each
+    program that runs the network; after eight affine passes that was 0.006 voxels. The name is that of Keras, which is
+    a part of the paths in files of weights.
+    """
+
+    def call(self, inputs: Tensor) -> Tensor:
+        x = ops.cast(inputs, "float32")
+        x = x - self._means(x)
+        scale = ops.rsqrt(self._means(x * x) + self.epsilon) * ops.cast(self.gamma, "float32")
+        return ops.cast(x * scale + ops.cast(self.beta, "float32"), self.compute_dtype)
+
+    def _means(self, x: Tensor) -> Tensor:
+        """Means of each sample and group, ``(batch, 1, ..., 1, channels)``."""
+        rank, channels = len(x.shape) - 2, x.shape[-1]
+        for axis in range(1, rank + 1):
+            x = ops.mean(x, axis=axis, keepdims=True)
+        grouped = ops.mean(ops.reshape(x, (-1, self.groups, channels // self.groups)), axis=-1)
+        return ops.reshape(ops.repeat(grouped, channels // self.groups, axis=-1), (-1, *(1,) * rank, channels))
 
 
 def residual_block(

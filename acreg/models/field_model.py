@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 import keras
 from keras import ops
 
+from acreg.inference.forking import check_process
+from acreg.inference.registering import padded_sizes
 from acreg.io import Preprocessing
 from acreg.layers import ThinPlateSplineAugmentation, UncertaintyWeighting, functional
 from acreg.layers.tensor import Tensor
 from acreg.losses import LABEL_LOSSES, LOSSES, Loss, LossWeights, choose_losses
 from acreg.losses.loss import FIELD
-from acreg.models.forking import check_process
 from acreg.models.label_autoencoder import hard_dice, update_dice
 from acreg.models.label_values import one_hot_of, some_labels, unknown_in_pairs, warp_one_hot
 from acreg.models.loss_values import LossValues
@@ -175,7 +176,7 @@ class FieldModel(PresetModel):
         return {"displacement": self._to_image_grid(field, sizes), **outputs}
 
     def _padded(self, sizes: tuple[int | Tensor, ...]) -> list[int | Tensor]:
-        return [(n + self.multiple - 1) // self.multiple * self.multiple for n in sizes]
+        return padded_sizes(sizes, self.multiple)
 
     def _network_inputs(self, inputs: Mapping[str, Tensor], training: bool) -> dict[str, Tensor]:
         """The inputs that the network sees."""

@@ -9,11 +9,9 @@ from operator import itemgetter
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
 from acreg.errors import images_by_name
-from acreg.geometry import sample_image
 from acreg.io import Image
 from acreg.io.inputs import ImageLike
 from acreg.layers import functional
@@ -68,6 +66,8 @@ class JRSNet(RegistrationModel):
     Source: Mahapatra et al., Joint registration and segmentation of X-ray images using generative adversarial networks,
     MLMI 2018, eq. 1 to 6, with the signs with which minimising makes images, masks and fields similar.
     """
+
+    segments = True
 
     DEFAULT_LOSSES: Mapping[str, float] = {
         "mutual_information": 1.0,
@@ -216,6 +216,11 @@ class JRSNet(RegistrationModel):
     def _image(self, y_pred: Mapping[str, Tensor]) -> Tensor:
         return y_pred["synthesised"] if self.direct else y_pred["warped"]
 
+    def predict_field(self, inputs: Mapping[str, Tensor], training: bool = False) -> dict[str, Tensor]:
+        """As for every model, with the threshold of each activation, ``(batch, 1, ..., 1)``, except in training."""
+        found = super().predict_field(inputs, training)
+        return found if training else {**found, "threshold": otsu_threshold(found["activation"])}
+
     @images_by_name
     def segment(self, *, fixed: ImageLike, moving: ImageLike) -> Image:
         """The mask of the registered image, and thus of the fixed image, from the activations.
@@ -227,11 +232,7 @@ class JRSNet(RegistrationModel):
         Raises:
             AcregError: as `register`.
         """
-        pair = self._registering.pair(fixed, moving)
-        activation = self.predict_on_batch(pair.batch)["activation"]
-        threshold = float(ops.convert_to_numpy(otsu_threshold(activation)).ravel()[0])
-        found = sample_image(ops.convert_to_numpy(activation)[0, ..., 0], pair.grids[0], pair.fixed, outside=0.0)
-        return Image((found > threshold).astype(np.int32), pair.fixed, kind="labels", name="mask")
+        return self._registering.segment(fixed, moving)
 
     def plain_copy(self) -> JRSNet:
         dropped = (*ADVERSARIAL, "perceptual")

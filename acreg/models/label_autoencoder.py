@@ -10,10 +10,10 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from acreg.inference.forking import check_process
 from acreg.io import Preprocessing
 from acreg.layers.tensor import Tensor
 from acreg.models.blocks import RepeatVoxels, batch_norm, convolution
-from acreg.models.forking import check_process
 from acreg.models.label_values import check_labels, unknown_labels
 from acreg.models.preset_model import PresetModel
 

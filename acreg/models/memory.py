@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
 from acreg.layers.tensor import Tensor
-
-CGROUP = Path("/sys/fs/cgroup")
 
 
 def peak_bytes(network: keras.Model, shapes: Sequence[tuple[int, ...]]) -> int:
@@ -50,20 +47,6 @@ def peak_bytes(network: keras.Model, shapes: Sequence[tuple[int, ...]]) -> int:
         done = [key for key in made if last.get(key) == index]
         live -= sum(_bytes(made.pop(key)) for key in done)
     return most
-
-
-def available_bytes() -> int | None:
-    """Memory available to this process: that of the machine, or the limit of its container; None if unknown."""
-    found = []
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        found += [1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
-        limit = (CGROUP / "memory.max").read_text(encoding="ascii").strip()
-        if limit != "max":
-            found.append(int(limit) - int((CGROUP / "memory.current").read_text(encoding="ascii")))
-    except (OSError, ValueError):
-        pass
-    return min(found, default=None)
 
 
 def _bytes(tensor: Tensor) -> int:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,11 +11,12 @@ import numpy as np
 from keras import ops
 
 from acreg.errors import AcregError, UsageError
+from acreg.inference.forking import check_process
+from acreg.inference.presets import SHIPPED, preset_folder
 from acreg.io import Preprocessing
 from acreg.io.preset_config import AGAIN, check_weights_file, read_preset_config
 from acreg.io.stored_weights import count_values, open_weights
 from acreg.models.arguments import check_arguments, count_weights
-from acreg.models.forking import check_process
 from acreg.models.label_autoencoder import LabelAutoencoder
 from acreg.models.preset_model import PresetModel
 from acreg.models.registered import registered_models
@@ -25,11 +24,11 @@ from acreg.models.registered import registered_models
 if TYPE_CHECKING:
     from acreg.models.registration_model import RegistrationModel
 
-SHIPPED = Path(__file__).resolve().parent.parent / "presets"
-
 
 def from_preset(name_or_folder: str | os.PathLike[str]) -> RegistrationModel | LabelAutoencoder:
-    """Loads a trained model: a preset that is shipped with acreg, by name, or any preset folder.
+    """Loads the Keras model of a preset, shipped with acreg or in a folder, to train it or to use its parts.
+
+    To register alone, `acreg.from_preset` is faster, because it needs no Keras where the preset has a network in ONNX.
 
     Returns:
         The model, such as an `ACRegNet`, with its ``preprocessing``. Presets of autoencoders give a `LabelAutoencoder`,
@@ -42,8 +41,8 @@ def from_preset(name_or_folder: str | os.PathLike[str]) -> RegistrationModel | L
 
     Example:
 
-    >>> model = acreg.from_preset("acregnet-jsrt")
-    >>> transform = model.register(fixed="a.png", moving="b.png")
+    >>> model = acreg.models.from_preset("acregnet-jsrt")
+    >>> model.summary()
     """
     check_process()
     folder = preset_folder(name_or_folder)
@@ -94,37 +93,6 @@ def load_model(
             "mixed."
         ) from error
     return model
-
-
-def preset_folder(name_or_folder: str | os.PathLike[str]) -> Path:
-    """The folder of a shipped preset or a given folder.
-
-    Raises:
-        UsageError: neither exists; the message lists the shipped presets and the closest name.
-    """
-    shipped = shipped_presets()
-    if str(name_or_folder) in shipped:
-        return SHIPPED / str(name_or_folder)
-    folder = Path(name_or_folder)
-    if folder.is_dir():
-        return folder
-    near = difflib.get_close_matches(str(name_or_folder), shipped, n=1)
-    hint = f" Did you mean '{near[0]}'?" if near else ""
-    raise UsageError(
-        f"A preset is a folder, or the name of one that ships with acreg. Received: '{name_or_folder}', which is "
-        f"neither.{hint} These ship: {', '.join(shipped) or 'none'}."
-    )
-
-
-def preset_digest(name_or_folder: str | os.PathLike[str]) -> str:
-    """A digest of the weights, the configuration and the preprocessing of a preset. Errors: `preset_folder`."""
-    files = sorted(p for p in preset_folder(name_or_folder).iterdir() if p.suffix in (".json", ".h5"))
-    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16]
-
-
-def shipped_presets() -> list[str]:
-    """Names of the presets that ship with acreg."""
-    return sorted(p.parent.name for p in SHIPPED.glob("*/config.json"))
 
 
 def _check_model(class_name: str, config: Mapping[str, Any], source: Path) -> tuple[Any, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from keras import ops
 
 from acreg.geometry import Grid
+from acreg.inference.registering import over, padded_grid
 from acreg.layers.functional import affine_displacement, resize_displacement, warp
 from acreg.layers.tensor import Tensor
 from acreg.layers.warping import no_gradients
@@ -56,7 +57,7 @@ class Refining:
         images = {role: ops.convert_to_tensor(image) for role, image in batch.items()}
         with no_gradients():
             found = self._predicted(images)
-        padded = padded_grid(self.model, grid)
+        padded = padded_grid(self.model.multiple, grid)
         vectors = np.asarray(ops.convert_to_numpy(found.pop("field"))[0], np.float32)
         start = Field(vectors, over(padded, vectors.shape[:-1]), stage.settings.kind)
         limit = 100.0 * float(folded_voxels(start, padded).mean()) + settings.folding_limit
@@ -139,14 +140,3 @@ def regulariser(loss: Loss, weight: float) -> Callable[[Tensor, Tensor], Tensor]
         return weight * ops.mean(loss.function(field, **{"spacing": spacing / mean} if knows else {}, **loss.arguments))
 
     return value
-
-
-def padded_grid(model: FieldModel, grid: Grid) -> Grid:
-    """The network's grid with the voxels that the model pads it by."""
-    padded = model._padded(grid.shape)
-    return grid.part([-((p - n) // 2) for n, p in zip(grid.shape, padded, strict=True)], padded)
-
-
-def over(grid: Grid, shape: Sequence[int]) -> Grid:
-    """A grid of other sizes over the same extent."""
-    return grid.centred((np.array(grid.shape) - 1) / 2, shape, tuple(np.multiply(grid.spacing, grid.shape) / shape))

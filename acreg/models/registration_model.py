@@ -17,7 +17,7 @@ from acreg.models.field_model import FieldModel
 from acreg.models.fine_tuning import transfer_weights
 from acreg.models.network_parts import freeze_parts, parts_of
 from acreg.models.refinement import RefinementSettings
-from acreg.models.registering import Registering
+from acreg.models.registering import RegisteringModel
 
 
 class RegistrationModel(FieldModel):
@@ -108,8 +108,8 @@ class RegistrationModel(FieldModel):
         return tuple(inputs["fixed"].shape)
 
     @cached_property
-    def _registering(self) -> Registering:
-        return Registering(self)
+    def _registering(self) -> RegisteringModel:
+        return RegisteringModel(self)
 
     @images_by_name
     def register(self, *, fixed: ImageLike, moving: ImageLike) -> Transform:
@@ -191,7 +191,7 @@ class RegistrationModel(FieldModel):
         their input), plus eight fields at full resolution. Measured on a CPU, a registration took 0.6 to 1 times this
         (3-D, 64 to 128 voxels per axis, both networks).
         """
-        return self._registering.memory_of(shape)
+        return self._registering.network.memory_of(shape)
 
     def parts(self) -> dict[str, list[keras.layers.Layer]]:
         """The layers of the network that have weights, grouped by part.

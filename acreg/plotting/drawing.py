@@ -153,17 +153,22 @@ def checkerboard(a: np.ndarray, b: np.ndarray, tiles: int = 8) -> np.ndarray:
     return np.where((rows + columns) % 2 == 0, stretch(a), stretch(b))
 
 
-def draw_grid(axes: Axes, displacement: np.ndarray, aspect: float = 1.0, lines: int = 24) -> None:
-    """A regular grid of the fixed image, mapped to the moving image: the lines p + u(p)."""
-    from matplotlib.collections import LineCollection
-
+def grid_lines(displacement: np.ndarray, lines: int = 24) -> list[np.ndarray]:
+    """The lines p + u(p) of a regular grid of the fixed image, each ``(points, 2)``, columns and rows."""
     rows, columns = displacement.shape[:2]
     y, x = np.indices((rows, columns), dtype=float)
     y, x = y + displacement[..., 0], x + displacement[..., 1]
     step = max(1, round(max(rows, columns) / lines))
     points = np.stack([x, y], axis=-1)
-    drawn = [points[r] for r in range(0, rows, step)] + [points[:, c] for c in range(0, columns, step)]
-    axes.add_collection(LineCollection(drawn, colors=GRID_COLOUR, linewidths=0.8))
+    return [points[r] for r in range(0, rows, step)] + [points[:, c] for c in range(0, columns, step)]
+
+
+def draw_grid(axes: Axes, displacement: np.ndarray, aspect: float = 1.0) -> None:
+    """A regular grid of the fixed image, mapped to the moving image, see `grid_lines`."""
+    from matplotlib.collections import LineCollection
+
+    rows, columns = displacement.shape[:2]
+    axes.add_collection(LineCollection(grid_lines(displacement), colors=GRID_COLOUR, linewidths=0.8))
     axes.set_xlim(-0.5, columns - 0.5)
     axes.set_ylim(rows - 0.5, -0.5)
     axes.set_aspect(aspect)

@@ -10,7 +10,6 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 import numpy as np
-from skimage.filters import threshold_otsu
 
 from acreg.errors import images_by_name
 from acreg.geometry import Displacement, Grid, Velocity, unregistered
@@ -277,4 +276,6 @@ def _beyond(role: str, image: Image, grid: Grid) -> str:
 def foreground(image: Image) -> np.ndarray:
     """The voxels that are brighter than Otsu's threshold."""
     array = image.array
+    from skimage.filters import threshold_otsu  # imports a large part of SciPy
+
     return array > threshold_otsu(array) if np.ptp(array) else np.zeros(array.shape, bool)

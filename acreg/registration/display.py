@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 from acreg.geometry.display import table_html, thinned
 from acreg.metrics import mean_over_labels
 from acreg.plotting import page
-from acreg.plotting.drawing import view_pair
-from acreg.plotting.figures import to_png
-from acreg.plotting.preview import preview_figure
+from acreg.plotting.drawing import PairView, view_pair
+from acreg.plotting.preview import preview_figure, preview_png
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -36,7 +35,7 @@ def describe(result: Registration) -> str:
 def html(result: Registration) -> str:
     """The picture, subsampled if the images are large, and a table of the measures and concerns."""
     try:
-        picture = page.image(to_png(preview(result, VOXELS), dpi=70), "fixed, moving and warped image")
+        picture = page.image(preview_png(_view(result, VOXELS)), "fixed, moving and warped image")
     except Exception as error:  # a notebook shows the numbers in any case
         picture = f"<p>No picture: {escape(str(error))}</p>"
     rows = [("method", result.method), *_numbers(result)]
@@ -65,21 +64,25 @@ def stage_lines(result: Registration) -> list[str]:
     return lines
 
 
-def preview(result: Registration, voxels: int | None = None) -> Figure:
-    """The figure of preview.png, made from at most `voxels` voxels of each image."""
+def preview(result: Registration) -> Figure:
+    """The picture of preview.png as a Matplotlib figure."""
+    return preview_figure(_view(result))
+
+
+def _view(result: Registration, voxels: int | None = None) -> PairView:
+    """What the picture shows, from at most `voxels` voxels of each image."""
 
     def small(image: Any) -> Any:
         return image if image is None or voxels is None else thinned(image, voxels)
 
     fixed, moving = small(result.fixed), small(result.moving)
-    view = view_pair(
+    return view_pair(
         dataclasses.replace(result.sampled, fixed=fixed.grid, moving=moving.grid),
         fixed=fixed,
         moving=moving,
         fixed_labels=small(result.fixed_labels),
         moving_labels=small(result.moving_labels),
     )
-    return preview_figure(view)
 
 
 def _numbers(result: Registration) -> list[tuple[str, str]]:

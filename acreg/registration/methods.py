@@ -17,8 +17,11 @@ from acreg.baselines.options import split_name
 from acreg.baselines.tools import NAMES as CLASSICAL
 from acreg.errors import AcregError, UsageError, argument, images_by_name
 from acreg.geometry import Grid, Image, Transform, unregistered
+from acreg.inference import preset_folder
+from acreg.inference.presets import preset_digest
 from acreg.optimisation.names import NAMES as OPTIMISED
 from acreg.registration.optimised import Optimised
+from acreg.registration.presets import from_preset
 from acreg.registration.usual import Usual
 
 
@@ -60,11 +63,8 @@ class PresetMethod:
     """
 
     def __init__(self, model: str | os.PathLike[str] | Any, name: str = "", refine: int = 0) -> None:
-        from acreg.models import from_preset
-        from acreg.models.presets import preset_digest, preset_folder
-
         stored = isinstance(model, (str, os.PathLike))
-        self._model: Any = from_preset(model) if stored else model
+        self._model: Any = from_preset(model, "keras" if refine else None) if stored else model
         self.preset = str(model) if stored else ""
         self.refine = refine
         own = preset_name(self.preset) if stored else str(getattr(model, "name", type(model).__name__))
@@ -81,7 +81,7 @@ class PresetMethod:
 
     def affine_part(self) -> PresetMethod | None:
         """The affine part of the model as a method with the same name followed by "-affine"; None if it has none."""
-        if getattr(self._model, "affine", "none") == "none":
+        if getattr(self._model, "affine", "none") in ("none", False):
             return None
         part = copy(self)
         part._model, part.refine, part.name = self._model.affine_part(), 0, f"{self.name}-affine"
@@ -119,7 +119,7 @@ class PresetMethod:
     @images_by_name
     def segment(self, *, fixed: Image, moving: Image) -> Image | None:
         """The model's mask of the fixed image; None for a model that does not segment."""
-        return self._model.segment(fixed=fixed, moving=moving) if hasattr(self._model, "segment") else None
+        return self._model.segment(fixed=fixed, moving=moving) if getattr(self._model, "segments", False) else None
 
 
 def named_method(name: str, threads: int, seed: int) -> Method:

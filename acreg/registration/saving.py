@@ -16,8 +16,7 @@ from acreg.io.documents import write_json
 from acreg.io.formats import is_picture
 from acreg.io.transforms import write_inverse, write_transform
 from acreg.plotting.drawing import view_pair
-from acreg.plotting.figures import to_png
-from acreg.plotting.preview import preview_figure
+from acreg.plotting.preview import preview_png
 from acreg.registration.background import background_note, border_and_fill
 from acreg.registration.concerns import overlap
 from acreg.registration.further import earlier_names, further_names
@@ -209,7 +208,7 @@ def _write(
             border=border,
             fill=fill,
         )
-        path("preview.png").write_bytes(to_png(preview_figure(view)))
+        path("preview.png").write_bytes(preview_png(view))
         for one in result.also:
             one.write(result.sampled, path(one.file_name(rank)), border, fill)
     return written

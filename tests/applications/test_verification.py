@@ -31,11 +31,11 @@ from acreg.applications.verification import (
 )
 from acreg.errors import UsageError
 from acreg.geometry import Grid, Image, Transform, Velocity
+from acreg.inference import shipped_presets
 from acreg.io import Points, write_image, write_points
 from acreg.io.formats import FORMATS
 from acreg.io.transforms import write_transform
 from acreg.layers import functional
-from acreg.models.presets import shipped_presets
 
 SMALL = "jrsnet-montgomery"
 """A preset that is quickly loaded."""

@@ -14,7 +14,8 @@ import pytest
 
 import acreg
 from acreg.errors import AcregError, UsageError
-from acreg.models import RegNet, from_preset, presets, shipped_presets
+from acreg.inference import presets, shipped_presets
+from acreg.models import RegNet, from_preset
 
 Make = Callable[..., Any]
 

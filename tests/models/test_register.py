@@ -16,8 +16,9 @@ from scipy.spatial.transform import Rotation
 
 from acreg.errors import AcregError, UsageError
 from acreg.geometry import Grid, Transform
+from acreg.inference import registering
 from acreg.io import Image, Preprocessing, write_image
-from acreg.models import RegNet, registering
+from acreg.models import RegNet
 from acreg.models.memory import peak_bytes
 
 

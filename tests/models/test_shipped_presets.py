@@ -15,10 +15,10 @@ from acreg.data.sampling.deformation import RandomDeformation
 from acreg.data.sampling.synthesis import synthesize
 from acreg.evaluation.pairs import choose_pairs
 from acreg.geometry import Grid
+from acreg.inference.presets import SHIPPED
 from acreg.io import Image, Preprocessing
 from acreg.metrics import label_metrics, mean_over_labels
 from acreg.models import LabelAutoencoder, from_preset
-from acreg.models.presets import SHIPPED
 from acreg.registration.usual import Usual
 
 NAMES = [

@@ -55,7 +55,7 @@ class MethodChoice:
         """The settings that its results depend on."""
         if self.model is None:
             return {"method": self.method, "threads": self.threads, "seed": self.seed}
-        from acreg.models.presets import preset_digest
+        from acreg.inference.presets import preset_digest
 
         refine = {"refine": self.refine} if self.refine else {}
         return {"model": Path(self.model).name, "model_sha256": preset_digest(self.model), **refine}

@@ -61,8 +61,8 @@ def coarse(array: np.ndarray, rank: int) -> np.ndarray:
 
 def images_sample(name: str) -> np.ndarray:
     """A coarse sample of a preset's input: two images, or a label map for an autoencoder."""
+    from acreg.inference.presets import SHIPPED
     from acreg.io.preset_config import read_preset_config
-    from acreg.models.presets import SHIPPED
 
     preprocessing = Preprocessing.from_json(SHIPPED / name / "preprocessing.json")
     if read_preset_config(SHIPPED / name).class_name == "LabelAutoencoder":
@@ -92,7 +92,7 @@ def values_sample(name: str) -> np.ndarray:
 
 
 def _weights() -> Measured:
-    from acreg.models.presets import SHIPPED
+    from acreg.inference.presets import SHIPPED
 
     known = stored()
     differ = [name for name in known if _sha256(SHIPPED / name / WEIGHTS) != known[name][CHECKSUM]]

@@ -15,9 +15,9 @@ import numpy as np
 import acreg
 from acreg.applications.verification import presets
 from acreg.applications.verification.machine import environment
+from acreg.inference.presets import SHIPPED, shipped_presets
 from acreg.io import atomic_path
 from acreg.io.preset_config import sha256_of
-from acreg.models.presets import SHIPPED, shipped_presets
 
 
 def make(name: str) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import nibabel
 import numpy as np
 
 from acreg.errors import AcregError, UsageError
@@ -38,6 +37,8 @@ def write_learn2reg(transform: Transform, path: str | os.PathLike[str]) -> None:
     field = transform.moving.to_index(points).reshape(indices.shape) - indices
     stored = field[..., ::-1].transpose(2, 1, 0, 3).astype(np.float32)
     with atomic_path(path) as temporary:
+        import nibabel  # takes a tenth of a second
+
         nibabel.save(nibabel.Nifti1Image(stored, transform.fixed.affine()), temporary)
 
 

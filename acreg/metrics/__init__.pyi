@@ -1,0 +1,13 @@
+from .labels import LABEL_METRICS as LABEL_METRICS
+from .labels import MAP_METRICS as MAP_METRICS
+from .labels import centroids as centroids
+from .labels import is_lost as is_lost
+from .labels import label_metrics as label_metrics
+from .labels import mean_over_labels as mean_over_labels
+from .labels import over_labels as over_labels
+from .labels import union_box as union_box
+from .similarity import LOCAL_WINDOW as LOCAL_WINDOW
+from .similarity import local_correlation as local_correlation
+from .similarity import normalized_cross_correlation as normalized_cross_correlation
+from .similarity import normalized_mutual_information as normalized_mutual_information
+from .similarity import structural_similarity as structural_similarity
