@@ -41,7 +41,7 @@ def dice(model: RegNet) -> float:
 # losses and labels may differ: this model is trained on the overlap of the labels as well.
 
 keras.utils.set_random_seed(0)
-start = acreg.from_preset("acregnet-jsrt")
+start = acreg.models.from_preset("acregnet-jsrt")
 model = RegNet(
     network="pyramid",
     num_classes=4,

@@ -1,6 +1,7 @@
+from .alignment import Alignment as Alignment
+from .alignment import EngineResult as EngineResult
 from .continuous import Settings as Settings
 from .engine import Engine as Engine
-from .engine import EngineResult as EngineResult
 from .guides import Guides as Guides
 from .names import DEFAULT as DEFAULT
 from .names import NAMES as NAMES

@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-from acreg.errors import AcregError, images_by_name
-from acreg.geometry import Affine, Grid, Image, Transform, labels_on
+from acreg.errors import images_by_name
+from acreg.geometry import Grid, Image, Transform, labels_on
 from acreg.geometry.extents import covering
 from acreg.geometry.logarithm import logarithm
 from acreg.geometry.maps import Map
 from acreg.layers.functional import resize_displacement
 from acreg.losses import LossWeights, mind_ssc_features
+from acreg.optimisation.alignment import Alignment, EngineResult
 from acreg.optimisation.continuous import Continuous, Settings
 from acreg.optimisation.discrete import coarse_to_fine
 from acreg.optimisation.fields import SQUARINGS, Field
 from acreg.optimisation.guides import Guides
-from acreg.optimisation.linear import linear
 from acreg.optimisation.similarities import Similarity, similarities
 from acreg.optimisation.workspace import VOXELS, Content, Workspace
 
@@ -34,22 +33,6 @@ ONE_CONTRAST = 0.25
 """The smallest correlation, after the linear stage, of two images of one contrast."""
 DARK = 0.1
 """Grey values up to this one, of 0 to 1, count as background."""
-
-
-@dataclass(frozen=True, eq=False)
-class EngineResult:
-    """A registered pair.
-
-    Args:
-        transform: takes fixed points to moving points, on the grid of the fixed image.
-        contrast: "one" or "two": whether the same tissue has the same grey values in both images; empty if only the
-            linear stage ran.
-        stages: what each stage did, in order.
-    """
-
-    transform: Transform
-    contrast: str
-    stages: list[dict[str, Any]] = field(default_factory=list)
 
 
 class Engine:
@@ -75,8 +58,9 @@ class Engine:
         voxels: int = VOXELS,
         seed: int = 0,
     ) -> None:
-        self.linear, self.discrete, self.continuous = linear, discrete, continuous
-        self.similarity, self.voxels, self.seed = similarity, voxels, seed
+        self.alignment = Alignment(linear, seed)
+        self.discrete, self.continuous = discrete, continuous
+        self.similarity, self.voxels = similarity, voxels
         self._stages: dict[str, Continuous] = {}
         if similarity != "auto":
             self._stage(similarity)
@@ -100,17 +84,10 @@ class Engine:
         Raises:
             AcregError: the images differ in rank or are constant, a guide does not fit, or the images do not overlap.
         """
-        if fixed.grid.rank != moving.grid.rank:
-            raise AcregError(
-                "Two images that are registered have one number of axes. Received: "
-                f"{fixed.name or 'fixed'} with {fixed.grid.rank}, {moving.name or 'moving'} with {moving.grid.rank}."
-            )
-        guides.check(fixed.grid, moving.grid)
-        say = progress or (lambda _: None)
-        stages: list[dict[str, Any]] = []
-        maps = self._aligned(fixed, moving, guides, stages, say)
+        aligned = self.alignment.register(fixed=fixed, moving=moving, guides=guides, progress=progress)
         if self.continuous is None:
-            return EngineResult(Transform(fixed.grid, moving.grid, maps), "", stages)
+            return aligned
+        maps, stages, say = aligned.transform.maps, aligned.stages, progress or (lambda _: None)
         contents = (
             Content.of(fixed, "fixed", guides.fixed_mask),
             Content.of(moving, "moving", guides.moving_mask),
@@ -175,37 +152,6 @@ class Engine:
         if name not in self._stages or not name:
             self._stages[name] = Continuous(similarities(chosen), self.continuous or Settings())
         return self._stages[name]
-
-    def _aligned(
-        self,
-        fixed: Image,
-        moving: Image,
-        guides: Guides,
-        stages: list[dict[str, Any]],
-        say: Callable[[str], None],
-    ) -> tuple[Map, ...]:
-        """The maps of the linear stage."""
-        initial = guides.initial
-        if initial is not None and not all(isinstance(part, Affine) for part in initial.maps):
-            say("the initial transform deforms: the linear stage is left out")
-            return initial.maps
-        if self.linear is None:
-            both = fixed.has_place and moving.has_place
-            if initial is not None:
-                return initial.maps
-            return () if both else (Affine.between_extents(fixed.grid.reoriented(), moving.grid.reoriented()),)
-        start = time.perf_counter()
-        affine, record = linear(
-            fixed=fixed,
-            moving=moving,
-            kind=self.linear,
-            fixed_mask=guides.fixed_mask,
-            moving_mask=guides.moving_mask,
-            initial=None if initial is None else initial.affine_part,
-            seed=self.seed,
-        )
-        stages.append({"stage": "linear", **record, "seconds": time.perf_counter() - start})
-        return (affine,)
 
 
 def _over(found: Field, extent: Grid) -> Map:

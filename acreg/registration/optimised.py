@@ -14,7 +14,7 @@ from acreg.geometry import Affine, Image, Transform
 from acreg.optimisation.names import DEFAULT, LINEAR, NAMES
 
 if TYPE_CHECKING:
-    from acreg.optimisation import Engine, EngineResult, Guides
+    from acreg.optimisation import Alignment, Engine, EngineResult, Guides
 
 NO_LINEAR = "none"
 """The value of the option `linear` that leaves out the linear stage."""
@@ -120,7 +120,7 @@ def _options(kind: str) -> tuple[dict[str, Value], dict[str, tuple[str, ...]]]:
         "kind": ("velocity", "displacement"),
     }
     options: dict[str, Value] = {
-        "linear": engine.linear or NO_LINEAR,
+        "linear": engine.alignment.linear or NO_LINEAR,
         "discrete": engine.discrete,
         "similarity": "auto",
         "voxels": engine.voxels,
@@ -129,12 +129,14 @@ def _options(kind: str) -> tuple[dict[str, Value], dict[str, tuple[str, ...]]]:
     return options, words
 
 
-def _engine(kind: str, options: dict[str, Value], seed: int) -> Engine:
+def _engine(kind: str, options: dict[str, Value], seed: int) -> Engine | Alignment:
+    if kind in LINEAR:
+        from acreg.optimisation import Alignment  # without Keras
+
+        return Alignment(kind, seed)
     from acreg.optimisation import Engine, Settings
     from acreg.optimisation.engine import AUTO
 
-    if kind in LINEAR:
-        return Engine(linear=kind, continuous=None, seed=seed)
     engine: dict[str, Any] = {name: options[name] for name in ("linear", "discrete", "similarity", "voxels")}
     if engine["linear"] == NO_LINEAR:
         engine["linear"] = None

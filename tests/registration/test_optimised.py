@@ -19,15 +19,17 @@ QUICK = "acreg:deformable[linear=none,discrete=false,steps=12,similarity=local_n
 def test_a_name_makes_an_engine() -> None:
     method = named_method("acreg:multimodal[linear=none,kind=displacement,smoothness=2,steps=9x4,discrete=false]", 1, 5)
     engine = method.engine
-    assert (engine.linear, engine.discrete, engine.similarity, engine.seed) == (None, False, AUTO["two"], 5)
+    assert (engine.discrete, engine.similarity) == (False, AUTO["two"])
+    assert (engine.alignment.linear, engine.alignment.seed) == (None, 5)
     assert engine.continuous == Settings(kind="displacement", smoothness=2, steps=(9, 4))
     plain, whole = Optimised().engine, Engine()
-    assert (plain.linear, plain.discrete, plain.similarity) == (whole.linear, whole.discrete, "auto")
+    assert (plain.discrete, plain.similarity) == (whole.discrete, "auto")
+    assert plain.alignment.linear == whole.alignment.linear
     assert (plain.continuous, plain.voxels) == (whole.continuous, whole.voxels)
     assert named_method("acreg:deformable[similarity=mind_ssc]", 1, 0).engine.similarity == AUTO["two"]
     assert named_method("acreg:deformable[similarity=ncc]", 1, 0).engine.similarity == "ncc"
     rigid = named_method("acreg:rigid", 1, 0)
-    assert (rigid.engine.linear, rigid.engine.continuous, rigid.deforms) == ("rigid", None, False)
+    assert (rigid.engine.linear, rigid.deforms) == ("rigid", False)
     assert [named_method(name, 1, 0).name for name in NAMES] == list(NAMES)
 
 
