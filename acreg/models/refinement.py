@@ -25,6 +25,8 @@ from acreg.optimisation.similarities import similarity
 
 ANCHOR = {"velocity": 0.1, "displacement": 1.0}
 """The default weight of the anchor by kind of field."""
+WINDOW = 7
+"""Of local NCC, see `acreg.optimisation.Settings`."""
 RATE = {"velocity": 0.05, "displacement": 0.02}
 """The default learning rate."""
 
@@ -90,6 +92,7 @@ class Refining:
             stage = Settings(
                 kind=kind,
                 smoothness=0.0,
+                window=WINDOW,
                 anchor=ANCHOR[kind] if settings.anchor is None else settings.anchor,
                 steps=(settings.steps + 1,),  # the energy after the last step is measured, too
                 rate=RATE[kind] if settings.learning_rate is None else settings.learning_rate,

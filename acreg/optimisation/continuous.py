@@ -24,8 +24,6 @@ from acreg.optimisation.similarities import Similarity
 
 COMPILED = 2**17
 """Voxels from which the time that XLA saves in each step is worth the time that it takes to compile for that size."""
-WINDOW = 7
-"""Side of the windows of local NCC, in voxels of the axes with the smallest voxels."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +33,7 @@ class Settings:
     Args:
         kind: "velocity" or "displacement".
         smoothness: weight of the mean squared gradient of the field, in mm per mm.
+        window: side of the windows of local NCC, in voxels of the axes with the smallest voxels; odd.
         anchor: weight of the mean squared distance of the field from its start, in voxels of its grid.
         steps: at each level at most, from coarse to fine; the last number holds for further levels.
         rate: of Adam, in voxels of the field's grid.
@@ -46,7 +45,8 @@ class Settings:
     """
 
     kind: str = "velocity"
-    smoothness: float = 0.2
+    smoothness: float = 0.4
+    window: int = 5
     anchor: float = 0.0
     steps: tuple[int, ...] = (40, 40, 30)
     rate: float = 0.2
@@ -84,7 +84,7 @@ class Continuous:
     regularisers, and of the squared distance of landmarks; Adam minimises it. With a velocity ``v``, both images are
     warped half way, the moving one by ``exp(v / 2)`` and the fixed one by ``exp(-v / 2)``, so that swapping them
     changes the sign of ``v``; with a displacement, the moving one alone. The smoothness and the similarities' windows
-    are lengths in space: see `acreg.losses.diffusion` and `WINDOW`.
+    are lengths in space: see `acreg.losses.diffusion` and `Settings`.
 
     What is compiled is kept for further pairs with grids of the same sizes.
 
@@ -170,7 +170,7 @@ class Continuous:
         else:
             values = resize_displacement(ops.convert_to_tensor(start.vectors[None]), grid.shape)
         side = min(level.grid.spacing)
-        window = tuple(2 * round((WINDOW * side / s - 1) / 2) + 1 for s in level.grid.spacing)
+        window = tuple(2 * round((self.settings.window * side / s - 1) / 2) + 1 for s in level.grid.spacing)
         key = window, not self.one_size and math.prod(level.grid.shape) < COMPILED
         if key not in self._steps:
             self._steps[key] = value_and_gradient(partial(self._energy, window), any_size=key[1])

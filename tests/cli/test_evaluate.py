@@ -270,13 +270,11 @@ def test_what_is_compared_is_a_folder(data, capsys):
     assert "Results lie in a folder. Received" in capsys.readouterr().err
 
 
-def test_an_autoencoder_is_not_evaluated(tmp_path, monkeypatch):
+def test_an_autoencoder_is_not_evaluated():
     from acreg.errors import AcregError
 
-    models = pytest.importorskip("acreg.models")
-    monkeypatch.setattr(models, "from_preset", lambda name: object())
     with pytest.raises(AcregError, match="registers"):
-        methods.PresetMethod("autoencoder")
+        methods.PresetMethod("autoencoder-jsrt")
 
 
 def test_the_affine_part_of_a_model_has_a_row_of_its_own(tmp_path, capsys):

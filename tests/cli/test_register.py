@@ -267,13 +267,12 @@ def test_sixteen_bit_and_colour_images_are_handled(files, capsys):
 
 
 def test_a_full_disk_leaves_no_file(files, capsys, monkeypatch):
-    from matplotlib.figure import Figure
+    from acreg.registration import saving
 
-    def full(self, path, **options):
-        path.write_bytes(b"half")
-        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+    def full(view):
+        raise OSError(errno.ENOSPC, "No space left on device", "preview.png")
 
-    monkeypatch.setattr(Figure, "savefig", full)
+    monkeypatch.setattr(saving, "preview_png", full)
     assert register(files) == 1
     assert not (files / "out").exists()
     assert "Traceback" not in capsys.readouterr().err
