@@ -142,17 +142,13 @@ class Displacement:
         moved = inside | (self.grid.contains(found) & ~missed)
         return np.where(moved[:, None], self.grid.to_world(found), points)
 
-    def continued_inverse(self, points: np.ndarray, start: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    def continued_inverse(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The points `(n, rank)` that this map takes to `points` if the field is extended by its edge values.
-
-        Args:
-            points: `(n, rank)`, mm.
-            start: about the points that are wanted, which saves iterations.
 
         Returns:
             The points, and the error of each, `(n,)` in voxels.
         """
-        found, error = self._solve(self.grid.to_index(points), None if start is None else self.grid.to_index(start))
+        found, error = self._solve(self.grid.to_index(points))
         return self.grid.to_world(found), error
 
     def inverse(self) -> tuple[Displacement, float]:
@@ -182,21 +178,19 @@ class Displacement:
         )
 
     def _solve(
-        self, targets: np.ndarray, start: np.ndarray | None = None, iterations: int = 50, tolerance: float = 1e-4
+        self, targets: np.ndarray, iterations: int = 50, tolerance: float = 1e-4
     ) -> tuple[np.ndarray, np.ndarray]:
         """Indices `x` with `x + u(x)` = `targets` `(n, rank)`, and their errors, `(n,)`, in voxels.
-
-        Without a `start`, `x` starts at `targets`.
 
         Fixed-point iteration `x <- x + w (target - x - u(x))` (Chen et al., Med. Phys. 2008, with w = 1). It converges
         where the eigenvalues of the Jacobian lie between 0 and 2 / w, so points that have not converged get smaller and
         smaller steps, and finally those of Newton's method.
         """
-        found = (targets if start is None else start).copy()
+        found = targets.copy()
         error = np.full(len(targets), np.inf)
         left = np.arange(len(targets))
         for weight in (1.0, 0.5, 0.2, 0.05):
-            x, goal = (targets if start is None else start)[left].copy(), targets[left]
+            x, goal = targets[left].copy(), targets[left]
             going = np.arange(len(goal))
             for _ in range(iterations):
                 step = goal[going] - x[going] - self._shift(x[going])
@@ -285,10 +279,6 @@ class Velocity:
             AcregError: as `Displacement.invert_points`.
         """
         return self.displacement.invert_points(points)
-
-    def continued_inverse(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """As `Displacement.continued_inverse` of the sampled flow, which starts from the flow backward in time."""
-        return self.displacement.continued_inverse(points, self.inverse()(points))
 
 
 Map = Affine | Displacement | Velocity

@@ -16,7 +16,7 @@ from acreg.geometry.grid import Grid
 from acreg.geometry.image import Image
 from acreg.geometry.label_grid import place_labels
 from acreg.geometry.label_sampling import LargestLabel, NearestLabel
-from acreg.geometry.maps import Affine, Displacement, Map
+from acreg.geometry.maps import Affine, Displacement, Map, Velocity
 from acreg.geometry.regularity import folding
 
 Border = Literal["constant", "edge"]
@@ -198,7 +198,8 @@ class Transform:
                 if isinstance(each, Affine):
                     points = each.invert_points(points)
                 else:
-                    points, error = each.continued_inverse(points)
+                    field = each.displacement if isinstance(each, Velocity) else each
+                    points, error = field.continued_inverse(points)
                     np.maximum(largest, error, out=largest)
             seen = self.fixed.contains(self.fixed.to_index(points))
             residual = max(residual, float(largest[seen].max(initial=0.0)))
