@@ -59,7 +59,7 @@ class NetworkDescription(BaseModel):
     integration_steps: int = Field(ge=0, le=32)
     sizes: list[int] | None = None
     memory: int = Field(ge=0)
-    preprocessing: dict[str, object]
+    preprocessing: Preprocessing
     weights_sha256: str | None = None
     stored: list[StoredWeight] = []
 
@@ -82,7 +82,3 @@ class NetworkDescription(BaseModel):
                 f"The metadata of an exported network describe it. Received: {source} with {faults(error)}. Export the "
                 "network again, with this version of acreg."
             ) from error
-
-    def input_preprocessing(self) -> Preprocessing:
-        """How images become the input of the network."""
-        return Preprocessing.model_validate(self.preprocessing, strict=False)

@@ -7,16 +7,17 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from acreg.errors import AcregError
 from acreg.inference.description import KEY, NetworkDescription
+from acreg.inference.presets import SHIPPED
 from acreg.inference.registering import Arrays, padded_sizes
 from acreg.io import Preprocessing
 from acreg.io.guards.text import check_regular
 from acreg.io.preset_config import PresetConfig, check_weights_file, read_preset_config
+from acreg.io.stored_weights import open_weights
 
 if TYPE_CHECKING:
     import onnx
@@ -59,7 +60,7 @@ class OnnxNetwork:
         self.description = NetworkDescription.read(metadata.get(KEY), str(path))
         if config is not None:
             self._check_preset(config)
-        self.preprocessing: Preprocessing | None = self.description.input_preprocessing()
+        self.preprocessing: Preprocessing | None = self.description.preprocessing
         self.multiple, self.integration_steps = self.description.multiple, self.description.integration_steps
         _check_content(proto, path)
         if self.description.stored:
@@ -111,7 +112,7 @@ class OnnxNetwork:
 
     def memory_of(self, shape: tuple[int, ...]) -> int:
         """See `Network`: that of the preset's own grid, in proportion to the voxels."""
-        own = np.prod(padded_sizes(self.description.input_preprocessing().shape, self.multiple))
+        own = np.prod(padded_sizes(self.description.preprocessing.shape, self.multiple))
         return int(self.description.memory * np.prod(padded_sizes(shape, self.multiple)) / own)
 
     def _check_preset(self, config: PresetConfig) -> None:
@@ -202,16 +203,16 @@ def _restore(proto: onnx.ModelProto, description: NetworkDescription, weights: P
             f"The {FILE} of a preset has its weights in the file beside it. Received: {path} alone. Give the preset, "
             "or export the network to a file outside of the preset's folder."
         )
-    try:
-        with h5py.File(weights, "r") as file:
+    with open_weights(weights, "file of weights", trusted=path.parent.parent == SHIPPED) as file:
+        try:
             for stored in description.stored:
                 array: NDArray[Any] = file[stored.path][()].transpose(stored.axes).reshape(stored.shape)
                 proto.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(array), stored.name))
-    except (KeyError, ValueError, TypeError, OSError, AttributeError) as error:
-        raise AcregError(
-            f"The {FILE} of a preset is that of its weights. Received: {path}, which needs an array that {weights} "
-            f"does not have ({' '.join(str(error).split())[:100]}). {AGAIN}"
-        ) from error
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            raise AcregError(
+                f"The {FILE} of a preset is that of its weights. Received: {path}, which needs an array that {weights} "
+                f"does not have ({' '.join(str(error).split())[:100]}). {AGAIN}"
+            ) from error
 
 
 def _session(proto: onnx.ModelProto, path: Path) -> Any:

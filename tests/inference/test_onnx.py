@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import onnx
 import pytest
@@ -23,6 +25,7 @@ from acreg.inference.description import KEY, NetworkDescription
 from acreg.inference.onnx_network import FILE
 from acreg.inference.presets import SHIPPED
 from acreg.io import write_image
+from acreg.io.preset_config import sha256_of
 
 NAMES = sorted(path.parent.name for path in SHIPPED.glob(f"*/{FILE}"))
 SMALL = "jrsnet-montgomery"
@@ -199,6 +202,23 @@ def missing_weight(folder: Path) -> None:
     change(folder, edit)
 
 
+def wrong_preprocessing(folder: Path) -> None:
+    def edit(proto: onnx.ModelProto) -> None:
+        [entry] = [entry for entry in proto.metadata_props if entry.key == KEY]
+        entry.value = entry.value.replace('"preprocessing":{', '"preprocessing":{"colour":1,')
+
+    change(folder, edit)
+
+
+def weights_with_a_link(folder: Path) -> None:
+    with h5py.File(folder / "model.weights.h5", "r+") as file:
+        file["elsewhere"] = h5py.ExternalLink("/etc/hostname", "/secret")
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config["weights_sha256"] = sha256_of(folder / "model.weights.h5")
+    (folder / "config.json").write_text(json.dumps(config))
+    change(folder, lambda proto: describe(proto, weights_sha256=config["weights_sha256"]))
+
+
 def no_field(folder: Path) -> None:
     def edit(proto: onnx.ModelProto) -> None:
         kept = [port for port in proto.graph.output if port.name == "activation"]
@@ -223,6 +243,8 @@ def no_field(folder: Path) -> None:
         (wrong_description, "metadata of an exported network.*rank"),
         (three_axes, "takes a fixed and a moving image of 3 axes|one of 3 axes"),
         (missing_weight, "needs an array that .* does not have"),
+        (wrong_preprocessing, "metadata of an exported network.*colour"),
+        (weights_with_a_link, "link"),
         (no_field, "gives a field.*to activation"),
     ],
 )

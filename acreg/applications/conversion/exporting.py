@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from acreg import __version__
 from acreg.applications.verification.presets import made_pair
 from acreg.errors import AcregError, UsageError
-from acreg.inference import Network, preset_folder
+from acreg.inference import preset_folder
 from acreg.inference.description import KEY, NetworkDescription, StoredWeight
 from acreg.inference.onnx_network import FILE, OnnxNetwork
 from acreg.io import all_or_none, atomic_path, check_free
@@ -100,9 +100,9 @@ def export(
         )
     if format == "saved_model":
         return _saved_model(loaded, path, size)
-    proto = _onnx(loaded, folder, size)
-    if path.resolve() == (folder / FILE).resolve():
-        _share_weights(proto, folder / WEIGHTS)
+    proto = _onnx(loaded, size)
+    shared = path.resolve() == (folder / FILE).resolve()
+    _describe(proto, loaded, folder, size, _share_weights(proto, folder / WEIGHTS) if shared else [])
     with atomic_path(path) as staged:
         staged.write_bytes(proto.SerializeToString())
         apart = _difference(loaded, OnnxNetwork(staged, folder / WEIGHTS))
@@ -135,14 +135,21 @@ def _function(model: RegistrationModel, size: str) -> tuple[Any, list[Any]]:
     return tf.function(predict, input_signature=kinds, autograph=False), kinds
 
 
-def _onnx(model: RegistrationModel, folder: Path, size: str) -> onnx.ModelProto:
-    """The network as ONNX, with its description."""
+def _onnx(model: RegistrationModel, size: str) -> onnx.ModelProto:
+    """The network as ONNX."""
     import tf2onnx
 
     function, kinds = _function(model, size)
     proto: onnx.ModelProto = tf2onnx.convert.from_function(function, input_signature=kinds, opset=OPSET)[0]
     proto = _optimised(proto)
     _rename(proto.graph)
+    return proto
+
+
+def _describe(
+    proto: onnx.ModelProto, model: RegistrationModel, folder: Path, size: str, stored: list[StoredWeight]
+) -> None:
+    """Write into the metadata what the network is."""
     assert model.preprocessing is not None
     shape = model.preprocessing.shape
     config = read_preset_config(folder)
@@ -155,11 +162,14 @@ def _onnx(model: RegistrationModel, folder: Path, size: str) -> onnx.ModelProto:
         integration_steps=model.integration_steps,
         sizes=list(shape) if size == "fixed" else None,
         memory=model.estimate_memory(shape),
-        preprocessing=model.preprocessing.model_dump(mode="json"),
+        preprocessing=model.preprocessing,
         weights_sha256=config.weights_sha256,
+        stored=stored,
     )
-    _describe(proto, description)
-    return proto
+    del proto.metadata_props[:]
+    for key, value in ((KEY, description.model_dump_json(by_alias=True)), ("conventions", CONVENTIONS)):
+        proto.metadata_props.add(key=key, value=value)
+    proto.producer_name, proto.producer_version = "acreg", __version__
 
 
 def _optimised(proto: onnx.ModelProto) -> onnx.ModelProto:
@@ -193,16 +203,8 @@ def _rename(graph: onnx.GraphProto) -> None:
     del graph.value_info[:]
 
 
-def _describe(proto: onnx.ModelProto, description: NetworkDescription) -> None:
-    del proto.metadata_props[:]
-    text = description.model_dump_json(by_alias=True)
-    for key, value in ((KEY, text), ("conventions", CONVENTIONS)):
-        proto.metadata_props.add(key=key, value=value)
-    proto.producer_name, proto.producer_version = "acreg", __version__
-
-
-def _share_weights(proto: onnx.ModelProto, weights: Path) -> None:
-    """Leave out the constants that lie in the preset's weights, in any order of axes, and note where."""
+def _share_weights(proto: onnx.ModelProto, weights: Path) -> list[StoredWeight]:
+    """Leave out the constants that lie in the preset's weights, in any order of axes, and say where."""
     from onnx import numpy_helper
 
     arrays: dict[int, list[tuple[str, NDArray[Any]]]] = {}
@@ -223,9 +225,7 @@ def _share_weights(proto: onnx.ModelProto, weights: Path) -> None:
             stored.append(StoredWeight(name=tensor.name, path=found[0], axes=found[1], shape=list(value.shape)))
     del proto.graph.initializer[:]
     proto.graph.initializer.extend(kept)
-    [text] = [entry.value for entry in proto.metadata_props if entry.key == KEY]
-    description = NetworkDescription.model_validate_json(text).model_copy(update={"stored": stored})
-    _describe(proto, description)
+    return stored
 
 
 def _same(value: NDArray[Any], arrays: list[tuple[str, NDArray[Any]]]) -> tuple[str, list[int]] | None:
@@ -244,16 +244,12 @@ def _difference(model: RegistrationModel, network: OnnxNetwork) -> float:
     shape = (2, 2, *model.preprocessing.shape, model.channels)
     noise = np.random.default_rng(0).random(shape, np.float32)
     fixed, moving = (model.preprocessing.apply(image)[None] for image in made_pair(model.preprocessing))
-    worst = 0.0
+    keras_network, worst = model._registering.network, 0.0
     for one, other in (noise, (fixed, moving)):
-        expected, found = (n.predict({"fixed": one, "moving": other}) for n in (_keras_network(model), network))
+        expected, found = (n.predict({"fixed": one, "moving": other}) for n in (keras_network, network))
         names = set(found) - {"activation", "threshold"}
         worst = max(worst, *(float(np.abs(expected[name] - found[name]).max()) for name in names))
     return worst
-
-
-def _keras_network(model: RegistrationModel) -> Network:
-    return model._registering.network
 
 
 def _saved_model(model: RegistrationModel, path: Path, size: str) -> Exported:
