@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -16,11 +17,17 @@ from typing import Any
 
 import numpy as np
 
+from acreg.data.phantoms.chests import chest_phantom
+from acreg.data.phantoms.hearts import heart_phantom
+from acreg.geometry import Grid
+from acreg.io import Image, write_image
 from benchmarks import inputs
 from benchmarks.measure import Benchmark, Contender
 from benchmarks.worker import memory_mb
 
 Run = Callable[[], Any]
+SUBJECTS = 10
+"""Of an evaluation, which takes pairs of them."""
 CLASSICAL = {
     "elastix B-spline": ("elastix:bspline", ("itk",)),
     "ANTs SyN": ("ants:SyN", ("ants",)),
@@ -33,22 +40,27 @@ NOTE = (
     "docs/models."
 )
 
+MANY = (
+    "The whole command `acreg evaluate` is measured. Each pair is registered in both directions, for the inverse "
+    "consistency."
+)
 
-def _files(shape: Sequence[int], folder: Path) -> tuple[str, str]:
-    """Two phantoms on disk: chests in 2-D, hearts in 3-D."""
-    from acreg.data.phantoms.chests import chest_phantom
-    from acreg.data.phantoms.hearts import heart_phantom
-    from acreg.geometry import Grid
-    from acreg.io import Image, write_image
 
+def _phantom(shape: Sequence[int], subject: int) -> tuple[Image, Image]:
+    """The image and the labels of a phantom: a chest in 2-D, a heart in 3-D."""
     rank = len(shape)
     extent = (358.4, 358.4) if rank == 2 else (128.0, 112.0, 112.0)
     grid = Grid(tuple(shape), tuple(mm / n for mm, n in zip(extent, shape)), (0.0,) * rank)
-    paths = []
-    for subject in (1, 2):
-        chosen: Any = heart_phantom if rank == 3 else chest_phantom
-        paths.append(str(folder / f"{subject}.nii.gz"))
-        write_image(Image(chosen(subject, tuple(shape)).image, grid), paths[-1])
+    chosen: Any = heart_phantom if rank == 3 else chest_phantom
+    made = chosen(subject, tuple(shape))
+    return Image(made.image, grid), Image(made.labels, grid)
+
+
+def _files(shape: Sequence[int], folder: Path) -> tuple[str, str]:
+    """Two phantoms on disk."""
+    paths = [str(folder / f"{subject}.nii.gz") for subject in (1, 2)]
+    for subject, path in enumerate(paths, start=1):
+        write_image(_phantom(shape, subject)[0], path)
     return paths[0], paths[1]
 
 
@@ -97,11 +109,24 @@ class Registration(Command):
         RuntimeError: as for `Command`, and if the images are not more similar than before.
     """
 
-    def __init__(self, shape: Sequence[int], words: Sequence[str], threads: bool = False) -> None:
+    def __init__(
+        self, shape: Sequence[int], words: Sequence[str], threads: bool = False, engine: Sequence[str] = ()
+    ) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="acreg-bench-")  # exists as long as this object
         folder = Path(self._folder.name)
         fixed, moving = _files(shape, folder)
-        command = [sys.executable, "-m", "acreg.cli.main", "register", *words, "--fixed", fixed, "--moving", moving]
+        command = [
+            sys.executable,
+            "-m",
+            "acreg.cli.main",
+            *engine,
+            "register",
+            *words,
+            "--fixed",
+            fixed,
+            "--moving",
+            moving,
+        ]
         command += ["--out", str(folder / "out"), "--overwrite"]
         command += ["--threads", os.environ["OMP_NUM_THREADS"]] if threads else []
         super().__init__(command, self._similarity)
@@ -112,6 +137,57 @@ class Registration(Command):
         if float(after) == float(before):
             raise RuntimeError("the images are as alike as they were")
         return float(after)
+
+
+class PythonRegistration(Command):
+    """A Python program that registers two files and writes the warped image.
+
+    Raises:
+        RuntimeError: as for `Command`.
+    """
+
+    PROGRAM = """
+import sys, acreg, acreg.io
+preset, fixed, moving, warped = sys.argv[1:]
+transform = acreg.from_preset(preset).register(fixed=fixed, moving=moving)
+acreg.io.write_image(transform.warp_image(acreg.read_image(moving)), warped)
+"""
+
+    def __init__(self, shape: Sequence[int], preset: str) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="acreg-bench-")
+        folder = Path(self._folder.name)
+        super().__init__(
+            [sys.executable, "-c", self.PROGRAM, preset, *_files(shape, folder), str(folder / "warped.nii.gz")]
+        )
+
+
+class Evaluation(Command):
+    """The command `acreg evaluate` on pairs of phantoms.
+
+    Raises:
+        RuntimeError: as for `Command`, and if a pair failed.
+    """
+
+    def __init__(self, shape: Sequence[int], preset: str, pairs: int, engine: str) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="acreg-bench-")
+        folder = Path(self._folder.name)
+        self._out = folder / "out"
+        rows = ["subject,image,labels,split"]
+        for subject in range(1, 1 + SUBJECTS):
+            names = [f"{kind}-{subject}.nii.gz" for kind in ("image", "labels")]
+            for name, image in zip(names, _phantom(shape, subject)):
+                write_image(image, folder / name)
+            rows.append(",".join([f"s{subject}", *names, "test"]))
+        (folder / "manifest.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+        words = ["--model", preset, "--data", str(folder), "--pairs", str(pairs), "--out", str(self._out)]
+        super().__init__([sys.executable, "-m", "acreg.cli.main", "--engine", engine, "evaluate", *words])
+
+    def __call__(self) -> Any:
+        shutil.rmtree(self._out, ignore_errors=True)  # a complete evaluation is not repeated
+        printed = super().__call__()
+        if any(self._out.rglob("failures.csv")):
+            raise RuntimeError("pairs failed")
+        return printed
 
 
 def answer(*words: str) -> Run:
@@ -158,14 +234,31 @@ def benchmarks(quick: bool) -> list[Benchmark]:
     made = []
     preset = {2: "acregnet-jsrt", 3: "affine-deformable-brain"}
     remark = {2: "", 3: "The network was trained on brains: on these hearts, only its time is meaningful. "}
+    shape: tuple[int, ...]
     for shape in ((64, 64), (16, 32, 32)) if quick else ((256, 256), (64, 64, 64)):
         rank = len(shape)
-        contenders = {f"acreg {preset[rank]}": Contender(partial(Registration, shape, ("--model", preset[rank])))}
+        words = ("--model", preset[rank])
+        contenders = {
+            f"acreg {preset[rank]}": Contender(partial(Registration, shape, words)),
+            "acreg, in Python": Contender(partial(PythonRegistration, shape, preset[rank])),
+            "acreg, engine Keras": Contender(partial(Registration, shape, words, engine=("--engine", "keras"))),
+        }
         for name, (method, needs) in CLASSICAL.items():
+            if rank == 3 and name == "ANTs SyNCC":
+                continue  # it takes minutes
             contenders[name] = Contender(partial(Registration, shape, ("--method", method), True), needs)
         title = f"Registration from files to files, {' x '.join(map(str, shape))}"
-        note = NOTE.format(remark[rank])
-        made.append(Benchmark(__name__, f"registration-{rank}d", title, contenders, note=note))
+        made.append(Benchmark(__name__, f"registration-{rank}d", title, contenders, note=NOTE.format(remark[rank])))
+    many: dict[int, tuple[str, tuple[int, ...]]]
+    many = {2: ("acregnet-jsrt", (256, 256)), 3: ("ddmr-hippocampus", (48, 64, 48))}
+    for rank, (name, sizes) in many.items():
+        pairs = 4 if quick else {2: 90, 3: 40}[rank]
+        contenders = {
+            f"acreg, engine {title}": Contender(partial(Evaluation, sizes, name, pairs, engine))
+            for title, engine in (("ONNX Runtime", "onnx"), ("Keras", "keras"))
+        }
+        title = f"Evaluation of {pairs} pairs of {' x '.join(map(str, shape))} with {name}"
+        made.append(Benchmark(__name__, f"evaluation-{rank}d", title, contenders, note=MANY))
     for shape, classes in (((64, 64), 4), ((24,) * 3, 5)) if quick else (((256, 256), 4), ((128,) * 3, 17)):
         contenders = {
             "acreg": Contender(partial(scores, shape, classes)),
@@ -175,8 +268,8 @@ def benchmarks(quick: bool) -> list[Benchmark]:
         made.append(Benchmark(__name__, f"scores-{len(shape)}d", title, contenders, 1e-6))
     command = ("-m", "acreg.cli.main", "--help")
     starts = {"help": ("acreg --help", command), "import": ("import acreg", ("-c", "import acreg"))}
-    for name, (title, words) in starts.items():
-        contenders = {f"acreg: {title}": Contender(partial(answer, *words))}
+    for name, (title, start) in starts.items():
+        contenders = {f"acreg: {title}": Contender(partial(answer, *start))}
         contenders["Python alone"] = Contender(partial(answer, "-c", "pass"))
         made.append(Benchmark(__name__, name, f"Start: {title}", contenders, within=0.5))
     return made

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -191,21 +192,46 @@ def page(results: Sequence[Result], command: str, pictures: Mapping[str, str], b
     return "\n".join([*parts, heading + reading] if heading else parts)
 
 
+def _section_names(text: str) -> list[str]:
+    """The benchmarks of a page, in its order."""
+    return re.findall(r"^## .*\n\n`([a-z0-9-]+)`\.", text, re.MULTILINE)
+
+
+def with_sections(before: str, results: Sequence[Result]) -> str:
+    """The previous page with the sections of these results, which are replaced, or added after the last one."""
+    text, _, reading = before.partition(READING)
+    head, *sections = re.split(r"(?m)^(?=## )", text)
+    for result in results:
+        machine, load = _machines([result])[0], result["machine"]["load"]
+        new = f"{table(result)}\n\nMeasured later than the page, at a load of {load:.1f}: {machine}\n\n"
+        places = [place for place, old in enumerate(sections) if _section_names(old) == [result["name"]]]
+        if places:
+            sections[places[0]] = new
+        else:
+            sections.append(new)
+    return head + "".join(sections) + READING + reading
+
+
 def write(folder: Path, command: str, target: Path | None = None) -> Path:
     """Write the page of all results of a folder, into it or to `target`, with the plots in ``images`` beside it.
 
-    The part of the page from the heading `READING` on is kept.
+    The part of the page from the heading `READING` on is kept. If the page has sections of benchmarks that are not in
+    the folder, these and its head with the plots are kept, too.
     """
     from benchmarks.plots import draw
 
     results = read_results(folder)
     target = target or folder / "performance.md"
-    pictures = {}
-    for name, (title, png) in draw(results).items():
-        with atomic_path(target.parent / "images" / f"performance-{name}.png") as temporary:
-            temporary.write_bytes(png)
-        pictures[title] = f"images/performance-{name}.png"
     before = target.read_text(encoding="utf-8") if target.is_file() else ""
+    if READING in before and set(_section_names(before)) - {result["name"] for result in results}:
+        text = with_sections(before, results)
+    else:
+        pictures = {}
+        for name, (title, png) in draw(results).items():
+            with atomic_path(target.parent / "images" / f"performance-{name}.png") as temporary:
+                temporary.write_bytes(png)
+            pictures[title] = f"images/performance-{name}.png"
+        text = page(results, command, pictures, before)
     with atomic_path(target) as temporary:
-        temporary.write_text(page(results, command, pictures, before), encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8")
     return target

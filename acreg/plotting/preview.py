@@ -27,7 +27,7 @@ GROUND = "#10151c"
 def preview_png(view: PairView) -> bytes:
     """The picture of `preview_picture` as PNG."""
     stream = io.BytesIO()
-    preview_picture(view).save(stream, format="png")
+    preview_picture(view).save(stream, format="png", compress_level=1)
     return stream.getvalue()
 
 

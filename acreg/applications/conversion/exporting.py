@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from acreg import __version__
+from acreg.applications.conversion import onnx_graph
 from acreg.applications.verification.presets import made_pair
 from acreg.errors import AcregError, UsageError
 from acreg.inference import preset_folder
@@ -141,8 +141,9 @@ def _onnx(model: RegistrationModel, size: str) -> onnx.ModelProto:
 
     function, kinds = _function(model, size)
     proto: onnx.ModelProto = tf2onnx.convert.from_function(function, input_signature=kinds, opset=OPSET)[0]
-    proto = _optimised(proto)
-    _rename(proto.graph)
+    proto = onnx_graph.optimised(proto)
+    onnx_graph.split_convolutions(proto.graph)
+    onnx_graph.rename(proto.graph)
     return proto
 
 
@@ -170,37 +171,6 @@ def _describe(
     for key, value in ((KEY, description.model_dump_json(by_alias=True)), ("conventions", CONVENTIONS)):
         proto.metadata_props.add(key=key, value=value)
     proto.producer_name, proto.producer_version = "acreg", __version__
-
-
-def _optimised(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """The network as ONNX Runtime simplifies it for every machine, which then need not be done at each start."""
-    import onnx
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    with tempfile.TemporaryDirectory() as folder:
-        options.optimized_model_filepath = os.path.join(folder, FILE)
-        onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        return onnx.load(options.optimized_model_filepath)
-
-
-def _rename(graph: onnx.GraphProto) -> None:
-    """Give what is inside of the network short names: TensorFlow's are a third of the file."""
-    ports = {port.name for port in (*graph.input, *graph.output)}
-    short: dict[str, str] = {"": ""}
-
-    def renamed(name: str) -> str:
-        return name if name in ports else short.setdefault(name, f"t{len(short)}")
-
-    for tensor in graph.initializer:
-        tensor.name = renamed(tensor.name)
-    for node in graph.node:
-        node.ClearField("name")
-        node.input[:] = [renamed(name) for name in node.input]
-        node.output[:] = [renamed(name) for name in node.output]
-    del graph.value_info[:]
 
 
 def _share_weights(proto: onnx.ModelProto, weights: Path) -> list[StoredWeight]:
