@@ -257,7 +257,7 @@ def benchmarks(quick: bool) -> list[Benchmark]:
             f"acreg, engine {title}": Contender(partial(Evaluation, sizes, name, pairs, engine))
             for title, engine in (("ONNX Runtime", "onnx"), ("Keras", "keras"))
         }
-        title = f"Evaluation of {pairs} pairs of {' x '.join(map(str, shape))} with {name}"
+        title = f"Evaluation of {pairs} pairs of {' x '.join(map(str, sizes))} with {name}"
         made.append(Benchmark(__name__, f"evaluation-{rank}d", title, contenders, note=MANY))
     for shape, classes in (((64, 64), 4), ((24,) * 3, 5)) if quick else (((256, 256), 4), ((128,) * 3, 17)):
         contenders = {

@@ -21,6 +21,8 @@ from acreg.versions import installed_version
 
 LEAST_OVERLAP = 0.01
 """Smallest share of the smaller image's extent that lies in the other image after a registration."""
+FLATTEST = 10.0
+"""Largest ratio of the stretches of an affine map along its axes."""
 ALIKE = 0.999
 """Correlation above which images need no deformation."""
 SEEDS = 2**31 - 1
@@ -129,6 +131,13 @@ def _diverged(transform: Transform, fixed: Image, moving: Image) -> str:
     more.
     """
     affine = tuple(part for part in transform.maps if isinstance(part, Affine))
+    for part in affine:
+        linear = part.matrix[:-1, :-1]
+        stretches = np.linalg.svd(linear, compute_uv=False)
+        if np.linalg.det(linear) <= 0 or stretches[0] > FLATTEST * stretches[-1]:
+            told = "mirrors" if np.linalg.det(linear) < 0 else "flattens"
+            stretched = ", ".join(f"{stretch:.2g}" for stretch in stretches)
+            return f"an affine stage that {told} the image: its stretches are {stretched}."
     smaller = min(math.prod(image.grid.shape) * math.prod(image.grid.spacing) for image in (fixed, moving))
     voxel = math.prod(fixed.grid.spacing)
     first = "an affine stage that left the moving image" if affine else "images that lie apart in space"

@@ -24,7 +24,7 @@ def read_options(
     """The defaults, updated by the options in `text`: `name=value`, separated by commas.
 
     A value has the type of its default: true or false, a positive number, integers such as 100x50x25, or one of some
-    words.
+    words; any name, if the default is "".
 
     Args:
         method: its name, for messages.
@@ -71,7 +71,7 @@ def written(value: Value) -> str:
 def _read(text: str, default: Value, words: Sequence[str]) -> Value | None:
     """A value of the default's type; None if the text is not one."""
     if isinstance(default, str):
-        return text if text in words else None
+        return text if text in words or (text and not default) else None
     if isinstance(default, bool):
         return {"true": True, "false": False}.get(text)
     if isinstance(default, tuple):

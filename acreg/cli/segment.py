@@ -19,8 +19,13 @@ def segment(
             show_default=False,
         ),
     ],
-    data: _batch.Data,
     folder: _batch.Out,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="Labelled dataset: a folder, or a name under $ACREG_DATA. None for a segmenter.", show_default=False
+        ),
+    ] = None,
     model: _batch.Model = None,
     method: _batch.MethodName = None,
     atlases: Annotated[int, typer.Option(min=1, help="Number of atlases for each image, the most similar ones.")] = 5,
@@ -32,6 +37,12 @@ def segment(
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Also write the probability of each label.")
     ] = False,
+    flips: Annotated[
+        bool,
+        typer.Option(
+            "--flips", help="Segmenter: mean over the image and its mirror images; for symmetric labels only."
+        ),
+    ] = False,
     split: _batch.Split = "train",
     batch: _batch.Batch = None,
     threads: _batch.Threads = 1,
@@ -40,9 +51,10 @@ def segment(
     address: _batch.Address = None,
     workers: _batch.Workers = 1,
 ) -> None:
-    """Segment images by multi-atlas label fusion.
+    """Segment images by a network, or by multi-atlas label fusion.
 
-    For each image, the most similar subjects of a dataset (the atlases) are registered to it, and their warped labels
+    With the preset of a segmenter as --model, the network labels each image itself. Otherwise, for each image, the
+    most similar subjects of a dataset (the atlases) are registered to it, and their warped labels
     are fused by majority vote, by votes weighted by similarity, or by STAPLE. An image is never its own atlas. Writes
     labels/<name>.png or .nii.gz; segmentations.csv, with one row per image, which other commands accept as a dataset;
     and failures.csv, which lists the images that failed and why. To continue an interrupted run, run the same command
@@ -50,6 +62,7 @@ def segment(
 
     \b
     Examples:
+      acreg segment --images folder --model runs/segmenter-jsrt/preset --out result
       acreg segment --images new.png --data jsrt --model acregnet-jsrt --out result
       acreg segment --images folder --data jsrt --model acregnet-jsrt --fusion staple --out result
       acreg quality --images result/segmentations.csv --data jsrt --model acregnet-jsrt --out quality
@@ -67,6 +80,7 @@ def segment(
             similarity=similarity,
             fusion=fusion,
             probabilities=probabilities,
+            flips=flips,
             split=split,
             batch=batch,
             threads=threads,

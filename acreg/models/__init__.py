@@ -10,6 +10,7 @@ from acreg.models.label_autoencoder import LabelAutoencoder
 from acreg.models.presets import from_preset
 from acreg.models.registration_model import RegistrationModel
 from acreg.models.regnet import RegNet
+from acreg.models.segmenter import Segmenter
 from acreg.models.svfnet import SVFNet
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "JRSNet",
     "LabelAutoencoder",
     "RegNet",
+    "Segmenter",
     "RegistrationModel",
     "SVFNet",
     "from_preset",

@@ -18,14 +18,13 @@ from acreg.io.guards import DEFLATE
 from acreg.io.guards.text import check_regular
 from acreg.io.preset_config import CONFIG_LIMIT, WEIGHTS_LIMIT
 from acreg.io.stored_weights import open_weights
-from acreg.models.field_model import FieldModel
 from acreg.models.network_parts import layers_by_part
 from acreg.models.preset_model import PresetModel, arguments_of
 from acreg.models.presets import from_preset, load_model
 from acreg.models.registered import registered_models
 
 
-def transfer_weights(model: FieldModel, source: str | os.PathLike[str]) -> None:
+def transfer_weights(model: Any, source: str | os.PathLike[str]) -> None:
     """Give a model the weights of another model's network; see `RegistrationModel.transfer_from`."""
     path, ours = Path(source), _weights(model.network)
     if path.name.endswith(".weights.h5"):
@@ -37,10 +36,10 @@ def transfer_weights(model: FieldModel, source: str | os.PathLike[str]) -> None:
         )
     else:
         given = _load_keras(path) if path.suffix == ".keras" else from_preset(source)
-        if not isinstance(given, FieldModel):
+        if not isinstance(getattr(given, "network", None), keras.Model):
             raise AcregError(
-                f"A start must be a registration model. Received: {source}, a {type(given).__name__}. Give a "
-                "preset of one."
+                f"A start must be a registration model or a segmenter. Received: {source}, a {type(given).__name__}. "
+                "Give a preset of one."
             )
         theirs = _weights(given.network)
     problems = {

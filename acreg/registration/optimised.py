@@ -11,11 +11,15 @@ from acreg.baselines.baseline import SEEDS
 from acreg.baselines.options import Value, read_options, split_name
 from acreg.errors import AcregError, UsageError, images_by_name
 from acreg.geometry import Affine, Image, Transform
+from acreg.inference.presets import preset_digest
 from acreg.optimisation.names import DEFAULT, LINEAR, NAMES
 
 if TYPE_CHECKING:
+    from acreg.models import Segmenter
     from acreg.optimisation import Alignment, Engine, EngineResult, Guides
 
+KEPT = 4
+"""Images whose predicted anatomy is kept: a pair is registered in both directions."""
 NO_LINEAR = "none"
 """The value of the option `linear` that leaves out the linear stage."""
 
@@ -27,7 +31,10 @@ class Optimised:
     on with a deformation, and compares the images by a similarity that fits them (one contrast or two);
     `acreg:multimodal` takes two contrasts for granted. Both take options in brackets: `linear` (the linear stage, or
     none), `discrete`, `similarity` (`auto` or a loss on images, see `acreg.losses`), `voxels` of the working grid at
-    most, and the fields of `acreg.optimisation.Settings`.
+    most, `features` (the preset of an `acreg.models.Segmenter`), and the fields of `acreg.optimisation.Settings`.
+
+    With `features`, the segmenter predicts the anatomy in both images, and the overlap of its label maps joins the
+    energy, as labels that a user gives do; such labels take precedence.
 
     What is compiled for a pair is kept for further pairs of the same size.
 
@@ -64,6 +71,11 @@ class Optimised:
             "options": options,
             "seed": seed,
         }
+        features = str(options.get("features", ""))
+        self._segmenter = _segmenter(features) if features else None
+        if features:
+            self.settings["features_sha256"] = preset_digest(features)
+        self._known: list[tuple[Image, Image]] = []
         self.engine = _engine(kind, options, seed)
 
     @images_by_name
@@ -94,7 +106,20 @@ class Optimised:
                 f"A linear registration starts from a linear transform. Received: {self.name} with an initial "
                 f"transform that deforms. Register by {DEFAULT}, or give the linear part alone."
             )
-        return self.engine.register(fixed=fixed, moving=moving, guides=guides or Guides(), progress=say)
+        guides = guides or Guides()
+        if self._segmenter is not None and guides.fixed_labels is None:
+            one, other = (self._anatomy(self._segmenter, image) for image in (fixed, moving))
+            guides = replace(guides, fixed_labels=one, moving_labels=other)
+        return self.engine.register(fixed=fixed, moving=moving, guides=guides, progress=say)
+
+    def _anatomy(self, segmenter: Segmenter, image: Image) -> Image:
+        """The segmenter's label map of an image; those of the last images are kept."""
+        for known, labels in self._known:
+            if known is image:
+                return labels
+        labels = segmenter.segment(image)
+        self._known = [*self._known, (image, labels)][-KEPT:]
+        return labels
 
     @images_by_name
     def register(self, *, fixed: Image, moving: Image) -> Transform:
@@ -104,6 +129,19 @@ class Optimised:
             AcregError: as `acreg.optimisation.Engine.register`.
         """
         return self.outcome(fixed=fixed, moving=moving).transform
+
+
+def _segmenter(name: str) -> Segmenter:
+    """The segmenter of a preset."""
+    from acreg.models import Segmenter, from_preset
+
+    model = from_preset(name)
+    if not isinstance(model, Segmenter):
+        raise UsageError(
+            f"Features are those of a segmenter. Received: features={name}, a {type(model).__name__}. Give the preset "
+            "of a segmenter."
+        )
+    return model
 
 
 def _options(kind: str) -> tuple[dict[str, Value], dict[str, tuple[str, ...]]]:
@@ -124,6 +162,7 @@ def _options(kind: str) -> tuple[dict[str, Value], dict[str, tuple[str, ...]]]:
         "discrete": engine.discrete,
         "similarity": "auto",
         "voxels": engine.voxels,
+        "features": "",
         **asdict(Settings()),
     }
     return options, words
@@ -145,5 +184,5 @@ def _engine(kind: str, options: dict[str, Value], seed: int) -> Engine | Alignme
     for weighted in AUTO.values():  # with the weight that it has there: the smoothness is relative to it
         if list(weighted) == [engine["similarity"]]:
             engine["similarity"] = weighted
-    settings: dict[str, Any] = {name: value for name, value in options.items() if name not in engine}
+    settings: dict[str, Any] = {name: options[name] for name in asdict(Settings())}
     return Engine(**engine, continuous=replace(Settings(), **settings), seed=seed)

@@ -33,8 +33,13 @@ FILLED_IN = {
 
 
 def model_classes() -> dict[str, type]:
-    """The registration models that a recipe may name: acreg's, and those of other packages, see `registered_models`."""
-    return registered_models(models.RegistrationModel)
+    """The models that a recipe may name: acreg's, and those of other packages, see `registered_models`."""
+    return {**registered_models(models.RegistrationModel), **registered_models(models.Segmenter)}
+
+
+def segments(recipe: Recipe) -> bool:
+    """Whether a recipe's model is trained with single images, which it segments, instead of pairs."""
+    return issubclass(model_classes().get(recipe.model.class_name, object), models.Segmenter)
 
 
 def need_labels(data: TrainingData) -> np.ndarray:
@@ -45,8 +50,8 @@ def need_labels(data: TrainingData) -> np.ndarray:
     """
     if data.train.labels is None:
         raise AcregError(
-            f"A label autoencoder needs labels. Received: {data.dataset.name}, which has none. Fill the column labels "
-            "of its manifest, or set autoencoder=null and leave out the anatomical prior."
+            f"A label autoencoder and a segmenter need labels. Received: {data.dataset.name}, which has none. Fill the "
+            "column labels of its manifest, or register without: set autoencoder=null and leave out the prior."
         )
     return data.train.labels
 
@@ -76,8 +81,8 @@ def build_autoencoder(recipe: Recipe, section: AutoencoderSection, data: Trainin
 
 def build_network(
     recipe: Recipe, data: TrainingData, autoencoder: models.LabelAutoencoder | None
-) -> models.RegistrationModel:
-    """The registration model of a recipe, compiled but not trained.
+) -> models.RegistrationModel | models.Segmenter:
+    """The registration model or segmenter of a recipe, compiled but not trained.
 
     Raises:
         UsageError: the model refuses a value, such as an unknown loss.
@@ -113,7 +118,9 @@ def build_network(
     return model
 
 
-def _check_network(model: models.RegistrationModel, images: Sequence[int], precision: str | None) -> None:
+def _check_network(
+    model: models.RegistrationModel | models.Segmenter, images: Sequence[int], precision: str | None
+) -> None:
     """Check that a network takes the training images, `(n, *spatial, channels)`, and computes in half precision.
 
     Raises:
@@ -134,8 +141,10 @@ def _check_network(model: models.RegistrationModel, images: Sequence[int], preci
         )
 
 
-def compile_network(model: models.RegistrationModel, recipe: Recipe, steps: int, frozen: Sequence[str] = ()) -> None:
-    """Give a registration model a new optimiser for `steps` steps in which some of its parts are frozen.
+def compile_network(
+    model: models.RegistrationModel | models.Segmenter, recipe: Recipe, steps: int, frozen: Sequence[str] = ()
+) -> None:
+    """Give a model a new optimiser for `steps` steps in which some of its parts are frozen.
 
     Raises:
         UsageError: a part that the network does not have, or more warm-up steps than steps.

@@ -99,6 +99,15 @@ def _stored_spacing(dataset: Dataset, split: str) -> tuple[float, ...] | None:
     return dataset.read_image(records[0]).grid.reoriented().spacing if records else None
 
 
+def image_sampler(recipe: Recipe, data: TrainingData) -> Sampler:
+    """The training batches of a segmenter: single images with their labels, augmented."""
+    train, section = data.train, recipe.data
+    augment = or_none(section.augmentation)
+    return ImageSampler(
+        train.images, train.labels, train.spacings, recipe.training.batch_size, recipe.seed, augment=augment
+    )
+
+
 def build_sampler(recipe: Recipe, data: TrainingData) -> Sampler:
     """The training batches for the network of a recipe: real pairs, single images, or both."""
     train, section, batch_size = data.train, recipe.data, recipe.training.batch_size
@@ -200,18 +209,22 @@ class MadePairs(keras.utils.PyDataset):
 
 
 class ValidationLabels(keras.utils.PyDataset):
-    """The label maps of the validation split in batches, in order."""
+    """The label maps of the validation split in batches, in order; with `images`, beside the images."""
 
-    def __init__(self, labels: np.ndarray, batch_size: int) -> None:
+    def __init__(self, labels: np.ndarray, batch_size: int, images: np.ndarray | None = None) -> None:
         super().__init__()
         self.labels = labels
+        self.images = images
         self.batch_size = batch_size
 
     def __len__(self) -> int:
         return -(-len(self.labels) // self.batch_size)
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray]:
-        return (self.labels[index * self.batch_size : (index + 1) * self.batch_size],)
+    def __getitem__(self, index: int) -> tuple[np.ndarray | dict[str, np.ndarray]]:
+        part = slice(index * self.batch_size, (index + 1) * self.batch_size)
+        if self.images is None:
+            return (self.labels[part],)
+        return ({"image": self.images[part], "labels": self.labels[part]},)
 
 
 def or_none(augmentation: Augmentation) -> Augmentation | None:

@@ -1,4 +1,4 @@
-"""Pictures of training: pairs as the network registers them."""
+"""Pictures of training: pairs as the network registers them, or images as it segments them."""
 
 from __future__ import annotations
 
@@ -22,12 +22,21 @@ COLUMNS = "moving, fixed, warped, difference"
 def draw_pairs(model: keras.Model, batch: Mapping[str, np.ndarray]) -> np.ndarray:
     """A row for each of the first pairs of a batch: moving, fixed, warped, and the difference of the last two.
 
+    Of a segmenter, a row for each of the first images: the image, its labels, and the predicted labels.
+
     An image or an activation mask that the model predicts follows. The first channel is shown (for a volume, the
     middle slice along axis 0), with grey values from 0 to 1.
 
     Returns:
         uint8 `(rows, columns)`.
     """
+    if "image" in batch:
+        images, labels = (np.asarray(batch[name])[:PAIRS] for name in ("image", "labels"))
+        logits = keras.ops.convert_to_numpy(model(images, training=False))
+        scale = 1.0 / (logits.shape[-1] - 1)
+        shown = [images, scale * labels, scale * logits.argmax(axis=-1)[..., None]]
+        rows = [np.concatenate([_framed(_slice(each[i])) for each in shown], axis=1) for i in range(len(images))]
+        return np.concatenate(rows)
     pairs = {name: np.asarray(batch[name])[:PAIRS] for name in ("moving", "fixed")}
     found = {name: keras.ops.convert_to_numpy(value) for name, value in model(pairs, training=False).items()}
     shown = [pairs["moving"], pairs["fixed"], found["warped"], np.abs(found["warped"] - pairs["fixed"])]

@@ -35,6 +35,7 @@ from acreg.training.data import (
     ValidationLabels,
     build_sampler,
     build_validation,
+    image_sampler,
     load_data,
     or_none,
 )
@@ -126,12 +127,18 @@ class _Run:
     @cached_property
     def sampler(self) -> Sampler:
         """The sampler of the network's training batches."""
-        return build_sampler(self.recipe, self.data)
+        if not build.segments(self.recipe):
+            return build_sampler(self.recipe, self.data)
+        build.need_labels(self.data)
+        return image_sampler(self.recipe, self.data)
 
     @cached_property
     def validation(self) -> keras.utils.PyDataset | None:
-        """The network's validation pairs."""
-        return build_validation(self.recipe, self.data)
+        """The network's validation pairs, or the validation images of a segmenter."""
+        held_out = self.data.validation
+        if held_out is None or held_out.labels is None or not build.segments(self.recipe):
+            return build_validation(self.recipe, self.data)
+        return ValidationLabels(held_out.labels, self.recipe.training.batch_size, held_out.images)
 
     def check(self) -> None:
         """Check models and pairs before anything is written, so that no autoencoder is trained in vain."""

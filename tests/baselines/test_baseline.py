@@ -135,6 +135,9 @@ def test_a_failure_is_one_message_about_the_pair(capfd):
         (lambda grid: [field(grid, 500.0), shift(1.0)], "a result that left the moving image"),
         (lambda grid: [field(grid, 0.0), shift(1.0)], "a deformation of zero everywhere, between images that differ"),
         (lambda grid: [field(grid, np.nan)], "AcregError: .*finite"),
+        (lambda grid: [stretch(-1.0, 1.0)], "an affine stage that mirrors the image: its stretches are 1, 1"),
+        (lambda grid: [stretch(0.05, 1.0)], "an affine stage that flattens the image: its stretches are 1, 0.05"),
+        (lambda grid: [field(grid, 1.0), stretch(1.0, -2.0)], "an affine stage that mirrors the image"),
     ],
 )
 def test_what_a_tool_returns_after_it_diverged_is_a_failure(monkeypatch, maps, found):
@@ -163,6 +166,13 @@ def test_demons_of_images_that_lie_apart_fail(capfd):
     images = Image.from_array(arrays[0]), Image(arrays[1], Grid((30, 30), (1.0, 1.0), (500.0, 500.0)))
     with pytest.raises(AcregError, match="images that lie apart in space: they overlap by 0 %"):
         baseline("sitk:demons[affine=false]").register(fixed=images[0], moving=images[1])
+
+
+def stretch(*factors):
+    """A stretch about the middle of 30 x 24 pixels."""
+    matrix = np.diag([*factors, 1.0])
+    matrix[:2, 2] = (1 - np.array(factors)) * (14.5, 11.5)
+    return Affine(matrix)
 
 
 def shift(by):

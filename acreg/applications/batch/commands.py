@@ -1,4 +1,4 @@
-"""Segmentation of many images by atlases, and its predicted quality: `acreg.segment` and `acreg.quality`."""
+"""Segmentation of many images, and its predicted quality: `acreg.segment` and `acreg.quality`."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ from acreg.applications.atlases.quality import THRESHOLD
 from acreg.applications.batch.items import Item, find_items
 from acreg.applications.batch.run import FAILURES, AnyItem, Engine, Tally, Task, local
 from acreg.applications.batch.run import run as run_items
+from acreg.applications.batch.segmenter_task import SegmenterTask, is_segmenter
 from acreg.applications.batch.tasks import MethodChoice, QualityTask, SegmentTask
 from acreg.data.manifest import Dataset, dataset_folder
 from acreg.data.records import DatasetInfo, write_info
 from acreg.errors import AcregError, UsageError, argument
 from acreg.evaluation.predicted_quality import PredictedDice
 from acreg.geometry.display import table_html
-from acreg.io import atomic_path, sole_writer
+from acreg.inference.presets import preset_folder
+from acreg.io import Preprocessing, atomic_path, sole_writer
 from acreg.io.documents import write_json
 from acreg.io.formats import is_picture
 from acreg.plotting.figures import to_png
@@ -92,7 +94,7 @@ class QualityRun(BatchRun):
 
 def segment(
     images: PathLike,
-    data: PathLike,
+    data: PathLike | None,
     out: PathLike,
     *,
     model: PathLike | None = None,
@@ -101,6 +103,7 @@ def segment(
     similarity: Similarity = "ncc",
     fusion: Fusion = "majority",
     probabilities: bool = False,
+    flips: bool = False,
     split: str = "train",
     batch: int | None = None,
     threads: int = 1,
@@ -111,18 +114,20 @@ def segment(
     progress: Progress | None = None,
     say: Callable[[str], None] | None = None,
 ) -> BatchRun:
-    """Segment each image by the most similar labelled images, as `acreg segment` does.
+    """Segment each image by a network, or by the most similar labelled images, as `acreg segment` does.
 
     Args:
         images: an image, a folder of images, or a CSV with a column image.
-        data: a dataset with labels: a folder, or a name under ACREG_DATA.
+        data: a dataset with labels: a folder, or a name under ACREG_DATA; None for a segmenter, which needs none.
         out: folder of the results; to continue a killed run, repeat the call.
         model, method: the name or folder of a preset, or instead a method without one, see
-            `acreg.registration.named_method`.
+            `acreg.registration.named_method`. The preset of an `acreg.models.Segmenter` segments each image itself;
+            any other registers the atlases, and the following arguments but `probabilities` and `flips` are for these.
         atlases: number of atlases for each image, the most similar ones.
         similarity: the similarity measure that chooses them, see `ReducedImages.similarities`.
         fusion: how their labels are fused, see `label_shares`.
         probabilities: also write the probability of each label.
+        flips: of a segmenter, see `Segmenter.probabilities`.
         split: the split of the dataset that provides the atlases.
         batch: number of pairs in one batch through a network; by default, 16 in 2-D and 1 in 3-D.
         threads, seed: threads of a classical method, and the random seed of the method.
@@ -135,17 +140,31 @@ def segment(
         The table `segmentations.csv`, a dataset's manifest, and the tally.
 
     Raises:
-        UsageError: not exactly one of `model` and `method` is given, there is no image, or `out` holds a run with
-            other settings.
+        UsageError: not exactly one of `model` and `method` is given, a dataset is missing or not needed, there is no
+            image, or `out` holds a run with other settings.
         AcregError: the dataset or the preset cannot be read, or all images failed.
     """
-    dataset, arguments = _shared(data, split, model, method, threads, seed, out, atlases, similarity, batch)
-    task = SegmentTask(**arguments, fusion=fusion, probabilities=probabilities)
+    check_one_method(model, method)
+    alone = model is not None and is_segmenter(os.fspath(model))
+    if alone != (data is None) or (flips and not alone):
+        needs = "needs no dataset" if alone else "registers the images of a dataset, without mirror images of them"
+        raise UsageError(
+            "A segmenter segments an image by itself, any other model or method by labelled images. Received: "
+            f"{argument('data', data)}, {argument('flips', flips)} with {argument('model', model)}, which {needs}. "
+            f"{'Leave out' if alone else 'Correct'} {argument('data')}{'' if alone else ' and ' + argument('flips')}."
+        )
+    task: SegmenterTask | SegmentTask
+    if data is None:
+        task = SegmenterTask(os.fspath(model or ""), Path(out).absolute(), flips, probabilities)
+        names = Preprocessing.from_json(preset_folder(task.model) / "preprocessing.json").label_names
+    else:
+        dataset, arguments = _shared(data, split, model, method, threads, seed, out, atlases, similarity, batch)
+        names = dataset.label_names
+        task = SegmentTask(**arguments, fusion=fusion, probabilities=probabilities)
     with sole_writer(task.folder):
         items, tally = _run(task, images, engine, address, workers, progress, say)
         pictures = all(is_picture(item.image) for item in items)
-        info = DatasetInfo(name=task.folder.name, labels=dataset.label_names, unit="px" if pictures else "mm")
-        write_info(task.folder, info)
+        write_info(task.folder, DatasetInfo(name=task.folder.name, labels=names, unit="px" if pictures else "mm"))
     return BatchRun(Path(out) / task.table, tally)
 
 
@@ -221,7 +240,7 @@ def _shared(
 
 
 def _run(
-    task: SegmentTask | QualityTask,
+    task: SegmenterTask | SegmentTask | QualityTask,
     images: PathLike,
     engine: EngineName,
     address: str | None,
@@ -231,7 +250,7 @@ def _run(
 ) -> tuple[list[Item], Tally]:
     """Process the images, one batch of pairs at a time."""
     items = find_items(Path(images).absolute(), leave_out=task.folder)
-    group = max(1, task.at_once // task.count)
+    group = 1 if isinstance(task, SegmenterTask) else max(1, task.at_once // task.count)
     return items, process(task, items, task.folder, group, engine, address, workers, progress, say)
 
 

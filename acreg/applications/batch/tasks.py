@@ -15,16 +15,15 @@ from acreg.applications.atlases.label_fusion import Fusion
 from acreg.applications.atlases.multi_atlas import Atlases, AtlasSegmentation, Similarity, segment_by_atlases
 from acreg.applications.atlases.quality import THRESHOLD, PredictedQuality, label_dice, predict_quality
 from acreg.applications.batch.items import Item
+from acreg.applications.batch.segmentations import SEGMENTATIONS, agreement, saved
 from acreg.data.manifest import Dataset
 from acreg.data.records import manifest_path
 from acreg.errors import AcregError
 from acreg.geometry import Grid
-from acreg.io import Image, read_image, read_labelled, write_image
+from acreg.io import Image, read_image, read_labelled
 from acreg.io.formats import is_picture
 from acreg.registration.methods import Method, PresetMethod, Unregistered, named_method
-from acreg.registration.saving import result_name
 
-SEGMENTATIONS = "segmentations.csv"
 QUALITY = "quality.csv"
 
 
@@ -177,23 +176,12 @@ class SegmentWorker(_AtlasWorker):
         The row's agreement is the mean probability of the winning label over the voxels that are not background: 1 if
         all atlases agree.
         """
-        rank = result.labels.grid.rank
-        path = self.task.folder / "labels" / result_name(item.name, item.image.name, rank)
-        write_image(result.labels, path)
-        if self.task.probabilities:
-            for value, share in zip(result.values, result.shares, strict=True):
-                if value:
-                    name = f"{item.name}_{value}.nii.gz"
-                    write_image(Image(share, result.labels.grid), self.task.folder / "probabilities" / name)
-        won = result.shares.max(axis=0)[result.labels.array > 0]
+        shares = dict(zip(result.values, result.shares, strict=True)) if self.task.probabilities else {}
         return [
-            item.name,
-            os.path.abspath(item.image),
-            path.relative_to(self.task.folder).as_posix(),
-            "test",
+            *saved(self.task.folder, item, result.labels, shares),
             ";".join(result.atlases),
             ";".join(f"{similarity:.4f}" for similarity in result.similarities),
-            f"{won.mean():.4f}" if won.size else "",
+            agreement(result.labels, result.shares),
         ]
 
 

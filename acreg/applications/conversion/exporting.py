@@ -80,12 +80,19 @@ def export(
 
     Raises:
         UsageError: there is no such preset, or it does not register.
-        AcregError: tf2onnx is not installed, the preset cannot be loaded, something is there already, or the network
+        AcregError: the backend of Keras is not TensorFlow, tf2onnx is not installed, the preset cannot be loaded, something is there already, or the network
             differs from Keras.
     """
+    import keras
+
     from acreg.models import RegistrationModel, from_preset
 
     folder, path = preset_folder(model), Path(out)
+    if keras.backend.backend() != "tensorflow":
+        raise AcregError(
+            "A network is exported by TensorFlow. Received: the Keras backend "
+            f"{keras.backend.backend()}. Unset KERAS_BACKEND; the preset is the same for every backend."
+        )
     if format == "onnx" and importlib.util.find_spec("tf2onnx") is None:
         raise AcregError(
             "An export to ONNX needs tf2onnx. Received: an installation without it. Install it with "

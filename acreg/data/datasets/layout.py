@@ -1,7 +1,8 @@
 """What the public chest X-ray datasets have in common, and their layout in the public AC-RegNet repository.
 
-In that layout ``<root>/LR_64`` and ``<root>/LR_256`` hold ``images/NAME.png`` and ``labels/NAME.png``, and
-``<root>/split`` the lists (see `acreg.data.splits.published_splits`), whose path prefixes need not exist.
+In that layout ``<root>/LR_64`` and ``<root>/LR_256`` hold ``images/NAME.png`` and ``labels/NAME.png`` (of Shenzhen
+``labels/NAME_mask.png``), and ``<root>/split`` the lists (see `acreg.data.splits.published_splits`), whose path
+prefixes need not exist and which always leave out ``_mask``.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from acreg.data.splits import published_splits, split_subjects
 from acreg.errors import AcregError
 from acreg.io import read_image, read_labels
 from acreg.names import some
+
+SUFFIX = "_mask"
+"""The end of the names of some label files."""
 
 
 @dataclass(frozen=True)
@@ -187,7 +191,7 @@ def _sizes(root: Path) -> list[int]:
 def _public(dataset: PublicDataset, root: Path, size: int, seed: int) -> Layout:
     folder = root / f"LR_{size}"
     images = {p.stem: p for p in sorted((folder / "images").glob("*.png"))}
-    labels = {p.stem: p for p in sorted((folder / "labels").glob("*.png"))}
+    labels = {p.stem.removesuffix(SUFFIX): p for p in sorted((folder / "labels").glob("*.png"), reverse=True)}
     splits, rule = _splits(root, sorted(set(images) & set(labels)), size, seed)
     missing = [
         f"{part}/{name}.png" for name in splits for part, h in (("images", images), ("labels", labels)) if name not in h

@@ -1,4 +1,4 @@
-"""Batches of single images, from which a model makes pairs, and of label maps, for training an autoencoder."""
+"""Batches of single images, to segment or to make pairs of, and of label maps, for training an autoencoder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from acreg.errors import AcregError
 
 
 class ImageSampler(Sampler):
-    """Draws batches of single images, from which the model makes pairs; a pure function of (seed, step).
+    """Draws batches of single images, which the model segments or makes pairs of; a pure function of (seed, step).
 
     Arguments:
         images: `(subjects, *spatial, channels)`, kept as float32.
@@ -21,6 +21,7 @@ class ImageSampler(Sampler):
         batch_size: images in a batch.
         seed: not negative.
         pairs: a sampler whose pairs are added to each batch; None for none.
+        augment: None for no augmentation.
 
     Raises:
         AcregError: no subject, shapes that do not match, or labels that are not integers.
@@ -34,15 +35,17 @@ class ImageSampler(Sampler):
         batch_size: int,
         seed: int,
         pairs: PairSampler | None = None,
+        augment: Augmentation | None = None,
     ) -> None:
         super().__init__(images, labels, batch_size, seed)
         if len(images) < 1 or spacings.shape != (len(images), images.ndim - 2):
             raise AcregError(
-                "Pairs are made of one image or more, each with a spacing for each axis. "
+                "A batch is drawn from one image or more, each with a spacing for each axis. "
                 f"Received: images.shape={images.shape}, spacings.shape={spacings.shape}."
             )
         self.spacings = np.ascontiguousarray(spacings, np.float32)
         self.pairs = pairs
+        self.augment = augment
 
     def batch(self, step: int) -> Batch:
         """The batch of training step `step`.
@@ -51,10 +54,14 @@ class ImageSampler(Sampler):
             `image` float32 `(batch, *spatial, channels)`, `spacing` float32 `(batch, rank)` and, with labels, `labels`
             int32 `(batch, *spatial, 1)`; and the entries of `pairs`.
         """
-        chosen = np.random.default_rng([self.seed, step, 1]).integers(0, len(self.images), self.batch_size)
-        result: Batch = {"image": self.images[chosen], "spacing": self.spacings[chosen]}
-        if self.labels is not None:
-            result["labels"] = self.labels[chosen]
+        rng = np.random.default_rng([self.seed, step, 1])
+        chosen = rng.integers(0, len(self.images), self.batch_size)
+        images, labels = self.images[chosen], None if self.labels is None else self.labels[chosen]
+        if self.augment is not None:
+            images, labels = self.augment.apply(images, labels, rng)
+        result: Batch = {"image": images, "spacing": self.spacings[chosen]}
+        if labels is not None:
+            result["labels"] = labels
         return result if self.pairs is None else {**result, **self.pairs.batch(step)}
 
 

@@ -152,6 +152,16 @@ def test_a_folder_with_other_images_is_not_touched(public, tmp_path):
     assert (tmp_path / "out" / "images" / "mine.png").is_file()
 
 
+def test_label_files_may_end_in_mask_which_the_lists_leave_out(public, tmp_path):
+    expected = prepare("montgomery", public, tmp_path / "plain", size=32)
+    for path in (public / "LR_32" / "labels").glob("*.png"):
+        path.rename(path.with_name(f"{path.stem}_mask.png"))
+    found = prepare("montgomery", public, tmp_path / "out", size=32)
+    assert [(r.subject, r.split) for r in found.records] == [(r.subject, r.split) for r in expected.records]
+    for one, other in zip(found.records, expected.records, strict=True):
+        assert one.labels.read_bytes() == other.labels.read_bytes()
+
+
 def test_a_grey_level_outside_the_table_is_refused(public, tmp_path):
     path = public / "LR_32" / "labels" / f"{TRAIN[2]}.png"
     array = np.array(PIL.Image.open(path))

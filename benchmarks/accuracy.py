@@ -1,0 +1,160 @@
+"""The accuracy of presets, of registration by predicted anatomy and of classical methods: writes docs/accuracy.md.
+
+Run as ``python -m benchmarks.accuracy --out RESULTS --page docs/accuracy.md`` with the extra baselines; the variable
+ACREG_DATA names the folder of the prepared datasets jsrt, montgomery and hippocampus (docs/how-to/data.md). A method
+that is complete is kept, so that an interrupted run is continued.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import acreg
+from acreg.data.manifest import Dataset, dataset_folder
+from acreg.data.subjects import Subjects
+from acreg.errors import AcregError
+from acreg.evaluation.method_result import PairScores
+from acreg.evaluation.results import load_results
+from acreg.io.documents import read_json, write_json
+from acreg.metrics import label_metrics, mean_over_labels
+
+COLUMNS = {
+    "dsc": "Dice",
+    "hd": "HD",
+    "assd": "ASSD",
+    "folded_percent": "folded, %",
+    "label_sd_log_j": "SDlogJ in labels",
+    "seconds": "seconds",
+}
+"""Metrics of a pair and their titles."""
+DRAWS = 2000
+"""Bootstrap samples of an interval."""
+READING = "## What the figures say"
+"""The heading of the last section, which is written by hand and kept when the page is rewritten."""
+HOW = """Random pairs of the test split (seed 0), in the sizes in which the datasets are prepared. No labels are used
+when a pair is registered. A cell is the mean over the pairs with its 95 % interval, from 2,000 bootstrap samples of the
+pairs; the Dice of a pair is the mean over its labels, and a label that is lost counts 0. Distances are in the unit of
+the dataset. Seconds are those of one thread, without the start. *Segmenter alone* is the Dice of its label maps of the
+test images: what registering by them can reach at best."""
+
+
+@dataclass(frozen=True)
+class Set:
+    """A dataset and what is compared on it."""
+
+    data: str
+    title: str
+    pairs: int
+    models: tuple[str, ...]
+    segmenter: str
+    methods: tuple[str, ...] = ("acreg:deformable", "ants:SyN", "greedy:deformable")
+
+    @property
+    def by_anatomy(self) -> str:
+        """The registration by the segmenter's labels."""
+        return f"acreg:deformable[features={self.segmenter}]"
+
+
+SETS = (
+    Set("jsrt", "JSRT: lungs and heart, mm", 100, ("acregnet-jsrt", "acregnet-jsrt-diffeomorphic"), "segmenter-jsrt"),
+    Set("hippocampus", "Hippocampus: both parts, mm", 100, ("ddmr-hippocampus",), "segmenter-hippocampus"),
+)
+
+
+def measure(one: Set, out: Path, threads: int) -> None:
+    """Register the pairs by all methods, and segment the test images."""
+    acreg.evaluate(
+        one.data,
+        out / one.data,
+        model=one.models,
+        method=[one.by_anatomy, *one.methods],
+        pairs=one.pairs,
+        seed=0,
+        threads=threads,
+        say=lambda text: print(text, flush=True),
+    )
+    path = out / f"{one.data}-segmenter.json"
+    if not path.is_file():
+        write_json(path, {"dsc": segmented(one)})
+
+
+def segmented(one: Set) -> list[float]:
+    """The Dice of a segmenter's label map of each test image."""
+    from acreg.models import from_preset
+
+    model: Any = from_preset(one.segmenter)
+    dataset = Dataset.load(dataset_folder(one.data))
+    subjects, found = Subjects(dataset), []
+    for record in dataset.split("test"):
+        image, labels = subjects[record.subject]
+        values = [value for value in dataset.label_values if value]
+        scores = label_metrics(model.segment(image).array, labels.array, values, labels.grid.spacing)
+        found.append(float(mean_over_labels(scores)["dsc"]))
+    return found
+
+
+def interval(values: Sequence[float]) -> str:
+    """The mean of the known values with its interval, as a cell."""
+    known = np.array([value for value in values if np.isfinite(value)])
+    if not known.size:
+        return "–"
+    draws = np.random.default_rng(0).integers(0, known.size, (DRAWS, known.size))
+    low, high = np.percentile(known[draws].mean(axis=1), (2.5, 97.5))
+    return f"{known.mean():.3f} ({low:.3f} to {high:.3f})"
+
+
+def table(one: Set, out: Path) -> list[str]:
+    """The lines of a set's section."""
+    lines = [f"## {one.title}", "", f"{one.pairs} pairs.", ""]
+    lines += ["| method | " + " | ".join(COLUMNS.values()) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
+    for result in load_results([out / one.data]):
+        cells = [interval([_value(pair, column) for pair in result.pairs]) for column in COLUMNS]
+        lines.append(f"| `{result.name}` | " + " | ".join(cells) + " |")
+    alone = read_json(out / f"{one.data}-segmenter.json", "result")["dsc"]
+    return [*lines, "", f"Segmenter alone, {len(alone)} images: Dice {interval(alone)}.", ""]
+
+
+def _value(pair: PairScores, column: str) -> float:
+    """A metric of a pair; a registration that failed has a Dice of 0."""
+    return 0.0 if pair.failure and column == "dsc" else pair.value(column)
+
+
+def write_page(page: Path, out: Path) -> None:
+    """Write the sections of all sets that are complete; what stands below `READING` is kept."""
+    before = page.read_text(encoding="utf-8") if page.is_file() else ""
+    lines = ["# Accuracy", "", "This page is written by", "", "    python -m benchmarks.accuracy", "", HOW, ""]
+    for one in SETS:
+        if (out / f"{one.data}-segmenter.json").is_file():
+            lines += table(one, out)
+    _, heading, reading = before.partition(READING)
+    page.write_text("\n".join(lines) + ("\n" + heading + reading if heading else ""), encoding="utf-8")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command. Returns its exit code."""
+    parser = argparse.ArgumentParser(prog="accuracy", description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("--out", type=Path, default=Path("runs/accuracy"), help="folder of the results")
+    parser.add_argument("--page", type=Path, help="where the page is written; in the folder if left out")
+    parser.add_argument("--sets", nargs="+", default=[one.data for one in SETS], metavar="SET", help="some sets")
+    parser.add_argument("--threads", type=int, default=1, help="of the classical methods")
+    given = parser.parse_args(arguments)
+    try:
+        for one in SETS:
+            if one.data in given.sets:
+                measure(one, given.out, given.threads)
+        write_page(given.page or given.out / "accuracy.md", given.out)
+    except AcregError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
