@@ -30,9 +30,12 @@ NAMES = [
     "autoencoder-montgomery",
     "ddmr-hippocampus",
     "jrsnet-montgomery",
+    "segmenter-hippocampus",
+    "segmenter-jsrt",
     "svfnet-hearts",
     "svfnet-hippocampus",
 ]
+REGISTERING = [name for name in NAMES if not name.startswith(("autoencoder", "segmenter"))]
 
 
 def test_these_ship() -> None:
@@ -49,14 +52,14 @@ def test_they_are_small_and_described(name: str, repository: Path) -> None:
     assert f"`{name}`" in (repository / "README.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith("autoencoder")])
+@pytest.mark.parametrize("name", REGISTERING)
 def test_they_state_what_is_usual_for_them(name: str) -> None:
     usual = Usual.of_preset(SHIPPED / name)
     assert usual is not None and usual.pairs >= 50 and usual.data.endswith(", train")
     assert 0 < usual.ncc < 1 < usual.nmi < 2 and 0 <= usual.folded_percent < 20
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith("autoencoder")])
+@pytest.mark.parametrize("name", REGISTERING)
 def test_they_know_their_anatomy_from_others(name: str) -> None:
     """A phantom of the organ, which no preset but svfnet-hearts saw, another organ, and the organ upside down."""
     usual, preprocessing = (

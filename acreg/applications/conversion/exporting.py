@@ -80,8 +80,8 @@ def export(
 
     Raises:
         UsageError: there is no such preset, or it does not register.
-        AcregError: the backend of Keras is not TensorFlow, tf2onnx is not installed, the preset cannot be loaded, something is there already, or the network
-            differs from Keras.
+        AcregError: the backend of Keras is not TensorFlow, tf2onnx is not installed, the preset cannot be loaded,
+            something is there already, or the network differs from Keras.
     """
     import keras
 

@@ -80,14 +80,17 @@ def made_labels(preprocessing: Preprocessing) -> np.ndarray:
 
 
 def values_sample(name: str) -> np.ndarray:
-    """The preset's output: a coarse sample of the displacement in voxels, or an autoencoder's code."""
-    from acreg.models import LabelAutoencoder, from_preset
+    """The preset's output: a coarse sample of the displacement in voxels or of the first label's probability, or a code.
+    """
+    from acreg.models import LabelAutoencoder, Segmenter, from_preset
 
     model: Any = from_preset(name)
     preprocessing: Preprocessing = model.preprocessing
     if isinstance(model, LabelAutoencoder):
         return np.asarray(model.encode(made_labels(preprocessing)[None, ..., None]), float).ravel()
     fixed, moving = made_pair(preprocessing)
+    if isinstance(model, Segmenter):
+        return coarse(model.probabilities(fixed)[1], fixed.grid.rank)
     return coarse(model.register(fixed=fixed, moving=moving).displacement, fixed.grid.rank)
 
 
@@ -124,6 +127,8 @@ def _checks() -> list[Check]:
     for name in known:
         if name.startswith("autoencoder"):
             what, counted, unit, limit = "code", "values", "of the largest value", CODE_LIMIT
+        elif name.startswith("segmenter"):
+            what, counted, unit, limit = "probabilities", "values", "of 1", CODE_LIMIT
         else:
             what, counted, unit, limit = "field", "values", "voxels", FIELD_LIMIT
         measure = partial(_values, name, what == "code")
