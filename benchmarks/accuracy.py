@@ -64,6 +64,7 @@ class Set:
 
 SETS = (
     Set("jsrt", "JSRT: lungs and heart, mm", 100, ("acregnet-jsrt", "acregnet-jsrt-diffeomorphic"), "segmenter-jsrt"),
+    Set("montgomery", "Montgomery: lungs, mm", 56, ("acregnet-montgomery",), "segmenter-montgomery"),
     Set("hippocampus", "Hippocampus: both parts, mm", 100, ("ddmr-hippocampus",), "segmenter-hippocampus"),
 )
 

@@ -224,7 +224,7 @@ class _Run:
                 if optimizer.schedule == "plateau"
                 else None,
                 preset=preset,
-                title="registration network",
+                title="segmenter" if build.segments(self.recipe) else "registration network",
                 begin=begin,
                 end=end,
             )

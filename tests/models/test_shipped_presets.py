@@ -18,7 +18,7 @@ from acreg.geometry import Grid
 from acreg.inference.presets import SHIPPED
 from acreg.io import Image, Preprocessing
 from acreg.metrics import label_metrics, mean_over_labels
-from acreg.models import LabelAutoencoder, from_preset
+from acreg.models import LabelAutoencoder, Segmenter, from_preset
 from acreg.registration.usual import Usual
 
 NAMES = [
@@ -32,6 +32,7 @@ NAMES = [
     "jrsnet-montgomery",
     "segmenter-hippocampus",
     "segmenter-jsrt",
+    "segmenter-montgomery",
     "svfnet-hearts",
     "svfnet-hippocampus",
 ]
@@ -169,6 +170,29 @@ def test_hippocampus(data_dir: Path) -> None:
         pytest.skip("hippocampus is not on this machine")
     scores = _mean_scores("ddmr-hippocampus", Dataset.load(data_dir / "hippocampus"), 12)
     assert scores["dsc"] > 0.79 and scores["assd"] < 0.85 and scores["folded_percent"] < 0.1
+
+
+def _segmented(name: str, dataset: Dataset, count: int) -> float:
+    """The mean Dice of a segmenter's label maps of the first test images."""
+    model, found = from_preset(name), []
+    assert isinstance(model, Segmenter)
+    for record in dataset.split("test")[:count]:
+        labels = dataset.read_labels(record)
+        array = model.segment(dataset.read_image(record)).array
+        scores = label_metrics(array, labels.array, dataset.label_values[1:], labels.grid.spacing)
+        found.append(mean_over_labels(scores)["dsc"])
+    return float(np.mean(found))
+
+
+def test_segmenters(data_dir: Path, tmp_path: Path) -> None:
+    assert _segmented("segmenter-montgomery", prepare("montgomery", data_dir / "chest_montgomery", tmp_path), 8) > 0.96
+    if not (data_dir / "hippocampus" / "manifest.csv").is_file():
+        pytest.skip("hippocampus is not on this machine")
+    assert _segmented("segmenter-hippocampus", Dataset.load(data_dir / "hippocampus"), 8) > 0.85
+
+
+def test_a_segmenter_of_jsrt(jsrt_dir: Path) -> None:
+    assert _segmented("segmenter-jsrt", Dataset.load(jsrt_dir), 8) > 0.95
 
 
 def test_brains(data_dir: Path) -> None:
