@@ -226,17 +226,21 @@ class FieldModel(PresetModel):
         y_pred: Mapping[str, Tensor],
         num_classes: int | None = None,
         training: bool = False,
+        sample_weight: Tensor = None,
     ) -> dict[str, Tensor]:
         """Every loss with a weight other than 0, unweighted, averaged over the batch; also updates the logged Dice.
 
         ``num_classes`` is the number of labels in ``x``, if it differs from that of the model; ``training`` is for
-        models whose losses need other networks.
+        models whose losses need other networks. With a ``sample_weight``, ``(batch,)``, it is the mean of the products.
+
+        Raises:
+            ValueError: a loss has one value for the whole batch, and there are weights of samples.
         """
         num_classes = num_classes or self.num_classes
         values = self.loss_values(x, y_pred, num_classes, training)
         wanted = [loss for name, loss in self.chosen_losses.items() if self.loss_weights.get(name, 1.0)]
         terms = {
-            loss.name: ops.mean(loss(*(values[name] for name in loss.needs)))
+            loss.name: _mean(loss.name, loss(*(values[name] for name in loss.needs)), sample_weight)
             for loss in values.complete(wanted, training)
         }
         if "warped_one_hot" in values:
@@ -259,13 +263,18 @@ class FieldModel(PresetModel):
         sample_weight: Tensor = None,
         training: bool = True,
     ) -> Tensor:
-        """The weighted sum of the losses; each is logged by name, with Dice and the percentage of folded voxels."""
+        """The weighted sum of the losses; each is logged by name, with Dice and the percentage of folded voxels.
+
+        Added to it are a loss that was given to `compile`, on the outputs ``"warped"``, ``"displacement"``, ..., losses
+        from `add_loss` and regularisers.
+        """
+        added = self.added_losses(x, y, y_pred, sample_weight, training)
         x, num_classes = y_pred.get("pairs", x), None
         unknown = unknown_in_pairs(x, self.num_classes) if self.num_classes and "moving_labels" in x else 0.0
         if training and self.labels_per_step and "moving_labels" in x:
             x = some_labels(x, self.num_classes, self.labels_per_step, self._label_draws)
             num_classes = self.labels_per_step + 1
-        terms = self.loss_terms(x, y_pred, num_classes, training)
+        terms = self.loss_terms(x, y_pred, num_classes, training, sample_weight)
         for name, value in terms.items():
             self.trackers[name].update_state(value)
         determinant = functional.jacobian_determinant(y_pred["displacement"])
@@ -274,7 +283,7 @@ class FieldModel(PresetModel):
         # A TensorFlow strategy sums the gradients of its devices; ours is the gradient of the mean over the batch.
         strategy = getattr(self, "distribute_strategy", None)
         parts = 1 if strategy is None else strategy.num_replicas_in_sync
-        return total if parts == 1 else total / parts
+        return (total if parts == 1 else total / parts) + added
 
     def total_loss(
         self, terms: Mapping[str, Tensor], x: Mapping[str, Tensor], y_pred: Mapping[str, Tensor], training: bool
@@ -309,6 +318,17 @@ class FieldModel(PresetModel):
             **({} if self.augmentation is None else {"augmentation": self.augmentation.get_config()}),
             **({"recompute": self._recomputation.parts} if self._recomputation.parts else {}),
         }
+
+
+def _mean(name: str, values: Tensor, sample_weight: Tensor) -> Tensor:
+    """The mean of a loss over the batch, its samples weighted."""
+    if sample_weight is None:
+        return ops.mean(values)
+    if len(values.shape) != 1:
+        raise ValueError(
+            f"Weights of samples need losses of samples. Received: {name!r}, one value for the whole batch"
+        )
+    return ops.mean(values * ops.cast(ops.reshape(sample_weight, (-1,)), values.dtype))
 
 
 def _pad_edges(

@@ -162,7 +162,8 @@ class LabelAutoencoder(PresetModel):
         clean = self.one_hot(x)
         update_dice(self.dice, hard_dice(ops.argmax(clean, -1), ops.argmax(y_pred, -1), self.num_classes))
         loss = ops.mean(keras.losses.categorical_crossentropy(clean, y_pred, from_logits=True))
-        return loss + unknown_labels(x, self.num_classes) if x is not clean else loss
+        loss = loss + unknown_labels(x, self.num_classes) if x is not clean else loss
+        return loss + self.added_losses(x, y, y_pred, sample_weight, training)
 
     def get_config(self) -> dict[str, Any]:
         return {

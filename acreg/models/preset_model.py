@@ -16,6 +16,7 @@ from acreg.errors import AcregError
 from acreg.io import Preprocessing, all_or_none, require_space
 from acreg.io.hdf5 import new_hdf5
 from acreg.io.preset_config import FORMAT, sha256_of
+from acreg.layers.tensor import Tensor
 from acreg.models.label_values import check_labels
 from acreg.models.registered import registered_name
 
@@ -56,6 +57,17 @@ class PresetModel(keras.Model):
         """As `keras.Model.evaluate`; errors as `fit`."""
         check_labels(x, self.num_classes)
         return super().evaluate(x, *args, **kwargs)
+
+    def added_losses(self, x: Tensor, y: Tensor, y_pred: Tensor, sample_weight: Tensor, training: bool) -> Tensor:
+        """What users of Keras add to a model's own loss: that of `compile`, `add_loss` and regularisers; 0 for none."""
+        if self._compile_loss is None and not self.losses:
+            return 0.0
+        return super().compute_loss(x, y, _outputs(y, y_pred), sample_weight, training)
+
+    def compute_metrics(self, x: Tensor, y: Tensor, y_pred: Tensor, sample_weight: Tensor = None) -> dict[str, Any]:
+        """As `keras.Model.compute_metrics`; targets may be given for some of the outputs."""
+        metrics: dict[str, Any] = super().compute_metrics(x, y, _outputs(y, y_pred), sample_weight)
+        return metrics
 
     def remade(self, **changed: Any) -> Self:
         """A new model with the configuration of this one, some of it changed."""
@@ -102,6 +114,19 @@ class PresetModel(keras.Model):
             (staged / "model_card.md").write_text(card, encoding="utf-8")
             (staged / "config.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         return folder
+
+
+def _outputs(y: Tensor, y_pred: Tensor) -> Tensor:
+    """The outputs for which there are targets.
+
+    Raises:
+        ValueError: a target for something that is no output.
+    """
+    if not isinstance(y, Mapping) or not isinstance(y_pred, Mapping):
+        return y_pred
+    if unknown := sorted(set(y) - set(y_pred)):
+        raise ValueError(f"A target must be one for an output, of {sorted(y_pred)}. Received: targets for {unknown}")
+    return {name: y_pred[name] for name in y}
 
 
 def _compress(path: Path) -> None:

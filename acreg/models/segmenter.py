@@ -107,7 +107,8 @@ class Segmenter(PresetModel):
         update_dice(self.dice, hard_dice(ops.argmax(labels, -1), ops.argmax(y_pred, -1), self.num_classes))
         entropy = ops.mean(keras.losses.categorical_crossentropy(labels, y_pred, from_logits=True))
         overlap = ops.mean(soft_dice(labels, ops.softmax(y_pred, axis=-1)))
-        return entropy + overlap + unknown_labels(x["labels"], self.num_classes)
+        own = entropy + overlap + unknown_labels(x["labels"], self.num_classes)
+        return own + self.added_losses(x, y, y_pred, sample_weight, training)
 
     def freeze(self, *parts: str) -> None:
         """As `RegistrationModel.freeze`."""

@@ -80,8 +80,7 @@ def made_labels(preprocessing: Preprocessing) -> np.ndarray:
 
 
 def values_sample(name: str) -> np.ndarray:
-    """The preset's output: a coarse sample of the displacement in voxels or of the first label's probability, or a code.
-    """
+    """The output of a preset: a coarse sample of the displacement in voxels or of a label's probability, or a code."""
     from acreg.models import LabelAutoencoder, Segmenter, from_preset
 
     model: Any = from_preset(name)
