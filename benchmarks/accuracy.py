@@ -47,24 +47,33 @@ test images: what registering by them can reach at best."""
 
 @dataclass(frozen=True)
 class Set:
-    """A dataset and what is compared on it."""
+    """A dataset and what is compared on it; `options` of the registration by anatomy are from validation pairs."""
 
     data: str
     title: str
     pairs: int
     models: tuple[str, ...]
     segmenter: str
+    options: str = ""
     methods: tuple[str, ...] = ("acreg:deformable", "ants:SyN", "greedy:deformable")
 
     @property
     def by_anatomy(self) -> str:
         """The registration by the segmenter's labels."""
-        return f"acreg:deformable[features={self.segmenter}]"
+        return f"acreg:deformable[features={self.segmenter}{self.options}]"
 
 
+CHESTS = ",labels=10"
 SETS = (
-    Set("jsrt", "JSRT: lungs and heart, mm", 100, ("acregnet-jsrt", "acregnet-jsrt-diffeomorphic"), "segmenter-jsrt"),
-    Set("montgomery", "Montgomery: lungs, mm", 56, ("acregnet-montgomery",), "segmenter-montgomery"),
+    Set(
+        "jsrt",
+        "JSRT: lungs and heart, mm",
+        100,
+        ("acregnet-jsrt", "acregnet-jsrt-diffeomorphic"),
+        "segmenter-jsrt",
+        CHESTS,
+    ),
+    Set("montgomery", "Montgomery: lungs, mm", 56, ("acregnet-montgomery",), "segmenter-montgomery", CHESTS),
     Set("hippocampus", "Hippocampus: both parts, mm", 100, ("ddmr-hippocampus",), "segmenter-hippocampus"),
 )
 
