@@ -20,7 +20,7 @@ import acreg
 from acreg.data.manifest import Dataset, dataset_folder
 from acreg.data.subjects import Subjects
 from acreg.errors import AcregError
-from acreg.evaluation.method_result import PairScores
+from acreg.evaluation.method_result import FIELD_VALUES, PairScores
 from acreg.evaluation.results import load_results
 from acreg.io.documents import read_json, write_json
 from acreg.metrics import label_metrics, mean_over_labels
@@ -117,7 +117,8 @@ def interval(values: Sequence[float]) -> str:
         return "–"
     draws = np.random.default_rng(0).integers(0, known.size, (DRAWS, known.size))
     low, high = np.percentile(known[draws].mean(axis=1), (2.5, 97.5))
-    return f"{known.mean():.3f} ({low:.3f} to {high:.3f})"
+    digits = 3 if known.max() <= 1 else 2
+    return f"{known.mean():.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
 
 def table(one: Set, out: Path) -> list[str]:
@@ -125,7 +126,12 @@ def table(one: Set, out: Path) -> list[str]:
     lines = [f"## {one.title}", "", f"{one.pairs} pairs.", ""]
     lines += ["| method | " + " | ".join(COLUMNS.values()) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
     for result in load_results([out / one.data]):
-        cells = [interval([_value(pair, column) for pair in result.pairs]) for column in COLUMNS]
+        cells = [
+            "–"
+            if result.is_baseline and column in FIELD_VALUES
+            else interval([_value(p, column) for p in result.pairs])
+            for column in COLUMNS
+        ]
         lines.append(f"| `{result.name}` | " + " | ".join(cells) + " |")
     alone = read_json(out / f"{one.data}-segmenter.json", "result")["dsc"]
     return [*lines, "", f"Segmenter alone, {len(alone)} images: Dice {interval(alone)}.", ""]
