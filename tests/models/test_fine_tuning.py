@@ -121,7 +121,7 @@ def test_what_is_no_source(make_model: Make, tmp_path: Path) -> None:
             model.transfer_from(tmp_path / name)
     with pytest.raises(UsageError, match="Make a preset of it first: see `acreg convert"):
         model.transfer_from(tmp_path / "vxm.h5")
-    with pytest.raises(AcregError, match="a registration model. Received: .*, a LabelAutoencoder"):
+    with pytest.raises(AcregError, match="a registration model or a segmenter. Received: .*, a LabelAutoencoder"):
         model.transfer_from(make_model("autoencoder").save_preset(tmp_path / "autoencoder"))
     with pytest.raises(UsageError, match="A preset is a folder"):
         model.transfer_from("nothing")
