@@ -171,7 +171,14 @@ def measure(one: Set, name: str, change: str, count: int) -> dict[str, Any]:
 def table(one: Set, out: Path) -> list[str]:
     """The lines of a set's section."""
     names = [name for name in _methods(one) if _path(one, name, "as it is", out).is_file()]
-    lines = [f"## {one.title}", "", "| moving image | " + " | ".join(f"`{name}`" for name in names) + " |"]
+    count = len(read_json(_path(one, names[0], "as it is", out), "result")["dice"])
+    lines = [
+        f"## {one.title}",
+        "",
+        f"{count} pairs.",
+        "",
+        "| moving image | " + " | ".join(f"`{name}`" for name in names) + " |",
+    ]
     lines.append("|---" * (len(names) + 1) + "|")
     for change in CHANGES:
         cells = []
@@ -213,7 +220,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 if not path.is_file():
                     write_json(path, measure(one, name, change, given.pairs))
                     print(one.data, name, change, _cell(read_json(path, "result")), flush=True)
-        lines += table(one, given.out)
+        lines += table(one, given.out) if (given.out / one.data).is_dir() else []
     page = given.page or given.out / "stress.md"
     before = page.read_text(encoding="utf-8") if page.is_file() else ""
     _, heading, reading = before.partition(READING)
