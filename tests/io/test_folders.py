@@ -111,8 +111,10 @@ def test_a_fork_does_not_keep_the_lock_of_a_dead_parent(tmp_path, holder):
     body = """
     import os
     if not os.fork():
-        with open(os.path.join(sys.argv[1], "child"), "w") as stream:
+        name = os.path.join(sys.argv[1], "child")
+        with open(name + ".new", "w") as stream:
             stream.write(str(os.getpid()))
+        os.rename(name + ".new", name)
         time.sleep(60)
         os._exit(0)
     while not os.path.exists(os.path.join(sys.argv[1], "child")):
