@@ -170,9 +170,10 @@ def test_segment_writes_label_maps_and_a_dataset(preset: Path, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ({"data": "somewhere"}, "needs no dataset"),
-        ({"data": None, "model": "acregnet-jsrt"}, "registers the images of a dataset"),
-        ({"data": "somewhere", "model": "acregnet-jsrt", "flips": True}, "without mirror images"),
+        ({"data": "somewhere"}, "needs no dataset.* Leave out data"),
+        ({"data": None, "model": "acregnet-jsrt"}, "registers the images of a dataset.* Give data"),
+        ({"data": None, "model": None, "method": "acreg:affine"}, "with method='acreg:affine', which .* Give data"),
+        ({"data": "somewhere", "model": "acregnet-jsrt", "flips": True}, "without mirror images.* Leave out flips"),
     ],
 )
 def test_segment_refuses_a_dataset_where_none_is_needed(

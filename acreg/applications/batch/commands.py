@@ -147,11 +147,13 @@ def segment(
     check_one_method(model, method)
     alone = model is not None and is_segmenter(os.fspath(model))
     if alone != (data is None) or (flips and not alone):
+        chosen = argument("method", method) if model is None else argument("model", model)
         needs = "needs no dataset" if alone else "registers the images of a dataset, without mirror images of them"
+        advice = "Give" if data is None else "Leave out"
         raise UsageError(
             "A segmenter segments an image by itself, any other model or method by labelled images. Received: "
-            f"{argument('data', data)}, {argument('flips', flips)} with {argument('model', model)}, which {needs}. "
-            f"{'Leave out' if alone else 'Correct'} {argument('data')}{'' if alone else ' and ' + argument('flips')}."
+            f"{argument('data', data)}, {argument('flips', flips)} with {chosen}, which {needs}. "
+            f"{advice} {argument('data' if alone or data is None else 'flips')}."
         )
     task: SegmenterTask | SegmentTask
     if data is None:
