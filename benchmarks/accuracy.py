@@ -24,6 +24,7 @@ from acreg.evaluation.method_result import FIELD_VALUES, PairScores
 from acreg.evaluation.results import load_results
 from acreg.io.documents import read_json, write_json
 from acreg.metrics import label_metrics, mean_over_labels
+from benchmarks.report import rewrite
 
 COLUMNS = {
     "dsc": "Dice",
@@ -36,8 +37,6 @@ COLUMNS = {
 """Metrics of a pair and their titles."""
 DRAWS = 2000
 """Bootstrap samples of an interval."""
-READING = "## What the figures say"
-"""The heading of the last section, which is written by hand and kept when the page is rewritten."""
 HOW = """Random pairs of the test split (seed 0), in the sizes in which the datasets are prepared. No labels are used
 when a pair is registered. A cell is the mean over the pairs with its 95 % interval, from 2,000 bootstrap samples of the
 pairs; the Dice of a pair is the mean over its labels, and a label that is lost counts 0. Distances are in the unit of
@@ -143,14 +142,12 @@ def _value(pair: PairScores, column: str) -> float:
 
 
 def write_page(page: Path, out: Path) -> None:
-    """Write the sections of all sets that are complete; what stands below `READING` is kept."""
-    before = page.read_text(encoding="utf-8") if page.is_file() else ""
+    """Write the sections of all sets that are complete."""
     lines = ["# Accuracy", "", "This page is written by", "", "    python -m benchmarks.accuracy", "", HOW, ""]
     for one in SETS:
         if (out / f"{one.data}-segmenter.json").is_file():
             lines += table(one, out)
-    _, heading, reading = before.partition(READING)
-    page.write_text("\n".join(lines) + ("\n" + heading + reading if heading else ""), encoding="utf-8")
+    rewrite(page, lines)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

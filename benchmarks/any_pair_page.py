@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 
 from acreg.errors import AcregError
-from acreg.io import atomic_path
 from acreg.registration.methods import Unregistered
 from benchmarks.any_pair_scores import LOST, METRICS
 from benchmarks.any_pair_sets import SETS
 from benchmarks.measure import machine
-from benchmarks.report import READING
+from benchmarks.report import rewrite
 
 FOLDERS = re.compile(r"(?<![\w./\\])(?:[A-Za-z]:)?[/\\](?:[^\s/\\]+[/\\])+")
 """The folders of an absolute path; the page names files alone."""
@@ -90,7 +89,7 @@ def failures(found: Mapping[str, Results]) -> list[str]:
 
 
 def write_page(target: Path, results: Mapping[str, Mapping[str, Results]], split: str) -> None:
-    """Write the page; what stands below the heading `READING` is written by hand and kept.
+    """Write the page; its last section is kept, see `rewrite`.
 
     Raises:
         AcregError: as `table`, or there are no results.
@@ -110,8 +109,4 @@ def write_page(target: Path, results: Mapping[str, Mapping[str, Results]], split
     for name, found in results.items():
         count = len(next(iter(found.values())))
         parts += ["", f"## {SETS[name].title}: {count} pairs", "", SETS[name].note, "", *table(found), *failures(found)]
-    before = target.read_text(encoding="utf-8") if target.is_file() else ""
-    _, heading, reading = before.partition(READING)
-    parts += ["", heading + reading.rstrip()] if heading else []
-    with atomic_path(target) as temporary:
-        temporary.write_text("\n".join(parts) + "\n", encoding="utf-8")
+    rewrite(target, [*parts, ""])

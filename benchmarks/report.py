@@ -188,8 +188,20 @@ def page(results: Sequence[Result], command: str, pictures: Mapping[str, str], b
     for title, path in pictures.items():
         parts += [f"![{title}]({path})", ""]
     parts += ["\n\n".join(table(result) for result in results), ""]
+    return with_reading("\n".join(parts), before)
+
+
+def with_reading(text: str, before: str) -> str:
+    """A page with the part of the previous page from the heading `READING` on, which is written by hand."""
     _, heading, reading = before.partition(READING)
-    return "\n".join([*parts, heading + reading] if heading else parts)
+    return f"{text}\n{heading}{reading}" if heading else text
+
+
+def rewrite(page: Path, lines: Sequence[str]) -> None:
+    """Write a page anew; see `with_reading`."""
+    before = page.read_text(encoding="utf-8") if page.is_file() else ""
+    with atomic_path(page) as temporary:
+        temporary.write_text(with_reading("\n".join(lines), before), encoding="utf-8")
 
 
 def _section_names(text: str) -> list[str]:

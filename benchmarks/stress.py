@@ -27,7 +27,8 @@ from acreg.geometry import Grid, Image
 from acreg.io.documents import read_json, write_json
 from acreg.metrics import label_metrics, mean_over_labels
 from acreg.names import safe_name
-from benchmarks.accuracy import READING, SETS, Set
+from benchmarks.accuracy import SETS, Set
+from benchmarks.report import rewrite
 
 Pair = tuple[Image, Image]
 Change = Callable[[Image, Image, np.random.Generator], Pair]
@@ -221,10 +222,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     write_json(path, measure(one, name, change, given.pairs))
                     print(one.data, name, change, _cell(read_json(path, "result")), flush=True)
         lines += table(one, given.out) if (given.out / one.data).is_dir() else []
-    page = given.page or given.out / "stress.md"
-    before = page.read_text(encoding="utf-8") if page.is_file() else ""
-    _, heading, reading = before.partition(READING)
-    page.write_text("\n".join(lines) + ("\n" + heading + reading if heading else ""), encoding="utf-8")
+    rewrite(given.page or given.out / "stress.md", lines)
     return 0
 
 
