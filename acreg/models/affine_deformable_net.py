@@ -111,6 +111,11 @@ class AffineDeformableNet(RegistrationModel):
             )
         if affine == "none" and not deformable:
             raise ValueError("One part at least must be there. Received: affine='none', deformable=False")
+        if kwargs.get("symmetric") and affine != "none":
+            raise ValueError(
+                "`symmetric` is for networks without an affine part, whose velocity is all they predict. "
+                f"Received: symmetric=True, affine={affine!r}"
+            )
         self._map = None if affine == "none" else AffineToDisplacement(affine)
         dtype = kwargs.get("dtype")
         network = affine_deformable(

@@ -48,6 +48,7 @@ class FieldModel(PresetModel):
         multiple: int,
         own_losses: Sequence[Loss] = (),
         integration_steps: int = 0,
+        symmetric: bool = False,
         losses: LossWeights | None = None,
         weighting: str = "fixed",
         num_classes: int | None = None,
@@ -63,6 +64,8 @@ class FieldModel(PresetModel):
         self.network = network
         self.multiple = multiple
         self.integration_steps = integration_steps
+        self.symmetric = symmetric
+        self._check_symmetric()
         self.num_classes = num_classes
         self._own_losses = {loss.name: loss for loss in own_losses}
         losses = self.default_losses() if losses is None else losses
@@ -98,6 +101,13 @@ class FieldModel(PresetModel):
     def known_losses(self) -> list[str]:
         """The names of all losses that this model knows, without those that other packages register."""
         return [*LOSSES, *self._own_losses]
+
+    def _check_symmetric(self) -> None:
+        if self.symmetric and not self.integration_steps:
+            raise ValueError(
+                "`symmetric` takes half the difference of two velocities, and a displacement has no such inverse. "
+                f"Received: symmetric=True, integration_steps={self.integration_steps}. Set `integration_steps`."
+            )
 
     def _check_losses(self) -> None:
         for name, loss in self.chosen_losses.items():
@@ -189,7 +199,11 @@ class FieldModel(PresetModel):
         if any(not isinstance(n, int) or n != p for n, p in zip(sizes, padded, strict=True)):
             before = [(p - n) // 2 for n, p in zip(sizes, padded, strict=True)]
             images = {name: _pad_edges(x, before, sizes, padded) for name, x in images.items()}
-        return dict(self._through(self.network, images, training))
+        found = dict(self._through(self.network, images, training))
+        if self.symmetric:
+            swapped = {**images, "moving": images["fixed"], "fixed": images["moving"]}
+            found["field"] = (found["field"] - self._through(self.network, swapped, training)["field"]) / 2.0
+        return found
 
     def _through(self, network: keras.Model, images: Mapping[str, Tensor], training: bool) -> Tensor:
         """The outputs of a network; in training with `recompute`."""
@@ -305,6 +319,7 @@ class FieldModel(PresetModel):
         return {
             **super().get_config(),
             "integration_steps": self.integration_steps,
+            **({"symmetric": True} if self.symmetric else {}),
             "losses": {
                 name: {"weight": weight, **self.chosen_losses[name].arguments}
                 if self.chosen_losses[name].arguments

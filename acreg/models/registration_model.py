@@ -39,6 +39,9 @@ class RegistrationModel(FieldModel):
         multiple: the network's input sizes must be multiples of this; other sizes are padded and cropped inside.
         integration_steps: squarings that turn the field into a diffeomorphic displacement; with 0, the field is the
             displacement.
+        symmetric: the velocity is half the difference of the network's fields for the pair and for the swapped pair.
+            Registering the swapped pair then gives the inverse transform, and an image onto itself the identity; the
+            network runs twice. It needs ``integration_steps`` and a network without an affine part.
         own_losses: the losses that a subclass adds to `acreg.losses.LOSSES`.
         losses: the weight of each loss by its name, such as ``{"ncc": 1, "diffusion": 0.1}``; with arguments of its
             function, ``{"local_ncc": {"weight": 1, "window": 7}}``. Names are those of `acreg.losses.LOSSES`, of losses

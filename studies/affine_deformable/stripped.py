@@ -1,7 +1,8 @@
 """Heads without their skulls: copies of a dataset's images that are zero outside of the labelled brain.
 
 Run as ``python -m studies.affine_deformable.stripped --data FOLDER --out datasets/ixi-stripped``. The network
-was trained on stripped brains; this makes such images of heads whose labels cover the brain.
+was trained on stripped brains; this makes such images of heads whose labels cover the brain. With ``--both``, the heads
+stay in the dataset beside their copies, for a network that is to know both.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from acreg.data.manifest import Dataset, Record, dataset_folder
 from acreg.errors import UsageError
 from acreg.io import Image, write_image
 
+SUFFIX = "-stripped"
 CLOSED, GROWN = 3, 1
 """Voxels by which gaps between labels are closed, and by which the mask then grows."""
 
@@ -31,8 +33,8 @@ def brain_mask(labels: NDArray[np.integer]) -> NDArray[np.bool_]:
     return ndimage.binary_dilation(closed, iterations=GROWN)[inner]
 
 
-def write_stripped(dataset: Dataset, out: Path) -> Dataset:
-    """Write the stripped images and a manifest that names the labels as they are.
+def write_stripped(dataset: Dataset, out: Path, both: bool = False) -> Dataset:
+    """Write the stripped images and a manifest that names the labels as they are; with `both`, the heads as well.
 
     Raises:
         UsageError: a subject has no labels.
@@ -45,11 +47,12 @@ def write_stripped(dataset: Dataset, out: Path) -> Dataset:
                 "Leave it out of the manifest."
             )
         image, labels = dataset.read_labelled(record)
-        copy = replace(record, image=out / f"images/{record.subject}.nii.gz")
+        name = record.subject + (SUFFIX if both else "")
+        copy = replace(record, subject=name, image=out / f"images/{name}.nii.gz")
         stripped = np.where(brain_mask(labels.array), image.array, 0).astype(np.float32)
         write_image(Image(stripped, image.grid), copy.image)
-        records.append(copy)
-    made = replace(dataset, folder=out, name=f"{dataset.name}-stripped", records=records)
+        records += [record, copy] if both else [copy]
+    made = replace(dataset, folder=out, name=dataset.name + SUFFIX, records=records)
     made.save()
     return made
 
@@ -59,8 +62,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="stripped", description="Copies of heads, zero outside of their labels.")
     parser.add_argument("--data", required=True, help="dataset: folder, or name under ACREG_DATA")
     parser.add_argument("--out", required=True, type=Path, help="folder to write")
+    parser.add_argument("--both", action="store_true", help="keep the heads beside their copies")
     given = parser.parse_args(arguments)
-    write_stripped(Dataset.load(dataset_folder(given.data)), given.out)
+    write_stripped(Dataset.load(dataset_folder(given.data)), given.out, given.both)
 
 
 if __name__ == "__main__":

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from itertools import combinations, product
 from math import prod
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 _BIAS_GRID = 4
+Angle = Annotated[float, Field(ge=0.0, le=np.pi)]
+"""A limit of a rotation in radians."""
 
 
 def smooth_basis(size: int, points: int) -> NDArray[np.float32]:
@@ -88,7 +91,9 @@ class Augmentation(BaseModel):
         contrast: multiplies the difference from the image's mean by 1 + c, with c uniform in [-contrast, contrast].
         bias_field: multiplies by exp(b), where b is a smooth random field with this standard deviation.
         noise: adds independent Gaussian noise with a standard deviation uniform in [0, noise].
-        rotation: rotates by an angle uniform in [-rotation, rotation] in radians, in 3-D about each axis.
+        invert: the probability of inverted grey values, 1 - image, after all other parts.
+        rotation: rotates by an angle uniform in [-rotation, rotation] in radians, in 3-D about each axis; or the limits
+            about the first, the second and the third axis, for images of thick slices.
         scale: multiplies the size by 1 + s, with s uniform in [-scale, scale].
         shear: shears along each axis, in voxels per voxel along each later axis, uniform in [-shear, shear]; the volume
             is kept.
@@ -106,7 +111,8 @@ class Augmentation(BaseModel):
     contrast: float = Field(default=0.0, ge=0.0, le=1.0)
     bias_field: float = Field(default=0.0, ge=0.0, le=2.0)
     noise: float = Field(default=0.0, ge=0.0, le=1.0)
-    rotation: float = Field(default=0.0, ge=0.0, le=np.pi)
+    invert: float = Field(default=0.0, ge=0.0, le=1.0)
+    rotation: Angle | tuple[Angle, Angle, Angle] = 0.0
     scale: float = Field(default=0.0, ge=0.0, lt=1.0)
     shear: float = Field(default=0.0, ge=0.0, le=1.0)
     shift: float = Field(default=0.0, ge=0.0, le=0.5)
@@ -116,7 +122,7 @@ class Augmentation(BaseModel):
     @property
     def geometric(self) -> bool:
         """Whether any part moves voxels."""
-        return any((self.rotation, self.scale, self.shear, self.shift, self.elastic))
+        return any((np.any(self.rotation), self.scale, self.shear, self.shift, self.elastic))
 
     def apply(
         self, images: np.ndarray, labels: np.ndarray | None, rng: np.random.Generator, outside: int | None = None
@@ -140,7 +146,7 @@ class Augmentation(BaseModel):
 
     def change_intensity(self, images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Images `(batch, *spatial, channels)` after the intensity parts alone, float32 in [0, 1]."""
-        if not any((self.gamma, self.contrast, self.bias_field, self.noise)):
+        if not any((self.gamma, self.contrast, self.bias_field, self.noise, self.invert)):
             return images
         batch, *spatial, _ = images.shape
         one_each = (batch, *(1,) * (images.ndim - 1))
@@ -159,7 +165,10 @@ class Augmentation(BaseModel):
             changed = changed * np.exp(self.bias_field * field)[..., None]
         if self.noise:
             changed = changed + rng.standard_normal(images.shape, dtype=np.float32) * np.abs(uniform(self.noise))
-        return np.clip(changed, 0.0, 1.0)
+        changed = np.clip(changed, 0.0, 1.0)
+        if self.invert:
+            changed = np.where(rng.random(one_each) < self.invert, 1.0 - changed, changed)
+        return changed
 
     def coordinates(self, batch: int, spatial: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float32]:
         """The points at which the voxels of the result are sampled: float32 `(rank, batch, *spatial)`, in voxels.
@@ -169,8 +178,9 @@ class Augmentation(BaseModel):
         """
         rank = len(spatial)
         matrix = np.broadcast_to(np.eye(rank), (batch, rank, rank))
-        for first, second in combinations(range(rank), 2) if self.rotation else ():
-            angle = rng.uniform(-self.rotation, self.rotation, batch)
+        for first, second in combinations(range(rank), 2) if np.any(self.rotation) else ():
+            limit = self._angle(rank, first, second)
+            angle = rng.uniform(-limit, limit, batch)
             turn = np.broadcast_to(np.eye(rank), (batch, rank, rank)).copy()
             turn[:, first, first] = turn[:, second, second] = np.cos(angle)
             turn[:, first, second], turn[:, second, first] = -np.sin(angle), np.sin(angle)
@@ -198,3 +208,14 @@ class Augmentation(BaseModel):
             sd = np.array(spatial, np.float32).reshape(rank, *(1,) * (rank + 1)) * np.float32(self.elastic)
             coordinates = coordinates + sd * smooth_noise(rng, (rank, batch), spatial, self.elastic_grid)
         return coordinates
+
+    def _angle(self, rank: int, first: int, second: int) -> float:
+        """The limit of the rotation in the plane of two axes."""
+        if not isinstance(self.rotation, tuple):
+            return self.rotation
+        if rank != len(self.rotation):
+            raise ValueError(
+                f"A rotation about each of three axes is for volumes. Received: rotation={self.rotation} for images of "
+                f"rank {rank}. Give one number."
+            )
+        return self.rotation[3 - first - second]
