@@ -1,7 +1,8 @@
 """The accuracy of presets, of registration by predicted anatomy and of classical methods: writes docs/accuracy.md.
 
 Run as ``python -m benchmarks.accuracy --out RESULTS --page docs/accuracy.md`` with the extra baselines; the variable
-ACREG_DATA names the folder of the prepared datasets jsrt, montgomery and hippocampus (docs/how-to/data.md). A method
+ACREG_DATA names the folder of the prepared datasets (docs/how-to/data.md; those of heads are described in
+docs/models/segmenter.md). A method
 that is complete is kept, so that an interrupted run is continued.
 """
 
@@ -38,31 +39,34 @@ COLUMNS = {
 DRAWS = 2000
 """Bootstrap samples of an interval."""
 HOW = """Random pairs of the test split (seed 0), in the sizes in which the datasets are prepared. No labels are used
-when a pair is registered. A cell is the mean over the pairs with its 95 % interval, from 2,000 bootstrap samples of the
-pairs; the Dice of a pair is the mean over its labels, and a label that is lost counts 0. Distances are in the unit of
-the dataset. Seconds are those of one thread, without the start. *Segmenter alone* is the Dice of its label maps of the
-test images: what registering by them can reach at best."""
+when a pair is registered; a segmenter (`segmenter-...`) registers by those that it predicts. A cell is the mean over
+the pairs with its 95 % interval, from 2,000 bootstrap samples of the pairs; the Dice of a pair is the mean over its
+labels, and a label that is lost counts 0. Distances are in the unit of the dataset. Seconds are those of one thread,
+without the start. *Segmenter alone* is the Dice of its label maps of the test images: what registering by them can
+reach at best."""
 
 
 @dataclass(frozen=True)
 class Set:
-    """A dataset and what is compared on it; `options` of the registration by anatomy are from validation pairs."""
+    """A dataset and what is compared on it: networks, a segmenter, which registers as well, and other methods.
+
+    `segmented` is the dataset with the labels of the segmenter, if that is another one.
+    """
 
     data: str
     title: str
     pairs: int
-    models: tuple[str, ...]
+    networks: tuple[str, ...]
     segmenter: str
-    options: str = ""
+    segmented: str = ""
     methods: tuple[str, ...] = ("acreg:deformable", "ants:SyN", "greedy:deformable")
 
     @property
-    def by_anatomy(self) -> str:
-        """The registration by the segmenter's labels."""
-        return f"acreg:deformable[features={self.segmenter}{self.options}]"
+    def models(self) -> tuple[str, ...]:
+        """All presets that register."""
+        return (*self.networks, self.segmenter)
 
 
-CHESTS = ",labels=10"
 SETS = (
     Set(
         "jsrt",
@@ -70,10 +74,33 @@ SETS = (
         100,
         ("acregnet-jsrt", "acregnet-jsrt-diffeomorphic"),
         "segmenter-jsrt",
-        CHESTS,
     ),
-    Set("montgomery", "Montgomery: lungs, mm", 56, ("acregnet-montgomery",), "segmenter-montgomery", CHESTS),
+    Set(
+        "montgomery",
+        "Montgomery: lungs, mm",
+        56,
+        ("acregnet-montgomery", "acregnet-montgomery-diffeomorphic"),
+        "segmenter-montgomery",
+    ),
+    Set("shenzhen", "Shenzhen: lungs, pixels", 220, ("acregnet-shenzhen-diffeomorphic",), "segmenter-shenzhen"),
     Set("hippocampus", "Hippocampus: both parts, mm", 100, ("ddmr-hippocampus",), "segmenter-hippocampus"),
+    Set(
+        "oasis-trt",
+        "OASIS-TRT, brains without skull: 62 manual regions, mm",
+        12,
+        ("affine-deformable-brain",),
+        "segmenter-heads",
+        "heads",
+    ),
+    Set(
+        "ixi-148",
+        "IXI, heads with skull: 148 automatic regions, mm",
+        12,
+        ("affine-deformable-brain",),
+        "segmenter-heads",
+        "heads",
+    ),
+    Set("sunnybrook", "Sunnybrook, hearts: left myocardium, mm", 42, ("svfnet-hearts",), "segmenter-hearts"),
 )
 
 
@@ -83,7 +110,7 @@ def measure(one: Set, out: Path, threads: int) -> None:
         one.data,
         out / one.data,
         model=one.models,
-        method=[one.by_anatomy, *one.methods],
+        method=list(one.methods),
         pairs=one.pairs,
         seed=0,
         threads=threads,
@@ -99,7 +126,7 @@ def segmented(one: Set) -> list[float]:
     from acreg.models import from_preset
 
     model: Any = from_preset(one.segmenter)
-    dataset = Dataset.load(dataset_folder(one.data))
+    dataset = Dataset.load(dataset_folder(one.segmented or one.data))
     subjects, found = Subjects(dataset), []
     for record in dataset.split("test"):
         image, labels = subjects[record.subject]
@@ -133,7 +160,8 @@ def table(one: Set, out: Path) -> list[str]:
         ]
         lines.append(f"| `{result.name}` | " + " | ".join(cells) + " |")
     alone = read_json(out / f"{one.data}-segmenter.json", "result")["dsc"]
-    return [*lines, "", f"Segmenter alone, {len(alone)} images: Dice {interval(alone)}.", ""]
+    on = " with the labels that it was trained on" if one.segmented else ""
+    return [*lines, "", f"Segmenter alone, {len(alone)} images{on}: Dice {interval(alone)}.", ""]
 
 
 def _value(pair: PairScores, column: str) -> float:

@@ -198,7 +198,7 @@ def _cell(found: dict[str, Any]) -> str:
 
 
 def _methods(one: Set) -> tuple[str, ...]:
-    return (*one.models, one.by_anatomy, "acreg:deformable")
+    return (*one.models, "acreg:deformable")
 
 
 def _path(one: Set, name: str, change: str, out: Path) -> Path:

@@ -188,10 +188,10 @@ def _methods(
             continue
         name, sign, preset = request.partition("=") if isinstance(request, str) else ("", "", "")
         if sign and name and not Path(request).exists():
-            learned = registering.PresetMethod(preset, name, refine)
+            learned = registering.preset_method(preset, name, refine, seed)
         else:
-            learned = registering.PresetMethod(request, refine=refine)
-        part = learned.affine_part() if affine_part else None
+            learned = registering.preset_method(request, refine=refine, seed=seed)
+        part = learned.affine_part() if affine_part and isinstance(learned, registering.PresetMethod) else None
         found += [learned] if part is None else [part, learned]
         if affine_part and part is None:
             say(f"{learned.name} has no affine part.")

@@ -20,7 +20,7 @@ from acreg.data.subjects import Subjects
 from acreg.evaluation.pairs import choose_pairs
 from acreg.inference import preset_folder
 from acreg.io import Image, atomic_path
-from acreg.registration.methods import Method, PresetMethod
+from acreg.registration.methods import Method, preset_method
 from acreg.registration.pair import register_pair
 from acreg.registration.usual import Usual, UsualInputs
 
@@ -120,7 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, help="file to write, if not usual.json of the preset")
     given = parser.parse_args(arguments)
     dataset = Dataset.load(dataset_folder(given.data))
-    usual = measure(PresetMethod(given.preset), dataset, given.split, given.pairs, given.seed, given.turned)
+    usual = measure(preset_method(given.preset), dataset, given.split, given.pairs, given.seed, given.turned)
     text = usual.model_dump_json() + "\n"
     with atomic_path(given.out or preset_folder(given.preset) / "usual.json") as path:
         path.write_text(text, encoding="utf-8")

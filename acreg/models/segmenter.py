@@ -44,6 +44,8 @@ class Segmenter(PresetModel):
         filters: filters of each level, finest first; each level except the first halves the grid.
         dropout: rate after the coarsest level, in training.
         preprocessing: an `acreg.io.Preprocessing` or its fields, needed by `segment` and `save_preset`.
+        registration: options of a registration by its label maps, such as ``{"labels": 10}``, which hold unless others
+            are given: see `acreg.registration.optimised.Optimised`.
 
     Call arguments:
         inputs: images ``(batch, *spatial, channels)`` in about [0, 1], with sizes that are multiples of
@@ -70,6 +72,7 @@ class Segmenter(PresetModel):
         filters: Sequence[int] = (16, 32, 64, 128),
         dropout: float = 0.2,
         preprocessing: Preprocessing | Mapping[str, Any] | None = None,
+        registration: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         check_rank(rank)
@@ -86,6 +89,7 @@ class Segmenter(PresetModel):
         self.filters, self.dropout = tuple(filters), dropout
         self.multiple = 2 ** (len(filters) - 1)
         self.preprocessing = Preprocessing(**preprocessing) if isinstance(preprocessing, Mapping) else preprocessing
+        self.registration = dict(registration or {})
         self.network = _unet(rank, channels, num_classes, self.filters, dropout, kwargs.get("dtype"))
         self.dice = keras.metrics.Mean(name="dice")
         self.built = True
@@ -177,6 +181,7 @@ class Segmenter(PresetModel):
             "num_classes": self.num_classes,
             "filters": self.filters,
             "dropout": self.dropout,
+            **({"registration": self.registration} if self.registration else {}),
             "preprocessing": None if self.preprocessing is None else self.preprocessing.model_dump(mode="json"),
         }
 

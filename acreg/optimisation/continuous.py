@@ -120,7 +120,7 @@ class Continuous:
 
         Args:
             workspace: the images.
-            start: the first field; zero if left out.
+            start: the first field; zero if left out. Levels whose field is coarser are left out, all but the finest.
             points: landmarks ``(2, n, rank)``, mm: those of the fixed image, and where the maps of the workspace must
                 be preceded by the field's map to reach those of the moving image.
             labels: label maps of the fixed and of the moving image, whose soft Dice joins the energy.
@@ -131,6 +131,8 @@ class Continuous:
         for index, number in enumerate(reversed(range(workspace.levels))):
             level = workspace.level(number)
             grid = workspace.field_grid(number)
+            if number and start is not None and math.prod(grid.shape) < math.prod(start.grid.shape):
+                continue
             steps = self.settings.steps[min(index, len(self.settings.steps) - 1)]
             compared = [
                 (level.fixed, level.moving) if one.features is None else workspace.features(number, one.features)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from acreg.errors import images_by_name
 from acreg.geometry import Grid, Image, Transform, labels_on
+from acreg.geometry.displacement import voxel_indices
 from acreg.geometry.extents import covering
 from acreg.geometry.logarithm import logarithm
 from acreg.geometry.maps import Map
@@ -72,6 +74,7 @@ class Engine:
         fixed: Image,
         moving: Image,
         guides: Guides = Guides(),  # noqa: B008
+        start: Transform | None = None,
         progress: Callable[[str], None] | None = None,
     ) -> EngineResult:
         """Register a moving image onto a fixed image.
@@ -79,12 +82,17 @@ class Engine:
         Args:
             fixed, moving: 2-D or 3-D, any size, spacing and orientation.
             guides: what is known about the images.
+            start: what a network found: its linear part replaces the linear stage, and the continuous stage starts from
+                its deformation instead of the discrete stage's, at the resolution of level 1.
             progress: called with a sentence after each stage and level.
 
         Raises:
             AcregError: the images differ in rank or are constant, a guide does not fit, or the images do not overlap.
         """
-        aligned = self.alignment.register(fixed=fixed, moving=moving, guides=guides, progress=progress)
+        if start is not None:
+            guides = replace(guides, initial=Transform(fixed.grid, moving.grid, (start.affine_part,)))
+        alignment = self.alignment if start is None else Alignment(None)
+        aligned = alignment.register(fixed=fixed, moving=moving, guides=guides, progress=progress)
         if self.continuous is None:
             return aligned
         maps, stages, say = aligned.transform.maps, aligned.stages, progress or (lambda _: None)
@@ -99,8 +107,11 @@ class Engine:
         if self.similarity == "auto":
             many = "one contrast" if contrast == "one" else "two contrasts"
             say(f"correlation {correlation:.2f} after the alignment: {many}, {next(iter(AUTO[contrast]))}")
-        first = self._searched(space, chosen, stages, say) if self.discrete else None
-        start = time.perf_counter()
+        if start is not None:
+            first: Field | None = self._placed(space, start)
+        else:
+            first = self._searched(space, chosen, stages, say) if self.discrete else None
+        began = time.perf_counter()
         stage = self._stage(chosen)
         found, records = stage.optimise(
             space, first, points=_points(guides, maps), labels=_labels(guides, fixed, moving), progress=progress
@@ -110,7 +121,7 @@ class Engine:
                 "stage": "continuous",
                 "similarity": [one.name for one in stage.similarities],
                 "levels": records,
-                "seconds": time.perf_counter() - start,
+                "seconds": time.perf_counter() - began,
             }
         )
         return EngineResult(Transform(fixed.grid, moving.grid, (_over(found, fixed.grid), *maps)), contrast, stages)
@@ -145,6 +156,16 @@ class Engine:
         say(f"discrete search: moved by {length:.1f} mm on average")
         stages.append({"stage": "discrete", "mean_mm": length, "seconds": time.perf_counter() - start})
         return Field(vectors, grid, kind)
+
+    def _placed(self, space: Workspace, start: Transform) -> Field:
+        """The deformation of a transform, without its linear part, as a field of level 1."""
+        kind = (self.continuous or Settings()).kind
+        grid = space.field_grid(min(1, space.levels - 1))
+        voxels = voxel_indices(grid.shape)
+        points = grid.to_world(voxels.reshape(-1, grid.rank))
+        there = start.affine_part.invert_points(start.warp_points(points, to="moving"))
+        vectors = (grid.to_index(there).reshape(voxels.shape) - voxels).astype(np.float32)
+        return Field(logarithm(vectors, steps=SQUARINGS).velocity if kind == "velocity" else vectors, grid, kind)
 
     def _stage(self, chosen: str | LossWeights | Sequence[Similarity]) -> Continuous:
         """The continuous stage; for a similarity by name it is kept for further pairs."""

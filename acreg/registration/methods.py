@@ -21,7 +21,7 @@ from acreg.inference import preset_folder
 from acreg.inference.presets import preset_digest
 from acreg.optimisation.names import NAMES as OPTIMISED
 from acreg.registration.optimised import Optimised
-from acreg.registration.presets import from_preset
+from acreg.registration.presets import from_preset, is_segmenter
 from acreg.registration.usual import Usual
 
 
@@ -159,14 +159,14 @@ def one_method(
     """The method for either a model or a method name.
 
     Args:
-        model: as for `PresetMethod`.
+        model: as for `preset_method`.
         method: as for `named_method`, or any object with `name` and `register`.
         refine: maximum number of refinement steps of a model.
         threads, seed: threads of a classical method, and random seed of one and of an optimisation.
 
     Raises:
         UsageError: as for `check_one_method`.
-        AcregError: as for `PresetMethod` and `named_method`.
+        AcregError: as for `preset_method` and `named_method`.
     """
     check_one_method(model, method, refine)
     if isinstance(model, str) and model == Unregistered.name:
@@ -174,7 +174,32 @@ def one_method(
         method = model
     if method is not None:
         return named_method(method, threads, seed) if isinstance(method, str) else method
-    return PresetMethod(model, refine=refine)
+    return preset_method(model, refine=refine, seed=seed)
+
+
+def preset_method(
+    model: str | os.PathLike[str] | Any, name: str = "", refine: int = 0, seed: int = 0
+) -> PresetMethod | Optimised:
+    """The method of a preset: its network; for a segmenter, `Optimised` by the anatomy that it predicts.
+
+    Args:
+        model, name, refine: as for `PresetMethod`.
+        seed: of `Optimised`.
+
+    Raises:
+        UsageError: a segmenter is to be refined.
+        AcregError: as for `PresetMethod` and `Optimised`.
+    """
+    if not isinstance(model, (str, os.PathLike)) or not is_segmenter(model):
+        return PresetMethod(model, name, refine)
+    if refine:
+        raise UsageError(
+            "Networks that register are refined; a segmenter's registration is an optimisation already. Received: "
+            f"{argument('model', model)}, {argument('refine', refine)}. Leave out {argument('refine')}."
+        )
+    method = Optimised(seed=seed, features=os.fspath(model))
+    method.name = name or preset_name(os.fspath(model))
+    return method
 
 
 def check_one_method(model: str | os.PathLike[str] | Any | None, method: str | Method | None, refine: int = 0) -> None:

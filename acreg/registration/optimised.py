@@ -6,22 +6,24 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 import acreg
 from acreg.baselines.baseline import SEEDS
-from acreg.baselines.options import Value, read_options, split_name
+from acreg.baselines.options import Value, read_options, split_name, written
 from acreg.errors import AcregError, UsageError, images_by_name
 from acreg.geometry import Affine, Image, Transform
 from acreg.inference.presets import preset_digest
 from acreg.optimisation.names import DEFAULT, LINEAR, NAMES
+from acreg.registration.features import Features, network_start
+from acreg.registration.usual import Usual
 
 if TYPE_CHECKING:
-    from acreg.models import Segmenter
     from acreg.optimisation import Alignment, Engine, EngineResult, Guides
 
-KEPT = 4
-"""Images whose predicted anatomy is kept: a pair is registered in both directions."""
-NO_LINEAR = "none"
-"""The value of the option `linear` that leaves out the linear stage."""
+NONE = "none"
+"""The value of the options `linear` and `start` that leaves out this stage."""
 
 
 class Optimised:
@@ -31,16 +33,22 @@ class Optimised:
     on with a deformation, and compares the images by a similarity that fits them (one contrast or two);
     `acreg:multimodal` takes two contrasts for granted. Both take options in brackets: `linear` (the linear stage, or
     none), `discrete`, `similarity` (`auto` or a loss on images, see `acreg.losses`), `voxels` of the working grid at
-    most, `features` (the preset of an `acreg.models.Segmenter`), and the fields of `acreg.optimisation.Settings`.
+    most, `features` (the preset of an `acreg.models.Segmenter`), `start` (the preset of a registration network, or
+    none), and the fields of `acreg.optimisation.Settings`.
 
     With `features`, the segmenter predicts the anatomy in both images, and the overlap of its label maps joins the
-    energy, as labels that a user gives do; such labels take precedence.
+    energy, as labels that a user gives do; such labels take precedence. A segmenter may have options of its own
+    (`Segmenter.registration`), which hold unless others are given.
+
+    With `start`, the registration starts from the transform of that network, without the linear and the discrete
+    stage; unless the network's verdict is not "ok", or an initial transform is given.
 
     What is compiled for a pair is kept for further pairs of the same size.
 
     Args:
         name: one of `acreg.optimisation.NAMES`, optionally with options in brackets.
         seed: of the samples of the linear stage, from 0 to 2**31 - 2.
+        features: the preset of a segmenter, instead of the option.
 
     Attributes:
         settings: all that determines a result, for the record: method, tool, version, options, seed.
@@ -50,7 +58,7 @@ class Optimised:
         UsageError: the method or an option does not exist, or the seed is out of range.
     """
 
-    def __init__(self, name: str = DEFAULT, seed: int = 0) -> None:
+    def __init__(self, name: str = DEFAULT, seed: int = 0, features: str = "") -> None:
         method, text = split_name(name)
         if method not in NAMES:
             raise UsageError(
@@ -60,8 +68,15 @@ class Optimised:
         if not 0 <= seed < SEEDS:
             raise UsageError(f"A seed is from 0 to {SEEDS - 1}. Received: seed={seed}. Choose another number.")
         kind = method.partition(":")[2]
-        options, words = _options(kind)
-        options = read_options(method, text, options, words)
+        defaults, words = _options(kind)
+        options = read_options(method, text, defaults, words)
+        chosen = features or str(options.get("features", ""))
+        self._features = Features(chosen) if chosen else None
+        if self._features is not None:
+            own = ",".join(f"{key}={written(value)}" for key, value in self._features.options.items())
+            given = {part.partition("=")[0].strip() for part in text.split(",")}
+            asked = {key: value for key, value in options.items() if key in given}
+            options = {**read_options(method, own, defaults, words), **asked, "features": chosen}
         self.name = name
         self.deforms = kind not in LINEAR
         self.settings: dict[str, Any] = {
@@ -71,12 +86,11 @@ class Optimised:
             "options": options,
             "seed": seed,
         }
-        features = str(options.get("features", ""))
-        self._segmenter = _segmenter(features) if features else None
-        if features:
-            self.settings["features_sha256"] = preset_digest(features)
-        self._known: list[tuple[Image, Image]] = []
+        start = str(options.get("start") or NONE)
+        presets = {"features": chosen, "start": "" if start == NONE else start}
+        self.settings |= {f"{role}_sha256": preset_digest(preset) for role, preset in presets.items() if preset}
         self.engine = _engine(kind, options, seed)
+        self._start = network_start(start) if start != NONE else None
 
     @images_by_name
     def outcome(
@@ -107,19 +121,27 @@ class Optimised:
                 f"transform that deforms. Register by {DEFAULT}, or give the linear part alone."
             )
         guides = guides or Guides()
-        if self._segmenter is not None and guides.fixed_labels is None:
-            one, other = (self._anatomy(self._segmenter, image) for image in (fixed, moving))
+        if self._features is not None and guides.fixed_labels is None:
+            one, other = (self._features.anatomy(image) for image in (fixed, moving))
             guides = replace(guides, fixed_labels=one, moving_labels=other)
-        return self.engine.register(fixed=fixed, moving=moving, guides=guides, progress=say)
+        found = self._start(fixed, moving, say or (lambda _: None)) if self._start and initial is None else None
+        start: dict[str, Any] = {} if found is None else {"start": found}
+        return self.engine.register(fixed=fixed, moving=moving, guides=guides, progress=say, **start)
 
-    def _anatomy(self, segmenter: Segmenter, image: Image) -> Image:
-        """The segmenter's label map of an image; those of the last images are kept."""
-        for known, labels in self._known:
-            if known is image:
-                return labels
-        labels = segmenter.segment(image)
-        self._known = [*self._known, (image, labels)][-KEPT:]
-        return labels
+    @property
+    def usual(self) -> Usual | None:
+        """What is usual for the preset of the features; None without them, or if that is not known."""
+        return None if self._features is None else self._features.usual
+
+    def unlikeness(self, image: Image) -> float | None:
+        """How unlike the segmenter's training images an image is, see `UsualInputs.unlikeness`; None if not known."""
+        inputs = self.usual.inputs if self.usual else None
+        return None if inputs is None else inputs.unlikeness(self.preprocessed(image))
+
+    def preprocessed(self, image: Image) -> NDArray[np.float32]:
+        """An image as the segmenter sees it, `(*spatial, 1)`. With `features` only."""
+        assert self._features is not None
+        return self._features.preprocessed(image)
 
     @images_by_name
     def register(self, *, fixed: Image, moving: Image) -> Transform:
@@ -131,19 +153,6 @@ class Optimised:
         return self.outcome(fixed=fixed, moving=moving).transform
 
 
-def _segmenter(name: str) -> Segmenter:
-    """The segmenter of a preset."""
-    from acreg.models import Segmenter, from_preset
-
-    model = from_preset(name)
-    if not isinstance(model, Segmenter):
-        raise UsageError(
-            f"Features are those of a segmenter. Received: features={name}, a {type(model).__name__}. Give the preset "
-            "of a segmenter."
-        )
-    return model
-
-
 def _options(kind: str) -> tuple[dict[str, Value], dict[str, tuple[str, ...]]]:
     """The options of a method with their defaults, which are those of the engine; and the words that some may be."""
     if kind in LINEAR:
@@ -153,16 +162,17 @@ def _options(kind: str) -> tuple[dict[str, Value], dict[str, tuple[str, ...]]]:
 
     engine = Engine()
     words = {
-        "linear": (*LINEAR, NO_LINEAR),
+        "linear": (*LINEAR, NONE),
         "similarity": ("auto", *IMAGE_LOSSES),
         "kind": ("velocity", "displacement"),
     }
     options: dict[str, Value] = {
-        "linear": engine.alignment.linear or NO_LINEAR,
+        "linear": engine.alignment.linear or NONE,
         "discrete": engine.discrete,
         "similarity": "auto",
         "voxels": engine.voxels,
         "features": "",
+        "start": "",
         **asdict(Settings()),
     }
     return options, words
@@ -177,7 +187,7 @@ def _engine(kind: str, options: dict[str, Value], seed: int) -> Engine | Alignme
     from acreg.optimisation.engine import AUTO
 
     engine: dict[str, Any] = {name: options[name] for name in ("linear", "discrete", "similarity", "voxels")}
-    if engine["linear"] == NO_LINEAR:
+    if engine["linear"] == NONE:
         engine["linear"] = None
     if engine["similarity"] == "auto" and kind == "multimodal":
         engine["similarity"] = AUTO["two"]

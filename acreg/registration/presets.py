@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any
 from acreg.errors import AcregError, UsageError
 from acreg.inference import OnnxModel, OnnxNetwork, preset_folder
 from acreg.inference.onnx_network import FILE
+from acreg.io.preset_config import read_preset_config
 
 if TYPE_CHECKING:
     from acreg.models import LabelAutoencoder, RegistrationModel
 
 ENGINES = ("onnx", "keras")
 """What runs a network."""
+SEGMENTER = "Segmenter"
+"""The class of models that label single images."""
 VARIABLE = "ACREG_ENGINE"
 """The environment variable that chooses an engine where none is given."""
 
@@ -71,3 +74,8 @@ def chosen_engine(folder: Path, engine: str | None = None) -> str:
             f"`acreg export {folder} --out {folder / FILE}`, or choose the engine keras."
         )
     return given or ("onnx" if there else "keras")
+
+
+def is_segmenter(preset: str | os.PathLike[str]) -> bool:
+    """Whether a preset is that of an `acreg.models.Segmenter`. Errors: as `from_preset`."""
+    return read_preset_config(preset_folder(preset)).class_name == SEGMENTER

@@ -47,7 +47,7 @@ def test_all_pairs_are_taken_of_a_small_split(data):
 
 
 def test_the_command_writes_what_concerns_read(data, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(usual, "PresetMethod", lambda preset: Unregistered())
+    monkeypatch.setattr(usual, "preset_method", lambda preset: Unregistered())
     monkeypatch.setattr(usual, "preset_folder", lambda preset: tmp_path)
     usual.main(["mine", "--data", str(data.folder), "--pairs", "3"])
     found = Usual.of_preset(tmp_path)

@@ -56,6 +56,8 @@ MAKERS: dict[str, tuple[type, dict[str, Any]]] = {
         ACRegNet,
         {"num_classes": CLASSES, **PYRAMID, "integration_steps": 5, "losses": {**SMOOTH, "soft_dice": 1}},
     ),
+    "pyramid-symmetric": (RegNet, {**PYRAMID, "integration_steps": 5, "symmetric": True}),
+    "ddmr-3d-symmetric": (DDMR, {**VOXELMORPH, "integration_steps": 5, "symmetric": True}),
     "acregnet": (ACRegNet, ACREGNET),
     "acregnet-softmax": (ACRegNet, {**ACREGNET, "weighting": "softmax"}),
     "acregnet-3d": (ACRegNet, {**ACREGNET, "rank": 3, "autoencoder": partial(_autoencoder, 3)}),

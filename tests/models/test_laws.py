@@ -19,7 +19,7 @@ import pytest
 import acreg.models
 from acreg.geometry import warp_array
 from acreg.layers import functional
-from acreg.models import DDMR, LabelAutoencoder, RegistrationModel, RegNet, from_preset
+from acreg.models import DDMR, AffineDeformableNet, LabelAutoencoder, RegistrationModel, RegNet, from_preset
 from acreg.models.registered import registered_models
 from tests.models.conftest import MAKERS, REGISTER, first_of_each
 
@@ -48,9 +48,18 @@ COMPUTED_ALIKE = {
     "ddmr-velocity",
     "affine-only-batch-norm",
     "deformable-only",
+    "pyramid-symmetric",
+    "ddmr-3d-symmetric",
 }
 """Kinds with the layers of another kind, whose half precision is not tested again, because compiling is slow."""
-RATIOS = {"unet-velocity": 1, "ddmr-velocity": 1, "ddmr-downsized": 2, "pyramid-velocity": 2, "pyramid-3d-velocity": 2}
+RATIOS = {
+    "unet-velocity": 1,
+    "ddmr-velocity": 1,
+    "ddmr-downsized": 2,
+    "pyramid-velocity": 2,
+    "pyramid-3d-velocity": 2,
+    "pyramid-symmetric": 2,
+}
 """Of the images' size to that of the velocity; of others, it is the same along each axis."""
 Make = Callable[..., Any]
 
@@ -243,6 +252,35 @@ def test_the_displacement_follows_from_what_is_predicted(kind: str, make_model: 
     for channel in range(model.channels):
         warped = warp_array(batch["moving"][1, ..., channel], found["displacement"][1])
         np.testing.assert_allclose(found["warped"][1, ..., channel], warped, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in REGISTER if MAKERS[kind][1].get("symmetric")])
+def test_a_symmetric_velocity_changes_its_sign_with_the_pair_and_is_0_for_equal_images(
+    kind: str, make_model: Make, make_batch: Make
+) -> None:
+    model = make_model(kind)
+    batch = {role: make_batch(model)[role] for role in ("fixed", "moving")}
+    found = outputs(model, batch)["velocity"]
+    swapped = outputs(model, {"fixed": batch["moving"], "moving": batch["fixed"]})["velocity"]
+    assert np.abs(found).max() > 1e-3
+    np.testing.assert_allclose(swapped, -found, atol=1e-5)
+    same = outputs(model, {"fixed": batch["fixed"], "moving": batch["fixed"]})
+    np.testing.assert_array_equal(same["displacement"], 0)
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda: RegNet(symmetric=True), "a displacement has no such inverse.* Set `integration_steps`"),
+        (
+            lambda: AffineDeformableNet(symmetric=True, integration_steps=4),
+            "without an affine part.* Received: symmetric=True, affine='affine'",
+        ),
+    ],
+)
+def test_a_symmetric_network_has_a_velocity_alone(make: Make, text: str) -> None:
+    with pytest.raises(ValueError, match=text):
+        make()
 
 
 def test_the_same_seed_gives_the_same_weights_twice(make_model: Make, make_batch: Make) -> None:

@@ -184,9 +184,25 @@ def test_segment_refuses_a_dataset_where_none_is_needed(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_segmenter_does_not_register(preset: Path) -> None:
-    with pytest.raises(AcregError, match="A model that registers is needed"):
-        acreg.register(fixed=np.eye(8), moving=np.eye(8), model=preset)
+def test_a_segmenter_registers_by_what_it_predicts(preset: Path) -> None:
+    fixed, moving = (Image(array, Grid(SHAPES[2])) for array in blobs(2)[0][:2, ..., 0])
+    found = acreg.register(fixed=fixed, moving=moving, model=preset)
+    same = acreg.register(fixed=fixed, moving=moving, method=f"acreg:deformable[features={preset}]")
+    np.testing.assert_array_equal(found.warped.array, same.warped.array)
+    assert found.method == "boxes"
+    with pytest.raises(UsageError, match="a segmenter's registration is an optimisation already.* Leave out refine"):
+        acreg.register(fixed=fixed, moving=moving, model=preset, refine=3)
+
+
+def test_a_segmenter_has_options_of_its_own_which_others_replace(model: Segmenter, tmp_path: Path) -> None:
+    own = model.remade(registration={"labels": 4, "smoothness": 0.5})
+    own.set_weights(model.get_weights())
+    preset = own.save_preset(tmp_path / "own")
+    chosen, asked = (
+        Optimised(f"acreg:deformable[features={preset}{more}]").settings["options"] for more in ("", ",labels=2")
+    )
+    assert (chosen["labels"], chosen["smoothness"]) == (4.0, 0.5)
+    assert (asked["labels"], asked["smoothness"]) == (2.0, 0.5)
 
 
 def test_features_are_the_labels_that_the_segmenter_predicts(preset: Path) -> None:

@@ -181,6 +181,22 @@ def test_an_initial_transform_is_the_start() -> None:
         assert error(found, goal, fixed).mean() < 1.0
 
 
+def test_what_a_network_found_is_the_start() -> None:
+    """Its linear part is kept, its deformation is that of the first level, and no step is needed where it is right."""
+    fixed, moving, known = pair(SPACES[0])
+    shift = Affine(np.array([[1, 0, 40.0], [0, 1, -35.0], [0, 0, 1]]))
+    away = dataclasses.replace(moving, grid=dataclasses.replace(moving.grid, origin=(40.0, -35.0)))
+    goal = Transform(fixed.grid, away.grid, (*known.maps, shift))
+    one_step = Engine(continuous=Settings(steps=(1,)))
+    found = one_step.register(fixed=fixed, moving=away, start=goal)
+    assert error(found.transform, goal, fixed).mean() < 0.5
+    assert [stage["stage"] for stage in found.stages] == ["continuous"]
+    np.testing.assert_array_equal(found.transform.affine_part.matrix, shift.matrix)
+    same = Transform(fixed.grid, fixed.grid, (Affine(np.eye(3)),))
+    still = one_step.register(fixed=fixed, moving=fixed, start=same).transform
+    np.testing.assert_allclose(still.sampled().displacement, 0, atol=1e-6)
+
+
 def test_folding_is_kept_under_the_limit() -> None:
     fixed, moving, _ = pair(SPACES[0], length=14.0)
     rough = Settings(smoothness=0.001, rate=0.5)

@@ -15,7 +15,7 @@ from acreg.applications.atlases.quality import THRESHOLD
 from acreg.applications.batch.items import Item, find_items
 from acreg.applications.batch.run import FAILURES, AnyItem, Engine, Tally, Task, local
 from acreg.applications.batch.run import run as run_items
-from acreg.applications.batch.segmenter_task import SegmenterTask, is_segmenter
+from acreg.applications.batch.segmenter_task import SegmenterTask
 from acreg.applications.batch.tasks import MethodChoice, QualityTask, SegmentTask
 from acreg.data.manifest import Dataset, dataset_folder
 from acreg.data.records import DatasetInfo, write_info
@@ -29,6 +29,7 @@ from acreg.io.formats import is_picture
 from acreg.plotting.figures import to_png
 from acreg.progress import Progress
 from acreg.registration.methods import check_one_method
+from acreg.registration.presets import is_segmenter
 from acreg.report.quality import quality_figure
 
 if TYPE_CHECKING:

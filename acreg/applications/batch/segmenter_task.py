@@ -11,16 +11,8 @@ import numpy as np
 
 from acreg.applications.batch.items import Item
 from acreg.applications.batch.segmentations import SEGMENTATIONS, agreement, saved
-from acreg.inference.presets import preset_digest, preset_folder
+from acreg.inference.presets import preset_digest
 from acreg.io import Image, read_image
-from acreg.io.preset_config import read_preset_config
-
-CLASS = "Segmenter"
-
-
-def is_segmenter(model: str) -> bool:
-    """Whether a preset is that of a segmenter. Errors: `preset_folder`."""
-    return read_preset_config(preset_folder(model)).class_name == CLASS
 
 
 @dataclass(frozen=True)

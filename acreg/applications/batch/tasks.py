@@ -22,7 +22,7 @@ from acreg.errors import AcregError
 from acreg.geometry import Grid
 from acreg.io import Image, read_image, read_labelled
 from acreg.io.formats import is_picture
-from acreg.registration.methods import Method, PresetMethod, Unregistered, named_method
+from acreg.registration.methods import Method, Unregistered, named_method, preset_method
 
 QUALITY = "quality.csv"
 
@@ -45,9 +45,9 @@ class MethodChoice:
     refine: int = 0
 
     def load(self) -> Method:
-        """Load the method. Errors as for `PresetMethod` and `named_method`."""
+        """Load the method. Errors as for `preset_method` and `named_method`."""
         if self.model is not None:
-            return PresetMethod(self.model, refine=self.refine)
+            return preset_method(self.model, refine=self.refine, seed=self.seed)
         return named_method(self.method or Unregistered.name, self.threads, self.seed)
 
     def settings(self) -> dict[str, Any]:

@@ -177,3 +177,21 @@ def test_values_outside_their_range_are_refused(wrong):
 def test_unknown_names_are_refused():
     with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
         Augmentation(brightness=0.1)
+
+
+def test_a_rotation_about_the_first_axis_leaves_it():
+    made = Augmentation(rotation=(np.pi, 0.0, 0.0)).coordinates(20, (6, 8, 8), np.random.default_rng(0))
+    first = np.broadcast_to(np.arange(6).reshape(1, 6, 1, 1), made.shape[1:])
+    np.testing.assert_allclose(made[0], first, atol=1e-5)
+    angle = np.arctan2(np.diff(made[2], axis=2)[:, 0, 0, 0], np.diff(made[1], axis=2)[:, 0, 0, 0])
+    assert np.ptp(angle) > 3
+    with pytest.raises(ValueError, match="for volumes. Received: .* of rank 2. Give one number"):
+        Augmentation(rotation=(1.0, 0.0, 0.0)).coordinates(1, (8, 8), np.random.default_rng(0))
+
+
+def test_inverted_images_are_a_share():
+    images = np.random.default_rng(0).random((400, 4, 4, 1)).astype(np.float32)
+    made = Augmentation(invert=0.3).change_intensity(images, np.random.default_rng(1))
+    inverted = np.isclose(made, 1 - images).all(axis=(1, 2, 3))
+    assert np.isclose(made, images).all(axis=(1, 2, 3)).sum() == 400 - inverted.sum()
+    assert 0.2 < inverted.mean() < 0.4
