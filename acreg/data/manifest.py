@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,10 @@ __all__ = ["COLUMNS", "SPLITS", "Arrays", "Dataset", "Record", "dataset_folder",
 
 MADE = {"phantoms": "acreg.data.phantoms.chests", "mni152": "acreg.data.datasets.mni152"}
 """Datasets that are made by a module in `acreg.data` with the same name."""
+
+
+Preprocessed = tuple[np.ndarray, np.ndarray | None, tuple[float, ...]]
+"""Image float32 `(*shape, 1)`, labels int32 `(*shape, 1)` or None, and the spacing of the grid."""
 
 
 @dataclass(frozen=True)
@@ -218,31 +222,42 @@ class Dataset:
             UsageError: the split has no records.
             AcregError: only some of them have labels.
         """
-        records = self.used_split(split)
-        unlabelled = [record.subject for record in records if record.labels is None]
-        if unlabelled and len(unlabelled) < len(records):
-            raise AcregError(
-                f"All subjects of a split have labels, or none. Received: {split} of {self.name}, where "
-                f"{some(unlabelled)} lack them. Fill the column labels, or leave these subjects out."
-            )
-        images, labels, spacings = [], [], []
-        for record in counted(records, f"Reading {split}", len(records), progress):
-            drawn = None
-            if record.labels is None:
-                image = self.read_image(record)
-            else:
-                image, drawn = self.read_labelled(record)
-            grid = preprocessing.grid(image)
-            images.append(preprocessing.apply(image, grid))
-            spacings.append(grid.spacing)
-            if drawn is not None:
-                labels.append(preprocessing.apply_labels(drawn, grid))
+        records = self.uniform_split(split)
+        read = counted(self.preprocessed(records, preprocessing), f"Reading {split}", len(records), progress)
+        images, labels, spacings = zip(*read, strict=True)
         return Arrays(
             subjects=[record.subject for record in records],
             images=np.stack(images).astype(np.float32, copy=False),
-            labels=np.stack(labels).astype(np.int32, copy=False) if labels else None,
+            labels=np.stack(labels).astype(np.int32, copy=False) if records[0].labels is not None else None,
             spacings=np.array(spacings, np.float32),
         )
+
+    def uniform_split(self, name: str) -> list[Record]:
+        """The records of a split, all of which have labels, or none.
+
+        Raises:
+            UsageError: see `used_split`.
+            AcregError: only some of them have labels.
+        """
+        records = self.used_split(name)
+        unlabelled = [record.subject for record in records if record.labels is None]
+        if unlabelled and len(unlabelled) < len(records):
+            raise AcregError(
+                f"All subjects of a split have labels, or none. Received: {name} of {self.name}, where "
+                f"{some(unlabelled)} lack them. Fill the column labels, or leave these subjects out."
+            )
+        return records
+
+    def preprocessed(self, records: Sequence[Record], preprocessing: Preprocessing) -> Iterator[Preprocessed]:
+        """Decode and preprocess subjects, one after the other."""
+        for record in records:
+            if record.labels is None:
+                image, drawn = self.read_image(record), None
+            else:
+                image, drawn = self.read_labelled(record)
+            grid = preprocessing.grid(image)
+            labels = None if drawn is None else preprocessing.apply_labels(drawn, grid)
+            yield preprocessing.apply(image, grid), labels, grid.spacing
 
     def save(self) -> None:
         """Write ``dataset.json``, then ``manifest.csv``, so that the manifest marks a complete dataset."""

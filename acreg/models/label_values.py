@@ -84,7 +84,8 @@ def _labels_of(x: Tensor) -> Iterator[tuple[str, Tensor]]:
     sampler = getattr(x, "sampler", None)
     while sampler is not None:
         if getattr(sampler, "labels", None) is not None:
-            yield "labels", sampler.labels
+            whole = isinstance(sampler.labels, np.ndarray)
+            yield from (("labels", part) for part in ([sampler.labels] if whole else sampler.labels))
         sampler = getattr(sampler, "pairs", None)
     if getattr(x, "sampler", None) is not None:
         return

@@ -5,11 +5,12 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import keras
-import numpy as np
 
 from acreg import models
+from acreg.data.stored_array import StoredArray
 from acreg.errors import AcregError, UsageError
 from acreg.models.arguments import check_memory, constructor_types
 from acreg.models.registered import registered_models
@@ -42,7 +43,7 @@ def segments(recipe: Recipe) -> bool:
     return issubclass(model_classes().get(recipe.model.class_name, object), models.Segmenter)
 
 
-def need_labels(data: TrainingData) -> np.ndarray:
+def need_labels(data: TrainingData) -> StoredArray:
     """The training labels.
 
     Raises:
@@ -89,7 +90,7 @@ def build_network(
     """
     model_class = model_classes()[recipe.model.class_name]
     known = constructor_types(model_class)
-    follows = {
+    follows: dict[str, Any] = {
         "rank": len(recipe.data.shape),
         "channels": data.train.images.shape[-1],
         "num_classes": data.num_classes,

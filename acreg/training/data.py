@@ -1,15 +1,16 @@
-"""The data of a recipe: its dataset in memory, the training batches, and the fixed validation pairs."""
+"""The data of a recipe: its subjects, the training batches, and the fixed validation pairs."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import keras
 import numpy as np
 
-from acreg.data.manifest import Arrays, Dataset, Record, dataset_folder
+from acreg.data.manifest import Dataset, Record, dataset_folder
 from acreg.data.sampling.augmentation import Augmentation
 from acreg.data.sampling.deformation import RandomDeformation, check_mask
 from acreg.data.sampling.deformed_pairs import DeformedPairSampler
@@ -18,16 +19,20 @@ from acreg.data.sampling.pipeline import Sampler
 from acreg.data.sampling.sampler import Batch
 from acreg.data.sampling.singles import ImageSampler
 from acreg.data.sampling.velocities import load_velocities
+from acreg.data.stored import StoredSplit, store, subject_bytes
+from acreg.data.stored_array import Voxels
 from acreg.errors import AcregError, UsageError
 from acreg.io import Image, Preprocessing
 from acreg.layers import ThinPlateSplineAugmentation
 from acreg.progress import Progress, counted
-from acreg.training.schema import Recipe, SyntheticSection
+from acreg.training.schema import DataSection, Recipe, SyntheticSection
+
+GIGABYTE = 10**9
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """The training data of a recipe, in memory.
+    """The training data of a recipe.
 
     Attributes:
         dataset: the dataset from which they were read.
@@ -36,13 +41,13 @@ class TrainingData:
         validation: the validation split, or None.
         pairs: the validation pairs as (fixed, moving) positions in `validation`; both are equal if a pair is made from
             one image.
-        digest: digest of all arrays.
+        digest: digest of all subjects.
     """
 
     dataset: Dataset
     preprocessing: Preprocessing
-    train: Arrays
-    validation: Arrays | None
+    train: StoredSplit
+    validation: StoredSplit | None
     pairs: list[tuple[int, int]]
     digest: str
 
@@ -52,11 +57,15 @@ class TrainingData:
         return None if self.train.labels is None else len(self.preprocessing.label_values)
 
 
-def load_data(recipe: Recipe, progress: Progress | None = None) -> TrainingData:
+def load_data(recipe: Recipe, progress: Progress | None = None, cache: Path | None = None) -> TrainingData:
     """Read the dataset of a recipe onto its grid.
+
+    If the subjects need more memory than `data.memory`, an equal share of those for training and for validation is held
+    in memory. They are stored in `data.cache`, or else in `cache`; without either, all are held in memory.
 
     Raises:
         AcregError: the dataset does not exist, or a split has no subjects; see `acreg.data.Dataset`.
+        UsageError: there are fewer subjects than `data.train_subjects`.
     """
     section = recipe.data
     dataset = Dataset.load(dataset_folder(section.dataset))
@@ -67,16 +76,22 @@ def load_data(recipe: Recipe, progress: Progress | None = None) -> TrainingData:
         label_values=dataset.label_values,
         label_names=dataset.label_names,
     )
+    chosen = _train_records(dataset, section)
     if section.intensity == "histogram":
-        records = [record for split in section.train_splits for record in dataset.split(split)]
-        images = _images(dataset, records[: section.train_subjects], progress)
-        preprocessing = preprocessing.with_landmarks(images)
-    train = _join([dataset.load_arrays(split, preprocessing, progress) for split in section.train_splits])
-    if section.train_subjects is not None:
-        train = _first(train, section.train_subjects)
+        preprocessing = preprocessing.with_landmarks(_images(dataset, chosen, progress))
+    held_out = [] if section.validation_split == "none" else dataset.uniform_split(section.validation_split)
+    size = sum(subject_bytes(preprocessing, record.labels is not None) for record in [*chosen, *held_out])
+    folder = cache if section.cache is None else Path(section.cache)
+    share = 1.0 if folder is None else min(1.0, section.memory * GIGABYTE / size)
+
+    def stored(records: Sequence[Record], split: str) -> StoredSplit:
+        held = int(share * len(records))
+        return store(dataset, records, preprocessing, held, folder or Path(), f"Reading {split}", progress)
+
+    train = stored(chosen, ", ".join(section.train_splits))
     validation, pairs = None, []
     if section.validation_split != "none":
-        validation = dataset.load_arrays(section.validation_split, preprocessing, progress)
+        validation = stored(held_out, section.validation_split)
         if section.pairs_are_made:
             count = len(validation.subjects)
             pairs = [(i % count, i % count) for i in range(section.validation_pairs)]
@@ -139,7 +154,7 @@ def build_validation(recipe: Recipe, data: TrainingData) -> keras.utils.PyDatase
     return ValidationPairs(data.validation, data.pairs, batch_size)
 
 
-def _deforming(arrays: Arrays, random: RandomDeformation, batch_size: int, seed: int) -> DeformedPairSampler:
+def _deforming(arrays: StoredSplit, random: RandomDeformation, batch_size: int, seed: int) -> DeformedPairSampler:
     if arrays.labels is None:
         raise AcregError(
             "How far data.deformed deforms an image is judged by its labels. Received: a dataset without labels. Fill "
@@ -150,7 +165,7 @@ def _deforming(arrays: Arrays, random: RandomDeformation, batch_size: int, seed:
     return DeformedPairSampler(arrays.images, arrays.labels, batch_size, seed, random)
 
 
-def _deformed(arrays: Arrays, subjects: Sequence[int], random: RandomDeformation, seed: int) -> Iterator[Batch]:
+def _deformed(arrays: StoredSplit, subjects: Sequence[int], random: RandomDeformation, seed: int) -> Iterator[Batch]:
     """Pairs of an image and its copy by `RandomDeformation`, each a batch of one."""
     sampler = _deforming(arrays, random, 1, seed)
     for number, i in enumerate(subjects):
@@ -158,7 +173,7 @@ def _deformed(arrays: Arrays, subjects: Sequence[int], random: RandomDeformation
         yield sampler.make([(i, deformation)])
 
 
-def _synthetic(arrays: Arrays, subjects: Sequence[int], section: SyntheticSection, seed: int) -> Iterator[Batch]:
+def _synthetic(arrays: StoredSplit, subjects: Sequence[int], section: SyntheticSection, seed: int) -> Iterator[Batch]:
     """Pairs of single images by `ThinPlateSplineAugmentation`, each a batch of one."""
     make = ThinPlateSplineAugmentation(**section.layer_arguments(), seed=seed)
     for i in subjects:
@@ -171,7 +186,7 @@ def _synthetic(arrays: Arrays, subjects: Sequence[int], section: SyntheticSectio
 class ValidationPairs(keras.utils.PyDataset):
     """The fixed pairs that determine the best epoch, in batches, in order."""
 
-    def __init__(self, arrays: Arrays, pairs: Sequence[tuple[int, int]], batch_size: int) -> None:
+    def __init__(self, arrays: StoredSplit, pairs: Sequence[tuple[int, int]], batch_size: int) -> None:
         super().__init__()
         self.arrays = arrays
         self.pairs = list(pairs)
@@ -211,7 +226,7 @@ class MadePairs(keras.utils.PyDataset):
 class ValidationLabels(keras.utils.PyDataset):
     """The label maps of the validation split in batches, in order; with `images`, beside the images."""
 
-    def __init__(self, labels: np.ndarray, batch_size: int, images: np.ndarray | None = None) -> None:
+    def __init__(self, labels: Voxels, batch_size: int, images: Voxels | None = None) -> None:
         super().__init__()
         self.labels = labels
         self.images = images
@@ -237,39 +252,24 @@ def _images(dataset: Dataset, records: Sequence[Record], progress: Progress | No
         yield dataset.read_image(record)
 
 
-def _first(arrays: Arrays, count: int) -> Arrays:
-    if count > len(arrays.subjects):
-        raise UsageError(
-            f"data.train_subjects is at most the number of subjects for training. Received: {count} of "
-            f"{len(arrays.subjects)}. Lower it, or leave it out for all."
-        )
-    labels = None if arrays.labels is None else arrays.labels[:count]
-    return Arrays(arrays.subjects[:count], arrays.images[:count], labels, arrays.spacings[:count])
-
-
-def _join(parts: Sequence[Arrays]) -> Arrays:
-    if len(parts) == 1:
-        return parts[0]
-    labels = [part.labels for part in parts if part.labels is not None]
-    if labels and len(labels) < len(parts):
+def _train_records(dataset: Dataset, section: DataSection) -> list[Record]:
+    """The subjects for training."""
+    parts = [dataset.uniform_split(split) for split in section.train_splits]
+    labelled = [part[0].labels is not None for part in parts]
+    if any(labelled) and not all(labelled):
         raise AcregError(
-            f"All training splits have labels, or none. Received: {len(labels)} of {len(parts)} splits with labels. "
+            f"All training splits have labels, or none. Received: {sum(labelled)} of {len(parts)} splits with labels. "
             "Change data.train_splits."
         )
-    return Arrays(
-        [subject for part in parts for subject in part.subjects],
-        np.concatenate([part.images for part in parts]),
-        np.concatenate(labels) if labels else None,
-        np.concatenate([part.spacings for part in parts]),
-    )
+    records = [record for part in parts for record in part]
+    count = section.train_subjects
+    if count is not None and count > len(records):
+        raise UsageError(
+            f"data.train_subjects is at most the number of subjects for training. Received: {count} of {len(records)}. "
+            "Lower it, or leave it out for all."
+        )
+    return records[:count]
 
 
-def _digest(parts: Sequence[Arrays | None]) -> str:
-    digest = hashlib.sha256()
-    for part in parts:
-        if part is not None:
-            digest.update("\n".join(part.subjects).encode())
-            digest.update(np.ascontiguousarray(part.images).tobytes())
-            if part.labels is not None:
-                digest.update(np.ascontiguousarray(part.labels).tobytes())
-    return digest.hexdigest()
+def _digest(parts: Sequence[StoredSplit | None]) -> str:
+    return hashlib.sha256("\n".join(part.digest for part in parts if part is not None).encode()).hexdigest()

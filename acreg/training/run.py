@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import cached_property
@@ -40,8 +42,8 @@ from acreg.training.data import (
     or_none,
 )
 from acreg.training.pictures import draw_pairs, png
-from acreg.training.run_folder import check_run_folder, describe_run, described, model_card
-from acreg.training.schema import AutoencoderSection, Recipe, TrainingSection
+from acreg.training.run_folder import CACHE, check_run_folder, describe_run, described, model_card
+from acreg.training.schema import AutoencoderSection, DataSection, Recipe, TrainingSection
 
 Say = Callable[[str], None]
 
@@ -83,7 +85,7 @@ def run_recipe(
     folder = Path(run_folder)
     say = say or (lambda text: None)
     check_run_folder(folder, recipe, resume)
-    data = load_data(recipe, progress)
+    data = load_data(recipe, progress, folder / CACHE)
     run = _Run(recipe, folder, data, progress, say, stop, profile)
     run.check()
     describe_run(folder, recipe)
@@ -100,6 +102,7 @@ def run_recipe(
     if run.validation is not None:
         picture = png(draw_pairs(from_preset(preset), run.validation[0][0]))
     write_report(folder / "report.html", recipe, described(data), stages, picture)
+    shutil.rmtree(folder / CACHE, ignore_errors=True)
     return preset
 
 
@@ -299,7 +302,7 @@ class _Run:
             callbacks += tensorboard(self.folder / "tensorboard", self.say, shown, trace_within=steps)
         callbacks.append(StopWhenAsked(stage, schedule.steps_per_epoch, self.stop))
         model.fit(
-            batches(sampler, start, end * schedule.steps_per_epoch - start),
+            batches(sampler, start, end * schedule.steps_per_epoch - start, workers(self.recipe.data)),
             steps_per_epoch=schedule.steps_per_epoch,
             shuffle=False,
             epochs=end,
@@ -320,11 +323,17 @@ class _Run:
         return model
 
 
-def batches(sampler: Sampler, start: int, steps: int) -> Any:
+def workers(section: DataSection) -> int:
+    """The number of threads that make batches: never more than the cores, and by default half of them, at most 8."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cores // 2, 8)) if section.workers is None else min(section.workers, cores)
+
+
+def batches(sampler: Sampler, start: int, steps: int, workers: int = 1) -> Any:
     """The batches of `steps` steps, beginning with step `start`, for `fit`: tf.data on TensorFlow, else a PyDataset."""
     if keras.backend.backend() == "tensorflow":
-        return tf_pairs(sampler, start=start, steps=steps)
-    return KerasPairs(sampler, start=start)
+        return tf_pairs(sampler, start, steps, workers)
+    return KerasPairs(sampler, start, workers)
 
 
 def _phases(recipe: Recipe) -> list[tuple[int, int, list[str]]]:

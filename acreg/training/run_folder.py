@@ -19,6 +19,11 @@ from acreg.training.recipe import changed_keys, load_recipe
 from acreg.training.schema import Recipe
 from acreg.versions import package_versions, program_versions
 
+CACHE = "cache"
+"""The subfolder of stored subjects; alone in a folder, it is from a run that was stopped before it began to train."""
+FREE = ("description", "data.memory", "data.workers", "data.cache")
+"""Keys that do not change what is trained, so that a resumed run may have other values of them."""
+
 
 def check_run_folder(folder: Path, recipe: Recipe, resume: bool) -> None:
     """Check that a training run may write into `folder`.
@@ -27,6 +32,8 @@ def check_run_folder(folder: Path, recipe: Recipe, resume: bool) -> None:
         UsageError: the folder is not empty and `resume` is false; or `resume` is true and the recipe differs.
     """
     stored = folder / "recipe.yaml"
+    if [path.name for path in contents(folder)] == [CACHE]:
+        return
     if not resume:
         check_empty(folder, instead="continue the training that is there with --resume")
     elif contents(folder):
@@ -42,7 +49,7 @@ def check_run_folder(folder: Path, recipe: Recipe, resume: bool) -> None:
                 f"A run's recipe.yaml must be a recipe of this acreg. Received: {stored}: {error} Train again, into a "
                 "new folder."
             ) from error
-        changed = [key for key in changed_keys(before.resolved(), recipe.resolved()) if key != "description"]
+        changed = [key for key in changed_keys(before.resolved(), recipe.resolved()) if key not in FREE]
         if changed:
             raise UsageError(
                 f"A training is resumed with the recipe that it began with. Received: other values of "

@@ -91,6 +91,12 @@ class DataSection(_Section):
             relative to the folder of the dataset. Velocities belong to the images as they are stored: `shape` must be
             that of the images, and their spacing is used. null for none.
         max_shift: largest translation of a pair and its velocity in training, in voxels by axis; null for none.
+        memory: largest size in memory of the preprocessed subjects, in GB (10^9 bytes): 2 bytes a voxel for images, 1
+            for up to 256 labels. If they need more, they are stored in files, of which a part is held in memory.
+        cache: the folder of these files, which other trainings on the same subjects then use as well; null for a
+            folder `cache` in that of the run, which is removed at the end.
+        workers: number of threads that make batches, at most the number of cores; null for half of the cores, at most
+            8. Neither this nor `memory` changes the batches.
     """
 
     dataset: str
@@ -110,6 +116,9 @@ class DataSection(_Section):
     deformed: RandomDeformation | None = None
     velocities: str | None = None
     max_shift: tuple[int, ...] | None = None
+    memory: float = Field(default=2.0, ge=0)
+    cache: str | None = None
+    workers: int | None = Field(default=None, ge=1)
 
     @property
     def pairs_are_made(self) -> bool:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from acreg._moved import forward
 from acreg.data.sampling.deformation import Deformation, RandomDeformation, check_mask
 from acreg.data.sampling.sampler import Batch, Sampler
+from acreg.data.stored_array import Voxels
 from acreg.errors import AcregError
 
 __getattr__ = forward(__name__, "acreg.data.sampling.deformation")
@@ -30,12 +30,12 @@ class DeformedPairSampler(Sampler):
             foreground.
     """
 
-    labels: NDArray[np.int32]
+    labels: Voxels
 
     def __init__(
         self,
-        images: np.ndarray,
-        labels: np.ndarray,
+        images: Voxels,
+        labels: Voxels,
         batch_size: int,
         seed: int,
         random: RandomDeformation | None = None,

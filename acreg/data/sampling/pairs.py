@@ -9,6 +9,7 @@ import numpy as np
 from acreg._moved import forward
 from acreg.data.sampling.augmentation import Augmentation
 from acreg.data.sampling.sampler import Batch, Sampler
+from acreg.data.stored_array import Voxels
 from acreg.errors import AcregError
 
 __getattr__ = forward(__name__, "acreg.data.sampling.singles")
@@ -32,8 +33,8 @@ class PairSampler(Sampler):
 
     def __init__(
         self,
-        images: np.ndarray,
-        labels: np.ndarray | None,
+        images: Voxels,
+        labels: Voxels | None,
         batch_size: int,
         seed: int,
         augment: Augmentation | None = None,
@@ -90,8 +91,8 @@ class VelocitySampler(Sampler):
 
     def __init__(
         self,
-        images: np.ndarray,
-        labels: np.ndarray | None,
+        images: Voxels,
+        labels: Voxels | None,
         velocities: Mapping[tuple[int, int], np.ndarray],
         batch_size: int,
         seed: int,

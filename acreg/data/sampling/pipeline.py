@@ -1,7 +1,8 @@
 """Batches for `fit`: a sampler of NumPy batches as a `tf.data.Dataset` or a `keras.utils.PyDataset`.
 
-Nothing is decoded here: a sampler holds its arrays in memory, and step n of a pipeline is `batch(n)` of the sampler.
-Training that resumes at step n therefore starts its pipeline there and continues with the same batches.
+Step n of a pipeline is `batch(n)` of the sampler, however many workers make batches: training that resumes at step n
+starts its pipeline there and continues with the same batches. Workers are threads, because nearly all of the time of a
+batch is spent in NumPy, which releases Python's lock.
 TensorFlow is imported only when a `tf.data.Dataset` is requested.
 """
 
@@ -29,17 +30,19 @@ class Sampler(Protocol):
         ...
 
 
-def _check(start: int, steps: int | None) -> None:
+def _check(start: int, steps: int | None, workers: int) -> None:
     if start < 0 or (steps is not None and steps < 1):
         raise AcregError(
             f"A pipeline starts at step 0 or later and has at least one step. Received: start={start}, steps={steps}."
         )
+    if workers < 1:
+        raise AcregError(f"A pipeline has one worker or more. Received: workers={workers}.")
 
 
-def _tf_batches(sampler: Sampler, start: int, steps: int | None) -> tf.data.Dataset:
+def _tf_batches(sampler: Sampler, start: int, steps: int | None, workers: int = 1) -> tf.data.Dataset:
     import tensorflow as tf
 
-    _check(start, steps)
+    _check(start, steps, workers)
     example = sampler.batch(start)
     names = sorted(example) if isinstance(example, dict) else None
     arrays: list[np.ndarray] = [example] if names is None else [example[name] for name in names]
@@ -59,27 +62,29 @@ def _tf_batches(sampler: Sampler, start: int, steps: int | None) -> tf.data.Data
     options.deterministic = True
     options.autotune.enabled = False
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-    # one batch at a time: a batch is cheap, and Python's lock would serialise several anyway
-    dataset = counter.map(load, num_parallel_calls=1, deterministic=True).prefetch(2).with_options(options)
+    dataset = counter.map(load, num_parallel_calls=workers, deterministic=True).prefetch(2).with_options(options)
     dataset.sampler = sampler  # as in KerasPairs: a model checks its labels before it is fitted
     return dataset
 
 
-def tf_pairs(sampler: PairSampler | Sampler, start: int = 0, steps: int | None = None) -> tf.data.Dataset:
+def tf_pairs(
+    sampler: PairSampler | Sampler, start: int = 0, steps: int | None = None, workers: int = 1
+) -> tf.data.Dataset:
     """The batches `sampler.batch(start)`, `sampler.batch(start + 1)`, ... in order, made while the model trains.
 
     Arguments:
         sampler: usually a `PairSampler`.
         start: the first step.
         steps: number of batches; None for an endless dataset (then pass `steps_per_epoch` to `fit`).
+        workers: number of threads that make batches; the batches do not depend on it.
 
     Returns:
         A dataset of dictionaries like those of `PairSampler.batch`, with all shapes known.
 
     Raises:
-        AcregError: the start is negative, or there is less than one step.
+        AcregError: the start is negative, or there is less than one step or worker.
     """
-    return _tf_batches(sampler, start, steps)
+    return _tf_batches(sampler, start, steps, workers)
 
 
 def label_batches(
@@ -113,14 +118,16 @@ class KerasPairs(keras.utils.PyDataset):
     Arguments:
         sampler: usually a `PairSampler`; a `LabelSampler` works as well.
         start: the step of the first batch.
+        workers: number of threads that make batches in advance; the batches do not depend on it. With one, each batch
+            is made when it is asked for.
 
     Raises:
-        AcregError: the start is negative.
+        AcregError: the start is negative, or there is no worker.
     """
 
-    def __init__(self, sampler: Sampler, start: int = 0) -> None:
-        super().__init__()
-        _check(start, None)
+    def __init__(self, sampler: Sampler, start: int = 0, workers: int = 1) -> None:
+        super().__init__(workers=workers, max_queue_size=workers + 1)
+        _check(start, None, workers)
         self.sampler = sampler
         self.start = start
 

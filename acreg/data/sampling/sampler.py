@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from acreg.data.stored_array import StoredArray, Voxels
 from acreg.errors import AcregError
 
 Batch = dict[str, np.ndarray]
@@ -17,8 +18,8 @@ class Sampler:
     """Images, optionally with labels, from which batches are drawn.
 
     Arguments:
-        images: `(subjects, *spatial, channels)`, kept as float32.
-        labels: integers `(subjects, *spatial, 1)`, kept as int32; None if there are none.
+        images: `(subjects, *spatial, channels)`, an array, kept as float32, or a `StoredArray`.
+        labels: integers `(subjects, *spatial, 1)`, an array, kept as int32, or a `StoredArray`; None if there are none.
         batch_size: number of items in a batch.
         seed: not negative.
 
@@ -26,16 +27,21 @@ class Sampler:
         AcregError: shapes that do not match, labels that are not integers, an empty batch, or a negative seed.
     """
 
-    def __init__(self, images: np.ndarray, labels: np.ndarray | None, batch_size: int, seed: int) -> None:
+    def __init__(self, images: Voxels, labels: Voxels | None, batch_size: int, seed: int) -> None:
         check_arrays(images, labels)
         check_draw(batch_size, seed)
-        self.images = np.ascontiguousarray(images, np.float32)
-        self.labels = None if labels is None else np.ascontiguousarray(labels, np.int32)
+        self.images = kept(images, np.float32)
+        self.labels = None if labels is None else kept(labels, np.int32)
         self.batch_size = batch_size
         self.seed = seed
 
 
-def check_arrays(images: np.ndarray | None, labels: np.ndarray | None) -> None:
+def kept(array: Voxels, dtype: type[np.generic]) -> Voxels:
+    """The array as a sampler keeps it: of that type, which a `StoredArray` has."""
+    return array if isinstance(array, StoredArray) else np.ascontiguousarray(array, dtype)
+
+
+def check_arrays(images: Voxels | None, labels: Voxels | None) -> None:
     for name, array in (("images", images), ("labels", labels)):
         if array is not None and array.ndim not in (4, 5):
             raise AcregError(
@@ -49,7 +55,8 @@ def check_arrays(images: np.ndarray | None, labels: np.ndarray | None) -> None:
             "labels must have one channel, (subjects, *spatial, 1). "
             f"Received: labels.shape={labels.shape}. Give label numbers, not one-hot maps."
         )
-    if labels is not None and labels.size and (labels.min() < 0 or labels.max() > np.iinfo(np.int32).max):
+    # the labels of a `StoredArray` are ids
+    if isinstance(labels, np.ndarray) and labels.size and (labels.min() < 0 or labels.max() > np.iinfo(np.int32).max):
         raise AcregError(
             "labels must be numbers of classes, 0 or more, the background being 0. "
             f"Received: labels from {labels.min()} to {labels.max()}. Number the labels of the dataset from 1 on."

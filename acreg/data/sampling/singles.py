@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from acreg.data.sampling.augmentation import Augmentation
 from acreg.data.sampling.pairs import PairSampler
-from acreg.data.sampling.sampler import Batch, Sampler, check_arrays, check_draw
+from acreg.data.sampling.sampler import Batch, Sampler, check_arrays, check_draw, kept
+from acreg.data.stored_array import Voxels
 from acreg.errors import AcregError
 
 
@@ -29,8 +30,8 @@ class ImageSampler(Sampler):
 
     def __init__(
         self,
-        images: np.ndarray,
-        labels: np.ndarray | None,
+        images: Voxels,
+        labels: Voxels | None,
         spacings: np.ndarray,
         batch_size: int,
         seed: int,
@@ -78,12 +79,12 @@ class LabelSampler:
         AcregError: no subject, or labels that are not integers.
     """
 
-    def __init__(self, labels: np.ndarray, batch_size: int, seed: int, augment: Augmentation | None = None) -> None:
+    def __init__(self, labels: Voxels, batch_size: int, seed: int, augment: Augmentation | None = None) -> None:
         check_arrays(None, labels)
         check_draw(batch_size, seed)
         if len(labels) < 1:
             raise AcregError("An autoencoder needs label maps. Received: 0 subjects. Put subjects into the split.")
-        self.labels = np.ascontiguousarray(labels, np.int32)
+        self.labels = kept(labels, np.int32)
         self.batch_size = batch_size
         self.seed = seed
         self.augment = augment
