@@ -152,9 +152,9 @@ class FieldModel(PresetModel):
         layer.build()
         return layer
 
-    def call(self, inputs: Mapping[str, Tensor], training: bool = False) -> dict[str, Tensor]:
+    def call(self, inputs: Mapping[str, Tensor] | Sequence[Tensor], training: bool = False) -> dict[str, Tensor]:
         check_process()
-        made = {}
+        inputs, made = _named(inputs), {}
         if "image" in inputs:
             inputs = made["pairs"] = make_pairs(self.augmentation, inputs)
         sizes = functional.spatial_shape(inputs["fixed"])
@@ -283,6 +283,7 @@ class FieldModel(PresetModel):
         from `add_loss` and regularisers.
         """
         added = self.added_losses(x, y, y_pred, sample_weight, training)
+        x = _named(x)
         x, num_classes = y_pred.get("pairs", x), None
         unknown = unknown_in_pairs(x, self.num_classes) if self.num_classes and "moving_labels" in x else 0.0
         if training and self.labels_per_step and "moving_labels" in x:
@@ -333,6 +334,23 @@ class FieldModel(PresetModel):
             **({} if self.augmentation is None else {"augmentation": self.augmentation.get_config()}),
             **({"recompute": self._recomputation.parts} if self._recomputation.parts else {}),
         }
+
+
+def _named(inputs: Any) -> Mapping[str, Tensor]:
+    """The inputs of a model by name; a tuple or list of two is the moving and the fixed image.
+
+    Raises:
+        ValueError: they are something else.
+    """
+    if isinstance(inputs, Mapping):
+        return inputs
+    if not isinstance(inputs, (tuple, list)) or len(inputs) != 2:
+        raise ValueError(
+            "A registration model takes a dictionary with 'moving' and 'fixed', or a list of these two images in this "
+            f"order. Received: {type(inputs).__name__}"
+            f"{f' of {len(inputs)}' if isinstance(inputs, (tuple, list)) else ''}"
+        )
+    return {"moving": inputs[0], "fixed": inputs[1]}
 
 
 def _mean(name: str, values: Tensor, sample_weight: Tensor) -> Tensor:

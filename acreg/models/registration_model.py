@@ -68,7 +68,8 @@ class RegistrationModel(FieldModel):
             ``"moving_labels"`` and ``"fixed_labels"``, integers ``(batch, *spatial, 1)``, and, for losses that need it,
             the true ``"displacement"`` from fixed to moving, ``(batch, *spatial, rank)`` in voxels. With an
             ``augmentation``, also ``"image"`` and optionally ``"labels"`` and ``"spacing"``, see there: from each of
-            these images a pair is made; pairs that are also given are added.
+            these images a pair is made; pairs that are also given are added. A tuple or list of two images is the
+            moving and the fixed image, in this order.
 
     Returns:
         ``{"warped": (batch, *spatial, channels), "displacement": (batch, *spatial, rank)}`` and, with integration,
