@@ -83,7 +83,9 @@ def store(
         return _split({name: StoredArray(array, name == "images") for name, array in arrays.items()}, facts)
     place = folder / _key(dataset, records, preprocessing)
     paths = {name: place / f"{name}.npy" for name in types}
-    if not (place / ABOUT).is_file():
+    if all(path.is_file() for path in (place / ABOUT, *paths.values())):
+        facts = read_json(place / ABOUT, "list of stored subjects")
+    else:
         require_space(place / ABOUT, len(records) * subject_bytes(preprocessing, labelled))
         with contextlib.ExitStack() as stack:
             temporary = {name: stack.enter_context(atomic_path(path)) for name, path in paths.items()}
@@ -94,7 +96,7 @@ def store(
             facts = _store_each(records, read, types, lambda _, name, array: files[name].write(array.data))
         write_json(place / ABOUT, facts)
     opened = {name: StoredArray.open(path, name == "images", held) for name, path in paths.items()}
-    return _split(opened, read_json(place / ABOUT, "list of stored subjects"))
+    return _split(opened, facts)
 
 
 def label_type(preprocessing: Preprocessing) -> np.dtype[Any]:

@@ -165,7 +165,9 @@ def test_a_trace_is_written_when_asked_for(unbroken: Path, recipe_file: Path, tm
 def test_a_full_disk_at_a_checkpoint_is_one_message_and_the_run_goes_on_exactly(
     unbroken: Path, recipe_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe, run = load_recipe(recipe_file), tmp_path / "run"
+    """Also where subjects are read from files, by another number of workers after it was resumed."""
+    recipe = load_recipe(recipe_file, ["data.memory=4e-6", "data.workers=2"])  # 4 of 12 subjects in memory
+    run = tmp_path / "run"
     savez = np.savez
 
     def full(path: Path, **arrays: np.ndarray) -> None:
@@ -180,9 +182,12 @@ def test_a_full_disk_at_a_checkpoint_is_one_message_and_the_run_goes_on_exactly(
     monkeypatch.undo()
     files = sorted(path.name for path in (run / "checkpoints").glob("*"))
     assert files[-2:] == ["network-000001.npz", "network-000002.npz"]
+    assert sum(path.stat().st_size for path in (run / "cache").rglob("*.npy")) == 12 * 3 * 16**2 + 4 * 128
     lines: list[str] = []
+    recipe = load_recipe(recipe_file, ["data.memory=0", "data.workers=1"])
     run_recipe(recipe, run, resume=True, say=lines.append)
     assert_same_run(unbroken, run)
+    assert not (run / "cache").exists()
     assert any(line.startswith("autoencoder: complete") for line in lines)
     assert "network: goes on after epoch 2 of 4" in lines
 

@@ -8,6 +8,7 @@ TensorFlow is imported only when a `tf.data.Dataset` is requested.
 
 from __future__ import annotations
 
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Protocol
 
 import keras
@@ -118,18 +119,20 @@ class KerasPairs(keras.utils.PyDataset):
     Arguments:
         sampler: usually a `PairSampler`; a `LabelSampler` works as well.
         start: the step of the first batch.
-        workers: number of threads that make batches in advance; the batches do not depend on it. With one, each batch
-            is made when it is asked for.
+        workers: number of threads that make the next batches while the model trains; the batches do not depend on it.
 
     Raises:
         AcregError: the start is negative, or there is no worker.
     """
 
     def __init__(self, sampler: Sampler, start: int = 0, workers: int = 1) -> None:
-        super().__init__(workers=workers, max_queue_size=workers + 1)
+        super().__init__()  # not with its own workers: on JAX, Keras 3.15 loses the first batch then
         _check(start, None, workers)
         self.sampler = sampler
         self.start = start
+        self._pool = ThreadPoolExecutor(workers)
+        self._ahead: dict[int, Future[Any]] = {}
+        self._count = workers + 1
 
     @property
     def num_batches(self) -> None:
@@ -137,4 +140,7 @@ class KerasPairs(keras.utils.PyDataset):
         return None
 
     def __getitem__(self, index: int) -> Any:
-        return self.sampler.batch(self.start + index)
+        steps = range(self.start + index, self.start + index + self._count)
+        begun = self._ahead
+        self._ahead = {step: begun.get(step) or self._pool.submit(self.sampler.batch, step) for step in steps}
+        return self._ahead[steps[0]].result()

@@ -38,6 +38,14 @@ def test_batch_k_is_the_samplers_batch_start_plus_k(shape, start):
 
 
 @needs_tensorflow
+@pytest.mark.parametrize("workers", [2, 8])
+def test_workers_change_neither_the_batches_nor_their_order(workers):
+    sampler = make_sampler()
+    for step, batch in enumerate(tf_pairs(sampler, steps=30, workers=workers).as_numpy_iterator()):
+        assert_same(batch, sampler.batch(step))
+
+
+@needs_tensorflow
 def test_shapes_and_types_are_known_before_a_batch_is_drawn():
     spec = tf_pairs(make_sampler()).element_spec
     assert set(spec) == {"moving", "fixed", "moving_labels", "fixed_labels"}
@@ -65,13 +73,15 @@ def test_label_batches_follow_their_sampler():
         np.testing.assert_array_equal(batch, sampler.batch(1 + k))
 
 
-def test_keras_pairs_count_from_their_start_without_end():
+@pytest.mark.parametrize("workers", [1, 3])
+def test_keras_pairs_count_from_their_start_without_end(workers):
     sampler = make_sampler()
-    pairs = KerasPairs(sampler, start=2)
+    pairs = KerasPairs(sampler, start=2, workers=workers)
     assert pairs.num_batches is None
     assert_same(pairs[0], sampler.batch(2))
     pairs.on_epoch_end()
-    assert_same(pairs[5], sampler.batch(7))
+    for index in (5, 6, 6, 0):  # Keras asks for the first batch twice
+        assert_same(pairs[index], sampler.batch(2 + index))
 
 
 class Recorder(keras.Model):
@@ -91,12 +101,13 @@ class Recorder(keras.Model):
 
 
 @needs_tensorflow
-@pytest.mark.parametrize("kind", ["tf", "keras"])
-def test_fit_sees_the_batches_in_order_over_epochs(kind):
+@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("kind", [tf_pairs, KerasPairs])
+def test_fit_sees_the_batches_in_order_over_epochs(kind, workers):
     sampler = make_sampler()
     model = Recorder()
     model.compile("sgd", run_eagerly=True)
-    data = tf_pairs(sampler, start=1) if kind == "tf" else KerasPairs(sampler, start=1)
+    data = kind(sampler, start=1, workers=workers)
     model.fit(data, epochs=2, steps_per_epoch=3, shuffle=False, verbose=0)
     expected = [sampler.batch(step)["fixed"].mean() for step in range(1, 7)]
     np.testing.assert_allclose(model.seen, expected, rtol=1e-5)
@@ -107,6 +118,8 @@ def test_fit_sees_the_batches_in_order_over_epochs(kind):
 def test_wrong_steps_are_refused(wrong):
     with pytest.raises(AcregError, match="at least one step"):
         tf_pairs(make_sampler(), **wrong)
+    with pytest.raises(AcregError, match="one worker or more. Received: workers=0"):
+        KerasPairs(make_sampler(), workers=0)
 
 
 def test_importing_acreg_data_is_cheap_and_under_one_name_only():
