@@ -132,7 +132,8 @@ class ImageAugmentation(keras.layers.Layer):
 
         ``"rotation"`` and ``"shear"`` are ``(batch, n)``, a value for each pair of axes; ``"shift"`` is
         ``(batch, rank)``, a share of the size; ``"elastic"``, ``(batch, rank, *points)``, and ``"bias_field"``,
-        ``(batch, *points)``, are standard normal control values; ``"noise"`` has the shape of the image; others are ``(batch,)``.
+        ``(batch, *points)``, are standard normal control values; ``"noise"`` has the shape of the image; others are
+        ``(batch,)``.
         """
         spatial = _sizes(image)
         rank, batch, limits = len(spatial), ops.shape(image)[0], self._limits
