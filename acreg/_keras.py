@@ -23,6 +23,7 @@ CLASSES = {
     "DIRNet": "models.dirnet",
     "DoubleField": "models.blocks",
     "GroupNormalization": "models.blocks",
+    "ImageAugmentation": "layers.image_augmentation",
     "IntegrateVelocity": "layers.integrate_velocity",
     "JRSNet": "models.jrsnet",
     "LabelAutoencoder": "models.label_autoencoder",

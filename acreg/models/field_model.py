@@ -11,7 +11,7 @@ from keras import ops
 from acreg.inference.forking import check_process
 from acreg.inference.registering import padded_sizes
 from acreg.io import Preprocessing
-from acreg.layers import ThinPlateSplineAugmentation, UncertaintyWeighting, functional
+from acreg.layers import ImageAugmentation, ThinPlateSplineAugmentation, UncertaintyWeighting, functional
 from acreg.layers.tensor import Tensor
 from acreg.losses import LABEL_LOSSES, LOSSES, Loss, LossWeights, choose_losses
 from acreg.losses.loss import FIELD
@@ -55,6 +55,7 @@ class FieldModel(PresetModel):
         labels_per_step: int | None = None,
         preprocessing: Preprocessing | Mapping[str, Any] | None = None,
         augmentation: ThinPlateSplineAugmentation | Mapping[str, Any] | None = None,
+        image_augmentation: ImageAugmentation | Mapping[str, Any] | None = None,
         recompute: Sequence[str] = (),
         **kwargs: Any,
     ) -> None:
@@ -81,6 +82,9 @@ class FieldModel(PresetModel):
         if isinstance(augmentation, Mapping):
             augmentation = ThinPlateSplineAugmentation(**augmentation)
         self.augmentation = augmentation
+        if isinstance(image_augmentation, Mapping):
+            image_augmentation = ImageAugmentation(**image_augmentation)
+        self.image_augmentation = image_augmentation
         if unknown := [part for part in recompute if part not in parts_of(network)]:
             raise ValueError(f"A part to recompute must be one of {list(parts_of(network))}. Received: {unknown}")
         self._recomputation = Recomputation(recompute)
@@ -154,11 +158,13 @@ class FieldModel(PresetModel):
 
     def call(self, inputs: Mapping[str, Tensor] | Sequence[Tensor], training: bool = False) -> dict[str, Tensor]:
         check_process()
-        inputs, made = _named(inputs), {}
-        if "image" in inputs:
-            inputs = made["pairs"] = make_pairs(self.augmentation, inputs)
-        sizes = functional.spatial_shape(inputs["fixed"])
-        outputs = self.predict_field(inputs, training)
+        pair, made = _named(inputs), {}
+        if training and self.image_augmentation is not None:
+            pair = made["pairs"] = self.image_augmentation(pair, training=True)
+        if "image" in pair:
+            pair = made["pairs"] = make_pairs(self.augmentation, pair)
+        sizes = functional.spatial_shape(pair["fixed"])
+        outputs = self.predict_field(pair, training)
         if self.integration_steps:
             integrated = functional.integrate(outputs["velocity"], self.integration_steps)
             displacement = self._to_image_grid(integrated, sizes)
@@ -167,7 +173,7 @@ class FieldModel(PresetModel):
         if "affine" in outputs:
             outputs["deformation"] = displacement
             displacement = functional.affine_displacement(outputs["affine"], sizes, displacement)
-        warped = functional.warp(inputs["moving"], displacement)
+        warped = functional.warp(pair["moving"], displacement)
         return {"warped": warped, "displacement": displacement, **outputs, **made}
 
     def predict_field(self, inputs: Mapping[str, Tensor], training: bool = False) -> dict[str, Tensor]:
@@ -331,7 +337,14 @@ class FieldModel(PresetModel):
             "num_classes": self.num_classes,
             **({} if self.labels_per_step is None else {"labels_per_step": self.labels_per_step}),
             "preprocessing": None if self.preprocessing is None else self.preprocessing.model_dump(mode="json"),
-            **({} if self.augmentation is None else {"augmentation": self.augmentation.get_config()}),
+            **{
+                name: layer.get_config()
+                for name, layer in (
+                    ("augmentation", self.augmentation),
+                    ("image_augmentation", self.image_augmentation),
+                )
+                if layer is not None
+            },
             **({"recompute": self._recomputation.parts} if self._recomputation.parts else {}),
         }
 

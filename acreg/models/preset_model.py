@@ -23,7 +23,7 @@ from acreg.models.registered import registered_name
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-NOT_STORED = ("preprocessing", "augmentation", "name", "trainable", "dtype")
+NOT_STORED = ("preprocessing", "augmentation", "image_augmentation", "name", "trainable", "dtype")
 """Arguments that are not in the config.json of a preset, because they concern training or have a separate file."""
 
 

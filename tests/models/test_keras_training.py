@@ -166,3 +166,21 @@ def test_a_saved_model_is_loaded_after_the_import_of_acreg_alone(imports: str, t
         [sys.executable, "-c", program, str(tmp_path / "m.keras")], capture_output=True, text=True, check=False
     )
     assert done.stdout == "RegNet\n", done.stderr
+
+
+def test_images_are_augmented_in_training_alone_and_the_losses_see_what_the_network_saw(
+    images: dict[str, np.ndarray],
+) -> None:
+    model = RegNet(image_augmentation={"gamma": 0.5, "rotation": 0.3, "seed": 1}, num_classes=3)
+    labels = {f"{role}_labels": np.random.default_rng(1).integers(0, 3, (4, 16, 16, 1)) for role in ("moving", "fixed")}
+    batch = {**images, **labels}
+    found = model(batch, training=True)
+    pairs = {name: keras.ops.convert_to_numpy(value) for name, value in found["pairs"].items()}
+    assert all((pairs[name] != batch[name]).any() for name in batch)
+    bare = RegNet(num_classes=3)
+    bare.set_weights([w for w in model.get_weights() if w.dtype.kind == "f"])
+    loss, expected = (m.compute_loss(x=x, y_pred=found) for m, x in ((model, batch), (bare, pairs)))
+    assert float(loss) == pytest.approx(float(expected), rel=1e-5)
+    assert "pairs" not in model(batch)
+    again = RegNet.from_config(model.get_config())
+    assert again.image_augmentation.get_config() == model.image_augmentation.get_config()
