@@ -42,6 +42,7 @@ class StoredArray:
             _, self.shape, self._begin = _header(path)
             self._descriptor = os.open(path, os.O_RDONLY)
             weakref.finalize(self, os.close, self._descriptor)
+        self._positions = np.arange(len(self))
 
     @classmethod
     def open(cls, path: Path, images: bool, held: int) -> StoredArray:
@@ -65,7 +66,7 @@ class StoredArray:
         return self.shape[0]
 
     def __getitem__(self, index: Any) -> np.ndarray:
-        positions = np.arange(len(self))[index]
+        positions = self._positions[index]
         result = np.empty((*positions.shape, *self.shape[1:]), self.dtype)
         for row, position in zip(result.reshape(-1, *self.shape[1:]), positions.ravel().tolist(), strict=True):
             stored = self._held[position] if position < len(self._held) else self._read(position)

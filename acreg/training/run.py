@@ -242,7 +242,8 @@ class _Run:
         if state.data != self.data.digest:
             raise AcregError(
                 f"A training is resumed with the data that it began with. Received: other images, labels or subjects "
-                f"in {self.data.dataset.folder}. Restore them, or train into a new folder."
+                f"in {self.data.dataset.folder}, or a run of an acreg that did not round images to 16 bits. Restore "
+                "them, or train into a new folder."
             )
         return state, arrays
 

@@ -119,7 +119,7 @@ class DataSection(_Section):
     deformed: RandomDeformation | None = None
     velocities: str | None = None
     max_shift: tuple[int, ...] | None = None
-    memory: float = Field(default=2.0, ge=0)
+    memory: float = Field(default=1.0, ge=0)
     cache: str | None = None
     workers: int | None = Field(default=None, ge=1)
 
