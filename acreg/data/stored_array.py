@@ -19,7 +19,7 @@ LEVELS = 65535
 
 
 class StoredArray:
-    """Images or label maps `(subjects, *spatial, 1)`, read by a position, a slice or a list of positions.
+    """Images or label maps `(subjects, *spatial, 1)`, read like an array by a position, a slice or a list.
 
     The first subjects are held in memory, the others are read from a file each time. Training draws all subjects
     equally often, so a cache of the subjects used last would be hit no more often. Several threads can read at the same
@@ -66,6 +66,9 @@ class StoredArray:
         return self.shape[0]
 
     def __getitem__(self, index: Any) -> np.ndarray:
+        if isinstance(index, tuple):
+            first, *others = index
+            return self[first][tuple(others) if np.ndim(self._positions[first]) == 0 else (slice(None), *others)]
         positions = self._positions[index]
         result = np.empty((*positions.shape, *self.shape[1:]), self.dtype)
         for row, position in zip(result.reshape(-1, *self.shape[1:]), positions.ravel().tolist(), strict=True):

@@ -28,7 +28,8 @@ def test_every_index_gives_what_an_array_gives(tmp_path: Path, images: bool) -> 
     whole = np.load(tmp_path / "x.npy")
     whole = (whole / np.float32(65535)).astype(np.float32) if images else whole.astype(np.int32)
     assert (array.shape, array.dtype, array.ndim, len(array)) == (whole.shape, whole.dtype, 5, 9)
-    for index in (0, -1, 7, [8, 0, 3, 8], slice(2, 20, 3), slice(0, 0), np.array([5, 1]), np.arange(9) > 6):
+    indices = [0, -1, 7, [8, 0, 3, 8], slice(2, 20, 3), slice(0, 0), np.array([5, 1]), np.arange(9) > 6]
+    for index in (*indices, (4, ..., 0), (slice(7), slice(1, 3)), ([5, 1], ..., 2, 0)):
         np.testing.assert_array_equal(array[index], whole[index])
     np.testing.assert_array_equal(np.stack(list(array)), whole)
     np.testing.assert_array_equal(np.asarray(array), whole)
