@@ -13,13 +13,14 @@ The commands `register`, `warp`, `jacobian`, `evaluate`, `compare`, `segment`, `
 
 from __future__ import annotations
 
-from acreg import _lazy, _moved, _parts
+from acreg import _keras, _lazy, _moved, _parts
 
 __version__ = "0.1.0"
 """The version of acreg."""
 
 _parts.install()
 _moved.install()
+_keras.install()
 
 __getattr__, __dir__, __all__ = _lazy.attach(__name__, __file__)
 __all__ += ["__version__"]

@@ -11,6 +11,7 @@ if __name__ != "acreg.layers":
 
 from acreg.layers.affine_to_displacement import AffineToDisplacement
 from acreg.layers.compose_displacements import ComposeDisplacements
+from acreg.layers.image_augmentation import ImageAugmentation
 from acreg.layers.integrate_velocity import IntegrateVelocity
 from acreg.layers.resize_displacement import ResizeDisplacement
 from acreg.layers.spatial_moments import SpatialMoments
@@ -21,6 +22,7 @@ from acreg.layers.uncertainty_weighting import UncertaintyWeighting
 __all__ = [
     "AffineToDisplacement",
     "ComposeDisplacements",
+    "ImageAugmentation",
     "IntegrateVelocity",
     "ResizeDisplacement",
     "SpatialMoments",

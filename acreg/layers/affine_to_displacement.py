@@ -57,7 +57,8 @@ class AffineToDisplacement(keras.layers.Layer):
         rotation = 1 if rank == 2 else 3
         return {"rigid": rotation + rank, "similarity": rotation + rank + 1, "affine": rank * (rank + 1)}[kind]
 
-    def call(self, parameters: Tensor, like: Tensor) -> Tensor:
+    def call(self, parameters: Tensor, like: Tensor = None) -> Tensor:
+        parameters, like = functional.two(("parameters", "like"), parameters, like)
         self._check(parameters.shape, like.shape)
         sizes = functional.spatial_shape(like)
         return functional.affine_displacement(self.matrix(parameters, sizes), sizes)
@@ -84,12 +85,14 @@ class AffineToDisplacement(keras.layers.Layer):
             linear = linear * ops.exp(parameters[:, -1])[:, None, None]
         return linear, parameters[:, turns : turns + rank]
 
-    def compute_output_spec(self, parameters: Tensor, like: Tensor) -> keras.KerasTensor:
+    def compute_output_spec(self, parameters: Tensor, like: Tensor = None) -> keras.KerasTensor:
+        parameters, like = functional.two(("parameters", "like"), parameters, like)
         return keras.KerasTensor(self.compute_output_shape(parameters.shape, like.shape), dtype="float32")
 
     def compute_output_shape(
-        self, parameters_shape: Sequence[int | None], like_shape: Sequence[int | None]
+        self, parameters_shape: Sequence[Any], like_shape: Sequence[int | None] | None = None
     ) -> tuple[int | None, ...]:
+        parameters_shape, like_shape = functional.two(("parameters", "like"), parameters_shape, like_shape)
         self._check(parameters_shape, like_shape)
         return (*like_shape[:-1], len(like_shape) - 2)
 

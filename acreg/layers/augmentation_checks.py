@@ -14,17 +14,29 @@ from acreg.layers.tensor import Tensor
 from acreg.layers.thin_plate_spline import known_values
 
 
+def named(inputs: Any) -> Mapping[str, Any]:
+    """The inputs of the layer, or their shapes, by name; an image alone is one."""
+    return inputs if isinstance(inputs, Mapping) else {"image": inputs}
+
+
+def is_one_hot(labels: Any) -> bool:
+    """Whether labels are one-hot: floats, a channel for each class."""
+    return "int" not in keras.backend.standardize_dtype(labels.dtype)
+
+
 def check_inputs(inputs: Mapping[str, Any], spacing: float | tuple[float, ...]) -> None:
     """Refuse inputs whose kind, type or shape the layer does not accept; `spacing` is the layer's own."""
-    if not isinstance(inputs, Mapping):
+    if wrong := {name: type(value).__name__ for name, value in inputs.items() if not hasattr(value, "shape")}:
         raise ValueError(
-            "`inputs` must be a dictionary with 'image' and, if wanted, 'labels' and 'spacing'. "
-            f"Received: {type(inputs).__name__}"
+            "`inputs` must be an image, or a dictionary with 'image' and, if wanted, 'labels' and 'spacing', arrays or "
+            f"tensors. Received: {wrong}"
         )
     check_shapes({name: value.shape for name, value in inputs.items()}, spacing)
-    if "labels" in inputs and "int" not in keras.backend.standardize_dtype(inputs["labels"].dtype):
+    if "labels" in inputs and (inputs["labels"].shape[-1] == 1) == is_one_hot(inputs["labels"]):
+        labels = inputs["labels"]
         raise ValueError(
-            f"`labels` must be a map of integers, not one-hot. Received: labels.dtype={inputs['labels'].dtype}"
+            "`labels` must be integers (batch, *spatial, 1), or one-hot floats (batch, *spatial, classes). Received: "
+            f"labels.dtype={labels.dtype}, labels.shape={tuple(labels.shape)}"
         )
 
 
@@ -41,7 +53,7 @@ def check_shapes(shapes: Mapping[str, Sequence[int | None]], spacing: float | tu
             "`image` must have shape (batch, *spatial, channels) with 2 or 3 spatial axes; several numbers "
             f"in the layer's `spacing` must be one for each. Received: image.shape={image}, spacing={spacing}"
         )
-    for name, expected in {"labels": (*image[:-1], 1), "spacing": (image[0], rank)}.items():
+    for name, expected in {"labels": (*image[:-1], None), "spacing": (image[0], rank)}.items():
         if name in shapes and not functional.sizes_agree(shapes[name], expected):
             raise ValueError(
                 f"`{name}` must have shape {expected} beside an image of shape {image}. "

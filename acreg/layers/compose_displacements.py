@@ -31,16 +31,19 @@ class ComposeDisplacements(keras.layers.Layer):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
 
-    def call(self, first: Tensor, second: Tensor) -> Tensor:
+    def call(self, first: Tensor, second: Tensor = None) -> Tensor:
+        first, second = functional.two(("first", "second"), first, second)
         self._check(first.shape, second.shape)
         return functional.compose(first, second)
 
-    def compute_output_spec(self, first: Tensor, second: Tensor) -> keras.KerasTensor:
+    def compute_output_spec(self, first: Tensor, second: Tensor = None) -> keras.KerasTensor:
+        first, second = functional.two(("first", "second"), first, second)
         return keras.KerasTensor(self.compute_output_shape(first.shape, second.shape), dtype="float32")
 
     def compute_output_shape(
-        self, first_shape: Sequence[int | None], second_shape: Sequence[int | None]
+        self, first_shape: Sequence[Any], second_shape: Sequence[int | None] | None = None
     ) -> tuple[int | None, ...]:
+        first_shape, second_shape = functional.two(("first", "second"), first_shape, second_shape)
         self._check(first_shape, second_shape)
         return tuple(second_shape)
 

@@ -7,6 +7,7 @@ belongs to array axis ``d``. Warping computes ``warped(p) = image(p + u(p))``, w
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import ops
@@ -164,3 +165,20 @@ def check_field(name: str, shape: Sequence[int | None]) -> None:
 def sizes_agree(a: Sequence[int | None], b: Sequence[int | None]) -> bool:
     """Whether two shapes are equal, as far as both are known."""
     return len(a) == len(b) and all(m is None or n is None or m == n for m, n in zip(a, b, strict=True))
+
+
+def two(names: tuple[str, str], first: Any, second: Any) -> tuple[Any, Any]:
+    """The two inputs of a layer, or their shapes, which are also given as one list or tuple of two.
+
+    Raises:
+        ValueError: there is one, or more than two.
+    """
+    if second is not None:
+        return first, second
+    if not isinstance(first, (list, tuple)) or len(first) != 2 or any(x is None or isinstance(x, int) for x in first):
+        one, other = names
+        raise ValueError(
+            f"The layer takes `{one}` and `{other}`, as two arguments or as a list of two. Received: "
+            f"{type(first).__name__}{f' of {len(first)}' if isinstance(first, (list, tuple)) else ''} alone"
+        )
+    return first[0], first[1]

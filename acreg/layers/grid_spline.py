@@ -52,7 +52,7 @@ def grid_spline(values: Tensor, shape: Sequence[int | Tensor]) -> Tensor:
         position = (ops.arange(n, dtype="float32") + 0.5) / ops.cast(n, "float32") * (points - 1)
         squares = (position[:, None] - np.arange(points, dtype="float32")) ** 2
         gaussian_bases.append(ops.exp(-scales[narrow, None, None].astype("float32") * squares))
-        smooth_bases.append(_cubic(position[:, None] - np.arange(-1, points + 1, dtype="float32"))[None])
+        smooth_bases.append(cubic(position[:, None] - np.arange(-1, points + 1, dtype="float32"))[None])
     gaussian_bases[0] = heights[narrow, None, None].astype("float32") * gaussian_bases[0]
     spline = _separable_sum(weights[..., :number], gaussian_bases, shape)
     spline = spline + _separable_sum(weights[..., number:], smooth_bases, shape)
@@ -156,7 +156,7 @@ def _gaussians(rank: int) -> tuple[np.ndarray, np.ndarray]:
     return scales, step / (2 * scales) if rank == 2 else -step / (2 * np.sqrt(np.pi * scales))
 
 
-def _cubic(x: Tensor) -> Tensor:
+def cubic(x: Tensor) -> Tensor:
     """The cubic B-spline with knots at -2, -1, 0, 1, 2."""
     x = ops.abs(x)
     return ops.relu(2 - x) ** 3 / 6 - 4 * ops.relu(1 - x) ** 3 / 6

@@ -59,17 +59,20 @@ class SpatialTransformer(keras.layers.Layer):
         self.border = border
         self.fill_value = fill_value
 
-    def call(self, image: Tensor, displacement: Tensor) -> Tensor:
+    def call(self, image: Tensor, displacement: Tensor = None) -> Tensor:
+        image, displacement = functional.two(("image", "displacement"), image, displacement)
         self._check(image.shape, displacement.shape)
         return functional.warp(image, displacement, self.interpolation, self.border, self.fill_value)
 
-    def compute_output_spec(self, image: Tensor, displacement: Tensor) -> keras.KerasTensor:
+    def compute_output_spec(self, image: Tensor, displacement: Tensor = None) -> keras.KerasTensor:
+        image, displacement = functional.two(("image", "displacement"), image, displacement)
         shape = self.compute_output_shape(image.shape, displacement.shape)
         return keras.KerasTensor(shape, dtype=warped_dtype(image.dtype, self.interpolation))
 
     def compute_output_shape(
-        self, image_shape: Sequence[int | None], displacement_shape: Sequence[int | None]
+        self, image_shape: Sequence[Any], displacement_shape: Sequence[int | None] | None = None
     ) -> tuple[int | None, ...]:
+        image_shape, displacement_shape = functional.two(("image", "displacement"), image_shape, displacement_shape)
         self._check(image_shape, displacement_shape)
         return (*displacement_shape[:-1], image_shape[-1])
 

@@ -10,7 +10,15 @@ import numpy as np
 from keras import ops
 
 from acreg.layers import functional
-from acreg.layers.augmentation_checks import check_cells, check_inputs, check_parameters, check_shapes, warn_of_folds
+from acreg.layers.augmentation_checks import (
+    check_cells,
+    check_inputs,
+    check_parameters,
+    check_shapes,
+    is_one_hot,
+    named,
+    warn_of_folds,
+)
 from acreg.layers.grid_spline import spline_displacement
 from acreg.layers.tensor import Tensor
 from acreg.layers.thin_plate_spline import known_values
@@ -35,8 +43,9 @@ class ThinPlateSplineAugmentation(keras.layers.Layer):
     fixed image keeps the values with which it was made. Outside the image, intensities take the edge value and labels
     are background, 0. Images keep their shape: resize in the preprocessing.
 
-    Every call draws new parameters, in training and in inference. For fixed pairs, keep the result of `draw` and use
-    `apply_parameters`.
+    Every call draws new parameters, unless ``training=False``, as in `predict` and `evaluate` of a model that has this
+    layer: then nothing is changed, and both images are the normalised one. For fixed pairs, keep the result of `draw`
+    and use `apply_parameters`.
 
     Args:
         max_rotation: degrees, the largest angle about each array axis (in 2-D, in the plane), at most 180.
@@ -55,12 +64,14 @@ class ThinPlateSplineAugmentation(keras.layers.Layer):
 
     Call arguments:
         inputs: a dictionary with ``"image"``, ``(batch, *spatial, channels)`` in any range, and optionally
-            ``"labels"``, integers ``(batch, *spatial, 1)``, and ``"spacing"``, ``(batch, rank)`` in mm.
+            ``"labels"``, integers ``(batch, *spatial, 1)`` or one-hot floats ``(batch, *spatial, classes)``, and
+            ``"spacing"``, ``(batch, rank)`` in mm; or the image alone.
+        training: whether to change the image; True if neither it nor the model around says otherwise.
 
     Returns:
         A dictionary: ``"fixed"`` and ``"moving"``, float32 of the image's shape; ``"fixed_labels"`` and
-        ``"moving_labels"``, int32, if there are labels; and ``"displacement"``, float32 ``(batch, *spatial, rank)``
-        in voxels, if requested.
+        ``"moving_labels"``, int32 or one-hot as given, if there are labels; and ``"displacement"``, float32
+        ``(batch, *spatial, rank)`` in voxels, if requested.
 
     Raises:
         ValueError: when a limit is out of range, or shapes or types are wrong. Outside compiled functions and
@@ -124,10 +135,11 @@ class ThinPlateSplineAugmentation(keras.layers.Layer):
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
 
-    def call(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        return self.apply_parameters(inputs, self.draw(inputs))
+    def call(self, inputs: Mapping[str, Tensor] | Tensor, training: bool = True) -> dict[str, Tensor]:
+        inputs = named(inputs)
+        return self.apply_parameters(inputs, self.draw(inputs) if training else {})
 
-    def draw(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def draw(self, inputs: Mapping[str, Tensor] | Tensor) -> dict[str, Tensor]:
         """Random parameters for a batch, from its shape and spacing. Parts that are switched off have none.
 
         If the spacing is known, warns about control points that are so close that the deformation may fold the image.
@@ -137,6 +149,7 @@ class ThinPlateSplineAugmentation(keras.layers.Layer):
             `acreg.layers.grid_spline.spline_displacement` takes them, and ``"gamma"`` and ``"brightness"``,
             ``(batch, 2)``: the power and the change of brightness, for the fixed and for the moving image.
         """
+        inputs = named(inputs)
         check_inputs(inputs, self.spacing)
         rank = len(inputs["image"].shape) - 2
         batch = ops.shape(inputs["image"])[0]
@@ -167,8 +180,11 @@ class ThinPlateSplineAugmentation(keras.layers.Layer):
             drawn["brightness"] = uniform(self.brightness, 2)
         return drawn
 
-    def apply_parameters(self, inputs: Mapping[str, Tensor], parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def apply_parameters(
+        self, inputs: Mapping[str, Tensor] | Tensor, parameters: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
         """The result of a call for given parameters, as returned by `draw`; parts without parameters are off."""
+        inputs = named(inputs)
         check_inputs(inputs, self.spacing)
         image = ops.convert_to_tensor(inputs["image"])
         rank = len(image.shape) - 2
@@ -192,32 +208,40 @@ class ThinPlateSplineAugmentation(keras.layers.Layer):
         fixed = moving if displacement is None else functional.warp(moving, displacement)
         result = {"fixed": _intensity(fixed, parameters, 0), "moving": _intensity(moving, parameters, 1)}
         if "labels" in inputs:
-            labels = ops.cast(inputs["labels"], "int32")
-            result["fixed_labels"] = (
-                labels if displacement is None else functional.warp(labels, displacement, "nearest", "constant")
-            )
-            result["moving_labels"] = labels
+            given = ops.convert_to_tensor(inputs["labels"])
+            one_hot = is_one_hot(given)
+            labels = ops.argmax(given, axis=-1)[..., None] if one_hot else given
+            labels = ops.cast(labels, "int32")
+            moved = labels if displacement is None else functional.warp(labels, displacement, "nearest", "constant")
+            for name, value in (("fixed_labels", moved), ("moving_labels", labels)):
+                result[name] = ops.one_hot(value[..., 0], given.shape[-1], dtype="float32") if one_hot else value
         if self.return_displacement:
             zero = ops.zeros((*ops.shape(image)[:-1], rank), "float32")
             result["displacement"] = zero if displacement is None else displacement
         return result
 
-    def compute_output_spec(self, inputs: Mapping[str, Tensor]) -> dict[str, keras.KerasTensor]:
+    def compute_output_spec(
+        self, inputs: Mapping[str, Tensor] | Tensor, training: bool = True
+    ) -> dict[str, keras.KerasTensor]:
+        inputs = named(inputs)
         check_inputs(inputs, self.spacing)
         shapes = self.compute_output_shape({name: value.shape for name, value in inputs.items()})
+        whole = "labels" in inputs and not is_one_hot(inputs["labels"])
         return {
-            name: keras.KerasTensor(shape, dtype="int32" if name.endswith("labels") else "float32")
+            name: keras.KerasTensor(shape, dtype="int32" if whole and name.endswith("labels") else "float32")
             for name, shape in shapes.items()
         }
 
     def compute_output_shape(
-        self, input_shape: Mapping[str, Sequence[int | None]]
+        self, input_shape: Mapping[str, Sequence[int | None]] | Sequence[int | None]
     ) -> dict[str, tuple[int | None, ...]]:
+        input_shape = named(input_shape)
         check_shapes(input_shape, self.spacing)
         image = tuple(input_shape["image"])
         shapes = {"fixed": image, "moving": image}
         if "labels" in input_shape:
-            shapes |= {"fixed_labels": (*image[:-1], 1), "moving_labels": (*image[:-1], 1)}
+            labels = (*image[:-1], input_shape["labels"][-1])
+            shapes |= {"fixed_labels": labels, "moving_labels": labels}
         if self.return_displacement:
             shapes["displacement"] = (*image[:-1], len(image) - 2)
         return shapes

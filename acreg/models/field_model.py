@@ -11,7 +11,7 @@ from keras import ops
 from acreg.inference.forking import check_process
 from acreg.inference.registering import padded_sizes
 from acreg.io import Preprocessing
-from acreg.layers import ThinPlateSplineAugmentation, UncertaintyWeighting, functional
+from acreg.layers import ImageAugmentation, ThinPlateSplineAugmentation, UncertaintyWeighting, functional
 from acreg.layers.tensor import Tensor
 from acreg.losses import LABEL_LOSSES, LOSSES, Loss, LossWeights, choose_losses
 from acreg.losses.loss import FIELD
@@ -55,6 +55,7 @@ class FieldModel(PresetModel):
         labels_per_step: int | None = None,
         preprocessing: Preprocessing | Mapping[str, Any] | None = None,
         augmentation: ThinPlateSplineAugmentation | Mapping[str, Any] | None = None,
+        image_augmentation: ImageAugmentation | Mapping[str, Any] | None = None,
         recompute: Sequence[str] = (),
         **kwargs: Any,
     ) -> None:
@@ -81,6 +82,9 @@ class FieldModel(PresetModel):
         if isinstance(augmentation, Mapping):
             augmentation = ThinPlateSplineAugmentation(**augmentation)
         self.augmentation = augmentation
+        if isinstance(image_augmentation, Mapping):
+            image_augmentation = ImageAugmentation(**image_augmentation)
+        self.image_augmentation = image_augmentation
         if unknown := [part for part in recompute if part not in parts_of(network)]:
             raise ValueError(f"A part to recompute must be one of {list(parts_of(network))}. Received: {unknown}")
         self._recomputation = Recomputation(recompute)
@@ -152,13 +156,15 @@ class FieldModel(PresetModel):
         layer.build()
         return layer
 
-    def call(self, inputs: Mapping[str, Tensor], training: bool = False) -> dict[str, Tensor]:
+    def call(self, inputs: Mapping[str, Tensor] | Sequence[Tensor], training: bool = False) -> dict[str, Tensor]:
         check_process()
-        made = {}
-        if "image" in inputs:
-            inputs = made["pairs"] = make_pairs(self.augmentation, inputs)
-        sizes = functional.spatial_shape(inputs["fixed"])
-        outputs = self.predict_field(inputs, training)
+        pair, made = _named(inputs), {}
+        if training and self.image_augmentation is not None:
+            pair = made["pairs"] = self.image_augmentation(pair, training=True)
+        if "image" in pair:
+            pair = made["pairs"] = make_pairs(self.augmentation, pair)
+        sizes = functional.spatial_shape(pair["fixed"])
+        outputs = self.predict_field(pair, training)
         if self.integration_steps:
             integrated = functional.integrate(outputs["velocity"], self.integration_steps)
             displacement = self._to_image_grid(integrated, sizes)
@@ -167,7 +173,7 @@ class FieldModel(PresetModel):
         if "affine" in outputs:
             outputs["deformation"] = displacement
             displacement = functional.affine_displacement(outputs["affine"], sizes, displacement)
-        warped = functional.warp(inputs["moving"], displacement)
+        warped = functional.warp(pair["moving"], displacement)
         return {"warped": warped, "displacement": displacement, **outputs, **made}
 
     def predict_field(self, inputs: Mapping[str, Tensor], training: bool = False) -> dict[str, Tensor]:
@@ -283,6 +289,7 @@ class FieldModel(PresetModel):
         from `add_loss` and regularisers.
         """
         added = self.added_losses(x, y, y_pred, sample_weight, training)
+        x = _named(x)
         x, num_classes = y_pred.get("pairs", x), None
         unknown = unknown_in_pairs(x, self.num_classes) if self.num_classes and "moving_labels" in x else 0.0
         if training and self.labels_per_step and "moving_labels" in x:
@@ -330,9 +337,33 @@ class FieldModel(PresetModel):
             "num_classes": self.num_classes,
             **({} if self.labels_per_step is None else {"labels_per_step": self.labels_per_step}),
             "preprocessing": None if self.preprocessing is None else self.preprocessing.model_dump(mode="json"),
-            **({} if self.augmentation is None else {"augmentation": self.augmentation.get_config()}),
+            **{
+                name: layer.get_config()
+                for name, layer in (
+                    ("augmentation", self.augmentation),
+                    ("image_augmentation", self.image_augmentation),
+                )
+                if layer is not None
+            },
             **({"recompute": self._recomputation.parts} if self._recomputation.parts else {}),
         }
+
+
+def _named(inputs: Any) -> Mapping[str, Tensor]:
+    """The inputs of a model by name; a tuple or list of two is the moving and the fixed image.
+
+    Raises:
+        ValueError: they are something else.
+    """
+    if isinstance(inputs, Mapping):
+        return inputs
+    if not isinstance(inputs, (tuple, list)) or len(inputs) != 2:
+        raise ValueError(
+            "A registration model takes a dictionary with 'moving' and 'fixed', or a list of these two images in this "
+            f"order. Received: {type(inputs).__name__}"
+            f"{f' of {len(inputs)}' if isinstance(inputs, (tuple, list)) else ''}"
+        )
+    return {"moving": inputs[0], "fixed": inputs[1]}
 
 
 def _mean(name: str, values: Tensor, sample_weight: Tensor) -> Tensor:

@@ -144,6 +144,9 @@ class LabelAutoencoder(PresetModel):
         draw = ops.repeat(draw[..., ::2, :], 2, axis=-2)
         return ops.where(draw < self.noise_probability, swapped, one_hot)
 
+    def _inputs(self) -> Any:
+        return self.encoder.input
+
     def call(self, inputs: Tensor, training: bool = False) -> Tensor:
         one_hot = self.one_hot(inputs)
         if training:

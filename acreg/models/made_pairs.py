@@ -23,7 +23,9 @@ def make_pairs(augmentation: ThinPlateSplineAugmentation | None, inputs: Mapping
             "Pairs of single images are made by the `augmentation` of a model. Received: 'image' among the inputs "
             "of a model without one"
         )
-    made = augmentation({name: inputs[name] for name in ("image", "labels", "spacing") if name in inputs})
+    made = augmentation(
+        {name: inputs[name] for name in ("image", "labels", "spacing") if name in inputs}, training=True
+    )
     given = {name: inputs[name] for name in PAIR if name in inputs}
     if given and set(given) != set(made) & set(PAIR):
         raise ValueError(

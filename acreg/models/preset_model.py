@@ -23,7 +23,7 @@ from acreg.models.registered import registered_name
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-NOT_STORED = ("preprocessing", "augmentation", "name", "trainable", "dtype")
+NOT_STORED = ("preprocessing", "augmentation", "image_augmentation", "name", "trainable", "dtype")
 """Arguments that are not in the config.json of a preset, because they concern training or have a separate file."""
 
 
@@ -40,6 +40,7 @@ class PresetModel(keras.Model):
     (`acreg.models.label_values.unknown_labels`).
     """
 
+    network: keras.Model
     num_classes: Any  # None in models without labels
     preprocessing: Preprocessing | None
 
@@ -68,6 +69,21 @@ class PresetModel(keras.Model):
         """As `keras.Model.compute_metrics`; targets may be given for some of the outputs."""
         metrics: dict[str, Any] = super().compute_metrics(x, y, _outputs(y, y_pred), sample_weight)
         return metrics
+
+    def export(
+        self, filepath: Any, format: str = "tf_saved_model", verbose: Any = None, input_signature: Any = None, **kw: Any
+    ) -> None:
+        """As `keras.Model.export`, also of a model that was never called: by default, for images of any size."""
+        if input_signature is None:
+            inputs = self._inputs()
+            input_signature = [
+                keras.tree.map_structure(lambda x: keras.InputSpec(x.dtype, x.shape, name=x.name), inputs)
+            ]
+        super().export(filepath, format, verbose, input_signature, **kw)
+
+    def _inputs(self) -> Any:
+        """The inputs of the network."""
+        return self.network.input
 
     def remade(self, **changed: Any) -> Self:
         """A new model with the configuration of this one, some of it changed."""

@@ -59,6 +59,8 @@ class RegistrationModel(FieldModel):
         preprocessing: an `acreg.io.Preprocessing` or its fields, needed by `register` and `save_preset`.
         augmentation: an `acreg.layers.ThinPlateSplineAugmentation` or its arguments, which makes pairs from single
             images in training; None if pairs are given.
+        image_augmentation: an `acreg.layers.ImageAugmentation` or its arguments, which changes the images of each
+            batch in training, with their labels.
         recompute: parts of the network, see `parts`, whose activations are recomputed for the gradient instead of
             being kept, level by level: this saves memory in training and costs one more forward pass through these
             parts.
@@ -68,13 +70,14 @@ class RegistrationModel(FieldModel):
             ``"moving_labels"`` and ``"fixed_labels"``, integers ``(batch, *spatial, 1)``, and, for losses that need it,
             the true ``"displacement"`` from fixed to moving, ``(batch, *spatial, rank)`` in voxels. With an
             ``augmentation``, also ``"image"`` and optionally ``"labels"`` and ``"spacing"``, see there: from each of
-            these images a pair is made; pairs that are also given are added.
+            these images a pair is made; pairs that are also given are added. A tuple or list of two images is the
+            moving and the fixed image, in this order.
 
     Returns:
         ``{"warped": (batch, *spatial, channels), "displacement": (batch, *spatial, rank)}`` and, with integration,
         ``"velocity"`` on the network's own grid; both fields are in voxels of their grid. With an affine map, also
         ``"affine"`` and ``"deformation"``, the displacement that is applied before it; ``"displacement"`` is the
-        composition of both. If pairs were made, ``"pairs"`` has all pairs, in the form of ``inputs``.
+        composition of both. If pairs were made or changed, ``"pairs"`` has all pairs, in the form of ``inputs``.
 
     Raises:
         ValueError: an unknown loss or argument of a loss, an unknown weighting or part to recompute, a label loss

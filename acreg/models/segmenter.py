@@ -50,7 +50,7 @@ class Segmenter(PresetModel):
     Call arguments:
         inputs: images ``(batch, *spatial, channels)`` in about [0, 1], with sizes that are multiples of
             ``2 ** (len(filters) - 1)``; or a dictionary with ``"image"`` and, in training, ``"labels"``, integers
-            ``(batch, *spatial, 1)``.
+            ``(batch, *spatial, 1)``. `fit` also takes the images and, as ``y``, their labels.
 
     Returns:
         Logits ``(batch, *spatial, num_classes)``, float32.
@@ -107,6 +107,7 @@ class Segmenter(PresetModel):
         training: bool = True,
     ) -> Tensor:
         """Cross-entropy, mean over voxels, plus one minus the mean soft Dice of the labels."""
+        x = x if isinstance(x, Mapping) else {"image": x, "labels": y}
         labels = ops.one_hot(ops.squeeze(x["labels"], -1), self.num_classes, dtype="float32")
         update_dice(self.dice, hard_dice(ops.argmax(labels, -1), ops.argmax(y_pred, -1), self.num_classes))
         entropy = ops.mean(keras.losses.categorical_crossentropy(labels, y_pred, from_logits=True))

@@ -24,6 +24,7 @@ FILLED_IN = {
     "autoencoder",
     "preprocessing",
     "augmentation",
+    "image_augmentation",
     "seed",
     "name",
     "dtype",
@@ -98,6 +99,13 @@ def build_network(
     filled = {name: value for name, value in follows.items() if name in known}
     if recipe.data.synthetic is not None:
         filled["augmentation"] = {**recipe.data.synthetic.layer_arguments(), "seed": recipe.seed}
+    if recipe.data.augmentation_in == "model":
+        if "image_augmentation" not in known:
+            raise UsageError(
+                "data.augmentation_in: model is for networks that register. Received: "
+                f"model.class={model_class.__name__}. Leave it out: the input augments."
+            )
+        filled["image_augmentation"] = {**recipe.data.augmentation.model_dump(), "seed": recipe.seed}
     if "autoencoder" in known:
         filled["autoencoder"] = autoencoder
         if autoencoder is not None and recipe.training.distribute:  # its variables must also be created for all devices

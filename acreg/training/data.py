@@ -114,7 +114,8 @@ def build_sampler(recipe: Recipe, data: TrainingData) -> Sampler:
     if section.deformed is not None:
         return _deforming(train, section.deformed, batch_size, recipe.seed)
     real = batch_size if section.synthetic is None else section.synthetic.real_pairs
-    augment = or_none(section.augmentation), or_none(section.moving_augmentation)
+    in_model = section.augmentation_in == "model"
+    augment = None if in_model else or_none(section.augmentation), or_none(section.moving_augmentation)
     if section.velocities is not None:
         image = data.dataset.read_image(data.dataset.record(train.subjects[0]))  # aligned: all images are on one grid
         grids = image.grid, data.preprocessing.grid(image)

@@ -89,6 +89,8 @@ class DataSection(_Section):
         validation_pairs: number of fixed pairs of this split that are registered after each epoch. If all training
             pairs are made from single images, so are the validation pairs, once.
         augmentation: augmentation of both images of real pairs, see `acreg.data.Augmentation`.
+        augmentation_in: "input" makes it in the input, by NumPy; "model" in the model's graph, on its device, by
+            `acreg.layers.ImageAugmentation`, for networks that register real pairs.
         moving_augmentation: augmentation of the moving image alone, after `augmentation`: a random rotation, scaling,
             shear and translation teaches a network to align.
         synthetic: how pairs are made from single images; null for real pairs only.
@@ -113,6 +115,7 @@ class DataSection(_Section):
     validation_split: Split | Literal["none"] = "validation"
     validation_pairs: int = Field(default=50, ge=1, le=10**6)
     augmentation: Augmentation = Field(default_factory=Augmentation)
+    augmentation_in: Literal["input", "model"] = "input"
     moving_augmentation: Augmentation = Field(default_factory=Augmentation)
     synthetic: SyntheticSection | None = None
     deformed: RandomDeformation | None = None
@@ -129,6 +132,16 @@ class DataSection(_Section):
         for name in ("augmentation", "moving_augmentation"):
             if self.pairs_are_made and getattr(self, name) != Augmentation():
                 raise ValueError(f"{name} is of real pairs: leave it out, or (with synthetic) set synthetic.real_pairs")
+        return self
+
+    @model_validator(mode="after")
+    def _a_model_augments_real_pairs(self) -> DataSection:
+        alike = self.synthetic is None and self.moving_augmentation == Augmentation()
+        if self.augmentation_in == "model" and not alike:
+            raise ValueError(
+                "augmentation_in: model is for real pairs whose images are augmented alike: leave out synthetic and "
+                "moving_augmentation, or set augmentation_in: input"
+            )
         return self
 
     @model_validator(mode="after")

@@ -9,6 +9,7 @@ import pytest
 from acreg.layers import (
     AffineToDisplacement,
     ComposeDisplacements,
+    ImageAugmentation,
     IntegrateVelocity,
     ResizeDisplacement,
     SpatialMoments,
@@ -30,6 +31,7 @@ MAKE = {
     "augment": lambda rank: ThinPlateSplineAugmentation(
         10, 1, 0.5, 3, spacing=[1.5] * rank, return_displacement=True, seed=1
     ),
+    "changes": lambda rank: ImageAugmentation(0.2, 0.2, 0.2, 0.1, rotation=0.2, shift=0.1, elastic=0.02, seed=1),
 }
 POLICIES = ["float32", "mixed_float16", "mixed_bfloat16"]
 
@@ -44,6 +46,8 @@ def arrays(name, rank, batch=2):
         image = rng.normal(size=(batch, *SHAPES[rank], 2)).astype(np.float32)
         labels = rng.integers(0, 3, size=(batch, *SHAPES[rank], 1), dtype=np.int32)
         return [{"image": image, "labels": labels, "spacing": rng.uniform(1, 2, (batch, rank)).astype(np.float32)}]
+    if name == "changes":
+        return [rng.random((batch, *SHAPES[rank], 1)).astype(np.float32)]
     if name == "affine":
         parameters = rng.uniform(-0.2, 0.2, (batch, AffineToDisplacement.count("similarity", rank)))
         return [parameters.astype(np.float32), fields[0]]

@@ -249,8 +249,12 @@ def test_arguments_out_of_range_are_refused(wrong, message):
     ("change", "message"),
     [
         ({"image": np.zeros((2, 8, 1))}, r"`image` must have shape \(batch, \*spatial, channels\).*\(2, 8, 1\)"),
-        ({"labels": np.zeros((2, 8, 8, 3), int)}, r"`labels` must have shape \(2, 8, 8, 1\) beside.*\(2, 8, 8, 3\)"),
-        ({"labels": np.zeros((2, 8, 8, 1))}, "`labels` must be a map of integers, not one-hot. Received.*float"),
+        ({"labels": np.zeros((2, 8, 7, 1), int)}, r"`labels` must have shape .* beside.*\(2, 8, 7, 1\)"),
+        (
+            {"labels": np.zeros((2, 8, 8, 3), int)},
+            r"`labels` must be integers .*, 1\), or one-hot floats.*\(2, 8, 8, 3\)",
+        ),
+        ({"labels": np.zeros((2, 8, 8, 1))}, "`labels` must be integers .*, or one-hot floats.* Received.*float"),
         ({"spacing": np.ones((2, 3))}, r"`spacing` must have shape \(2, 2\) beside.*\(2, 3\)"),
         ({"spacing": np.array([[1, 1], [0, 1.0]])}, r"`spacing` must be positive millimetres. Received.*\[0.0, 1.0\]"),
         ({"image": np.full((2, 8, 8, 1), np.nan)}, "`image` must have finite voxels only. Received: NaN or infinity"),
@@ -268,9 +272,33 @@ def test_parameters_that_do_not_fit_are_refused():
         layer.apply_parameters(inputs, {"rotation": np.zeros((2, 1))})
     with pytest.raises(ValueError, match=r"`angles` must have shape \(2, 1\) for this image. Received: shape=\(2, 3\)"):
         layer.apply_parameters(inputs, {"angles": np.zeros((2, 3))})
-    with pytest.raises(ValueError, match="must be a dictionary with 'image'.*Received: ndarray"):
-        layer.draw(inputs["image"])
+    with pytest.raises(ValueError, match="must be an image, or a dictionary with 'image'.*Received: {'image': 'list'}"):
+        layer.draw(inputs["image"].tolist())
     with pytest.raises(
         ValueError, match=r"several numbers in the layer's `spacing` must be one for each.*\(1.0, 1.0, 1.0\)"
     ):
         ThinPlateSplineAugmentation(spacing=(1, 1, 1))(inputs)
+
+
+def test_one_hot_labels_move_as_integers_do():
+    rng = np.random.default_rng(0)
+    image, labels = rng.random((2, 12, 12, 1)).astype(np.float32), rng.integers(0, 3, (2, 12, 12, 1))
+    layer = ThinPlateSplineAugmentation(10, 2, 1, control_points=3, seed=0)
+    drawn = layer.draw({"image": image, "labels": labels})
+    whole = arrays(layer.apply_parameters({"image": image, "labels": labels}, drawn))
+    one_hot = np.eye(3, dtype=np.float32)[labels[..., 0]]
+    found = arrays(layer.apply_parameters({"image": image, "labels": one_hot}, drawn))
+    for name in ("fixed_labels", "moving_labels"):
+        assert found[name].dtype == np.float32
+        np.testing.assert_array_equal(found[name], np.eye(3)[whole[name][..., 0]])
+
+
+def test_an_image_alone_is_one_and_inference_changes_nothing():
+    image = np.random.default_rng(0).random((2, 12, 12, 1)).astype(np.float32)
+    layer = ThinPlateSplineAugmentation(10, 2, 1, control_points=3, return_displacement=True, seed=0)
+    chain = keras.Sequential([keras.Input((12, 12, 1)), layer])
+    found = chain.predict(image, verbose=0)
+    np.testing.assert_array_equal(found["fixed"], found["moving"])
+    assert not found["displacement"].any()
+    trained = arrays(chain(image, training=True))
+    assert np.abs(trained["displacement"]).max() > 0.1 and (arrays(layer(image))["fixed"] != found["fixed"]).any()

@@ -66,10 +66,11 @@ def test_ablations_differ_in_label_losses(data: str, model: str, class_name: str
     assert (recipe.autoencoder is not None) == ("anatomical_prior" in label_losses)
 
 
-def test_diffeomorphic_form_differs_in_the_integration_alone() -> None:
+def test_diffeomorphic_form_differs_in_the_velocity_and_the_steps() -> None:
     plain, diffeomorphic = load_recipe("acregnet-jsrt"), load_recipe("acregnet-jsrt-diffeomorphic")
     changed = changed_keys(plain.resolved(), diffeomorphic.resolved())
-    assert changed == ["description", "model.arguments.integration_steps", "name"]
+    wanted = ["model.arguments.integration_steps", "model.arguments.symmetric"]
+    assert changed == ["description", *wanted, "name", "training.steps"]
 
 
 def test_overrides_are_yaml_values() -> None:

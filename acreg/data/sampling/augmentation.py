@@ -84,7 +84,8 @@ class Augmentation(BaseModel):
     """Random changes of training images; each sample of a batch is drawn independently. 0 switches a part off.
 
     Images are in [0, 1] before and after. The geometric parts come first and also warp the labels (nearest neighbour);
-    the intensity parts follow in the order below. Rotation and shear assume isotropic voxels.
+    the intensity parts follow in the order below. Rotation and shear assume isotropic voxels. In the graph of a model,
+    `acreg.layers.ImageAugmentation` makes the same changes.
 
     Arguments:
         gamma: raises the image to the power exp(g), with g uniform in [-gamma, gamma].
