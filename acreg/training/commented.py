@@ -93,7 +93,7 @@ def _entries(text: str) -> Iterator[tuple[list[str], str]]:
     names: list[str] = []
     words: list[str] = []
     inside = False
-    for line in [*text.splitlines(), "end"]:
+    for line in [*filter(None, text.splitlines()), "end"]:
         entry = _ENTRY.fullmatch(line) if inside else None
         if names and (entry or not line.startswith(" " * 5)):
             yield names, " ".join(words)
@@ -102,7 +102,7 @@ def _entries(text: str) -> Iterator[tuple[list[str], str]]:
             names, words = entry[1].split(", "), [entry[2] or ""]
         elif names:
             words.append(line.strip())
-        elif line and not line.startswith(" "):
+        elif not line.startswith(" "):
             inside = _HEADING.fullmatch(line) is not None
 
 

@@ -17,6 +17,7 @@ FILES = (".keras", ".h5", ".hdf5")
 """Endings of files of weights, which do not say how images become the input of their network."""
 GRID = ("shape", "spacing", "centre", "trim", "window", "intensity")
 """The keys of the section data that a preset's preprocessing.json has, too."""
+PRIOR = "anatomical_prior"
 OF_OTHER_DATA = ("labels_per_step", "registration")
 """Arguments of a model that follow from the labels of its own data, or were chosen for the use with its own data."""
 
@@ -53,6 +54,9 @@ def inherited(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str
     arguments = own.get("arguments") or {}
     if isinstance(arguments, Mapping):
         taken = _arguments_for(stated["model"].get("class") or model["class"], model)
+        own_losses = "losses" in {**arguments, **_section(_section(changes, "model"), "arguments")}
+        if not own_losses and {**values, **changes}.get("autoencoder") is None:
+            _check_no_prior(source, taken)
         result["model"] = {**model, **own, "arguments": {**taken, **arguments}}
     return result
 
@@ -93,6 +97,15 @@ def _check_axes(source: str, shape: list[int], stated: Mapping[str, Any]) -> Non
                 f"{len(given)} numbers, and the preset {source} for images with {len(shape)} axes. Leave data.{name} "
                 "out to take it over from the preset, or start from a preset for such images."
             )
+
+
+def _check_no_prior(source: str, arguments: Mapping[str, Any]) -> None:
+    if arguments.get("losses", {}).get(PRIOR):
+        raise UsageError(
+            "A loss on the codes of labels needs a label autoencoder, which is trained with the labels of the data. "
+            f"Received: the losses of the preset {source}, {PRIOR} among them, and no autoencoder. Add the section "
+            "autoencoder, as `acreg recipe new --from PRESET` writes it; or state other losses in model.arguments.losses."
+        )
 
 
 def _fitting(data: Mapping[str, Any], stated: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,8 +21,6 @@ from acreg.training.inheritance import OF_OTHER_DATA, OF_STORED_IMAGES, preset_v
 from acreg.training.recipe import check_model_arguments, load_recipe
 from acreg.training.schema import Recipe
 
-OWN_LABEL_LOSSES = ("anatomical_prior", "affine_soft_dice", "mask")
-"""Losses on labels that single models add to `acreg.losses.LABEL_LOSSES`."""
 CARD = re.compile(r"^## Recipe\n.*?^```yaml\n(.*?)^```", re.M | re.S)
 WITHOUT_A_CARD: dict[str, Any] = {
     "optimizer": {"name": "adamw", "learning_rate": 2e-4, "weight_decay": 1e-4},
@@ -151,8 +149,6 @@ def _fit_labels(values: dict[str, Any], dataset: Dataset, source: str | Path) ->
     arguments.pop(OF_OTHER_DATA[1], None)
     if _labelled(dataset):
         return
-    from acreg.losses import LABEL_LOSSES
-
     if values["model"]["class"] == "Segmenter" or values["data"]["deformed"] is not None:
         raise UsageError(
             f"A segmenter and pairs of data.deformed need labels. Received: {source} with {dataset.folder}, which has "
@@ -160,8 +156,15 @@ def _fit_labels(values: dict[str, Any], dataset: Dataset, source: str | Path) ->
         )
     values["autoencoder"] = None
     if "losses" in arguments:  # by default, a model without labels has no losses on labels
-        on_labels = (*LABEL_LOSSES, *OWN_LABEL_LOSSES)
+        on_labels = losses_on_labels()
         arguments["losses"] = {name: value for name, value in arguments["losses"].items() if name not in on_labels}
+
+
+def losses_on_labels() -> set[str]:
+    """The names of the losses of acreg's models that compare labels."""
+    from acreg.losses import LABEL_LOSSES
+
+    return {*LABEL_LOSSES, *(f"affine_{name}" for name in LABEL_LOSSES), "anatomical_prior", "mask"}
 
 
 def _check_velocities(values: Mapping[str, Any], dataset: Dataset, source: str | Path) -> None:
@@ -193,11 +196,14 @@ def _header(source: str | Path, data: str | Path, dataset: Dataset, recipe: Reci
     if section.spacing is not None:
         grid = f"{size} voxels of {' x '.join(f'{s:g}' for s in section.spacing)} mm, which covers the images."
     subjects = {split: len(dataset.split(split)) for split in ("train", "validation")}
+    short = ["training.steps=20"]
+    short += ["optimizer.warmup_steps=0"] if recipe.optimizer.warmup_steps else []
+    short += ["autoencoder.steps=20"] if recipe.autoencoder is not None else []
     facts = [
-        f"{recipe.name}: made from {source} for the dataset {dataset.name} by acreg {acreg.__version__}.",
+        f"Recipe {recipe.name}, made from {source} for the dataset {dataset.name} by acreg {acreg.__version__}.",
         f"Subjects: {subjects['train']} for training, {subjects['validation']} for validation. "
         + (f"Labels: {labels}." if _labelled(dataset) else "No labels."),
         f"Grid: {grid}",
-        f"Try it with few steps first: acreg train {recipe.name}.yaml training.steps=20 --out runs/{recipe.name}-trial",
+        f"Try it first: acreg train {recipe.name}.yaml {' '.join(short)} --out runs/{recipe.name}-trial",
     ]
     return [line for fact in facts for line in comment(fact)]
