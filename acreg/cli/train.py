@@ -38,8 +38,8 @@ def train(
         str | None,
         typer.Option(
             "--from",
-            help="Initial weights: a preset, a .keras file or a .weights.h5 file; sets start.from. Class, arguments, grid "
-            "and preprocessing are those of the preset unless the recipe or KEY=VALUE says otherwise.",
+            help="Initial weights: a preset, a .keras file or a .weights.h5 file; sets start.from. Class, arguments, "
+            "grid and preprocessing are those of the preset unless the recipe or KEY=VALUE says otherwise.",
         ),
     ] = None,
     freeze: Annotated[

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -85,6 +85,16 @@ def covering_grid(
         least *= 1.02
         chosen = tuple(max(step, float(f"{least:.3g}")) for step in finest)
     return covering_shape(sizes, chosen), chosen
+
+
+def inner_grid(sizes: Sizes, voxels: int) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    """Shape and spacing of a grid that lies within nearly every image, for pairs that are made from one image.
+
+    The border of an image moves with it: on a larger grid, networks learned to lay border on border.
+    """
+    least = np.percentile(sizes.extents, 5, axis=0)
+    shape, _ = covering_grid(replace(sizes, extents=least[None]), voxels)
+    return shape, tuple(float(f"{size / count:.3g}") for size, count in zip(least, shape))
 
 
 def with_grid(recipe: Recipe, say: Callable[[str], None] = lambda text: None) -> Recipe:

@@ -104,7 +104,7 @@ def _check_no_prior(source: str, arguments: Mapping[str, Any]) -> None:
         raise UsageError(
             "A loss on the codes of labels needs a label autoencoder, which is trained with the labels of the data. "
             f"Received: the losses of the preset {source}, {PRIOR} among them, and no autoencoder. Add the section "
-            "autoencoder, as `acreg recipe new --from PRESET` writes it; or state other losses in model.arguments.losses."
+            "autoencoder, as `acreg recipe new --from PRESET` writes it, or other losses in model.arguments.losses."
         )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import ValidationError
 
 import acreg
@@ -16,12 +17,15 @@ from acreg.errors import UsageError
 from acreg.inference.presets import preset_folder, shipped_presets
 from acreg.io.documents import parse_yaml, read_text
 from acreg.training.commented import comment, commented_yaml
-from acreg.training.grids import USUAL, Sizes, covering_grid, read_sizes, scaled_shape
-from acreg.training.inheritance import OF_OTHER_DATA, OF_STORED_IMAGES, preset_values
+from acreg.training.grids import USUAL, Sizes, covering_grid, covering_shape, inner_grid, read_sizes, scaled_shape
+from acreg.training.inheritance import OF_STORED_IMAGES, preset_values
 from acreg.training.recipe import check_model_arguments, load_recipe
 from acreg.training.schema import Recipe
 
 CARD = re.compile(r"^## Recipe\n.*?^```yaml\n(.*?)^```", re.M | re.S)
+SMALLER = 8
+"""A grid keeps the voxel size of the preset unless it then has fewer voxels than the preset's by this factor: the
+images are of smaller organs."""
 WITHOUT_A_CARD: dict[str, Any] = {
     "optimizer": {"name": "adamw", "learning_rate": 2e-4, "weight_decay": 1e-4},
     "training": {"batch_size": 4, "steps": 1000, "steps_per_epoch": 100},
@@ -59,11 +63,11 @@ def new_recipe(source: str | Path, data: str | Path, name: str = "mine") -> str:
         )
     values["name"] = name
     values["description"] = f"{values['model']['class']} on {dataset.name}" + (
-        f", starting from the preset {Path(source).name}." if folder else "."
+        f", starting from the preset {source}." if folder else "."
     )
     values["start"] = {"from": str(source)} if folder else None
     values["data"]["dataset"] = str(data)
-    _fit_grid(values, sizes, keep_spacing=folder is not None)
+    covers = _fit_grid(values, sizes, of_preset=folder is not None)
     _fit_splits(values, dataset)
     _fit_labels(values, dataset, source)
     _check_velocities(values, dataset, source)
@@ -75,7 +79,7 @@ def new_recipe(source: str | Path, data: str | Path, name: str = "mine") -> str:
             f"{'; '.join(found['msg'].removeprefix('Value error, ') for found in error.errors())}. Choose another one."
         ) from error
     check_model_arguments(recipe)
-    return "\n".join(_header(source, data, dataset, recipe)) + "\n" + commented_yaml(recipe, _class_of(recipe))
+    return "\n".join(_header(source, dataset, recipe, covers)) + "\n" + commented_yaml(recipe, _class_of(recipe))
 
 
 def _preset(source: str | Path) -> Path | None:
@@ -111,21 +115,34 @@ def _of_card(folder: Path, class_name: str) -> dict[str, Any] | None:
     return recipe.resolved() if recipe.model.class_name == class_name else None
 
 
-def _fit_grid(values: dict[str, Any], sizes: Sizes, keep_spacing: bool) -> None:
-    """Set the grid, with about as many voxels as the source has, if that is for as many axes."""
+def _fit_grid(values: dict[str, Any], sizes: Sizes, of_preset: bool) -> str:
+    """Set the grid, with about as many voxels as the source has, if that is for as many axes; say what it covers."""
     data = values["data"]
-    same = len(data["shape"]) == sizes.rank
-    voxels = math.prod(data["shape"]) if same else USUAL[sizes.rank]
-    spacing = data["spacing"] if keep_spacing else None
+    shape, spacing = data["shape"], data["spacing"]
+    same = len(shape) == sizes.rank
+    voxels = math.prod(shape) if same else USUAL[sizes.rank]
+    synthetic = data["synthetic"]
+    kept = of_preset and spacing is not None and math.prod(covering_shape(sizes, spacing)) >= voxels / SMALLER
+    words = "which covers the images"
     if data["velocities"] is not None:
-        data["shape"], data["spacing"] = sizes.shape, None
-    elif spacing is not None or (sizes.rank == 3 and not keep_spacing):
+        data["shape"], data["spacing"], words = sizes.shape, None, "that of the images"
+    elif kept:
         data["shape"], data["spacing"] = covering_grid(sizes, voxels, spacing)
+    elif spacing is None and (of_preset or sizes.rank == 2):
+        data["shape"], data["spacing"], words = scaled_shape(sizes, voxels), None, "onto which each image is scaled"
+    elif synthetic is not None and not synthetic["real_pairs"]:
+        data["shape"], data["spacing"] = inner_grid(sizes, voxels)
+        words = "which lies within nearly all images"
     else:
-        data["shape"], data["spacing"] = scaled_shape(sizes, voxels), None
+        data["shape"], data["spacing"] = covering_grid(sizes, voxels)
+    if synthetic is not None and same and spacing is not None and data["spacing"] is not None:
+        before, after = (math.prod(np.multiply(*grid)) for grid in ((shape, spacing), (data["shape"], data["spacing"])))
+        for name in ("max_translation", "max_deformation"):  # mm
+            synthetic[name] = float(f"{synthetic[name] * (after / before) ** (1 / sizes.rank):.3g}")
     rotation = data["augmentation"]["rotation"]
     if sizes.rank == 2 and isinstance(rotation, list):
         data["augmentation"]["rotation"] = rotation[0]  # about the axis across the plane
+    return words
 
 
 def _fit_splits(values: dict[str, Any], dataset: Dataset) -> None:
@@ -146,7 +163,7 @@ def _fit_labels(values: dict[str, Any], dataset: Dataset, source: str | Path) ->
     classes = len(dataset.label_values)
     if (arguments.get("labels_per_step") or 0) >= classes:
         del arguments["labels_per_step"]
-    arguments.pop(OF_OTHER_DATA[1], None)
+    arguments.pop("registration", None)  # chosen for the use with other data
     if _labelled(dataset):
         return
     if values["model"]["class"] == "Segmenter" or values["data"]["deformed"] is not None:
@@ -188,13 +205,12 @@ def _class_of(recipe: Recipe) -> type:
     return model_classes()[recipe.model.class_name]
 
 
-def _header(source: str | Path, data: str | Path, dataset: Dataset, recipe: Recipe) -> list[str]:
+def _header(source: str | Path, dataset: Dataset, recipe: Recipe, covers: str) -> list[str]:
     section = recipe.data
     labels = ", ".join(f"{value} {name}" for value, name in sorted(dataset.label_names.items()))
     size = " x ".join(map(str, section.shape))
-    grid = f"{size}, onto which each image is scaled."
     if section.spacing is not None:
-        grid = f"{size} voxels of {' x '.join(f'{s:g}' for s in section.spacing)} mm, which covers the images."
+        size += f" voxels of {' x '.join(f'{s:g}' for s in section.spacing)} {dataset.unit}"
     subjects = {split: len(dataset.split(split)) for split in ("train", "validation")}
     short = ["training.steps=20"]
     short += ["optimizer.warmup_steps=0"] if recipe.optimizer.warmup_steps else []
@@ -203,7 +219,7 @@ def _header(source: str | Path, data: str | Path, dataset: Dataset, recipe: Reci
         f"Recipe {recipe.name}, made from {source} for the dataset {dataset.name} by acreg {acreg.__version__}.",
         f"Subjects: {subjects['train']} for training, {subjects['validation']} for validation. "
         + (f"Labels: {labels}." if _labelled(dataset) else "No labels."),
-        f"Grid: {grid}",
+        f"Grid: {size}, {covers}.",
         f"Try it first: acreg train {recipe.name}.yaml {' '.join(short)} --out runs/{recipe.name}-trial",
     ]
     return [line for fact in facts for line in comment(fact)]

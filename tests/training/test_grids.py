@@ -10,7 +10,7 @@ import pytest
 from acreg.data.manifest import Dataset, Record
 from acreg.geometry import Grid
 from acreg.io import Image, write_image
-from acreg.training.grids import Sizes, covering_grid, read_sizes, scaled_shape, with_grid
+from acreg.training.grids import Sizes, covering_grid, inner_grid, read_sizes, scaled_shape, with_grid
 from acreg.training.recipe import load_recipe
 
 
@@ -48,6 +48,13 @@ def test_too_many_voxels_raise_the_finest_spacings_first() -> None:
     assert (shape[0], spacing[0]) == (16, 8), "a thick slice stays a row"
     assert spacing[1] == spacing[2] > 1.25
     assert np.all(np.multiply(shape, spacing) >= (96, 300, 300))
+
+
+def test_a_grid_within_the_images_has_their_smallest_extents() -> None:
+    extents = [(35 + i % 3, 50 + i % 5, 36 + i % 4) for i in range(32)]
+    shape, spacing = inner_grid(sizes(*extents, spacing=(1, 1, 1)), 48**3)
+    assert shape == (48, 64, 48)
+    assert np.multiply(shape, spacing) == pytest.approx((35, 50, 36), rel=0.01)
 
 
 def test_a_grid_without_a_spacing_has_the_proportions_of_the_images() -> None:

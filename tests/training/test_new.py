@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -88,6 +89,20 @@ def test_a_preset_gives_its_network_its_voxel_size_and_its_weights(volumes: Path
     assert found.data.shape == (48, 32, 32), "36 x 20 x 30 mm"
     assert found.optimizer.learning_rate == 5e-4, "that of the recipe in its model card"
     assert found.model.arguments["losses"] == {"ncc": 1, "diffusion": 1}
+
+
+def test_a_preset_of_larger_organs_gives_its_number_of_voxels(volumes: Path, tmp_path: Path) -> None:
+    found = loaded(new_recipe("affine-deformable-brain", volumes), tmp_path)
+    assert (found.data.shape, found.data.spacing) == ((16, 32, 32), (3.0, 1.0, 1.0)), "not 2.5 mm, as for brains"
+
+
+def test_limits_of_made_pairs_scale_with_the_grid(volumes: Path, tmp_path: Path) -> None:
+    source, found = load_recipe("uw-nsd-ixi"), loaded(new_recipe("uw-nsd-ixi", volumes), tmp_path)
+    before, after = (np.prod(np.multiply(r.data.shape, r.data.spacing)) ** (1 / 3) for r in (source, found))
+    assert after == pytest.approx((36 * 20 * 30) ** (1 / 3), rel=0.01), "within the images"
+    limits = [(r.data.synthetic.max_translation, r.data.synthetic.max_deformation) for r in (source, found)]
+    assert limits[1] == pytest.approx(np.multiply(limits[0], after / before), rel=0.01)
+    assert found.data.synthetic.max_rotation == source.data.synthetic.max_rotation
 
 
 def test_a_preset_without_a_recipe_in_its_card(volumes: Path, tmp_path: Path) -> None:
