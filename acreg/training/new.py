@@ -220,6 +220,7 @@ def _header(source: str | Path, dataset: Dataset, recipe: Recipe, covers: str) -
         f"Subjects: {subjects['train']} for training, {subjects['validation']} for validation. "
         + (f"Labels: {labels}." if _labelled(dataset) else "No labels."),
         f"Grid: {size}, {covers}.",
-        f"Try it first: acreg train {recipe.name}.yaml {' '.join(short)} --out runs/{recipe.name}-trial",
+        "Try it first:",
     ]
-    return [line for fact in facts for line in comment(fact)]
+    command = f"#   acreg train {recipe.name}.yaml {' '.join(short)} --out runs/{recipe.name}-trial"
+    return [*(line for fact in facts for line in comment(fact)), command]
