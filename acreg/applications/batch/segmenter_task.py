@@ -65,11 +65,8 @@ class Segmented(NamedTuple):
 def unlike_images(model: str, rows: Sequence[Mapping[str, str]]) -> str:
     """A sentence about the images of a table that are unlike those on which a segmenter was trained; "" for none."""
     usual = Usual.of_preset(preset_folder(model))
-    if usual is None or usual.inputs is None:
-        return ""
-    limit = usual.inputs.limit
-    far = [row["subject"] for row in rows if row["unlikeness"] and float(row["unlikeness"]) > limit]
-    if not far:
+    far = [row["subject"] for row in rows if usual and row["unlikeness"] and usual.is_unlike(float(row["unlikeness"]))]
+    if usual is None or not far:
         return ""
     return (
         f"Unlike those on which {Path(model).name} was trained ({usual.data}): {len(far)} of {len(rows)} images, "
