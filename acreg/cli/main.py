@@ -29,6 +29,7 @@ COMMANDS = (
     "doctor",
     "verify",
     "data",
+    "recipe",
     "train",
     "register",
     "warp",

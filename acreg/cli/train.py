@@ -36,7 +36,11 @@ def train(
     ] = None,
     start: Annotated[
         str | None,
-        typer.Option("--from", help="Initial weights: a preset, a .keras file or a .weights.h5 file; sets start.from."),
+        typer.Option(
+            "--from",
+            help="Initial weights: a preset, a .keras file or a .weights.h5 file; sets start.from. Class, arguments, "
+            "grid and preprocessing are those of the preset unless the recipe or KEY=VALUE says otherwise.",
+        ),
     ] = None,
     freeze: Annotated[
         list[str] | None,
@@ -50,6 +54,8 @@ def train(
     ] = False,
 ) -> None:
     """Train a registration network from a recipe.
+
+    `acreg recipe list` names the shipped recipes, and `acreg recipe new` writes one for your own data.
 
     If the recipe has a label autoencoder, it is trained first, then the network. The weights that score best on the
     validation pairs are saved as a preset, which `acreg register` and `acreg evaluate` accept.
@@ -67,6 +73,7 @@ def train(
       acreg train acregnet-jsrt training.steps=6000 optimizer.learning_rate=5e-4 --out runs/short
       acreg train acregnet-jsrt --out runs/full --resume
       acreg train my_recipe.yaml --data my_dataset --out runs/mine
+      acreg train my_recipe.yaml --from ddmr-hippocampus --out runs/mine
       acreg train my_recipe.yaml --from runs/brain/preset --freeze encoder start.freeze_steps=2000 --out runs/liver
     """
     # Read by TensorFlow when it is imported: sums in a fixed order, so that a seed decides the weights.

@@ -51,7 +51,7 @@ class Preprocessing(BaseModel):
         centre: with a spacing, the middle of the image's extent (after trimming), or the centre of mass of all voxels
             that are brighter than the median of its border: for heads and bodies in front of a background.
         orient: see above.
-        trim: see above.
+        trim: whether outer rows that hold one value each (padding, a frame of background) are ignored.
         window: (lowest, highest) value that is kept, for example in Hounsfield units; None keeps all values.
         intensity: "minmax" scales each image to [0, 1] by its own minimum and maximum on the network's grid, or by the
             window if there is one (a constant image becomes zeros). "percentiles" scales by the 0.5 and 99.5
@@ -147,6 +147,11 @@ class Preprocessing(BaseModel):
             extent = np.multiply(inner.shape, inner.spacing)
             spacing = (float((extent / self.shape).max()),) * inner.rank
         return inner.centred(inner.to_index(centre), self.shape, spacing)
+
+    def content(self, image: Image) -> Grid:
+        """The part of the image's own grid that the network's grid is placed over: after `orient` and `trim`."""
+        inner = self._trimmed(image)[1]
+        return inner.reoriented() if self.orient else inner
 
     def apply(self, image: Image, grid: Grid | None = None) -> np.ndarray:
         """Sample an image on the network's grid, then scale its intensities.

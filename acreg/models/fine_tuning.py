@@ -60,7 +60,7 @@ def transfer_weights(model: Any, source: str | os.PathLike[str]) -> None:
         raise AcregError(
             f"The weights to start from must fit the network, {type(model).__name__}'s of {len(ours)} weights. "
             f"Received: {source}, where of its weights and those needed, {found}. Build the model with the "
-            "arguments of the one to start from (in a recipe: model.arguments)."
+            "arguments of the one to start from; a recipe takes those over that its model.arguments leave out."
         )
     if odd := [name for name in ours if not np.isfinite(np.asarray(theirs[name])).all()]:
         raise AcregError(

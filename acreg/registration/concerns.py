@@ -116,6 +116,7 @@ def concerns(
     usual: Usual | None = None,
     sees: tuple[Grid, Grid] | None = None,
     deforms: bool = True,
+    relies_on_network: bool = True,
 ) -> list[Concern]:
     """Concerns about a registration of two images, in the order of `NAMES`; empty if there are none.
 
@@ -146,6 +147,7 @@ def concerns(
         usual: what is usual for the preset, if known.
         sees: for a preset, the network's grids in the fixed and in the moving image.
         deforms: whether the method deforms; the affine part of a network alone does not.
+        relies_on_network: whether the result is a network's; otherwise an unlike input is no failure.
     """
     found: dict[str, str] = {}
     failed: set[str] = set()
@@ -160,18 +162,19 @@ def concerns(
         found["similarity"] = f"The images are less alike than before ({old}; then {new})."
     if usual is not None and usual.inputs is not None and result.unlikeness and not flat:
         role, most = max(result.unlikeness.items(), key=lambda item: item[1])
-        if most > usual.inputs.limit:
+        if usual.is_unlike(most):
             found["unlike"] = (
                 f"The {role} image is unlike those on which the preset was trained ({usual.data}): a distance of "
                 f"{most:.2f}, where up to {usual.inputs.limit:.2f} is usual."
             )
-            failed |= {"unlike"} if most > FOREIGN else set()
+            failed |= {"unlike"} if most > FOREIGN and relies_on_network else set()
     if usual is not None and new.ncc < usual.ncc and new.nmi < usual.nmi:
         found["unusual"] = (
             f"The images are less alike ({new}) than {usual.pairs} pairs of {usual.data}, registered by this preset "
             f"(NCC {usual.ncc:.2f}, mutual information {usual.nmi:.3f} at least)."
         )
-        failed |= {"unusual"} if "unlike" in found or new.ncc < HALF * usual.ncc else set()
+        unknown = "unlike" in found and relies_on_network
+        failed |= {"unusual"} if unknown or new.ncc < HALF * usual.ncc else set()
     what, share = overlap(result, fixed=fixed, moving=moving)
     if not flat and np.ptp(result.warped.array) == 0:
         found["overlap"] = "The warped image has one value everywhere: the transform misses the moving image."

@@ -38,7 +38,8 @@ class Optimised:
 
     With `features`, the segmenter predicts the anatomy in both images, and the overlap of its label maps joins the
     energy, as labels that a user gives do; such labels take precedence. A segmenter may have options of its own
-    (`Segmenter.registration`), which hold unless others are given.
+    (`Segmenter.registration`), which hold unless others are given. If an image is unlike those on which the segmenter
+    was trained, the images are registered without its labels and without `start`.
 
     With `start`, the registration starts from the transform of that network, without the linear and the discrete
     stage; unless the network's verdict is not "ok", or an initial transform is given.
@@ -53,10 +54,13 @@ class Optimised:
     Attributes:
         settings: all that determines a result, for the record: method, tool, version, options, seed.
         deforms: whether the result is more than a linear map.
+        relies_on_network: False: images that a network does not know are registered without it.
 
     Raises:
         UsageError: the method or an option does not exist, or the seed is out of range.
     """
+
+    relies_on_network = False
 
     def __init__(self, name: str = DEFAULT, seed: int = 0, features: str = "") -> None:
         method, text = split_name(name)
@@ -120,13 +124,21 @@ class Optimised:
                 f"A linear registration starts from a linear transform. Received: {self.name} with an initial "
                 f"transform that deforms. Register by {DEFAULT}, or give the linear part alone."
             )
-        guides = guides or Guides()
-        if self._features is not None and guides.fixed_labels is None:
+        guides, tell = guides or Guides(), say or (lambda _: None)
+        strange = [role for role, image in (("fixed", fixed), ("moving", moving)) if self._is_strange(image)]
+        if strange:
+            tell(f"without the segmenter: the {' and the '.join(strange)} image is unlike those of its training")
+        elif self._features is not None and guides.fixed_labels is None:
             one, other = (self._features.anatomy(image) for image in (fixed, moving))
             guides = replace(guides, fixed_labels=one, moving_labels=other)
-        found = self._start(fixed, moving, say or (lambda _: None)) if self._start and initial is None else None
+        found = self._start(fixed, moving, tell) if self._start and initial is None and not strange else None
         start: dict[str, Any] = {} if found is None else {"start": found}
         return self.engine.register(fixed=fixed, moving=moving, guides=guides, progress=say, **start)
+
+    def _is_strange(self, image: Image) -> bool:
+        """Whether an image is unlike those on which the segmenter was trained."""
+        unlike = self.unlikeness(image)
+        return unlike is not None and self.usual is not None and self.usual.is_unlike(unlike)
 
     @property
     def usual(self) -> Usual | None:

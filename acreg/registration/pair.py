@@ -223,8 +223,8 @@ def register_pair(
             result.unlikeness = {role: value for role, value in found.items() if value is not None}
         usual, sees = getattr(method, "usual", None), getattr(method, "sees", None)
         grids = None if sees is None else (sees(fixed), sees(moving))
-        deforms = getattr(method, "deforms", True)
-        result.concerns = concerns(result, fixed=fixed, moving=moving, usual=usual, sees=grids, deforms=deforms)
+        kind = {name: getattr(method, name, True) for name in ("deforms", "relies_on_network")}
+        result.concerns = concerns(result, fixed=fixed, moving=moving, usual=usual, sees=grids, **kind)
     return result
 
 

@@ -113,6 +113,10 @@ class Usual(BaseModel):
     folded_percent: float
     inputs: UsualInputs | None = None
 
+    def is_unlike(self, unlikeness: float) -> bool:
+        """Whether a value of `UsualInputs.unlikeness` is larger than usual."""
+        return self.inputs is not None and unlikeness > self.inputs.limit
+
     @classmethod
     def of_preset(cls, folder: Path) -> Usual | None:
         """The usual results stored in the folder of a preset; None if there are none.

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from acreg.errors import AcregError, UsageError
 from acreg.io.documents import parse_yaml, read_yaml
 from acreg.io.guards.text import DEPTH
+from acreg.training.inheritance import inherited
 from acreg.training.schema import Recipe
 
 SUFFIXES = (".yaml", ".yml")
@@ -51,18 +52,27 @@ def find_recipe(name_or_path: str | Path) -> Path:
 def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe and the recipes that it extends, and change single keys.
 
+    If the training starts from a preset (`start.from`), class and arguments of the model, grid and preprocessing are
+    those of the preset, where neither the recipe nor an override says otherwise. `name` and `description` are those of
+    the file itself, not of those that it extends.
+
     Arguments:
         name_or_path: a YAML file, or the name of a shipped recipe.
         overrides: `key.sub=value`; the value is read as YAML, and null resets the key to its default.
 
     Raises:
-        UsageError: the file does not exist or is not valid YAML, a key is unknown, or a value is invalid. The message
-            names the key.
+        UsageError: the file does not exist or is not valid YAML, a key is unknown, or a value is invalid, which the
+            message names; or the recipe contradicts the preset.
+        AcregError: a file of the preset is damaged.
     """
     path = find_recipe(name_or_path)
-    values = _read(path, (), [])
-    for override in overrides:
-        values = _lay_over(values, _parse_override(override))
+    changes = [_parse_override(override) for override in overrides]
+    changed: dict[str, Any] = {}
+    for change in changes:
+        changed = _merge(changed, change)
+    values = inherited(_read(path, (), []), changed)
+    for change in changes:
+        values = _lay_over(values, change)
     values.setdefault("name", path.stem)
     try:
         recipe = Recipe.model_validate(_without_nulls(values))
@@ -97,6 +107,7 @@ def check_model_arguments(recipe: Recipe) -> None:
             raise UsageError(
                 f"model.arguments.{key} follows from the recipe's other sections (data, autoencoder, seed) and cannot "
                 f"be set. Received: {key}={recipe.model.arguments[key]}. Leave it out."
+                + (" The rank is the number of sizes in data.shape." if key == "rank" else "")
             )
         if key not in known:
             raise UsageError(
@@ -139,18 +150,31 @@ def _read(path: Path, seen: tuple[Path, ...], files: list[Path]) -> dict[str, An
     parents = values.pop("extends", [])
     parents = [parents] if isinstance(parents, str) else parents
     if not isinstance(parents, list) or not all(isinstance(parent, str) for parent in parents):
-        raise UsageError(f"`extends` must be a file name or a list of them. Received: {parents} in {path}.")
+        raise UsageError(
+            f"`extends` must be a file name or a list of them; the name of a shipped recipe will do, too. Received: "
+            f"{parents} in {path}."
+        )
     _check_keys(values, Recipe, f"in {path}")
     merged: dict[str, Any] = {}
     for parent in parents:
-        file = path.parent / parent
-        if file.suffix.lower() not in SUFFIXES or not file.is_file():
-            raise UsageError(
-                f"`extends` must name a file ({' or '.join(SUFFIXES)}), relative to the recipe's folder. "
-                f"Received: {parent[:200]} in {path}."
-            )
-        merged = _lay_over(merged, _read(file, (*seen, path.resolve()), files))
+        merged = _lay_over(merged, _read(_extended(parent, path), (*seen, path.resolve()), files))
+    for key in ("name", "description"):  # of the file that was extended
+        merged.pop(key, None)
     return _lay_over(merged, values)
+
+
+def _extended(parent: str, path: Path) -> Path:
+    """The file that the recipe `path` extends: one relative to its folder, or a shipped recipe."""
+    file = path.parent / parent
+    if file.suffix.lower() in SUFFIXES and file.is_file():
+        return file
+    shipped = shipped_recipes()
+    if parent not in shipped:
+        raise UsageError(
+            f"`extends` must name a file ({' or '.join(SUFFIXES)}), relative to the recipe's folder, or a shipped "
+            f"recipe. Received: {parent[:200]} in {path}. {_nearest(parent[:200], shipped)}"
+        )
+    return shipped[parent]
 
 
 def _lay_over(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

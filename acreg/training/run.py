@@ -41,6 +41,7 @@ from acreg.training.data import (
     load_data,
     or_none,
 )
+from acreg.training.grids import with_grid
 from acreg.training.pictures import draw_pairs, png
 from acreg.training.run_folder import CACHE, check_run_folder, describe_run, described, model_card
 from acreg.training.schema import AutoencoderSection, DataSection, Recipe, TrainingSection
@@ -84,6 +85,7 @@ def run_recipe(
     """
     folder = Path(run_folder)
     say = say or (lambda text: None)
+    recipe = with_grid(recipe, say)
     check_run_folder(folder, recipe, resume)
     data = load_data(recipe, progress, folder / CACHE)
     run = _Run(recipe, folder, data, progress, say, stop, profile)

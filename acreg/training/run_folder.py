@@ -94,12 +94,14 @@ def model_card(recipe: Recipe, data: TrainingData, row: Mapping[str, float], wha
         if data.validation is not None
         else "none"
     )
+    start = "random" if recipe.start is None else f"those of {recipe.start.source}, see its model card"
     about = f"{recipe.description}\n\n" if recipe.description else ""
     return f"""# {recipe.name}: {what}, trained on {dataset.name}
 
 {about}## Data
 - Dataset: {dataset.name}. Source: {dataset.source or "not stated"}
 - Licence of the data: {dataset.licence or "not stated"}
+- Weights at the start: {start}
 - Training subjects: {count} ({", ".join(recipe.data.train_splits)}). Validation subjects: {held_out}.
 - Labels: {labels}
 - Grid of the network: {" x ".join(map(str, recipe.data.shape))}, intensities by "{recipe.data.intensity}".
@@ -118,8 +120,8 @@ Seed {recipe.seed}; acreg {acreg.__version__}.
 {recipe.to_yaml()}```
 
 ## Limits
-Trained on one dataset, which did not include images from other machines, of other views or body parts, of children, or
-with strong pathology. A research tool, not a medical device.
+Images that the training data do not resemble, such as those of other machines, views, body parts or ages, or with other
+pathologies, may be registered worse. A research tool, not a medical device.
 """
 
 

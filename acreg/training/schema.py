@@ -21,7 +21,12 @@ class _Section(BaseModel):
 
 
 class _Schedule(_Section):
-    """Training length in steps; an epoch has `steps_per_epoch` steps and ends with validation and a checkpoint."""
+    """Training length in steps; an epoch has `steps_per_epoch` steps and ends with validation and a checkpoint.
+
+    Arguments:
+        steps: number of batches; a multiple of `steps_per_epoch`.
+        steps_per_epoch: number of batches between two validations, each of which ends with a checkpoint.
+    """
 
     steps: int = Field(ge=1, le=10**9)
     steps_per_epoch: int = Field(default=100, ge=1, le=10**9)
@@ -48,9 +53,11 @@ class _Schedule(_Section):
 
 
 class SyntheticSection(_Section):
-    """Pairs made from single images during training; for the limits, see `acreg.layers.ThinPlateSplineAugmentation`.
+    """Pairs made from single images during training.
 
     Arguments:
+        max_rotation, max_translation, max_deformation, control_points, gamma, brightness: see
+            `acreg.layers.ThinPlateSplineAugmentation`.
         real_pairs: number of real pairs, of two subjects, in a batch; the other pairs are made from single images.
     """
 
@@ -72,7 +79,8 @@ class DataSection(_Section):
 
     Arguments:
         dataset: the name or folder of a prepared dataset.
-        shape: the network's grid, array-axis order.
+        shape: the network's grid, (rows, columns) or (z, y, x). Left out, it is that of the preset that the training
+            starts from; without one, volumes get a grid that covers them, and pictures 64 x 64.
         spacing, centre, trim, window, intensity: see `acreg.io.Preprocessing`; the landmarks of the intensity
             "histogram" are learned from the training subjects.
         train_splits: the splits from which training pairs are drawn.
@@ -185,6 +193,9 @@ class AutoencoderSection(_Schedule):
     """How the label autoencoder of the anatomical prior is trained, before the network.
 
     Arguments:
+        batch_size: number of label maps in a batch.
+        learning_rate: of Adam, constant.
+        code_size: length of the code of a label map.
         noise: "pair_swap" (columns 2k and 2k+1 of a row are swapped) or "border" (a pixel takes the label of its left
             neighbour).
         noise_probability: probability of each such change.
@@ -205,7 +216,8 @@ class ModelSection(_Section):
     Arguments:
         class_name (`class` in the file): of `acreg.models`, or the name under which another package registered its
             model with Keras, such as "mypackage>MyNet".
-        arguments: arguments of the class. `losses` has a weight for each loss by its name, or the weight and arguments
+        arguments: arguments of the class; what is left out has its default, or the value of the preset that the
+            training starts from. `losses` has a weight for each loss by its name, or the weight and arguments
             of the loss: `losses: {local_ncc: {weight: 1, window: 7}, "mypackage>edges": 0.5}`.
     """
 
@@ -218,7 +230,7 @@ class StartSection(_Section):
 
     Arguments:
         source (`from` in the file): a preset, a `.keras` file or a `.weights.h5` file, of a network with the same
-        widths.
+            widths. Class, arguments, grid and preprocessing that the recipe does not state are those of the preset.
         freeze: parts of the network that are not trained, such as "encoder"; see `acreg.models.RegistrationModel`.
         freeze_steps: number of steps after which the whole network is trained, with a new optimiser; null for never.
             This is the two-step transfer learning of DDMR.
@@ -239,9 +251,16 @@ class OptimizerSection(_Section):
     """The optimiser and the schedule of its learning rate.
 
     Arguments:
+        name: "adam" or "adamw".
+        learning_rate: the highest, before the schedule lowers it.
+        weight_decay: share by which each step shrinks the weights, times the learning rate; null for none ("adam"), or
+            for that of Keras ("adamw").
         schedule: "constant"; "cosine" down to `final_fraction` of the learning rate; "step", which multiplies it by
             `step_factor` after every `step_epochs` epochs, but never below `floor`; or "plateau", which multiplies it
             by `plateau_factor` each time `training.monitor` has not improved for `plateau_patience` epochs.
+        final_fraction: see `schedule`, "cosine".
+        step_epochs, step_factor, floor: see `schedule`, "step".
+        plateau_factor, plateau_patience: see `schedule`, "plateau".
         warmup_steps: number of steps in which the learning rate rises from 0; 0 for none.
         clipnorm: largest norm of the gradient of each variable; null for no limit.
         gradient_accumulation_steps: number of batches whose gradients are averaged for one update of the weights; null
@@ -275,6 +294,7 @@ class TrainingSection(_Schedule):
     """How long the network is trained.
 
     Arguments:
+        batch_size: number of pairs in a batch; of images, for a segmenter.
         early_stopping_patience: number of epochs without improvement of `monitor` after which training stops; null for
             never.
         monitor: the logged number whose best epoch becomes the preset.
@@ -295,8 +315,19 @@ class TrainingSection(_Schedule):
 
 
 class Recipe(_Section):
-    """A complete training: data, label autoencoder (null, a preset to reuse, or how to train it), network, start (null
-    for random weights), optimiser."""
+    """A complete training.
+
+    Arguments:
+        name: of the run's folder, below `runs`; by default, that of the file.
+        description: one sentence for the model card and the report.
+        seed: decides the initial weights, the order of the pairs and all random changes.
+        data: the training data.
+        autoencoder: the label autoencoder of the anatomical prior: how it is trained, a preset to reuse, or null.
+        model: the network and its losses.
+        start: the initial weights; null for random ones.
+        optimizer: the optimiser and its learning rate.
+        training: how long the network is trained, and which weights are kept.
+    """
 
     name: str
     description: str = Field(default="", max_length=10_000)

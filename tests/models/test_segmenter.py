@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,12 @@ import acreg
 from acreg.applications.batch.commands import segment
 from acreg.data.sampling.augmentation import Augmentation
 from acreg.data.sampling.singles import ImageSampler
-from acreg.errors import AcregError, UsageError
+from acreg.errors import AcregError, DoubtfulResult, UsageError
 from acreg.geometry import Grid, Image
 from acreg.io import Preprocessing, read_image, read_labels, write_image
 from acreg.models import Segmenter, from_preset
 from acreg.registration.optimised import Optimised
+from acreg.registration.usual import Usual, UsualInputs
 
 SHAPES = {2: (32, 24), 3: (16, 16, 8)}
 
@@ -155,8 +157,8 @@ def test_segment_writes_label_maps_and_a_dataset(preset: Path, tmp_path: Path) -
     found = segment(images, None, tmp_path / "out", model=preset, probabilities=True)
     assert found.tally.done == 2
     rows = found.rows
-    assert list(rows[0]) == ["subject", "image", "labels", "split", "agreement"]
-    assert 0.5 < float(rows[0]["agreement"]) <= 1
+    assert list(rows[0]) == ["subject", "image", "labels", "split", "agreement", "unlikeness"]
+    assert rows[0]["unlikeness"] == "" and 0.5 < float(rows[0]["agreement"]) <= 1
     labels = read_labels(tmp_path / "out" / rows[0]["labels"])
     assert set(np.unique(labels.array)) == {0, 7}
     share = read_image(tmp_path / "out" / "probabilities" / "0_7.nii.gz")
@@ -165,6 +167,34 @@ def test_segment_writes_label_maps_and_a_dataset(preset: Path, tmp_path: Path) -
     assert about["labels"] == {"0": "none", "7": "box"}
     again = segment(images, None, tmp_path / "out", model=preset, probabilities=True)
     assert again.tally.before == 2
+
+
+def test_an_image_that_is_unlike_those_of_the_training_is_named(preset: Path, tmp_path: Path) -> None:
+    known = shutil.copytree(preset, tmp_path / "known")
+    usual = Usual(data="boxes, train", pairs=1, ncc=-1, nmi=0, folded_percent=0, inputs=measured_inputs(preset))
+    (known / "usual.json").write_text(usual.model_dump_json(), encoding="utf-8")
+    images = tmp_path / "images"
+    images.mkdir()
+    own = blobs(2)[0][0, ..., 0]
+    for name, array in (("own", own), ("inverted", 1 - own)):
+        write_image(Image(array, Grid(SHAPES[2])), images / f"{name}.nii.gz")
+    with pytest.warns(
+        DoubtfulResult, match=r"on which known was trained \(boxes, train\): 1 of 2.*inverted"
+    ):
+        segment(images, None, tmp_path / "out", model=known)
+    moving = Image(1 - own, Grid(SHAPES[2]))
+    with pytest.warns(DoubtfulResult, match="The moving image is unlike those"):
+        found = acreg.register(fixed=Image(own, Grid(SHAPES[2])), moving=moving, model=known)
+    assert set(found.unlikeness) == {"fixed", "moving"} and found.verdict == "look at it"
+    plain = acreg.register(fixed=Image(own, Grid(SHAPES[2])), moving=moving)
+    np.testing.assert_array_equal(found.warped.array, plain.warped.array)  # registered without the labels
+
+
+def measured_inputs(preset: Path) -> UsualInputs:
+    model = from_preset(preset)
+    arrays = [model.preprocessing.apply(Image(one[..., 0], Grid(SHAPES[2]))) for one in blobs(2)[0]]
+    found = UsualInputs.of(arrays)
+    return found.model_copy(update={"limit": 1.05 * max(map(found.unlikeness, arrays)) + 0.05})
 
 
 @pytest.mark.parametrize(

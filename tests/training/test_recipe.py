@@ -259,3 +259,15 @@ def test_a_description_is_of_the_data_that_it_was_written_for(tmp_path: Path) ->
     path = tmp_path / "mine.yaml"
     path.write_text(f"extends: {shipped_recipes()['acregnet-phantoms']}\ndata: {{dataset: mine}}\n", encoding="utf-8")
     assert load_recipe(path).description == ""
+
+
+def test_extends_takes_shipped_recipes_and_prefers_files_beside(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("extends: [acregnet-jsrt, acregnet-phantoms.yaml]\n", encoding="utf-8")
+    (tmp_path / "acregnet-phantoms.yaml").write_text("name: theirs\ndata: {dataset: beside}\n", encoding="utf-8")
+    found = load_recipe(path)
+    assert (found.name, found.description, found.data.dataset) == ("mine", "", "beside")
+    assert found.model == load_recipe("acregnet-jsrt").model
+    path.write_text("extends: acregnet-jsrtt\n", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"or a shipped recipe\. Received: acregnet-jsrtt .* Did you mean acregnet-j"):
+        load_recipe(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,11 +16,11 @@ from acreg.applications.atlases.quality import THRESHOLD
 from acreg.applications.batch.items import Item, find_items
 from acreg.applications.batch.run import FAILURES, AnyItem, Engine, Tally, Task, local
 from acreg.applications.batch.run import run as run_items
-from acreg.applications.batch.segmenter_task import SegmenterTask
+from acreg.applications.batch.segmenter_task import SegmenterTask, unlike_images
 from acreg.applications.batch.tasks import MethodChoice, QualityTask, SegmentTask
 from acreg.data.manifest import Dataset, dataset_folder
 from acreg.data.records import DatasetInfo, write_info
-from acreg.errors import AcregError, UsageError, argument
+from acreg.errors import AcregError, DoubtfulResult, UsageError, argument
 from acreg.evaluation.predicted_quality import PredictedDice
 from acreg.geometry.display import table_html
 from acreg.inference.presets import preset_folder
@@ -168,7 +169,10 @@ def segment(
         items, tally = _run(task, images, engine, address, workers, progress, say)
         pictures = all(is_picture(item.image) for item in items)
         write_info(task.folder, DatasetInfo(name=task.folder.name, labels=names, unit="px" if pictures else "mm"))
-    return BatchRun(Path(out) / task.table, tally)
+    found = BatchRun(Path(out) / task.table, tally)
+    if isinstance(task, SegmenterTask) and (unlike := unlike_images(task.model, found.rows)):
+        warnings.warn(unlike, DoubtfulResult, stacklevel=2)
+    return found
 
 
 def quality(

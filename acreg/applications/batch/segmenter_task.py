@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from acreg.applications.batch.items import Item
 from acreg.applications.batch.segmentations import SEGMENTATIONS, agreement, saved
-from acreg.inference.presets import preset_digest
+from acreg.inference.presets import preset_digest, preset_folder
 from acreg.io import Image, read_image
+from acreg.names import some
+from acreg.registration.usual import Usual
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,9 @@ class SegmenterTask:
     flips: bool = False
     probabilities: bool = False
     table: str = field(default=SEGMENTATIONS, init=False)
-    columns: tuple[str, ...] = field(default=("subject", "image", "labels", "split", "agreement"), init=False)
+    columns: tuple[str, ...] = field(
+        default=("subject", "image", "labels", "split", "agreement", "unlikeness"), init=False
+    )
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -50,6 +54,26 @@ class SegmenterTask:
         return SegmenterWorker(self)
 
 
+class Segmented(NamedTuple):
+    """An image's label map, the probability of each label, and `UsualInputs.unlikeness`, None if it is not known."""
+
+    labels: Image
+    probabilities: np.ndarray
+    unlikeness: float | None
+
+
+def unlike_images(model: str, rows: Sequence[Mapping[str, str]]) -> str:
+    """A sentence about the images of a table that are unlike those on which a segmenter was trained; "" for none."""
+    usual = Usual.of_preset(preset_folder(model))
+    far = [row["subject"] for row in rows if usual and row["unlikeness"] and usual.is_unlike(float(row["unlikeness"]))]
+    if usual is None or not far:
+        return ""
+    return (
+        f"Unlike those on which {Path(model).name} was trained ({usual.data}): {len(far)} of {len(rows)} images, "
+        f"{some(far)}. Look at their labels."
+    )
+
+
 class SegmenterWorker:
     """Segments images; see `SegmenterTask`."""
 
@@ -58,25 +82,34 @@ class SegmenterWorker:
 
         self.task = task
         self.model: Any = from_preset(task.model)
+        usual = Usual.of_preset(preset_folder(task.model))
+        self._inputs = None if usual is None else usual.inputs
 
     def read(self, item: Item) -> Image:
         """An item's image."""
         return read_image(item.image)
 
-    def compute(self, items: Sequence[Item], contents: Sequence[Image]) -> list[tuple[Image, np.ndarray]]:
+    def compute(self, items: Sequence[Item], contents: Sequence[Image]) -> list[Segmented]:
         """The label map and the probabilities of each image."""
-        found = [self.model.probabilities(image, self.task.flips) for image in contents]
-        return [(self.model.label_map(one, image), one) for one, image in zip(found, contents, strict=True)]
+        return [self._segmented(image) for image in contents]
 
-    def save(self, item: Item, result: tuple[Image, np.ndarray]) -> list[str]:
+    def _segmented(self, image: Image) -> Segmented:
+        found = self.model.probabilities(image, self.task.flips)
+        inputs = self._inputs
+        unlike = None if inputs is None else inputs.unlikeness(self.model.preprocessing.apply(image))
+        return Segmented(self.model.label_map(found, image), found, unlike)
+
+    def save(self, item: Item, result: Segmented) -> list[str]:
         """Write the label map and, if requested, the probabilities.
 
-        The row's agreement is the mean probability of the chosen label over the voxels that are not background.
+        The row's agreement is the mean probability of the chosen label over the voxels that are not background; its
+        unlikeness is empty if the training images are not known.
         """
-        labels, probabilities = result
+        shares = self._shares(result.probabilities) if self.task.probabilities else {}
         return [
-            *saved(self.task.folder, item, labels, self._shares(probabilities) if self.task.probabilities else {}),
-            agreement(labels, probabilities),
+            *saved(self.task.folder, item, result.labels, shares),
+            agreement(result.labels, result.probabilities),
+            "" if result.unlikeness is None else f"{result.unlikeness:.3f}",
         ]
 
     def _shares(self, probabilities: np.ndarray) -> dict[int, np.ndarray]:
