@@ -54,7 +54,7 @@ def test_commands(repository: Path, user_folder: Path, capsys: pytest.CaptureFix
     ]
     assert [command[0] for command in commands] == [
         "doctor", "register", "warp", "warp", "jacobian", "inspect", "segment", "quality",
-        "data", "train", "evaluate", "compare", "convert",
+        "data", "train", "evaluate", "compare", "recipe", "train", "evaluate", "convert",
     ]  # fmt: skip
     checkpoint = repository.parent / "shared" / "reference" / "acregnet_tf1" / "registration"
     for command in commands:
