@@ -79,7 +79,7 @@ SETS = (
         "montgomery",
         "Montgomery: lungs, mm",
         56,
-        ("acregnet-montgomery", "acregnet-montgomery-diffeomorphic"),
+        ("acregnet-montgomery",),
         "segmenter-montgomery",
     ),
     Set("shenzhen", "Shenzhen: lungs, pixels", 220, ("acregnet-shenzhen-diffeomorphic",), "segmenter-shenzhen"),

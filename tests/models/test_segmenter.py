@@ -178,9 +178,7 @@ def test_an_image_that_is_unlike_those_of_the_training_is_named(preset: Path, tm
     own = blobs(2)[0][0, ..., 0]
     for name, array in (("own", own), ("inverted", 1 - own)):
         write_image(Image(array, Grid(SHAPES[2])), images / f"{name}.nii.gz")
-    with pytest.warns(
-        DoubtfulResult, match=r"on which known was trained \(boxes, train\): 1 of 2.*inverted"
-    ):
+    with pytest.warns(DoubtfulResult, match=r"on which known was trained \(boxes, train\): 1 of 2.*inverted"):
         segment(images, None, tmp_path / "out", model=known)
     moving = Image(1 - own, Grid(SHAPES[2]))
     with pytest.warns(DoubtfulResult, match="The moving image is unlike those"):
