@@ -58,7 +58,7 @@ def test_they_are_small_and_described(name: str, repository: Path) -> None:
     assert any(f"`{name}`" in page.read_text(encoding="utf-8") for page in pages)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith("autoencoder")])
+@pytest.mark.parametrize("name", [n for n in NAMES if not n.startswith(("autoencoder", "segmenter-heads"))])
 def test_they_state_what_is_usual_for_them(name: str) -> None:
     usual = Usual.of_preset(SHIPPED / name)
     assert usual is not None and usual.pairs >= 12 and usual.data.endswith(", train")
