@@ -63,7 +63,7 @@ def read_label_table(name_or_path: str | os.PathLike[str]) -> LabelTable:
     (of the merged label; ignored for 0). Other columns, and lines that begin with ``#``, are ignored.
 
     Args:
-        name_or_path: a CSV file, or the name of a table that is shipped with acreg: ``dlmuse-16``.
+        name_or_path: a CSV file, or the name of a table that is shipped with acreg: ``dlmuse-16``, ``dlmuse-38``.
 
     Raises:
         UsageError: neither a file nor a known name.
