@@ -51,7 +51,7 @@ def prepare(
         str | None,
         typer.Option(
             "--merge",
-            help="For `folder`: labels to merge, as a CSV file with the columns label,merged,name, or dlmuse-16 or -38.",
+            help="For `folder`: labels to merge, as a CSV file with columns label,merged,name, or dlmuse-16 or -38.",
         ),
     ] = None,
     crop: Annotated[
