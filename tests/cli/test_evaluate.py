@@ -28,6 +28,7 @@ class Stub:
 @pytest.fixture
 def data(tmp_path, monkeypatch):
     monkeypatch.setattr(methods, "PresetMethod", Stub)
+    monkeypatch.setattr(methods, "is_segmenter", lambda preset: False)
     make_dataset(tmp_path / "data", subjects=20, shape=(40, 32), seed=0)
     return tmp_path
 
