@@ -39,6 +39,7 @@ def test_paper_values() -> None:
     assert (recipe.optimizer.name, recipe.optimizer.learning_rate) == ("adam", 1e-3)
     assert (recipe.training.batch_size, recipe.training.steps) == (32, 18000)
     assert (recipe.autoencoder.batch_size, recipe.autoencoder.steps) == (16, 18000)
+    assert (recipe.autoencoder.noise, recipe.autoencoder.noise_probability) == ("border", 0.1)
     losses = {"ncc": 1, "total_variation_sum": 5e-5, "cross_entropy": 1, "anatomical_prior": 0.1}
     assert recipe.model.arguments["losses"] == losses
 
@@ -80,7 +81,7 @@ def test_overrides_are_yaml_values() -> None:
         "model.arguments.losses.diffusion=1e-1",
         "model.arguments.losses.total_variation_sum=null",
         "data.train_splits=[train, validation]",
-        "autoencoder.noise=border",
+        "autoencoder.noise=pair_swap",
     ]
     recipe = load_recipe("acregnet-jsrt-paper", changes)
     assert recipe.training.steps == 1500
@@ -88,7 +89,7 @@ def test_overrides_are_yaml_values() -> None:
     assert recipe.model.arguments["losses"]["diffusion"] == 0.1
     assert "total_variation_sum" not in recipe.model.arguments["losses"]
     assert recipe.data.train_splits == ["train", "validation"]
-    assert (recipe.autoencoder.noise, recipe.autoencoder.steps) == ("border", 18000)
+    assert (recipe.autoencoder.noise, recipe.autoencoder.steps) == ("pair_swap", 18000)
 
 
 def test_autoencoder_may_be_a_preset() -> None:
