@@ -253,6 +253,7 @@ class OptimizerSection(_Section):
     Arguments:
         name: "adam" or "adamw".
         learning_rate: the highest, before the schedule lowers it.
+        beta_1: decay of Adam's moving average of the gradient, per step.
         weight_decay: share by which each step shrinks the weights, times the learning rate; null for none ("adam"), or
             for that of Keras ("adamw").
         schedule: "constant"; "cosine" down to `final_fraction` of the learning rate; "step", which multiplies it by
@@ -269,6 +270,7 @@ class OptimizerSection(_Section):
 
     name: Literal["adam", "adamw"] = "adam"
     learning_rate: float = Field(default=1e-3, gt=0)
+    beta_1: float = Field(default=0.9, ge=0, lt=1)
     weight_decay: float | None = Field(default=None, ge=0)
     schedule: Literal["constant", "cosine", "step", "plateau"] = "constant"
     warmup_steps: int = Field(default=0, ge=0)

@@ -9,8 +9,9 @@ import pytest
 import yaml
 
 from acreg.errors import UsageError
+from acreg.models import JRSNet
 from acreg.models.arguments import constructor_types
-from acreg.training.build import model_classes
+from acreg.training.build import build_optimizer, model_classes
 from acreg.training.recipe import changed_keys, load_recipe, shipped_recipes
 
 MODELS = ("regnet", "ce-regnet", "ae-regnet", "acregnet")
@@ -42,6 +43,16 @@ def test_paper_values() -> None:
     assert (recipe.autoencoder.noise, recipe.autoencoder.noise_probability) == ("border", 0.1)
     losses = {"ncc": 1, "total_variation_sum": 5e-5, "cross_entropy": 1, "anatomical_prior": 0.1}
     assert recipe.model.arguments["losses"] == losses
+
+
+def test_the_paper_of_jrsnet_has_its_own_optimiser_losses_and_discriminators() -> None:
+    recipe, ours = load_recipe("jrsnet-paper-montgomery"), load_recipe("jrsnet-montgomery")
+    optimizer = build_optimizer(recipe.optimizer, recipe.training.steps, recipe.training.steps_per_epoch)
+    assert (float(optimizer.learning_rate), optimizer.beta_1, optimizer.clipnorm) == (pytest.approx(1e-3), 0.93, None)
+    arguments = recipe.model.arguments
+    assert (arguments["judged"], arguments["adversarial_loss"]) == ("outputs", "minimax")
+    assert "losses" not in arguments and JRSNet.DEFAULT_LOSSES["cycle"] == 10  # the paper's are the default
+    assert build_optimizer(ours.optimizer, 10, 5).beta_1 == 0.9 and "judged" not in ours.model.arguments
 
 
 @pytest.mark.parametrize(
