@@ -49,9 +49,9 @@ class ImageAugmentation(keras.layers.Layer):
 
     Call arguments:
         inputs: an image ``(batch, *spatial, channels)``, floats in [0, 1], or uint8 or uint16, which are divided by
-            255 or 65535; or a dictionary of ``"image"``, ``"moving"`` and ``"fixed"``, each with its labels (``"labels"``,
-            ``"moving_labels"``, ``"fixed_labels"``, integers ``(batch, *spatial, 1)``) or without. Each image is
-            changed in its own way; other entries stay.
+            255 or 65535; or a dictionary of ``"image"``, ``"moving"`` and ``"fixed"``, each with its labels
+            (``"labels"``, ``"moving_labels"``, ``"fixed_labels"``, integers ``(batch, *spatial, 1)``) or without. Each
+            image is changed in its own way; other entries stay.
         training: whether to change anything; True if neither it nor the model around says otherwise.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Images and labels in whole numbers of 8 or 16 bits, in which they travel to a model, as the model computes with them."""
+"""Images and labels that travel to a model in whole numbers of 8 or 16 bits, as the model computes with them."""
 
 from __future__ import annotations
 

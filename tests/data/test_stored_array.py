@@ -80,7 +80,7 @@ def test_images_as_they_are_stored_are_not_augmented_in_numpy(tmp_path: Path) ->
     images = stored(tmp_path / "x.npy", True, 9)
     PairSampler(images, None, 1, 0, Augmentation(gamma=0.1))
     for one, other in ((Augmentation(gamma=0.1), None), (None, Augmentation(scale=0.1))):
-        with pytest.raises(AcregError, match=r"in \[0, 1\]. Received: images as they are stored, uint16. Give the deco"):
+        with pytest.raises(AcregError, match=r"in \[0, 1\]. Received: images as they are stored, uint16. Give the"):
             PairSampler(images.as_stored(), None, 1, 0, one, other)
     with pytest.raises(AcregError, match="or augment in the model, by its image_augmentation"):
         ImageSampler(images.as_stored(), None, np.ones((9, 3)), 1, 0, augment=Augmentation(gamma=0.1))

@@ -30,8 +30,8 @@ class PairSampler(Sampler):
             outside the image are background.
 
     Raises:
-        AcregError: fewer than two subjects, shapes that do not match, labels that are not integers, or augmentation of images
-            `as_stored`.
+        AcregError: fewer than two subjects, shapes that do not match, labels that are not integers, or augmentation of
+            images `as_stored`.
     """
 
     def __init__(

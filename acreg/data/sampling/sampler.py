@@ -45,8 +45,8 @@ def kept(array: Voxels, dtype: type[np.generic]) -> Voxels:
 def check_augmented(images: Voxels, *augment: Augmentation | None) -> None:
     if images.dtype.kind == "u" and any(augment):
         raise AcregError(
-            f"Augmentation in NumPy changes images in [0, 1]. Received: images as they are stored, {images.dtype}. Give "
-            "the decoded images, or augment in the model, by its image_augmentation."
+            f"Augmentation in NumPy changes images in [0, 1]. Received: images as they are stored, {images.dtype}. "
+            "Give the decoded images, or augment in the model, by its image_augmentation."
         )
 
 
