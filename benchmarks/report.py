@@ -94,6 +94,7 @@ def _comparison(result: Result) -> list[str]:
     own = first(result)
     copy = measured(result).get(COPY)
     head = ["", "time", "times acreg's", "CPU", "memory, MB"]
+    head += [f"{result['item']}s/s", f"{result['item']}s/CPU s"] if result.get("item") else []
     head += ["difference"] if result["tolerance"] is not None else []
     head += ["GB/s", "of the copy"] if copy else []
     rows = [head, ["---"] * len(head)]
@@ -104,6 +105,8 @@ def _comparison(result: Result) -> list[str]:
             low, middle, high = ratio(one["seconds"], own["seconds"])
             row[-1] = f"{middle:.2f} ({low:.2f} to {high:.2f})"
         row += [time_text(quartiles(one["cpu_seconds"])[1]), f"{one['memory_mb']:.0f}, {one['work_mb']:.0f}"]
+        if result.get("item"):
+            row += [f"{1 / quartiles(one[key])[1]:.3g}" for key in ("seconds", "cpu_seconds")]
         if result["tolerance"] is not None:
             row.append("" if one is own or name == COPY else f"{one['difference']:.1g}")
         if copy:
