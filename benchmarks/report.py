@@ -21,10 +21,10 @@ HOW = """Each row is a program that runs in its own process. Before anything is 
 input. The column *difference* gives the largest difference from acreg's result as a share of the largest value; a
 program that differs by more than a tolerance is refused. The programs then take turns, round after round, after a
 first call that is not counted. A turn is one call, or as many calls as together take 0.1 seconds. Times are medians
-per call over the rounds, with the quartiles in brackets. Ratios are computed within a round: 2 means twice acreg's
-time. CPU is the time of all threads together. Memory is the peak of the process, followed by the increase of the peak
-during the timed calls above what frameworks and input occupy between calls; for commands, both numbers are the peak
-of the command. The growth of memory is that of the peak above the peak of the smallest size, if this is more than 100
+per call over the rounds, with the quartiles in brackets; where a call makes several pairs, they are of one pair. Ratios
+are computed within a round: 2 means twice acreg's time. CPU is the time of all threads together. Memory is the peak of
+the process, followed by the increase of the peak during the timed calls above what frameworks and input occupy between
+calls; for commands, both numbers are the peak of the command. The growth of memory is that of the peak above the peak of the smallest size, if this is more than 100
 MB. "Not compiled" is the same code as Keras runs it on a CPU, where XLA compiles only the functions that acreg
 compiles itself."""
 

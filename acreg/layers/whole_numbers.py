@@ -22,7 +22,7 @@ def floats(image: Tensor) -> Tensor:
     if most is None:
         return image
     # Compilers replace a division by a product with the rounded reciprocal, which differs in the last bit. This does
-    # not: k / most = (k + k / most) / (most + 1), where most + 1 is a power of two.
+    # not (tested for all numbers): k / most = (k + k / most) / (most + 1), where most + 1 is a power of two.
     return (image + image * (1 / most)) * (1 / (most + 1))
 
 
