@@ -24,9 +24,9 @@ first call that is not counted. A turn is one call, or as many calls as together
 per call over the rounds, with the quartiles in brackets; where a call makes several pairs, they are of one pair. Ratios
 are computed within a round: 2 means twice acreg's time. CPU is the time of all threads together. Memory is the peak of
 the process, followed by the increase of the peak during the timed calls above what frameworks and input occupy between
-calls; for commands, both numbers are the peak of the command. The growth of memory is that of the peak above the peak of the smallest size, if this is more than 100
-MB. "Not compiled" is the same code as Keras runs it on a CPU, where XLA compiles only the functions that acreg
-compiles itself."""
+calls; for commands, both numbers are the peak of the command. The growth of memory is that of the peak above the peak
+of the smallest size, if this is more than 100 MB. "Not compiled" is the same code as Keras runs it on a CPU, where
+XLA compiles only the functions that acreg compiles itself."""
 
 
 def read_results(folder: Path) -> list[Result]:
