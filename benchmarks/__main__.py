@@ -16,11 +16,11 @@ from pathlib import Path
 
 from acreg.errors import AcregError
 from acreg.io.documents import write_json
-from benchmarks import fields, gpu, growth, losses, networks, programs, report, warp
+from benchmarks import fields, gpu, growth, loaders, losses, networks, programs, report, warp
 from benchmarks.measure import QUICK, Benchmark, Effort, find, machine, measure
 from benchmarks.processes import Processes
 
-MODULES = (warp, fields, losses, networks, programs, growth, gpu)
+MODULES = (warp, fields, losses, networks, loaders, programs, growth, gpu)
 COMMAND = "make bench"
 
 
@@ -72,6 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--list", action="store_true", help="print the names and end")
     parser.add_argument("--quick", action="store_true", help="small inputs, few rounds: does everything run?")
     parser.add_argument("--threads", type=int, default=2, help="of every contender (2)")
+    parser.add_argument("--torch-python", default="", help="of another environment with PyTorch, MONAI, TorchIO")
     parser.add_argument("--out", type=Path, help="folder of the results (runs/benchmarks, or -quick)")
     parser.add_argument("--page", type=Path, help="where the page is written; in the folder if left out")
     parser.add_argument("--page-only", action="store_true", help="measure nothing, write the page of what is there")
@@ -87,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         folder = given.out or Path("runs/benchmarks-quick" if given.quick else "runs/benchmarks")
         start, well = time.perf_counter(), True
         if not given.page_only:
-            with Processes(given.threads, shared=given.quick) as processes:
+            with Processes(given.threads, given.quick, given.torch_python) as processes:
                 effort = QUICK if given.quick else Effort()
                 well = run(chosen, effort, processes, folder, lambda text: print(text, flush=True))
         written = report.write(folder, COMMAND, given.page)

@@ -8,7 +8,6 @@ that other load on the machine affects all of them equally; ratios are computed 
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import platform
 import tempfile
@@ -28,8 +27,8 @@ from acreg.versions import package_versions
 from benchmarks.processes import Failed, Process, Processes
 
 PACKAGES = (
-    "acreg", "tensorflow", "keras", "jax", "numpy", "scipy", "SimpleITK", "medpy", "torch", "monai", "voxelmorph",
-    "itk-elastix", "antspyx", "picsl-greedy",
+    "acreg", "tensorflow", "keras", "jax", "numpy", "scipy", "SimpleITK", "medpy", "torch", "monai", "torchio",
+    "voxelmorph", "itk-elastix", "antspyx", "picsl-greedy",
 )  # fmt: skip
 COPY = "a copy"
 """The contender whose bandwidth is that of the device; its result is not compared."""
@@ -48,12 +47,14 @@ class Contender:
         needs: packages that acreg does not require, by the names under which they are imported.
         size: size of the input, if contenders differ in it; used for the growth.
         moved: minimum number of bytes read and written, for the share of a device's bandwidth.
+        items: number of items that one call makes; times are then of one item.
     """
 
     prepare: Callable[[], Callable[[], Any]]
     needs: tuple[str, ...] = ()
     size: float | None = None
     moved: int | None = None
+    items: int = 1
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ class Benchmark:
         calls: minimum number of calls in one timing; their results are awaited together.
         device: "cpu", whose threads are limited, or "gpu".
         environment: environment variables of the processes.
+        item: what contenders make several of in a call, such as "pair", whose rate the page gives; empty if nothing.
     """
 
     module: str
@@ -88,6 +90,7 @@ class Benchmark:
     calls: int = 1
     device: str = "cpu"
     environment: Mapping[str, str] = field(default_factory=dict)
+    item: str = ""
 
 
 @dataclass(frozen=True)
@@ -111,11 +114,11 @@ def measure(benchmark: Benchmark, effort: Effort, processes: Processes, skipped:
         The content of the JSON file: the ``name``, ``title``, ``note`` and targets of the benchmark, ``calls`` and
         ``took`` (total seconds), and for each of ``contenders``: ``state`` ("measured", "missing", "failed" or
         "refused"), ``why`` (if it was not measured) and ``difference`` (the largest from the first one's results). If
-        it was measured: ``seconds`` and ``cpu_seconds`` of one call in each round, ``memory_mb`` (peak of the process),
-        ``work_mb`` (increase of the peak during the timed calls; for commands, which are new processes, both are the
-        command's peak), ``size`` and ``moved`` as given.
+        it was measured: ``seconds`` and ``cpu_seconds`` of one call, or item, in each round, ``memory_mb`` (peak of the
+        process), ``work_mb`` (increase of the peak during the timed calls; for commands, which are new processes, both
+        are the command's peak), ``size`` and ``moved`` as given.
     """
-    told = ("module", "name", "title", "note", "tolerance", "faster", "within", "size_name", "calls", "device")
+    told = ("module", "name", "title", "note", "tolerance", "faster", "within", "size_name", "calls", "device", "item")
     about = {name: getattr(benchmark, name) for name in told}
     if skipped:
         return {**about, "took": 0.0, "skipped": skipped, "contenders": {}}
@@ -140,12 +143,12 @@ class _Contest:
         reference: Path | None = None
         for number, (name, contender) in enumerate(benchmark.contenders.items()):
             self.found[name] = {"state": "measured", "size": contender.size, "moved": contender.moved}
-            missing = [package for package in contender.needs if importlib.util.find_spec(package) is None]
+            framework = "torch" if "torch" in contender.needs else "keras"
+            missing = self._processes.missing(framework, contender.needs)
             if missing:
                 wanted = " ".join(INSTALL.get(package, package) for package in missing)
                 self.found[name] |= {"state": "missing", "why": f"to install: python -m pip install {wanted}"}
                 continue
-            framework = "torch" if "torch" in contender.needs else "keras"
             self._running[name] = self._processes.get(framework, benchmark.device, benchmark.environment)
             results = folder / f"{number}.npz"
             which = {"module": benchmark.module, "benchmark": benchmark.name, "contender": name, "quick": quick}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from acreg.errors import AcregError
@@ -28,14 +29,15 @@ class Process:
     Args:
         threads: number of threads of all libraries in it; 0 sets no limit.
         environment: variables in addition to those of this process.
+        python: the program that runs it.
     """
 
-    def __init__(self, threads: int, environment: Mapping[str, str]) -> None:
+    def __init__(self, threads: int, environment: Mapping[str, str], python: str = sys.executable) -> None:
         self._errors = tempfile.TemporaryFile("w+", encoding="utf-8")
         limits = dict.fromkeys(THREADS, str(threads)) if threads else {}
         defaults = {"TF_CPP_MIN_LOG_LEVEL": "3", "MPLBACKEND": "Agg"}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.worker", str(threads)],
+            [python, "-m", "benchmarks.worker", str(threads)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
@@ -86,12 +88,34 @@ class Processes:
         threads: number of threads of each process on a CPU.
         shared: let contenders of one framework share a process in consecutive benchmarks. This saves start-up time, but
             the measurements are then not meaningful.
+        torch_python: the Python of another environment, in which the contenders that need PyTorch run. It has
+            SciPy, pydantic and lazy-loader as well, and finds acreg in the folder in which this process runs.
     """
 
-    def __init__(self, threads: int, shared: bool = False) -> None:
+    def __init__(self, threads: int, shared: bool = False, torch_python: str = "") -> None:
         self.threads = threads
+        self._torch_python = torch_python or sys.executable
         self._shared = shared
         self._kept: dict[tuple[Any, ...], Process] = {}
+
+    def missing(self, framework: str, packages: Sequence[str]) -> list[str]:
+        """Those of some packages, by the names under which they are imported, that a process would not find.
+
+        Raises:
+            AcregError: the other environment's Python does not run.
+        """
+        if framework != "torch" or self._torch_python == sys.executable:
+            return [package for package in packages if importlib.util.find_spec(package) is None]
+        code = "import importlib.util as u, sys; print(*[name for name in sys.argv[1:] if u.find_spec(name) is None])"
+        try:
+            found = subprocess.run(
+                [self._torch_python, "-c", code, *packages], capture_output=True, text=True, check=True
+            )
+        except (OSError, subprocess.CalledProcessError) as error:
+            raise AcregError(
+                f"--torch-python is the Python of an environment. Received: {self._torch_python}, {error}. Correct it."
+            ) from error
+        return found.stdout.split()
 
     def get(self, framework: str, device: str, environment: Mapping[str, str]) -> Process:
         """A process for a contender of that framework."""
@@ -99,7 +123,7 @@ class Processes:
         key = (framework, threads, *sorted(environment.items()))
         if key in self._kept and self._kept[key].runs:
             return self._kept[key]
-        process = Process(threads, environment)
+        process = Process(threads, environment, self._torch_python if framework == "torch" else sys.executable)
         if self._shared:
             self._kept[key] = process
         return process

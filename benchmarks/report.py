@@ -21,12 +21,12 @@ HOW = """Each row is a program that runs in its own process. Before anything is 
 input. The column *difference* gives the largest difference from acreg's result as a share of the largest value; a
 program that differs by more than a tolerance is refused. The programs then take turns, round after round, after a
 first call that is not counted. A turn is one call, or as many calls as together take 0.1 seconds. Times are medians
-per call over the rounds, with the quartiles in brackets. Ratios are computed within a round: 2 means twice acreg's
-time. CPU is the time of all threads together. Memory is the peak of the process, followed by the increase of the peak
-during the timed calls above what frameworks and input occupy between calls; for commands, both numbers are the peak
-of the command. The growth of memory is that of the peak above the peak of the smallest size, if this is more than 100
-MB. "Not compiled" is the same code as Keras runs it on a CPU, where XLA compiles only the functions that acreg
-compiles itself."""
+per call over the rounds, with the quartiles in brackets; where a call makes several pairs, they are of one pair. Ratios
+are computed within a round: 2 means twice acreg's time. CPU is the time of all threads together. Memory is the peak of
+the process, followed by the increase of the peak during the timed calls above what frameworks and input occupy between
+calls; for commands, both numbers are the peak of the command. The growth of memory is that of the peak above the peak
+of the smallest size, if this is more than 100 MB. "Not compiled" is the same code as Keras runs it on a CPU, where
+XLA compiles only the functions that acreg compiles itself."""
 
 
 def read_results(folder: Path) -> list[Result]:
@@ -94,6 +94,7 @@ def _comparison(result: Result) -> list[str]:
     own = first(result)
     copy = measured(result).get(COPY)
     head = ["", "time", "times acreg's", "CPU", "memory, MB"]
+    head += [f"{result['item']}s/s", f"{result['item']}s/CPU s"] if result.get("item") else []
     head += ["difference"] if result["tolerance"] is not None else []
     head += ["GB/s", "of the copy"] if copy else []
     rows = [head, ["---"] * len(head)]
@@ -104,6 +105,8 @@ def _comparison(result: Result) -> list[str]:
             low, middle, high = ratio(one["seconds"], own["seconds"])
             row[-1] = f"{middle:.2f} ({low:.2f} to {high:.2f})"
         row += [time_text(quartiles(one["cpu_seconds"])[1]), f"{one['memory_mb']:.0f}, {one['work_mb']:.0f}"]
+        if result.get("item"):
+            row += [f"{1 / quartiles(one[key])[1]:.3g}" for key in ("seconds", "cpu_seconds")]
         if result["tolerance"] is not None:
             row.append("" if one is own or name == COPY else f"{one['difference']:.1g}")
         if copy:

@@ -65,26 +65,27 @@ class Work:
         chosen = found.contenders[contender]
         if "torch" in chosen.needs:
             sys.modules["tensorflow"] = None  # type: ignore[assignment]  # MONAI imports it if it can, and both crash
-        self._calls = found.calls
+        self._calls, self._items = found.calls, chosen.items
         self._run: Callable[[], Any] = chosen.prepare()
         first = self._run()
         settle(first)
         np.savez(results, *arrays(first))
         del first
         # After the others' turns, a call of a few ms would be timed with cold caches and an idle core.
-        self._calls = max(self._calls, int(LEAST_SECONDS / self.time()["seconds"]))
+        self._calls = max(self._calls, int(LEAST_SECONDS / (self.time()["seconds"] * self._items)))
         self._peak, self._before = memory_mb("VmHWM"), memory_mb("VmRSS")
         forget_peak()
 
     def time(self) -> dict[str, float]:
-        """Seconds and CPU seconds of one call."""
+        """Seconds and CPU seconds of one call, or of one of its items."""
         start, cpu = time.perf_counter(), cpu_seconds()
         result = None
         for _ in range(self._calls):
             result = self._run()
         settle(result)
         taken, used = time.perf_counter() - start, cpu_seconds() - cpu
-        return {"seconds": taken / self._calls, "cpu_seconds": used / self._calls}
+        number = self._calls * self._items
+        return {"seconds": taken / number, "cpu_seconds": used / number}
 
     def memory(self) -> dict[str, float]:
         """The process's peak, and its increase during the timed calls; or a command's peak."""

@@ -26,16 +26,17 @@ class StoredArray:
     time: reading takes no lock, and releases Python's.
 
     Images in [0, 1] are stored in 16 bits (see `encode`), label maps as ids in 8 or 16 bits. The values that are
-    returned do not depend on where they are stored: images float32, labels int32.
+    returned do not depend on where they are stored: images float32, labels int32, or both `as_stored`.
 
     Arguments:
         held: what is stored of the first subjects, `(held, *spatial, 1)`: uint16 for images, other integers for labels.
         images: whether these are images.
         path: a `.npy` file with all subjects, see `open`; None if all are held.
+        decoded: whether values are returned as float32 or int32, else as they are stored.
     """
 
-    def __init__(self, held: np.ndarray, images: bool, path: Path | None = None) -> None:
-        self.dtype = np.dtype(np.float32 if images else np.int32)
+    def __init__(self, held: np.ndarray, images: bool, path: Path | None = None, decoded: bool = True) -> None:
+        self.dtype = np.dtype(np.float32 if images else np.int32) if decoded else held.dtype
         self.shape: tuple[int, ...] = held.shape
         self._held, self._images, self._path = held, images, path
         if path is not None:
@@ -57,6 +58,10 @@ class StoredArray:
         first = min(held, shape[0]), *shape[1:]
         return cls(np.fromfile(path, dtype, math.prod(first), offset=begin).reshape(first), images, path)
 
+    def as_stored(self) -> StoredArray:
+        """The same subjects, returned in the small integers in which they are stored, which a model decodes."""
+        return StoredArray(self._held, self._images, self._path, decoded=False)
+
     @property
     def ndim(self) -> int:
         """The number of axes."""
@@ -72,10 +77,13 @@ class StoredArray:
         positions = self._positions[index]
         result = np.empty((*positions.shape, *self.shape[1:]), self.dtype)
         for row, position in zip(result.reshape(-1, *self.shape[1:]), positions.ravel().tolist(), strict=True):
-            stored = self._held[position] if position < len(self._held) else self._read(position)
-            if self._images:
-                np.divide(stored, np.float32(LEVELS), out=row, dtype=np.float32)
+            if position < len(self._held):
+                stored = self._held[position]
             else:
+                stored = self._read(position, row if row.dtype == self._held.dtype else None)
+            if row.dtype == np.float32:
+                np.divide(stored, np.float32(LEVELS), out=row, dtype=np.float32)
+            elif stored is not row:
                 row[...] = stored
         return result
 
@@ -85,9 +93,9 @@ class StoredArray:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return self[:] if dtype is None else self[:].astype(dtype)
 
-    def _read(self, position: int) -> np.ndarray:
-        """What is stored of one subject in the file."""
-        stored = np.empty(self.shape[1:], self._held.dtype)
+    def _read(self, position: int, stored: np.ndarray | None = None) -> np.ndarray:
+        """What is stored of one subject in the file, written to `stored` if it is given."""
+        stored = np.empty(self.shape[1:], self._held.dtype) if stored is None else stored
         left, begin = stored.data.cast("B"), self._begin + position * stored.nbytes
         while left:
             count = os.preadv(self._descriptor, [left], begin)

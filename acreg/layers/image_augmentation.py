@@ -13,6 +13,7 @@ from keras import ops
 from acreg.layers import functional
 from acreg.layers.grid_spline import cubic
 from acreg.layers.tensor import Tensor
+from acreg.layers.whole_numbers import floats
 
 PARTS = {"image": "labels", "moving": "moving_labels", "fixed": "fixed_labels"}
 """Images among the inputs, and their labels."""
@@ -47,10 +48,10 @@ class ImageAugmentation(keras.layers.Layer):
     A part that is 0 is switched off.
 
     Call arguments:
-        inputs: an image ``(batch, *spatial, channels)``, floats in [0, 1] or uint8, which is divided by 255; or a
-            dictionary of ``"image"``, ``"moving"`` and ``"fixed"``, each with its labels (``"labels"``,
-            ``"moving_labels"``, ``"fixed_labels"``, integers ``(batch, *spatial, 1)``) or without. Each image is
-            changed in its own way; other entries stay.
+        inputs: an image ``(batch, *spatial, channels)``, floats in [0, 1], or uint8 or uint16, which are divided by
+            255 or 65535; or a dictionary of ``"image"``, ``"moving"`` and ``"fixed"``, each with its labels
+            (``"labels"``, ``"moving_labels"``, ``"fixed_labels"``, integers ``(batch, *spatial, 1)``) or without. Each
+            image is changed in its own way; other entries stay.
         training: whether to change anything; True if neither it nor the model around says otherwise.
 
     Returns:
@@ -119,7 +120,7 @@ class ImageAugmentation(keras.layers.Layer):
             )
         changed = dict(inputs)
         for role in roles:
-            image, labels = _floats(inputs[role]), inputs.get(PARTS[role])
+            image, labels = floats(inputs[role]), inputs.get(PARTS[role])
             if training:
                 image, labels = self.apply_parameters(image, labels, self.draw(image))
             changed[role] = image
@@ -170,7 +171,7 @@ class ImageAugmentation(keras.layers.Layer):
         self, image: Tensor, labels: Tensor | None, parameters: Mapping[str, Tensor]
     ) -> tuple[Tensor, Tensor | None]:
         """The images and labels for given parameters, as returned by `draw`; parts without parameters are off."""
-        image = _floats(image)
+        image = floats(image)
         displacement = self.displacement(_sizes(image), parameters)
         if displacement is not None:
             image = functional.warp(image, displacement)
@@ -250,13 +251,6 @@ class ImageAugmentation(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         more = {"elastic_grid": self.elastic_grid, "outside": self.outside, "seed": self.seed}
         return {**super().get_config(), **self._limits, **more}
-
-
-def _floats(image: Tensor) -> Tensor:
-    """An image as float32; whole numbers of 8 bits in [0, 1]."""
-    image = ops.convert_to_tensor(image)
-    whole = keras.backend.standardize_dtype(image.dtype) == "uint8"
-    return ops.cast(image, "float32") / 255.0 if whole else ops.cast(image, "float32")
 
 
 def _sizes(image: Tensor) -> tuple[int | Tensor, ...]:

@@ -13,6 +13,7 @@ from acreg.inference.registering import padded_sizes
 from acreg.io import Preprocessing
 from acreg.layers import ImageAugmentation, ThinPlateSplineAugmentation, UncertaintyWeighting, functional
 from acreg.layers.tensor import Tensor
+from acreg.layers.whole_numbers import decoded
 from acreg.losses import LABEL_LOSSES, LOSSES, Loss, LossWeights, choose_losses
 from acreg.losses.loss import FIELD
 from acreg.models.label_autoencoder import hard_dice, update_dice
@@ -158,7 +159,9 @@ class FieldModel(PresetModel):
 
     def call(self, inputs: Mapping[str, Tensor] | Sequence[Tensor], training: bool = False) -> dict[str, Tensor]:
         check_process()
-        pair, made = _named(inputs), {}
+        given = _named(inputs)
+        pair = decoded(given)
+        made = {} if pair is given else {"pairs": pair}
         if training and self.image_augmentation is not None:
             pair = made["pairs"] = self.image_augmentation(pair, training=True)
         if "image" in pair:

@@ -66,18 +66,19 @@ class RegistrationModel(FieldModel):
             parts.
 
     Call arguments:
-        inputs: ``{"moving", "fixed"}``, each ``(batch, *spatial, channels)`` in about [0, 1]; in training optionally
-            ``"moving_labels"`` and ``"fixed_labels"``, integers ``(batch, *spatial, 1)``, and, for losses that need it,
-            the true ``"displacement"`` from fixed to moving, ``(batch, *spatial, rank)`` in voxels. With an
-            ``augmentation``, also ``"image"`` and optionally ``"labels"`` and ``"spacing"``, see there: from each of
-            these images a pair is made; pairs that are also given are added. A tuple or list of two images is the
-            moving and the fixed image, in this order.
+        inputs: ``{"moving", "fixed"}``, each ``(batch, *spatial, channels)`` in about [0, 1], or uint8 or uint16, which
+            are divided by 255 or 65535; in training optionally ``"moving_labels"`` and ``"fixed_labels"``, integers
+            ``(batch, *spatial, 1)``, and, for losses that need it, the true ``"displacement"`` from fixed to moving,
+            ``(batch, *spatial, rank)`` in voxels. With an ``augmentation``, also ``"image"`` and optionally
+            ``"labels"`` and ``"spacing"``, see there: from each of these images a pair is made; pairs that are also
+            given are added. A tuple or list of two images is the moving and the fixed image, in this order.
 
     Returns:
         ``{"warped": (batch, *spatial, channels), "displacement": (batch, *spatial, rank)}`` and, with integration,
         ``"velocity"`` on the network's own grid; both fields are in voxels of their grid. With an affine map, also
         ``"affine"`` and ``"deformation"``, the displacement that is applied before it; ``"displacement"`` is the
-        composition of both. If pairs were made or changed, ``"pairs"`` has all pairs, in the form of ``inputs``.
+        composition of both. If pairs were made or changed, or given as uint8 or uint16, ``"pairs"`` has all pairs, in
+        the form of ``inputs``, images as floats: what the losses compare.
 
     Raises:
         ValueError: an unknown loss or argument of a loss, an unknown weighting or part to recompute, a label loss

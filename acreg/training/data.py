@@ -131,6 +131,9 @@ def build_sampler(recipe: Recipe, data: TrainingData) -> Sampler:
     real = batch_size if section.synthetic is None else section.synthetic.real_pairs
     in_model = section.augmentation_in == "model"
     augment = None if in_model else or_none(section.augmentation), or_none(section.moving_augmentation)
+    images, labels = train.images, train.labels
+    if (in_model or section.synthetic is not None) and not any(augment):  # the model changes them, and decodes them
+        images, labels = images.as_stored(), None if labels is None else labels.as_stored()
     if section.velocities is not None:
         image = data.dataset.read_image(data.dataset.record(train.subjects[0]))  # aligned: all images are on one grid
         grids = image.grid, data.preprocessing.grid(image)
@@ -139,10 +142,10 @@ def build_sampler(recipe: Recipe, data: TrainingData) -> Sampler:
             still = np.zeros_like(next(iter(velocities.values())))
             velocities |= {(number, number): still for number in range(len(train.subjects))}
         return VelocitySampler(train.images, train.labels, velocities, batch_size, recipe.seed, section.max_shift)
-    pairs = PairSampler(train.images, train.labels, real, recipe.seed, *augment) if real else None
+    pairs = PairSampler(images, labels, real, recipe.seed, *augment) if real else None
     if pairs is not None and real == batch_size:
         return pairs
-    return ImageSampler(train.images, train.labels, train.spacings, batch_size - real, recipe.seed, pairs)
+    return ImageSampler(images, labels, train.spacings, batch_size - real, recipe.seed, pairs)
 
 
 def build_validation(recipe: Recipe, data: TrainingData) -> keras.utils.PyDataset | None:

@@ -16,6 +16,7 @@ from benchmarks.__main__ import main
 from benchmarks.measure import QUICK
 from benchmarks.processes import Processes
 from benchmarks.programs import Command
+from benchmarks.worker import Work
 
 CONTENDERS = """
 import os
@@ -58,6 +59,22 @@ def benchmarks(quick):
     if not quick:  # others would die with it
         contenders["dies"] = Contender(dies)
     return [Benchmark(__name__, "sums", "Sums", contenders, tolerance=0.01)]
+"""
+
+FIVE = """
+import time
+
+import numpy as np
+
+from benchmarks.measure import Benchmark, Contender
+
+
+def prepare():
+    return lambda: time.sleep(0.15) or np.zeros(1)
+
+
+def benchmarks(quick):
+    return [Benchmark(__name__, "five", "Five", {"acreg": Contender(prepare, items=5)}, item="pair")]
 """
 
 
@@ -159,6 +176,29 @@ def test_a_share_of_the_bandwidth_is_shown() -> None:
     row = next(line for line in report.table(result(contenders)).splitlines() if line.startswith("| acreg"))
     assert row.endswith("| 0 | 25% |")
     assert report.peers(result(contenders)) == {}
+
+
+def test_times_are_of_one_item_and_its_rate_is_shown(tmp_path: Path) -> None:
+    made = {"acreg": times([0.02] * 3, cpu_seconds=[0.005] * 3), "a peer": times([0.5] * 3)}
+    row = next(line for line in report.table(result(made, item="pair")).splitlines() if line.startswith("| acreg"))
+    assert "| memory, MB | pairs/s | pairs/CPU s |" in report.table(result(made, item="pair"))
+    assert row.endswith("| 50 | 200 |  |")
+    (tmp_path / "five.py").write_text(FIVE, encoding="utf-8")
+    sys.path.insert(0, str(tmp_path))
+    try:
+        work = Work("five", "five", "acreg", True, str(tmp_path / "results.npz"))
+    finally:
+        sys.path.remove(str(tmp_path))
+    assert 0.02 < work.time()["seconds"] < 0.1  # a call takes 0.15
+
+
+def test_peers_can_be_in_another_environment() -> None:
+    processes = Processes(threads=1, torch_python=sys.executable + "-of-no-one")
+    with pytest.raises(AcregError, match=r"--torch-python is the Python of an environment\. Received: .*-of-no-one"):
+        processes.missing("torch", ["numpy"])
+    assert processes.missing("keras", ["numpy", "no_such_package"]) == ["no_such_package"]
+    other = Processes(threads=1, torch_python="python3" if Path(sys.executable).name != "python3" else "python")
+    assert other.missing("torch", ["json", "no_such_package"]) == ["no_such_package"]
 
 
 def test_quick_run_writes_what_it_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from acreg.data.sampling.augmentation import Augmentation
 from acreg.data.sampling.pairs import PairSampler
+from acreg.data.sampling.singles import ImageSampler
 from acreg.data.stored_array import StoredArray, encode
 from acreg.errors import AcregError
 
@@ -57,6 +59,31 @@ def test_batches_are_the_same_in_memory_and_from_a_file_in_any_number_of_threads
             for batch, other in zip(pool.map(sampler(held).batch, range(40)), expected, strict=True):
                 for name, value in other.items():
                     np.testing.assert_array_equal(batch[name], value)
+
+
+@pytest.mark.parametrize("held", [9, 4, 0])
+def test_small_batches_have_the_stored_numbers_of_the_decoded_ones(tmp_path: Path, held: int) -> None:
+    images, labels = (stored(tmp_path / f"{kind}.npy", kind, held) for kind in (True, False))
+    small = PairSampler(images.as_stored(), labels.as_stored(), batch_size=3, seed=5)
+    for step in range(20):
+        batch, decoded = small.batch(step), PairSampler(images, labels, batch_size=3, seed=5).batch(step)
+        for name, value in decoded.items():
+            if name.endswith("labels"):
+                assert (batch[name].dtype, value.dtype) == (np.uint8, np.int32)
+                np.testing.assert_array_equal(batch[name], value)
+            else:
+                assert (batch[name].dtype, value.dtype) == (np.uint16, np.float32)
+                np.testing.assert_array_equal(batch[name].astype(np.float32) / np.float32(65535), value)
+
+
+def test_images_as_they_are_stored_are_not_augmented_in_numpy(tmp_path: Path) -> None:
+    images = stored(tmp_path / "x.npy", True, 9)
+    PairSampler(images, None, 1, 0, Augmentation(gamma=0.1))
+    for one, other in ((Augmentation(gamma=0.1), None), (None, Augmentation(scale=0.1))):
+        with pytest.raises(AcregError, match=r"in \[0, 1\]. Received: images as they are stored, uint16. Give the"):
+            PairSampler(images.as_stored(), None, 1, 0, one, other)
+    with pytest.raises(AcregError, match="or augment in the model, by its image_augmentation"):
+        ImageSampler(images.as_stored(), None, np.ones((9, 3)), 1, 0, augment=Augmentation(gamma=0.1))
 
 
 def test_a_file_that_was_cut_off_is_refused(tmp_path: Path) -> None:

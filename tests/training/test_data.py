@@ -13,7 +13,7 @@ from acreg.data.datasets.folder import prepare_folder
 from acreg.errors import AcregError
 from acreg.io import Image, write_image
 from acreg.training import load_recipe
-from acreg.training.data import TrainingData, load_data
+from acreg.training.data import TrainingData, build_sampler, load_data
 from acreg.training.run import workers
 
 
@@ -46,6 +46,20 @@ def test_subjects_beyond_the_memory_are_read_from_a_folder_that_trainings_share(
             np.testing.assert_array_equal(one.labels[:], other.labels[:])
     assert [path.name for path in tmp_path.iterdir()] == ["shared"]
     assert len(list((tmp_path / "shared").iterdir())) == 2  # for training and for validation
+
+
+@pytest.mark.parametrize(
+    "changes", [["data.augmentation_in=model"], ["data.augmentation=null", "data.synthetic={max_deformation: 5}"]]
+)
+def test_batches_that_the_model_changes_travel_as_they_are_stored(discs: Path, changes: list[str]) -> None:
+    given = [f"data.dataset={discs}", "data.shape=[16,16]", "training.batch_size=2", *changes]
+    recipe = load_recipe("acregnet-phantoms", given)
+    batch = build_sampler(recipe, load_data(recipe)).batch(0)
+    images = {name: x.dtype.name for name, x in batch.items() if name in ("image", "moving", "fixed")}
+    labels = {name: x.dtype.name for name, x in batch.items() if "labels" in name}
+    assert set(images.values()) == {"uint16"} and set(labels.values()) == {"uint8"}
+    recipe = load_recipe("acregnet-phantoms", [*given[:3], "data.augmentation={gamma: 0.1}"])
+    assert {x.dtype.name for x in build_sampler(recipe, load_data(recipe)).batch(0).values()} == {"float32", "int32"}
 
 
 def test_workers_are_half_of_the_cores_and_never_more_than_these(monkeypatch: pytest.MonkeyPatch) -> None:

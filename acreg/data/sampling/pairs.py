@@ -8,7 +8,7 @@ import numpy as np
 
 from acreg._moved import forward
 from acreg.data.sampling.augmentation import Augmentation
-from acreg.data.sampling.sampler import Batch, Sampler
+from acreg.data.sampling.sampler import Batch, Sampler, check_augmented
 from acreg.data.stored_array import Voxels
 from acreg.errors import AcregError
 
@@ -19,8 +19,10 @@ class PairSampler(Sampler):
     """Draws batches of random pairs of different subjects.
 
     Arguments:
-        images: `(subjects, *spatial, channels)`, kept as float32; in [0, 1] if `augment` is given.
-        labels: integers `(subjects, *spatial, 1)`, kept as int32, or None where no labels exist.
+        images: `(subjects, *spatial, channels)`, an array, kept as float32, in [0, 1] if `augment` is given; or a
+            `StoredArray`.
+        labels: integers `(subjects, *spatial, 1)`, an array, kept as int32, or a `StoredArray`; None where no labels
+            exist.
         batch_size: pairs in a batch.
         seed: not negative.
         augment: applied to the moving and to the fixed image independently; None for no augmentation.
@@ -28,7 +30,8 @@ class PairSampler(Sampler):
             outside the image are background.
 
     Raises:
-        AcregError: fewer than two subjects, shapes that do not match, or labels that are not integers.
+        AcregError: fewer than two subjects, shapes that do not match, labels that are not integers, or augmentation of
+            images `as_stored`.
     """
 
     def __init__(
@@ -45,6 +48,7 @@ class PairSampler(Sampler):
             raise AcregError(
                 f"A pair needs two subjects. Received: {len(images)} subject(s). Put more subjects into the split."
             )
+        check_augmented(self.images, augment, augment_moving)
         self.augment = augment
         self.augment_moving = augment_moving
 
@@ -53,7 +57,8 @@ class PairSampler(Sampler):
 
         Returns:
             `moving` and `fixed` float32 `(batch, *spatial, channels)`, and with labels `moving_labels` and
-            `fixed_labels` int32 `(batch, *spatial, 1)`.
+            `fixed_labels` int32 `(batch, *spatial, 1)`; of a `StoredArray.as_stored`, uint16 and uint8 or uint16, which
+            a `RegistrationModel` decodes.
         """
         rng = np.random.default_rng([self.seed, step])
         subjects, size = len(self.images), self.batch_size

@@ -8,6 +8,9 @@ TensorFlow is imported only when a `tf.data.Dataset` is requested.
 
 from __future__ import annotations
 
+import atexit
+import threading
+import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -21,6 +24,9 @@ from acreg.errors import AcregError
 
 if TYPE_CHECKING:
     import tensorflow as tf
+
+QUIET = 0.2
+"""Seconds after which no thread is still on its way from or to a batch of a dataset that nobody reads."""
 
 
 class Sampler(Protocol):
@@ -40,6 +46,43 @@ def _check(start: int, steps: int | None, workers: int) -> None:
         raise AcregError(f"A pipeline has one worker or more. Received: workers={workers}.")
 
 
+class _Draws:
+    """The batches that threads of TensorFlow are making, for all datasets.
+
+    When a program ends, Python no longer gives its lock to other threads, and TensorFlow waits for those that wait for
+    it: the program would hang. So before that, the batches that were begun are finished, and no others are made.
+    """
+
+    def __init__(self) -> None:
+        self.over = False
+        self._changed = threading.Condition()
+        self._running = 0
+        self._last = -QUIET
+
+    def __enter__(self) -> None:
+        self._change(1)
+
+    def __exit__(self, *_: object) -> None:
+        self._change(-1)
+
+    def _change(self, by: int) -> None:
+        with self._changed:
+            self._running += by
+            self._last = time.monotonic()
+            self._changed.notify_all()
+
+    def end(self) -> None:
+        """Wait until no thread makes a batch or will begin one: those that only fill a buffer are not made any more."""
+        self.over = True
+        with self._changed:
+            while self._running or time.monotonic() < self._last + QUIET:
+                self._changed.wait(None if self._running else QUIET)
+
+
+_draws = _Draws()
+atexit.register(_draws.end)
+
+
 def _tf_batches(sampler: Sampler, start: int, steps: int | None, workers: int = 1) -> tf.data.Dataset:
     import tensorflow as tf
 
@@ -47,15 +90,20 @@ def _tf_batches(sampler: Sampler, start: int, steps: int | None, workers: int = 
     example = sampler.batch(start)
     names = sorted(example) if isinstance(example, dict) else None
     arrays: list[np.ndarray] = [example] if names is None else [example[name] for name in names]
+    kinds = [(array.shape, array.dtype) for array in arrays]
+    del example, arrays
 
     def draw(step: np.ndarray) -> list[np.ndarray]:
-        batch = sampler.batch(int(step))
+        with _draws:
+            if _draws.over:
+                return [np.zeros(*kind) for kind in kinds]
+            batch = sampler.batch(int(step))
         return [batch] if names is None else [batch[name] for name in names]
 
     def load(step: tf.Tensor) -> Any:
-        tensors = tf.numpy_function(draw, [step], [tf.as_dtype(array.dtype) for array in arrays], stateful=False)
-        for tensor, array in zip(tensors, arrays):
-            tensor.set_shape(array.shape)
+        tensors = tf.numpy_function(draw, [step], [tf.as_dtype(dtype) for _, dtype in kinds], stateful=False)
+        for tensor, (shape, _) in zip(tensors, kinds):
+            tensor.set_shape(shape)
         return tensors[0] if names is None else dict(zip(names, tensors))
 
     counter = tf.data.Dataset.counter(start) if steps is None else tf.data.Dataset.range(start, start + steps)

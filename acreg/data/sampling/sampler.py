@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from acreg.data.sampling.augmentation import Augmentation
 from acreg.data.stored_array import StoredArray, Voxels
 from acreg.errors import AcregError
 
@@ -39,6 +40,14 @@ class Sampler:
 def kept(array: Voxels, dtype: type[np.generic]) -> Voxels:
     """The array as a sampler keeps it: of that type, which a `StoredArray` has."""
     return array if isinstance(array, StoredArray) else np.ascontiguousarray(array, dtype)
+
+
+def check_augmented(images: Voxels, *augment: Augmentation | None) -> None:
+    if images.dtype.kind == "u" and any(augment):
+        raise AcregError(
+            f"Augmentation in NumPy changes images in [0, 1]. Received: images as they are stored, {images.dtype}. "
+            "Give the decoded images, or augment in the model, by its image_augmentation."
+        )
 
 
 def check_arrays(images: Voxels | None, labels: Voxels | None) -> None:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from acreg.data.sampling.augmentation import Augmentation
 from acreg.data.sampling.pairs import PairSampler
-from acreg.data.sampling.sampler import Batch, Sampler, check_arrays, check_draw, kept
+from acreg.data.sampling.sampler import Batch, Sampler, check_arrays, check_augmented, check_draw, kept
 from acreg.data.stored_array import Voxels
 from acreg.errors import AcregError
 
@@ -25,7 +25,8 @@ class ImageSampler(Sampler):
         augment: None for no augmentation.
 
     Raises:
-        AcregError: no subject, shapes that do not match, or labels that are not integers.
+        AcregError: no subject, shapes that do not match, labels that are not integers, or augmentation of images
+            `as_stored`.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class ImageSampler(Sampler):
                 "A batch is drawn from one image or more, each with a spacing for each axis. "
                 f"Received: images.shape={images.shape}, spacings.shape={spacings.shape}."
             )
+        check_augmented(self.images, augment)
         self.spacings = np.ascontiguousarray(spacings, np.float32)
         self.pairs = pairs
         self.augment = augment

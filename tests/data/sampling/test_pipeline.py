@@ -122,6 +122,24 @@ def test_wrong_steps_are_refused(wrong):
         KerasPairs(make_sampler(), workers=0)
 
 
+ENDS = """
+import numpy as np
+from acreg.data import Augmentation, PairSampler, tf_pairs
+
+images = np.random.default_rng(0).random((2, 64, 64, 64, 1), np.float32)
+sampler = PairSampler(images, None, 1, 0, Augmentation(rotation=0.1, elastic=0.02, noise=0.1))
+batches = iter(tf_pairs(sampler, workers=2))
+next(batches)
+print("last line")
+"""
+
+
+@needs_tensorflow
+def test_a_program_ends_while_its_dataset_makes_batches():
+    done = subprocess.run([sys.executable, "-c", ENDS], capture_output=True, text=True, check=True, timeout=300)
+    assert done.stdout == "last line\n"
+
+
 def test_importing_acreg_data_is_cheap_and_under_one_name_only():
     code = "import sys, acreg.data; print(*({'tensorflow', 'keras', 'scipy', 'numpy'} & set(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
