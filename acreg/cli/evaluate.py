@@ -75,12 +75,13 @@ def evaluate(
     """Score presets and other methods on pairs of a dataset.
 
     Registers the same pairs with every method. Measures, for each label and on the grid of the images, the Dice
-    coefficient, the Hausdorff distance, its 95th percentile and the mean surface distance, and for each pair the
-    folding of the field and the time. If the pairs have true transforms, as those of `acreg data synthesize` have, it
-    also measures how far the predicted positions of the labelled voxels lie from the true ones. For pairs without
-    labels it measures NCC and SSIM of the images, folding and time. Doubtful results (see `acreg register`) are counted
-    and named. Writes pairs.csv and summary.json for each method once the method is complete. To continue an interrupted
-    evaluation, run the same command again: complete methods are kept if weights, data, pairs and settings are the same.
+    coefficient, the Hausdorff distance, its 95th percentile, the mean surface distance and the distance of the
+    centroids (TRE), and for each pair the folding of the field and the time. If the pairs have true transforms, as
+    those of `acreg data synthesize` have, it also measures how far the predicted positions of the labelled voxels lie
+    from the true ones. For pairs without labels it measures NCC and SSIM of the images, folding and time. Doubtful
+    results (see `acreg register`) are counted and named. Writes pairs.csv and summary.json for each method once the
+    method is complete. To continue an interrupted evaluation, run the same command again: complete methods are kept if
+    weights, data, pairs and settings are the same.
 
     \b
     Examples:

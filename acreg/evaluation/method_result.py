@@ -14,7 +14,10 @@ from acreg.geometry.display import table_html
 from acreg.metrics import LABEL_METRICS, is_lost, mean_over_labels
 from acreg.registration.concerns import Verdict
 
-OPTIONAL_METRICS = ("tre_true", "lcc", "label_sd_log_j", "mask_dsc")
+MEASURES = 2
+"""The version of what metrics and names mean, recorded in `summary.json` as "measures"; results without it have 1. In
+version 1, the column `tre` held the centroid error."""
+OPTIONAL_METRICS = ("centroid_error", "tre_true", "lcc", "label_sd_log_j", "mask_dsc")
 """Label metrics that some results lack: without a true transform, from older versions, or without registration."""
 HIGHER_IS_BETTER = ("dsc", "lcc", "mask_dsc", "ncc", "ssim")
 IMAGE_VALUES = ("ncc", "ssim")
@@ -173,6 +176,7 @@ def summarise(result: MethodResult) -> dict[str, Any]:
     metrics = measured([result])
     return {
         "method": result.name,
+        "measures": MEASURES,
         "pairs": len(result.pairs),
         "metrics": {m: statistics_of(result.values(m)) for m in (*metrics, *PAIR_VALUES, *SIGNS)},
         "per_label": {

@@ -60,7 +60,10 @@ def write_method(result: MethodResult, folder: Path) -> None:
 
 
 def read_method(folder: Path) -> MethodResult:
-    """Read the folder of a method; metrics that older versions did not measure are NaN.
+    """Read the folder of a method; metrics that older versions did not measure, or measured otherwise, are NaN.
+
+    Results without "measures" in their summary (see `MEASURES`) have the centroid error, which they called TRE, under
+    its present name.
 
     Raises:
         AcregError: a file is missing, truncated, or lacks a column.
@@ -68,6 +71,7 @@ def read_method(folder: Path) -> MethodResult:
     try:
         summary = read_json(folder / "summary.json", "summary")
         rows = read_dicts(io.StringIO(read_text(folder / "pairs.csv", "table of pairs"), newline=""))
+        older = "measures" not in summary
         pairs: dict[tuple[str, str], PairScores] = {}
         names: dict[int, str] = {}
         if rows and summary.get("per_label") and "label" not in rows[0]:
@@ -86,6 +90,8 @@ def read_method(folder: Path) -> MethodResult:
                 continue
             label = int(row["label"])
             names[label] = row["label_name"]
+            if older and "tre" in row:
+                row["centroid_error"] = row.pop("tre")
             scores = {m: float(row[m] if m in MAP_METRICS else row.get(m, NAN)) for m in (*MAP_METRICS, "tre")}
             scores |= {m: float(row[m]) for m in OPTIONAL_METRICS if m in row}
             if not pair.failure:

@@ -1,4 +1,5 @@
 import csv
+import hashlib
 import json
 
 import numpy as np
@@ -8,6 +9,7 @@ from medpy.metric import binary
 from acreg.data.manifest import Dataset, Record
 from acreg.errors import AcregError, UsageError
 from acreg.evaluation import load_results, read_method
+from acreg.evaluation.method_result import MEASURES
 from acreg.evaluation.pairs import choose_pairs
 from acreg.evaluation.run import KEPT_WORST, evaluate
 from acreg.geometry import Grid
@@ -72,7 +74,8 @@ def test_scores_are_those_of_the_native_labels_in_mm(phantoms, subjects, tmp_pat
         expected = label_metrics(moving, fixed, [1, 2, 3], phantoms.spacing)
         for value, scores in pair.labels.items():
             centres = [np.argwhere(labels == value).mean(axis=0) * phantoms.spacing for labels in (fixed, moving)]
-            assert scores.pop("tre") == pytest.approx(np.linalg.norm(centres[0] - centres[1]))
+            for metric in ("tre", "centroid_error"):  # of the identity they are the same
+                assert scores.pop(metric) == pytest.approx(np.linalg.norm(centres[0] - centres[1]))
             assert -1 < scores.pop("lcc") < 1
         assert pair.labels == expected
         images = [phantoms.read_image(phantoms.record(name)).array for name in (pair.fixed, pair.moving)]
@@ -105,8 +108,8 @@ def test_all_methods_see_the_same_pairs_and_files_hold_everything(phantoms, subj
         assert "numpy" in summary["environment"]
     header = (tmp_path / "a" / "pairs.csv").read_text(encoding="utf-8").splitlines()[0]
     assert header == (
-        "fixed,moving,label,label_name,dsc,hd,hd95,assd,tre,lcc,label_sd_log_j,ncc,ssim,folded_percent,sd_log_j,"
-        "seconds,inverse_error,unlikeness,verdict,concerns,failure"
+        "fixed,moving,label,label_name,dsc,hd,hd95,assd,tre,centroid_error,lcc,label_sd_log_j,ncc,ssim,folded_percent,"
+        "sd_log_j,seconds,inverse_error,unlikeness,verdict,concerns,failure"
     )
 
 
@@ -344,6 +347,20 @@ def test_only_results_of_the_same_weights_and_settings_are_kept(phantoms, subjec
     again(shift("mine"))
     with pytest.raises(AcregError, match="not replaced unasked"):  # what a caller's own method is made of is not known
         again(shift("mine"))
+
+
+def test_results_of_an_older_version_are_read_but_not_kept_beside_new_ones(phantoms, subjects, tmp_path):
+    pairs = choose_pairs("2", subjects, 0)
+    evaluate([Named("a")], phantoms, "test", pairs, tmp_path)
+    summary = json.loads((tmp_path / "a" / "summary.json").read_text(encoding="utf-8"))
+    assert summary.pop("measures") == MEASURES
+    parts = {key: summary[key] for key in ("method", "registers", "preset", "dataset", "settings")}
+    listed = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()  # as older versions did
+    (tmp_path / "a" / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
+    (tmp_path / "evaluation.json").write_text(json.dumps({"methods": {"a": listed}}), encoding="utf-8")
+    assert [result.name for result in load_results([tmp_path])] == ["a"]
+    with pytest.raises(AcregError, match="not replaced unasked"):
+        evaluate([Named("a"), Named("b")], phantoms, "test", pairs, tmp_path)
 
 
 def test_old_results_stay_until_the_new_ones_are_complete(phantoms, subjects, tmp_path):
