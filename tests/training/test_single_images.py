@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 import acreg
 from acreg.errors import UsageError
+from acreg.inference import preset_folder
 from acreg.layers import ThinPlateSplineAugmentation
 from acreg.training.data import MadePairs, build_sampler, build_validation, load_data
 from acreg.training.recipe import changed_keys, load_recipe
@@ -129,6 +131,52 @@ def test_the_transfer_study_differs_in_its_start_alone() -> None:
     pretraining = load_recipe("uw-nsd-ixi")
     for part in ("encoder", "decoder", "head"):
         assert scratch["model"]["arguments"][part] == pretraining.model.arguments[part]
+
+
+@pytest.fixture
+def pretrained(tmp_path: Path) -> str:
+    """What the study reads of a preset of the IXI recipes."""
+    shipped, folder = preset_folder("ddmr-hippocampus"), tmp_path / "ixi"
+    folder.mkdir()
+    (folder / "preprocessing.json").write_bytes((shipped / "preprocessing.json").read_bytes())
+    content = json.loads((shipped / "config.json").read_text(encoding="utf-8"))
+    widths = load_recipe("uw-nsd-ixi").model.arguments
+    content["config"] |= {name: widths[name] for name in ("encoder", "decoder", "head")}
+    (folder / "config.json").write_text(json.dumps(content), encoding="utf-8")
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("steps", "per_epoch", "frozen"), [(10, 1, 3), (200, 20, 60), (2000, 200, 600), (2200, 200, 600)]
+)
+def test_a_transfer_study_of_any_length_is_made_of_recipes_that_work(
+    steps: int, per_epoch: int, frozen: int, recipe_file: Path, pretrained: str
+) -> None:
+    data = str(load_recipe(recipe_file).data.dataset)
+    found = study.recipes([3, 2], pretrained, data, steps)
+    assert [recipe.name for recipe in found] == [f"{way}-{count}" for count in (2, 3) for way in study.WAYS]
+    assert {(recipe.training.steps, recipe.training.steps_per_epoch) for recipe in found} == {(steps, per_epoch)}
+    assert [recipe.start and recipe.start.freeze_steps for recipe in found] == [None, None, frozen] * 2
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"steps": "9"}, "Received: steps=9. Give a multiple of 10"),
+        ({"steps": "2010"}, "Received: steps=2010"),
+        ({"subjects": "900"}, r"Received: \[900\]\. Give"),
+        ({"pretrained": "ixi"}, "Received: 'ixi', which is neither"),
+        ({"pretrained": "ddmr-hippocampus"}, r"Received: ddmr-hippocampus, with \{'encoder': \[16, 32, 64, 64\]"),
+    ],
+)
+def test_a_transfer_study_that_cannot_work_trains_nothing(
+    change: dict[str, str], message: str, recipe_file: Path, pretrained: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(study, "run_recipe", lambda *args, **kwargs: pytest.fail("trained"))
+    data = str(load_recipe(recipe_file).data.dataset)
+    given = {"pretrained": pretrained, "data": data, "subjects": "8", "steps": "20", "out": "runs", **change}
+    with pytest.raises(UsageError, match=message):
+        study.main([word for name, value in given.items() for word in (f"--{name}", value)])
 
 
 def test_made_pairs_have_the_layers_limits_where_the_recipe_names_none() -> None:
