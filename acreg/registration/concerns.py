@@ -15,7 +15,7 @@ from acreg.errors import images_by_name
 from acreg.geometry import Displacement, Grid, Velocity, unregistered
 from acreg.io import Image
 from acreg.metrics import normalized_cross_correlation, normalized_mutual_information
-from acreg.registration.usual import Usual
+from acreg.registration.usual import Usual, axis_names
 
 if TYPE_CHECKING:
     from acreg.registration.pair import Registration
@@ -25,6 +25,7 @@ Verdict = Literal["ok", "look at it", "failed"]
 NAMES = (
     "constant",
     "unlike",
+    "reversed",
     "similarity",
     "unusual",
     "overlap",
@@ -125,6 +126,8 @@ def concerns(
     - constant: the fixed or the moving image is constant, so that nothing can be compared: failed.
     - unlike: an input of the network is less like its training images than `UsualInputs.limit`; failed above `FOREIGN`,
       or if the result is also unusual.
+    - reversed: an input of the network is much less like its training images than the same image reversed along some
+      axes (`UsualInputs.reversal`): failed.
     - similarity: the mutual information is lower than before, and the distance 1 - NCC is more than `FALL` times as
       large. For two modalities, the correlation alone may fall; this does not count. Also, whatever they were before,
       if both are below `NO_NCC` and `NO_NMI`, as for images of noise.
@@ -147,7 +150,7 @@ def concerns(
         usual: what is usual for the preset, if known.
         sees: for a preset, the network's grids in the fixed and in the moving image.
         deforms: whether the method deforms; the affine part of a network alone does not.
-        relies_on_network: whether the result is a network's; otherwise an unlike input is no failure.
+        relies_on_network: whether the result is a network's; otherwise an unlike or reversed input is no failure.
     """
     found: dict[str, str] = {}
     failed: set[str] = set()
@@ -168,6 +171,13 @@ def concerns(
                 f"{most:.2f}, where up to {usual.inputs.limit:.2f} is usual."
             )
             failed |= {"unlike"} if most > FOREIGN and relies_on_network else set()
+    for role, axes in result.reversal.items():
+        if axes and not flat:
+            found["reversed"] = (
+                f"The {role} image looks reversed along {axis_names(axes, fixed.grid.rank)}, as the preset sees it: "
+                "turned by 180 degrees, mirrored, or with a wrong header."
+            )
+            failed |= {"reversed"} if relies_on_network else set()
     if usual is not None and new.ncc < usual.ncc and new.nmi < usual.nmi:
         found["unusual"] = (
             f"The images are less alike ({new}) than {usual.pairs} pairs of {usual.data}, registered by this preset "

@@ -106,11 +106,6 @@ class PresetMethod:
         """The network's grid in an image."""
         return self._model.preprocessing.grid(image)
 
-    def unlikeness(self, image: Image) -> float | None:
-        """How unlike the training images an image is, see `UsualInputs.unlikeness`; None if these are not known."""
-        inputs = self.usual.inputs if self.usual else None
-        return None if inputs is None else inputs.unlikeness(self.preprocessed(image))
-
     def preprocessed(self, image: Image) -> NDArray[np.float32]:
         """An image as the network sees it, `(*spatial, 1)`."""
         array: NDArray[np.float32] = self._model.preprocessing.apply(image)

@@ -39,7 +39,7 @@ class Optimised:
     With `features`, the segmenter predicts the anatomy in both images, and the overlap of its label maps joins the
     energy, as labels that a user gives do; such labels take precedence. A segmenter may have options of its own
     (`Segmenter.registration`), which hold unless others are given. If an image is unlike those on which the segmenter
-    was trained, the images are registered without its labels and without `start`.
+    was trained, or looks reversed, the images are registered without its labels and without `start`.
 
     With `start`, the registration starts from the transform of that network, without the linear and the discrete
     stage; unless the network's verdict is not "ok", or an initial transform is given.
@@ -125,9 +125,12 @@ class Optimised:
                 f"transform that deforms. Register by {DEFAULT}, or give the linear part alone."
             )
         guides, tell = guides or Guides(), say or (lambda _: None)
-        strange = [role for role, image in (("fixed", fixed), ("moving", moving)) if self._is_strange(image)]
+        images, usual = {"fixed": fixed, "moving": moving}, self.usual
+        strange = [role for role in images if usual and usual.is_strange(self.preprocessed(images[role]))]
         if strange:
-            tell(f"without the segmenter: the {' and the '.join(strange)} image is unlike those of its training")
+            tell(
+                f"without the segmenter: the {' and the '.join(strange)} image is unlike those of its training, or reversed"
+            )
         elif self._features is not None and guides.fixed_labels is None:
             one, other = (self._features.anatomy(image) for image in (fixed, moving))
             guides = replace(guides, fixed_labels=one, moving_labels=other)
@@ -135,20 +138,10 @@ class Optimised:
         start: dict[str, Any] = {} if found is None else {"start": found}
         return self.engine.register(fixed=fixed, moving=moving, guides=guides, progress=say, **start)
 
-    def _is_strange(self, image: Image) -> bool:
-        """Whether an image is unlike those on which the segmenter was trained."""
-        unlike = self.unlikeness(image)
-        return unlike is not None and self.usual is not None and self.usual.is_unlike(unlike)
-
     @property
     def usual(self) -> Usual | None:
         """What is usual for the preset of the features; None without them, or if that is not known."""
         return None if self._features is None else self._features.usual
-
-    def unlikeness(self, image: Image) -> float | None:
-        """How unlike the segmenter's training images an image is, see `UsualInputs.unlikeness`; None if not known."""
-        inputs = self.usual.inputs if self.usual else None
-        return None if inputs is None else inputs.unlikeness(self.preprocessed(image))
 
     def preprocessed(self, image: Image) -> NDArray[np.float32]:
         """An image as the segmenter sees it, `(*spatial, 1)`. With `features` only."""

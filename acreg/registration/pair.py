@@ -49,6 +49,7 @@ class Registration:
             moving to fixed; None if there was none.
         unlikeness: for a preset that knows its training images, how unlike them the fixed and the moving image are,
             see `UsualInputs.unlikeness`; otherwise empty.
+        reversal: for such a preset, the axes along which each of them looks reversed, see `UsualInputs.reversal`.
         mask: the foreground of the fixed image as predicted by a method that segments.
         concerns: concerns about the result, see `acreg.registration.concerns`.
         channels: the channels of a moving image in colour; `moving` is its luminance.
@@ -74,6 +75,7 @@ class Registration:
     seconds: float
     inverse_error: Consistency | None = None
     unlikeness: dict[str, float] = field(default_factory=dict)
+    reversal: dict[str, tuple[int, ...]] = field(default_factory=dict)
     mask: Image | None = None
     moving_labels: Image | None = None
     fixed_labels: Image | None = None
@@ -217,11 +219,11 @@ def register_pair(
             swapped = None if guides is None else guides.swapped()
             back = _outcome(method, fixed=moving, moving=fixed, guides=swapped, say=say).transform
             result.inverse_error = inverse_consistency(transform, back, foreground(fixed))
-        unlikeness = getattr(method, "unlikeness", None)
-        if unlikeness is not None:
-            found = {"fixed": unlikeness(fixed), "moving": unlikeness(moving)}
-            result.unlikeness = {role: value for role, value in found.items() if value is not None}
         usual, sees = getattr(method, "usual", None), getattr(method, "sees", None)
+        if usual is not None and usual.inputs is not None:
+            arrays = {role: method.preprocessed(image) for role, image in (("fixed", fixed), ("moving", moving))}
+            result.unlikeness = {role: usual.inputs.unlikeness(array) for role, array in arrays.items()}
+            result.reversal = {role: usual.inputs.reversal(array) for role, array in arrays.items()}
         grids = None if sees is None else (sees(fixed), sees(moving))
         kind = {name: getattr(method, name, True) for name in ("deforms", "relies_on_network")}
         result.concerns = concerns(result, fixed=fixed, moving=moving, usual=usual, sees=grids, **kind)

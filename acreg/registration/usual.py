@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,13 @@ COMPONENTS = 10
 PER_COMPONENT = 3
 EXTREME = 3.0
 """Standard deviations of a component that count as usual."""
+REVERSED = 1.5
+"""How many times as far as its reversed copy an image is from the training images, if it is itself the reversed one."""
+
+
+def axis_names(axes: Sequence[int], rank: int) -> str:
+    """The axes of an array as text: "z and y" for the first two of three."""
+    return " and ".join("zyx"[-rank:][axis] for axis in axes)
 
 
 class UsualInputs(BaseModel):
@@ -89,6 +97,18 @@ class UsualInputs(BaseModel):
                 rest = rest - np.clip(component @ rest / length, -EXTREME, EXTREME) * component
         return float(np.sqrt((rest**2).mean()))
 
+    def reversal(self, array: NDArray[np.float32]) -> tuple[int, ...]:
+        """The axes along which a preprocessed image, `(*spatial, 1)`, seems to be reversed; usually none.
+
+        They are those of the copy that is the least unlike the training images, if the image is `REVERSED` times as
+        unlike or more. Two reversed axes are a turn by 180 degrees, one or three axes a mirrored image.
+        """
+        rank = array.ndim - 1
+        choices = [axes for count in range(1, rank + 1) for axes in combinations(range(rank), count)]
+        distances = {axes: self.unlikeness(np.flip(array, axes)) for axes in choices}
+        best = min(choices, key=lambda axes: distances[axes])
+        return best if self.unlikeness(array) >= REVERSED * distances[best] > 0 else ()
+
 
 class Usual(BaseModel):
     """The usual results of a preset on pairs of its training data, or similar data; `usual.json` in its folder.
@@ -116,6 +136,11 @@ class Usual(BaseModel):
     def is_unlike(self, unlikeness: float) -> bool:
         """Whether a value of `UsualInputs.unlikeness` is larger than usual."""
         return self.inputs is not None and unlikeness > self.inputs.limit
+
+    def is_strange(self, array: NDArray[np.float32]) -> bool:
+        """Whether a preprocessed image, `(*spatial, 1)`, is unlike the training images, or reversed."""
+        known = self.inputs
+        return known is not None and (self.is_unlike(known.unlikeness(array)) or bool(known.reversal(array)))
 
     @classmethod
     def of_preset(cls, folder: Path) -> Usual | None:

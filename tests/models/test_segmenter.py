@@ -157,8 +157,8 @@ def test_segment_writes_label_maps_and_a_dataset(preset: Path, tmp_path: Path) -
     found = segment(images, None, tmp_path / "out", model=preset, probabilities=True)
     assert found.tally.done == 2
     rows = found.rows
-    assert list(rows[0]) == ["subject", "image", "labels", "split", "agreement", "unlikeness"]
-    assert rows[0]["unlikeness"] == "" and 0.5 < float(rows[0]["agreement"]) <= 1
+    assert list(rows[0]) == ["subject", "image", "labels", "split", "agreement", "unlikeness", "reversed"]
+    assert rows[0]["unlikeness"] == rows[0]["reversed"] == "" and 0.5 < float(rows[0]["agreement"]) <= 1
     labels = read_labels(tmp_path / "out" / rows[0]["labels"])
     assert set(np.unique(labels.array)) == {0, 7}
     share = read_image(tmp_path / "out" / "probabilities" / "0_7.nii.gz")

@@ -171,8 +171,8 @@ class Trained(Given):
         inputs = UsualInputs.of(chests, limit=0.5)
         self.usual = Usual(data="chests, train", pairs=9, ncc=0.0, nmi=1.0, folded_percent=0, inputs=inputs)
 
-    def unlikeness(self, image):
-        return self.usual.inputs.unlikeness(image.array[..., None])
+    def preprocessed(self, image):
+        return image.array[..., None]
 
 
 def test_a_chest_network_says_that_it_was_given_something_else(pair):
@@ -185,6 +185,22 @@ def test_a_chest_network_says_that_it_was_given_something_else(pair):
         (concern,) = [concern for concern in result.concerns if concern.name == "unlike"]
         assert f"The {role} image is unlike those on which the preset was trained (chests, train)" in concern.text
         assert concern.verdict == result.verdict == "look at it"
+
+
+def test_an_image_that_lies_upside_down_fails_though_it_is_hardly_unlike(pair):
+    """A limit that is not passed: the network was trained on images of many kinds."""
+    fixed, moving = pair
+    network = Trained(smooth(4))
+    network.usual = network.usual.model_copy(update={"inputs": network.usual.inputs.model_copy(update={"limit": 2.0})})
+    turned = Image(moving.array[::-1], moving.grid)
+    result = register_pair(network, fixed=fixed, moving=turned)
+    (concern,) = [concern for concern in result.concerns if concern.name == "reversed"]
+    assert "The moving image looks reversed along y, as the preset sees it" in concern.text
+    assert concern.verdict == result.verdict == "failed"
+    network.relies_on_network = False
+    result = register_pair(network, fixed=turned, moving=moving)
+    (concern,) = [concern for concern in result.concerns if concern.name == "reversed"]
+    assert "The fixed image" in concern.text and concern.verdict == "look at it"
 
 
 def test_images_of_noise_have_nothing_in_common():

@@ -46,6 +46,15 @@ def test_other_chests_are_alike_and_everything_else_is_not(inputs):
     assert max(chests) < 0.5 < min(distances.values()), (chests, distances)
 
 
+def test_a_chest_that_is_reversed_is_told_from_one_that_is_not(inputs):
+    rng = np.random.default_rng(0)
+    for seed in range(100, 108):
+        assert inputs.reversal(chest(seed)) == ()
+        assert inputs.reversal(chest(seed)[::-1])[:1] == (0,)  # left and right of a chest differ little
+    assert inputs.reversal(rng.normal(size=(64, 64, 1)).astype(np.float32)) == ()
+    assert inputs.reversal(np.zeros((64, 64, 1), np.float32)) == ()
+
+
 def test_variations_count_up_to_three_standard_deviations(inputs):
     mean, component = np.array(inputs.mean), np.array(inputs.components[0])
     assert len(inputs.components) == min(COMPONENTS, 24 // 3)

@@ -14,7 +14,7 @@ from acreg.applications.batch.segmentations import SEGMENTATIONS, agreement, sav
 from acreg.inference.presets import preset_digest, preset_folder
 from acreg.io import Image, read_image
 from acreg.names import some
-from acreg.registration.usual import Usual
+from acreg.registration.usual import Usual, axis_names
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class SegmenterTask:
     probabilities: bool = False
     table: str = field(default=SEGMENTATIONS, init=False)
     columns: tuple[str, ...] = field(
-        default=("subject", "image", "labels", "split", "agreement", "unlikeness"), init=False
+        default=("subject", "image", "labels", "split", "agreement", "unlikeness", "reversed"), init=False
     )
 
     @property
@@ -55,23 +55,32 @@ class SegmenterTask:
 
 
 class Segmented(NamedTuple):
-    """An image's label map, the probability of each label, and `UsualInputs.unlikeness`, None if it is not known."""
+    """An image's label map and the probability of each label; and what the segmenter's `UsualInputs` say of the image.
+
+    `unlikeness` is None if they are not known, `reversal` the axes along which the image looks reversed.
+    """
 
     labels: Image
     probabilities: np.ndarray
     unlikeness: float | None
+    reversal: tuple[int, ...]
 
 
 def unlike_images(model: str, rows: Sequence[Mapping[str, str]]) -> str:
-    """A sentence about the images of a table that are unlike those on which a segmenter was trained; "" for none."""
+    """Sentences about the images of a table that a segmenter does not know or that look reversed; "" for none."""
     usual = Usual.of_preset(preset_folder(model))
-    far = [row["subject"] for row in rows if usual and row["unlikeness"] and usual.is_unlike(float(row["unlikeness"]))]
-    if usual is None or not far:
+    if usual is None:
         return ""
-    return (
-        f"Unlike those on which {Path(model).name} was trained ({usual.data}): {len(far)} of {len(rows)} images, "
-        f"{some(far)}. Look at their labels."
-    )
+    far = [row["subject"] for row in rows if row["unlikeness"] and usual.is_unlike(float(row["unlikeness"]))]
+    turned = [row["subject"] for row in rows if row["reversed"]]
+    trained = f"those on which {Path(model).name} was trained ({usual.data})"
+    said = [f"Unlike {trained}: {len(far)} of {len(rows)} images, {some(far)}."] if far else []
+    if turned:
+        said.append(
+            f"Turned by 180 degrees or mirrored in comparison with {trained}, as it seems: {len(turned)} of "
+            f"{len(rows)} images, {some(turned)}."
+        )
+    return " ".join([*said, "Look at their labels."]) if said else ""
 
 
 class SegmenterWorker:
@@ -96,20 +105,22 @@ class SegmenterWorker:
     def _segmented(self, image: Image) -> Segmented:
         found = self.model.probabilities(image, self.task.flips)
         inputs = self._inputs
-        unlike = None if inputs is None else inputs.unlikeness(self.model.preprocessing.apply(image))
-        return Segmented(self.model.label_map(found, image), found, unlike)
+        array = self.model.preprocessing.apply(image)
+        unlike, reversal = (None, ()) if inputs is None else (inputs.unlikeness(array), inputs.reversal(array))
+        return Segmented(self.model.label_map(found, image), found, unlike, reversal)
 
     def save(self, item: Item, result: Segmented) -> list[str]:
         """Write the label map and, if requested, the probabilities.
 
         The row's agreement is the mean probability of the chosen label over the voxels that are not background; its
-        unlikeness is empty if the training images are not known.
+        unlikeness is empty if the training images are not known; reversed are the axes along which the image looks so.
         """
         shares = self._shares(result.probabilities) if self.task.probabilities else {}
         return [
             *saved(self.task.folder, item, result.labels, shares),
             agreement(result.labels, result.probabilities),
             "" if result.unlikeness is None else f"{result.unlikeness:.3f}",
+            axis_names(result.reversal, len(self.model.preprocessing.shape)),
         ]
 
     def _shares(self, probabilities: np.ndarray) -> dict[int, np.ndarray]:
