@@ -40,9 +40,10 @@ def evaluate(
     pairs: Annotated[
         str | None,
         typer.Option(
-            help="Pairs to register: 2N (twice the number of subjects, or all pairs if there are fewer), a number, or "
-            "a CSV file with the columns fixed,moving and optionally transform. Default: pairs.csv of the dataset if "
-            "there is one, else 2N.",
+            help="Pairs to register: 2N (twice the number of subjects, or all pairs if there are fewer), a number, "
+            "all, within-groups (in each group of the manifest, the first subject is fixed and each of the others "
+            "moving), or a CSV file with the columns fixed,moving and optionally transform. Default: pairs.csv of the "
+            "dataset if there is one, else 2N.",
             show_default=False,
         ),
     ] = None,

@@ -109,6 +109,11 @@ class MethodResult:
         return {name: [pair for pair in self.pairs if name in pair.concerns] for name in names}
 
     @property
+    def request(self) -> str | None:
+        """The request for the pairs, as for `acreg.evaluation.pairs.choose_pairs`; None if it is not known."""
+        return self.summary.get("settings", {}).get("pairs")
+
+    @property
     def unit(self) -> str:
         """The unit of distances, "mm" or "px"."""
         return str(self.summary.get("dataset", {}).get("unit", "mm"))

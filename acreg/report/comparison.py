@@ -12,6 +12,7 @@ from typing import NamedTuple
 from acreg.data.tables.region_table import RegionTable, read_region_table
 from acreg.errors import UsageError, argument
 from acreg.evaluation.method_result import MethodResult
+from acreg.evaluation.pairs import counted
 from acreg.evaluation.regions import check_regions, region_note, region_table, write_regions_csv
 from acreg.evaluation.results import check_same_pairs, keep_pairs, load_results
 from acreg.evaluation.statistics import DESCRIPTIONS, SIDES, Alternative, Comparison, Test, compare_methods
@@ -70,7 +71,8 @@ class MethodComparison:
         first = self.results[0]
         dataset, labelled = first.summary.get("dataset", {}), first.labelled_pairs
         some = "" if labelled >= len(first.pairs) else f", {labelled} with labels"
-        title = f"{dataset.get('name')}, {dataset.get('split')}, {len(first.pairs)} pairs{some}: mean (SD)"
+        pairs = counted(len(first.pairs), first.request)
+        title = f"{dataset.get('name')}, {dataset.get('split')}, {pairs}{some}: mean (SD)"
         found = [Table(title, *summary_table(self.results))]
         if self.regions:
             note = region_note(self.results, self.regions)

@@ -10,7 +10,7 @@ from acreg.data.manifest import Dataset, Record
 from acreg.errors import AcregError, UsageError
 from acreg.evaluation import load_results, read_method
 from acreg.evaluation.method_result import MEASURES
-from acreg.evaluation.pairs import choose_pairs
+from acreg.evaluation.pairs import choose_pairs, true_transforms
 from acreg.evaluation.run import KEPT_WORST, evaluate
 from acreg.geometry import Grid
 from acreg.io import Image, read_displacement, read_image, read_labels, write_image
@@ -29,6 +29,23 @@ def test_pairs_by_number(subjects, request_, count):
     assert len(pairs) == len(set(pairs)) == count
     assert all(fixed != moving and {fixed, moving} <= set(subjects) for fixed, moving in pairs)
     assert pairs == choose_pairs(request_, subjects, seed=3) != choose_pairs(request_, subjects, seed=4)
+
+
+def test_all_pairs_are_the_ordered_pairs_of_the_split_whatever_the_seed(subjects):
+    pairs = choose_pairs("all", subjects, seed=3)
+    assert set(pairs) == {(a, b) for a in subjects for b in subjects if a != b} and len(pairs) == 12
+    assert pairs == choose_pairs("all", subjects, seed=4) and true_transforms("all", subjects) == {}
+    with pytest.raises(UsageError, match="Received: a split of 1"):
+        choose_pairs("all", subjects[:1], seed=0)
+
+
+def test_pairs_within_groups_have_the_first_of_a_group_as_the_fixed_one(subjects):
+    a, b, c, d = subjects
+    assert choose_pairs("within-groups", subjects, 0, ["p", "q", "p", "p"]) == [(a, c), (a, d)]
+    assert choose_pairs("within-groups", subjects, 0, ["p", "q", "q", "p"]) == [(b, c), (a, d)]
+    for groups in ((), ["", "", "", ""], ["p", "q", "", ""]):
+        with pytest.raises(UsageError, match=r"Received: pairs='within-groups' for 4 subjects, no two of one group"):
+            choose_pairs("within-groups", subjects, 0, groups)
 
 
 @pytest.mark.parametrize("request_", ["0", "13", "0N", "2n", "-1", "absent.csv", "", "\u00b2", "9" * 200])
