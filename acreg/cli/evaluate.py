@@ -67,7 +67,7 @@ def evaluate(
         ),
     ] = "",
     unregistered: Annotated[
-        bool, typer.Option("--unregistered/--no-unregistered", help="Also score the pairs without registration.")
+        bool, typer.Option("--unregistered/--no-unregistered", help="Also score the pairs as their headers place them.")
     ] = True,
     border: BorderOption = None,
     fill: FillOption = None,

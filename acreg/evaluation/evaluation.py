@@ -115,7 +115,8 @@ def evaluate(
         refine: maximum number of refinement steps of the models for each pair.
         affine_part: add a row for the affine part of each model that has one.
         save: the results to save for each pair: any of `acreg.registration.pair.SAVED`, in a list or with commas.
-        unregistered: add a row without registration.
+        unregistered: add a row without registration; the methods "unregistered[align=extents]" and
+            "unregistered[align=centres]" are further ones, see `acreg.geometry.unregistered`.
         border, fill: values of the saved images outside the moving image.
         overwrite: replace existing results.
         progress: called with (text, done, total).
@@ -184,6 +185,7 @@ def _methods(
 ) -> list[Method]:
     """The methods in the order of the requests; the row without registration is the last."""
     found: list[Method] = []
+    laid: list[Method] = []
     for request in models:
         if isinstance(request, str) and request == Unregistered.name:
             name = Unregistered.name
@@ -206,12 +208,12 @@ def _methods(
         called = re.fullmatch(r"([^=\[\]]+)=(.+)", asked)  # an option's = comes after its bracket
         one = registering.named_method(called[2] if called else asked, threads, seed)
         if isinstance(one, Unregistered):
-            unregistered = True
+            unregistered |= one.name == Unregistered.name
+            laid += [] if one.name == Unregistered.name else [one]
         else:
             one.name = called[1] if called else one.name
             found.append(one)
-    if unregistered:
-        found.append(Unregistered())
+    found += [*laid, *([Unregistered()] if unregistered else [])]
     if not found:
         raise UsageError(
             f"Something must be evaluated. Received: no {argument('model')} and no {argument('method')}. Give one of "

@@ -10,13 +10,14 @@ from typing import Any, get_args
 
 import numpy as np
 
+from acreg.geometry import Align
 from acreg.geometry.display import table_html
 from acreg.metrics import LABEL_METRICS, is_lost, mean_over_labels
 from acreg.registration.concerns import Verdict
 
 MEASURES = 2
 """The version of what metrics and names mean, recorded in `summary.json` as "measures"; results without it have 1. In
-version 1, the column `tre` held the centroid error."""
+version 1, the column `tre` held the centroid error, and the method "unregistered" aligned the extents of the images."""
 OPTIONAL_METRICS = ("centroid_error", "tre_true", "lcc", "label_sd_log_j", "mask_dsc")
 """Label metrics that some results lack: without a true transform, from older versions, or without registration."""
 HIGHER_IS_BETTER = ("dsc", "lcc", "mask_dsc", "ncc", "ssim")
@@ -107,6 +108,12 @@ class MethodResult:
         """The pairs that have each concern (`acreg.registration.concerns`), by its name."""
         names = dict.fromkeys(name for pair in self.pairs for name in pair.concerns)
         return {name: [pair for pair in self.pairs if name in pair.concerns] for name in names}
+
+    @property
+    def align(self) -> Align:
+        """How images without registration lie; with registration, and in results of older versions, "extents"."""
+        options = self.summary.get("settings", {}).get("baseline", {}).get("options", {})
+        return options.get("align", "extents") if self.is_baseline else "extents"
 
     @property
     def request(self) -> str | None:

@@ -30,7 +30,7 @@ def origin_of(
         "dataset": _describe(dataset, split),
         "settings": {
             **settings,
-            **({"baseline": method.settings} if isinstance(method, (Baseline, Optimised)) else {}),
+            **({"baseline": method.settings} if isinstance(method, (Baseline, Optimised, Unregistered)) else {}),
             "preset_sha256": getattr(method, "sha256", ""),
             "data_sha256": hashlib.sha256(data).hexdigest(),
             "pairs_sha256": _digest(pairs),

@@ -33,6 +33,7 @@ from acreg.evaluation.method_result import (
 from acreg.io.csv_tables import read_dicts, write_table
 from acreg.io.documents import read_json, read_text, write_json
 from acreg.metrics import MAP_METRICS
+from acreg.registration.methods import Unregistered
 
 __getattr__ = forward(__name__, "acreg.evaluation.method_result")
 
@@ -62,8 +63,8 @@ def write_method(result: MethodResult, folder: Path) -> None:
 def read_method(folder: Path) -> MethodResult:
     """Read the folder of a method; metrics that older versions did not measure, or measured otherwise, are NaN.
 
-    Results without "measures" in their summary (see `MEASURES`) have the centroid error, which they called TRE, under
-    its present name.
+    Results without "measures" in their summary (see `MEASURES`) have the centroid error, which they called TRE, and the
+    images with aligned extents, which they called unregistered, under their present names.
 
     Raises:
         AcregError: a file is missing, truncated, or lacks a column.
@@ -102,7 +103,10 @@ def read_method(folder: Path) -> MethodResult:
             raise ValueError("a pair lacks a label")
         if any(_is_uncounted(scores) for pair in pairs.values() for scores in pair.labels.values()):
             raise ValueError("an older version left lost labels out of the mean Dice, where they count as 0")
-        return MethodResult(str(summary["method"]), names, list(pairs.values()), summary, folder)
+        name = str(summary["method"])
+        if older and name == Unregistered.name:
+            name = Unregistered("extents").name
+        return MethodResult(name, names, list(pairs.values()), summary, folder)
     except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
         what = f"no column or key {error}" if isinstance(error, KeyError) else str(error)
         raise AcregError(

@@ -55,6 +55,19 @@ def test_results_of_older_versions_lack_the_local_values_and_are_compared_with_n
     assert results[1].pairs[0].value("label_sd_log_j") == 0.25
 
 
+def test_what_an_older_version_called_unregistered_are_aligned_extents(make, tmp_path):
+    write_method(make("unregistered", [0.5, 0.75]), tmp_path / "new" / "unregistered")
+    write_method(make("unregistered", [0.6, 0.8]), tmp_path / "old" / "unregistered")
+    path = tmp_path / "old" / "unregistered" / "summary.json"
+    summary = json.loads(path.read_text(encoding="utf-8"))
+    del summary["measures"]
+    path.write_text(json.dumps(summary), encoding="utf-8")
+    found = {result.name: result for result in load_results([tmp_path / "new", tmp_path / "old"])}
+    assert list(found) == ["unregistered", "unregistered[align=extents]"]
+    assert all(result.is_baseline for result in found.values())
+    assert found["unregistered[align=extents]"].values("dsc").tolist() == [0.6, 0.8]
+
+
 def test_what_an_older_version_called_tre_is_the_centroid_error(make, tmp_path):
     """It had one of the two, in the column of the other, and no "measures" in its summary."""
     for name in ("new", "old"):

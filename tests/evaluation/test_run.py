@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from medpy.metric import binary
 
+import acreg
 from acreg.data.manifest import Dataset, Record
 from acreg.errors import AcregError, UsageError
 from acreg.evaluation import load_results, read_method
@@ -203,6 +204,33 @@ def test_labels_stored_otherwise_than_their_images_score_alike(phantoms, subject
     fixed, moving = (phantoms.read_labels(phantoms.record(name)).array for name in pair)
     expected = [binary.dc(fixed == value, moving == value) for value in (1, 2, 3)]
     assert found.values("dsc") == pytest.approx(np.mean(expected)) and found.values("dsc") > 0.5
+
+
+def test_images_without_registration_lie_as_their_headers_say_and_in_two_other_ways(phantoms, subjects, tmp_path):
+    records = []
+    for name, origin in zip(subjects[:2], ((0.0, 0.0), (9.0, -4.0))):
+        image, labels = phantoms.read_labelled(phantoms.record(name))
+        for each, path in ((image, tmp_path / f"{name}.nii"), (labels, tmp_path / f"{name}_labels.nii")):
+            write_image(Image(each.array, Grid(each.array.shape, (1.0, 1.0), origin), each.kind), path)
+        records.append(Record(name, tmp_path / f"{name}.nii", tmp_path / f"{name}_labels.nii", "test"))
+    dataset = Dataset(tmp_path, "x", records, phantoms.label_names, spacing_stated=False)
+    found = acreg.evaluate(
+        dataset, tmp_path / "out", method=["unregistered[align=extents]", "unregistered[align=centres]"], pairs="all"
+    )
+    dice = {result.name: result.values("dsc")[0] for result in found.results}
+    fixed, moving = (phantoms.read_labels(phantoms.record(name)).array for name in subjects[:2])
+    expected = np.mean([binary.dc(fixed == value, moving == value) for value in (1, 2, 3)])
+    assert dice["unregistered[align=extents]"] == dice["unregistered[align=centres]"] == pytest.approx(expected)
+    moved = np.zeros_like(moving)  # index p of the fixed image is p - (9, -4) of the moving one
+    moved[9:, :-4] = moving[:-9, 4:]
+    expected = np.mean([binary.dc(fixed == value, moved == value) for value in (1, 2, 3)])
+    assert dice["unregistered"] == pytest.approx(expected) and expected < 0.8
+    assert all(result.is_baseline and not result.pairs[0].verdict for result in found.results)
+    assert {result.name: result.align for result in load_results([tmp_path / "out"])} == {
+        "unregistered": "headers",
+        "unregistered[align=extents]": "extents",
+        "unregistered[align=centres]": "centres",
+    }
 
 
 def unlabelled(phantoms, which):
