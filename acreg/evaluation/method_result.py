@@ -10,8 +10,8 @@ from typing import Any, get_args
 
 import numpy as np
 
-from acreg.geometry import Align
 from acreg.geometry.display import table_html
+from acreg.geometry.extents import Align
 from acreg.metrics import LABEL_METRICS, is_lost, mean_over_labels
 from acreg.registration.concerns import Verdict
 

@@ -1,7 +1,7 @@
 """Grids, transforms and operations on displacements, in NumPy."""
 
 from acreg.geometry.displacement import jacobian_determinant, warp_array
-from acreg.geometry.extents import ALIGNMENTS, Align, unregistered
+from acreg.geometry.extents import unregistered
 from acreg.geometry.grid import Grid
 from acreg.geometry.image import Image
 from acreg.geometry.label_grid import labels_on
@@ -12,8 +12,6 @@ from acreg.geometry.resize import resize_displacement, resize_image, resize_labe
 from acreg.geometry.transform import Transform
 
 __all__ = [
-    "ALIGNMENTS",
-    "Align",
     "Affine",
     "Displacement",
     "Grid",

@@ -16,7 +16,8 @@ from acreg.baselines.baseline import baseline
 from acreg.baselines.options import read_options, split_name, with_options
 from acreg.baselines.tools import NAMES as CLASSICAL
 from acreg.errors import AcregError, UsageError, argument, images_by_name
-from acreg.geometry import ALIGNMENTS, Align, Grid, Image, Transform, unregistered
+from acreg.geometry import Grid, Image, Transform
+from acreg.geometry.extents import ALIGNMENTS, Align, unregistered
 from acreg.inference import preset_folder
 from acreg.inference.presets import preset_digest
 from acreg.optimisation.names import NAMES as OPTIMISED

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from acreg.errors import UsageError
-from acreg.geometry import ALIGNMENTS, Grid, Image, unregistered
+from acreg.geometry import Grid, Image, unregistered
+from acreg.geometry.extents import ALIGNMENTS
 
 
 def image(shape, spacing, origin, placed=True):
