@@ -50,7 +50,9 @@ def methods_of(pairs: PairSet, names: Sequence[str]) -> list[str]:
 
 
 def method(name: str, convexadam: str) -> Method:
-    """The method of this name, with one thread and the seed 0."""
+    """The method of this name, with one thread and the seed 0; of the images as they are, with aligned extents."""
+    if name == Unregistered.name:
+        return Unregistered("extents")
     return ConvexAdam(convexadam) if name == ConvexAdam.name else named_method(name, 1, 0)
 
 

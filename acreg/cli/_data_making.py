@@ -148,8 +148,8 @@ def velocities(
     pairs: Annotated[
         str,
         typer.Option(
-            help="Pairs to make: all, a number, a multiple of the number of subjects such as 2N, or a CSV file with "
-            "the columns fixed,moving."
+            help="Pairs to make: all, within-groups (see acreg evaluate), a number, a multiple of the number of "
+            "subjects such as 2N, or a CSV file with the columns fixed,moving."
         ),
     ] = "all",
     seed: Annotated[int, typer.Option(help="Random seed for drawing the pairs.")] = 0,
@@ -198,14 +198,12 @@ def velocities(
     from acreg.evaluation.pairs import choose_pairs
 
     source = Dataset.load(dataset_folder(dataset))
-    subjects = [record.subject for record in source.split(split)]
-    request = str(len(subjects) * (len(subjects) - 1)) if pairs == "all" else pairs
+    records = source.split(split)
+    chosen = choose_pairs(pairs, [record.subject for record in records], seed, [record.group for record in records])
     settings = ShapeSettings(_regions(regions), edge, matcher, poisson_ratio, smoothing)
     folder = out_folder or source.folder / FOLDER
     with bars() as update:
-        rows = make_velocities(
-            source, folder, choose_pairs(request, subjects, seed), settings, template, jobs, progress=update
-        )
+        rows = make_velocities(source, folder, chosen, settings, template, jobs, progress=update)
     mean = {name: float(np.mean([row[name] for row in rows])) for name in ("dsc", "assd", "mean_residual", "seconds")}
     folded = max(row["folded_percent"] for row in rows)
     out(f"{source.name}: velocities of {len(rows)} pairs ({split}) in {folder}")

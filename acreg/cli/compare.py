@@ -27,6 +27,14 @@ def compare(
             "Tukey's range test over all methods. The report names the correction for multiple tests."
         ),
     ] = "wilcoxon",
+    alternative: Annotated[
+        Literal["two-sided", "better", "worse"],
+        typer.Option(
+            help="What a small p of wilcoxon or mann-whitney speaks for: the methods differ, or the first of the two "
+            "is better or worse. For better and worse, methods are in the order of the folders, those in one folder "
+            "by name."
+        ),
+    ] = "two-sided",
     label_tests: Annotated[
         bool,
         typer.Option(
@@ -64,6 +72,7 @@ def compare(
       acreg compare results/jsrt
       acreg compare results/mindboggle --regions dkt31-5
       acreg compare results/hearts --test welch --label-tests
+      acreg compare results/transfer results/scratch --test mann-whitney --alternative better
       acreg compare results/montgomery --fixed 'MCUCXR_*_1' --out results/montgomery/diseased
     """
     from acreg.report.comparison import check_folders
@@ -72,7 +81,7 @@ def compare(
     check_folders(folders)
     target = folder or folders[0]
     hold(target)
-    found = library(*folders, test=test, label_tests=label_tests, regions=regions, fixed=fixed)
+    found = library(*folders, test=test, alternative=alternative, label_tests=label_tests, regions=regions, fixed=fixed)
     with bars() as show:
         found.save(target, worst, show)
     for number, (title, columns, rows, note) in enumerate(found.tables):

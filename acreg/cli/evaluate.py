@@ -40,9 +40,10 @@ def evaluate(
     pairs: Annotated[
         str | None,
         typer.Option(
-            help="Pairs to register: 2N (twice the number of subjects, or all pairs if there are fewer), a number, or "
-            "a CSV file with the columns fixed,moving and optionally transform. Default: pairs.csv of the dataset if "
-            "there is one, else 2N.",
+            help="Pairs to register: 2N (twice the number of subjects, or all pairs if there are fewer), a number, "
+            "all, within-groups (in each group of the manifest, the first subject is fixed and each of the others "
+            "moving), or a CSV file with the columns fixed,moving and optionally transform. Default: pairs.csv of the "
+            "dataset if there is one, else 2N.",
             show_default=False,
         ),
     ] = None,
@@ -66,7 +67,7 @@ def evaluate(
         ),
     ] = "",
     unregistered: Annotated[
-        bool, typer.Option("--unregistered/--no-unregistered", help="Also score the pairs without registration.")
+        bool, typer.Option("--unregistered/--no-unregistered", help="Also score the pairs as their headers place them.")
     ] = True,
     border: BorderOption = None,
     fill: FillOption = None,
@@ -75,12 +76,13 @@ def evaluate(
     """Score presets and other methods on pairs of a dataset.
 
     Registers the same pairs with every method. Measures, for each label and on the grid of the images, the Dice
-    coefficient, the Hausdorff distance, its 95th percentile and the mean surface distance, and for each pair the
-    folding of the field and the time. If the pairs have true transforms, as those of `acreg data synthesize` have, it
-    also measures how far the predicted positions of the labelled voxels lie from the true ones. For pairs without
-    labels it measures NCC and SSIM of the images, folding and time. Doubtful results (see `acreg register`) are counted
-    and named. Writes pairs.csv and summary.json for each method once the method is complete. To continue an interrupted
-    evaluation, run the same command again: complete methods are kept if weights, data, pairs and settings are the same.
+    coefficient, the Hausdorff distance, its 95th percentile, the mean surface distance and the distance of the
+    centroids (TRE), and for each pair the folding of the field and the time. If the pairs have true transforms, as
+    those of `acreg data synthesize` have, it also measures how far the predicted positions of the labelled voxels lie
+    from the true ones. For pairs without labels it measures NCC and SSIM of the images, folding and time. Doubtful
+    results (see `acreg register`) are counted and named. Writes pairs.csv and summary.json for each method once the
+    method is complete. To continue an interrupted evaluation, run the same command again: complete methods are kept if
+    weights, data, pairs and settings are the same.
 
     \b
     Examples:

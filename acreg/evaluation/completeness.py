@@ -15,8 +15,10 @@ METHODS_NAME = "evaluation.json"
 
 
 def identity(summary: Mapping[str, Any]) -> str:
-    """A digest of all that determines the results of a method: its name, weights, data, pairs and settings."""
+    """A digest of all that determines the results of a method: name, weights, data, pairs, settings, and `MEASURES`."""
     parts = {key: summary.get(key) for key in ("method", "registers", "preset", "dataset", "settings")}
+    if "measures" in summary:  # the lists of older versions were made without it
+        parts["measures"] = summary["measures"]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

@@ -15,7 +15,7 @@ from acreg.data.manifest import Dataset, dataset_folder
 from acreg.data.tables.pair_files import PAIRS_NAME, Pair
 from acreg.errors import DoubtfulResult, UsageError, argument
 from acreg.evaluation.method_result import MethodResult
-from acreg.evaluation.pairs import choose_pairs, labelled_pairs, true_transforms
+from acreg.evaluation.pairs import choose_pairs, counted, labelled_pairs, true_transforms
 from acreg.evaluation.run import evaluate as run
 from acreg.evaluation.tables import order_methods, summary_table
 from acreg.geometry.display import table_html
@@ -56,7 +56,8 @@ class Evaluation:
     def title(self) -> str:
         """Dataset, split and number of pairs, on one line."""
         some_labelled = "" if self.labelled == len(self.pairs) else f", {self.labelled} with labels"
-        return f"{self.dataset.name}, {self.split}, {len(self.pairs)} pairs{some_labelled}"
+        number = counted(len(self.pairs), self.results[0].request)
+        return f"{self.dataset.name}, {self.split}, {number}{some_labelled}"
 
     def table(self) -> tuple[list[str], list[list[str]]]:
         """Columns and rows of text, see `acreg.evaluation.tables.summary_table`."""
@@ -106,13 +107,16 @@ def evaluate(
             an object with `name` and `register(*, fixed, moving) -> Transform`.
         threads: threads of the classical methods.
         split: "train", "validation" or "test".
-        pairs: "2N" (twice the number of subjects, at most all), a number, or a CSV file with columns fixed, moving and
-            optionally transform. By default, the dataset's own pairs.csv if there is one, else "2N".
+        pairs: "2N" (twice the number of subjects, at most all), a number, "all" (the ordered pairs of different
+            subjects), "within-groups" (in each group of the manifest, the first subject is fixed and each of the others
+            moving, such as the visits of a patient), or a CSV file with columns fixed, moving and optionally transform.
+            By default, the dataset's own pairs.csv if there is one, else "2N".
         seed: random seed for drawing pairs and of the methods.
         refine: maximum number of refinement steps of the models for each pair.
         affine_part: add a row for the affine part of each model that has one.
         save: the results to save for each pair: any of `acreg.registration.pair.SAVED`, in a list or with commas.
-        unregistered: add a row without registration.
+        unregistered: add a row without registration; the methods "unregistered[align=extents]" and
+            "unregistered[align=centres]" are further ones, see `acreg.geometry.unregistered`.
         border, fill: values of the saved images outside the moving image.
         overwrite: replace existing results.
         progress: called with (text, done, total).
@@ -130,10 +134,11 @@ def evaluate(
     outside, out = border_and_fill(border, fill), Path(out)
     with sole_writer(out):
         dataset = data if isinstance(data, Dataset) else Dataset.load(dataset_folder(os.fspath(data)))
-        subjects = [record.subject for record in dataset.used_split(split)]
+        records = dataset.used_split(split)
+        subjects = [record.subject for record in records]
         own = dataset.folder / PAIRS_NAME
         which = str(pairs) if pairs is not None else str(own) if own.is_file() else "2N"
-        chosen = choose_pairs(which, subjects, seed)
+        chosen = choose_pairs(which, subjects, seed, [record.group for record in records])
         truths = true_transforms(which, subjects)
         methods = _methods(_listed(model), _listed(method), threads, seed, refine, affine_part, unregistered, say)
         labelled = labelled_pairs(dataset, chosen)
@@ -141,7 +146,7 @@ def evaluate(
         if labelled < len(chosen):
             known += f", {labelled or 'none'} with labels"
         say(
-            f"{len(chosen)} pairs{f' of {own}' if which == str(own) else ''} of {dataset.name} ({split}, "
+            f"{counted(len(chosen), which)}{f' of {own}' if which == str(own) else ''} of {dataset.name} ({split}, "
             f"{len(subjects)} subjects){known}, {len(methods)} methods"
         )
         words = save.split(",") if isinstance(save, str) else save
@@ -180,6 +185,7 @@ def _methods(
 ) -> list[Method]:
     """The methods in the order of the requests; the row without registration is the last."""
     found: list[Method] = []
+    laid: list[Method] = []
     for request in models:
         if isinstance(request, str) and request == Unregistered.name:
             name = Unregistered.name
@@ -202,12 +208,12 @@ def _methods(
         called = re.fullmatch(r"([^=\[\]]+)=(.+)", asked)  # an option's = comes after its bracket
         one = registering.named_method(called[2] if called else asked, threads, seed)
         if isinstance(one, Unregistered):
-            unregistered = True
+            unregistered |= one.name == Unregistered.name
+            laid += [] if one.name == Unregistered.name else [one]
         else:
             one.name = called[1] if called else one.name
             found.append(one)
-    if unregistered:
-        found.append(Unregistered())
+    found += [*laid, *([Unregistered()] if unregistered else [])]
     if not found:
         raise UsageError(
             f"Something must be evaluated. Received: no {argument('model')} and no {argument('method')}. Give one of "

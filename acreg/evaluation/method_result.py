@@ -11,10 +11,14 @@ from typing import Any, get_args
 import numpy as np
 
 from acreg.geometry.display import table_html
+from acreg.geometry.extents import Align
 from acreg.metrics import LABEL_METRICS, is_lost, mean_over_labels
 from acreg.registration.concerns import Verdict
 
-OPTIONAL_METRICS = ("tre_true", "lcc", "label_sd_log_j", "mask_dsc")
+MEASURES = 2
+"""The version of what metrics and names mean, recorded in `summary.json` as "measures"; results without it have 1. In
+version 1, the column `tre` held the centroid error, and the method "unregistered" aligned the extents of the images."""
+OPTIONAL_METRICS = ("centroid_error", "tre_true", "lcc", "label_sd_log_j", "mask_dsc")
 """Label metrics that some results lack: without a true transform, from older versions, or without registration."""
 HIGHER_IS_BETTER = ("dsc", "lcc", "mask_dsc", "ncc", "ssim")
 IMAGE_VALUES = ("ncc", "ssim")
@@ -106,6 +110,17 @@ class MethodResult:
         return {name: [pair for pair in self.pairs if name in pair.concerns] for name in names}
 
     @property
+    def align(self) -> Align:
+        """How images without registration lie; with registration, and in results of older versions, "extents"."""
+        options = self.summary.get("settings", {}).get("baseline", {}).get("options", {})
+        return options.get("align", "extents") if self.is_baseline else "extents"
+
+    @property
+    def request(self) -> str | None:
+        """The request for the pairs, as for `acreg.evaluation.pairs.choose_pairs`; None if it is not known."""
+        return self.summary.get("settings", {}).get("pairs")
+
+    @property
     def unit(self) -> str:
         """The unit of distances, "mm" or "px"."""
         return str(self.summary.get("dataset", {}).get("unit", "mm"))
@@ -173,6 +188,7 @@ def summarise(result: MethodResult) -> dict[str, Any]:
     metrics = measured([result])
     return {
         "method": result.name,
+        "measures": MEASURES,
         "pairs": len(result.pairs),
         "metrics": {m: statistics_of(result.values(m)) for m in (*metrics, *PAIR_VALUES, *SIGNS)},
         "per_label": {

@@ -10,6 +10,7 @@ import acreg
 from acreg.baselines import Baseline
 from acreg.data.manifest import Dataset
 from acreg.data.tables.pair_files import Pair
+from acreg.evaluation.method_result import MEASURES
 from acreg.evaluation.pairs import foreground
 from acreg.registration.methods import Method, Unregistered
 from acreg.registration.optimised import Optimised
@@ -23,12 +24,13 @@ def origin_of(
     data = b"".join(path.read_bytes() for path in files if path.is_file())
     return {
         "method": method.name,
+        "measures": MEASURES,
         "registers": not isinstance(method, Unregistered),
         "preset": str(getattr(method, "preset", "")),
         "dataset": _describe(dataset, split),
         "settings": {
             **settings,
-            **({"baseline": method.settings} if isinstance(method, (Baseline, Optimised)) else {}),
+            **({"baseline": method.settings} if isinstance(method, (Baseline, Optimised, Unregistered)) else {}),
             "preset_sha256": getattr(method, "sha256", ""),
             "data_sha256": hashlib.sha256(data).hexdigest(),
             "pairs_sha256": _digest(pairs),

@@ -33,6 +33,7 @@ from acreg.evaluation.method_result import (
 from acreg.io.csv_tables import read_dicts, write_table
 from acreg.io.documents import read_json, read_text, write_json
 from acreg.metrics import MAP_METRICS
+from acreg.registration.methods import Unregistered
 
 __getattr__ = forward(__name__, "acreg.evaluation.method_result")
 
@@ -60,7 +61,10 @@ def write_method(result: MethodResult, folder: Path) -> None:
 
 
 def read_method(folder: Path) -> MethodResult:
-    """Read the folder of a method; metrics that older versions did not measure are NaN.
+    """Read the folder of a method; metrics that older versions did not measure, or measured otherwise, are NaN.
+
+    Results without "measures" in their summary (see `MEASURES`) have the centroid error, which they called TRE, and the
+    images with aligned extents, which they called unregistered, under their present names.
 
     Raises:
         AcregError: a file is missing, truncated, or lacks a column.
@@ -68,6 +72,7 @@ def read_method(folder: Path) -> MethodResult:
     try:
         summary = read_json(folder / "summary.json", "summary")
         rows = read_dicts(io.StringIO(read_text(folder / "pairs.csv", "table of pairs"), newline=""))
+        older = "measures" not in summary
         pairs: dict[tuple[str, str], PairScores] = {}
         names: dict[int, str] = {}
         if rows and summary.get("per_label") and "label" not in rows[0]:
@@ -86,6 +91,8 @@ def read_method(folder: Path) -> MethodResult:
                 continue
             label = int(row["label"])
             names[label] = row["label_name"]
+            if older and "tre" in row:
+                row["centroid_error"] = row.pop("tre")
             scores = {m: float(row[m] if m in MAP_METRICS else row.get(m, NAN)) for m in (*MAP_METRICS, "tre")}
             scores |= {m: float(row[m]) for m in OPTIONAL_METRICS if m in row}
             if not pair.failure:
@@ -96,7 +103,10 @@ def read_method(folder: Path) -> MethodResult:
             raise ValueError("a pair lacks a label")
         if any(_is_uncounted(scores) for pair in pairs.values() for scores in pair.labels.values()):
             raise ValueError("an older version left lost labels out of the mean Dice, where they count as 0")
-        return MethodResult(str(summary["method"]), names, list(pairs.values()), summary, folder)
+        name = str(summary["method"])
+        if older and name == Unregistered.name:
+            name = Unregistered("extents").name
+        return MethodResult(name, names, list(pairs.values()), summary, folder)
     except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
         what = f"no column or key {error}" if isinstance(error, KeyError) else str(error)
         raise AcregError(

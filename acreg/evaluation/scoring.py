@@ -53,10 +53,11 @@ def score_pair(
 
     Returns:
         The scores and the registration; if the method raised an error, None instead of the registration, and the reason
-        in `failure`. In addition to the metrics of `label_metrics`, a label has "tre" (`centroid_errors`), "lcc"
-        (`local_correlations`) and, unless the method is `Unregistered`, "label_sd_log_j": the standard deviation of the
-        log-Jacobian determinant of the predicted transform over the voxels of the fixed label, with folded voxels as in
-        `sd_log_j` (see `acreg.geometry.folding`); for a method that segments, also "mask_dsc".
+        in `failure`. In addition to the metrics of `label_metrics`, a label has "tre" (`target_registration_errors`),
+        "centroid_error" (`centroid_errors`), "lcc" (`local_correlations`) and, unless the method is `Unregistered`,
+        "label_sd_log_j": the standard deviation of the log-Jacobian determinant of the predicted transform over the
+        voxels of the fixed label, with folded voxels as in `sd_log_j` (see `acreg.geometry.folding`); for a method that
+        segments, also "mask_dsc".
 
     Raises:
         AcregError: labels or a true transform do not match the images.
@@ -84,7 +85,8 @@ def score_pair(
         scores.labels = label_metrics(
             registration.warped_labels.array, fixed_labels.array, label_values, fixed_labels.grid.spacing
         )
-        found = {"tre": centroid_errors(registration.transform, fixed_labels, moving_labels, scores.labels)}
+        found = {"tre": target_registration_errors(fixed_labels, registration.warped_labels, scores.labels)}
+        found["centroid_error"] = centroid_errors(registration.transform, fixed_labels, moving_labels, scores.labels)
         if truth is not None:
             found["tre_true"] = true_errors(registration.transform, truth, fixed_labels, scores.labels)
         found["lcc"] = local_correlations(fixed_image, registration.warped, fixed_labels, scores.labels)
@@ -100,6 +102,19 @@ def score_pair(
             for label, value in values.items():
                 scores.labels[label][metric] = value
     return scores, registration
+
+
+def target_registration_errors(fixed: Image, warped: Image, labels: Collection[int]) -> dict[int, float]:
+    """Distance of the centroids of each label in the fixed and in the warped labels, in the unit of the fixed image.
+
+    NaN for a label that one of them lacks.
+
+    Source: Pérez de Frutos et al., Learning deep abdominal CT registration through adaptive loss weighting and
+    synthetic data generation, PLOS ONE 2023, "Evaluation metrics".
+    """
+    values = list(labels)
+    mine, theirs = (image.grid.to_world(centroids(image.array, values)) for image in (fixed, warped))
+    return dict(zip(values, np.linalg.norm(mine - theirs, axis=1).tolist(), strict=True))
 
 
 def centroid_errors(transform: Transform, fixed: Image, moving: Image, labels: Collection[int]) -> dict[int, float]:

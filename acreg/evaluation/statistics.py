@@ -11,10 +11,22 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 from scipy import stats
 
+from acreg.errors import UsageError, argument
 from acreg.evaluation.method_result import HIGHER_IS_BETTER, NAN, MethodResult, compared_by
 
 Test = Literal["wilcoxon", "mann-whitney", "welch", "tukey"]
 TESTS: tuple[Test, ...] = get_args(Test)
+Alternative = Literal["two-sided", "better", "worse"]
+"""What a small p speaks for: the two methods differ; the first is better; the first is worse. Better are larger values
+of the metrics in `HIGHER_IS_BETTER`, and smaller values of the others."""
+SIDES: dict[str, str] = {
+    "two-sided": "two-sided",
+    "better": "one-sided (the first method is better)",
+    "worse": "one-sided (the first method is worse)",
+}
+"""How texts call each alternative."""
+ONE_SIDED = ("wilcoxon", "mann-whitney")
+"""The tests that may be one-sided."""
 DESCRIPTIONS: dict[str, tuple[str, str]] = {
     "wilcoxon": ("Paired Wilcoxon", "p Bonferroni-corrected by {n}; effect: matched-pairs rank-biserial correlation"),
     "mann-whitney": ("Mann-Whitney U", "p Benjamini-Hochberg-corrected over {n}; effect: rank-biserial correlation"),
@@ -33,7 +45,7 @@ WITH_INTERVAL = ("welch", "tukey")
 
 @dataclass(frozen=True)
 class Comparison:
-    """A two-sided test of two methods on one metric.
+    """A test of two methods on one metric.
 
     Differences are first - second. `n` is the number of pairs for which both have a value; `first_better` and
     `second_better` are the shares of these pairs in which that method is better (the rest are ties). `p_corrected` is
@@ -41,7 +53,8 @@ class Comparison:
     over the labels. `effect` is positive if the first method has the larger values. Without any pair or any difference,
     nothing is tested: p is NaN or 1, respectively. `low` and `high` bound the 95% confidence interval of the difference
     of the means: Welch's interval is for this difference alone, Tukey's holds simultaneously for all pairs of methods;
-    other tests have NaN. `label` is the name of a label, or "" for the mean over labels.
+    other tests have NaN. `label` is the name of a label, or "" for the mean over labels. `alternative` says what a
+    small p speaks for.
     """
 
     metric: str
@@ -61,6 +74,7 @@ class Comparison:
     first_better: float = NAN
     second_better: float = NAN
     label: str = ""
+    alternative: Alternative = "two-sided"
 
 
 class _Found(NamedTuple):
@@ -73,22 +87,28 @@ class _Found(NamedTuple):
     high: float = NAN
 
 
-def wilcoxon(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
-    """Statistic and two-sided p of the signed-rank test on paired values `(n,)`, without pairs that do not differ."""
+Side = Literal["two-sided", "greater", "less"]
+
+
+def wilcoxon(first: np.ndarray, second: np.ndarray, side: Side = "two-sided") -> tuple[float, float]:
+    """Statistic and p of the signed-rank test on paired values `(n,)`, without pairs that do not differ.
+
+    `side` is SciPy's alternative hypothesis: "greater" if the first values are.
+    """
     difference = np.asarray(first, float) - np.asarray(second, float)
     if difference.size == 0:
         return float("nan"), float("nan")
     if not difference.any():
         return 0.0, 1.0
-    result = stats.wilcoxon(difference, zero_method="wilcox", alternative="two-sided")
+    result = stats.wilcoxon(difference, zero_method="wilcox", alternative=side)
     return float(result.statistic), float(result.pvalue)
 
 
-def mann_whitney(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
-    """U of the first sample and two-sided p of the rank-sum test, which assumes independent samples."""
+def mann_whitney(first: np.ndarray, second: np.ndarray, side: Side = "two-sided") -> tuple[float, float]:
+    """U of the first sample and p of the rank-sum test, which assumes independent samples; `side` as in `wilcoxon`."""
     if min(len(first), len(second)) == 0:
         return float("nan"), float("nan")
-    result = stats.mannwhitneyu(first, second, alternative="two-sided")
+    result = stats.mannwhitneyu(first, second, alternative=side)
     return float(result.statistic), float(result.pvalue)
 
 
@@ -125,6 +145,7 @@ def compare_methods(
     metrics: Sequence[str] | None = None,
     test: Test = "wilcoxon",
     labels: Sequence[int] | None = None,
+    alternative: Alternative = "two-sided",
 ) -> list[Comparison]:
     """Test all pairs of methods on each metric.
 
@@ -133,11 +154,27 @@ def compare_methods(
         metrics: the metrics to compare; if None, all label metrics that were measured or, without labels, the image
             metrics.
         test: "wilcoxon", paired, with Bonferroni correction within a metric, as in the AC-RegNet paper (Section 5.2);
-            "mann-whitney", unpaired, with Benjamini-Hochberg correction within a metric, and "tukey", the range
-            test over all methods, as in the DDMR paper; "welch", unpaired, as in the SVF-Net paper, with
-            Benjamini-Hochberg correction within a metric.
+            "mann-whitney", unpaired, with Benjamini-Hochberg correction within a metric; "tukey", the range test over
+            all methods; "welch", unpaired, as in the SVF-Net paper, with Benjamini-Hochberg correction within a metric.
+            The DDMR paper tests the TRE: its designs on IXI by Tukey's test; on CT, the benefit of transfer learning by
+            a one-sided Mann-Whitney test, and that of guidance, of trained weights, and over ANTs by Mann-Whitney tests
+            whose side it does not state. It corrects over the two or three comparisons of each question, so compare
+            these methods alone for its p-values.
         labels: labels to test one by one; if None, the mean over labels is tested.
+        alternative: what a small p speaks for, with the methods of each pair in the order of `results`. Fix that order
+            before the results are known: with the better method first, a one-sided p is too small.
+
+    Raises:
+        UsageError: the alternative is unknown, or a test that is not in `ONE_SIDED` is to be one-sided.
     """
+    received = argument("alternative", alternative)
+    if alternative not in SIDES:
+        raise UsageError(f"An alternative is one of {', '.join(SIDES)}. Received: {received}. Choose one of these.")
+    if alternative != "two-sided" and test not in ONE_SIDED:
+        raise UsageError(
+            f"A one-sided test is one of {', '.join(ONE_SIDED)}. Received: {received} with {argument('test', test)}. "
+            f"Choose one of these tests, or leave out {argument('alternative')}."
+        )
     couples = list(itertools.combinations(range(len(results)), 2))
     comparisons: list[Comparison] = []
     for metric in (compared_by(results) if metrics is None else metrics) if couples else ():
@@ -145,9 +182,9 @@ def compare_methods(
         for label in (None,) if labels is None else labels:
             values = [result.values(metric, label) for result in results]
             name = "" if label is None else results[0].label_names[label]
-            for (a, b), found in zip(couples, _test(values, couples, test), strict=True):
+            for (a, b), found in zip(couples, _test(values, couples, test, _side(metric, alternative)), strict=True):
                 names = results[a].name, results[b].name
-                rows.append(_comparison(metric, name, names, values[a] - values[b], found, test))
+                rows.append(_comparison(metric, name, names, values[a] - values[b], found, test, alternative))
         corrected = _corrected(np.array([row.p for row in rows]), test)
         comparisons += [
             dataclasses.replace(row, p_corrected=float(q), comparisons=len(rows))
@@ -156,7 +193,14 @@ def compare_methods(
     return comparisons
 
 
-def _test(values: Sequence[np.ndarray], couples: Sequence[tuple[int, int]], test: Test) -> list[_Found]:
+def _side(metric: str, alternative: Alternative) -> Side:
+    """The alternative in terms of a metric's values."""
+    if alternative == "two-sided":
+        return "two-sided"
+    return "greater" if (alternative == "better") == (metric in HIGHER_IS_BETTER) else "less"
+
+
+def _test(values: Sequence[np.ndarray], couples: Sequence[tuple[int, int]], test: Test, side: Side) -> list[_Found]:
     """The result of the test for each pair of the methods' values `(pairs,)`."""
     samples = [value[np.isfinite(value)] for value in values]
     if test == "tukey":
@@ -167,17 +211,23 @@ def _test(values: Sequence[np.ndarray], couples: Sequence[tuple[int, int]], test
         if test == "welch":
             found.append(_Found(*welch(samples[a], samples[b])))
         elif test == "mann-whitney":
-            u, p = mann_whitney(samples[a], samples[b])
+            u, p = mann_whitney(samples[a], samples[b], side)
             found.append(_Found(u, p, 2 * u / max(1, len(samples[a]) * len(samples[b])) - 1))
         else:
             both = np.isfinite(values[a]) & np.isfinite(values[b])
             first, second = values[a][both], values[b][both]
-            found.append(_Found(*wilcoxon(first, second), rank_biserial(first - second)))
+            found.append(_Found(*wilcoxon(first, second, side), rank_biserial(first - second)))
     return found
 
 
 def _comparison(
-    metric: str, label: str, names: tuple[str, str], difference: np.ndarray, found: _Found, test: Test
+    metric: str,
+    label: str,
+    names: tuple[str, str],
+    difference: np.ndarray,
+    found: _Found,
+    test: Test,
+    alternative: Alternative,
 ) -> Comparison:
     """One row, not yet corrected, from the differences of all pairs (NaN if one method has no value)."""
     difference = difference[np.isfinite(difference)]
@@ -201,6 +251,7 @@ def _comparison(
         first_better=float((gain > 0).mean()) if known else NAN,
         second_better=float((gain < 0).mean()) if known else NAN,
         label=label,
+        alternative=alternative,
     )
 
 

@@ -20,7 +20,7 @@ from acreg.evaluation.statistics import Comparison
 from acreg.io.csv_tables import write_table
 from acreg.metrics import LABEL_METRICS
 
-DIGITS = {"dsc": 3, "hd": 2, "hd95": 2, "assd": 2, "tre": 2, "tre_true": 2, "ncc": 3, "ssim": 3}
+DIGITS = {"dsc": 3, "hd": 2, "hd95": 2, "assd": 2, "tre": 2, "centroid_error": 2, "tre_true": 2, "ncc": 3, "ssim": 3}
 DIGITS |= {"lcc": 3, "label_sd_log_j": 3, "mask_dsc": 3, "folded_percent": 3, "sd_log_j": 3, "seconds": 3}
 HAS_A_BEST = (*(metric for metric in LABEL_METRICS if metric not in ("lcc", "label_sd_log_j")), "folded_percent")
 """Metrics without a marked best value: similar images or a smooth field do not make a good registration, and seconds
@@ -42,6 +42,7 @@ def metric_title(metric: str, unit: str) -> str:
     """`HD95 (mm)`, `Folded %` and so on."""
     titles = {
         "dsc": "DSC",
+        "centroid_error": f"Centroid error ({unit})",
         "tre_true": f"True TRE ({unit})",
         "lcc": "LCC",
         "label_sd_log_j": "SDlogJ in labels",

@@ -41,7 +41,11 @@ class ThinPlateSplineAugmentation(keras.layers.Layer):
     Both images are normalised to [0, 1] by their minimum and maximum, channel by channel. Then each image is raised to
     a separate random power, changed in brightness, clipped to [0, 1] and normalised again; without these changes, the
     fixed image keeps the values with which it was made. Outside the image, intensities take the edge value and labels
-    are background, 0. Images keep their shape: resize in the preprocessing.
+    are background, 0.
+
+    Images keep their shape. The paper's layer also resizes; here `acreg.io.Preprocessing` samples each image on the
+    network's grid once, before training (`data.shape` and `data.spacing` of a recipe), and ``"spacing"`` is that of
+    this grid.
 
     Every call draws new parameters, unless ``training=False``, as in `predict` and `evaluate` of a model that has this
     layer: then nothing is changed, and both images are the normalised one. For fixed pairs, keep the result of `draw`

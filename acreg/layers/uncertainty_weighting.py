@@ -26,15 +26,17 @@ class UncertaintyWeighting(keras.layers.Layer):
     value minus ``log(100)``: no weight exceeds 100 times its prior. This also bounds the weight of the roughness of a
     field, which is 0 for the identity.
 
-    ``mode="softmax"``: ``sum_i w_i L_i`` with ``w = softmax(v)``, and ``exp(u)`` for each of ``regularisers``, all
-    trained. This is the form of the DDMR paper, kept for comparison. It has no term that keeps a weight from vanishing:
-    the gradient moves the weights to the smallest loss, and ``u`` can only decrease, whatever the network does.
+    ``mode="softmax"``: ``sum_i w_i L_i + sum_j r_j R_j`` with ``w = softmax(v)`` for the losses and ``r = softmax(u)``
+    for ``regularisers``, all trained: the weights of the losses sum to 1, and so do those of the regularisers. This is
+    equation 1 of the DDMR paper, kept for comparison. A single regulariser would keep the weight 1; as in the paper,
+    which starts at 5e-3, it has ``exp(u)`` instead. Nothing keeps a weight from vanishing: the gradient moves the
+    weights to the smallest loss, and that of a single regulariser can only decrease, whatever the network does.
 
     With Adam, the logarithm of a weight changes by the learning rate per step: a factor of e takes 1000 steps of 1e-3.
 
     Args:
         priors: the initial weight of each term, by name, above 0; a softmax starts with their shares of the sum.
-        regularisers: the names that a softmax leaves out, because they are not losses of images or labels.
+        regularisers: the names that are no losses of images or labels, and have a softmax of their own.
         mode: see above.
 
     Call arguments:
@@ -120,7 +122,8 @@ class UncertaintyWeighting(keras.layers.Layer):
             return _by_name(self.priors, ops.exp(-self.log_variance))
         weights = _by_name(self._shared(), ops.softmax(self.logits))
         if self.regularisers:
-            weights |= _by_name(self.regularisers, ops.exp(self.log_regularisers))
+            several = len(self.regularisers) > 1
+            weights |= _by_name(self.regularisers, (ops.softmax if several else ops.exp)(self.log_regularisers))
         return {name: weights[name] for name in self.priors}
 
     def call(self, terms: Tensor) -> Tensor:

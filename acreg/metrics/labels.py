@@ -13,11 +13,13 @@ from acreg.errors import AcregError
 
 MAP_METRICS = ("dsc", "hd", "hd95", "assd")
 """Dice similarity coefficient, Hausdorff distance, its 95th percentile, average symmetric surface distance."""
-LABEL_METRICS = (*MAP_METRICS, "tre", "tre_true", "lcc", "label_sd_log_j", "mask_dsc")
-"""The same, and further metrics. The target registration error of the centroid of the label needs the transform; that
-of its voxels also needs the true transform and is present only if that is known. Inside the fixed label: the mean local
-correlation of the images (`local_correlation`) and the standard deviation of the log-Jacobian determinant. The Dice of
-the mask that a method predicts with the fixed foreground, for all labels together, and so the same for each label."""
+LABEL_METRICS = (*MAP_METRICS, "tre", "centroid_error", "tre_true", "lcc", "label_sd_log_j", "mask_dsc")
+"""The same, and further metrics. The target registration error (TRE) is the distance between the centroids of the fixed
+and of the warped label. The centroid error of the transform is the distance from the centroid of the moving label to
+where the transform maps that of the fixed label. The TRE of the voxels of a label needs the true transform and is
+present only if that is known. Inside the fixed label: the mean local correlation of the images (`local_correlation`)
+and the standard deviation of the log-Jacobian determinant. The Dice of the mask that a method predicts with the fixed
+foreground, for all labels together, and so the same for each label."""
 
 
 Box = tuple[slice, ...]

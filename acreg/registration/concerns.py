@@ -261,7 +261,7 @@ def content_diagonal(image: Image) -> float:
 def _displacements(result: Registration, fixed: Image, moving: Image) -> tuple[np.ndarray, np.ndarray]:
     """How far voxels move relative to their position in the extent of the moving image, and in space."""
     u = result.sampled.displacement
-    return u - unregistered(fixed=fixed, moving=moving).displacement, u
+    return u - unregistered(fixed=fixed, moving=moving, align="extents").displacement, u
 
 
 def _longest(vectors: np.ndarray) -> float:

@@ -6,17 +6,18 @@ import os
 from collections.abc import Sequence
 from copy import copy
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from acreg._moved import warn_of_old_name
 from acreg.baselines.baseline import baseline
-from acreg.baselines.options import split_name
+from acreg.baselines.options import read_options, split_name, with_options
 from acreg.baselines.tools import NAMES as CLASSICAL
 from acreg.errors import AcregError, UsageError, argument, images_by_name
-from acreg.geometry import Grid, Image, Transform, unregistered
+from acreg.geometry import Grid, Image, Transform
+from acreg.geometry.extents import ALIGNMENTS, Align, unregistered
 from acreg.inference import preset_folder
 from acreg.inference.presets import preset_digest
 from acreg.optimisation.names import NAMES as OPTIMISED
@@ -36,14 +37,27 @@ class Method(Protocol):
 
 
 class Unregistered:
-    """No registration: a zero displacement, which shows the images before registration."""
+    """No registration, which shows the images as they lie.
+
+    Args:
+        align: see `acreg.geometry.unregistered`. It is part of the name, in brackets, unless it is the default.
+    """
 
     name = "unregistered"
 
+    def __init__(self, align: Align = "headers") -> None:
+        self.align = align
+        self.name = with_options(self.name, {} if align == "headers" else {"align": align})
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What determines its results."""
+        return {"method": self.name, "options": {"align": self.align}}
+
     @images_by_name
     def register(self, *, fixed: Image, moving: Image) -> Transform:
-        """The identity between the aligned extents of both images."""
-        return unregistered(fixed=fixed, moving=moving)
+        """The transform of `acreg.geometry.unregistered`."""
+        return unregistered(fixed=fixed, moving=moving, align=self.align)
 
 
 METHOD_NAMES = (Unregistered.name, *OPTIMISED, *CLASSICAL)
@@ -121,8 +135,9 @@ def named_method(name: str, threads: int, seed: int) -> Method:
     """A method that needs no preset.
 
     Args:
-        name: "unregistered", which is `Unregistered`; one of `acreg.optimisation.NAMES`, which is `Optimised`; or a
-            classical method of `acreg.baselines`. Until version 0.3 "identity" is taken for the first, with a warning.
+        name: "unregistered", which is `Unregistered`, or "unregistered[align=extents]"; one of
+            `acreg.optimisation.NAMES`, which is `Optimised`; or a classical method of `acreg.baselines`. Until version
+            0.3 "identity" is taken for the first, with a warning.
         threads, seed: threads of a classical method, and the random seed.
 
     Raises:
@@ -132,14 +147,15 @@ def named_method(name: str, threads: int, seed: int) -> Method:
     if name == "identity":
         warn_of_old_name("The method identity", Unregistered.name)
         name = Unregistered.name
-    kind = split_name(name)[0]
+    kind, options = split_name(name)
     if kind not in METHOD_NAMES:
         raise UsageError(
             f"A method is one of {', '.join(METHOD_NAMES)}, and may have options in brackets. Received: {name!r}. "
             "Correct the name; capitals count."
         )
-    if name == Unregistered.name:
-        return Unregistered()
+    if kind == Unregistered.name:
+        chosen = read_options(kind, options, {"align": ALIGNMENTS[0]}, {"align": ALIGNMENTS})
+        return Unregistered(cast(Align, chosen["align"]))
     return Optimised(name, seed) if kind in OPTIMISED else baseline(name, threads, seed)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from acreg.baselines.options import split_name
 from acreg.errors import AcregError, images_by_name
 from acreg.geometry import Image, Transform, labels_on, unregistered
 from acreg.geometry.transform import Border
@@ -41,7 +42,7 @@ class Registration:
         warped_labels: the moving labels on the fixed grid.
         inside: which voxels map inside the moving image, `(*spatial)`; elsewhere, `warped` is extrapolated.
         before, after: the similarity of the images inside, without registration (aligned extents) and after it.
-        scores_before, scores_after: the agreement of the labels, without registration and after it, as
+        scores_before, scores_after: the agreement of the labels, with aligned extents and after registration, as
             `acreg.metrics.label_metrics` returns it, with distances in mm; empty without the labels of both images.
         regularity: regularity of the field, see `acreg.geometry.folding`.
         seconds: time of the registration alone.
@@ -93,7 +94,7 @@ class Registration:
     @property
     def verdict(self) -> Verdict | None:
         """ "ok", "look at it" or "failed": the worst that one of the concerns means; None without registration."""
-        return None if self.method == Unregistered.name else verdict(self.concerns)
+        return None if split_name(self.method)[0] == Unregistered.name else verdict(self.concerns)
 
     @property
     def vanished(self) -> list[int]:
@@ -195,7 +196,7 @@ def register_pair(
     labels = None if moving_labels is None else sampled.warp_labels(moving_labels)
     segment = getattr(method, "segment", None)  # few methods have it
     warped, inside = sampled.warp_image(moving, border="edge"), sampled.inside(moving.grid)
-    start_image = unregistered(fixed=fixed, moving=moving).warp_image(moving, border="edge")
+    start_image = unregistered(fixed=fixed, moving=moving, align="extents").warp_image(moving, border="edge")
     result = Registration(
         fixed=fixed,
         moving=moving,

@@ -12,9 +12,10 @@ from typing import NamedTuple
 from acreg.data.tables.region_table import RegionTable, read_region_table
 from acreg.errors import UsageError, argument
 from acreg.evaluation.method_result import MethodResult
+from acreg.evaluation.pairs import counted
 from acreg.evaluation.regions import check_regions, region_note, region_table, write_regions_csv
 from acreg.evaluation.results import check_same_pairs, keep_pairs, load_results
-from acreg.evaluation.statistics import DESCRIPTIONS, Comparison, Test, compare_methods
+from acreg.evaluation.statistics import DESCRIPTIONS, SIDES, Alternative, Comparison, Test, compare_methods
 from acreg.evaluation.tables import (
     WINS_NOTE,
     format_p,
@@ -70,7 +71,8 @@ class MethodComparison:
         first = self.results[0]
         dataset, labelled = first.summary.get("dataset", {}), first.labelled_pairs
         some = "" if labelled >= len(first.pairs) else f", {labelled} with labels"
-        title = f"{dataset.get('name')}, {dataset.get('split')}, {len(first.pairs)} pairs{some}: mean (SD)"
+        pairs = counted(len(first.pairs), first.request)
+        title = f"{dataset.get('name')}, {dataset.get('split')}, {pairs}{some}: mean (SD)"
         found = [Table(title, *summary_table(self.results))]
         if self.regions:
             note = region_note(self.results, self.regions)
@@ -88,6 +90,8 @@ class MethodComparison:
         couples = list(dict.fromkeys((c.first, c.second) for c in self.comparisons))
         metrics = list(dict.fromkeys(c.metric for c in self.comparisons))
         title, meaning = DESCRIPTIONS[self.test]
+        alternative = self.comparisons[0].alternative
+        title += "" if alternative == "two-sided" else f", {SIDES[alternative]}"
         cells = {
             (c.first, c.second, c.metric): f"{format_p(c.p_corrected)} ({c.effect:+.2f}), {100 * c.first_better:.0f}%"
             if math.isfinite(c.p)
@@ -144,6 +148,7 @@ class MethodComparison:
 def compare(
     *folders: str | os.PathLike[str],
     test: Test = "wilcoxon",
+    alternative: Alternative = "two-sided",
     label_tests: bool = False,
     regions: str | os.PathLike[str] | None = None,
     fixed: str | None = None,
@@ -153,19 +158,24 @@ def compare(
     Args:
         folders: results of `acreg.evaluate`, of one method or of several.
         test: "wilcoxon", "mann-whitney", "welch" or "tukey", see `acreg.evaluation.statistics.compare_methods`.
+        alternative: what a small p of "wilcoxon" or "mann-whitney" speaks for: "two-sided", the methods differ;
+            "better", the first of the two is better; "worse", it is worse. For the last two, methods are in the order
+            of `folders` (those of one evaluation by name), so that the hypothesis does not follow from the results.
         label_tests: test each label, too.
         regions: regions of labels for a table of means: "dkt31-5" (Mindboggle), or a CSV file label,region.
         fixed: a pattern such as "MCUCXR_*_1"; only pairs whose fixed subject's name matches are compared.
 
     Raises:
-        UsageError: no folder or a file is given, `label_tests` is given but the results have no labels, no subject's
-            name matches the pattern, or the table of regions is unknown.
+        UsageError: no folder or a file is given, the alternative is unknown or the test has no such side, `label_tests`
+            is given but the results have no labels, no subject's name matches the pattern, or the table of regions is
+            unknown.
         AcregError: results are missing or damaged, the methods registered different pairs, or no label is in a region.
     """
     paths = [Path(folder) for folder in folders]
     check_folders(paths)
     grouped = read_region_table(os.fspath(regions)) if regions else None
-    results = order_methods(load_results(paths))
+    loaded = load_results(paths)
+    results = order_methods(loaded)
     check_same_pairs(results)
     if fixed is not None:
         keep_pairs(results, fixed)
@@ -176,8 +186,10 @@ def compare(
             f"Labels are tested where pairs have labels. Received: {argument('label_tests', True)} for results without "
             "any. Leave it out."
         )
-    comparisons = compare_methods(results, test=test)
-    by_label = compare_methods(results, test=test, labels=list(results[0].label_names)) if label_tests else []
+    tested = results if alternative == "two-sided" else loaded
+    comparisons = compare_methods(tested, test=test, alternative=alternative)
+    labels = list(results[0].label_names)
+    by_label = compare_methods(tested, None, test, labels, alternative) if label_tests else []
     return MethodComparison(results, comparisons, by_label, test, grouped)
 
 

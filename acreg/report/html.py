@@ -12,6 +12,7 @@ import numpy as np
 
 from acreg.data.tables.region_table import RegionTable
 from acreg.evaluation.method_result import MethodResult, compared_by, measured, statistics_of
+from acreg.evaluation.pairs import counted
 from acreg.evaluation.ranking import rank_methods
 from acreg.evaluation.regions import absent_note, region_note, region_table
 from acreg.evaluation.statistics import Comparison
@@ -77,7 +78,7 @@ def build_report(
     pairs, labelled = len(results[0].pairs), results[0].labelled_pairs
     some = "" if labelled >= pairs else f" ({labelled} of them with labels)"
     about = (
-        f"{dataset.get('split', '?')} split, {pairs} pairs{some}, {len(results)} methods, "
+        f"{dataset.get('split', '?')} split, {counted(pairs, results[0].request)}{some}, {len(results)} methods, "
         f"distances in {results[0].unit}"
     )
     body = f'<header><h1>{escape(title)}</h1><div class="soft">{escape(about)}</div></header><nav>{links}</nav>'

@@ -54,7 +54,7 @@ class PairPictures:
             source = str(result.summary.get("dataset", {}).get("folder", ""))
             fixed, fixed_labels = self._read(source, pair.fixed)
             moving, moving_labels = self._read(source, pair.moving)
-            transform = unregistered(fixed=fixed, moving=moving)
+            transform = unregistered(fixed=fixed, moving=moving, align=result.align)
             if not pair.failure and not result.is_baseline:
                 displacement = read_displacement(folder / "displacement.nii.gz")
                 transform = Transform(fixed.grid, moving.grid, (Displacement(displacement, fixed.grid),))

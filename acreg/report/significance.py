@@ -8,7 +8,7 @@ from functools import partial
 from html import escape
 
 from acreg.evaluation.method_result import MethodResult
-from acreg.evaluation.statistics import DESCRIPTIONS, EFFECT_SYMBOLS, Comparison
+from acreg.evaluation.statistics import DESCRIPTIONS, EFFECT_SYMBOLS, SIDES, Comparison
 from acreg.evaluation.tables import DIGITS, LEVEL, format_p, leader, metric_title
 from acreg.plotting import page
 from acreg.report.plots import forest_plots
@@ -24,7 +24,6 @@ def significance(results: Sequence[MethodResult], comparisons: Sequence[Comparis
         return page.section("significance", "Significance", "<p>One method: nothing to compare.</p>")
     found = {(c.metric, c.first, c.second): c for c in comparisons}
     names = [result.name for result in results]
-    title, meaning = DESCRIPTIONS[comparisons[0].test]
     symbol = EFFECT_SYMBOLS[comparisons[0].test]
     draw = partial(forest_plots, results, comparisons)
     chart = page.themed_chart(draw, "Difference of each two methods, first - second, by metric")
@@ -40,10 +39,10 @@ def significance(results: Sequence[MethodResult], comparisons: Sequence[Comparis
             f"{page.scrolled('matrix', f'<th></th>{head}', rows)}</div>"
         )
     note = (
-        f"{title}, two-sided, within a metric; {meaning.format(n=comparisons[0].comparisons)}. Charts: first method - "
-        f"second; a dot has the colour of the method that is better at p < {LEVEL}, and is open if neither is better. "
-        f"Tables: mean difference row - column, p, the effect {symbol}, and the share of pairs in which the row is "
-        f"better; green where the row is better at p < {LEVEL}, red where it is worse. {DEPENDENT}"
+        f"{_described(comparisons[0])} Charts: first method - second; a dot has the colour of the method that is "
+        f"better at p < {LEVEL}, and is open if neither is better. Tables: mean difference row - column, p, the effect "
+        f"{symbol}, and the share of pairs in which the row is better; green where the row is better at p < {LEVEL}, "
+        f"red where it is worse. {DEPENDENT}"
     )
     kind = "matrices many" if len(names) > BESIDE else "matrices"
     return page.section("significance", "Significance", f'{chart}<div class="{kind}">{body}</div>', note)
@@ -62,20 +61,26 @@ def label_tests(results: Sequence[MethodResult], comparisons: Sequence[Compariso
             rows += f"<tr><th>{first}</th><th>{escape(' - '.join(couple))}</th>{cells}</tr>"
     head = "".join(f"<th>{escape(metric_title(metric, results[0].unit))}</th>" for metric in metrics)
     body = page.scrolled("matrix", f"<th>Label</th><th>Methods</th>{head}", rows)
-    title, meaning = DESCRIPTIONS[comparisons[0].test]
     note = (
-        f"{title}, two-sided, within a metric; {meaning.format(n=comparisons[0].comparisons)}. Mean difference, p, the "
-        f"effect {EFFECT_SYMBOLS[comparisons[0].test]}, and the share of pairs in which the first method is better; "
-        f"green where it is better at p < {LEVEL}, red where it is worse. {DEPENDENT}"
+        f"{_described(comparisons[0])} Mean difference, p, the effect {EFFECT_SYMBOLS[comparisons[0].test]}, and the "
+        f"share of pairs in which the first method is better; green where it is better at p < {LEVEL}, red where it is "
+        f"worse. {DEPENDENT}"
     )
     return page.section("label-tests", "Tests by label", body, note)
+
+
+def _described(comparison: Comparison) -> str:
+    """A sentence on the test, its side and the correction."""
+    title, meaning = DESCRIPTIONS[comparison.test]
+    return f"{title}, {SIDES[comparison.alternative]}, within a metric; {meaning.format(n=comparison.comparisons)}."
 
 
 def _cell(found: dict[tuple[str, str, str], Comparison], metric: str, row: str, column: str) -> str:
     if (metric, row, column) in found:
         return _shown(found[metric, row, column], 1)
-    if (metric, column, row) in found:
-        return _shown(found[metric, column, row], -1)
+    turned = found.get((metric, column, row))
+    if turned is not None and turned.alternative == "two-sided":  # a one-sided p is not that of the methods exchanged
+        return _shown(turned, -1)
     return "<td></td>"
 
 

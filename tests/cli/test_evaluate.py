@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 
 from acreg.cli.main import main
+from acreg.data.manifest import Dataset
 from acreg.data.phantoms.chests import make_dataset
 from acreg.geometry import Transform
 from acreg.io import read_displacement, read_image
@@ -95,7 +97,7 @@ def test_evaluate_then_compare(data, capsys):
     assert main(["compare", str(data / "out"), "--worst", "1"]) == 0
     assert {"table.md", "table.csv", "statistics.csv", "report.html"} <= {p.name for p in (data / "out").iterdir()}
     assert (data / "out" / "report.html").read_text(encoding="utf-8").count("<figure>") == 2 * 7
-    assert len((data / "out" / "statistics.csv").read_text(encoding="utf-8").splitlines()) == 1 + 3 * 7
+    assert len((data / "out" / "statistics.csv").read_text(encoding="utf-8").splitlines()) == 1 + 3 * 8
     text = capsys.readouterr().out
     assert "Wilcoxon" in text and "shift1 - unregistered" in text and "**" in text
     folder = next((data / "out" / "shift1").glob("*__*"))
@@ -141,6 +143,22 @@ def test_a_pair_without_an_inverse_is_counted(data, capsys, monkeypatch):
     summary = json.loads((data / "out" / "fold1" / "summary.json").read_text(encoding="utf-8"))
     assert summary["no_inverse"]["pairs"] == 2
     assert not list((data / "out" / "fold1").glob("*/inverse*"))
+
+
+def test_pairs_within_groups_are_those_of_the_manifest_and_named_so(data, capsys, monkeypatch):
+    monkeypatch.setattr("acreg.report.html._plots", lambda results: "")  # charts take seconds
+    assert evaluate(data, "--method", "unregistered", "--pairs", "within-groups") == 2
+    assert "--pairs within-groups for 4 subjects, no two of one group" in capsys.readouterr().err
+    dataset = Dataset.load(data / "data")
+    names = [record.subject for record in dataset.split("test")]
+    grouped = [dataclasses.replace(r, group="p" if r.subject in names[1:] else "") for r in dataset.records]
+    dataclasses.replace(dataset, records=grouped).save()
+    assert evaluate(data, "--method", "unregistered", "--pairs", "within-groups") == 0
+    used = (data / "out" / "pairs_used.csv").read_text(encoding="utf-8").split()
+    assert used[1:] == [f"{names[1]},{names[2]}", f"{names[1]},{names[3]}"]
+    assert main(["compare", str(data / "out"), "--worst", "0"]) == 0
+    assert capsys.readouterr().out.count("phantoms, test, 2 pairs within groups: mean (SD)") == 2
+    assert "test split, 2 pairs within groups, 1 methods" in (data / "out" / "report.html").read_text(encoding="utf-8")
 
 
 def test_compare_refuses_other_pairs_and_names_one(data, capsys):

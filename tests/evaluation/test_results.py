@@ -6,7 +6,7 @@ import pytest
 from acreg.errors import AcregError, UsageError
 from acreg.evaluation import check_same_pairs, keep_pairs, load_results, read_method, write_method
 from acreg.evaluation.method_result import measured, statistics_of, summarise
-from acreg.evaluation.tables import write_summary_csv
+from acreg.evaluation.tables import summary_table, write_summary_csv
 from acreg.names import pair_folder
 
 
@@ -53,6 +53,36 @@ def test_results_of_older_versions_lack_the_local_values_and_are_compared_with_n
     assert np.isnan(results[0].values("lcc")).all() and np.isnan(results[0].values("lcc", 2)).all()
     assert results[1].values("lcc", 2).tolist() == [0.8, 0.8]
     assert results[1].pairs[0].value("label_sd_log_j") == 0.25
+
+
+def test_what_an_older_version_called_unregistered_are_aligned_extents(make, tmp_path):
+    write_method(make("unregistered", [0.5, 0.75]), tmp_path / "new" / "unregistered")
+    write_method(make("unregistered", [0.6, 0.8]), tmp_path / "old" / "unregistered")
+    path = tmp_path / "old" / "unregistered" / "summary.json"
+    summary = json.loads(path.read_text(encoding="utf-8"))
+    del summary["measures"]
+    path.write_text(json.dumps(summary), encoding="utf-8")
+    found = {result.name: result for result in load_results([tmp_path / "new", tmp_path / "old"])}
+    assert list(found) == ["unregistered", "unregistered[align=extents]"]
+    assert all(result.is_baseline for result in found.values())
+    assert found["unregistered[align=extents]"].values("dsc").tolist() == [0.6, 0.8]
+
+
+def test_what_an_older_version_called_tre_is_the_centroid_error(make, tmp_path):
+    """It had one of the two, in the column of the other, and no "measures" in its summary."""
+    for name in ("new", "old"):
+        write_method(make(name, [0.5, 0.75]), tmp_path / name)
+    path = tmp_path / "old" / "summary.json"
+    summary = json.loads(path.read_text(encoding="utf-8"))
+    assert summary.pop("measures") == 2
+    path.write_text(json.dumps(summary), encoding="utf-8")
+    new, old = load_results([tmp_path / "new", tmp_path / "old"])
+    assert new.values("tre").tolist() == [0.5, 0.25] and np.isnan(new.values("centroid_error")).all()
+    assert old.values("centroid_error", 2).tolist() == [0.5, 0.25] and np.isnan(old.values("tre")).all()
+    columns, rows = summary_table([new, old])
+    shown = [dict(zip(columns, row, strict=True)) for row in rows]
+    assert [row["TRE (mm)"] for row in shown] == ["0.38 (0.12)", "–"]
+    assert [row["Centroid error (mm)"] for row in shown] == ["–", "0.38 (0.12)"]
 
 
 def test_a_pair_is_the_mean_over_its_labels_and_the_sd_is_the_populations(make):

@@ -1,14 +1,17 @@
 import csv
+import hashlib
 import json
 
 import numpy as np
 import pytest
 from medpy.metric import binary
 
+import acreg
 from acreg.data.manifest import Dataset, Record
 from acreg.errors import AcregError, UsageError
 from acreg.evaluation import load_results, read_method
-from acreg.evaluation.pairs import choose_pairs
+from acreg.evaluation.method_result import MEASURES
+from acreg.evaluation.pairs import choose_pairs, true_transforms
 from acreg.evaluation.run import KEPT_WORST, evaluate
 from acreg.geometry import Grid
 from acreg.io import Image, read_displacement, read_image, read_labels, write_image
@@ -27,6 +30,23 @@ def test_pairs_by_number(subjects, request_, count):
     assert len(pairs) == len(set(pairs)) == count
     assert all(fixed != moving and {fixed, moving} <= set(subjects) for fixed, moving in pairs)
     assert pairs == choose_pairs(request_, subjects, seed=3) != choose_pairs(request_, subjects, seed=4)
+
+
+def test_all_pairs_are_the_ordered_pairs_of_the_split_whatever_the_seed(subjects):
+    pairs = choose_pairs("all", subjects, seed=3)
+    assert set(pairs) == {(a, b) for a in subjects for b in subjects if a != b} and len(pairs) == 12
+    assert pairs == choose_pairs("all", subjects, seed=4) and true_transforms("all", subjects) == {}
+    with pytest.raises(UsageError, match="Received: a split of 1"):
+        choose_pairs("all", subjects[:1], seed=0)
+
+
+def test_pairs_within_groups_have_the_first_of_a_group_as_the_fixed_one(subjects):
+    a, b, c, d = subjects
+    assert choose_pairs("within-groups", subjects, 0, ["p", "q", "p", "p"]) == [(a, c), (a, d)]
+    assert choose_pairs("within-groups", subjects, 0, ["p", "q", "q", "p"]) == [(b, c), (a, d)]
+    for groups in ((), ["", "", "", ""], ["p", "q", "", ""]):
+        with pytest.raises(UsageError, match=r"Received: pairs='within-groups' for 4 subjects, no two of one group"):
+            choose_pairs("within-groups", subjects, 0, groups)
 
 
 @pytest.mark.parametrize("request_", ["0", "13", "0N", "2n", "-1", "absent.csv", "", "\u00b2", "9" * 200])
@@ -72,7 +92,8 @@ def test_scores_are_those_of_the_native_labels_in_mm(phantoms, subjects, tmp_pat
         expected = label_metrics(moving, fixed, [1, 2, 3], phantoms.spacing)
         for value, scores in pair.labels.items():
             centres = [np.argwhere(labels == value).mean(axis=0) * phantoms.spacing for labels in (fixed, moving)]
-            assert scores.pop("tre") == pytest.approx(np.linalg.norm(centres[0] - centres[1]))
+            for metric in ("tre", "centroid_error"):  # of the identity they are the same
+                assert scores.pop(metric) == pytest.approx(np.linalg.norm(centres[0] - centres[1]))
             assert -1 < scores.pop("lcc") < 1
         assert pair.labels == expected
         images = [phantoms.read_image(phantoms.record(name)).array for name in (pair.fixed, pair.moving)]
@@ -105,8 +126,8 @@ def test_all_methods_see_the_same_pairs_and_files_hold_everything(phantoms, subj
         assert "numpy" in summary["environment"]
     header = (tmp_path / "a" / "pairs.csv").read_text(encoding="utf-8").splitlines()[0]
     assert header == (
-        "fixed,moving,label,label_name,dsc,hd,hd95,assd,tre,lcc,label_sd_log_j,ncc,ssim,folded_percent,sd_log_j,"
-        "seconds,inverse_error,unlikeness,verdict,concerns,failure"
+        "fixed,moving,label,label_name,dsc,hd,hd95,assd,tre,centroid_error,lcc,label_sd_log_j,ncc,ssim,folded_percent,"
+        "sd_log_j,seconds,inverse_error,unlikeness,verdict,concerns,failure"
     )
 
 
@@ -183,6 +204,33 @@ def test_labels_stored_otherwise_than_their_images_score_alike(phantoms, subject
     fixed, moving = (phantoms.read_labels(phantoms.record(name)).array for name in pair)
     expected = [binary.dc(fixed == value, moving == value) for value in (1, 2, 3)]
     assert found.values("dsc") == pytest.approx(np.mean(expected)) and found.values("dsc") > 0.5
+
+
+def test_images_without_registration_lie_as_their_headers_say_and_in_two_other_ways(phantoms, subjects, tmp_path):
+    records = []
+    for name, origin in zip(subjects[:2], ((0.0, 0.0), (9.0, -4.0))):
+        image, labels = phantoms.read_labelled(phantoms.record(name))
+        for each, path in ((image, tmp_path / f"{name}.nii"), (labels, tmp_path / f"{name}_labels.nii")):
+            write_image(Image(each.array, Grid(each.array.shape, (1.0, 1.0), origin), each.kind), path)
+        records.append(Record(name, tmp_path / f"{name}.nii", tmp_path / f"{name}_labels.nii", "test"))
+    dataset = Dataset(tmp_path, "x", records, phantoms.label_names, spacing_stated=False)
+    found = acreg.evaluate(
+        dataset, tmp_path / "out", method=["unregistered[align=extents]", "unregistered[align=centres]"], pairs="all"
+    )
+    dice = {result.name: result.values("dsc")[0] for result in found.results}
+    fixed, moving = (phantoms.read_labels(phantoms.record(name)).array for name in subjects[:2])
+    expected = np.mean([binary.dc(fixed == value, moving == value) for value in (1, 2, 3)])
+    assert dice["unregistered[align=extents]"] == dice["unregistered[align=centres]"] == pytest.approx(expected)
+    moved = np.zeros_like(moving)  # index p of the fixed image is p - (9, -4) of the moving one
+    moved[9:, :-4] = moving[:-9, 4:]
+    expected = np.mean([binary.dc(fixed == value, moved == value) for value in (1, 2, 3)])
+    assert dice["unregistered"] == pytest.approx(expected) and expected < 0.8
+    assert all(result.is_baseline and not result.pairs[0].verdict for result in found.results)
+    assert {result.name: result.align for result in load_results([tmp_path / "out"])} == {
+        "unregistered": "headers",
+        "unregistered[align=extents]": "extents",
+        "unregistered[align=centres]": "centres",
+    }
 
 
 def unlabelled(phantoms, which):
@@ -344,6 +392,20 @@ def test_only_results_of_the_same_weights_and_settings_are_kept(phantoms, subjec
     again(shift("mine"))
     with pytest.raises(AcregError, match="not replaced unasked"):  # what a caller's own method is made of is not known
         again(shift("mine"))
+
+
+def test_results_of_an_older_version_are_read_but_not_kept_beside_new_ones(phantoms, subjects, tmp_path):
+    pairs = choose_pairs("2", subjects, 0)
+    evaluate([Named("a")], phantoms, "test", pairs, tmp_path)
+    summary = json.loads((tmp_path / "a" / "summary.json").read_text(encoding="utf-8"))
+    assert summary.pop("measures") == MEASURES
+    parts = {key: summary[key] for key in ("method", "registers", "preset", "dataset", "settings")}
+    listed = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()  # as older versions did
+    (tmp_path / "a" / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
+    (tmp_path / "evaluation.json").write_text(json.dumps({"methods": {"a": listed}}), encoding="utf-8")
+    assert [result.name for result in load_results([tmp_path])] == ["a"]
+    with pytest.raises(AcregError, match="not replaced unasked"):
+        evaluate([Named("a"), Named("b")], phantoms, "test", pairs, tmp_path)
 
 
 def test_old_results_stay_until_the_new_ones_are_complete(phantoms, subjects, tmp_path):

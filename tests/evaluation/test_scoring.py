@@ -1,7 +1,13 @@
 import numpy as np
 import pytest
 
-from acreg.evaluation.scoring import local_correlations, score_pair, true_errors
+from acreg.evaluation.scoring import (
+    centroid_errors,
+    local_correlations,
+    score_pair,
+    target_registration_errors,
+    true_errors,
+)
 from acreg.geometry import Affine, Displacement, Grid, Transform
 from acreg.io import Image
 from acreg.metrics import local_correlation
@@ -71,6 +77,19 @@ def test_a_pair_is_scored_against_its_truth_where_there_is_one(labels):
     assert {label: scores["tre_true"] for label, scores in none.labels.items()} == pytest.approx({1: 1.0, 3: 1.0})
     unknown, _ = score_pair(Unregistered(), names, fixed=fixed, moving=(image, labels), label_values=values)
     assert np.isnan(unknown.value("tre_true")) and "tre_true" not in unknown.labels[1]
+
+
+def test_tre_is_of_the_warped_label_and_the_centroid_error_of_one_mapped_point(labels):
+    """A transform that maps the centroid of a label to itself, and loses most of the label."""
+    fixed = Image(np.where(labels.array == 1, 1, 0), GRID, "labels")  # rows 3 to 8 of axis 1, of 0.5 mm
+    vectors = np.zeros((*GRID.shape, 3))
+    vectors[:, 5, :, 1], vectors[:, 6:, :, 1] = -4, 4  # rows 5 to 8 show background
+    transform = Transform(GRID, GRID, (Displacement(vectors, GRID),))
+    warped = transform.warp_labels(fixed)
+    assert np.unique(np.nonzero(warped.array)[1]).tolist() == [3, 4]
+    assert target_registration_errors(fixed, warped, [1]) == pytest.approx({1: (5.5 - 3.5) * 0.5})
+    assert centroid_errors(transform, fixed, fixed, [1]) == pytest.approx({1: 0}, abs=1e-6)
+    assert np.isnan(target_registration_errors(labels, warped, [3])[3]), "a label that one of the maps lacks"
 
 
 @pytest.fixture

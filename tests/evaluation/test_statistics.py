@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from acreg.errors import UsageError
 from acreg.evaluation.method_result import measured
 from acreg.evaluation.statistics import compare_methods, rank_biserial, wilcoxon
 from acreg.evaluation.tables import leader
@@ -83,6 +84,34 @@ def test_mann_whitney_and_benjamini_hochberg_by_hand(make):
     p = np.array([comparisons[i].p for i in order])
     expected = np.minimum.accumulate((p * 3 / np.arange(1, 4))[::-1])[::-1]
     assert [comparisons[i].p_corrected for i in order] == pytest.approx(np.minimum(expected, 1))
+
+
+@pytest.mark.parametrize(("test", "reference"), [("mann-whitney", stats.mannwhitneyu), ("wilcoxon", stats.wilcoxon)])
+def test_better_is_larger_of_the_dice_and_smaller_of_a_distance(make, test, reference):
+    rng = np.random.default_rng(7)
+    results = [make(name, rng.normal(mean, 0.05, 12)) for name, mean in (("new", 0.72), ("old", 0.7))]
+    for metric, larger in (("dsc", "greater"), ("hd", "less"), ("tre", "less")):
+        a, b = (result.values(metric) for result in results)
+        other = {"greater": "less", "less": "greater"}[larger]
+        for alternative, side in (("better", larger), ("worse", other), ("two-sided", "two-sided")):
+            found = compare_methods(results, [metric], test, alternative=alternative)[0]
+            assert found.p == pytest.approx(reference(a, b, alternative=side).pvalue) == found.p_corrected
+            assert (found.first, found.alternative) == ("new", alternative)
+        better = compare_methods(results, [metric], test, alternative="better")[0]
+        turned = compare_methods(results[::-1], [metric], test, alternative="worse")[0]
+        assert better.p == pytest.approx(turned.p) and better.p < 0.5
+
+
+def test_one_sided_ps_are_corrected_like_others_and_other_tests_have_no_side(make):
+    rng = np.random.default_rng(8)
+    results = [make(name, rng.normal(mean, 0.05, 12)) for name, mean in zip("abc", (0.75, 0.72, 0.7))]
+    found = compare_methods(results, ["tre"], "mann-whitney", alternative="better")
+    assert [row.p_corrected for row in found] == pytest.approx(stats.false_discovery_control([row.p for row in found]))
+    for test in ("welch", "tukey"):
+        with pytest.raises(UsageError, match=f"one of wilcoxon, mann-whitney. Received: .*better.* with .*{test}"):
+            compare_methods(results, ["tre"], test, alternative="better")
+    with pytest.raises(UsageError, match="one of two-sided, better, worse. Received: alternative='greater'"):
+        compare_methods(results, ["tre"], alternative="greater")
 
 
 def test_tukey_is_the_studentised_range(make):

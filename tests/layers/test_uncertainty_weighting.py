@@ -48,6 +48,22 @@ def test_softmax_weights_sum_to_one_and_the_regulariser_has_its_own():
     assert weights["ncc"] != pytest.approx(2 / 3, abs=0.01) and weights["diffusion"] != pytest.approx(5e-3, rel=0.01)
 
 
+def test_weights_of_several_regularisers_sum_to_one_too():
+    """Equation 1 of the paper; weights that start as shares of 1 stay shares of 1 in training."""
+    priors = {"ncc": 2.0, "dice": 1.0, "diffusion": 5e-3, "bending": 1e-3}
+    layer = UncertaintyWeighting(priors, ["diffusion", "bending"], "softmax")
+    assert weights_of(layer) == pytest.approx({"ncc": 2 / 3, "dice": 1 / 3, "diffusion": 5 / 6, "bending": 1 / 6})
+    optimizer = keras.optimizers.SGD(1.0)
+    rng = np.random.default_rng(2)
+    optimizer.apply([rng.normal(size=w.shape).astype("float32") for w in layer.get_weights()], layer.variables)
+    weights = weights_of(layer)
+    assert weights["ncc"] != pytest.approx(2 / 3, abs=0.01) and weights["bending"] != pytest.approx(1 / 6, abs=0.01)
+    assert weights["ncc"] + weights["dice"] == pytest.approx(1)
+    assert weights["diffusion"] + weights["bending"] == pytest.approx(1)
+    terms = {"ncc": np.float32(0.4), "dice": np.float32(0.2), "diffusion": np.float32(3), "bending": np.float32(7)}
+    assert float(layer(terms)) == pytest.approx(sum(weights[name] * terms[name] for name in terms), rel=1e-6)
+
+
 def test_softmax_moves_towards_the_smallest_loss_and_the_regulariser_only_down():
     """d/dv_i = w_i (L_i - mean L) and d/du = weight * R, which is never negative."""
     if keras.backend.backend() != "tensorflow":

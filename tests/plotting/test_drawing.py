@@ -85,6 +85,7 @@ def test_a_volume_is_shown_upright_however_its_file_stores_it():
 
     expected = view_pair(unregistered(fixed=fixed, moving=moving), fixed=fixed, moving=moving)
     for pair in ((turned(fixed), moving), (fixed, turned(moving)), (turned(fixed), turned(moving))):
-        view = view_pair(unregistered(fixed=pair[0], moving=pair[1]), fixed=pair[0], moving=pair[1])
+        transform = unregistered(fixed=pair[0], moving=pair[1], align="extents")
+        view = view_pair(transform, fixed=pair[0], moving=pair[1])
         for name in ("fixed", "moving", "before", "warped"):
             np.testing.assert_allclose(getattr(view, name), getattr(expected, name), atol=1e-5, err_msg=name)

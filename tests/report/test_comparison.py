@@ -55,6 +55,15 @@ def test_an_evaluation_and_a_comparison_as_their_commands_make_them(tmp_path: Pa
     assert compared.statistics is not None and len(compared.statistics.rows) == 3
     assert compared._repr_html_().count("<table>") == 3 and "3 pairs" in repr(compared)
 
+    kinds = [tmp_path / "a" / name for name in ("unregistered", "shift")]  # the worse first, as named
+    one_sided = acreg.compare(*kinds, test="mann-whitney", alternative="better")
+    assert [(c.first, c.alternative) for c in one_sided.comparisons[:1]] == [("unregistered", "better")]
+    assert one_sided.statistics is not None
+    assert one_sided.statistics.title.startswith("Mann-Whitney U, one-sided (the first method is better), p Benjamini")
+    words = ["compare", *map(str, kinds), "--test", "mann-whitney", "--alternative", "better", "--worst", "0"]
+    assert main([*words, "--out", str(tmp_path / "d")]) == 0
+    assert "two-sided" not in (tmp_path / "d" / "statistics.csv").read_text(encoding="utf-8")
+
     with pytest.raises(AcregError, match=r"none is kept|not replaced unasked"):
         acreg.evaluate(data, tmp_path / "a", method=Shift(), pairs=3)
     for arguments, text in (

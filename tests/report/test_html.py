@@ -116,6 +116,15 @@ def test_significance_has_a_chart_and_names_the_effect(two):
     assert section.index("<picture>") < section.index("<table") and ", d +" in section and ", r " not in section
 
 
+def test_a_one_sided_test_is_shown_for_the_first_method_alone(two, monkeypatch):
+    monkeypatch.setattr("acreg.report.html._plots", lambda results: "")  # charts take seconds
+    text = build_report(two, compare_methods(two, ["dsc"], "mann-whitney", alternative="better"), worst=0)
+    section = text[text.index('<section id="significance">') :]
+    section = section[: section.index("</section>")]
+    assert "Mann-Whitney U, one-sided (the first method is better), within" in section
+    assert section.count('class="better"') == 1 and 'class="worse"' not in section and section.count("<td></td>") == 3
+
+
 def test_tests_by_label_have_a_section_with_the_share_of_pairs_won(two, monkeypatch):
     monkeypatch.setattr("acreg.report.html._plots", lambda results: "")  # charts take seconds
     two[1].pairs[0].labels[2]["dsc"] = 0.99

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from acreg.evaluation.statistics import compare_methods
 from acreg.plotting.figures import GROUND, THEMES, figure_of, shortened, to_png
-from acreg.report.plots import _forest, forest_plots, legend, method_styles
+from acreg.report.plots import _forest, box_plots, forest_plots, legend, method_styles
 
 
 @pytest.fixture
@@ -43,6 +43,18 @@ def test_a_row_shows_the_effect_in_the_colour_of_the_better_method(eight, test):
         low, high = axes.get_xlim()
         shown = [x for line in drawn for x in line.get_xdata()]
         assert low < min(0, *shown) <= max(0, *shown) < high and seen == {True, False}
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_metric_that_all_methods_lack_is_an_empty_panel(make):
+    """As the TRE in results of older versions."""
+    results = [make("a", [0.8, 0.9]), make("b", [0.7, 0.6])]
+    for result in results:
+        for pair in result.pairs:
+            for scores in pair.labels.values():
+                scores["centroid_error"] = scores.pop("tre")
+    titles = [axes.get_title(loc="left") for axes in box_plots(results).axes if axes.get_visible()]
+    assert titles[-2:] == ["TRE (mm)", "Centroid error (mm)"]
 
 
 @pytest.mark.filterwarnings("error")
