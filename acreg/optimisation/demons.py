@@ -34,7 +34,8 @@ class DemonsSettings:
 
     Args:
         window: standard deviation of the Gaussian windows of the local correlation.
-        longest: no update exceeds it; half of the ratio of sigma_x to sigma_i, see `acreg.optimisation.local_correlation`.
+        longest: no update exceeds it: half of the ratio of sigma_x to sigma_i, see
+            `acreg.optimisation.local_correlation`.
         update_smoothing: standard deviation of the Gaussian that smooths each update (a fluid); 0 for none.
         smoothing: that of the Gaussian that smooths the velocity after each update (diffusion); 0 for none.
         brackets: whether the Lie brackets of third order are added to the sum of velocity and update.
@@ -91,7 +92,7 @@ class LogDemons:
     def __init__(
         self,
         linear: str | None = "affine",
-        settings: DemonsSettings = DemonsSettings(),  # noqa: B008
+        settings: DemonsSettings = DemonsSettings(),
         voxels: int = VOXELS,
         seed: int = 0,
     ) -> None:
@@ -159,9 +160,7 @@ class LogDemons:
         assert velocity is not None
         return Field(velocity, workspace.grid, "velocity"), records
 
-    def _at(
-        self, level: Level, start: NDArray[np.float32], steps: int
-    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
+    def _at(self, level: Level, start: NDArray[np.float32], steps: int) -> tuple[NDArray[np.float32], dict[str, Any]]:
         """The velocity after one level, in its voxels."""
         of = self.settings
         sides = np.array(level.grid.spacing) / min(level.grid.spacing)

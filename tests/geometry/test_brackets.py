@@ -11,7 +11,7 @@ FIRST, SECOND = np.array([[0.1, 0.4], [-0.2, 0.3]]), np.array([[-0.3, 0.2], [0.5
 
 
 def linear(matrix: np.ndarray) -> np.ndarray:
-    """The velocity `matrix (p - middle)` on a grid of 9 x 11 voxels, whose derivatives `numpy.gradient` finds exactly."""
+    """The velocity `matrix (p - middle)` on 9 x 11 voxels, whose derivatives `numpy.gradient` finds exactly."""
     return (np.stack(np.indices((9, 11)), axis=-1) - [4, 5]) @ matrix.T
 
 
