@@ -5,23 +5,28 @@ from __future__ import annotations
 import numpy as np
 
 
+def derivative(array: np.ndarray, axis: int, side: float = 1.0) -> np.ndarray:
+    """The derivative along an axis by `numpy.gradient`, with voxels of this side; 0 along an axis of one voxel."""
+    return np.zeros_like(array) if array.shape[axis] == 1 else np.gradient(array, side, axis=axis)
+
+
 def lie_bracket(v: np.ndarray, w: np.ndarray) -> np.ndarray:
-    """`[v, w] = (Dv) w - (Dw) v`, with derivatives by `numpy.gradient`.
+    """`[v, w] = (Dv) w - (Dw) v`, with derivatives by `derivative`.
 
     With it, the flows satisfy `exp(v) after exp(w) = exp(v + w + [v, w] / 2 + ...)`.
 
     Args:
-        v, w: `(*spatial, rank)`, voxels per unit time, at least 2 voxels along each axis.
+        v, w: `(*spatial, rank)`, voxels per unit time.
 
     Returns:
         `(*spatial, rank)`, the dtype of the fields.
 
     Source: Bossa et al., Contributions to 3D diffeomorphic atlas estimation, MICCAI 2007.
     """
-    rank = v.shape[-1]
-    axes = tuple(range(rank))
-    along = zip(np.gradient(v, axis=axes), np.gradient(w, axis=axes), axes, strict=True)
-    return sum(dv * w[..., d, None] - dw * v[..., d, None] for dv, dw, d in along)
+    found = np.zeros_like(v)
+    for axis in range(v.shape[-1]):
+        found += derivative(v, axis) * w[..., axis, None] - derivative(w, axis) * v[..., axis, None]
+    return found
 
 
 def symmetric_composition(v: np.ndarray, u: np.ndarray) -> np.ndarray:

@@ -163,7 +163,7 @@ class LogDemons:
     def _at(self, level: Level, start: NDArray[np.float32], steps: int) -> tuple[NDArray[np.float32], dict[str, Any]]:
         """The velocity after one level, in its voxels."""
         of = self.settings
-        sides = np.array(level.grid.spacing) / min(level.grid.spacing)
+        sides: NDArray[np.float32] = np.divide(level.grid.spacing, min(level.grid.spacing), dtype=np.float32)
         both = _both(level)
         velocity, best, energies = start, (math.inf, start), []
         for _ in range(steps):
@@ -174,7 +174,7 @@ class LogDemons:
                 best = energies[-1], velocity
             if settled(energies, of.patience, of.gain):
                 break
-            update = _smoothed(update / sides.astype(np.float32), of.update_smoothing / sides)
+            update = _smoothed(update / sides, of.update_smoothing / sides)
             moved = symmetric_composition(velocity, update) if of.brackets else velocity + update
             velocity = _smoothed(moved, of.smoothing / sides)
         record = {
@@ -207,5 +207,5 @@ def _half_way(
     return fixed[..., 0], moving[..., 0], known
 
 
-def _smoothed(field: NDArray[np.float32], sigmas: NDArray[np.float64]) -> NDArray[np.float32]:
+def _smoothed(field: NDArray[np.float32], sigmas: NDArray[np.float32]) -> NDArray[np.float32]:
     return ndimage.gaussian_filter(field, (*sigmas, 0), mode="nearest")

@@ -29,6 +29,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from acreg.geometry.brackets import derivative
+
 FLOOR = 1e-4
 """Added to local variances, as a share of their mean: where an image is flat, nothing correlates."""
 
@@ -70,12 +72,9 @@ def local_update(
     explained = np.minimum(c * c / both, 1)
     left = 1 - explained
 
-    def slopes(x: Array) -> list[Array]:
-        return list(np.gradient(x, *sides))
-
     forces = []
-    across = zip(*(slopes(x) for x in (fixed, moving, mean_f, mean_m, a, b)), strict=True)
-    for df, dm, dmean_f, dmean_m, da, db in across:
+    for axis, side in enumerate(sides):
+        df, dm, dmean_f, dmean_m, da, db = (derivative(x, axis, side) for x in (fixed, moving, mean_f, mean_m, a, b))
         of_m, of_f = mean(fixed * dm) - mean_f * dmean_m, mean(moving * df) - mean_m * dmean_f
         forces.append(c / both * (of_m - of_f) + explained * (da / a - db / b) / 2)
     force = np.stack(forces, axis=-1)

@@ -198,8 +198,9 @@ def _engine(kind: str, options: dict[str, Value], seed: int) -> Engine | LogDemo
 
     linear: Any = None if options["linear"] == NONE else options["linear"]
     if kind == DEMONS:
-        demons: dict[str, Any] = {name: options[name] for name in asdict(DemonsSettings())}
-        return LogDemons(linear, DemonsSettings(**demons), int(options["voxels"]), seed)
+        given: dict[str, Any] = dict(options)
+        demons = DemonsSettings(**{name: given[name] for name in asdict(DemonsSettings())})
+        return LogDemons(linear, demons, given["voxels"], seed)
     engine: dict[str, Any] = {name: options[name] for name in ("discrete", "similarity", "voxels")}
     if engine["similarity"] == "auto" and kind == "multimodal":
         engine["similarity"] = AUTO["two"]
