@@ -46,6 +46,26 @@ def test_first_page_works_as_written(
     assert float(capsys.readouterr().out.split()[0]) < 0.1, "the diffeomorphic network hardly folds"
 
 
+def test_what_the_table_of_the_papers_names_exists(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Files, commands and recipes; `tests/training/test_paper_recipes.py` takes a step with those of the papers."""
+    page = (repository / "docs" / "papers.md").read_text(encoding="utf-8")
+    rows = [line.strip("|").split("|") for line in page.splitlines() if line.startswith("|")][2:]
+    assert {len(row) for row in rows} == {5} and len(rows) > 30
+    files = {name for name in re.findall(r"`([^`]+)`", page) if name.endswith(".py")}
+    assert [name for name in sorted(files) if not (repository / name).is_file()] == []
+    used = {name for row in rows for name in re.findall(r"`([^`]+)`", row[2])}
+    commands = {name for name in used if name.startswith("acreg ")}
+    monkeypatch.chdir(tmp_path)
+    for command in sorted(commands):
+        words = command.split(" --")[0].split()[1:]
+        assert main([*words, "--help"]) == 0, capsys.readouterr().err
+    recipes = used - commands
+    assert all(load_recipe(name).name == name for name in recipes)
+    assert {f"{name}-paper" for name in ("acregnet-jsrt", "svfnet-hearts", "affine-deformable-brain")} <= recipes
+
+
 @pytest.mark.parametrize("page", ["index", "how-to/train", "how-to/fine-tune"])
 def test_recipes_to_copy_are_recipes(repository: Path, tmp_path: Path, page: str) -> None:
     recipes = _blocks((repository / "docs" / f"{page}.md").read_text(encoding="utf-8"), "yaml")

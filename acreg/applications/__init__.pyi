@@ -1,6 +1,7 @@
 from . import atlases as atlases
 from . import batch as batch
 from . import classification as classification
+from . import cohort as cohort
 from . import conversion as conversion
 from . import groupwise as groupwise
 from . import inspection as inspection

@@ -1,4 +1,4 @@
-"""The sub-commands of ``acreg data`` that make new data: phantoms, pairs and velocities."""
+"""The sub-commands of ``acreg data`` that make new data: phantoms, pairs, velocities and cohorts."""
 
 from __future__ import annotations
 
@@ -214,6 +214,40 @@ def velocities(
         f"{folded:.2g} % folded; residual {mean['mean_residual']:.3f} voxels; {mean['seconds']:.1f} s per pair"
     )
     note("Next: acreg train RECIPE with data.velocities, such as svfnet-hippocampus")
+
+
+def cohort(
+    quality: Annotated[
+        Path, typer.Option(help="Results of `acreg quality`: the folder, or quality.csv.", show_default=False)
+    ],
+    flags: Annotated[Path, typer.Option(help="Data_Entry_2017.csv of ChestX-ray14.", show_default=False)],
+    finding: Annotated[str, typer.Option(help="Finding in this list, such as Cardiomegaly.", show_default=False)],
+    out_folder: Annotated[Path, typer.Option("--out", help="Folder to write.", show_default=False)],
+    threshold: Annotated[float, typer.Option(help="Smallest predicted Dice of a segmentation that is used.")] = 0.92,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed for drawing the healthy patients.")] = 0,
+) -> None:
+    """Choose segmentations with a finding, and as many of healthy patients, for `acreg classify`.
+
+    Uses segmentations of ChestX-ray14 whose predicted Dice is at least the threshold: all with the finding, and the
+    first image of as many patients without any finding, who are drawn at random. Writes a manifest.csv, whose group is
+    the patient; images and label maps stay where they are.
+
+    \b
+    Example:
+      acreg data prepare nih --source ChestX-ray14 --out datasets/nih
+      acreg segment --images datasets/nih/manifest.csv --data jsrt --model acregnet-jsrt --out result
+      acreg quality --images result/segmentations.csv --data jsrt --model acregnet-jsrt --out quality
+      acreg data cohort --quality quality --flags Data_Entry_2017.csv --finding Cardiomegaly --out datasets/hearts
+      acreg classify --data datasets/hearts --flags Data_Entry_2017.csv --finding Cardiomegaly --out results/heart
+    """
+    from acreg.applications.cohort import balanced_cohort
+
+    with bars() as update:
+        made = balanced_cohort(quality, flags, finding, out_folder, threshold, seed, progress=update)
+    counts = made.preparation
+    describe(made)
+    out(f"  {counts['diseased']} with {finding}, {counts['healthy']} healthy; {counts['rejected']} rejected")
+    note(f"Next: acreg classify --data {made.folder} --flags {flags} --finding {finding!r} --out DIR")
 
 
 def _regions(request: str | None) -> tuple[tuple[int, ...], ...] | None:

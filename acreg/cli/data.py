@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from acreg.cli._data_making import describe, phantoms, synthesize, velocities
+from acreg.cli._data_making import cohort, describe, phantoms, synthesize, velocities
 from acreg.cli.console import bars, note, out, table
 from acreg.data.datasets import NAMES
 from acreg.errors import UsageError
 
 if TYPE_CHECKING:
+    from acreg.data.manifest import Dataset
     from acreg.data.prepare.steps import Steps
 
 app = typer.Typer(no_args_is_help=True, help="Prepare, check and synthesize datasets.")
@@ -20,7 +21,7 @@ app = typer.Typer(no_args_is_help=True, help="Prepare, check and synthesize data
 
 @app.command("prepare")
 def prepare(
-    dataset: Annotated[str, typer.Argument(help=f"{', '.join(NAMES)}, or folder (your own images).")],
+    dataset: Annotated[str, typer.Argument(help=f"{', '.join(NAMES)}, nih, or folder (your own images).")],
     source: Annotated[Path, typer.Option("--source", help="Folder that contains the dataset.", show_default=False)],
     out_folder: Annotated[
         Path | None, typer.Option("--out", help="Folder to write. Default for `folder`: the source folder.")
@@ -62,6 +63,11 @@ def prepare(
         str | None,
         typer.Option("--align", help="For `folder`: subject to which all others are aligned by their labels, or auto."),
     ] = None,
+    visits: Annotated[
+        str | None,
+        typer.Option("--visits", help="For `nih`: number of images of a patient, LOW,HIGH. Default: any."),
+    ] = None,
+    view: Annotated[str | None, typer.Option("--view", help="For `nih`: PA or AP. Default: both.")] = None,
     jobs: Annotated[int, typer.Option("--jobs", help="Number of processes.")] = 1,
     force: Annotated[
         bool, typer.Option("--force", help="Replace a dataset in --out that was prepared with other settings.")
@@ -78,6 +84,10 @@ def prepare(
     instead, as HDF5: resampled (images by cubic splines, labels by the nearest voxel), with merged labels, cropped or
     aligned. If DIR/manifest.csv exists, subjects and splits are taken from it.
 
+    `nih` writes a manifest for the archive of ChestX-ray14 (images_*/images and Data_Entry_2017.csv, and the published
+    lists if they are there) into --out. There are no labels: `acreg segment` makes them. The group of an image is its
+    patient, whose visits are in order.
+
     --align rotates and translates each subject, without scaling, so that its labels overlap with those of the named
     subject (auto: the subject that is most similar to the others). All copies then have the same grid of --size voxels,
     in the space of that subject and around its labels. OUT/transforms/SUBJECT.tfm maps points of this grid to the
@@ -88,6 +98,7 @@ def prepare(
     Examples:
       acreg data prepare jsrt --source ACRN_Chest_X-ray_IA --out datasets/jsrt
       acreg data prepare montgomery --source MontgomerySet --out datasets/montgomery --jobs 4
+      acreg data prepare nih --source ChestX-ray14 --out datasets/nih --visits 3,8
       acreg data prepare folder --source my_scans
       acreg data prepare folder --source ixi --out datasets/ixi --spacing 1 --merge dlmuse-16 --jobs 4
       acreg data prepare folder --source hearts --out datasets/hearts --align auto --size 16,64,64 --spacing 8,1.5,1.5
@@ -95,7 +106,12 @@ def prepare(
 
     with bars() as update:
         copies = any(option is not None for option in (spacing, merge, crop, align))
-        if dataset == "folder":
+        if dataset != "nih" and (visits is not None or view is not None):
+            raise UsageError(f"--visits and --view are for nih. Received: one of them for {dataset}. Leave it out.")
+        if dataset == "nih":
+            others = copies or margin or force or jobs != 1 or size is not None or reference is not None
+            prepared = _nih(source, out_folder, visits, view, seed, bool(others))
+        elif dataset == "folder":
             alone = not copies and (jobs != 1 or force or margin)
             if (size is not None and align is None) or reference is not None or alone:
                 raise UsageError(
@@ -151,9 +167,30 @@ def prepare(
             note(
                 f"Labels of {', '.join(alignment['at_edge'])} reach the edge and may be cut off: give a larger --size."
             )
+    if prepared.preparation.get("absent"):
+        note(f"{prepared.preparation['absent']} images of the list are not in the folders and were left out.")
     if prepared.preparation.get("skipped"):
         note(f"{prepared.preparation['skipped']} images were left out, because they have no labels or are in no list.")
     note(f"Next: acreg data check {prepared.folder}")
+
+
+def _nih(
+    source: Path, out_folder: Path | None, visits: str | None, view: str | None, seed: int, others: bool
+) -> Dataset:
+    from acreg.data.datasets.nih import prepare_nih
+
+    if out_folder is None or others:
+        raise UsageError(
+            "`nih` writes a manifest into --out and leaves the images as they are; it takes --visits, --view and "
+            f"--seed. Received: {'no --out' if out_folder is None else 'another option'}. Correct this."
+        )
+    try:
+        least, most = (1, None) if visits is None else [int(word) for word in visits.split(",")]
+    except ValueError:
+        raise UsageError(
+            f"--visits is a smallest and a largest number, such as 3,8. Received: --visits {visits}. Correct it."
+        ) from None
+    return prepare_nih(source, out_folder, (least, most), view or "", seed)
 
 
 def _whole(text: str) -> int:
@@ -225,5 +262,5 @@ def check(
         raise typer.Exit(1)
 
 
-for make in (phantoms, synthesize, velocities):
+for make in (cohort, phantoms, synthesize, velocities):
     app.command(make.__name__)(make)

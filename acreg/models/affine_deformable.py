@@ -24,6 +24,7 @@ def affine_deformable(
     moments: int,
     deformable: bool,
     norm: str,
+    dilated_norm: str,
     dtype: Any = None,
 ) -> keras.Model:
     """A network from a pair of images to the parameters of an affine map and the field that is applied before it.
@@ -46,6 +47,7 @@ def affine_deformable(
         moments: order of the `SpatialMoments` that pool the features.
         deformable: False for the affine part alone; the field is then 0.
         norm: "group" or "batch".
+        dilated_norm: the same for the dilated block.
         dtype: precision policy of the layers; None for the global one.
 
     Returns:
@@ -85,7 +87,7 @@ def affine_deformable(
         outputs["parameters"] = parameters
     if deformable:
         levels = encoder(layers.Concatenate(name="pair", dtype=dtype)([aligned, fixed]))
-        x = dilated_block(levels[-1], decoder[0], (1, 2, 4, 8), norm, "dilated", dtype)
+        x = dilated_block(levels[-1], decoder[0], (1, 2, 4, 8), dilated_norm, "dilated", dtype)
         for level, n in zip(range(len(filters) - 1, 0, -1), decoder[1:]):
             x = RepeatVoxels(name=f"decoder{level}_upsample", dtype=dtype)(x)
             x = layers.Concatenate(name=f"decoder{level}_skip", dtype=dtype)([x, levels[level - 1]])

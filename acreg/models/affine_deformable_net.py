@@ -48,7 +48,8 @@ class AffineDeformableNet(RegistrationModel):
         affine_moments: order of the `acreg.layers.SpatialMoments` that pool the last level of the encoder for the
             affine part; 0 is the average, as in the paper.
         deformable: False for the affine part alone.
-        norm: ``"group"``, for batches of one pair, or ``"batch"``, as in the paper.
+        norm: ``"group"``, for batches of one pair, or ``"batch"``, as in the paper's encoder.
+        dilated_norm: that of the dilated block, ``"group"`` in the paper; None for ``norm``.
         integration_steps: see `RegistrationModel`.
         **kwargs: ``losses``, ``num_classes`` and the other options of `RegistrationModel`. The default losses are
             ``{"affine_squared_ncc": 1, "local_ncc": 1, "diffusion": 1}``, with ``"soft_dice": 1`` if ``num_classes`` is
@@ -64,8 +65,8 @@ class AffineDeformableNet(RegistrationModel):
 
     Source: the paper of the joint affine and deformable network, section 2. Details that the paper does not give: the
     strided convolutions have the filters of the level that they begin; residual modules have two convolutions; there
-    are 8 groups; the slope is 0.2; the linear layer starts at 0, so that a new network is the identity except for the
-    random initial deformation.
+    are 8 groups; the slope is 0.2; features pass a ReLU before they are pooled for the affine part; the linear layer
+    starts at 0, so that a new network is the identity except for the random initial deformation.
 
     Example:
 
@@ -92,6 +93,7 @@ class AffineDeformableNet(RegistrationModel):
         affine_moments: int = 2,
         deformable: bool = True,
         norm: str = "group",
+        dilated_norm: str | None = None,
         integration_steps: int = 0,
         **kwargs: Any,
     ) -> None:
@@ -102,8 +104,11 @@ class AffineDeformableNet(RegistrationModel):
                 "`filters` must have at least two levels, and `decoder` as many or one less. "
                 f"Received: filters={filters}, decoder={decoder}"
             )
-        if norm not in ("group", "batch"):
-            raise ValueError(f"`norm` must be 'group' or 'batch'. Received: norm={norm!r}")
+        if norm not in ("group", "batch") or dilated_norm not in (None, "group", "batch"):
+            raise ValueError(
+                "`norm` must be 'group' or 'batch', and `dilated_norm` one of these or None. "
+                f"Received: norm={norm!r}, dilated_norm={dilated_norm!r}"
+            )
         if affine_passes < 1 or (affine == "none" and affine_passes > 1):
             raise ValueError(
                 "`affine_passes` must be at least 1, and needs an affine part. "
@@ -119,7 +124,17 @@ class AffineDeformableNet(RegistrationModel):
         self._map = None if affine == "none" else AffineToDisplacement(affine)
         dtype = kwargs.get("dtype")
         network = affine_deformable(
-            rank, channels, filters, decoder, affine, affine_passes, affine_moments, deformable, norm, dtype
+            rank,
+            channels,
+            filters,
+            decoder,
+            affine,
+            affine_passes,
+            affine_moments,
+            deformable,
+            norm,
+            norm if dilated_norm is None else dilated_norm,
+            dtype,
         )
         super().__init__(
             network,
@@ -135,6 +150,7 @@ class AffineDeformableNet(RegistrationModel):
         self.affine_moments = affine_moments
         self.deformable = deformable
         self.norm = norm
+        self.dilated_norm = dilated_norm
 
     def affine_part(self) -> AffineDeformableNet:
         """A model that registers with only the affine part of this model, with copied weights; it is much faster.
@@ -193,4 +209,5 @@ class AffineDeformableNet(RegistrationModel):
             "affine_moments": self.affine_moments,
             "deformable": self.deformable,
             "norm": self.norm,
+            "dilated_norm": self.dilated_norm,
         }

@@ -16,17 +16,18 @@ from acreg.io import Image
 from acreg.io.inputs import ImageLike
 from acreg.layers import functional
 from acreg.layers.tensor import Tensor
-from acreg.losses import Loss, PerceptualLoss, log_dice, mean_squared_error
+from acreg.losses import Loss, PerceptualLoss, mean_squared_error
 from acreg.losses.perceptual import keras_cache
 from acreg.models.blocks import check_rank
+from acreg.models.joint_losses import foreground, frozen, mask_error, outputs_to_judge
 from acreg.models.joint_networks import discriminator, joint_generator, otsu_threshold
 from acreg.models.loss_values import LossValues
 from acreg.models.registration_model import RegistrationModel
 
 ADVERSARIAL = ("adversarial", "cycle")
 """Losses that need the reverse generator and the discriminators."""
-STEEPNESS = 30.0
-"""Slope of the sigmoid that replaces Otsu's threshold in training."""
+ADVERSARIAL_LOSSES = ("non_saturating", "minimax")
+JUDGED = ("image", "outputs")
 
 
 @keras.saving.register_keras_serializable("acreg")
@@ -46,6 +47,11 @@ class JRSNet(RegistrationModel):
             by default, the registered image is the moving image, warped by the field.
         mask_share: share of the training samples with the mask among the inputs of the generator.
         discriminator_filters: filters of the first convolutions of a discriminator; the last have eight times as many.
+        judged: what a discriminator sees: ``"image"``, or ``"outputs"`` for image, mask and displacement, as in the
+            paper. Real outputs are then the image, its foreground and the true displacement, which training needs as
+            ``"fixed_labels"``, ``"moving_labels"``, ``"displacement"`` and ``"inverse_displacement"`` among the inputs.
+        adversarial_loss: what a generator minimises if a discriminator finds the probability D that its result is real:
+            ``"non_saturating"``, -log D; or ``"minimax"``, log(1 - D), as in the paper.
         pretraining_steps: number of initial batches that minimise only the mean squared error of the images.
         perceptual_weights: file with the weights of VGG16, see `acreg.losses.PerceptualLoss`.
         seed: random seed for choosing the samples that see the mask.
@@ -88,6 +94,8 @@ class JRSNet(RegistrationModel):
         direct: bool = False,
         mask_share: float = 0.5,
         discriminator_filters: int = 64,
+        judged: str = "image",
+        adversarial_loss: str = "non_saturating",
         pretraining_steps: int = 0,
         perceptual_weights: str | os.PathLike[str] | None = None,
         seed: int = 0,
@@ -100,6 +108,11 @@ class JRSNet(RegistrationModel):
                 f"`pretraining_steps` not negative. Received: filters={filters}, blocks={blocks}, "
                 f"discriminator_filters={discriminator_filters}, mask_share={mask_share}, "
                 f"pretraining_steps={pretraining_steps}"
+            )
+        if judged not in JUDGED or adversarial_loss not in ADVERSARIAL_LOSSES:
+            raise ValueError(
+                f"`judged` must be one of {JUDGED}, and `adversarial_loss` one of {ADVERSARIAL_LOSSES}. "
+                f"Received: judged={judged!r}, adversarial_loss={adversarial_loss!r}"
             )
         dtype = kwargs.get("dtype")
         network = joint_generator(rank, channels, filters, blocks, direct, dtype)
@@ -115,6 +128,8 @@ class JRSNet(RegistrationModel):
         self.direct = direct
         self.mask_share = mask_share
         self.discriminator_filters = discriminator_filters
+        self.judged = judged
+        self.adversarial_loss = adversarial_loss
         self.pretraining_steps = pretraining_steps
         self.perceptual_weights = perceptual_weights
         self.seed = seed
@@ -129,8 +144,9 @@ class JRSNet(RegistrationModel):
                     f"Adversaries weigh against each other and need `weighting='fixed'`. Received: {self.weighting!r}"
                 )
             self.reverse = joint_generator(rank, channels, filters, blocks, direct, dtype)
-            self.judge_fixed = discriminator(rank, channels, discriminator_filters, "judge_fixed", dtype)
-            self.judge_moving = discriminator(rank, channels, discriminator_filters, "judge_moving", dtype)
+            seen = channels if judged == "image" else channels + 1 + rank
+            self.judge_fixed = discriminator(rank, seen, discriminator_filters, "judge_fixed", dtype)
+            self.judge_moving = discriminator(rank, seen, discriminator_filters, "judge_moving", dtype)
             self._recomputation.prepare(self.reverse)
             self.chosen_losses["discriminator"] = Loss("discriminator", ("adversaries",), itemgetter("discriminator"))
             self.trackers["discriminator"] = keras.metrics.Mean(name="discriminator")
@@ -173,33 +189,44 @@ class JRSNet(RegistrationModel):
         image = self._image(y_pred)
         values.add("warped", lambda: image)
         if self.reverse is not None:
-            values.add("adversaries", lambda: self._adversaries(x, image, training))
+            made = {"image": image, "field": y_pred["displacement"], "activation": y_pred["activation"]}
+            values.add("adversaries", lambda: self._adversaries(x, made, training))
         return values
 
-    def _adversaries(self, x: Mapping[str, Tensor], image: Tensor, training: bool) -> dict[str, Tensor]:
+    def _adversaries(self, x: Mapping[str, Tensor], there: Mapping[str, Tensor], training: bool) -> dict[str, Tensor]:
         """The adversarial and cycle losses of both generators, and the losses of the discriminators.
 
-        A discriminator is trained on images whose gradient is stopped, and judges with weights whose gradient is
+        A discriminator is trained on results whose gradient is stopped, and judges with weights whose gradient is
         stopped, so that a single backward pass is enough.
         """
         moving, fixed = (ops.cast(x[name], "float32") for name in ("moving", "fixed"))
+        image = there["image"]
         shown, nothing = self._mask(x, "moving", training), ops.zeros_like(moving[..., :1])
         back = self._generate(self.reverse, {"moving": fixed, "fixed": moving, "mask": shown}, training)
         again = self._generate(self.reverse, {"moving": image, "fixed": moving, "mask": nothing}, training)
-        forth = self._generate(self.network, {"moving": back, "fixed": fixed, "mask": nothing}, training)
+        forth = self._generate(self.network, {"moving": back["image"], "fixed": fixed, "mask": nothing}, training)
         fooled, judged = [], []
-        for judge, real, made in ((self.judge_fixed, fixed, image), (self.judge_moving, moving, back)):
-            fooled.append(ops.softplus(-_frozen(judge, made)))
-            judged += [ops.softplus(-judge(real)), ops.softplus(judge(ops.stop_gradient(made)))]
+        for judge, role, made in ((self.judge_fixed, "fixed", there), (self.judge_moving, "moving", back)):
+            real, fake = self._judged_pair(x, role, made)
+            logits = frozen(judge, fake)
+            fooled.append(ops.softplus(-logits) if self.adversarial_loss == "non_saturating" else -ops.softplus(logits))
+            judged += [ops.softplus(-judge(real)), ops.softplus(judge(ops.stop_gradient(fake)))]
         return {
             "adversarial": ops.mean(sum(fooled)),
-            "cycle": ops.mean(ops.abs(again - moving)) + ops.mean(ops.abs(forth - fixed)),
+            "cycle": ops.mean(ops.abs(again["image"] - moving)) + ops.mean(ops.abs(forth["image"] - fixed)),
             "discriminator": ops.mean(sum(judged)) / 4.0,
         }
 
-    def _generate(self, generator: keras.Model, images: dict[str, Tensor], training: bool) -> Tensor:
+    def _judged_pair(self, x: Mapping[str, Tensor], role: str, made: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """What a discriminator sees as real and as generated: see the argument ``judged``."""
+        if self.judged == "image":
+            return ops.cast(x[role], "float32"), made["image"]
+        return outputs_to_judge(x, role, made)
+
+    def _generate(self, generator: keras.Model, images: dict[str, Tensor], training: bool) -> dict[str, Tensor]:
         made = self._through(generator, images, training)
-        return made["synthesised"] if self.direct else functional.warp(images["moving"], made["field"])
+        image = made["synthesised"] if self.direct else functional.warp(images["moving"], made["field"])
+        return {"image": image, "field": made["field"], "activation": made["activation"]}
 
     def total_loss(
         self, terms: Mapping[str, Tensor], x: Mapping[str, Tensor], y_pred: Mapping[str, Tensor], training: bool
@@ -252,29 +279,9 @@ class JRSNet(RegistrationModel):
             "direct": self.direct,
             "mask_share": self.mask_share,
             "discriminator_filters": self.discriminator_filters,
+            "judged": self.judged,
+            "adversarial_loss": self.adversarial_loss,
             "pretraining_steps": self.pretraining_steps,
             "perceptual_weights": None if weights is None else os.fspath(weights),
             "seed": self.seed,
         }
-
-
-def foreground(labels: Tensor) -> Tensor:
-    """1 where integer labels ``(batch, *spatial, 1)`` are not background, float32."""
-    return ops.cast(labels > 0, "float32")
-
-
-def mask_error(fixed_labels: Tensor, activation: Tensor) -> Tensor:
-    """Log Dice of the fixed image's foreground and the mask from the activations, ``(batch,)``."""
-    both = [ops.concatenate([1.0 - m, m], axis=-1) for m in (foreground(fixed_labels), soft_mask(activation))]
-    return log_dice(*both)
-
-
-def soft_mask(activation: Tensor) -> Tensor:
-    """The part above Otsu's threshold, with a gradient: ``(batch, *spatial, 1)`` in [0, 1]."""
-    return ops.sigmoid(STEEPNESS * (activation - otsu_threshold(activation)))
-
-
-def _frozen(judge: keras.Model, images: Tensor) -> Tensor:
-    """The logits of a discriminator, with a gradient for the images but not for its weights."""
-    weights = [ops.stop_gradient(ops.convert_to_tensor(v)) for v in judge.trainable_variables]
-    return judge.stateless_call(weights, [v.value for v in judge.non_trainable_variables], images, training=True)[0]

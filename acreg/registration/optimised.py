@@ -129,9 +129,7 @@ class Optimised:
         images, usual = {"fixed": fixed, "moving": moving}, self.usual
         strange = [role for role in images if usual and usual.is_strange(self.preprocessed(images[role]))]
         if strange:
-            tell(
-                f"without the segmenter: the {' and the '.join(strange)} image is unlike those of its training, or reversed"
-            )
+            tell(f"without the segmenter: the {' and the '.join(strange)} image is unlike those it knows, or reversed")
         elif self._features is not None and guides.fixed_labels is None:
             one, other = (self._features.anatomy(image) for image in (fixed, moving))
             guides = replace(guides, fixed_labels=one, moving_labels=other)

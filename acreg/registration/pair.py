@@ -219,9 +219,9 @@ def register_pair(
             swapped = None if guides is None else guides.swapped()
             back = _outcome(method, fixed=moving, moving=fixed, guides=swapped, say=say).transform
             result.inverse_error = inverse_consistency(transform, back, foreground(fixed))
-        usual, sees = getattr(method, "usual", None), getattr(method, "sees", None)
-        if usual is not None and usual.inputs is not None:
-            arrays = {role: method.preprocessed(image) for role, image in (("fixed", fixed), ("moving", moving))}
+        usual, sees, seen = (getattr(method, name, None) for name in ("usual", "sees", "preprocessed"))
+        if usual is not None and usual.inputs is not None and seen is not None:
+            arrays = {role: seen(image) for role, image in (("fixed", fixed), ("moving", moving))}
             result.unlikeness = {role: usual.inputs.unlikeness(array) for role, array in arrays.items()}
             result.reversal = {role: usual.inputs.reversal(array) for role, array in arrays.items()}
         grids = None if sees is None else (sees(fixed), sees(moving))

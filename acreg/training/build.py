@@ -198,7 +198,13 @@ def build_optimizer(section: OptimizerSection, steps: int, steps_per_epoch: int)
     chosen = {"adam": keras.optimizers.Adam, "adamw": keras.optimizers.AdamW}[section.name]
     decay = {} if section.weight_decay is None else {"weight_decay": section.weight_decay}
     accumulated = section.gradient_accumulation_steps
-    return chosen(rate, clipnorm=section.clipnorm, gradient_accumulation_steps=accumulated, **decay)
+    return chosen(
+        rate,
+        beta_1=section.beta_1,
+        clipnorm=section.clipnorm,
+        gradient_accumulation_steps=accumulated,
+        **decay,
+    )
 
 
 @contextmanager

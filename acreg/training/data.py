@@ -135,6 +135,9 @@ def build_sampler(recipe: Recipe, data: TrainingData) -> Sampler:
         image = data.dataset.read_image(data.dataset.record(train.subjects[0]))  # aligned: all images are on one grid
         grids = image.grid, data.preprocessing.grid(image)
         velocities = load_velocities(data.dataset.folder / section.velocities, train.subjects, *grids)
+        if section.self_pairs:
+            still = np.zeros_like(next(iter(velocities.values())))
+            velocities |= {(number, number): still for number in range(len(train.subjects))}
         return VelocitySampler(train.images, train.labels, velocities, batch_size, recipe.seed, section.max_shift)
     pairs = PairSampler(train.images, train.labels, real, recipe.seed, *augment) if real else None
     if pairs is not None and real == batch_size:

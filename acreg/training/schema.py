@@ -100,6 +100,7 @@ class DataSection(_Section):
         velocities: the folder of reference velocities (see `acreg data velocities`), whose pairs are used for training;
             relative to the folder of the dataset. Velocities belong to the images as they are stored: `shape` must be
             that of the images, and their spacing is used. null for none.
+        self_pairs: with velocities, also train on pairs of an image with itself, whose velocity is 0.
         max_shift: largest translation of a pair and its velocity in training, in voxels by axis; null for none.
         memory: largest size in memory of the preprocessed subjects, in GB (10^9 bytes): 2 bytes a voxel for images, 1
             for up to 256 labels. If they need more, they are stored in files, of which a part is held in memory.
@@ -126,6 +127,7 @@ class DataSection(_Section):
     synthetic: SyntheticSection | None = None
     deformed: RandomDeformation | None = None
     velocities: str | None = None
+    self_pairs: bool = False
     max_shift: tuple[int, ...] | None = None
     memory: float = Field(default=1.0, ge=0)
     cache: str | None = None
@@ -164,8 +166,9 @@ class DataSection(_Section):
     @model_validator(mode="after")
     def _velocities_are_of_the_images_as_they_are(self) -> DataSection:
         if self.velocities is None:
-            if self.max_shift is not None:
-                raise ValueError("max_shift is of pairs with velocities: set velocities too, or leave it out")
+            for name in ("max_shift", "self_pairs"):
+                if getattr(self, name):
+                    raise ValueError(f"{name} is of pairs with velocities: set velocities too, or leave it out")
             return self
         changed = {name: getattr(self, name) for name in ("spacing", "synthetic", "deformed")} | {
             "trim": self.trim or None,
@@ -253,6 +256,7 @@ class OptimizerSection(_Section):
     Arguments:
         name: "adam" or "adamw".
         learning_rate: the highest, before the schedule lowers it.
+        beta_1: decay of Adam's moving average of the gradient, per step.
         weight_decay: share by which each step shrinks the weights, times the learning rate; null for none ("adam"), or
             for that of Keras ("adamw").
         schedule: "constant"; "cosine" down to `final_fraction` of the learning rate; "step", which multiplies it by
@@ -269,6 +273,7 @@ class OptimizerSection(_Section):
 
     name: Literal["adam", "adamw"] = "adam"
     learning_rate: float = Field(default=1e-3, gt=0)
+    beta_1: float = Field(default=0.9, ge=0, lt=1)
     weight_decay: float | None = Field(default=None, ge=0)
     schedule: Literal["constant", "cosine", "step", "plateau"] = "constant"
     warmup_steps: int = Field(default=0, ge=0)

@@ -120,6 +120,13 @@ def test_a_recipe_trains_on_them(folder: Path, tmp_path: Path) -> None:
     run_recipe(load_recipe(path), tmp_path / "run")
     rows = metrics_of(tmp_path / "run")
     assert len(rows) == 2 and all(np.isfinite(float(row["velocity_error"])) for row in rows)
+    data = load_data(recipe := load_recipe(path, ["data.self_pairs=true"]))
+    found = build_sampler(recipe, data).velocities
+    given = build_sampler(load_recipe(path), data).velocities
+    itself = {(number, number) for number in range(len(data.train.subjects))}
+    assert set(found) - set(given) == itself and not any(found[pair].any() for pair in itself)
+    with pytest.raises(UsageError, match="self_pairs is of pairs with velocities"):
+        load_recipe(path, ["data.self_pairs=true", "data.velocities=null", "data.max_shift=null"])
     with pytest.raises(UsageError, match="leave out.*trim"):
         load_recipe(path, ["data.trim=true"])
     with pytest.raises(AcregError, match=r"grid of the images, \(32, 32\)"):

@@ -65,6 +65,23 @@ def test_the_papers_network_has_the_widths_that_it_states() -> None:
     assert all(layer.dilation_rate == (rate,) * 3 for rate, layer in dilated.items())
 
 
+@pytest.mark.parametrize(
+    ("norms", "encoder", "dilated"),
+    [
+        ({"norm": "batch", "dilated_norm": "group"}, "BatchNormalization", "GroupNormalization"),  # the paper's
+        ({"norm": "batch"}, "BatchNormalization", "BatchNormalization"),  # a config that does not know the second
+        ({}, "GroupNormalization", "GroupNormalization"),
+    ],
+)
+def test_the_dilated_block_may_have_a_normalisation_of_its_own(norms: dict, encoder: str, dilated: str) -> None:
+    network = AffineDeformableNet(rank=2, **SMALL, **norms).network
+    assert type(network.get_layer("encoder").get_layer("encoder1_norm")).__name__ == encoder
+    assert {type(network.get_layer(f"dilated_{rate}_norm")).__name__ for rate in (1, 2, 4, 8)} == {dilated}
+    assert type(network.get_layer("decoder1_a_norm")).__name__ == encoder
+    with pytest.raises(ValueError, match="Received: norm='group', dilated_norm='layer'"):
+        AffineDeformableNet(rank=2, **SMALL, dilated_norm="layer")
+
+
 @pytest.mark.filterwarnings("ignore:Gradients do not exist")
 def test_both_parts_share_one_encoder() -> None:
     model = AffineDeformableNet(rank=2, **SMALL)

@@ -13,7 +13,7 @@ from acreg.errors import AcregError
 from acreg.geometry import Grid
 from acreg.io import Image, Preprocessing
 from acreg.models import JRSNet
-from acreg.models.jrsnet import soft_mask
+from acreg.models.joint_losses import soft_mask
 
 FULL = {"mutual_information": 1, "ssim": 1, "mask": 1, "displacement_error": 1, "adversarial": 1, "cycle": 10}
 SMALL = {"filters": 4, "blocks": 2, "discriminator_filters": 2, "num_classes": 2}
@@ -99,6 +99,37 @@ def test_an_adversarial_training_judges_better_than_chance_and_goes_round_the_cy
     assert np.mean(history["cycle"][-8:]) < np.mean(history["cycle"][:8])
 
 
+@pytest.mark.parametrize(
+    ("kind", "wanted"), [("non_saturating", 2 * np.log1p(np.exp(-1.5))), ("minimax", -2 * np.log1p(np.exp(1.5)))]
+)
+def test_the_adversarial_loss_by_hand(kind: str, wanted: float) -> None:
+    """Of two discriminators that find each result real with the logit 1.5."""
+    model = JRSNet(**SMALL, losses={"adversarial": 1}, adversarial_loss=kind)
+    for judge in (model.judge_fixed, model.judge_moving):
+        judge.get_layer("logits").set_weights([np.zeros((32, 1)), np.array([1.5])])
+    x = {name: ops.convert_to_tensor(value) for name, value in batch().items()}
+    terms = model.loss_terms(x, model(x, training=True))
+    assert float(terms["adversarial"]) == pytest.approx(wanted, rel=1e-5)
+    judged = (np.log1p(np.exp(-1.5)) + np.log1p(np.exp(1.5))) / 2
+    assert float(terms["discriminator"]) == pytest.approx(judged, rel=1e-5)
+
+
+def test_discriminators_of_all_outputs_compare_image_mask_and_displacement() -> None:
+    """With outputs that are the true ones, there is nothing to tell apart; without the truth, nothing to compare."""
+    model = JRSNet(**SMALL, losses={"adversarial": 1}, judged="outputs", adversarial_loss="minimax")
+    assert model.judge_fixed.input.shape == model.judge_moving.input.shape == (None, None, None, 1 + 1 + 2)
+    x = batch()
+    for role, field in (("fixed", "displacement"), ("moving", "inverse_displacement")):
+        mask = (x[f"{role}_labels"] > 0).astype(np.float32)
+        real, made = model._judged_pair(x, role, {"image": x[role], "activation": mask, "field": x[field]})
+        np.testing.assert_allclose(numpy(real), numpy(made), atol=1e-4)
+        lengths = np.linalg.norm(numpy(real)[..., 2:], axis=-1).max(axis=(1, 2))
+        np.testing.assert_allclose(lengths, 1, rtol=1e-4)
+    del x["inverse_displacement"]
+    with pytest.raises(ValueError, match=r"judged='outputs' and inputs without \['inverse_displacement'\]"):
+        model.compute_loss(x, y_pred=model(x, training=True))
+
+
 def test_an_evaluation_changes_nothing_of_the_model() -> None:
     model, _ = trained(2)
     before = [numpy(v).copy() for v in model.variables]
@@ -170,6 +201,8 @@ def test_volumes_and_half_precision() -> None:
 def test_refusals(tmp_path, monkeypatch) -> None:
     with pytest.raises(ValueError, match=r"`mask_share` from 0 to 1.*mask_share=1.5"):
         JRSNet(**SMALL, mask_share=1.5)
+    with pytest.raises(ValueError, match=r"`judged` must be one of .*Received: judged='all', adversarial_loss='least"):
+        JRSNet(**SMALL, judged="all", adversarial_loss="least_squares")
     with pytest.raises(ValueError, match="'mask' compares labels and needs `num_classes`"):
         JRSNet(filters=4, blocks=1, losses={"mask": 1})
     with pytest.raises(ValueError, match="Adversaries .*need `weighting='fixed'`"):

@@ -9,8 +9,9 @@ import pytest
 import yaml
 
 from acreg.errors import UsageError
+from acreg.models import JRSNet
 from acreg.models.arguments import constructor_types
-from acreg.training.build import model_classes
+from acreg.training.build import build_optimizer, model_classes
 from acreg.training.recipe import changed_keys, load_recipe, shipped_recipes
 
 MODELS = ("regnet", "ce-regnet", "ae-regnet", "acregnet")
@@ -39,8 +40,19 @@ def test_paper_values() -> None:
     assert (recipe.optimizer.name, recipe.optimizer.learning_rate) == ("adam", 1e-3)
     assert (recipe.training.batch_size, recipe.training.steps) == (32, 18000)
     assert (recipe.autoencoder.batch_size, recipe.autoencoder.steps) == (16, 18000)
+    assert (recipe.autoencoder.noise, recipe.autoencoder.noise_probability) == ("border", 0.1)
     losses = {"ncc": 1, "total_variation_sum": 5e-5, "cross_entropy": 1, "anatomical_prior": 0.1}
     assert recipe.model.arguments["losses"] == losses
+
+
+def test_the_paper_of_jrsnet_has_its_own_optimiser_losses_and_discriminators() -> None:
+    recipe, ours = load_recipe("jrsnet-paper-montgomery"), load_recipe("jrsnet-montgomery")
+    optimizer = build_optimizer(recipe.optimizer, recipe.training.steps, recipe.training.steps_per_epoch)
+    assert (float(optimizer.learning_rate), optimizer.beta_1, optimizer.clipnorm) == (pytest.approx(1e-3), 0.93, None)
+    arguments = recipe.model.arguments
+    assert (arguments["judged"], arguments["adversarial_loss"]) == ("outputs", "minimax")
+    assert "losses" not in arguments and JRSNet.DEFAULT_LOSSES["cycle"] == 10  # the paper's are the default
+    assert build_optimizer(ours.optimizer, 10, 5).beta_1 == 0.9 and "judged" not in ours.model.arguments
 
 
 @pytest.mark.parametrize(
@@ -80,7 +92,7 @@ def test_overrides_are_yaml_values() -> None:
         "model.arguments.losses.diffusion=1e-1",
         "model.arguments.losses.total_variation_sum=null",
         "data.train_splits=[train, validation]",
-        "autoencoder.noise=border",
+        "autoencoder.noise=pair_swap",
     ]
     recipe = load_recipe("acregnet-jsrt-paper", changes)
     assert recipe.training.steps == 1500
@@ -88,7 +100,7 @@ def test_overrides_are_yaml_values() -> None:
     assert recipe.model.arguments["losses"]["diffusion"] == 0.1
     assert "total_variation_sum" not in recipe.model.arguments["losses"]
     assert recipe.data.train_splits == ["train", "validation"]
-    assert (recipe.autoencoder.noise, recipe.autoencoder.steps) == ("border", 18000)
+    assert (recipe.autoencoder.noise, recipe.autoencoder.steps) == ("pair_swap", 18000)
 
 
 def test_autoencoder_may_be_a_preset() -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from acreg.applications.atlases.multi_atlas import content_digest
 from acreg.data.manifest import Dataset, dataset_folder
 from acreg.data.sampling.velocities import FOLDER, read_settings
 from acreg.errors import AcregError
@@ -68,7 +69,8 @@ def segment_by_meshes(
     """Register an image to each template, map the template's surfaces into the image and fuse them.
 
     The points of all templates correspond, so that the fused surface is their mean, point by point. The image is the
-    moving one: a registration then maps the template's points, which lie in the fixed image, directly to it.
+    moving one: a registration then maps the template's points, which lie in the fixed image, directly to it. A template
+    with the voxels of the image itself is left out.
 
     Args:
         image: the image to segment, roughly aligned with the templates.
@@ -82,28 +84,36 @@ def segment_by_meshes(
         The fused surface of each region.
 
     Raises:
-        AcregError: the method or a reader raises it, or the surfaces do not correspond.
+        AcregError: the method or a reader raises it, the surfaces do not correspond, or every template is the image.
 
     Source: Rohe et al., SVF-Net, MICCAI 2017, section 4 (outlook and its figure).
     """
     moved: list[list[np.ndarray]] = []
     surfaces: list[Surface] = []
-    text = f"Registering templates to {image.name or 'the image'}"
+    text, content = f"Registering templates to {image.name or 'the image'}", content_digest(image)
     for subject in counted(templates, text, len(templates), progress):
+        template = dataset.read_image(dataset.record(subject))
+        if content_digest(template) == content:
+            continue
         surfaces = read_surfaces(shapes / "shapes" / f"{subject}.h5")
-        transform = method.register(fixed=dataset.read_image(dataset.record(subject)), moving=image)
+        transform = method.register(fixed=template, moving=image)
         moved.append([transform.warp_points(surface.points, to="moving") for surface in surfaces])
         if [len(points) for points in moved[-1]] != [len(points) for points in moved[0]]:
             raise AcregError(
                 f"The surfaces of all templates have points that correspond. Received: {subject} with other numbers of "
                 f"points than {templates[0]}, in {shapes}. Make them anew by `acreg data velocities`."
             )
+    if not moved:
+        raise AcregError(
+            f"An image is segmented by templates that are other images. Received: {image.name or 'an image'}, which is "
+            f"the only one of {len(templates)} templates. Choose another split or dataset."
+        )
     fused = []
     for region, surface in enumerate(surfaces):
         estimates = np.stack([points[region] for points in moved])
         mean = estimates.mean(axis=0)
         deviation = np.sqrt(((estimates - mean) ** 2).sum(axis=-1).mean(axis=0))
-        fused.append(FusedSurface(surface.moved(mean), deviation, len(templates)))
+        fused.append(FusedSurface(surface.moved(mean), deviation, len(moved)))
     return fused
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -111,7 +112,8 @@ class Atlases:
         dataset: a dataset with labels.
         split: the split whose subjects are used.
 
-    An atlas whose label map lacks a label that others have votes against it; a warning names both.
+    An atlas whose label map lacks a label that others have votes against it; a warning names both. No image has an
+    atlas with its own voxels, under whatever name; see `content_digest`.
 
     Raises:
         AcregError: no subject of the split has labels, the images differ in their number of axes, an image and its
@@ -127,10 +129,12 @@ class Atlases:
                 "subjects has labels. Choose another split or dataset."
             )
         self._subjects = Subjects(dataset)
+        self._contents: dict[str, str] = {}
         there: dict[str, set[int]] = {}
 
         def read(subject: str) -> Image:
             image, labels = self[subject]
+            self._contents[subject] = content_digest(image)
             there[subject] = set(np.unique(labels.array).tolist())
             return image
 
@@ -146,21 +150,24 @@ class Atlases:
     ) -> list[tuple[str, float]]:
         """The most similar subjects with their similarities, best first; ties are in the dataset's order.
 
+        Subjects whose image has the same voxels as `image` are left out.
+
         Args:
             image: the image to segment.
             count: number of subjects.
             measure: see `ReducedImages.similarities`.
-            without: a subject to leave out, such as the image's own.
+            without: another subject to leave out, such as an earlier visit of the patient.
 
         Raises:
             UsageError: there are fewer than `count` subjects.
         """
-        found = self.reduced.similarities(image, measure)
-        order = [n for n in np.argsort(-found, kind="stable") if self.records[n].subject != without]
+        found, content = self.reduced.similarities(image, measure), content_digest(image)
+        left_out = {without, *(subject for subject, each in self._contents.items() if each == content)}
+        order = [n for n in np.argsort(-found, kind="stable") if self.records[n].subject not in left_out]
         if not 1 <= count <= len(order):
             raise UsageError(
                 f"As many atlases are used as there are, at least one. Received: {count} of {len(order)} of "
-                f"{self.dataset.name}. Choose another number."
+                f"{self.dataset.name}, without the image itself. Choose another number."
             )
         return [(self.records[n].subject, float(found[n])) for n in order[:count]]
 
@@ -198,7 +205,7 @@ def segment_by_atlases(
         measure: how they are chosen, see `ReducedImages.similarities`.
         fusion: see `label_shares`. The weights of ``weighted`` are the similarities or, for ``mean_squares``, the
             inverses of the squared differences.
-        without: for each image, a subject that must not be its atlas, such as the image itself, or an empty name.
+        without: for each image, another subject that must not be its atlas, or an empty name; see `Atlases.nearest`.
         at_once: pairs of images in one batch through a network; affects speed and memory only.
 
     Raises:
@@ -227,6 +234,14 @@ def segment_by_atlases(
             )
         )
     return results
+
+
+def content_digest(image: Image) -> str:
+    """A digest of the size and the voxels of an image, by which an image is recognised among atlases.
+
+    Names, file formats and the position in space do not count: a copy is the same image.
+    """
+    return hashlib.sha256(repr(image.array.shape).encode() + image.array.tobytes()).hexdigest()
 
 
 def _reduced(array: np.ndarray) -> NDArray[np.float32]:

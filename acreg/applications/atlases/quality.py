@@ -79,7 +79,7 @@ def predict_quality(
         method: the registration method; a case's image is the moving one.
         count: number of references used for each case, the most similar ones.
         measure: how they are chosen, see `ReducedImages.similarities`.
-        without: for each case, a subject that must not be its reference, such as the image itself, or an empty name.
+        without: for each case, another subject that must not be its reference, or an empty name; see `Atlases.nearest`.
         at_once: pairs of images in one batch through a network; affects speed and memory only.
 
     Raises:

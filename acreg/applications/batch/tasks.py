@@ -101,7 +101,6 @@ class _AtlasWorker:
         self.method = task.method.load()
         self.atlases = Atlases(Dataset.load(task.data), task.split)
         self._grid = self.atlases[self.atlases.records[0].subject][0].grid
-        self._own = {record.image.resolve(): record.subject for record in self.atlases.records}
 
     def sized(self, image: Image) -> Image:
         """The image; a picture file, which has no spacing, is scaled to the atlases' size, keeping its proportions.
@@ -113,10 +112,6 @@ class _AtlasWorker:
             return image
         spacing = max(n * s / own for n, s, own in zip(grid.shape, grid.spacing, image.grid.shape, strict=True))
         return replace(image, grid=Grid(image.grid.shape, (spacing,) * grid.rank))
-
-    def subjects(self, items: Sequence[Item]) -> list[str]:
-        """For each item, the atlas with the same file, or an empty name: no image is segmented by itself."""
-        return [self._own.get(item.image.resolve(), "") for item in items]
 
 
 @dataclass(frozen=True)
@@ -166,7 +161,6 @@ class SegmentWorker(_AtlasWorker):
             task.count,
             task.measure,
             task.fusion,
-            without=self.subjects(items),
             at_once=task.at_once,
         )
 
@@ -248,7 +242,6 @@ class QualityWorker(_AtlasWorker):
             self.method,
             task.count,
             task.measure,
-            without=self.subjects(items),
             at_once=task.at_once,
         )
         true = [None if t is None else label_dice(s.array, t.array, task.labels) for _, s, t in contents]

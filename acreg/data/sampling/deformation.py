@@ -108,6 +108,11 @@ class Deformation:
                 break
         return (turned - self._centre) @ self._rotation + self._centre - self.translation
 
+    @property
+    def inverse_displacement(self) -> NDArray[np.float32]:
+        """From moving to fixed, `(rows, columns, 2)`, voxels: `moving(q) = fixed(q + inverse_displacement(q))`."""
+        return (self.origins - voxel_indices(self.shape)).astype(np.float32)
+
     def apply(self, image: np.ndarray) -> NDArray[np.float32]:
         """The moving image of an image `(rows, columns, channels)`, linearly; its edge value beyond the border.
 

@@ -61,7 +61,8 @@ class DeformedPairSampler(Sampler):
 
         Returns:
             `moving` and `fixed` float32 `(batch, rows, columns, channels)`, `moving_labels` and `fixed_labels` int32
-            `(batch, rows, columns, 1)`, and `displacement` float32 `(batch, rows, columns, 2)`, voxels.
+            `(batch, rows, columns, 1)`, and `displacement` and `inverse_displacement` float32 `(batch, rows, columns,
+            2)`, voxels: from fixed to moving, and from moving to fixed.
         """
         return self.make(self.draw(step))
 
@@ -74,4 +75,5 @@ class DeformedPairSampler(Sampler):
             "moving_labels": np.stack([d.apply_labels(self.labels[subject]) for subject, d in drawn]),
             "fixed_labels": self.labels[subjects],
             "displacement": np.stack([d.displacement for _, d in drawn]),
+            "inverse_displacement": np.stack([d.inverse_displacement for _, d in drawn]),
         }

@@ -52,6 +52,12 @@ def test_fused_points_are_the_mean_and_spread_of_where_templates_put_them(templa
     image = Image(np.zeros(GRID.shape, np.float32), GRID)
     fused = segment_by_meshes(image, Shifts(), dataset, shapes, template_subjects(shapes, dataset))
     assert len(fused) == 2
+    itself = Image(np.full(GRID.shape, 2, np.float32), GRID)  # the image of b, whatever its name
+    without = segment_by_meshes(itself, Shifts(), dataset, shapes, template_subjects(shapes, dataset))
+    assert without[0].templates == 2
+    np.testing.assert_allclose(without[0].surface.points, surface.points + [0, 0, 3.5], atol=1e-5)
+    with pytest.raises(AcregError, match="only one of 1 templates"):
+        segment_by_meshes(itself, Shifts(), dataset, shapes, ["b"])
     for each in fused:
         np.testing.assert_allclose(each.surface.points, surface.points + [0, 0, 3.0], atol=1e-5)
         np.testing.assert_allclose(each.deviation, np.std([1, 2, 6]), atol=1e-5)

@@ -71,6 +71,22 @@ def test_an_image_is_most_like_itself_at_any_size_brightness_and_contrast(measur
     assert [s for _, s in others] == sorted((s for _, s in others), reverse=True)
 
 
+def test_a_copy_of_an_atlas_under_another_name_is_left_out(phantoms: Dataset, tmp_path: Path) -> None:
+    """By its voxels, whatever its file, its format and its position; a single other voxel makes another image."""
+    first, second, third = phantoms.split("train")[:3]
+    image = phantoms.read_image(first)
+    twice = replace(second, subject="a copy", image=tmp_path / "copy.mha")
+    write_image(replace(image, grid=Grid(image.grid.shape, (2.0, 3.0), (50.0, 60.0))), twice.image)
+    atlases = Atlases(replace(phantoms, records=[first, twice, third]))
+    with pytest.raises(UsageError, match="2 of 1 of phantoms, without the image itself"):
+        atlases.nearest(image, 2)
+    for measure in SIMILARITIES:
+        assert [subject for subject, _ in atlases.nearest(image, 1, measure)] == [third.subject]
+    array = image.array.copy()
+    array[0, 0] += 1
+    assert len(atlases.nearest(Image(array, image.grid), 3)) == 3
+
+
 def test_a_flat_image_has_no_preference(atlases: Atlases) -> None:
     flat = Image(np.full((48, 40), 5, np.float32), Grid((48, 40)))
     for measure in ("ncc", "mutual_information"):
@@ -103,7 +119,9 @@ def test_five_atlases_beat_one(phantoms: Dataset, atlases: Atlases) -> None:
 
 def test_one_atlas_without_registration_is_its_own_labels(phantoms: Dataset, atlases: Atlases) -> None:
     record = atlases.records[0]
-    found = segment_by_atlases([phantoms.read_image(record)], atlases, Unregistered(), count=1)[0]
+    image = phantoms.read_image(record)
+    brighter = Image(2 * image.array, image.grid)  # the image itself is none of its atlases
+    found = segment_by_atlases([brighter], atlases, Unregistered(), count=1)[0]
     assert found.atlases == (record.subject,) and found.similarities[0] == pytest.approx(1)
     np.testing.assert_array_equal(found.labels.array, phantoms.read_labels(record).array)
 

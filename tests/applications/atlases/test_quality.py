@@ -50,14 +50,16 @@ def test_summaries_by_hand() -> None:
     assert found.accepted(0.9) and not found.accepted()
 
 
-def test_a_subject_is_a_perfect_atlas_of_itself_unless_left_out(phantoms: Dataset, references: Atlases) -> None:
+def test_a_subject_would_be_a_perfect_atlas_of_itself_and_is_left_out(phantoms: Dataset, references: Atlases) -> None:
     record = references.records[2]
     image, truth = phantoms.read_image(record), phantoms.read_labels(record)
     method = named_method("unregistered", 1, 0)
-    (found,) = predict_quality([(image, truth)], references, method, 1)
+    brighter = Image(2 * image.array, image.grid)
+    (found,) = predict_quality([(brighter, truth)], references, method, 1)
     assert found.references == (record.subject,) and found.maximum == 1 and found.accepted()
-    (others,) = predict_quality([(image, truth)], references, method, 3, without=[record.subject])
-    assert record.subject not in others.references and others.mean <= others.maximum < 1
+    for case, without in ((image, []), (brighter, [record.subject])):
+        (others,) = predict_quality([(case, truth)], references, method, 3, without=without)
+        assert record.subject not in others.references and others.mean <= others.maximum < 1
 
 
 def test_spoiling_is_nothing_at_0_grows_and_depends_on_the_seed(phantoms: Dataset, references: Atlases) -> None:

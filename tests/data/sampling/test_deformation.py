@@ -94,6 +94,7 @@ def test_the_strongest_deformation_does_not_fold_and_is_inverted(signs):
     back = np.stack([warp_array(deformation.origins[..., d], u, order=3) for d in range(2)], axis=-1)
     inside = comes_from_inside(u, 8.0)
     np.testing.assert_allclose(back[inside], voxel_indices(SHAPE)[inside], atol=0.1)
+    np.testing.assert_allclose(deformation.inverse_displacement, deformation.origins - voxel_indices(SHAPE), atol=1e-5)
 
 
 def test_draws_are_within_the_limits_of_an_image_512_columns_wide():
@@ -142,6 +143,7 @@ def test_a_batch_is_a_pure_function_of_seed_and_step():
         "moving_labels": ((2, *SHAPE, 1), "int32"),
         "fixed_labels": ((2, *SHAPE, 1), "int32"),
         "displacement": ((2, *SHAPE, 2), "float32"),
+        "inverse_displacement": ((2, *SHAPE, 2), "float32"),
     }
     for i, (subject, deformation) in enumerate(first.draw(2)):
         np.testing.assert_array_equal(batch["fixed"][i], first.images[subject])
