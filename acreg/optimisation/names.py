@@ -8,7 +8,7 @@ LINEAR = ("translation", "rigid", "similarity", "affine")
 DEMONS = "lcc-demons"
 """Symmetric log-demons with local correlation."""
 
-KINDS = (*LINEAR, "deformable", "multimodal", DEMONS)
+KINDS = (*LINEAR, "deformable", DEMONS, "multimodal")
 """What may follow the colon in a method's name."""
 
 NAMES = tuple(f"acreg:{kind}" for kind in KINDS)
