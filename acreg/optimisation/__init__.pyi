@@ -1,6 +1,8 @@
 from .alignment import Alignment as Alignment
 from .alignment import EngineResult as EngineResult
 from .continuous import Settings as Settings
+from .demons import DemonsSettings as DemonsSettings
+from .demons import LogDemons as LogDemons
 from .engine import Engine as Engine
 from .guides import Guides as Guides
 from .names import DEFAULT as DEFAULT

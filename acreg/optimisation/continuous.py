@@ -19,7 +19,7 @@ from acreg.layers.functional import integrate, resize_displacement, spatial_shap
 from acreg.layers.tensor import Tensor
 from acreg.losses import diffusion, soft_dice
 from acreg.optimisation.fields import SQUARINGS, Field, without_folding
-from acreg.optimisation.levels import Level, Levels
+from acreg.optimisation.levels import Level, Levels, settled
 from acreg.optimisation.similarities import Similarity
 
 COMPILED = 2**17
@@ -187,7 +187,7 @@ class Continuous:
                 break
             if energies[-1] < best[0]:
                 best = energies[-1], values
-            if self._settled(energies):
+            if settled(energies, self.settings.patience, self.settings.gain):
                 break
             optimiser.apply([gradient], [variable])
             # A copy: the next step changes the variable.
@@ -199,14 +199,6 @@ class Continuous:
             "energy": (energies[0], best[0]),
         }
         return Field(ops.convert_to_numpy(best[1])[0], grid, self.settings.kind), record
-
-    def _settled(self, energies: list[float]) -> bool:
-        """Whether the energy falls no more."""
-        patience = self.settings.patience
-        if len(energies) <= patience:
-            return False
-        before, now = min(energies[:-patience]), min(energies)
-        return before - now < self.settings.gain * (energies[0] - now)
 
     def _energy(self, window: tuple[int, ...], values: Tensor, data: dict[str, Any]) -> Tensor:
         """The energy of a field."""

@@ -12,9 +12,8 @@ from keras import ops
 from numpy.typing import NDArray
 
 from acreg.errors import images_by_name
-from acreg.geometry import Grid, Image, Transform, labels_on
+from acreg.geometry import Image, Transform, labels_on
 from acreg.geometry.displacement import voxel_indices
-from acreg.geometry.extents import covering
 from acreg.geometry.logarithm import logarithm
 from acreg.geometry.maps import Map
 from acreg.layers.functional import resize_displacement
@@ -124,7 +123,7 @@ class Engine:
                 "seconds": time.perf_counter() - began,
             }
         )
-        return EngineResult(Transform(fixed.grid, moving.grid, (_over(found, fixed.grid), *maps)), contrast, stages)
+        return EngineResult(Transform(fixed.grid, moving.grid, (found.over(fixed.grid), *maps)), contrast, stages)
 
     def _searched(
         self,
@@ -173,12 +172,6 @@ class Engine:
         if name not in self._stages or not name:
             self._stages[name] = Continuous(similarities(chosen), self.continuous or Settings())
         return self._stages[name]
-
-
-def _over(found: Field, extent: Grid) -> Map:
-    """The map of a field, continued over the extent of the fixed image."""
-    vectors, grid = covering(found.vectors, found.grid, extent)
-    return Field(vectors, grid, found.kind).map()
 
 
 def _points(guides: Guides, maps: tuple[Map, ...]) -> NDArray[np.float64] | None:

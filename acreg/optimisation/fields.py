@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from acreg.geometry import Displacement, Grid, Velocity
+from acreg.geometry.extents import covering
 from acreg.layers.functional import integrate, jacobian_determinant, resize_displacement
 from acreg.layers.warping import no_gradients
 
@@ -24,6 +25,10 @@ class Field:
     vectors: NDArray[np.float32]
     grid: Grid
     kind: str
+
+    def over(self, extent: Grid) -> Velocity | Displacement:
+        """The map of the field, continued over the extent of another grid."""
+        return Field(*covering(self.vectors, self.grid, extent), self.kind).map()
 
     def map(self) -> Velocity | Displacement:
         """The field as a map of physical space."""

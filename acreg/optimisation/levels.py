@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -86,3 +86,11 @@ class OneLevel:
     def one_hot(self, number: int, fixed: Image, moving: Image) -> tuple[Tensor, Tensor] | None:
         """See `Levels`; arrays have no labels."""
         return None
+
+
+def settled(energies: Sequence[float], patience: int, gain: float) -> bool:
+    """Whether the energy falls no more: over `patience` steps by less than a share `gain` of all that was gained."""
+    if len(energies) <= patience:
+        return False
+    before, now = min(energies[:-patience]), min(energies)
+    return before - now < gain * (energies[0] - now)

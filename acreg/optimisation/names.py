@@ -5,7 +5,10 @@ from __future__ import annotations
 LINEAR = ("translation", "rigid", "similarity", "affine")
 """The linear registrations, each with more freedom than the one before."""
 
-KINDS = (*LINEAR, "deformable", "multimodal")
+DEMONS = "lcc-demons"
+"""Symmetric log-demons with local correlation."""
+
+KINDS = (*LINEAR, "deformable", DEMONS, "multimodal")
 """What may follow the colon in a method's name."""
 
 NAMES = tuple(f"acreg:{kind}" for kind in KINDS)

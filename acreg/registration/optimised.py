@@ -15,26 +15,27 @@ from acreg.baselines.options import Value, read_options, split_name, written
 from acreg.errors import AcregError, UsageError, images_by_name
 from acreg.geometry import Affine, Image, Transform
 from acreg.inference.presets import preset_digest
-from acreg.optimisation.names import DEFAULT, LINEAR, NAMES
+from acreg.optimisation.names import DEFAULT, DEMONS, LINEAR, NAMES
 from acreg.registration.features import Features, network_start
 from acreg.registration.usual import Usual
 
 if TYPE_CHECKING:
-    from acreg.optimisation import Alignment, Engine, EngineResult, Guides
+    from acreg.optimisation import Alignment, Engine, EngineResult, Guides, LogDemons
 
 NONE = "none"
 """The value of the options `linear` and `start` that leaves out this stage."""
 
 
 class Optimised:
-    """Registration of a pair by `acreg.optimisation.Engine`, without a trained network.
+    """Registration of a pair by `acreg.optimisation.Engine` or `LogDemons`, without a trained network.
 
     `acreg:translation`, `acreg:rigid`, `acreg:similarity` and `acreg:affine` find a linear map. `acreg:deformable` goes
     on with a deformation, and compares the images by a similarity that fits them (one contrast or two);
     `acreg:multimodal` takes two contrasts for granted. Both take options in brackets: `linear` (the linear stage, or
     none), `discrete`, `similarity` (`auto` or a loss on images, see `acreg.losses`), `voxels` of the working grid at
     most, `features` (the preset of an `acreg.models.Segmenter`), `start` (the preset of a registration network, or
-    none), and the fields of `acreg.optimisation.Settings`.
+    none), and the fields of `acreg.optimisation.Settings`. `acreg:lcc-demons` is `acreg.optimisation.LogDemons`, with
+    the options `linear`, `voxels` and the fields of `acreg.optimisation.DemonsSettings`.
 
     With `features`, the segmenter predicts the anatomy in both images, and the overlap of its label maps joins the
     energy, as labels that a user gives do; such labels take precedence. A segmenter may have options of its own
@@ -160,17 +161,21 @@ def _options(kind: str) -> tuple[dict[str, Value], dict[str, tuple[str, ...]]]:
     """The options of a method with their defaults, which are those of the engine; and the words that some may be."""
     if kind in LINEAR:
         return {}, {}
-    from acreg.losses import IMAGE_LOSSES
-    from acreg.optimisation import Engine, Settings
+    from acreg.optimisation import DemonsSettings, Engine, Settings
 
-    engine = Engine()
+    engine, linear = Engine(), (*LINEAR, NONE)
+    start: dict[str, Value] = {"linear": engine.alignment.linear or NONE}
+    if kind == DEMONS:
+        return start | {"voxels": engine.voxels, **asdict(DemonsSettings())}, {"linear": linear}
+    from acreg.losses import IMAGE_LOSSES
+
     words = {
-        "linear": (*LINEAR, NONE),
+        "linear": linear,
         "similarity": ("auto", *IMAGE_LOSSES),
         "kind": ("velocity", "displacement"),
     }
     options: dict[str, Value] = {
-        "linear": engine.alignment.linear or NONE,
+        **start,
         "discrete": engine.discrete,
         "similarity": "auto",
         "voxels": engine.voxels,
@@ -181,21 +186,24 @@ def _options(kind: str) -> tuple[dict[str, Value], dict[str, tuple[str, ...]]]:
     return options, words
 
 
-def _engine(kind: str, options: dict[str, Value], seed: int) -> Engine | Alignment:
+def _engine(kind: str, options: dict[str, Value], seed: int) -> Engine | LogDemons | Alignment:
     if kind in LINEAR:
         from acreg.optimisation import Alignment  # without Keras
 
         return Alignment(kind, seed)
-    from acreg.optimisation import Engine, Settings
+    from acreg.optimisation import DemonsSettings, Engine, LogDemons, Settings
     from acreg.optimisation.engine import AUTO
 
-    engine: dict[str, Any] = {name: options[name] for name in ("linear", "discrete", "similarity", "voxels")}
-    if engine["linear"] == NONE:
-        engine["linear"] = None
+    linear: Any = None if options["linear"] == NONE else options["linear"]
+    if kind == DEMONS:
+        given: dict[str, Any] = dict(options)
+        demons = DemonsSettings(**{name: given[name] for name in asdict(DemonsSettings())})
+        return LogDemons(linear, demons, given["voxels"], seed)
+    engine: dict[str, Any] = {name: options[name] for name in ("discrete", "similarity", "voxels")}
     if engine["similarity"] == "auto" and kind == "multimodal":
         engine["similarity"] = AUTO["two"]
     for weighted in AUTO.values():  # with the weight that it has there: the smoothness is relative to it
         if list(weighted) == [engine["similarity"]]:
             engine["similarity"] = weighted
     settings: dict[str, Any] = {name: options[name] for name in asdict(Settings())}
-    return Engine(**engine, continuous=replace(Settings(), **settings), seed=seed)
+    return Engine(linear, **engine, continuous=replace(Settings(), **settings), seed=seed)

@@ -1,8 +1,9 @@
 """Options of the classical methods that SVF-Net is compared with, searched on pairs of the training set.
 
 The paper's baseline, the LCC log-demons, has parameters "optimized in a trial and error approach on a subset of the
-training set". That program is not to be had; greedy's stationary velocities with local correlation are the nearest, and
-SimpleITK's demons the other two here. The images are rigidly aligned already, so none has an affine stage.
+training set". That program is on no package index; `acreg:lcc-demons` implements its algorithm, and is not tuned here.
+greedy's stationary velocities with local correlation are the nearest of the programs, and SimpleITK's demons the other
+two here. The images are rigidly aligned already, so none has an affine stage.
 
 Run as::
 

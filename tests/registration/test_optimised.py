@@ -8,7 +8,7 @@ import pytest
 from acreg.data.phantoms.chests import chest_phantom
 from acreg.errors import AcregError, UsageError
 from acreg.geometry import Displacement, Grid, Image, Transform
-from acreg.optimisation import NAMES, Engine, Guides, Settings
+from acreg.optimisation import NAMES, DemonsSettings, Engine, Guides, LogDemons, Settings
 from acreg.optimisation.engine import AUTO
 from acreg.registration import named_method
 from acreg.registration.optimised import Optimised
@@ -28,6 +28,9 @@ def test_a_name_makes_an_engine() -> None:
     assert (plain.continuous, plain.voxels) == (whole.continuous, whole.voxels)
     assert named_method("acreg:deformable[similarity=mind_ssc]", 1, 0).engine.similarity == AUTO["two"]
     assert named_method("acreg:deformable[similarity=ncc]", 1, 0).engine.similarity == "ncc"
+    demons = named_method("acreg:lcc-demons[linear=none,window=3,brackets=true,steps=9x4]", 1, 5)
+    assert demons.deforms and isinstance(demons.engine, LogDemons) and demons.engine.alignment.linear is None
+    assert demons.engine.settings == DemonsSettings(window=3, brackets=True, steps=(9, 4))
     rigid = named_method("acreg:rigid", 1, 0)
     assert (rigid.engine.linear, rigid.deforms) == ("rigid", False)
     assert [named_method(name, 1, 0).name for name in NAMES] == list(NAMES)
@@ -43,6 +46,8 @@ def test_a_name_makes_an_engine() -> None:
             r"'linear=no' for .* linear=affine\|.*\|none, discrete",
         ),
         ("acreg:deformable[similarity=cc]", r"'similarity=cc' for .* similarity=auto\|ncc\|"),
+        ("acreg:lcc-demons[smoothness=1]", "'smoothness=1' for acreg:lcc-demons, .* window=.*, brackets=false, steps="),
+        ("acreg:lcc-demons[window=-1]", "a positive number, .* Received: 'window=-1' for"),
         ("acreg:multimodal[kind=spline]", r"similarity=auto\|ncc\|.* kind=velocity\|displacement"),
     ],
 )
