@@ -30,6 +30,8 @@ NAMES = [
     "autoencoder-jsrt",
     "autoencoder-montgomery",
     "ddmr-hippocampus",
+    "ddmr-ixi",
+    "ddmr-ixi-self-supervised",
     "jrsnet-montgomery",
     "segmenter-heads",
     "segmenter-hearts",
