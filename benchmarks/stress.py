@@ -176,7 +176,7 @@ def table(one: Set, out: Path) -> list[str]:
     lines = [
         f"## {one.title}",
         "",
-        f"{count} pairs.",
+        f"{count} {'pair' if count == 1 else 'pairs'}.",
         "",
         "| moving image | " + " | ".join(f"`{name}`" for name in names) + " |",
     ]
