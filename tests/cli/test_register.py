@@ -112,7 +112,7 @@ def test_labels_that_one_map_lacks_count_with_dice_0_and_are_named(tmp_path, cap
     fixed, moving = (np.zeros((22, 30, 24), np.int32) for _ in range(2))
     fixed[4:9, 4:9, 4:9], moving[5:10, 4:9, 4:9] = 614_454_277, 614_454_277
     fixed[12:15, 12:15, 12:15] = -3
-    moving[0, 0, 0] = 8
+    moving[1, 1, 1] = 8
     for name, labels in (("f", fixed), ("m", moving)):
         blob(name, (11, 15, 12), tmp_path, labels=labels)
     assert of_volumes(tmp_path, "--fixed-labels", str(tmp_path / "f_labels.nii")) == 0
