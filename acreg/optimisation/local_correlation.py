@@ -60,7 +60,11 @@ def local_update(
     share = None if known is None else np.maximum(blurred(known), np.float32(1e-3))
 
     def mean(x: Array) -> Array:
-        return blurred(x) if known is None or share is None else blurred(x * known) / share
+        if known is None or share is None:
+            return blurred(x)
+        weighted: Array = blurred(x * known)
+        weighted /= share
+        return weighted
 
     # Without their means, so that the differences of squares keep their digits.
     fixed, moving = fixed - fixed.mean(), moving - moving.mean()
