@@ -12,11 +12,9 @@ from acreg.data.manifest import Dataset, gather_info
 from acreg.data.records import Record
 from acreg.data.tables.nih_list import HEALTHY, Visit, read_nih_list
 from acreg.errors import AcregError, UsageError, argument
-from acreg.evaluation.predicted_quality import PredictedDice
+from acreg.evaluation.predicted_quality import QUALITY, PredictedDice
 from acreg.io import check_free, sole_writer
 from acreg.progress import Progress
-
-TABLE = "quality.csv"
 
 
 def balanced_cohort(
@@ -61,7 +59,7 @@ def balanced_cohort(
             f"A finding is one of those of the list, {', '.join(known)}. Received: {argument('finding', finding)}. "
             "Choose one."
         )
-    found = PredictedDice.read(quality / TABLE if quality.is_dir() else quality, threshold)
+    found = PredictedDice.read(quality / QUALITY if quality.is_dir() else quality, threshold)
     rows = {row["subject"]: row for row, dice in zip(found.rows, found.predicted, strict=True) if dice >= threshold}
     there = [visit for visit in listed if Path(visit.image).stem in rows]
     diseased = [visit for visit in there if finding in visit.findings]

@@ -12,6 +12,9 @@ from scipy.stats import pearsonr
 
 from acreg.data.records import read_cells
 
+QUALITY = "quality.csv"
+"""The name of the table."""
+
 
 @dataclass(frozen=True, eq=False)
 class PredictedDice:

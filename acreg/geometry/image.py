@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -55,6 +56,11 @@ class Image:
     def _repr_png_(self) -> bytes | None:
         """Display in a notebook: the image, or the middle slice of a volume, reduced to a small picture."""
         return image_png(self) if self.array.size else None
+
+    @property
+    def digest(self) -> str:
+        """A digest of the size and the voxels, the same for copies: names, formats and the position do not count."""
+        return hashlib.sha256(repr(self.array.shape).encode() + self.array.tobytes()).hexdigest()
 
     @property
     def has_place(self) -> bool:

@@ -19,7 +19,7 @@ from acreg.layers.functional import integrate, resize_displacement, spatial_shap
 from acreg.layers.tensor import Tensor
 from acreg.losses import diffusion, soft_dice
 from acreg.optimisation.fields import SQUARINGS, Field, without_folding
-from acreg.optimisation.levels import Level, Levels, settled
+from acreg.optimisation.levels import Level, Levels, described, settled
 from acreg.optimisation.similarities import Similarity
 
 COMPILED = 2**17
@@ -149,10 +149,7 @@ class Continuous:
             found, record = self._at(level, data, grid, found, steps)
             records.append(record)
             if progress is not None:
-                first, last = record["energy"]
-                progress(
-                    f"{'x'.join(map(str, level.grid.shape))} voxels: {first:.4f} to {last:.4f}, {record['steps']} steps"
-                )
+                progress(described(record))
         if found is None:
             raise ValueError("There is no level to optimise at.")
         limit = self.settings.folded_percent if folded_percent is None else folded_percent
@@ -192,13 +189,8 @@ class Continuous:
             optimiser.apply([gradient], [variable])
             # A copy: the next step changes the variable.
             values = ops.convert_to_tensor(ops.convert_to_numpy(variable).copy())
-        record = {
-            "spacing": tuple(round(s, 3) for s in level.grid.spacing),
-            "shape": level.grid.shape,
-            "steps": len(energies),
-            "energy": (energies[0], best[0]),
-        }
-        return Field(ops.convert_to_numpy(best[1])[0], grid, self.settings.kind), record
+        found = Field(ops.convert_to_numpy(best[1])[0], grid, self.settings.kind)
+        return found, level.record(energies, best[0])
 
     def _energy(self, window: tuple[int, ...], values: Tensor, data: dict[str, Any]) -> Tensor:
         """The energy of a field."""

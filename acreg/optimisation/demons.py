@@ -21,9 +21,9 @@ from acreg.layers.warping import no_gradients
 from acreg.optimisation.alignment import Alignment, EngineResult
 from acreg.optimisation.fields import SQUARINGS, Field
 from acreg.optimisation.guides import Guides
-from acreg.optimisation.levels import Level, Levels, settled
+from acreg.optimisation.levels import Level, Levels, described, settled
 from acreg.optimisation.local_correlation import local_update
-from acreg.optimisation.workspace import VOXELS, Content, Workspace
+from acreg.optimisation.workspace import VOXELS, Workspace
 
 
 @dataclass(frozen=True)
@@ -108,16 +108,7 @@ class LogDemons:
         guides: Guides = Guides(),  # noqa: B008
         progress: Callable[[str], None] | None = None,
     ) -> EngineResult:
-        """Register a moving image onto a fixed image.
-
-        Args:
-            fixed, moving: 2-D or 3-D, any size, spacing and orientation.
-            guides: masks and an initial transform.
-            progress: called with a sentence after each level.
-
-        Raises:
-            AcregError: there are landmarks or labels among the guides; or as `Engine.register`.
-        """
+        """Args, errors: as `Engine.register`; landmarks and labels among the guides are refused (`AcregError`)."""
         if guides.fixed_points is not None or guides.fixed_labels is not None:
             raise AcregError(
                 "Demons are guided by masks and an initial transform. Received: "
@@ -126,12 +117,9 @@ class LogDemons:
             )
         aligned = self.alignment.register(fixed=fixed, moving=moving, guides=guides, progress=progress)
         maps = aligned.transform.maps
-        contents = (
-            Content.of(fixed, "fixed", guides.fixed_mask),
-            Content.of(moving, "moving", guides.moving_mask),
-        )
+        space = Workspace.of(fixed, moving, guides, maps, self.voxels)
         began = time.perf_counter()
-        found, records = self.optimise(Workspace(*contents, maps, self.voxels), progress)
+        found, records = self.optimise(space, progress)
         stage = {
             "stage": "demons",
             "similarity": ["local correlation"],
@@ -155,8 +143,7 @@ class LogDemons:
             velocity, record = self._at(level, resize_displacement(start, shape), steps)
             records.append(record)
             if progress is not None:
-                first, last = record["energy"]
-                progress(f"{'x'.join(map(str, shape))} voxels: {first:.4f} to {last:.4f}, {record['steps']} steps")
+                progress(described(record))
         assert velocity is not None
         return Field(velocity, workspace.grid, "velocity"), records
 
@@ -177,13 +164,7 @@ class LogDemons:
             update = _smoothed(update / sides, of.update_smoothing / sides)
             moved = symmetric_composition(velocity, update) if of.brackets else velocity + update
             velocity = _smoothed(moved, of.smoothing / sides)
-        record = {
-            "spacing": tuple(round(s, 3) for s in level.grid.spacing),
-            "shape": level.grid.shape,
-            "steps": len(energies),
-            "energy": (energies[0], best[0]),
-        }
-        return best[1], record
+        return best[1], level.record(energies, best[0])
 
 
 def _both(level: Level) -> Any:

@@ -24,7 +24,7 @@ from acreg.optimisation.discrete import coarse_to_fine
 from acreg.optimisation.fields import SQUARINGS, Field
 from acreg.optimisation.guides import Guides
 from acreg.optimisation.similarities import Similarity, similarities
-from acreg.optimisation.workspace import VOXELS, Content, Workspace
+from acreg.optimisation.workspace import VOXELS, Workspace
 
 AUTO: dict[str, LossWeights] = {"one": {"local_ncc": 1.0}, "two": {"mind_ssc": 2.0}}
 """The similarity for images of one contrast, and of two."""
@@ -95,11 +95,7 @@ class Engine:
         if self.continuous is None:
             return aligned
         maps, stages, say = aligned.transform.maps, aligned.stages, progress or (lambda _: None)
-        contents = (
-            Content.of(fixed, "fixed", guides.fixed_mask),
-            Content.of(moving, "moving", guides.moving_mask),
-        )
-        space = Workspace(*contents, maps, self.voxels)
+        space = Workspace.of(fixed, moving, guides, maps, self.voxels)
         correlation = _correlation(space)
         contrast = "one" if correlation >= ONE_CONTRAST else "two"
         chosen = AUTO[contrast] if self.similarity == "auto" else self.similarity

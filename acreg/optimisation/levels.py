@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from acreg.geometry import Grid, Image
 from acreg.layers.tensor import Tensor
@@ -27,6 +27,15 @@ class Level:
     fixed_weights: Tensor | None
     moving_weights: Tensor | None
     factors: tuple[int, ...]
+
+    def record(self, energies: Sequence[float], best: float) -> dict[str, Any]:
+        """What an optimisation did here, for the record of its stage: the energy of each step, and the lowest."""
+        return {
+            "spacing": tuple(round(s, 3) for s in self.grid.spacing),
+            "shape": self.grid.shape,
+            "steps": len(energies),
+            "energy": (energies[0], best),
+        }
 
 
 class Levels(Protocol):
@@ -86,6 +95,12 @@ class OneLevel:
     def one_hot(self, number: int, fixed: Image, moving: Image) -> tuple[Tensor, Tensor] | None:
         """See `Levels`; arrays have no labels."""
         return None
+
+
+def described(record: Mapping[str, Any]) -> str:
+    """The record of a level as a sentence."""
+    first, last = record["energy"]
+    return f"{'x'.join(map(str, record['shape']))} voxels: {first:.4f} to {last:.4f}, {record['steps']} steps"
 
 
 def settled(energies: Sequence[float], patience: int, gain: float) -> bool:

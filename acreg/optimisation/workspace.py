@@ -18,6 +18,7 @@ from acreg.geometry.displacement import slabs, voxel_indices
 from acreg.geometry.maps import Map
 from acreg.geometry.resize import sample_image
 from acreg.layers.tensor import Tensor
+from acreg.optimisation.guides import Guides
 from acreg.optimisation.levels import Level
 
 VOXELS = 3 * 2**19
@@ -130,6 +131,16 @@ class Workspace:
     moving: Content
     maps: tuple[Map, ...]
     voxels: int = VOXELS
+
+    @classmethod
+    def of(cls, fixed: Image, moving: Image, guides: Guides, maps: tuple[Map, ...], voxels: int) -> Workspace:
+        """The workspace of two images, with the masks among the guides.
+
+        Raises:
+            AcregError: as `Content.of`.
+        """
+        contents = Content.of(fixed, "fixed", guides.fixed_mask), Content.of(moving, "moving", guides.moving_mask)
+        return cls(*contents, maps, voxels)
 
     @cached_property
     def grid(self) -> Grid:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from acreg.applications.atlases.multi_atlas import content_digest
 from acreg.data.manifest import Dataset, dataset_folder
 from acreg.data.sampling.velocities import FOLDER, read_settings
 from acreg.errors import AcregError
@@ -90,10 +89,10 @@ def segment_by_meshes(
     """
     moved: list[list[np.ndarray]] = []
     surfaces: list[Surface] = []
-    text, content = f"Registering templates to {image.name or 'the image'}", content_digest(image)
+    text, content = f"Registering templates to {image.name or 'the image'}", image.digest
     for subject in counted(templates, text, len(templates), progress):
         template = dataset.read_image(dataset.record(subject))
-        if content_digest(template) == content:
+        if template.digest == content:
             continue
         surfaces = read_surfaces(shapes / "shapes" / f"{subject}.h5")
         transform = method.register(fixed=template, moving=image)

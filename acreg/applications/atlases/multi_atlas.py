@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -113,7 +112,7 @@ class Atlases:
         split: the split whose subjects are used.
 
     An atlas whose label map lacks a label that others have votes against it; a warning names both. No image has an
-    atlas with its own voxels, under whatever name; see `content_digest`.
+    atlas with its own voxels, under whatever name; see `acreg.Image.digest`.
 
     Raises:
         AcregError: no subject of the split has labels, the images differ in their number of axes, an image and its
@@ -134,7 +133,7 @@ class Atlases:
 
         def read(subject: str) -> Image:
             image, labels = self[subject]
-            self._contents[subject] = content_digest(image)
+            self._contents[subject] = image.digest
             there[subject] = set(np.unique(labels.array).tolist())
             return image
 
@@ -161,7 +160,7 @@ class Atlases:
         Raises:
             UsageError: there are fewer than `count` subjects.
         """
-        found, content = self.reduced.similarities(image, measure), content_digest(image)
+        found, content = self.reduced.similarities(image, measure), image.digest
         left_out = {without, *(subject for subject, each in self._contents.items() if each == content)}
         order = [n for n in np.argsort(-found, kind="stable") if self.records[n].subject not in left_out]
         if not 1 <= count <= len(order):
@@ -234,14 +233,6 @@ def segment_by_atlases(
             )
         )
     return results
-
-
-def content_digest(image: Image) -> str:
-    """A digest of the size and the voxels of an image, by which an image is recognised among atlases.
-
-    Names, file formats and the position in space do not count: a copy is the same image.
-    """
-    return hashlib.sha256(repr(image.array.shape).encode() + image.array.tobytes()).hexdigest()
 
 
 def _reduced(array: np.ndarray) -> NDArray[np.float32]:

@@ -104,10 +104,11 @@ class SegmenterWorker:
 
     def _segmented(self, image: Image) -> Segmented:
         found = self.model.probabilities(image, self.task.flips)
-        inputs = self._inputs
+        labels, inputs = self.model.label_map(found, image), self._inputs
+        if inputs is None:
+            return Segmented(labels, found, None, ())
         array = self.model.preprocessing.apply(image)
-        unlike, reversal = (None, ()) if inputs is None else (inputs.unlikeness(array), inputs.reversal(array))
-        return Segmented(self.model.label_map(found, image), found, unlike, reversal)
+        return Segmented(labels, found, inputs.unlikeness(array), inputs.reversal(array))
 
     def save(self, item: Item, result: Segmented) -> list[str]:
         """Write the label map and, if requested, the probabilities.

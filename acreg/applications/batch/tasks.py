@@ -19,12 +19,11 @@ from acreg.applications.batch.segmentations import SEGMENTATIONS, agreement, sav
 from acreg.data.manifest import Dataset
 from acreg.data.records import manifest_path
 from acreg.errors import AcregError
+from acreg.evaluation.predicted_quality import QUALITY
 from acreg.geometry import Grid
 from acreg.io import Image, read_image, read_labelled
 from acreg.io.formats import is_picture
 from acreg.registration.methods import Method, Unregistered, named_method, preset_method
-
-QUALITY = "quality.csv"
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -162,8 +161,7 @@ def _check_files(
         )
     if labels is not None:
         labels = _placed(where, labels, image, findings)
-    digest = hashlib.sha256(repr(image.array.shape).encode() + image.array.tobytes()).hexdigest()
-    return digest, summarise(where, image, labels, info.spacing if info else None)
+    return image.digest, summarise(where, image, labels, info.spacing if info else None)
 
 
 def _placed(where: str, labels: Image, image: Image, findings: Findings) -> Image | None:
