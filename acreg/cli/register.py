@@ -84,6 +84,9 @@ def register(
             "always do it unless they refine.",
         ),
     ] = False,
+    slicer: Annotated[
+        bool, typer.Option("--slicer", help="Also write scene.mrb, which 3D Slicer opens: images, labels, transform.")
+    ] = False,
     border: BorderOption = None,
     fill: FillOption = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing results.")] = False,
@@ -117,6 +120,9 @@ def register(
     The acreg: methods take guides: masks, landmarks and labels of both images, and a transform to start from. Files of
     --also are written as <name>_warped.*; whole numbers that form regions are moved as labels.
 
+    --slicer also writes scene.mrb, which 3D Slicer opens: the fixed image, the moving image under the transform, the
+    warped image, and the label maps as segmentations.
+
     --pairs writes a folder for each pair, registrations.csv with a row for each of them, and failures.csv, which lists
     the pairs that failed and why. To continue an interrupted run, run the same command again. Paths in the list are
     relative to its folder.
@@ -142,9 +148,9 @@ def register(
     many = {"engine": engine != "local", "address": address, "workers": workers != 1}
     if pairs is None:
         _check([name for name in ("fixed", "moving") if name not in given], many, pairs=False)
-        _register_one(folder, given, shared, outside, overwrite)
+        _register_one(folder, given, shared, outside, overwrite, ["slicer"] if slicer else [])
         return
-    _check([], {**given, "overwrite": overwrite}, pairs=True)
+    _check([], {**given, "overwrite": overwrite, "slicer": slicer}, pairs=True)
     from acreg.applications.batch.pairs import register_pairs
     from acreg.cli._batch import say_done
 
@@ -166,8 +172,8 @@ def _check(missing: Sequence[str], wrong: dict[str, Any], pairs: bool) -> None:
         return
     if pairs:
         raise UsageError(
-            f"The files of pairs are named in their list, and a run is continued. Received: {', '.join(found)} with "
-            "--pairs. Leave it out, or use the columns of the list."
+            "The files of pairs are named in their list, a run is continued, and a scene is written for one pair. "
+            f"Received: {', '.join(found)} with --pairs. Leave it out, or use the columns of the list."
         )
     raise UsageError(
         f"These options say where the pairs of a list are registered. Received: {', '.join(found)} without --pairs. "
@@ -176,14 +182,20 @@ def _check(missing: Sequence[str], wrong: dict[str, Any], pairs: bool) -> None:
 
 
 def _register_one(
-    folder: Path, images: dict[str, Any], shared: dict[str, Any], outside: dict[str, Any], overwrite: bool
+    folder: Path,
+    images: dict[str, Any],
+    shared: dict[str, Any],
+    outside: dict[str, Any],
+    overwrite: bool,
+    further: Sequence[str] = (),
 ) -> None:
-    """Register one pair and print what came of it."""
+    """Register one pair, save the results and those of `further`, and print what came of it."""
     from acreg.io import check_free
     from acreg.registration import register as register_images
     from acreg.registration.background import border_and_fill
     from acreg.registration.further import check_further, given_names
     from acreg.registration.methods import check_one_method
+    from acreg.registration.pair import SAVED
     from acreg.registration.saving import RESULT_NAMES, result_name
 
     if shared["model"] is not None or shared["method"] is not None:
@@ -193,7 +205,7 @@ def _register_one(
     hold(folder)
     check_free(folder, [*RESULT_NAMES, *given_names(images.get("also", ()))], overwrite)
     result = register_images(**images, **shared, say=note)
-    written = result.save(folder, **outside, overwrite=overwrite)
+    written = result.save(folder, what=[*SAVED, *further], **outside, overwrite=overwrite)
     for text in result.notes:
         note(text)
     _tell(result)

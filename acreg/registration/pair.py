@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from acreg.registration.further import Further
 
 SAVED = ("labels", "displacement", "transform", "images")
-"""The results of a registered pair that can be saved."""
+"""The results of a registered pair that are saved unless others are named."""
+SAVABLE = (*SAVED, "slicer")
+"""The results that can be saved; "slicer" is a scene of 3D Slicer."""
 
 
 @dataclass(eq=False, repr=False)
@@ -116,7 +118,7 @@ class Registration:
 
         Args:
             folder: created if it does not exist.
-            what: some of `SAVED`.
+            what: some of `SAVABLE`.
             border, fill: background outside the moving image, see `Transform.warp_image`; by default, 0.
             overwrite: replace the results of an earlier registration.
 

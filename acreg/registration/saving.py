@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import acreg
+from acreg.data.records import label_names_near
 from acreg.errors import AcregError, UsageError, images_by_name
 from acreg.geometry import Image
 from acreg.geometry.transform import Border
@@ -14,13 +15,14 @@ from acreg.io import all_or_none, check_free, sole_writer, write_displacement, w
 from acreg.io.colour import reason_against, warp_channels, write_channels
 from acreg.io.documents import write_json
 from acreg.io.formats import is_picture
+from acreg.io.slicer.scene import write_scene
 from acreg.io.transforms import write_inverse, write_transform
 from acreg.plotting.drawing import view_pair
 from acreg.plotting.preview import preview_png
 from acreg.registration.background import background_note, border_and_fill
 from acreg.registration.concerns import overlap
 from acreg.registration.further import earlier_names, further_names
-from acreg.registration.pair import SAVED, Registration
+from acreg.registration.pair import SAVABLE, SAVED, Registration
 
 RECORD_NAME = "result.json"
 RESULT_NAMES = (
@@ -38,6 +40,7 @@ RESULT_NAMES = (
     "inverse_transform.h5",
     "inverse_transform.h5.check.json",
     "preview.png",
+    "scene.mrb",
 )
 INVERSE_NAMES = ("inverse_transform.h5", "inverse_transform.h5.check.json")
 
@@ -76,10 +79,10 @@ def result_name(stem: str, source: str, rank: int) -> str:
 
 
 def check_saved(what: Collection[str]) -> None:
-    """Raise `UsageError` for words that are not in `SAVED`."""
-    unknown = sorted(set(what) - set(SAVED))
+    """Raise `UsageError` for words that are not in `SAVABLE`."""
+    unknown = sorted(set(what) - set(SAVABLE))
     if unknown:
-        raise UsageError(f"What can be saved is {', '.join(SAVED)}. Received: {', '.join(unknown)}. Correct it.")
+        raise UsageError(f"What can be saved is {', '.join(SAVABLE)}. Received: {', '.join(unknown)}. Correct it.")
 
 
 def save_result(
@@ -141,6 +144,7 @@ def save_registration(
 ) -> list[Path]:
     """Write warped.*, preview.png (`images`), warped_labels.*, mask.* (`labels`), displacement.nii.gz, transform.h5.
 
+    With `slicer`, also scene.mrb (see `acreg.io.slicer.scene`), where labels have the names of their prepared dataset.
     Other programs can open the transform (`acreg.io.transforms`); the record of its check and its inverse
     (`inverse_transform.h5`) are beside it. If there is no inverse, the other files are written and `result.no_inverse`
     gives the reason. Images are written as .png or .nii.gz, see `result_name`.
@@ -211,4 +215,19 @@ def _write(
         path("preview.png").write_bytes(preview_png(view))
         for one in result.also:
             one.write(result.sampled, path(one.file_name(rank)), border, fill)
+    if "slicer" in what:
+        known = [each for each in (moving_labels, fixed_labels) if each is not None]
+        write_scene(
+            path("scene.mrb"),
+            result.transform,
+            fixed=fixed,
+            moving=moving,
+            warped=result.sampled.warp_image(moving, border, fill),
+            fixed_labels=fixed_labels,
+            moving_labels=moving_labels,
+            label_names={value: name for each in known for value, name in label_names_near(each.name).items()},
+            border=border,
+            fill=fill,
+            written=folder / "transform.h5" if "transform" in what else None,
+        )
     return written

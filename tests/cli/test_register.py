@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import json
+import zipfile
 
 import nibabel
 import numpy as np
@@ -197,6 +198,18 @@ def test_results_are_replaced_only_when_asked(files, capsys):
     assert not (files / "out" / "warped_labels.png").exists(), "labels that another transform moved"
 
 
+def test_a_scene_for_slicer_is_written_when_asked_and_goes_with_the_other_results(files, capsys):
+    labels = ["--labels", str(files / "b_labels.png"), "--fixed-labels", str(files / "a_labels.png")]
+    assert register(files, *labels, "--slicer") == 0
+    assert str(files / "out" / "scene.mrb") in capsys.readouterr().out
+    with zipfile.ZipFile(files / "out" / "scene.mrb") as bundle:
+        stored = {name.removeprefix("scene/Data/") for name in bundle.namelist()}
+    images = {"fixed.nrrd", "moving.nrrd", "warped.nrrd", "fixed_labels.seg.nrrd", "moving_labels.seg.nrrd"}
+    assert stored == {"scene/scene.mrml", "transform.h5", *images}
+    assert register(files, "--slicer") == 1 and "scene.mrb" in capsys.readouterr().err
+    assert register(files, "--overwrite") == 0 and not (files / "out" / "scene.mrb").exists()
+
+
 def test_an_inverse_that_is_an_approximation_or_lacks_is_said(files, capsys, monkeypatch):
     def fold(fixed, moving):
         field = np.zeros((*fixed.grid.shape, 2))
@@ -344,6 +357,7 @@ def test_a_classical_method_registers_a_pair(files, capsys):
         (["--refine", "3"], "Models alone refine. Received: --refine 3 with --method acreg:deformable"),
         (["--engine", "ray"], "Received: --engine without --pairs"),
         (["--pairs", "pairs.csv"], "Received: --fixed, --moving with --pairs"),
+        (["--pairs", "pairs.csv", "--slicer"], "Received: --fixed, --moving, --slicer with --pairs"),
         (["--model", "acregnet-jsrt", "--method", "sitk:affine"], "Give one of"),
         (["--method", "sitk:affine", "--refine", "3"], "Models alone refine. Received: --refine 3 with --method sitk:"),
         (["--method", "sitk:affine", "--seed", "4294967296"], "a seed is from 0 to 2147483646. Received: "),
