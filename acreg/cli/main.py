@@ -34,6 +34,7 @@ COMMANDS = (
     "train",
     "register",
     "warp",
+    "view",
     "jacobian",
     "inspect",
     "template",

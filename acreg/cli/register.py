@@ -10,6 +10,7 @@ import typer
 
 from acreg.baselines.tools import TOOLS
 from acreg.cli._border import BorderOption, FillOption
+from acreg.cli._browser import show
 from acreg.cli.console import bars, hold, note, out, warn
 from acreg.errors import UsageError
 from acreg.optimisation.names import KINDS
@@ -89,6 +90,10 @@ def register(
     ] = False,
     border: BorderOption = None,
     fill: FillOption = None,
+    view: Annotated[
+        bool,
+        typer.Option("--view", help="Also write view.html, see acreg view, and open it; for --pairs, only write it."),
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing results.")] = False,
     engine: Annotated[
         Literal["local", "ray"],
@@ -148,15 +153,16 @@ def register(
     many = {"engine": engine != "local", "address": address, "workers": workers != 1}
     if pairs is None:
         _check([name for name in ("fixed", "moving") if name not in given], many, pairs=False)
-        _register_one(folder, given, shared, outside, overwrite, ["slicer"] if slicer else [])
+        _register_one(folder, given, shared, outside, [*["view"] * view, *["slicer"] * slicer], overwrite)
         return
-    _check([], {**given, "overwrite": overwrite, "slicer": slicer}, pairs=True)
+    _check([], {**given, "overwrite": overwrite}, pairs=True)
     from acreg.applications.batch.pairs import register_pairs
     from acreg.cli._batch import say_done
 
-    with bars() as show:
+    with bars() as progress:
         ray: dict[str, Any] = {"engine": engine, "address": address, "workers": workers}
-        found = register_pairs(pairs, folder, **shared, **outside, **ray, progress=show, say=note)
+        further: dict[str, Any] = {"view": view, "slicer": slicer}
+        found = register_pairs(pairs, folder, **shared, **outside, **further, **ray, progress=progress, say=note)
     say_done(found)
 
 
@@ -172,8 +178,8 @@ def _check(missing: Sequence[str], wrong: dict[str, Any], pairs: bool) -> None:
         return
     if pairs:
         raise UsageError(
-            "The files of pairs are named in their list, a run is continued, and a scene is written for one pair. "
-            f"Received: {', '.join(found)} with --pairs. Leave it out, or use the columns of the list."
+            f"The files of pairs are named in their list, and a run is continued. Received: {', '.join(found)} with "
+            "--pairs. Leave it out, or use the columns of the list."
         )
     raise UsageError(
         f"These options say where the pairs of a list are registered. Received: {', '.join(found)} without --pairs. "
@@ -186,8 +192,8 @@ def _register_one(
     images: dict[str, Any],
     shared: dict[str, Any],
     outside: dict[str, Any],
+    further: Sequence[str],
     overwrite: bool,
-    further: Sequence[str] = (),
 ) -> None:
     """Register one pair, save the results and those of `further`, and print what came of it."""
     from acreg.io import check_free
@@ -197,6 +203,7 @@ def _register_one(
     from acreg.registration.methods import check_one_method
     from acreg.registration.pair import SAVED
     from acreg.registration.saving import RESULT_NAMES, result_name
+    from acreg.registration.views import VIEW_NAME
 
     if shared["model"] is not None or shared["method"] is not None:
         check_one_method(shared["model"], shared["method"], shared["refine"])
@@ -216,6 +223,8 @@ def _register_one(
         out(f"Verdict: {result.verdict}" + (f" ({names})" if names else ""))
     for concern in result.concerns:
         warn(concern.text)
+    if "view" in further:
+        show(folder / VIEW_NAME)
 
 
 def _tell(result: Registration) -> None:
