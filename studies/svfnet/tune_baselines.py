@@ -64,7 +64,9 @@ def candidates(method: str) -> list[str]:
     return [with_options(method, dict(zip(grid, values, strict=True))) for values in itertools.product(*grid.values())]
 
 
-def measure(method: Baseline | Optimised | Unregistered, dataset: Dataset, split: str, pairs: Sequence[Pair], folder: Path) -> MethodResult:
+def measure(
+    method: Baseline | Optimised | Unregistered, dataset: Dataset, split: str, pairs: Sequence[Pair], folder: Path
+) -> MethodResult:
     """The scores of one setting on all pairs, written to `folder`; read from there if they are complete.
 
     Raises:
