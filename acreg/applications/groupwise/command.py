@@ -19,6 +19,7 @@ from acreg.applications.groupwise.rounds import LINEAR_ROUNDS, Group
 from acreg.applications.groupwise.states import FOLDER, States
 from acreg.errors import AcregError, UsageError, argument
 from acreg.geometry import Image, Transform
+from acreg.geometry.display import picture, png_or_none, table_html
 from acreg.io import all_or_none, atomic_path, read_image, sole_writer, write_image, write_inverse, write_transform
 from acreg.io.claims import claim
 from acreg.io.documents import read_json, write_json
@@ -69,9 +70,24 @@ class Template:
         done, failed = len(self.record["subjects"]), len(self.record["failures"])
         return f"Template({done} of {done + failed} images, {len(self.record['rounds'])} rounds: {self.folder})"
 
-    def _repr_png_(self) -> bytes:
-        """Display in a notebook: preview.png."""
-        return (self.folder / "preview.png").read_bytes()
+    def _repr_html_(self) -> str:
+        """Display in a notebook: preview.png, and a table of the rounds and the failed images."""
+        record = self.record
+        rows = [("images", f"{len(record['subjects'])} registered, {len(record['failures'])} failed")]
+        rows += [
+            (
+                each["round"],
+                f"{each['images']} images" + (f", changed by {each['change']:.3f} SD" if "change" in each else ""),
+            )
+            for each in record["rounds"]
+        ]
+        rows += [(f"failed: {subject}", why) for subject, why in self.failures.items()]
+        preview = self.folder / "preview.png"
+        return picture(preview.read_bytes, "template") + table_html([*rows, ("folder", str(self.folder))])
+
+    def _repr_png_(self) -> bytes | None:
+        """preview.png alone."""
+        return png_or_none((self.folder / "preview.png").read_bytes)
 
 
 def template(
