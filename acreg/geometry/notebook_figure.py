@@ -7,6 +7,7 @@ from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 
 class NotebookFigure(Figure):
@@ -18,5 +19,10 @@ class NotebookFigure(Figure):
 
     def _repr_png_(self) -> bytes:
         stream = io.BytesIO()
-        self.savefig(stream, format="png")
+        try:
+            self.savefig(stream, format="png")
+        except ValueError:  # names of data are no mathematics
+            for text in self.findobj(Text):
+                text.set_parse_math(False)
+            self.savefig(stream, format="png")
         return stream.getvalue()

@@ -126,13 +126,12 @@ def panel_figures(view: PairView, registered: bool = True) -> list[tuple[str, Fi
 
 def _panel(draw: Callable[[Axes], object], shape: tuple[int, ...], aspect: float) -> Figure:
     """Draw on axes without a frame that fill the picture."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    from acreg.geometry.notebook_figure import NotebookFigure
 
     height, width = shape[0] * aspect, float(shape[1])
     scale = PIXELS / max(height, width)
-    figure = Figure(figsize=(max(width * scale, 40) / 100, max(height * scale, 40) / 100), dpi=100, facecolor="black")
-    FigureCanvasAgg(figure)
+    size = max(width * scale, 40) / 100, max(height * scale, 40) / 100
+    figure = NotebookFigure(figsize=size, dpi=100, facecolor="black")
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_xticks([])
     axes.set_yticks([])

@@ -10,6 +10,7 @@ import pytest
 
 from acreg.errors import AcregError
 from acreg.geometry import Affine, Displacement, Grid, Image, Transform
+from acreg.geometry.notebook_figure import NotebookFigure
 
 
 def lines(axes) -> list[np.ndarray]:
@@ -72,3 +73,9 @@ def test_folded_pixels_are_magenta_and_proportions_those_of_the_image() -> None:
 def test_an_image_with_other_axes_is_refused() -> None:
     with pytest.raises(AcregError, match=r"^The image behind a deformed grid has .* Received: image of shape \(2, 2\)"):
         Transform(Grid((3, 4, 5)), Grid((3, 4, 5))).plot(Image.from_array(np.zeros((2, 2))))
+
+
+def test_a_name_that_is_no_mathematics_is_shown_as_it_is() -> None:
+    figure = NotebookFigure(figsize=(2, 1))
+    figure.suptitle("a $^$ b")
+    assert PIL.Image.open(io.BytesIO(figure._repr_png_())).size == (200, 100)
