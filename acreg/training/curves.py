@@ -16,7 +16,8 @@ from acreg.training.schema import Recipe
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+
+    from acreg.geometry.notebook_figure import NotebookFigure
 
 WEIGHT = "weight_"
 """Prefix of the names of logged loss weights."""
@@ -24,7 +25,7 @@ WEIGHT = "weight_"
 History = Sequence[Mapping[str, float]]
 
 
-def training_curves(history: History) -> Figure:
+def training_curves(history: History) -> NotebookFigure:
     """A figure with one small plot for each logged number: training in blue, validation in orange, over the steps.
 
     Trained loss weights share one plot, with a logarithmic axis and one colour per loss.

@@ -27,7 +27,7 @@ from acreg.io.formats import is_picture
 from acreg.names import some
 from acreg.optimisation import Engine, Settings
 from acreg.plotting.figures import to_png
-from acreg.progress import Progress, counted
+from acreg.progress import Progress, counted, notebook_bars
 from acreg.registration.saving import result_name
 
 RUN, RECORD = "run.json", "template.json"
@@ -138,7 +138,7 @@ def template(
     velocities averaged as by Arsigny et al., A log-Euclidean framework for statistics on diffeomorphisms, MICCAI 2006.
     """
     _check(linear, rounds, sharpen, spacing, settings)
-    say = say or (lambda _: None)
+    say, progress = say or (lambda _: None), progress or notebook_bars()
     folder = Path(out).absolute()
     items = find_items(Path(images).absolute(), leave_out=folder)
     names = [item.name for item in items]
