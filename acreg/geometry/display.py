@@ -60,7 +60,7 @@ def image_html(image: Image) -> str:
 def transform_html(transform: Transform) -> str:
     """The picture, and a table of the grids, the maps, the displacement and the share of folded voxels."""
     short, voxels = with_short_flows(transform, VOXELS), some_voxels(transform.fixed, VOXELS)
-    every = int(np.prod(transform.fixed.shape)) // len(voxels)
+    number = int(np.prod(transform.fixed.shape))
     rows: list[Row] = [
         ("fixed grid", lambda: _grid(transform.fixed)),
         ("moving grid", lambda: _grid(transform.moving)),
@@ -69,8 +69,8 @@ def transform_html(transform: Transform) -> str:
         ("longest displacement", lambda: f"{_lengths(short, voxels).max():.2f} mm"),
         ("folded voxels", lambda: f"{100 * np.mean(~(determinants_at(short, voxels) > 0)):.3f} %"),
     ]
-    if every > 1:
-        rows.append(("computed from", lambda: f"one voxel in {every}"))
+    if len(voxels) < number:
+        rows.append(("computed from", lambda: f"{len(voxels)} of {number} voxels, at random"))
     return picture(lambda: transform_png(transform), "deformed grid and Jacobian determinant") + safe_table(rows)
 
 

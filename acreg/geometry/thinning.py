@@ -29,12 +29,16 @@ def thinned_grid(grid: Grid, voxels: int) -> tuple[Grid, tuple[int, ...]]:
 
     k is the same for all axes, unless an axis is so short that fewer than two voxels of it would be left.
     """
-    steps = [1] * grid.rank
-    left = sorted(range(grid.rank), key=lambda axis: grid.shape[axis])
-    for done, axis in enumerate(left):
-        number = np.prod([-(-n // step) for n, step in zip(grid.shape, steps)])
-        wanted = int(np.ceil((number / voxels) ** (1 / (grid.rank - done))))
-        steps[axis] = max(1, min(wanted, grid.shape[axis] - 1))
+    short: set[int] = set()
+    while True:
+        free = [axis for axis in range(grid.rank) if axis not in short]
+        number = np.prod([n if axis in free else min(n, 2) for axis, n in enumerate(grid.shape)])
+        wanted = max(1, int(np.ceil((number / voxels) ** (1 / max(1, len(free))))))
+        found = {axis for axis in free if grid.shape[axis] - 1 < wanted}
+        if not found:
+            break
+        short |= found
+    steps = [wanted if axis in free else max(1, n - 1) for axis, n in enumerate(grid.shape)]
     shape = tuple(-(-n // step) for n, step in zip(grid.shape, steps))
     spacing = tuple(s * step for s, step in zip(grid.spacing, steps))
     return dataclasses.replace(grid, shape=shape, spacing=spacing), tuple(steps)
@@ -77,9 +81,13 @@ def determinants_at(transform: Transform, indices: np.ndarray) -> np.ndarray:
 
 
 def some_voxels(grid: Grid, voxels: int) -> np.ndarray:
-    """The indices `(n, rank)` of every k-th voxel of a grid along each axis, about `voxels` in all."""
-    thin, steps = thinned_grid(grid, voxels)
-    return np.indices(thin.shape).reshape(grid.rank, -1).T * steps
+    """The indices `(n, rank)` of all voxels of a grid or, if there are more, of `voxels` that are drawn at random.
+
+    Voxels at regular distances would miss what lies in a thin layer along an axis.
+    """
+    number = int(np.prod(grid.shape))
+    flat = np.arange(number) if number <= voxels else np.sort(np.random.default_rng(0).integers(number, size=voxels))
+    return np.stack(np.unravel_index(flat, grid.shape), axis=1)
 
 
 def _every(steps: tuple[int, ...]) -> tuple[slice, ...]:
