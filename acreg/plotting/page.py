@@ -67,6 +67,7 @@ details { border-top: 1px solid var(--line); padding: 10px 0; } details:last-chi
 summary { cursor: pointer; font-weight: 600; }
 .pair { margin: 14px 0 20px; }
 .panels { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 230px), 1fr)); gap: 12px; }
+.panels.planes { grid-template-columns: repeat(auto-fit, minmax(min(100%, 150px), 1fr)); }
 figure { margin: 0; } figcaption { font-size: 12.5px; color: var(--soft); padding-top: 4px; }
 img { max-width: 100%; height: auto; display: block; } .panels img { width: 100%; border-radius: 6px; }
 .dot { display: inline-block; width: 10px; height: 10px; border-radius: 3px; margin-right: 8px; }

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from acreg.geometry.display import table_html, thinned
 from acreg.metrics import mean_over_labels
 from acreg.plotting import page
-from acreg.plotting.drawing import PairView, view_pair
 from acreg.plotting.preview import preview_figure, preview_png
+from acreg.plotting.warped_pair import PairView, view_pair
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
