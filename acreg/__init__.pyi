@@ -17,6 +17,7 @@ from . import registration as registration
 from . import report as report
 from . import shapes as shapes
 from . import training as training
+from . import viewing as viewing
 from .applications.atlases.meshes import surfaces as surfaces
 from .applications.batch.commands import quality as quality
 from .applications.batch.commands import segment as segment

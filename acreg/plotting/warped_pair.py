@@ -191,7 +191,7 @@ def warp_pair(
         transform=transform,
         fixed=fixed,
         moving=moving,
-        before=unregistered(fixed=fixed, moving=moving, align="extents").warp_image(moving, border, fill).array,
+        before=unregistered(fixed=fixed, moving=moving).warp_image(moving, border, fill).array,
         warped=transform.warp_image(moving, border, fill).array,
         displacement=deformation.displacement,
         fixed_labels=None if fixed_labels is None else fixed_labels.array,
