@@ -42,7 +42,8 @@ def worst_pairs(results: Sequence[MethodResult], worst: int, progress: Progress 
         listed = f"The {len(rows)} worst of {len(result.pairs)} pairs"
         inner += f"<details><summary>{listed}</summary>{page.html_table(columns, rows)}</details>"
         opened = " open" if result is shown[0] else ""
-        body += f"<details{opened}><summary>{escape(result.name)}</summary>{inner}</details>"
+        about = page.about(next(number for number, each in enumerate(results) if each is result))
+        body += f"<details{about}{opened}><summary>{escape(result.name)}</summary>{inner}</details>"
     if progress:
         progress("Drawing", total, total)
     note = (
