@@ -34,6 +34,7 @@ from .io import read_image as read_image
 from .registration import from_preset as from_preset
 from .registration import jacobian as jacobian
 from .registration import register as register
+from .registration import view as view
 from .registration import warp as warp
 from .report.comparison import compare as compare
 

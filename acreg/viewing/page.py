@@ -80,7 +80,7 @@ def view(
     concerns: Sequence[str] = (),
     scores: Sequence[tuple[str, str]] = (),
     border: Border = "constant",
-    fill: float = 0.0,
+    fill: float | None = None,
     at: Sequence[float] | None = None,
 ) -> View:
     """Make the interactive page of a registered pair.
@@ -95,7 +95,8 @@ def view(
         title: heading of the page; by default, the names of the images.
         verdict, concerns: the verdict on the result, and a sentence for each of its reasons.
         scores: names and values.
-        border, fill: values outside the moving image, see `Transform.warp_image`.
+        border, fill: values outside the moving image, see `Transform.warp_image`; by default, its lowest value, which
+            is shown black.
         at: where the crosshair is at first, in mm by world axis (see `Grid`); by default, in the middle.
 
     Raises:

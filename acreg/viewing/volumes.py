@@ -28,6 +28,8 @@ VOXELS = {2: 2**22, 3: 2**23}
 """Largest number of voxels of the shown grid, by rank."""
 SIDE = 2048
 """Largest number of voxels along an axis: the size of a texture that every graphics card has."""
+PROBES = 2**16
+"""About the number of voxels that are asked whether they lie in the moving image."""
 NODES = 2**18
 """Largest number of nodes at which the page knows the displacement."""
 
@@ -71,7 +73,7 @@ def sample_pair(
     fixed_labels: Image | None = None,
     moving_labels: Image | None = None,
     border: Border = "constant",
-    fill: float = 0.0,
+    fill: float | None = None,
 ) -> Volumes:
     """Sample a registered pair on the grid that is shown; see `acreg.viewing.view` for arguments and errors."""
     for image, role in ((fixed, "fixed"), (moving, "moving")):
@@ -79,6 +81,7 @@ def sample_pair(
     fixed_labels = None if fixed_labels is None else labels_on(fixed_labels, fixed)
     moving_labels = None if moving_labels is None else labels_on(moving_labels, moving)
     start = unregistered(fixed=fixed, moving=moving)
+    outside = float(moving.array.min()) if fill is None else fill
     grid = shown_grid(fixed.grid)
     notes = _notes(fixed.grid, grid)
     if grid.spacing != turned(fixed.grid).spacing:
@@ -88,8 +91,8 @@ def sample_pair(
     volumes = Volumes(
         grid=grid,
         fixed=sample_image(fixed.array, fixed.grid, grid, outside=0.0),
-        before=start.warp_image(moving, border, fill).array,
-        warped=transform.warp_image(moving, border, fill).array,
+        before=start.warp_image(moving, border, outside).array,
+        warped=transform.warp_image(moving, border, outside).array,
         notes=notes,
     )
     if fixed_labels is not None:
@@ -98,6 +101,8 @@ def sample_pair(
         volumes.before_labels = start.warp_labels(moving_labels).array
         volumes.warped_labels = transform.warp_labels(moving_labels).array
     _add_deformation(volumes, transform)
+    if not transform.resample_to(thinned_grid(grid, PROBES)[0]).inside(moving.grid).any():
+        notes.append("No part of the moving image is visible: do the transform and its direction belong to this pair?")
     return volumes
 
 
