@@ -54,7 +54,7 @@ table.wide { width: 100%; }
 th, td { padding: 7px 8px; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
 thead th { white-space: normal; vertical-align: bottom; }
 th:first-child, td:first-child, table.matrix th { white-space: normal; overflow-wrap: anywhere; min-width: 14ch; }
-table.wide th:first-child { min-width: 17ch; }
+table.wide th:first-child { min-width: 20ch; }
 th:first-child, td:first-child { text-align: left; }
 th:first-child, td:first-child { position: sticky; left: 0; z-index: 1; background: var(--card);
   box-shadow: 1px 0 var(--line); }
@@ -90,7 +90,8 @@ summary { cursor: pointer; font-weight: 600; }
 .panels.planes { grid-template-columns: repeat(auto-fit, minmax(min(100%, 150px), 1fr)); }
 figure { margin: 0; } figcaption { font-size: 12.5px; color: var(--soft); padding-top: 4px; }
 img { max-width: 100%; height: auto; display: block; } .panels img { width: 100%; border-radius: 6px; }
-.dot { display: inline-block; width: 10px; height: 10px; border-radius: 3px; margin-right: 8px; }
+.method { display: inline-flex; align-items: baseline; max-width: 100%; }
+.dot { flex: none; width: 10px; height: 10px; border-radius: 3px; margin-right: 8px; }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; font: 13px/1.5 ui-monospace, Menlo, Consolas, monospace; }
 code { font: 13px ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; overflow-wrap: anywhere; }
 footer { color: var(--soft); font-size: 13px; text-align: center; }

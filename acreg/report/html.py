@@ -92,7 +92,8 @@ def _environment(result: MethodResult) -> dict[str, str]:
 
 
 def _name(result: MethodResult, styles: dict[str, MethodStyle]) -> str:
-    return f'<span class="dot" style="background:{styles[result.name].colour}"></span>{escape(result.name)}'
+    dot = f'<span class="dot" style="background:{styles[result.name].colour}"></span>'
+    return f'<span class="method">{dot}<span>{escape(result.name)}</span></span>'
 
 
 def _choice(results: Sequence[MethodResult]) -> str:

@@ -26,7 +26,7 @@ class Reader(HTMLParser):
     def handle_starttag(self, tag, attributes):
         self.tags.add(tag)
         self.addresses += [v for k, v in attributes if k in ("src", "href", "srcset", "action", "data")]
-        if tag not in ("img", "meta", "source", "br", "link"):
+        if tag not in ("img", "meta", "source", "br", "link", "input"):
             self.open.append(tag)
 
     def handle_endtag(self, tag):
