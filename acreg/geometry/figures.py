@@ -23,6 +23,13 @@ if TYPE_CHECKING:
     from acreg.geometry.transform import Transform
 
 GRID_COLOUR = "#4aa8ff"
+LETTERS = (
+    (0.5, 0.98, "center", "top"),
+    (0.5, 0.02, "center", "bottom"),
+    (0.02, 0.5, "left", "center"),
+    (0.98, 0.5, "right", "center"),
+)
+"""Where `draw_sides` writes: x and y, as shares of the axes, and the alignments."""
 GROUND = "#10151c"
 WIDTH, HEIGHT = 9.5, 8.0
 """Maximum size of a figure in inches, without titles."""
@@ -71,7 +78,7 @@ def transform_figure(transform: Transform, image: Image | None = None) -> Notebo
         for axes, title in ((above, grid_title), (below, "Jacobian determinant")):
             axes.set(xticks=[], yticks=[])
             axes.set_title(f"{plane.name}: {title}" if plane.name else title, fontsize=8)
-            _letter(axes, plane)
+            draw_sides(axes, plane.sides)
     colours = ScalarMappable(Normalize(0, 2), "RdBu_r")
     bar = figure.colorbar(colours, cax=right, ticks=(0, 0.5, 1, 1.5, 2))
     bar.set_label("local volume; folded: magenta", fontsize=8)
@@ -114,6 +121,22 @@ def draw_determinant(axes: Axes, determinant: np.ndarray, aspect: float = 1.0) -
     picture = colormaps["RdBu_r"](Normalize(0, 2, clip=True)(determinant))[..., :3]
     picture[determinant <= 0] = (1.0, 0.0, 1.0)
     return axes.imshow(picture, aspect=aspect, interpolation="nearest")
+
+
+def draw_sides(axes: Axes, sides: Sequence[str]) -> None:
+    """The letters of the patient's sides at the top, bottom, left and right."""
+    from matplotlib.patheffects import withStroke
+
+    for letter, (x, y, horizontal, vertical) in zip(sides, LETTERS):
+        axes.text(
+            *(x, y, letter),
+            transform=axes.transAxes,
+            ha=horizontal,
+            va=vertical,
+            color="white",
+            fontsize=10,
+            path_effects=[withStroke(linewidth=2, foreground="black")],
+        )
 
 
 def _panels(extents: list[tuple[float, ...]]) -> tuple[NotebookFigure, list[Axes], Axes]:
@@ -169,27 +192,3 @@ def _backgrounds(image: Image, points: Sequence[np.ndarray]) -> list[np.ndarray]
     ]
     low, high = np.percentile(np.concatenate([each.ravel() for each in found]), (0.5, 99.5))
     return [np.clip((each - low) / ((high - low) or 1.0), 0, 1) for each in found]
-
-
-def _letter(axes: Axes, plane: Plane) -> None:
-    """The sides of the patient."""
-    from matplotlib.patheffects import withStroke
-
-    places = (
-        (0.5, 0.98, "center", "top"),
-        (0.5, 0.02, "center", "bottom"),
-        (0.02, 0.5, "left", "center"),
-        (0.98, 0.5, "right", "center"),
-    )
-    for letter, (x, y, across, along) in zip(plane.sides, places):
-        axes.text(
-            x,
-            y,
-            letter,
-            transform=axes.transAxes,
-            ha=across,
-            va=along,
-            fontsize=9,
-            color="#ffd166",
-            path_effects=[withStroke(linewidth=2, foreground="black")],
-        )

@@ -6,7 +6,7 @@ superior is at the top of the others.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,8 +14,6 @@ from acreg.geometry.grid import NEAREST, Grid
 
 SIDES = (("I", "S"), ("A", "P"), ("R", "L"))
 """The ends of the world axes (z, y, x): inferior and superior, anterior and posterior, right and left."""
-NAMES = {(1, 2): "axial", (0, 2): "coronal", (0, 1): "sagittal"}
-"""The planes by the world axes of their rows and columns."""
 CONVENTION = "radiological: the patient's left is on the right"
 
 
@@ -41,20 +39,23 @@ class Plane:
         return array[index][::-1] if self.upward else array[index]
 
 
+VOLUME = (
+    Plane("axial", (1, 2), False, (*SIDES[1], *SIDES[2])),
+    Plane("coronal", (0, 2), True, (*SIDES[0][::-1], *SIDES[2])),
+    Plane("sagittal", (0, 1), True, (*SIDES[0][::-1], *SIDES[1])),
+)
+"""The planes of a volume; their axes are also those of the world."""
+
+
 def planes(grid: Grid) -> list[Plane]:
     """The planes in which an image is shown: three of a volume, fewer if an axis has one voxel, one of a 2-D image."""
     world = _world(grid)
     if not world:
         return [Plane("", (0, 1))]
+    if grid.rank == 2:
+        return [replace(plane, axes=(0, 1)) for plane in VOLUME if plane.axes == world]
     shape = upright_grid(grid).shape
-    found = []
-    for axes in ((0, 1),) if grid.rank == 2 else NAMES:
-        rows, columns = world[axes[0]], world[axes[1]]
-        upward = rows == 0
-        top, bottom = SIDES[rows][::-1] if upward else SIDES[rows]
-        if min(shape[d] for d in axes) > 1 or grid.rank == 2:
-            found.append(Plane(NAMES[rows, columns], axes, upward, (top, bottom, *SIDES[columns])))
-    return found or [Plane("axial", (1, 2), False, ("A", "P", "R", "L"))]
+    return [plane for plane in VOLUME if min(shape[d] for d in plane.axes) > 1] or [VOLUME[0]]
 
 
 def upright(array: np.ndarray, grid: Grid) -> np.ndarray:

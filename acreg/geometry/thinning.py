@@ -21,7 +21,7 @@ def thinned(image: Image, voxels: int) -> Image:
     grid, steps = thinned_grid(image.grid, voxels)
     if max(steps) == 1:
         return image
-    return dataclasses.replace(image, array=image.array[_every(steps)], grid=grid)
+    return dataclasses.replace(image, array=image.array[every(steps)], grid=grid)
 
 
 def thinned_grid(grid: Grid, voxels: int) -> tuple[Grid, tuple[int, ...]]:
@@ -51,7 +51,7 @@ def with_short_flows(transform: Transform, voxels: int) -> Transform:
         if not isinstance(part, Velocity) or "displacement" in vars(part):
             return part
         grid, steps = thinned_grid(part.grid, voxels)
-        return Velocity(part.vectors[_every(steps)] / np.array(steps, np.float32), grid, part.steps)
+        return Velocity(part.vectors[every(steps)] / np.array(steps, np.float32), grid, part.steps)
 
     return dataclasses.replace(transform, maps=tuple(short(part) for part in transform.maps))
 
@@ -90,5 +90,6 @@ def some_voxels(grid: Grid, voxels: int) -> np.ndarray:
     return np.stack(np.unravel_index(flat, grid.shape), axis=1)
 
 
-def _every(steps: tuple[int, ...]) -> tuple[slice, ...]:
+def every(steps: tuple[int, ...]) -> tuple[slice, ...]:
+    """The index of every k-th voxel along each axis."""
     return tuple(slice(None, None, step) for step in steps)

@@ -75,7 +75,7 @@ class Transform:
         return describe_transform(self)
 
     def _repr_html_(self) -> str:
-        """Display in a notebook: the figure of `plot`, grids, maps, displacement and folding, in a large one at some voxels."""
+        """Display in a notebook: the figure of `plot`, grids, maps, displacement and folding."""
         return transform_html(self)
 
     def _repr_png_(self) -> bytes | None:

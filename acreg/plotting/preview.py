@@ -12,7 +12,8 @@ import numpy as np
 from PIL import Image as Pictures
 from PIL import ImageChops, ImageDraw, ImageFont
 
-from acreg.plotting.drawing import FIXED_COLOUR, GRID_COLOUR, WARPED_COLOUR, PairView, checkerboard, grid_lines, stretch
+from acreg.plotting.drawing import FIXED_COLOUR, GRID_COLOUR, WARPED_COLOUR, checkerboard, grid_lines, stretch
+from acreg.plotting.warped_pair import PairView
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

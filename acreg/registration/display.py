@@ -9,8 +9,8 @@ from acreg.geometry.display import picture, png_or_none, reason, table_html
 from acreg.geometry.planes import CONVENTION
 from acreg.geometry.thinning import thinned
 from acreg.metrics import mean_over_labels
-from acreg.plotting.drawing import PairView, view_pair
 from acreg.plotting.preview import preview_figure, preview_png
+from acreg.plotting.warped_pair import PairView, view_pair
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

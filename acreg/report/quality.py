@@ -9,8 +9,9 @@ import numpy as np
 from acreg.evaluation.predicted_quality import PredictedDice
 from acreg.geometry import unregistered
 from acreg.io import read_labelled
-from acreg.plotting.drawing import WARPED_COLOUR, draw_contours, draw_image, view_pair
+from acreg.plotting.drawing import WARPED_COLOUR, draw_contours, draw_image
 from acreg.plotting.figures import COLOURS
+from acreg.plotting.warped_pair import view_pair
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
