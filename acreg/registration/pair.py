@@ -151,6 +151,11 @@ class Registration:
 
         return html(self)
 
+    def _repr_png_(self) -> bytes | None:
+        from acreg.registration.display import png
+
+        return png(self)
+
 
 @images_by_name
 def register_pair(
