@@ -55,6 +55,8 @@ class JRSNet(RegistrationModel):
         pretraining_steps: number of initial batches that minimise only the mean squared error of the images.
         perceptual_weights: file with the weights of VGG16, see `acreg.losses.PerceptualLoss`.
         seed: random seed for choosing the samples that see the mask.
+        levels: levels of stride 2 around the residual blocks, which then see more of the image; 0, as in the paper, for
+            full resolution throughout. The field and the mask are always at full resolution.
         **kwargs: ``losses`` and the other options of `RegistrationModel`. Besides the losses of every model there are
             ``"mask"`` (log Dice of the fixed foreground and the generated mask), ``"perceptual"``, ``"adversarial"``
             and ``"cycle"``. The weights of the paper are the
@@ -99,14 +101,16 @@ class JRSNet(RegistrationModel):
         pretraining_steps: int = 0,
         perceptual_weights: str | os.PathLike[str] | None = None,
         seed: int = 0,
+        levels: int = 0,
         **kwargs: Any,
     ) -> None:
         check_rank(rank)
-        if min(filters, blocks, discriminator_filters) < 1 or not 0 <= mask_share <= 1 or pretraining_steps < 0:
+        counts = min(filters, blocks, discriminator_filters), min(levels, pretraining_steps)
+        if counts[0] < 1 or counts[1] < 0 or not 0 <= mask_share <= 1:
             raise ValueError(
                 "`filters`, `blocks` and `discriminator_filters` must be at least 1, `mask_share` from 0 to 1, and "
-                f"`pretraining_steps` not negative. Received: filters={filters}, blocks={blocks}, "
-                f"discriminator_filters={discriminator_filters}, mask_share={mask_share}, "
+                f"`levels` and `pretraining_steps` not negative. Received: filters={filters}, blocks={blocks}, "
+                f"discriminator_filters={discriminator_filters}, mask_share={mask_share}, levels={levels}, "
                 f"pretraining_steps={pretraining_steps}"
             )
         if judged not in JUDGED or adversarial_loss not in ADVERSARIAL_LOSSES:
@@ -115,7 +119,7 @@ class JRSNet(RegistrationModel):
                 f"Received: judged={judged!r}, adversarial_loss={adversarial_loss!r}"
             )
         dtype = kwargs.get("dtype")
-        network = joint_generator(rank, channels, filters, blocks, direct, dtype)
+        network = joint_generator(rank, channels, filters, blocks, direct, levels, dtype)
         own = [
             Loss("mask", ("fixed_labels", "activation"), mask_error),
             Loss("perceptual", ("fixed", "warped"), self._perceptual_loss),
@@ -125,6 +129,7 @@ class JRSNet(RegistrationModel):
         super().__init__(network, multiple=1, own_losses=own, **kwargs)
         self.filters = filters
         self.blocks = blocks
+        self.levels = levels
         self.direct = direct
         self.mask_share = mask_share
         self.discriminator_filters = discriminator_filters
@@ -143,7 +148,7 @@ class JRSNet(RegistrationModel):
                 raise ValueError(
                     f"Adversaries weigh against each other and need `weighting='fixed'`. Received: {self.weighting!r}"
                 )
-            self.reverse = joint_generator(rank, channels, filters, blocks, direct, dtype)
+            self.reverse = joint_generator(rank, channels, filters, blocks, direct, levels, dtype)
             seen = channels if judged == "image" else channels + 1 + rank
             self.judge_fixed = discriminator(rank, seen, discriminator_filters, "judge_fixed", dtype)
             self.judge_moving = discriminator(rank, seen, discriminator_filters, "judge_moving", dtype)
@@ -276,6 +281,7 @@ class JRSNet(RegistrationModel):
             "channels": self.channels,
             "filters": self.filters,
             "blocks": self.blocks,
+            "levels": self.levels,
             "direct": self.direct,
             "mask_share": self.mask_share,
             "discriminator_filters": self.discriminator_filters,
