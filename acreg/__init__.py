@@ -7,8 +7,9 @@
     result = acreg.register(fixed="a.png", moving="b.png", model="acregnet-jsrt")
     result.save("result")
 
-The commands `register`, `warp`, `jacobian`, `evaluate`, `compare`, `segment`, `quality`, `surfaces`, `classify`,
-`plausibility`, `template` and `inspect` are functions of the same names here, with the options as arguments.
+The commands `register`, `warp`, `view`, `jacobian`, `evaluate`, `compare`, `segment`, `quality`, `surfaces`,
+`classify`, `plausibility`, `template` and `inspect` are functions of the same names here, with the options as
+arguments.
 """
 
 from __future__ import annotations

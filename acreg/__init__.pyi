@@ -17,6 +17,7 @@ from . import registration as registration
 from . import report as report
 from . import shapes as shapes
 from . import training as training
+from . import viewing as viewing
 from .applications.atlases.meshes import surfaces as surfaces
 from .applications.batch.commands import quality as quality
 from .applications.batch.commands import segment as segment
@@ -33,6 +34,7 @@ from .io import read_image as read_image
 from .registration import from_preset as from_preset
 from .registration import jacobian as jacobian
 from .registration import register as register
+from .registration import view as view
 from .registration import warp as warp
 from .report.comparison import compare as compare
 

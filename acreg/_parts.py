@@ -36,6 +36,7 @@ PARTS = (
     "report",
     "shapes",
     "training",
+    "viewing",
 )
 """The folders of acreg. Those with code are packages; `presets` holds data."""
 

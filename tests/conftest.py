@@ -19,10 +19,12 @@ os.environ.setdefault("TF_DETERMINISTIC_OPS", "0")
 
 import numpy as np
 import pytest
+from playwright.sync_api import Browser
 
 from acreg.data.phantoms.chests import make_dataset
 from acreg.evaluation import MethodResult, PairScores
 from acreg.geometry import Transform
+from tests.browser import chromium
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED = REPOSITORY.parent / "shared"
@@ -53,6 +55,13 @@ def _forget_graphs() -> Iterator[None]:
         for name in [name for name in known if name.startswith("CustomGradient-")]:
             del known[name]
         gc.collect()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium, for `tests.browser.opened`."""
+    with chromium() as started:
+        yield started
 
 
 def _prepared(name: str) -> Path | None:

@@ -101,6 +101,8 @@ def classify(
 ) -> Classification:
     """Classify disease from the shape of segmentations with cross-validation, as `acreg classify` does.
 
+    Subjects of one group of the manifest, such as the images of a patient, are in one fold.
+
     Args:
         data: a dataset with label maps, its folder, or its name under ACREG_DATA.
         diseased: a pattern of the names of the diseased subjects, such as "MCUCXR_*_1".
@@ -147,7 +149,11 @@ def classify(
             features.setdefault("codes", []).append(label_codes(model, [image], [labels])[0])
         if heart is not None:
             features.setdefault("ratio", []).append(np.array([cardiothoracic_ratio(labels, heart, sides)]))
-    found = {name: cross_validate(rows, truth, name == "masks", folds, seed) for name, rows in features.items()}
+    groups = [record.group or record.subject for record in records]
+    together = groups if len(set(groups)) < len(groups) else None
+    found = {
+        name: cross_validate(rows, truth, name == "masks", folds, seed, together) for name, rows in features.items()
+    }
     settings = {
         "dataset": dataset.name,
         "diseased": diseased or str(flags),

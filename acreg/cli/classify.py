@@ -42,8 +42,9 @@ def classify(
 
     Computes features of all label maps of a dataset: the masks, reduced to 32 principal components; with --autoencoder,
     its codes; with --heart, the cardiothoracic ratio. In every fold of a cross-validation, a support vector machine is
-    fitted to each kind of feature. Prints the accuracy and the area under the ROC curve with 95 % intervals, and writes
-    scores.csv, summary.json and roc.png. To classify your own segmentations, give a dataset that has them as labels.
+    fitted to each kind of feature. Subjects of one group of the manifest, such as the images of a patient, are in one
+    fold. Prints the accuracy and the area under the ROC curve with 95 % intervals, and writes scores.csv, summary.json
+    and roc.png. To classify your own segmentations, give a dataset that has them as labels.
 
     \b
     Examples:

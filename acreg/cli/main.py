@@ -33,6 +33,7 @@ COMMANDS = (
     "train",
     "register",
     "warp",
+    "view",
     "jacobian",
     "inspect",
     "template",

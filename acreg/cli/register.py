@@ -10,6 +10,7 @@ import typer
 
 from acreg.baselines.tools import TOOLS
 from acreg.cli._border import BorderOption, FillOption
+from acreg.cli._browser import show
 from acreg.cli.console import bars, hold, note, out, warn
 from acreg.errors import UsageError
 from acreg.optimisation.names import KINDS
@@ -86,6 +87,10 @@ def register(
     ] = False,
     border: BorderOption = None,
     fill: FillOption = None,
+    view: Annotated[
+        bool,
+        typer.Option("--view", help="Also write view.html, see acreg view, and open it; for --pairs, only write it."),
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing results.")] = False,
     engine: Annotated[
         Literal["local", "ray"],
@@ -142,15 +147,15 @@ def register(
     many = {"engine": engine != "local", "address": address, "workers": workers != 1}
     if pairs is None:
         _check([name for name in ("fixed", "moving") if name not in given], many, pairs=False)
-        _register_one(folder, given, shared, outside, overwrite)
+        _register_one(folder, given, shared, outside, view, overwrite)
         return
     _check([], {**given, "overwrite": overwrite}, pairs=True)
     from acreg.applications.batch.pairs import register_pairs
     from acreg.cli._batch import say_done
 
-    with bars() as show:
+    with bars() as progress:
         ray: dict[str, Any] = {"engine": engine, "address": address, "workers": workers}
-        found = register_pairs(pairs, folder, **shared, **outside, **ray, progress=show, say=note)
+        found = register_pairs(pairs, folder, **shared, **outside, view=view, **ray, progress=progress, say=note)
     say_done(found)
 
 
@@ -176,7 +181,12 @@ def _check(missing: Sequence[str], wrong: dict[str, Any], pairs: bool) -> None:
 
 
 def _register_one(
-    folder: Path, images: dict[str, Any], shared: dict[str, Any], outside: dict[str, Any], overwrite: bool
+    folder: Path,
+    images: dict[str, Any],
+    shared: dict[str, Any],
+    outside: dict[str, Any],
+    view: bool,
+    overwrite: bool,
 ) -> None:
     """Register one pair and print what came of it."""
     from acreg.io import check_free
@@ -184,7 +194,9 @@ def _register_one(
     from acreg.registration.background import border_and_fill
     from acreg.registration.further import check_further, given_names
     from acreg.registration.methods import check_one_method
+    from acreg.registration.pair import SAVED
     from acreg.registration.saving import RESULT_NAMES, result_name
+    from acreg.registration.views import VIEW_NAME
 
     if shared["model"] is not None or shared["method"] is not None:
         check_one_method(shared["model"], shared["method"], shared["refine"])
@@ -193,7 +205,7 @@ def _register_one(
     hold(folder)
     check_free(folder, [*RESULT_NAMES, *given_names(images.get("also", ()))], overwrite)
     result = register_images(**images, **shared, say=note)
-    written = result.save(folder, **outside, overwrite=overwrite)
+    written = result.save(folder, what=[*SAVED, *["view"] * view], **outside, overwrite=overwrite)
     for text in result.notes:
         note(text)
     _tell(result)
@@ -204,6 +216,8 @@ def _register_one(
         out(f"Verdict: {result.verdict}" + (f" ({names})" if names else ""))
     for concern in result.concerns:
         warn(concern.text)
+    if view:
+        show(folder / VIEW_NAME)
 
 
 def _tell(result: Registration) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import binomtest
 from sklearn.decomposition import PCA
 from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, cross_val_predict
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
@@ -139,7 +139,12 @@ class CrossValidation:
 
 
 def cross_validate(
-    features: ArrayLike, diseased: Sequence[bool], masks: bool = False, folds: int = FOLDS, seed: int = 0
+    features: ArrayLike,
+    diseased: Sequence[bool],
+    masks: bool = False,
+    folds: int = FOLDS,
+    seed: int = 0,
+    groups: Sequence[str] | None = None,
 ) -> CrossValidation:
     """Scores of all subjects, each by a pipeline that was fitted completely on the other folds.
 
@@ -149,19 +154,26 @@ def cross_validate(
         masks: whether the features come from `mask_vector` and are reduced to principal components inside each fold.
         folds: number of folds, with equal shares of both classes.
         seed: seed of the folds.
+        groups: the group of each subject, such as the patient of an image: a group is never split between folds, and
+            the shares of the classes are as equal as that allows. None: each subject is its own group.
 
     Raises:
-        UsageError: a class has fewer subjects than folds, or features are not one finite row per subject.
+        UsageError: a class has fewer subjects or groups than folds, or features are not one finite row per subject.
     """
     values, truth = np.asarray(features, dtype=float), np.asarray(diseased, dtype=bool)
-    fewest = min(int(truth.sum()), int((~truth).sum()))
+    members = np.arange(len(truth)).astype(str) if groups is None else np.asarray(groups)
+    fewest = min(len(np.unique(members[truth])), len(np.unique(members[~truth])))
     if values.ndim != 2 or len(values) != len(truth) or not np.isfinite(values).all() or not 2 <= folds <= fewest:
         raise UsageError(
             "A cross-validation needs a finite row of features a subject, and at least as many subjects of each class "
-            f"as folds, of which there are two or more. Received: features of shape {values.shape}, {int(truth.sum())} "
-            f"subjects with the disease and {int((~truth).sum())} without, {folds} folds."
+            "as folds, or groups where there are groups, and two folds or more. Received: features of shape "
+            f"{values.shape}, {int(truth.sum())} subjects with the disease and {int((~truth).sum())} without, {folds} "
+            f"folds{'' if groups is None else f', {fewest} groups in the class with fewer'}."
         )
-    split = list(StratifiedKFold(folds, shuffle=True, random_state=seed).split(values, truth))
+    if groups is None:
+        split = list(StratifiedKFold(folds, shuffle=True, random_state=seed).split(values, truth))
+    else:
+        split = list(StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(values, truth, members))
     most = min(values.shape[1], *(len(train) for train, _ in split))
     machine = classifier(min(COMPONENTS, most) if masks else 0)
     scores = cross_val_predict(machine, values, truth, cv=split, method="decision_function")

@@ -79,7 +79,7 @@ def view_pair(
         fixed_labels = None if fixed_labels is None else _upright(fixed_labels)
         moving_labels = None if moving_labels is None else _upright(moving_labels)
         transform = dataclasses.replace(transform, fixed=fixed.grid, moving=moving.grid)
-    before = unregistered(fixed=fixed, moving=moving, align="extents").warp_image(moving, border, fill).array
+    before = unregistered(fixed=fixed, moving=moving).warp_image(moving, border, fill).array
     warped = transform.warp_image(moving, border, fill).array
     warped_labels = None if moving_labels is None else transform.warp_labels(moving_labels).array
     deformation = dataclasses.replace(transform, maps=tuple(m for m in transform.maps if not isinstance(m, Affine)))

@@ -14,6 +14,7 @@ from .pair import register_pair as register_pair
 from .presets import from_preset as from_preset
 from .registering import register as register
 from .saving import save_registration as save_registration
+from .views import view as view
 from .warping import Warped as Warped
 from .warping import WarpedPoints as WarpedPoints
 from .warping import warp as warp

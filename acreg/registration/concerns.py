@@ -128,9 +128,9 @@ def concerns(
       or if the result is also unusual.
     - reversed: an input of the network is much less like its training images than the same image reversed along some
       axes (`UsualInputs.reversal`): failed.
-    - similarity: the mutual information is lower than before, and the distance 1 - NCC is more than `FALL` times as
-      large. For two modalities, the correlation alone may fall; this does not count. Also, whatever they were before,
-      if both are below `NO_NCC` and `NO_NMI`, as for images of noise.
+    - similarity: the mutual information is lower than with aligned extents, and the distance 1 - NCC is more than
+      `FALL` times as large. For two modalities, the correlation alone may fall; this does not count. Also, whatever
+      they were before, if both are below `NO_NCC` and `NO_NMI`, as for images of noise.
     - unusual: both are lower than usual for the preset; failed if the correlation is below `HALF` of the usual one.
     - overlap: less than `OVERLAP` of the smaller image, or of the smaller foreground (by Otsu's threshold), lies in the
       other image; failed below `MISSED`, or if the warped image is constant.
@@ -154,7 +154,7 @@ def concerns(
     """
     found: dict[str, str] = {}
     failed: set[str] = set()
-    old, new = result.before, result.after
+    old, new = _with_aligned_extents(result, fixed, moving), result.after
     flat = [role for role, image in (("fixed", fixed), ("moving", moving)) if np.ptp(image.array) == 0]
     if flat:
         found["constant"] = f"The {' and the '.join(flat)} image has one value everywhere: nothing can be compared."
@@ -162,7 +162,7 @@ def concerns(
     elif abs(new.ncc) < NO_NCC and new.nmi < NO_NMI:
         found["similarity"] = f"The images have nothing in common after the registration ({new})."
     elif 1 - new.ncc > FALL * (1 - old.ncc) + ROUNDING and new.nmi < old.nmi:
-        found["similarity"] = f"The images are less alike than before ({old}; then {new})."
+        found["similarity"] = f"The images are less alike than before, with aligned extents ({old}; then {new})."
     if usual is not None and usual.inputs is not None and result.unlikeness and not flat:
         role, most = max(result.unlikeness.items(), key=lambda item: item[1])
         if usual.is_unlike(most):
@@ -262,6 +262,14 @@ def _displacements(result: Registration, fixed: Image, moving: Image) -> tuple[n
     """How far voxels move relative to their position in the extent of the moving image, and in space."""
     u = result.sampled.displacement
     return u - unregistered(fixed=fixed, moving=moving, align="extents").displacement, u
+
+
+def _with_aligned_extents(result: Registration, fixed: Image, moving: Image) -> Likeness:
+    """Headers may say that the images are far apart: any result is then more alike than `Registration.before`."""
+    start = unregistered(fixed=fixed, moving=moving, align="extents")
+    if not (fixed.has_place and moving.has_place) or np.allclose(start.displacement, 0):
+        return result.before
+    return Likeness.of(fixed, start.warp_image(moving, border="edge"), np.ones(fixed.grid.shape, bool))
 
 
 def _longest(vectors: np.ndarray) -> float:

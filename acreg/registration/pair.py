@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from acreg.registration.further import Further
 
 SAVED = ("labels", "displacement", "transform", "images")
-"""The results of a registered pair that can be saved."""
+"""The results of a registered pair that are saved by default."""
+SAVEABLE = (*SAVED, "view")
+"""All results of a registered pair that can be saved."""
 
 
 @dataclass(eq=False, repr=False)
@@ -41,8 +43,8 @@ class Registration:
         moving_labels, fixed_labels: the label maps that were given, each on the grid of its image.
         warped_labels: the moving labels on the fixed grid.
         inside: which voxels map inside the moving image, `(*spatial)`; elsewhere, `warped` is extrapolated.
-        before, after: the similarity of the images inside, without registration (aligned extents) and after it.
-        scores_before, scores_after: the agreement of the labels, with aligned extents and after registration, as
+        before, after: the similarity of the images inside, without registration (see `unregistered`) and after it.
+        scores_before, scores_after: the agreement of the labels, without registration and after it, as
             `acreg.metrics.label_metrics` returns it, with distances in mm; empty without the labels of both images.
         regularity: regularity of the field, see `acreg.geometry.folding`.
         seconds: time of the registration alone.
@@ -116,7 +118,7 @@ class Registration:
 
         Args:
             folder: created if it does not exist.
-            what: some of `SAVED`.
+            what: some of `SAVEABLE`; "view" is the interactive page, view.html.
             border, fill: background outside the moving image, see `Transform.warp_image`; by default, 0.
             overwrite: replace the results of an earlier registration.
 
@@ -196,7 +198,7 @@ def register_pair(
     labels = None if moving_labels is None else sampled.warp_labels(moving_labels)
     segment = getattr(method, "segment", None)  # few methods have it
     warped, inside = sampled.warp_image(moving, border="edge"), sampled.inside(moving.grid)
-    start_image = unregistered(fixed=fixed, moving=moving, align="extents").warp_image(moving, border="edge")
+    start_image = unregistered(fixed=fixed, moving=moving).warp_image(moving, border="edge")
     result = Registration(
         fixed=fixed,
         moving=moving,

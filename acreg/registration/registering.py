@@ -143,7 +143,7 @@ def register(
     if guessed:
         result.notes.append(f"Moved as labels, which their values look like: {some(guessed)}.")
     if fixed_map is not None and moving_map is not None and result.warped_labels is not None:
-        start = unregistered(fixed=fixed_image, moving=moving_image, align="extents").warp_labels(moving_map)
+        start = unregistered(fixed=fixed_image, moving=moving_image).warp_labels(moving_map)
         values = [int(value) for value in np.union1d(moving_map.array, fixed_map.array) if value != 0]
         result.scores_before, result.scores_after = (
             label_metrics(each.array, fixed_map.array, values, fixed_map.grid.spacing)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
 
-import acreg
 from acreg.errors import AcregError, UsageError, images_by_name
 from acreg.geometry import Image
 from acreg.geometry.transform import Border
@@ -18,11 +16,11 @@ from acreg.io.transforms import write_inverse, write_transform
 from acreg.plotting.drawing import view_pair
 from acreg.plotting.preview import preview_png
 from acreg.registration.background import background_note, border_and_fill
-from acreg.registration.concerns import overlap
 from acreg.registration.further import earlier_names, further_names
-from acreg.registration.pair import SAVED, Registration
+from acreg.registration.pair import SAVEABLE, SAVED, Registration
+from acreg.registration.record import RECORD_NAME, record_of
+from acreg.registration.views import VIEW_NAME, view_result
 
-RECORD_NAME = "result.json"
 RESULT_NAMES = (
     RECORD_NAME,
     "registration.json",  # the name until version 0.3
@@ -38,36 +36,9 @@ RESULT_NAMES = (
     "inverse_transform.h5",
     "inverse_transform.h5.check.json",
     "preview.png",
+    VIEW_NAME,
 )
 INVERSE_NAMES = ("inverse_transform.h5", "inverse_transform.h5.check.json")
-
-
-def write_record(folder: Path, method: str, result: Registration) -> None:
-    """Write the verdict, its reasons (`concerns`, which may be empty) and the numbers of a registration as JSON.
-
-    NCC and mutual information ("nmi") are those of `Registration.before` and `after`; `inverse_error` (in mm) is null
-    if there was no registration in the other direction, and `unlikeness` if the training images are not known.
-    """
-    what, share = overlap(result, fixed=result.fixed, moving=result.moving)
-    content: dict[str, Any] = {
-        "verdict": result.verdict,
-        "concerns": [concern._asdict() for concern in result.concerns],
-        "method": method,
-        "acreg": acreg.__version__,
-        "seconds": result.seconds,
-        "before": result.before._asdict(),
-        "after": result.after._asdict(),
-        "folded_percent": result.regularity["folded_percent"],
-        "sd_log_j": result.regularity["sd_log_j"],
-        "overlap": {"of": what, "share": share},
-        "inverse_error": None if result.inverse_error is None else result.inverse_error._asdict(),
-        "unlikeness": result.unlikeness or None,
-    }
-    if result.stages:
-        content |= {"contrast": result.contrast, "stages": result.stages}
-    if result.also:
-        content["also"] = [one.file_name(result.fixed.grid.rank) for one in result.also]
-    write_json(folder / RECORD_NAME, content)
 
 
 def result_name(stem: str, source: str, rank: int) -> str:
@@ -76,10 +47,10 @@ def result_name(stem: str, source: str, rank: int) -> str:
 
 
 def check_saved(what: Collection[str]) -> None:
-    """Raise `UsageError` for words that are not in `SAVED`."""
-    unknown = sorted(set(what) - set(SAVED))
+    """Raise `UsageError` for words that are not in `SAVEABLE`."""
+    unknown = sorted(set(what) - set(SAVEABLE))
     if unknown:
-        raise UsageError(f"What can be saved is {', '.join(SAVED)}. Received: {', '.join(unknown)}. Correct it.")
+        raise UsageError(f"What can be saved is {', '.join(SAVEABLE)}. Received: {', '.join(unknown)}. Correct it.")
 
 
 def save_result(
@@ -141,19 +112,21 @@ def save_registration(
 ) -> list[Path]:
     """Write warped.*, preview.png (`images`), warped_labels.*, mask.* (`labels`), displacement.nii.gz, transform.h5.
 
+    With `view` in `what`, also view.html, see `acreg.view`.
+
     Other programs can open the transform (`acreg.io.transforms`); the record of its check and its inverse
     (`inverse_transform.h5`) are beside it. If there is no inverse, the other files are written and `result.no_inverse`
     gives the reason. Images are written as .png or .nii.gz, see `result_name`.
     Outside the moving image they have the values of `border` and `fill`, see `Transform.warp_image`. `channels` are
     those of a moving colour image, and `moving` is its luminance. With the name of the method, result.json is
-    also written (`write_record`). The files appear all together, see `acreg.io.all_or_none`; with `overwrite`, all
+    also written (`record_of`). The files appear all together, see `acreg.io.all_or_none`; with `overwrite`, all
     files of an earlier registration are removed at that moment, even those that the new one does not have.
     """
     old = [folder / name for name in (*RESULT_NAMES, *earlier_names(folder / RECORD_NAME)) if overwrite]
     with all_or_none(folder, replaced=old) as staged:
         names = _write(staged, result, fixed, moving, moving_labels, fixed_labels, what, border, fill, channels)
         if method:
-            write_record(staged, method, result)
+            write_json(staged / RECORD_NAME, record_of(method, result))
             names.insert(0, RECORD_NAME)
     return [folder / name for name in names]
 
@@ -211,4 +184,6 @@ def _write(
         path("preview.png").write_bytes(preview_png(view))
         for one in result.also:
             one.write(result.sampled, path(one.file_name(rank)), border, fill)
+    if "view" in what:
+        view_result(result, border=border, fill=fill or None).save(path(VIEW_NAME))
     return written

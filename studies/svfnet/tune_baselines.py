@@ -1,9 +1,9 @@
 """Options of the classical methods that SVF-Net is compared with, searched on pairs of the training set.
 
 The paper's baseline, the LCC log-demons, has parameters "optimized in a trial and error approach on a subset of the
-training set". That program is on no package index; `acreg:lcc-demons` implements its algorithm, and is not tuned here.
-greedy's stationary velocities with local correlation are the nearest of the programs, and SimpleITK's demons the other
-two here. The images are rigidly aligned already, so none has an affine stage.
+training set". That program is on no package index; `acreg:lcc-demons` implements its algorithm. greedy's stationary
+velocities with local correlation are the nearest of the programs, and SimpleITK's demons the other two here. The images
+are rigidly aligned already, so none has an affine stage.
 
 Run as::
 
@@ -22,7 +22,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from acreg.baselines import Baseline, baseline
 from acreg.baselines.options import Value, with_options
 from acreg.data.manifest import Dataset, dataset_folder
 from acreg.data.tables.pair_files import Pair
@@ -35,6 +34,7 @@ from acreg.evaluation.tables import metrics_shown
 from acreg.io.csv_tables import write_table
 from acreg.io.documents import write_json
 from acreg.names import safe_name
+from acreg.registration.methods import Method, named_method
 
 _DEMONS: dict[str, tuple[Value, ...]] = {
     "affine": (False,),
@@ -42,6 +42,7 @@ _DEMONS: dict[str, tuple[Value, ...]] = {
     "smoothing": (0.7, 1.0, 1.5, 2.0),
 }
 GRIDS: Mapping[str, Mapping[str, tuple[Value, ...]]] = {
+    "acreg:lcc-demons": {"linear": ("none",), "window": (2.0, 4.0), "smoothing": (0.7, 1.0, 1.5, 2.0)},
     "greedy:svf": {
         "affine": (False,),
         "radius": (2, 4),
@@ -61,7 +62,7 @@ def candidates(method: str) -> list[str]:
     return [with_options(method, dict(zip(grid, values, strict=True))) for values in itertools.product(*grid.values())]
 
 
-def measure(method: Baseline, dataset: Dataset, split: str, pairs: Sequence[Pair], folder: Path) -> MethodResult:
+def measure(method: Method, dataset: Dataset, split: str, pairs: Sequence[Pair], folder: Path) -> MethodResult:
     """The scores of one setting on all pairs, written to `folder`; read from there if they are complete.
 
     Raises:
@@ -143,7 +144,7 @@ def search(
     Raises:
         AcregError: a method's package is not installed; as `measure`.
     """
-    made = {method: [baseline(name, threads, seed) for name in candidates(method)] for method in methods}
+    made = {method: [named_method(name, threads, seed) for name in candidates(method)] for method in methods}
     best: dict[str, str | None] = {}
     rows = []
     for method in methods:

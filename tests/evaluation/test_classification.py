@@ -107,6 +107,19 @@ def test_folds_depend_on_the_seed_alone() -> None:
     assert np.abs(one - other).max() > 0.01
 
 
+def test_a_group_is_never_split_between_folds() -> None:
+    """A patient's images are alike and share the disease: a classifier that saw one of them knows the others."""
+    rng = np.random.default_rng(4)
+    patients = np.repeat(np.arange(40), 3)
+    features = rng.normal(0, 1, (40, 8))[patients] + rng.normal(0, 0.01, (120, 8))
+    truth = rng.permutation(np.arange(40) < 16)[patients]
+    split = cross_validate(features, truth, folds=10)
+    whole = cross_validate(features, truth, folds=10, groups=[f"patient {p}" for p in patients])
+    assert split.auc > 0.95 and whole.auc < 0.7
+    with pytest.raises(UsageError, match="20 folds, 16 groups in the class with fewer"):
+        cross_validate(features, truth, folds=20, groups=list(map(str, patients)))
+
+
 def test_what_cannot_be_cross_validated() -> None:
     truth = np.arange(50) < 15
     with pytest.raises(UsageError, match="15 subjects with the disease and 35 without, 20 folds"):

@@ -26,7 +26,14 @@ def test_a_volume_is_shown_at_the_slice_with_most_fixed_labels():
     assert view.aspect == 2 and view.moving.shape == (5, 4) and view.fixed_labels.sum() == 8
 
 
-def test_before_is_the_moving_image_laid_over_the_fixed_extent():
+def test_before_is_where_headers_place_the_moving_image():
+    fixed = Image(np.zeros((4, 4)), Grid((4, 4)), placed=True)
+    moving = Image(np.tile([1.0, 2, 3, 4], (4, 1)), Grid((4, 4), (1, 1), (0, 2)))
+    view = view_pair(unregistered(fixed=fixed, moving=moving), fixed=fixed, moving=moving)
+    np.testing.assert_array_equal(view.before[0], [0, 0, 1, 2])
+
+
+def test_before_is_the_moving_image_laid_over_the_fixed_extent_of_pictures():
     fixed, moving = Image.from_array(np.zeros((4, 4))), Image.from_array(np.repeat([[0.0, 100.0]], 2, 0))
     view = view_pair(unregistered(fixed=fixed, moving=moving), fixed=fixed, moving=moving)
     np.testing.assert_array_equal(view.before[0], [0, 25, 75, 100])

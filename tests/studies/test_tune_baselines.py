@@ -5,11 +5,10 @@ import json
 
 import pytest
 
-from acreg.baselines import NAMES, TOOLS
-from acreg.baselines.options import read_options, split_name
 from acreg.data.phantoms.chests import make_dataset
 from acreg.errors import AcregError
 from acreg.evaluation import MethodResult, PairScores
+from acreg.registration.methods import named_method
 from studies.svfnet import tune_baselines
 
 METHOD = "sitk:symmetric-demons"
@@ -22,11 +21,10 @@ def result(name, dice, folded=0.0, failed=False):
 
 def test_every_setting_is_one_of_its_method_and_has_no_affine_stage():
     for method in tune_baselines.GRIDS:
-        tool, _, kind = method.partition(":")
         names = tune_baselines.candidates(method)
-        assert method in NAMES and len(names) == len(set(names)) > 4
-        read = [read_options(*split_name(name), TOOLS[tool].module.OPTIONS[kind]) for name in names]
-        assert not any(options["affine"] for options in read)
+        assert len(names) == len(set(names)) > 4
+        read = [named_method(name, 1, 0).settings["options"] for name in names]
+        assert all(options.get("affine") is False or options.get("linear") == "none" for options in read)
         assert {options["smoothing"] for options in read} == set(tune_baselines.GRIDS[method]["smoothing"])
 
 

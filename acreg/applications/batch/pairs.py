@@ -25,6 +25,7 @@ from acreg.registration import Registration, register
 from acreg.registration.background import border_and_fill
 from acreg.registration.guiding import check_guided
 from acreg.registration.methods import check_one_method
+from acreg.registration.pair import SAVED
 from acreg.registration.saving import result_name
 
 REGISTRATIONS = "registrations.csv"
@@ -41,6 +42,7 @@ def register_pairs(
     both_ways: bool | None = None,
     border: Border | None = None,
     fill: float | None = None,
+    view: bool = False,
     threads: int = 1,
     seed: int = 0,
     engine: EngineName = "local",
@@ -57,6 +59,7 @@ def register_pairs(
             of its name.
         model, method, refine, guide_labels, both_ways: as in `acreg.register`.
         border, fill: as in `Registration.save`.
+        view: also write the interactive page of each pair, see `acreg.view`.
         threads, seed: threads of a classical method, and the random seed of the method.
         engine: "local" (this process) or "ray" (needs the extra `scale`). Each process makes one method, which keeps
             what it has compiled.
@@ -86,7 +89,7 @@ def register_pairs(
     guides = {column for item in items for column in item.files} & {"fixed_mask", "moving_mask", "initial"}
     check_guided([*sorted(guides), *["guide_labels"] * guide_labels], model, method)
     chosen = MethodChoice(None if model is None else os.fspath(model), method, threads, seed, refine)
-    task = PairTask(chosen, Path(out).absolute(), guide_labels, both_ways, border, fill)
+    task = PairTask(chosen, Path(out).absolute(), guide_labels, both_ways, border, fill, view)
     with sole_writer(task.folder):
         tally = process(task, items, task.folder, 1, engine, address, workers, progress, say, unit="pairs")
     found = BatchRun(Path(out) / task.table, tally, unit="pairs")
@@ -105,6 +108,7 @@ class PairTask:
         folder: folder of the results.
         guide_labels, both_ways: see `acreg.register`.
         border, fill: see `Registration.save`.
+        view: also write the interactive page.
     """
 
     method: MethodChoice
@@ -113,6 +117,7 @@ class PairTask:
     both_ways: bool | None = None
     border: Border | None = None
     fill: float | None = None
+    view: bool = False
     table: str = field(default=REGISTRATIONS, init=False)
     columns: tuple[str, ...] = field(
         default=(
@@ -126,7 +131,7 @@ class PairTask:
     def settings(self) -> Mapping[str, Any]:
         """The settings that determine the results."""
         own = {"guide_labels": self.guide_labels, "both_ways": self.both_ways, "border": self.border, "fill": self.fill}
-        return {**self.method.settings(), **own}
+        return {**self.method.settings(), **own, **({"view": True} if self.view else {})}
 
     def load(self) -> PairWorker:
         """The worker, with the method."""
@@ -149,7 +154,8 @@ class PairWorker:
     def save(self, item: PairItem, result: Registration) -> list[str]:
         """Write the files of `acreg register` into the folder of the pair, and return the row."""
         task = self.task
-        result.save(task.folder / item.name, border=task.border, fill=task.fill, overwrite=True)
+        what = [*SAVED, *["view"] * task.view]
+        result.save(task.folder / item.name, what=what, border=task.border, fill=task.fill, overwrite=True)
         dice: list[float | None] = [None, None]
         if result.scores_after:
             dice = [mean_over_labels(scores)["dsc"] for scores in (result.scores_before, result.scores_after)]

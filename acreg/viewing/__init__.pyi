@@ -1,0 +1,2 @@
+from .page import View as View
+from .page import view as view
