@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from acreg.errors import DoubtfulResult
-from acreg.names import printable
+from acreg.names import one_line, printable
 from acreg.progress import Progress
 
 OLD_NAME = ".* is now .*; the old name goes"
@@ -35,11 +35,6 @@ def is_quiet() -> bool:
 def shows_progress() -> bool:
     """Whether progress bars are drawn: without ``--quiet``, and with stderr on a terminal."""
     return not _quiet and sys.stderr.isatty()
-
-
-def one_line(text: str) -> str:
-    """A text from data, such as a name, prepared for display: on one line, without control characters."""
-    return printable(" ".join(text.split()))
 
 
 def out(text: str = "") -> None:

@@ -114,7 +114,7 @@ def evaluate(
         seed: random seed for drawing pairs and of the methods.
         refine: maximum number of refinement steps of the models for each pair.
         affine_part: add a row for the affine part of each model that has one.
-        save: the results to save for each pair: any of `acreg.registration.pair.SAVED`, in a list or with commas.
+        save: the results to save for each pair: any of `acreg.registration.pair.SAVEABLE`, in a list or with commas.
         unregistered: add a row without registration; the methods "unregistered[align=extents]" and
             "unregistered[align=centres]" are further ones, see `acreg.geometry.unregistered`.
         border, fill: values of the saved images outside the moving image.

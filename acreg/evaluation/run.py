@@ -74,7 +74,7 @@ def evaluate(
         pairs: (fixed, moving) subject names, the same for every method.
         out: folder; a folder with results on other pairs is refused.
         truths: files of the true transforms from fixed to moving, for the pairs where it is known; see `score_pair`.
-        save: any of `SAVED` (see `save_registration`): written to `out/<method>/<fixed>__<moving>/`.
+        save: any of `SAVEABLE` (see `save_registration`): written to `out/<method>/<fixed>__<moving>/`.
         settings: recorded in `summary.json` under "settings" (the seed, the request for pairs); those of a
             classical method or of an optimisation are recorded under "baseline".
         border, fill: values of saved images outside the moving image. Scores are computed with edge values there.

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from acreg._moved import warn_of_old_name
-from acreg.baselines.baseline import baseline
+from acreg.baselines.baseline import Baseline, baseline
 from acreg.baselines.options import read_options, split_name, with_options
 from acreg.baselines.tools import NAMES as CLASSICAL
 from acreg.errors import AcregError, UsageError, argument, images_by_name
@@ -131,7 +131,7 @@ class PresetMethod:
         return self._model.segment(fixed=fixed, moving=moving) if getattr(self._model, "segments", False) else None
 
 
-def named_method(name: str, threads: int, seed: int) -> Method:
+def named_method(name: str, threads: int, seed: int) -> Baseline | Optimised | Unregistered:
     """A method that needs no preset.
 
     Args:

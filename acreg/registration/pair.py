@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 SAVED = ("labels", "displacement", "transform", "images")
 """The results of a registered pair that are saved by default."""
-SAVEABLE = (*SAVED, "view")
+SAVEABLE = (*SAVED, "view", "slicer")
 """All results of a registered pair that can be saved."""
 
 
@@ -118,7 +118,8 @@ class Registration:
 
         Args:
             folder: created if it does not exist.
-            what: some of `SAVEABLE`; "view" is the interactive page, view.html.
+            what: some of `SAVEABLE`; "view" is the interactive page, view.html, and "slicer" a scene for 3D Slicer,
+                scene.mrb.
             border, fill: background outside the moving image, see `Transform.warp_image`; by default, 0.
             overwrite: replace the results of an earlier registration.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+import zipfile
 from pathlib import Path
 
 import nibabel
@@ -14,7 +15,7 @@ from matplotlib.figure import Figure
 
 import acreg
 from acreg.cli.main import main
-from acreg.data.phantoms.chests import chest_phantom
+from acreg.data.phantoms.chests import chest_phantom, make_dataset
 from acreg.errors import AcregError, DoubtfulResult, UsageError
 from acreg.geometry import Displacement, Grid, Image, Transform
 from acreg.io import read_image, write_image
@@ -70,6 +71,19 @@ def test_a_registration_saves_what_the_command_writes(files: Path, capsys: pytes
     with pytest.raises(AcregError, match="not replaced unasked"):
         result.save(files / "python")
     assert result.save(files / "python", what=["transform"], overwrite=True) and not list(files.glob("python/*.png"))
+
+
+def test_a_scene_names_the_labels_of_a_prepared_dataset(tmp_path: Path) -> None:
+    names = {0: "background", 1: "left lung", 2: "right lung", 3: "heart"}
+    chests = make_dataset(tmp_path / "chests", subjects=10, shape=(32, 32))
+    assert chests.label_names == names
+    one, other = (chests.records[number] for number in (0, 1))
+    result = acreg.register(fixed=one.image, moving=other.image, labels=other.labels, method="unregistered")
+    (scene,) = result.save(tmp_path / "out", what=["slicer"])[1:]
+    with zipfile.ZipFile(scene) as bundle:
+        bundle.extract("scene/Data/moving_labels.seg.nrrd", tmp_path)
+    stored = sitk.ReadImage(str(tmp_path / "scene" / "Data" / "moving_labels.seg.nrrd"))
+    assert [stored.GetMetaData(f"Segment{number}_Name") for number in range(3)] == [names[v] for v in (1, 2, 3)]
 
 
 def test_images_may_be_arrays_files_or_those_of_other_packages() -> None:
