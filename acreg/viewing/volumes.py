@@ -21,7 +21,7 @@ from acreg.geometry import (
     sample_image,
     unregistered,
 )
-from acreg.geometry.display import thinned_grid
+from acreg.geometry.thinning import thinned_grid
 from acreg.geometry.transform import Border
 
 VOXELS = {2: 2**22, 3: 2**23}
@@ -191,7 +191,7 @@ def _add_deformation(volumes: Volumes, transform: Transform) -> None:
     displacement = deformation.displacement
     volumes.determinant = jacobian_determinant(displacement).astype(np.float32)
     volumes.folded = int(np.count_nonzero(~(volumes.determinant > 0)))
-    volumes.step = thinned_grid(grid, NODES)[1]
+    volumes.step = min(thinned_grid(grid, NODES)[1])
     volumes.displacement = displacement[(slice(None, None, volumes.step),) * grid.rank]
 
 
