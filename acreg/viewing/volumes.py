@@ -86,7 +86,8 @@ def sample_pair(
     notes = _notes(fixed.grid, grid)
     if grid.spacing != turned(fixed.grid).spacing:
         # The moving image is averaged, too: samples far apart would show noise that the image does not have.
-        moving, moving_labels = _coarser(moving, max(grid.spacing)), _coarser_labels(moving_labels, max(grid.spacing))
+        finest = min(grid.spacing)
+        moving, moving_labels = _coarser(moving, finest), _coarser_labels(moving_labels, finest)
     transform, start = (dataclasses.replace(each, fixed=grid, moving=moving.grid) for each in (transform, start))
     volumes = Volumes(
         grid=grid,
