@@ -8,7 +8,7 @@ from acreg.data.prepare.rigid_alignment import rigid_map
 from acreg.errors import UsageError, argument, images_by_name, options_named
 from acreg.evaluation.scoring import score_pair
 from acreg.geometry import unregistered
-from acreg.plotting.drawing import view_pair
+from acreg.plotting.warped_pair import view_pair
 from acreg.registration.methods import PresetMethod, Unregistered
 from acreg.registration.pair import register_pair
 from acreg.registration.registering import register

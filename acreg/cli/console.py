@@ -12,7 +12,7 @@ from typing import Any
 
 from acreg.errors import DoubtfulResult
 from acreg.names import one_line, printable
-from acreg.progress import Progress
+from acreg.progress import Progress, below_kernel
 
 OLD_NAME = ".* is now .*; the old name goes"
 """What warnings of old names match; see `acreg._moved`."""
@@ -33,8 +33,8 @@ def is_quiet() -> bool:
 
 
 def shows_progress() -> bool:
-    """Whether progress bars are drawn: without ``--quiet``, and with stderr on a terminal."""
-    return not _quiet and sys.stderr.isatty()
+    """Whether progress bars are drawn: without ``--quiet``, and with stderr on a terminal that is no notebook."""
+    return not _quiet and sys.stderr.isatty() and not below_kernel()
 
 
 def out(text: str = "") -> None:

@@ -57,7 +57,9 @@ def register(
     guide_labels: Annotated[
         bool, typer.Option("--guide-labels", help="The two label maps also guide the registration (acreg: methods).")
     ] = False,
-    fixed_mask: Annotated[Path | None, _file("Mask of the fixed image: what is 0 counts nothing.")] = None,
+    fixed_mask: Annotated[
+        Path | None, _file("Mask of the fixed image: what is 0 counts nothing. A model that takes a mask needs it.")
+    ] = None,
     moving_mask: Annotated[Path | None, _file("Mask of the moving image, likewise.")] = None,
     fixed_points: Annotated[
         Path | None, _file("Landmarks of the fixed image, in the order of those of the moving image.")

@@ -22,7 +22,7 @@ from acreg.geometry.display import table_html
 from acreg.geometry.transform import Border
 from acreg.io import sole_writer
 from acreg.names import some
-from acreg.progress import Progress
+from acreg.progress import Progress, notebook_bars
 from acreg.registration import methods as registering
 from acreg.registration.background import border_and_fill
 from acreg.registration.methods import Method, Unregistered
@@ -162,7 +162,7 @@ def evaluate(
             border=outside[0],
             fill=outside[1],
             overwrite=overwrite,
-            progress=progress,
+            progress=progress or notebook_bars(),
             say=say,
         )
     found = Evaluation(order_methods(results), dataset, split, chosen, labelled, out)

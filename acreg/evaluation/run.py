@@ -200,9 +200,10 @@ def _measure(
 
 def _warm_up(method: Method, subjects: Subjects, pair: Pair) -> None:
     """Register once without timing, to exclude compilation and first-use costs; a failure recurs in the timed call."""
-    fixed, moving = (subjects.get(name)[0] for name in pair)
+    (fixed, labels), (moving, _) = (subjects.get(name) for name in pair)
+    mask = {"fixed_mask": labels} if getattr(method, "takes_mask", False) else {}
     try:
-        method.register(fixed=fixed, moving=moving)
+        method.register(fixed=fixed, moving=moving, **mask)
     except Exception:
         return
 

@@ -1,6 +1,7 @@
 from .labels import LABEL_METRICS as LABEL_METRICS
 from .labels import MAP_METRICS as MAP_METRICS
 from .labels import centroids as centroids
+from .labels import hausdorff_point as hausdorff_point
 from .labels import is_lost as is_lost
 from .labels import label_metrics as label_metrics
 from .labels import mean_over_labels as mean_over_labels

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -73,20 +73,15 @@ def label_metrics(
             "The spacing is one positive number, or one per array axis. "
             f"Received: spacing={spacing} for labels of shape {fixed_labels.shape}. Correct the spacing."
         )
-    values = [value for value in dict.fromkeys(map(int, label_values)) if value != 0]
-    # One pass over each map finds every label's box, so that a volume with many labels is not scanned once per label.
-    boxes = [ndimage.find_objects(numbered(labels, values), len(values)) for labels in (warped_labels, fixed_labels)]
     from medpy.metric.binary import dc  # imports a large part of SciPy
 
     results = {}
-    for value, *found in zip(values, *boxes, strict=True):
-        if found[0] is None or found[1] is None:
-            alone = found[0] is not None or found[1] is not None
+    for value, crop, alone in _crops(warped_labels, fixed_labels, label_values):
+        if crop is None:
             results[value] = {**dict.fromkeys(MAP_METRICS, float("nan")), "dsc": 0.0 if alone else float("nan")}
             continue
-        crop = union_box(found[0], found[1], fixed_labels.shape)
         a, b = warped_labels[crop] == value, fixed_labels[crop] == value
-        distances = _surface_distances(a, b, steps)
+        distances = np.concatenate([found for found, _ in _surface_distances(a, b, steps)])
         results[value] = {
             "dsc": float(dc(a, b)),
             "hd": float(distances.max()),
@@ -94,6 +89,39 @@ def label_metrics(
             "assd": float(distances.mean()),
         }
     return results
+
+
+def hausdorff_point(
+    warped_labels: np.ndarray, fixed_labels: np.ndarray, label_values: Sequence[int], spacing: Sequence[float]
+) -> tuple[int, float, np.ndarray] | None:
+    """Where the largest Hausdorff distance of the labels is attained, with the arguments of `label_metrics`.
+
+    Returns:
+        The label, the distance, and the index `(rank,)` of the voxel: the one on the label's surface in either map that
+        is farthest from the surface in the other; the first of several. None if no label is in both maps.
+    """
+    largest: tuple[int, float, np.ndarray] | None = None
+    for value, crop, _ in _crops(warped_labels, fixed_labels, label_values):
+        if crop is None:
+            continue
+        start = [part.start for part in crop]
+        for distances, voxels in _surface_distances(warped_labels[crop] == value, fixed_labels[crop] == value, spacing):
+            at = int(distances.argmax())
+            if largest is None or distances[at] > largest[1]:
+                largest = value, float(distances[at]), voxels[at] + start
+    return largest
+
+
+def _crops(
+    warped_labels: np.ndarray, fixed_labels: np.ndarray, label_values: Sequence[int]
+) -> Iterator[tuple[int, Box | None, bool]]:
+    """Each foreground label with the box around it in both maps, or None, and whether it is in one map alone."""
+    values = [value for value in dict.fromkeys(map(int, label_values)) if value != 0]
+    # One pass over each map finds every label's box, so that a volume with many labels is not scanned once per label.
+    boxes = [ndimage.find_objects(numbered(labels, values), len(values)) for labels in (warped_labels, fixed_labels)]
+    for value, a, b in zip(values, *boxes, strict=True):
+        both = a is not None and b is not None
+        yield value, union_box(a, b, fixed_labels.shape) if both else None, (a is None) != (b is None)
 
 
 def numbered(labels: np.ndarray, label_values: Sequence[int]) -> np.ndarray:
@@ -122,10 +150,14 @@ def numbered(labels: np.ndarray, label_values: Sequence[int]) -> np.ndarray:
     return result
 
 
-def _surface_distances(a: np.ndarray, b: np.ndarray, steps: Sequence[float]) -> np.ndarray:
-    """Distances from each surface voxel of either mask to the other, as in medpy, which recomputes them per metric."""
-    surfaces = [np.argwhere(mask & ~ndimage.binary_erosion(mask)) * steps for mask in (a, b)]
-    return np.concatenate([cKDTree(surfaces[1 - i]).query(surfaces[i])[0] for i in (0, 1)])
+def _surface_distances(a: np.ndarray, b: np.ndarray, steps: Sequence[float]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """For either mask, the distance from each surface voxel to the other surface `(n,)`, and its index `(n, rank)`.
+
+    The distances are those of medpy, which recomputes them for each metric.
+    """
+    voxels = [np.argwhere(mask & ~ndimage.binary_erosion(mask)) for mask in (a, b)]
+    points = [each * np.asarray(steps) for each in voxels]
+    return [(cKDTree(points[1 - i]).query(points[i])[0], voxels[i]) for i in (0, 1)]
 
 
 def mean_over_labels(per_label: Mapping[int, Mapping[str, float]]) -> dict[str, float]:

@@ -1,10 +1,12 @@
-"""The frame of an HTML report: one file, without scripts and without anything from the network; tables in Markdown."""
+"""The frame of an HTML report: one file, which needs nothing from the network; tables in Markdown."""
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Sequence
+from functools import cache
 from html import escape
+from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from acreg.plotting.figures import THEMES, Theme, to_png
@@ -45,13 +47,31 @@ section { background: var(--card); border: 1px solid var(--line); border-radius:
     linear-gradient(90deg, var(--edge), transparent) left / 12px 100% no-repeat scroll,
     linear-gradient(270deg, var(--edge), transparent) right / 12px 100% no-repeat scroll; }
 section, section > *, .matrices > *, details > *, .pair > * { min-width: 0; max-width: 100%; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 14px; }
+[hidden] { display: none !important; }
+/* Borders of collapsed cells would not stay with the columns that do. */
+table { border-collapse: separate; border-spacing: 0; font-variant-numeric: tabular-nums; font-size: 14px; }
 table.wide { width: 100%; }
 th, td { padding: 7px 8px; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
 thead th { white-space: normal; vertical-align: bottom; }
 th:first-child, td:first-child, table.matrix th { white-space: normal; overflow-wrap: anywhere; min-width: 14ch; }
-table.wide th:first-child { min-width: 17ch; }
+table.wide th:first-child { min-width: 20ch; }
 th:first-child, td:first-child { text-align: left; }
+th:first-child, td:first-child { position: sticky; left: 0; z-index: 1; background: var(--card);
+  box-shadow: 1px 0 var(--line); }
+table.grouped th:first-child, table.grouped td:first-child { width: 150px; min-width: 150px; max-width: 150px; }
+table.grouped th:nth-child(2), table.grouped td:nth-child(2) { text-align: left; }
+@media (min-width: 900px) { table.grouped th:nth-child(2), table.grouped td:nth-child(2) {
+  position: sticky; left: 150px; z-index: 1; background: var(--card); box-shadow: 1px 0 var(--line); } }
+.again { color: var(--soft); font-weight: 400; }
+thead th button { all: unset; cursor: pointer; }
+thead th button:hover { text-decoration: underline; }
+thead th button:focus-visible, .methods :focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
+th[aria-sort=ascending] button::after { content: " \\25b2"; }
+th[aria-sort=descending] button::after { content: " \\25bc"; }
+.methods { position: sticky; top: 0; z-index: 2; background: var(--card); border: 1px solid var(--line);
+  border-radius: 12px; padding: 8px 16px; margin: 0 0 18px; }
+.methods div { display: flex; flex-wrap: wrap; gap: 4px 20px; padding-top: 8px; }
+.methods label { overflow-wrap: anywhere; }
 thead th { color: var(--soft); font-weight: 600; font-size: 13px; border-bottom-width: 2px; }
 tbody tr:last-child td { border-bottom: 0; }
 .sd { display: block; font-size: 12px; color: var(--soft); font-weight: 400; }
@@ -67,13 +87,15 @@ details { border-top: 1px solid var(--line); padding: 10px 0; } details:last-chi
 summary { cursor: pointer; font-weight: 600; }
 .pair { margin: 14px 0 20px; }
 .panels { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 230px), 1fr)); gap: 12px; }
+.panels.planes { grid-template-columns: repeat(auto-fit, minmax(min(100%, 150px), 1fr)); }
 figure { margin: 0; } figcaption { font-size: 12.5px; color: var(--soft); padding-top: 4px; }
 img { max-width: 100%; height: auto; display: block; } .panels img { width: 100%; border-radius: 6px; }
-.dot { display: inline-block; width: 10px; height: 10px; border-radius: 3px; margin-right: 8px; }
+.method { display: inline-flex; align-items: baseline; max-width: 100%; }
+.dot { flex: none; width: 10px; height: 10px; border-radius: 3px; margin-right: 8px; }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; font: 13px/1.5 ui-monospace, Menlo, Consolas, monospace; }
 code { font: 13px ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; overflow-wrap: anywhere; }
 footer { color: var(--soft); font-size: 13px; text-align: center; }
-@media print { body { background: none; } section, .tile { break-inside: avoid; } nav { display: none; } }
+@media print { body { background: none; } section, .tile { break-inside: avoid; } nav, .methods { display: none; } }
 """
 
 
@@ -82,8 +104,14 @@ def page(title: str, body: str) -> str:
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
+        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n{body}\n</main>\n"
+        f"<script>\n{_script()}</script>\n</body>\n</html>\n"
     )
+
+
+@cache
+def _script() -> str:
+    return files("acreg.plotting").joinpath("tables.js").read_text(encoding="utf-8")
 
 
 def section(anchor: str, title: str, body: str, note: str = "") -> str:
@@ -93,26 +121,57 @@ def section(anchor: str, title: str, body: str, note: str = "") -> str:
 
 
 def html_table(
-    columns: Sequence[str], rows: Sequence[Sequence[str]], text_columns: Sequence[int] = (), kind: str = ""
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    text_columns: Sequence[int] = (),
+    kind: str = "",
+    methods: Sequence[int] = (),
 ) -> str:
-    """A table of HTML cells (escape them first); `text_columns` are left-aligned and may wrap."""
+    """A table of HTML cells (escape them first), which a reader can sort by a column.
+
+    Args:
+        columns: headings, as plain text.
+        rows: the cells.
+        text_columns: columns that are left-aligned and may wrap.
+        kind: classes of the table: "wide" fills the page, "grouped" keeps the second column in sight, too.
+        methods: the number of each row's method (see `about`), with which the row is hidden.
+    """
     head = "".join(
         f'<th class="text">{escape(c)}</th>' if i in text_columns else f"<th>{escape(c)}</th>"
         for i, c in enumerate(columns)
     )
     body = "".join(
-        "<tr>"
+        f"<tr{about(*methods[number : number + 1])}>"
         + "".join(f'<td class="text">{c}</td>' if i in text_columns else f"<td>{c}</td>" for i, c in enumerate(row))
         + "</tr>"
-        for row in rows
+        for number, row in enumerate(rows)
     )
-    return scrolled(kind, head, body)
+    return scrolled(f"{kind} sortable".strip(), head, body)
 
 
 def scrolled(kind: str, head: str, body: str) -> str:
-    """A table from the HTML cells of its head and HTML rows, in a frame that scrolls if the table is wider."""
+    """A table from the HTML cells of its head and HTML rows, in a frame that scrolls if the table is wider.
+
+    The first column stays in sight. If the classes `kind` have "sortable", a reader can sort by a column.
+    """
     table = f'<table class="{kind}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
     return f'<div class="scroll" tabindex="0">{table}</div>'
+
+
+def about(*methods: int) -> str:
+    """The attribute of an element that is about these methods, so that `method_choice` hides it with any of them."""
+    return f' data-methods="{" ".join(map(str, methods))}"' if methods else ""
+
+
+def method_choice(names: Sequence[str], note: str) -> str:
+    """Boxes to tick by which a reader hides methods; `names` are HTML, `note` is plain text. Scripts are needed."""
+    boxes = "".join(
+        f'<label><input type="checkbox" value="{number}" checked> {name}</label>' for number, name in enumerate(names)
+    )
+    return (
+        f'<details class="methods" id="methods" hidden><summary>Methods shown: <output>{len(names)}</output></summary>'
+        f'<div>{boxes}</div><p class="soft small">{escape(note)}</p></details>'
+    )
 
 
 def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]], text_columns: Sequence[int] = (0,)) -> str:

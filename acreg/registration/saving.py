@@ -15,8 +15,8 @@ from acreg.io.documents import write_json
 from acreg.io.formats import is_picture
 from acreg.io.slicer.scene import write_scene
 from acreg.io.transforms import write_inverse, write_transform
-from acreg.plotting.drawing import view_pair
 from acreg.plotting.preview import preview_png
+from acreg.plotting.warped_pair import view_pair
 from acreg.registration.background import background_note, border_and_fill
 from acreg.registration.further import earlier_names, further_names
 from acreg.registration.pair import SAVEABLE, SAVED, Registration

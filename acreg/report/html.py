@@ -82,7 +82,7 @@ def build_report(
         f"distances in {results[0].unit}"
     )
     body = f'<header><h1>{escape(title)}</h1><div class="soft">{escape(about)}</div></header><nav>{links}</nav>'
-    body += _tiles(results) + "".join(html for *_, html in parts)
+    body += _choice(results) + _tiles(results) + "".join(html for *_, html in parts)
     return page.page(title, body + f"<footer>acreg {escape(str(_environment(results[0]).get('acreg', '')))}</footer>")
 
 
@@ -92,7 +92,19 @@ def _environment(result: MethodResult) -> dict[str, str]:
 
 
 def _name(result: MethodResult, styles: dict[str, MethodStyle]) -> str:
-    return f'<span class="dot" style="background:{styles[result.name].colour}"></span>{escape(result.name)}'
+    dot = f'<span class="dot" style="background:{styles[result.name].colour}"></span>'
+    return f'<span class="method">{dot}<span>{escape(result.name)}</span></span>'
+
+
+def _choice(results: Sequence[MethodResult]) -> str:
+    if len(results) == 1:
+        return ""
+    styles = method_styles(results)
+    note = (
+        "A hidden method is left out of the tables and of the pairs shown. Charts, best values, ranks and tests are "
+        "still those of all methods."
+    )
+    return page.method_choice([_name(result, styles) for result in results], note)
 
 
 def _tiles(results: Sequence[MethodResult]) -> str:
@@ -137,7 +149,8 @@ def _summary(results: Sequence[MethodResult]) -> str:
             " Warned: number of pairs with doubtful results, see Failures and warnings; judged failed: those of them "
             "whose verdict is that the transform is useless."
         )
-    return page.section("summary", "Summary", page.html_table(columns, rows, kind="wide"), note)
+    table = page.html_table(columns, rows, kind="wide", methods=range(len(results)))
+    return page.section("summary", "Summary", table, note)
 
 
 def _plots(results: Sequence[MethodResult]) -> str:
@@ -174,69 +187,78 @@ def _overview(results: Sequence[MethodResult]) -> str:
 def _labels(results: Sequence[MethodResult]) -> str:
     metrics = measured(results)
     columns = ["Label", "Method", *(metric_title(m, results[0].unit) for m in metrics), "Pairs", "Absent"]
-    styles, rows = method_styles(results), []
+    styles = method_styles(results)
+    rows: list[list[str]] = []
     for label, name in results[0].label_names.items():
         for index, result in enumerate(results):
             cells = []
             for metric in metrics:
                 cells.append(text_of(statistics_of(result.values(metric, label)), metric))
             count = str(statistics_of(result.values("dsc", label))["n"])
-            first = f"<b>{escape(name)}</b>" if index == 0 else ""
-            rows.append([first, _name(result, styles), *cells, count, str(result.absent()[label])])
-    body = page.html_table(columns, rows, text_columns=[1], kind="wide")
+            rows.append([_group(name, index), _name(result, styles), *cells, count, str(result.absent()[label])])
+    methods = [*range(len(results))] * len(results[0].label_names)
+    body = page.html_table(columns, rows, kind="wide grouped", methods=methods)
     if len(results) > 1:
         names, counts = wins_table(results)
         won = [[_name(result, styles), *row[1:]] for result, row in zip(results, counts, strict=True)]
         note = f'<p class="soft small">{escape(WINS_NOTE)}</p>'
-        body = f"<h3>Labels won</h3>{note}{page.html_table(names, won)}<h3>Each label</h3>{body}"
+        table = page.html_table(names, won, methods=range(len(results)))
+        body = f"<h3>Labels won</h3>{note}{table}<h3>Each label</h3>{body}"
     return page.section("labels", "Labels", body)
+
+
+def _group(title: str, index: int) -> str:
+    """The first cell of a row in a group; repeated titles are less prominent, but a row says what it is when sorted."""
+    return f'<span class="again">{escape(title)}</span>' if index else f"<b>{escape(title)}</b>"
 
 
 def _regions(results: Sequence[MethodResult], regions: RegionTable) -> str:
     columns, rows = region_table(results, regions, bold="<strong>{}</strong>".format)
     styles = method_styles(results)
-    for index, row in enumerate(rows):
-        row[0], row[1] = f"<b>{escape(row[0])}</b>", _name(results[index % len(results)], styles)
+    methods = [index % len(results) for index in range(len(rows))]
+    title = ""
+    for row, method in zip(rows, methods, strict=True):
+        title = row[0] or title
+        row[0], row[1] = _group(title, method), _name(results[method], styles)
     note = (
         "Mean (population SD) over pairs; a pair's score is the unweighted mean over the region's labels. The best "
         f"mean of a region and metric is bold. {region_note(results, regions)}{absent_note(results)}"
     )
-    table = page.html_table(columns, rows, text_columns=[1], kind="wide")
+    table = page.html_table(columns, rows, kind="wide grouped", methods=methods)
     return page.section("regions", f"Regions ({regions.name})", table, note)
 
 
 def _failures(results: Sequence[MethodResult]) -> str:
-    rows = [
-        [escape(result.name), escape(pair.fixed), escape(pair.moving), escape(pair.failure)]
-        for result in results
-        for pair in result.failures
-    ]
-    for result in results:
-        rows += [
-            [
-                escape(result.name),
-                escape(pair.fixed),
-                escape(pair.moving),
+    found = [(number, pair, escape(pair.failure)) for number, result in enumerate(results) for pair in result.failures]
+    for number, result in enumerate(results):
+        found += [
+            (
+                number,
+                pair,
                 f"{escape(name)} is absent in "
                 + ("one of the maps: Dice 0, no distances" if is_lost(pair.labels[label]) else "both maps: no scores"),
-            ]
+            )
             for pair in result.pairs
             for label, name in result.label_names.items()
             if pair.labels and not np.isfinite(pair.labels[label]["hd"])
         ]
-        rows += [
-            [
-                escape(result.name),
-                escape(pairs[0].fixed),
-                escape(pairs[0].moving),
+        found += [
+            (
+                number,
+                pairs[0],
                 f"warning: {escape(name)} ({len(pairs)} of {len(result.pairs)} pairs have this warning)",
-            ]
+            )
             for name, pairs in result.concerned.items()
         ]
-    if not rows:
+    if not found:
         return page.section("failures", "Failures and warnings", "<p>None.</p>")
+    rows = [[escape(results[n].name), escape(pair.fixed), escape(pair.moving), text] for n, pair, text in found]
     table = page.html_table(
-        ["Method", "Fixed", "Moving", "What happened"], rows[:200], text_columns=[1, 2, 3], kind="wide"
+        ["Method", "Fixed", "Moving", "What happened"],
+        rows[:200],
+        text_columns=[1, 2, 3],
+        kind="wide",
+        methods=[number for number, *_ in found],
     )
     more = f"<p>{len(rows) - 200} more are in the pairs.csv files.</p>" if len(rows) > 200 else ""
     return page.section("failures", "Failures and warnings", table + more)
@@ -262,7 +284,13 @@ def _settings(results: Sequence[MethodResult]) -> str:
     return page.section(
         "settings",
         "Settings",
-        page.html_table(["Method", "Preset", "Started", "Versions"], rows, text_columns=[1, 2, 3], kind="wide")
+        page.html_table(
+            ["Method", "Preset", "Started", "Versions"],
+            rows,
+            text_columns=[1, 2, 3],
+            kind="wide",
+            methods=range(len(results)),
+        )
         + "<br>"
         + body,
     )

@@ -9,8 +9,9 @@ import numpy as np
 from acreg.evaluation.predicted_quality import PredictedDice
 from acreg.geometry import unregistered
 from acreg.io import read_labelled
-from acreg.plotting.drawing import WARPED_COLOUR, draw_contours, draw_image, view_pair
+from acreg.plotting.drawing import WARPED_COLOUR, draw_contours, draw_image
 from acreg.plotting.figures import COLOURS
+from acreg.plotting.warped_pair import view_pair
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,13 +27,11 @@ def quality_figure(found: PredictedDice) -> Figure:
     Raises:
         AcregError: the image or the segmentation of an example cannot be read.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    from acreg.geometry.notebook_figure import NotebookFigure
 
     rows, predicted, true, threshold = found.rows, found.predicted, found.true, found.threshold
     known = np.isfinite(true)
-    figure = Figure(figsize=(11, 5.6), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = NotebookFigure(figsize=(11, 5.6), dpi=120, layout="constrained")
     parts: Any = figure.subfigures(2, 1, height_ratios=(1, 1.4))
     above, below = parts
     order = np.argsort(predicted, kind="stable")

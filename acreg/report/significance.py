@@ -30,10 +30,10 @@ def significance(results: Sequence[MethodResult], comparisons: Sequence[Comparis
     body = ""
     for metric in dict.fromkeys(c.metric for c in comparisons):
         rows = ""
-        for row in names:
-            cells = "".join(_cell(found, metric, row, column) for column in names)
-            rows += f"<tr><th>{escape(row)}</th>{cells}</tr>"
-        head = "".join(f"<th>{escape(name)}</th>" for name in names)
+        for number, row in enumerate(names):
+            cells = "".join(_cell(found, metric, row, column, page.about(n)) for n, column in enumerate(names))
+            rows += f"<tr{page.about(number)}><th>{escape(row)}</th>{cells}</tr>"
+        head = "".join(f"<th{page.about(number)}>{escape(name)}</th>" for number, name in enumerate(names))
         body += (
             f"<div><h3>{escape(metric_title(metric, results[0].unit))}</h3>"
             f"{page.scrolled('matrix', f'<th></th>{head}', rows)}</div>"
@@ -53,14 +53,16 @@ def label_tests(results: Sequence[MethodResult], comparisons: Sequence[Compariso
     found = {(c.label, c.metric, c.first, c.second): c for c in comparisons}
     couples = list(dict.fromkeys((c.first, c.second) for c in comparisons))
     metrics = list(dict.fromkeys(c.metric for c in comparisons))
+    numbers = {result.name: number for number, result in enumerate(results)}
     rows = ""
     for label in dict.fromkeys(c.label for c in comparisons):
         for couple in couples:
             cells = "".join(_shown(found[(label, metric, *couple)], 1) for metric in metrics)
-            first = escape(label) if couple == couples[0] else ""
-            rows += f"<tr><th>{first}</th><th>{escape(' - '.join(couple))}</th>{cells}</tr>"
+            first = escape(label) if couple == couples[0] else f'<span class="again">{escape(label)}</span>'
+            methods = page.about(*(numbers[name] for name in couple))
+            rows += f"<tr{methods}><th>{first}</th><th>{escape(' - '.join(couple))}</th>{cells}</tr>"
     head = "".join(f"<th>{escape(metric_title(metric, results[0].unit))}</th>" for metric in metrics)
-    body = page.scrolled("matrix", f"<th>Label</th><th>Methods</th>{head}", rows)
+    body = page.scrolled("matrix grouped sortable", f"<th>Label</th><th>Methods</th>{head}", rows)
     note = (
         f"{_described(comparisons[0])} Mean difference, p, the effect {EFFECT_SYMBOLS[comparisons[0].test]}, and the "
         f"share of pairs in which the first method is better; green where it is better at p < {LEVEL}, red where it is "
@@ -75,17 +77,17 @@ def _described(comparison: Comparison) -> str:
     return f"{title}, {SIDES[comparison.alternative]}, within a metric; {meaning.format(n=comparison.comparisons)}."
 
 
-def _cell(found: dict[tuple[str, str, str], Comparison], metric: str, row: str, column: str) -> str:
+def _cell(found: dict[tuple[str, str, str], Comparison], metric: str, row: str, column: str, attributes: str) -> str:
     if (metric, row, column) in found:
-        return _shown(found[metric, row, column], 1)
+        return _shown(found[metric, row, column], 1, attributes)
     turned = found.get((metric, column, row))
     if turned is not None and turned.alternative == "two-sided":  # a one-sided p is not that of the methods exchanged
-        return _shown(turned, -1)
-    return "<td></td>"
+        return _shown(turned, -1, attributes)
+    return f"<td{attributes}></td>"
 
 
-def _shown(comparison: Comparison, sign: int) -> str:
-    """A cell; if `sign` is -1, it compares the second with the first method."""
+def _shown(comparison: Comparison, sign: int, attributes: str = "") -> str:
+    """A cell with these attributes; if `sign` is -1, it compares the second with the first method."""
     difference = sign * comparison.mean_difference
     kind = {1: "better", -1: "worse", 0: "same"}[sign * leader(comparison)]
     shown = f"{difference:+.{DIGITS[comparison.metric]}f}".replace("-", "&minus;") if math.isfinite(difference) else "–"
@@ -96,4 +98,4 @@ def _shown(comparison: Comparison, sign: int) -> str:
     share = comparison.first_better if sign == 1 else comparison.second_better
     if math.isfinite(share):
         shown += f'<span class="sub">better in {100 * share:.0f}%</span>'
-    return f'<td class="{kind}">{shown}</td>'
+    return f'<td{attributes} class="{kind}">{shown}</td>'

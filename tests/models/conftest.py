@@ -113,7 +113,10 @@ MAKERS: dict[str, tuple[type, dict[str, Any]]] = {
             "losses": {"mutual_information": 1, "ssim": 1, "mask": 1},
         },
     ),
-    "jrsnet-3d-direct": (JRSNet, {"rank": 3, "filters": 4, "blocks": 1, "direct": True, "losses": {"ssim": 1}}),
+    "jrsnet-3d-direct": (
+        JRSNet,
+        {"rank": 3, "filters": 4, "blocks": 1, "levels": 1, "direct": True, "losses": {"ssim": 1}},
+    ),
     "autoencoder": (LabelAutoencoder, {"shape": (16, 24), "num_classes": CLASSES, "code_size": 6}),
     "autoencoder-3d": (
         LabelAutoencoder,

@@ -4,7 +4,8 @@ from matplotlib.figure import Figure
 
 from acreg.geometry import Grid, Transform, unregistered
 from acreg.io import Image
-from acreg.plotting.drawing import checkerboard, draw_contours, draw_determinant, grid_lines, stretch, view_pair
+from acreg.plotting.drawing import checkerboard, draw_contours, draw_determinant, grid_lines, stretch
+from acreg.plotting.warped_pair import view_pair
 
 
 def test_a_volume_is_shown_at_the_slice_with_most_fixed_labels():

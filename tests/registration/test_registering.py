@@ -168,10 +168,14 @@ def test_a_registration_shows_its_numbers_and_a_picture(shape: tuple[int, ...], 
     page = result._repr_html_()
     assert page.startswith('<img src="data:image/png;base64,') and "folded" in page and len(page) < 1_000_000
     assert all(concern.text in page for concern in result.concerns)
+    assert result._repr_png_().startswith(b"\x89PNG") and "<td>shift by 0.5</td>" in page and "a.png" in page
+    assert ("axial slice, radiological: the patient&#x27;s left is on the right" in page) == (len(shape) == 3)
     if len(shape) == 2:
         assert isinstance(result.figure(), Figure)
         result.fixed_labels = images[0]  # no labels: a picture cannot be made, and the numbers are shown all the same
-        assert result._repr_html_().startswith("<p>No picture: ")
+        assert result._repr_html_().startswith("<p>No picture: ") and result._repr_png_() is None
+        result.regularity = {}  # nor numbers
+        assert "<td>not known: " in result._repr_html_() and "shift by 0.5" in result._repr_html_()
 
 
 @pytest.mark.filterwarnings("ignore::acreg.errors.DoubtfulResult")
@@ -184,6 +188,7 @@ def test_transforms_are_applied_as_by_their_commands(files: Path) -> None:
     warped = acreg.warp(**places, image=files / "b.png")
     np.testing.assert_allclose(warped.image.array, result.sampled.warp_image(result.moving).array, atol=1e-3)
     assert warped.save(files / "w.png") == files / "w.png" and warped._repr_png_().startswith(b"\x89PNG")
+    assert "<th style='text-align:left'>inside of the moving image</th>" in warped._repr_html_()
     same = acreg.warp(result.transform, result.fixed, labels=files / "b_labels.png")
     np.testing.assert_array_equal(same.image.array, result.warped_labels.array)
     assert same.inside == pytest.approx(result.inside.mean()) and same.vanished == []
@@ -191,6 +196,7 @@ def test_transforms_are_applied_as_by_their_commands(files: Path) -> None:
     points = acreg.warp(result.transform, result.fixed, points=files / "p.csv", to="moving")
     np.testing.assert_allclose(points.points.positions, [[5.5, 3], [21.5, 10]], atol=1e-5)
     np.testing.assert_allclose(points.lengths, 1.5, atol=1e-5)
+    assert "<th style='text-align:left'>1</th><td>5.50</td><td>3.00</td><td>1.50</td>" in points._repr_html_()
     found = acreg.jacobian(result.transform, result.fixed)
     assert found.regularity == result.regularity and "folded" in found._repr_html_()
     np.testing.assert_allclose(found.image.array, 1, atol=1e-5)

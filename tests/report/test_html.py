@@ -26,7 +26,7 @@ class Reader(HTMLParser):
     def handle_starttag(self, tag, attributes):
         self.tags.add(tag)
         self.addresses += [v for k, v in attributes if k in ("src", "href", "srcset", "action", "data")]
-        if tag not in ("img", "meta", "source", "br", "link"):
+        if tag not in ("img", "meta", "source", "br", "link", "input"):
             self.open.append(tag)
 
     def handle_endtag(self, tag):
@@ -64,7 +64,7 @@ def test_report_needs_nothing_but_itself(drawn):
     text = report(drawn)
     page = Reader(text)
     assert page.addresses and all(a.startswith(("data:image/png;base64,", "#")) for a in page.addresses)
-    assert not page.tags & {"script", "link", "iframe", "object"}
+    assert not page.tags & {"link", "iframe", "object"} and text.count("<script") == text.count("<script>\n//") == 1
     assert not re.search(r"https?:|@import|url\(", text)
     assert "prefers-color-scheme: dark" in text
     for address in page.addresses:
@@ -97,7 +97,7 @@ def test_worst_pairs_come_first_with_seven_panels_each(drawn):
 def test_names_and_reasons_are_escaped(drawn):
     drawn[0].name = "<script>alert(1)</script>"
     text = report(drawn)
-    assert "<script>" not in text and "<b>no & no</b>" not in text
+    assert text.count("<script>") == 1 and "<script>alert" not in text and "<b>no & no</b>" not in text
     assert "RuntimeError: &lt;b&gt;no &amp; no&lt;/b&gt;" in text
 
 
@@ -122,7 +122,8 @@ def test_a_one_sided_test_is_shown_for_the_first_method_alone(two, monkeypatch):
     section = text[text.index('<section id="significance">') :]
     section = section[: section.index("</section>")]
     assert "Mann-Whitney U, one-sided (the first method is better), within" in section
-    assert section.count('class="better"') == 1 and 'class="worse"' not in section and section.count("<td></td>") == 3
+    assert section.count('class="better"') == 1 and 'class="worse"' not in section
+    assert len(re.findall("<td[^>]*></td>", section)) == 3
 
 
 def test_tests_by_label_have_a_section_with_the_share_of_pairs_won(two, monkeypatch):
