@@ -2,7 +2,7 @@
 
 const COLOURS = { fixed_labels: "#3ddc84", warped_labels: "#ff9a1f", before_labels: "#d08cff", displacement: "#4aa8ff" };
 const GRID_LINES = 28; // along the longest side
-const LINE_WIDTH = { fixed_labels: 3, warped_labels: 1.5, before_labels: 1.5, displacement: 1 }; // both show where they agree
+const LINE_WIDTH = { fixed_labels: 2.25, warped_labels: 1.25, before_labels: 1.25, displacement: 1 }; // both show where they agree
 const LETTERS = [["R", "L", "A", "P"], ["R", "L", "S", "I"], ["A", "P", "S", "I"]]; // left, right, top, bottom
 
 // The paths of a slice, in voxels, are kept until another slice is shown.
@@ -28,8 +28,10 @@ function outlines(labels, tile, at) {
   const middles = [[0.5, 0], [1, 0.5], [0.5, 1], [0, 0.5]]; // of the sides of a cell
   for (let j = -1; j < rows; j++) {
     for (let i = -1; i < columns; i++) {
-      const corners = [label(i, j), label(i + 1, j), label(i + 1, j + 1), label(i, j + 1)];
-      if (corners.every((value) => value === corners[0])) continue;
+      const first = label(i, j);
+      const [second, third, fourth] = [label(i + 1, j), label(i + 1, j + 1), label(i, j + 1)];
+      if (first === second && first === third && first === fourth) continue;
+      const corners = [first, second, third, fourth];
       for (const value of new Set(corners)) {
         if (value === 0) continue;
         // Side n lies between corners n and n + 1; an outline crosses it where just one of these has the label.
