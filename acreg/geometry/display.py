@@ -74,6 +74,14 @@ def transform_html(transform: Transform) -> str:
     return picture(lambda: transform_png(transform), "deformed grid and Jacobian determinant") + safe_table(rows)
 
 
+def safely(html: Callable[[], str]) -> str:
+    """HTML, or the reason why there is none: a display never raises."""
+    try:
+        return html()
+    except Exception as error:
+        return f"<p>No display: {escape(reason(error))}</p>"
+
+
 def picture(draw: Callable[[], bytes], text: str, caption: str = "") -> str:
     """An embedded PNG with its alternative text and a caption, or the reason why it cannot be drawn."""
     try:

@@ -94,11 +94,15 @@ def test_a_damaged_object_shows_the_reason() -> None:
     assert "<td>5 x 6 voxels of 1 x 1 mm</td>" in page and image._repr_png_() is None
     object.__setattr__(image, "array", None)
     assert "No picture: " in image._repr_html_() and "not known: " in image._repr_html_() and "5 x 6" in repr(image)
+    object.__setattr__(image, "grid", None)
+    assert image._repr_html_().startswith("<p>No display: ")
     grid = Grid((1, 8, 9))
     flat = Transform(grid, grid, (Displacement(np.zeros((1, 8, 9, 3)), grid),))
     page = flat._repr_html_()
     assert page.startswith("<p>No picture: A Jacobian needs at least 2 voxels") and flat._repr_png_() is None
     assert "<td>not known: A Jacobian needs at least 2 voxels along each axis." in page and "<td>0.00 mm</td>" in page
+    object.__setattr__(flat, "maps", None)
+    assert flat._repr_html_().startswith("<p>No display: ") and flat._repr_png_() is None
 
 
 def test_labels_are_told_apart_by_colours_and_constant_images_shown() -> None:
