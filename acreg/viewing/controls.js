@@ -186,6 +186,6 @@ async function start() {
 }
 
 start().catch((error) => {
-  byId("message").textContent = `The images cannot be shown: ${error.message ?? error}. This page needs a browser with WebGL 2.`;
+  byId("message").textContent = `The images cannot be shown (${error.message ?? error}). A browser with WebGL 2 is needed.`;
   throw error;
 });
