@@ -8,7 +8,6 @@ from urllib.parse import quote
 
 from acreg.evaluation.method_result import MethodResult, PairScores
 from acreg.evaluation.tables import DIGITS, metric_title, metrics_shown
-from acreg.io import Image
 from acreg.names import folded, pair_folder, safe_name
 from acreg.report.pictures import PairPictures
 from acreg.viewing import view
@@ -29,20 +28,9 @@ def save_view(folder: Path, inside: str, result: MethodResult, pair: PairScores,
     Raises:
         AcregError: the pair cannot be viewed, see `acreg.viewing.view`.
     """
-    shown = drawn.pair
-    if shown is None:
-        raise ValueError("the pair was not drawn")
-
-    def labels(array: object, image: Image) -> Image | None:
-        return None if array is None else Image(array, image.grid, "labels")  # type: ignore[arg-type]
-
     numbers = [(metric_title(m, result.unit), pair.value(m), DIGITS[m]) for m in metrics_shown([result])]
     page = view(
-        fixed=shown.fixed,
-        moving=shown.moving,
-        transform=shown.transform,
-        fixed_labels=labels(shown.fixed_labels, shown.fixed),
-        moving_labels=labels(shown.moving_labels, shown.moving),
+        **drawn.inputs,
         title=f"{pair.moving} on {pair.fixed}: {result.name}",
         verdict="failed" if pair.failure else pair.verdict,
         concerns=[f"No transform: {pair.failure}"] if pair.failure else pair.concerns,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from acreg.data.manifest import Dataset
 from acreg.errors import AcregError
@@ -13,7 +14,7 @@ from acreg.evaluation.method_result import MethodResult, PairScores
 from acreg.geometry import Displacement, Transform, unregistered
 from acreg.io import Image, read_displacement
 from acreg.names import pair_folder
-from acreg.plotting.warped_pair import WarpedPair, warp_pair
+from acreg.plotting.warped_pair import warp_pair
 from acreg.report.panels import panel_figures, small_png, what_is_shown
 
 KEPT = 8
@@ -28,20 +29,20 @@ class PairPictures:
         panels: (caption, PNG) of each panel.
         reason: the reason why there are no panels.
         place: what the planes pass through, or what the ring marks; "" if it is unknown.
-        pair: the pair, None if it could not be read.
+        inputs: the pair, as arguments of `acreg.viewing.view`; empty if it could not be read.
         error: the place of its largest error, None for a failed pair.
     """
 
     panels: list[tuple[str, bytes]] = field(default_factory=list)
     reason: str = ""
     place: str = ""
-    pair: WarpedPair | None = None
+    inputs: dict[str, Any] = field(default_factory=dict)
     error: LargestError | None = None
 
     @property
     def planes(self) -> bool:
         """Whether the panels show planes of a volume."""
-        return self.pair is not None and self.pair.fixed.grid.rank == 3
+        return bool(self.inputs) and self.inputs["fixed"].grid.rank == 3
 
 
 class PictureSource:
@@ -61,7 +62,8 @@ class PictureSource:
             return PairPictures(reason="the results were not read from a folder")
         folder = result.folder / pair_folder(pair.fixed, pair.moving)
         try:
-            warped = self._warped(result, pair, folder)
+            inputs = self._inputs(result, pair, folder)
+            warped = warp_pair(**inputs)
             error = None if pair.failure else largest_error(warped, _largest_label(pair) or list(result.label_names))
             shown = what_is_shown(warped, error)
         except (AcregError, OSError) as refused:
@@ -71,9 +73,9 @@ class PictureSource:
             return PairPictures(reason=str(refused))
         bold = None if error is None else error.label
         panels = [(caption, small_png(each)) for caption, each in panel_figures(shown, not pair.failure, bold)]
-        return PairPictures(panels, "", _place(error, result), warped, error)
+        return PairPictures(panels, "", _place(error, result), inputs, error)
 
-    def _warped(self, result: MethodResult, pair: PairScores, folder: Path) -> WarpedPair:
+    def _inputs(self, result: MethodResult, pair: PairScores, folder: Path) -> dict[str, Any]:
         source = str(result.summary.get("dataset", {}).get("folder", ""))
         fixed, fixed_labels = self._read(source, pair.fixed)
         moving, moving_labels = self._read(source, pair.moving)
@@ -81,7 +83,8 @@ class PictureSource:
         if not pair.failure and not result.is_baseline:
             displacement = read_displacement(folder / "displacement.nii.gz")
             transform = Transform(fixed.grid, moving.grid, (Displacement(displacement, fixed.grid),))
-        return warp_pair(transform, fixed=fixed, moving=moving, fixed_labels=fixed_labels, moving_labels=moving_labels)
+        images = {"fixed": fixed, "moving": moving, "fixed_labels": fixed_labels, "moving_labels": moving_labels}
+        return {"transform": transform, **images}
 
     def _read(self, source: str, subject: str) -> tuple[Image, Image | None]:
         if not source:

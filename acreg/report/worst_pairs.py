@@ -101,7 +101,7 @@ def _pair(
 
 def _link(result: MethodResult, pair: PairScores, found: PairPictures, folder: Path | None, inside: str) -> str:
     """The link to the view of a pair, or the reason why there is none."""
-    if folder is None or found.pair is None:
+    if folder is None or not found.inputs:
         return ""
     try:
         address = save_view(folder, inside, result, pair, found)
