@@ -34,6 +34,7 @@ CLASSES = {
     "RescaleField": "models.voxelmorph",
     "ResizeDisplacement": "layers.resize_displacement",
     "SVFNet": "models.svfnet",
+    "SYMNet": "models.symnet",
     "Segmenter": "models.segmenter",
     "SpatialMoments": "layers.spatial_moments",
     "SpatialTransformer": "layers.spatial_transformer",

@@ -66,6 +66,11 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or c in "\n\t" or unicodedata.category(c) == "Zs" else _escape(c) for c in text)
 
 
+def one_line(text: str) -> str:
+    """A text from data, such as a name, on one line and without control characters."""
+    return printable(" ".join(text.split()))
+
+
 def some(items: Iterable[object], limit: int = 5) -> str:
     """The first few names, for a message, and the number of the remaining ones."""
     names = [str(item) for item in items]

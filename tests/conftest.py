@@ -25,6 +25,7 @@ from acreg.data.phantoms.chests import make_dataset
 from acreg.evaluation import MethodResult, PairScores
 from acreg.geometry import Transform
 from tests.browser import chromium
+from tests.kernel import Outputs
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED = REPOSITORY.parent / "shared"
@@ -69,6 +70,20 @@ def _prepared(name: str) -> Path | None:
     value = os.environ.get("ACREG_DATA")
     folder = Path(value) / name if value else None
     return folder if folder is not None and folder.is_dir() else None
+
+
+@pytest.fixture
+def kernel(monkeypatch: pytest.MonkeyPatch) -> Iterator[Outputs]:
+    """The outputs of a notebook in whose kernel the test runs, as it seems."""
+    from IPython.core.interactiveshell import InteractiveShell
+    from traitlets.config import Config
+
+    shell = InteractiveShell.instance(config=Config({"HistoryManager": {"enabled": False}}))
+    shell.kernel = None  # what tells a kernel from a terminal
+    outputs = Outputs()
+    monkeypatch.setattr(shell.display_pub, "publish", outputs.publish)
+    yield outputs
+    InteractiveShell.clear_instance()
 
 
 @pytest.fixture(scope="session")

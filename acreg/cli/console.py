@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from acreg.errors import DoubtfulResult
-from acreg.names import printable
-from acreg.progress import Progress
+from acreg.names import one_line, printable
+from acreg.progress import Progress, below_kernel
 
 OLD_NAME = ".* is now .*; the old name goes"
 """What warnings of old names match; see `acreg._moved`."""
@@ -33,13 +33,8 @@ def is_quiet() -> bool:
 
 
 def shows_progress() -> bool:
-    """Whether progress bars are drawn: without ``--quiet``, and with stderr on a terminal."""
-    return not _quiet and sys.stderr.isatty()
-
-
-def one_line(text: str) -> str:
-    """A text from data, such as a name, prepared for display: on one line, without control characters."""
-    return printable(" ".join(text.split()))
+    """Whether progress bars are drawn: without ``--quiet``, and with stderr on a terminal that is no notebook."""
+    return not _quiet and sys.stderr.isatty() and not below_kernel()
 
 
 def out(text: str = "") -> None:

@@ -62,8 +62,8 @@ def evaluate(
     save: Annotated[
         str,
         typer.Option(
-            help="Results to save for every pair, any of labels,displacement,transform,images; a transform is saved "
-            "with its inverse."
+            help="Results to save for every pair, any of labels,displacement,transform,images,slicer; a transform is "
+            "saved with its inverse, and slicer is a scene for 3D Slicer."
         ),
     ] = "",
     unregistered: Annotated[

@@ -23,6 +23,7 @@ from typer.core import TyperGroup
 from acreg import __version__
 from acreg.cli import _logs, _streams, console
 from acreg.errors import AcregError, Requeue, UsageError, options_named
+from acreg.names import one_line
 
 COMMANDS = (
     "demo",
@@ -157,7 +158,7 @@ def _describe_os_error(error: OSError) -> str:
 
 
 def _report(message: str) -> None:
-    paragraph = "Error: " + console.one_line(message)
+    paragraph = "Error: " + one_line(message)
     if sys.stderr.isatty():
         # Long words are paths: broken they would be useless.
         paragraph = textwrap.fill(paragraph, width=100, break_long_words=False, break_on_hyphens=False)

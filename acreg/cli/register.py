@@ -57,7 +57,9 @@ def register(
     guide_labels: Annotated[
         bool, typer.Option("--guide-labels", help="The two label maps also guide the registration (acreg: methods).")
     ] = False,
-    fixed_mask: Annotated[Path | None, _file("Mask of the fixed image: what is 0 counts nothing.")] = None,
+    fixed_mask: Annotated[
+        Path | None, _file("Mask of the fixed image: what is 0 counts nothing. A model that takes a mask needs it.")
+    ] = None,
     moving_mask: Annotated[Path | None, _file("Mask of the moving image, likewise.")] = None,
     fixed_points: Annotated[
         Path | None, _file("Landmarks of the fixed image, in the order of those of the moving image.")
@@ -84,6 +86,9 @@ def register(
             help="Also register from moving to fixed, to measure the inverse consistency. Takes twice the time; models "
             "always do it unless they refine.",
         ),
+    ] = False,
+    slicer: Annotated[
+        bool, typer.Option("--slicer", help="Also write scene.mrb, which 3D Slicer opens: images, labels, transform.")
     ] = False,
     border: BorderOption = None,
     fill: FillOption = None,
@@ -122,6 +127,9 @@ def register(
     The acreg: methods take guides: masks, landmarks and labels of both images, and a transform to start from. Files of
     --also are written as <name>_warped.*; whole numbers that form regions are moved as labels.
 
+    --slicer also writes scene.mrb, which 3D Slicer opens: the fixed image, the moving image under the transform, the
+    warped image, and the label maps as segmentations.
+
     --pairs writes a folder for each pair, registrations.csv with a row for each of them, and failures.csv, which lists
     the pairs that failed and why. To continue an interrupted run, run the same command again. Paths in the list are
     relative to its folder.
@@ -147,7 +155,7 @@ def register(
     many = {"engine": engine != "local", "address": address, "workers": workers != 1}
     if pairs is None:
         _check([name for name in ("fixed", "moving") if name not in given], many, pairs=False)
-        _register_one(folder, given, shared, outside, view, overwrite)
+        _register_one(folder, given, shared, outside, [*["view"] * view, *["slicer"] * slicer], overwrite)
         return
     _check([], {**given, "overwrite": overwrite}, pairs=True)
     from acreg.applications.batch.pairs import register_pairs
@@ -155,7 +163,8 @@ def register(
 
     with bars() as progress:
         ray: dict[str, Any] = {"engine": engine, "address": address, "workers": workers}
-        found = register_pairs(pairs, folder, **shared, **outside, view=view, **ray, progress=progress, say=note)
+        further: dict[str, Any] = {"view": view, "slicer": slicer}
+        found = register_pairs(pairs, folder, **shared, **outside, **further, **ray, progress=progress, say=note)
     say_done(found)
 
 
@@ -185,10 +194,10 @@ def _register_one(
     images: dict[str, Any],
     shared: dict[str, Any],
     outside: dict[str, Any],
-    view: bool,
+    further: Sequence[str],
     overwrite: bool,
 ) -> None:
-    """Register one pair and print what came of it."""
+    """Register one pair, save the results and those of `further`, and print what came of it."""
     from acreg.io import check_free
     from acreg.registration import register as register_images
     from acreg.registration.background import border_and_fill
@@ -205,7 +214,7 @@ def _register_one(
     hold(folder)
     check_free(folder, [*RESULT_NAMES, *given_names(images.get("also", ()))], overwrite)
     result = register_images(**images, **shared, say=note)
-    written = result.save(folder, what=[*SAVED, *["view"] * view], **outside, overwrite=overwrite)
+    written = result.save(folder, what=[*SAVED, *further], **outside, overwrite=overwrite)
     for text in result.notes:
         note(text)
     _tell(result)
@@ -216,7 +225,7 @@ def _register_one(
         out(f"Verdict: {result.verdict}" + (f" ({names})" if names else ""))
     for concern in result.concerns:
         warn(concern.text)
-    if view:
+    if "view" in further:
         show(folder / VIEW_NAME)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -240,6 +241,18 @@ def read_info(path: Path | str) -> DatasetInfo:
         ) from error
     except AcregError as error:
         raise AcregError(f"{error} Without the file, labels and spacing are read from the label files.") from error
+
+
+def label_names_near(labels: Path | str) -> dict[int, str]:
+    """The names of the labels in a file of a prepared dataset, and of no labels if it lies in no such folder.
+
+    The dataset is the nearest folder above the file with `manifest.csv` and a valid `dataset.json`.
+    """
+    for folder in Path(os.path.abspath(labels)).parents if Path(labels).is_file() else ():
+        if (folder / "manifest.csv").is_file() and (folder / "dataset.json").is_file():
+            with contextlib.suppress(AcregError):
+                return read_info(folder / "dataset.json").labels
+    return {}
 
 
 def write_info(folder: Path | str, info: DatasetInfo) -> None:

@@ -22,7 +22,7 @@ from acreg.geometry.display import table_html
 from acreg.geometry.transform import Border
 from acreg.io import sole_writer
 from acreg.names import some
-from acreg.progress import Progress
+from acreg.progress import Progress, notebook_bars
 from acreg.registration import methods as registering
 from acreg.registration.background import border_and_fill
 from acreg.registration.methods import Method, Unregistered
@@ -114,7 +114,7 @@ def evaluate(
         seed: random seed for drawing pairs and of the methods.
         refine: maximum number of refinement steps of the models for each pair.
         affine_part: add a row for the affine part of each model that has one.
-        save: the results to save for each pair: any of `acreg.registration.pair.SAVED`, in a list or with commas.
+        save: the results to save for each pair: any of `acreg.registration.pair.SAVEABLE`, in a list or with commas.
         unregistered: add a row without registration; the methods "unregistered[align=extents]" and
             "unregistered[align=centres]" are further ones, see `acreg.geometry.unregistered`.
         border, fill: values of the saved images outside the moving image.
@@ -162,7 +162,7 @@ def evaluate(
             border=outside[0],
             fill=outside[1],
             overwrite=overwrite,
-            progress=progress,
+            progress=progress or notebook_bars(),
             say=say,
         )
     found = Evaluation(order_methods(results), dataset, split, chosen, labelled, out)

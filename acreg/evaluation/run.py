@@ -74,7 +74,7 @@ def evaluate(
         pairs: (fixed, moving) subject names, the same for every method.
         out: folder; a folder with results on other pairs is refused.
         truths: files of the true transforms from fixed to moving, for the pairs where it is known; see `score_pair`.
-        save: any of `SAVED` (see `save_registration`): written to `out/<method>/<fixed>__<moving>/`.
+        save: any of `SAVEABLE` (see `save_registration`): written to `out/<method>/<fixed>__<moving>/`.
         settings: recorded in `summary.json` under "settings" (the seed, the request for pairs); those of a
             classical method or of an optimisation are recorded under "baseline".
         border, fill: values of saved images outside the moving image. Scores are computed with edge values there.
@@ -202,9 +202,10 @@ def _measure(
 
 def _warm_up(method: Method, subjects: Subjects, pair: Pair) -> None:
     """Register once without timing, to exclude compilation and first-use costs; a failure recurs in the timed call."""
-    fixed, moving = (subjects.get(name)[0] for name in pair)
+    (fixed, labels), (moving, _) = (subjects.get(name) for name in pair)
+    mask = {"fixed_mask": labels} if getattr(method, "takes_mask", False) else {}
     try:
-        method.register(fixed=fixed, moving=moving)
+        method.register(fixed=fixed, moving=moving, **mask)
     except Exception:
         return
 

@@ -67,7 +67,9 @@ def score_pair(
     )
     scores = PairScores(*names)
     try:
-        registration = register_pair(method, fixed=fixed_image, moving=moving_image, moving_labels=moving_labels)
+        registration = register_pair(
+            method, fixed=fixed_image, moving=moving_image, moving_labels=moving_labels, fixed_mask=fixed_labels
+        )
         regularity = registration.regularity
         scores.folded_percent, scores.sd_log_j = regularity["folded_percent"], regularity["sd_log_j"]
         scores.ncc = normalized_cross_correlation(fixed_image.array, registration.warped.array)

@@ -48,7 +48,8 @@ def measure(
     chosen = choose_pairs(str(min(pairs, len(names) * (len(names) - 1))), names, seed)
     subjects, found = Subjects(dataset), []
     for fixed, moving in chosen:
-        result = register_pair(method, fixed=subjects.get(fixed)[0], moving=subjects.get(moving)[0], both_ways=False)
+        (image, labels), other = subjects.get(fixed), subjects.get(moving)[0]
+        result = register_pair(method, fixed=image, moving=other, fixed_mask=labels, both_ways=False)
         found.append([result.after.ncc, result.after.nmi, result.regularity["folded_percent"]])
     ordered, left_out = np.sort(found, axis=0), len(found) // LEFT_OUT
     low, high = ordered[left_out], ordered[-1 - left_out]

@@ -74,8 +74,7 @@ def jacobian_determinant(displacement: np.ndarray) -> np.ndarray:
     """
     rank = check_displacement(displacement)
     shape = displacement.shape[:-1]
-    if min(shape) < 2:
-        raise AcregError(f"A Jacobian needs at least 2 voxels along each axis. Received: spatial shape {shape}.")
+    check_length(shape)
     result = np.empty(shape)
     for part in slabs(shape):
         before, after = min(part.start, 1), min(shape[0] - part.stop, 1)
@@ -87,6 +86,12 @@ def jacobian_determinant(displacement: np.ndarray) -> np.ndarray:
             j[d][d] = j[d][d] + 1.0
         result[part] = determinant(j)[before : before + part.stop - part.start]
     return result
+
+
+def check_length(shape: tuple[int, ...]) -> None:
+    """Raise `AcregError` for a grid without neighbours along an axis, where no Jacobian exists."""
+    if min(shape) < 2:
+        raise AcregError(f"A Jacobian needs at least 2 voxels along each axis. Received: spatial shape {shape}.")
 
 
 def check_displacement(displacement: np.ndarray) -> int:

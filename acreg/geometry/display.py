@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-import dataclasses
-import io
-from collections.abc import Iterable, Sequence
+import base64
+from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from acreg.geometry.figures import transform_png
 from acreg.geometry.grid import Grid
+from acreg.geometry.maps import Affine, Map, Velocity
+from acreg.geometry.pictures import image_png
+from acreg.geometry.planes import CONVENTION, planes, towards
+from acreg.geometry.thinning import determinants_at, shifts_at, some_voxels, thinned, with_short_flows
 
 if TYPE_CHECKING:
     from acreg.geometry.image import Image
     from acreg.geometry.transform import Transform
 
-PIXELS = 384
-"""Maximum number of pixels along the longer side of a picture."""
-VOXELS = 2**18
-"""Maximum number of voxels from which a displayed number is computed."""
+VOXELS = 2**16
+"""Maximum number of voxels from which a displayed number of a transform is computed."""
+LISTED = 2**20
+"""Maximum number of voxels in which labels are looked for."""
+LABELS = 12
+"""Maximum number of labels that are listed."""
+Row = tuple[str, Callable[[], str]]
+"""The heading of a row, and what computes its text."""
 
 
 def describe_image(image: Image) -> str:
@@ -31,20 +39,73 @@ def describe_image(image: Image) -> str:
 
 def describe_transform(transform: Transform) -> str:
     """The grids and the maps, on one line."""
-    return f"Transform(fixed {_grid(transform.fixed)}, moving {_grid(transform.moving)}, maps: {_maps(transform)})"
+    maps = ", ".join(type(part).__name__ for part in transform.maps) or "none (the identity)"
+    return f"Transform(fixed {_grid(transform.fixed)}, moving {_grid(transform.moving)}, maps: {maps})"
+
+
+def image_html(image: Image) -> str:
+    """The picture, and a table of size, position and values."""
+    rows: list[Row] = [
+        ("size", lambda: _grid(image.grid)),
+        ("extent", lambda: f"{' x '.join(f'{n * s:.4g}' for n, s in zip(image.grid.shape, image.grid.spacing))} mm"),
+        ("orientation", lambda: _orientation(image.grid)),
+        ("kind", lambda: image.kind),
+        ("labels" if image.kind == "labels" else "values", lambda: _values(image)),
+    ]
+    if image.name:
+        rows.append(("file", lambda: image.name))
+    return picture(lambda: image_png(image), "slices of the image", _caption(image)) + safe_table(rows)
 
 
 def transform_html(transform: Transform) -> str:
-    """A table of the grids, the maps and the share of folded voxels."""
-    thin = transform.resample_to(thinned_grid(transform.fixed, VOXELS)[0])
-    rows = [
-        ("fixed grid", _grid(transform.fixed)),
-        ("moving grid", _grid(transform.moving)),
-        ("maps, the first applied first", _maps(transform)),
-        ("longest displacement", f"{_longest(thin):.2f} mm"),
-        ("folded voxels", f"{thin.folding()['folded_percent']:.3f} %"),
+    """The picture, and a table of the grids, the maps, the displacement and the share of folded voxels."""
+    short, voxels = with_short_flows(transform, VOXELS), some_voxels(transform.fixed, VOXELS)
+    number = int(np.prod(transform.fixed.shape))
+    rows: list[Row] = [
+        ("fixed grid", lambda: _grid(transform.fixed)),
+        ("moving grid", lambda: _grid(transform.moving)),
+        ("maps, the first applied first", lambda: "; ".join(map(_in_words, transform.maps)) or "none (the identity)"),
+        ("mean displacement", lambda: f"{_lengths(short, voxels).mean():.2f} mm"),
+        ("longest displacement", lambda: f"{_lengths(short, voxels).max():.2f} mm"),
+        ("folded voxels", lambda: f"{100 * np.mean(~(determinants_at(short, voxels) > 0)):.3f} %"),
     ]
-    return table_html(rows)
+    if len(voxels) < number:
+        rows.append(("computed from", lambda: f"{len(voxels)} of {number} voxels, at random"))
+    return picture(lambda: transform_png(transform), "deformed grid and Jacobian determinant") + safe_table(rows)
+
+
+def picture(draw: Callable[[], bytes], text: str, caption: str = "") -> str:
+    """An embedded PNG with its alternative text and a caption, or the reason why it cannot be drawn."""
+    try:
+        data = base64.b64encode(draw()).decode("ascii")
+    except Exception as error:  # a notebook shows the numbers in any case
+        return f"<p>No picture: {escape(reason(error))}</p>"
+    below = f"<p style='margin:2px 0 6px'><small>{escape(caption)}</small></p>" if caption else ""
+    return f'<img src="data:image/png;base64,{data}" alt="{escape(text, quote=True)}" style="max-width:100%">{below}'
+
+
+def png_or_none(draw: Callable[[], bytes]) -> bytes | None:
+    """A PNG; None, so that a notebook shows the text instead, if it cannot be drawn."""
+    try:
+        return draw()
+    except Exception:  # a display never raises
+        return None
+
+
+def safe_table(rows: Iterable[Row]) -> str:
+    """`table_html` of rows whose texts are computed here; instead of a text that cannot be computed, the reason."""
+    found = []
+    for heading, compute in rows:
+        try:
+            found.append((heading, compute()))
+        except Exception as error:  # a display never raises
+            found.append((heading, f"not known: {reason(error)}"))
+    return table_html(found)
+
+
+def reason(error: Exception) -> str:
+    """What an error says, or its type if it says nothing."""
+    return str(error) or type(error).__name__
 
 
 def table_html(rows: Iterable[Sequence[str]], columns: Sequence[str] = (), title: str = "") -> str:
@@ -58,73 +119,50 @@ def table_html(rows: Iterable[Sequence[str]], columns: Sequence[str] = (), title
     return f"<table>{caption}{f'<tr>{head}</tr>' if head else ''}{body}</table>"
 
 
-def image_png(image: Image) -> bytes:
-    """A PNG of an image, or of the middle slice of a volume: grey between the 0.5 and 99.5 percentiles, or labels.
-
-    The slice is perpendicular to the axis that is closest to the patient's long axis. Each label has a colour of its
-    own. The aspect ratio follows the spacing.
-    """
-    from PIL import Image as Picture
-
-    plane, spacing = _middle(image)
-    steps = [max(1, n // (2 * PIXELS)) for n in plane.shape]
-    plane = plane[:: steps[0], :: steps[1]]
-    extent = np.array(plane.shape) * np.array(spacing) * steps
-    rows, columns = np.maximum(1, np.rint(extent * PIXELS / extent.max())).astype(int).tolist()
-    if image.kind == "labels":
-        drawn = Picture.fromarray(_coloured(plane)).resize((columns, rows), Picture.Resampling.NEAREST)
-    else:
-        low, high = np.percentile(plane, (0.5, 99.5)).tolist()
-        grey = np.clip((plane - low) / max(high - low, np.finfo(np.float32).tiny), 0, 1) * 255
-        drawn = Picture.fromarray(grey.astype(np.uint8)).resize((columns, rows), Picture.Resampling.BILINEAR)
-    stream = io.BytesIO()
-    drawn.save(stream, format="PNG")
-    return stream.getvalue()
-
-
-def thinned(image: Image, voxels: int) -> Image:
-    """Every k-th voxel of an image along each axis, about `voxels` in all; the image itself if it has no more."""
-    grid, step = thinned_grid(image.grid, voxels)
-    if step == 1:
-        return image
-    return dataclasses.replace(image, array=image.array[(slice(None, None, step),) * grid.rank], grid=grid)
-
-
-def thinned_grid(grid: Grid, voxels: int) -> tuple[Grid, int]:
-    """The grid of every k-th voxel, with about `voxels` in all and at least two along each axis; and k."""
-    step = int(np.ceil((np.prod(grid.shape) / voxels) ** (1 / grid.rank)))
-    step = max(1, min(step, *((n - 1) for n in grid.shape)))
-    shape = tuple(-(-n // step) for n in grid.shape)
-    return dataclasses.replace(grid, shape=shape, spacing=tuple(s * step for s in grid.spacing)), step
-
-
 def _grid(grid: Grid) -> str:
     return f"{' x '.join(map(str, grid.shape))} voxels of {' x '.join(f'{s:.4g}' for s in grid.spacing)} mm"
 
 
-def _maps(transform: Transform) -> str:
-    return ", ".join(type(part).__name__ for part in transform.maps) or "none (the identity)"
+def _orientation(grid: Grid) -> str:
+    letters = towards(grid)
+    if not letters:
+        return "not known (a picture or an array)"
+    names = {"S": "superior", "I": "inferior", "A": "anterior", "P": "posterior", "L": "left", "R": "right"}
+    words = ", ".join(names[letter] for letter in reversed(letters))
+    return f"{letters}: the axes of the array point to {words}"
 
 
-def _longest(transform: Transform) -> float:
-    mm = transform.displacement @ (np.asarray(transform.fixed.direction) * transform.fixed.spacing).T
-    return float(np.sqrt((mm**2).sum(axis=-1).max()))
+def _caption(image: Image) -> str:
+    shown = planes(image.grid)
+    if not shown[0].name:
+        return ""
+    which = "slices with the most labels" if image.kind == "labels" else "middle slices"
+    return f"{which}, {CONVENTION}" if len(shown) > 1 else CONVENTION
 
 
-def _middle(image: Image) -> tuple[np.ndarray, Sequence[float]]:
-    """The displayed slice, `(rows, columns)`, and its spacing."""
-    if image.grid.rank == 2:
-        return image.array, image.grid.spacing
-    axis = int(np.abs(np.asarray(image.grid.direction)[0]).argmax())
-    plane = np.take(image.array, image.grid.shape[axis] // 2, axis)
-    return plane, tuple(s for n, s in enumerate(image.grid.spacing) if n != axis)
+def _lengths(transform: Transform, voxels: np.ndarray) -> np.ndarray:
+    return np.sqrt((shifts_at(transform, voxels) ** 2).sum(axis=1))
 
 
-def _coloured(labels: np.ndarray) -> np.ndarray:
-    """Labels as colours, the background black: uint8 `(rows, columns, 3)`."""
-    from colorsys import hsv_to_rgb
+def _values(image: Image) -> str:
+    if image.kind == "labels":
+        thin = thinned(image, LISTED)
+        found = np.unique(thin.array)
+        some = "" if thin is image else f" (of one voxel in {image.array.size // thin.array.size})"
+        if len(found) > LABELS:
+            return f"{len(found)}, from {found[0]} to {found[-1]}{some}"
+        return f"{', '.join(map(str, found))}{some}"
+    return f"{image.array.min():.6g} to {image.array.max():.6g}"
 
-    values, found = np.unique(labels, return_inverse=True)
-    golden = 0.618034  # very different for consecutive labels, for any number of labels
-    colours = [hsv_to_rgb(n * golden % 1, 0.65, 0.95) if value else (0.0, 0.0, 0.0) for n, value in enumerate(values)]
-    return (255 * np.array(colours)).astype(np.uint8)[found.reshape(labels.shape)]
+
+def _in_words(part: Map) -> str:
+    if not isinstance(part, Affine):
+        what = "flow of a velocity" if isinstance(part, Velocity) else "displacement"
+        return f"{what} on {_grid(part.grid)}"
+    linear = part.matrix[:-1, :-1]
+    u, _, vt = np.linalg.svd(linear)
+    mirrors = np.linalg.det(u @ vt) < 0
+    cosine = (np.trace(u @ vt) - (part.rank - 2)) / 2
+    turn = "mirrors" if mirrors else f"turns by {np.degrees(np.arccos(np.clip(cosine, -1, 1))):.1f} degrees"
+    size = "volume" if part.rank == 3 else "area"
+    return f"affine map that {turn}, {size} x {abs(np.linalg.det(linear)):.3f}"

@@ -121,14 +121,19 @@ class Grid:
         """Whether each of the indices along one axis lies in the extent along it: see `contains`."""
         return (indices >= -0.5 - ROUNDING) & (indices < self.shape[axis] - 0.5 - ROUNDING)
 
+    def world_axes(self) -> tuple[np.ndarray, np.ndarray]:
+        """For each world axis, the array axis closest to it, and 1 if its index grows with that coordinate, else -1."""
+        direction = np.asarray(self.direction)
+        _, axes = optimize.linear_sum_assignment(-np.abs(direction))
+        return axes, np.where(direction[range(self.rank), axes] < 0, -1, 1)
+
     def reoriented(self) -> Grid:
         """The same voxels with the axes in the order and direction nearest to those of the world.
 
         Axis `d` of the result is the one closest to world axis `d`, and its index grows with that coordinate.
         """
         direction = np.asarray(self.direction)
-        _, axes = optimize.linear_sum_assignment(-np.abs(direction))
-        signs = np.where(direction[range(self.rank), axes] < 0, -1, 1)
+        axes, signs = self.world_axes()
         first = np.where(signs < 0, np.take(self.shape, axes) - 1, 0)
         corner = np.zeros(self.rank)
         corner[axes] = first

@@ -10,8 +10,9 @@ from typing import Literal
 import numpy as np
 
 from acreg.errors import AcregError, UsageError
-from acreg.geometry.display import describe_image, image_png
+from acreg.geometry.display import describe_image, image_html, png_or_none
 from acreg.geometry.grid import Grid
+from acreg.geometry.pictures import image_png
 
 Kind = Literal["intensity", "labels"]
 
@@ -53,9 +54,13 @@ class Image:
     def __repr__(self) -> str:
         return describe_image(self)
 
+    def _repr_html_(self) -> str:
+        """Display in a notebook: slices (see `acreg.geometry.pictures`), size, orientation and range of values."""
+        return image_html(self)
+
     def _repr_png_(self) -> bytes | None:
-        """Display in a notebook: the image, or the middle slice of a volume, reduced to a small picture."""
-        return image_png(self) if self.array.size else None
+        """The slices alone."""
+        return png_or_none(lambda: image_png(self))
 
     @property
     def digest(self) -> str:

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 from scipy import ndimage
 
 from acreg.errors import AcregError, UsageError
 from acreg.geometry.displacement import jacobian_determinant, slabs, voxel_indices
-from acreg.geometry.display import describe_transform, transform_html
+from acreg.geometry.display import describe_transform, png_or_none, transform_html
+from acreg.geometry.figures import transform_figure, transform_png
 from acreg.geometry.grid import Grid
 from acreg.geometry.image import Image
 from acreg.geometry.label_grid import place_labels
 from acreg.geometry.label_sampling import LargestLabel, NearestLabel
 from acreg.geometry.maps import Affine, Displacement, Map, Velocity
 from acreg.geometry.regularity import folding
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Border = Literal["constant", "edge"]
 """The values outside an image: one constant, or its edge values."""
@@ -71,8 +75,12 @@ class Transform:
         return describe_transform(self)
 
     def _repr_html_(self) -> str:
-        """Display in a notebook: grids, maps and folding; on a large grid, folding is computed at every k-th voxel."""
+        """Display in a notebook: the figure of `plot`, grids, maps, displacement and folding."""
         return transform_html(self)
+
+    def _repr_png_(self) -> bytes | None:
+        """The figure alone."""
+        return png_or_none(lambda: transform_png(self))
 
     @classmethod
     def between_extents(cls, fixed: Grid, moving: Grid, displacement: np.ndarray | None = None) -> Transform:
@@ -84,6 +92,22 @@ class Transform:
         """
         maps: tuple[Map, ...] = () if displacement is None else (Displacement(displacement, fixed),)
         return cls(fixed, moving, (*maps, Affine.between_extents(fixed, moving)))
+
+    def plot(self, image: Image | None = None) -> Figure:
+        """A Matplotlib figure of the deformed grid and the Jacobian determinant; of a volume, in three planes.
+
+        The planes go through the middle of the fixed grid and are shown as in radiology, with the patient's left on the
+        right. The lines are a regular grid of the fixed image, mapped to the moving image; affine maps are left out
+        unless there are no others. The determinant is white at 1, blue below, red above, and magenta where the
+        transform folds. `figure.savefig("grid.png")` writes it.
+
+        Args:
+            image: an image of the fixed space, such as the fixed or the warped image, which is shown behind the grid.
+
+        Raises:
+            AcregError: the image has another number of axes, or the fixed grid has one voxel along an axis.
+        """
+        return transform_figure(self, image)
 
     def warp_image(self, image: Image, border: Border = "constant", fill: float = 0.0) -> Image:
         """Resample an image of the moving space on the fixed grid, once and with linear interpolation.

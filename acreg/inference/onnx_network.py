@@ -93,6 +93,11 @@ class OnnxNetwork:
         network.preprocessing = preprocessing
         return network
 
+    @property
+    def takes_mask(self) -> bool:
+        """See `Network`: such a network is not exported."""
+        return False
+
     def part(self, *outputs: str) -> OnnxNetwork:
         """The same network, of which only these outputs are computed."""
         network = OnnxNetwork(self.path, self._weights, outputs)

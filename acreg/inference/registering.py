@@ -8,8 +8,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from acreg.errors import AcregError, UsageError
-from acreg.geometry import Affine, Displacement, Grid, Transform, Velocity, sample_image
+from acreg.errors import AcregError, UsageError, argument
+from acreg.geometry import Affine, Displacement, Grid, Transform, Velocity, labels_on, sample_image, sample_labels
 from acreg.geometry.extents import covering
 from acreg.geometry.maps import Map
 from acreg.inference.forking import check_process
@@ -38,11 +38,17 @@ class Network(Protocol):
         """Squarings of its velocity; 0 if its field is a displacement."""
         ...
 
+    @property
+    def takes_mask(self) -> bool:
+        """Whether the mask of the fixed image is an input."""
+        ...
+
     def predict(self, batch: Arrays) -> Arrays:
         """The result for a batch of pairs.
 
         Args:
-            batch: ``"fixed"`` and ``"moving"``, ``(batch, *spatial, channels)`` float32.
+            batch: ``"fixed"`` and ``"moving"``, ``(batch, *spatial, channels)`` float32; if the network takes the mask
+                of the fixed image, also ``"fixed_labels"``, ``(batch, *spatial, 1)``, which are 0 outside it.
 
         Returns:
             ``"velocity"`` on the network's own grid, ``(batch, *coarse, rank)``, or ``"displacement"`` on that of the
@@ -64,36 +70,47 @@ class Registering:
         self.network = network
         self._memory: dict[tuple[int, ...], int] = {}
 
-    def register_many(self, fixed: Sequence[ImageLike], moving: Sequence[ImageLike]) -> list[Transform]:
-        """See `RegistrationModel.register_many`."""
+    def register_many(
+        self, fixed: Sequence[ImageLike], moving: Sequence[ImageLike], masks: Sequence[ImageLike | None] | None = None
+    ) -> list[Transform]:
+        """See `RegistrationModel.register_many`; ``masks`` are those of the fixed images."""
         if len(fixed) != len(moving) or not len(fixed):
             raise UsageError(
                 "Pairs that are registered have a fixed and a moving image each. "
                 f"Received: {len(fixed)} fixed and {len(moving)} moving images. Give as many of both, one or more."
             )
-        prepared = self.pairs(list(zip(fixed, moving, strict=True)))
-        batch = {role: np.concatenate([pair.batch[role] for pair in prepared]) for role in ("fixed", "moving")}
+        prepared = self.pairs(list(zip(fixed, moving, strict=True)), masks)
+        batch = {name: np.concatenate([pair.batch[name] for pair in prepared]) for name in prepared[0].batch}
         found = self.network.predict(batch)
         return [
             pair.transform(self.network, {name: value[n : n + 1] for name, value in found.items()})
             for n, pair in enumerate(prepared)
         ]
 
-    def segment(self, fixed: ImageLike, moving: ImageLike) -> Image:
+    def segment(self, fixed: ImageLike, moving: ImageLike, mask: ImageLike | None = None) -> Image:
         """See `JRSNet.segment`."""
-        pair = self.pair(fixed, moving)
+        pair = self.pair(fixed, moving, mask)
         found = self.network.predict(pair.batch)
         threshold = float(found["threshold"].ravel()[0])
         activation = sample_image(found["activation"][0, ..., 0], pair.grids[0], pair.fixed, outside=0.0)
         return Image((activation > threshold).astype(np.int32), pair.fixed, kind="labels", name="mask")
 
-    def pair(self, fixed: ImageLike, moving: ImageLike) -> Pair:
+    def pair(self, fixed: ImageLike, moving: ImageLike, mask: ImageLike | None = None) -> Pair:
         """Two images that were read and preprocessed."""
-        return self.pairs([(fixed, moving)])[0]
+        return self.pairs([(fixed, moving)], [mask])[0]
 
-    def pairs(self, pairs: Sequence[tuple[ImageLike, ImageLike]]) -> list[Pair]:
-        """Read and preprocess images; an image object that occurs in several pairs is preprocessed once."""
+    def pairs(
+        self, pairs: Sequence[tuple[ImageLike, ImageLike]], masks: Sequence[ImageLike | None] | None = None
+    ) -> list[Pair]:
+        """Read and preprocess images; an image object that occurs in several pairs is preprocessed once.
+
+        Args:
+            pairs: fixed and moving images.
+            masks: of the fixed images, for a network that takes them, and for no other.
+        """
         check_process()
+        masks = [None] * len(pairs) if masks is None else masks
+        self._check_masks(masks)
         preprocessing = self.network.preprocessing
         if preprocessing is None:
             raise AcregError(
@@ -116,7 +133,24 @@ class Registering:
                 inputs[id(value)] = _Input(preprocessing, as_image(value, role), role)
             return inputs[id(value)]
 
-        return [Pair(prepared(fixed, "fixed"), prepared(moving, "moving")) for fixed, moving in pairs]
+        return [
+            Pair(prepared(fixed, "fixed"), prepared(moving, "moving"), mask)
+            for (fixed, moving), mask in zip(pairs, masks, strict=True)
+        ]
+
+    def _check_masks(self, masks: Sequence[ImageLike | None]) -> None:
+        """Raise `UsageError` unless there are masks where the network takes them."""
+        if self.network.takes_mask and any(mask is None for mask in masks):
+            raise UsageError(
+                "The mask of the fixed image is an input of this network (its `takes_mask`), when it registers and "
+                f"when it segments. Received: a pair without a mask. Give {argument('fixed_mask')}, or use a network "
+                "that takes two images alone."
+            )
+        if not self.network.takes_mask and any(mask is not None for mask in masks):
+            raise UsageError(
+                "A network takes a mask if it was made with `takes_mask=True`. Received: "
+                f"{argument('fixed_mask')} for another network. Leave it out."
+            )
 
     def _memory_needed(self, shape: tuple[int, ...]) -> int:
         if shape not in self._memory:
@@ -128,7 +162,7 @@ class _Input:
     """The grid of an image, the network's grid in it, and the input of the network."""
 
     def __init__(self, preprocessing: Preprocessing, image: Image, role: str) -> None:
-        self.image = image.grid
+        self.given, self.image = image, image.grid
         self.grid = preprocessing.grid(image)
         self.array = preprocessing.apply(image, self.grid)[None]
         if np.ptp(self.array) == 0:
@@ -140,12 +174,16 @@ class _Input:
 
 
 class Pair:
-    """Two images as the input of the network."""
+    """Two images, and the mask of the fixed one, as the input of the network."""
 
-    def __init__(self, fixed: _Input, moving: _Input) -> None:
+    def __init__(self, fixed: _Input, moving: _Input, mask: ImageLike | None = None) -> None:
         self.fixed, self.moving = fixed.image, moving.image
         self.grids = fixed.grid, moving.grid
         self.batch = {"fixed": fixed.array, "moving": moving.array}
+        if mask is not None:
+            placed = labels_on(as_image(mask, "fixed_mask", "labels"), fixed.given)
+            drawn = sample_labels((placed.array != 0).astype(np.int32), placed.grid, fixed.grid)
+            self.batch["fixed_labels"] = drawn.astype(np.float32)[None, ..., None]
 
     def transform(self, network: Network, found: Arrays) -> Transform:
         """The result of a network on its grid, as a transform in physical space over the extent of the fixed image."""

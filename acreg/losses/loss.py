@@ -19,6 +19,8 @@ ONE_HOT = ("fixed_one_hot", "warped_one_hot")
 """The values that losses on labels need."""
 FIELD = ("field",)
 """The values that losses on the roughness of a field need."""
+JACOBIAN = ("displacement",)
+"""The value that losses on the Jacobian of the complete displacement need."""
 DISPLACEMENTS = ("true_displacement", "displacement")
 """The values that losses on displacements with a known true displacement need."""
 

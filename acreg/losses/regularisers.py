@@ -15,6 +15,7 @@ from numbers import Real
 
 from keras import ops
 
+from acreg.layers import functional
 from acreg.layers.tensor import Tensor
 
 
@@ -109,3 +110,16 @@ def bending(field: Tensor, spacing: Sequence[float] | None = None) -> Tensor:
                 continue
             total = total + (1.0 if i == j else 2.0) * ops.sum(ops.mean(ops.square(second), axis=axes), axis=-1)
     return total
+
+
+def negative_jacobian(displacement: Tensor) -> Tensor:
+    """Mean over voxels of the negative part of the Jacobian determinant of ``p + u(p)``, ``(batch,)``: 0 without folds.
+
+    It has no gradient where nothing folds. The determinants are those of `acreg.layers.functional`, by which folding is
+    measured.
+
+    Source: the local orientation consistency of Mok and Chung, CVPR 2020; Kuang and Schmah, FAIM, MLMI 2019, take the
+    sum over voxels.
+    """
+    determinant = functional.jacobian_determinant(displacement)
+    return ops.mean(ops.relu(-determinant), axis=tuple(range(1, len(determinant.shape))))

@@ -12,6 +12,7 @@ from acreg.models.registration_model import RegistrationModel
 from acreg.models.regnet import RegNet
 from acreg.models.segmenter import Segmenter
 from acreg.models.svfnet import SVFNet
+from acreg.models.symnet import SYMNet
 
 __all__ = [
     "ACRegNet",
@@ -24,6 +25,7 @@ __all__ = [
     "Segmenter",
     "RegistrationModel",
     "SVFNet",
+    "SYMNet",
     "from_preset",
 ]
 

@@ -167,7 +167,7 @@ class AffineDeformableNet(RegistrationModel):
             part.network.get_layer(name).set_weights(self.network.get_layer(name).get_weights())
         return part
 
-    def default_losses(self) -> dict[str, float]:
+    def default_losses(self) -> dict[str, float | Mapping[str, Any]]:
         return {n: w for n, w in super().default_losses().items() if self._map is not None or not n.startswith(AFFINE)}
 
     def _run_network(

@@ -38,7 +38,7 @@ class FieldModel(PresetModel):
     Args, call arguments, returns, errors: see `RegistrationModel`, from which models derive.
     """
 
-    DEFAULT_LOSSES: Mapping[str, float] = {}
+    DEFAULT_LOSSES: Mapping[str, float | Mapping[str, Any]] = {}
     GIVEN_BY_SUBCLASSES = ("network", "multiple", "own_losses")
     """Arguments that a model sets itself, so that its user cannot give them."""
 
@@ -98,7 +98,7 @@ class FieldModel(PresetModel):
         self.trackers = {name: keras.metrics.Mean(name=name) for name in [*logged, "folded_percent"]}
         self.built = True
 
-    def default_losses(self) -> dict[str, float]:
+    def default_losses(self) -> dict[str, float | Mapping[str, Any]]:
         """The default weights of the losses; label losses are included only if there are labels."""
         compares_labels = {name for name, loss in {**LOSSES, **self._own_losses}.items() if loss.compares_labels}
         return {n: w for n, w in self.DEFAULT_LOSSES.items() if self.num_classes or n not in compares_labels}

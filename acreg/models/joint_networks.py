@@ -1,4 +1,4 @@
-"""The networks of JRS-Net: a generator without downsampling whose activations give a mask, and a discriminator."""
+"""The networks of JRS-Net: a generator whose activations give a mask, and a discriminator."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import keras
 from keras import layers, ops
 
+from acreg.layers import functional
 from acreg.layers.tensor import Tensor
 from acreg.models.blocks import batch_norm, convolution
 
@@ -22,7 +23,9 @@ class NormalisedSum(keras.layers.Layer):
     A constant map contributes nothing.
 
     Call arguments:
-        features: tensors ``(batch, *spatial, maps)``.
+        features: tensors ``(batch, *spatial, maps)`` of one grid.
+        coarser: for each coarser grid, tensors ``(batch, *coarse, maps)``, whose scaled maps are resized linearly to
+            the grid of ``features``.
 
     Returns:
         ``(batch, *spatial, 1)``, float32.
@@ -31,18 +34,47 @@ class NormalisedSum(keras.layers.Layer):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
 
-    def call(self, features: Sequence[Tensor]) -> Tensor:
-        total = sum(ops.sum(_scaled(ops.cast(x, "float32")), axis=-1, keepdims=True) for x in features)
-        return _scaled(total)
+    def call(self, features: Sequence[Tensor], coarser: Sequence[Sequence[Tensor]] = ()) -> Tensor:
+        sizes = functional.spatial_shape(features[0])
+        # a sum is resized, not its terms: resizing is linear
+        return _scaled(_sum(features) + sum(functional.resize(_sum(maps), sizes) for maps in coarser))
 
-    def compute_output_shape(self, input_shape: Sequence[Sequence[int | None]]) -> tuple[int | None, ...]:
-        return (*input_shape[0][:-1], 1)
+    def compute_output_shape(
+        self, features_shape: Sequence[Sequence[int | None]], coarser_shape: Any = None
+    ) -> tuple[int | None, ...]:
+        return (*features_shape[0][:-1], 1)
+
+
+def _sum(features: Sequence[Tensor]) -> Tensor:
+    """The sum of all scaled maps of one grid, ``(batch, *spatial, 1)`` float32."""
+    return sum(ops.sum(_scaled(ops.cast(x, "float32")), axis=-1, keepdims=True) for x in features)
 
 
 def _scaled(x: Tensor) -> Tensor:
     axes = tuple(range(1, len(x.shape) - 1))
     low, high = ops.min(x, axis=axes, keepdims=True), ops.max(x, axis=axes, keepdims=True)
     return (x - low) / ops.maximum(high - low, 1e-6)
+
+
+@keras.saving.register_keras_serializable("acreg")
+class ResizeLike(keras.layers.Layer):
+    """Resizes a tensor linearly to the grid of another one, see `acreg.layers.functional.resize`.
+
+    Call arguments:
+        x: ``(batch, *coarse, maps)``.
+        like: ``(batch, *spatial, any)``.
+
+    Returns:
+        ``(batch, *spatial, maps)``.
+    """
+
+    def call(self, x: Tensor, like: Tensor) -> Tensor:
+        return functional.resize(x, functional.spatial_shape(like))
+
+    def compute_output_shape(
+        self, x_shape: Sequence[int | None], like_shape: Sequence[int | None]
+    ) -> tuple[int | None, ...]:
+        return (*like_shape[:-1], x_shape[-1])
 
 
 def otsu_threshold(values: Tensor) -> Tensor:
@@ -69,9 +101,9 @@ def otsu_threshold(values: Tensor) -> Tensor:
 
 
 def joint_generator(
-    rank: int, channels: int, filters: int, blocks: int, direct: bool, dtype: Any = None
+    rank: int, channels: int, filters: int, blocks: int, direct: bool, levels: int = 0, dtype: Any = None
 ) -> keras.Model:
-    """A network of residual blocks at full resolution, from two images and the fixed mask to a field and an activation.
+    """A network of residual blocks, from two images and the fixed mask to a field and an activation.
 
     Args:
         rank: 2 or 3.
@@ -79,22 +111,31 @@ def joint_generator(
         filters: number of filters of every convolution.
         blocks: residual blocks of two convolutions.
         direct: also generate an image, ``"synthesised"`` ``(batch, *spatial, channels)`` in [0, 1].
+        levels: convolutions of stride 2 in front of the blocks, and as many linear resizings behind them, each with a
+            convolution and the sum with the features of its grid. All outputs are on the grid of the images.
 
     Returns:
         A functional model ``{"moving", "fixed", "mask"} -> {"field", "activation"}``; the mask and the activation are
         ``(batch, *spatial, 1)``, the field ``(batch, *spatial, rank)`` in voxels, near 0 in a new network.
 
     Source: Mahapatra et al., Joint registration and segmentation of X-ray images using generative adversarial networks,
-    MLMI 2018, Fig. 1(a). The number of blocks and the width of 9 of the first and last convolutions are those of Ledig
-    et al., Photo-realistic single image super-resolution, CVPR 2017, whose notation the figure uses.
+    MLMI 2018, Fig. 1(a), which has no levels. The number of blocks and the width of 9 of the first and last
+    convolutions are those of Ledig et al., Photo-realistic single image super-resolution, CVPR 2017, whose notation the
+    figure uses.
     """
     # The functional graph
     shape = (None,) * rank
     moving, fixed = (keras.Input((*shape, channels), name=name) for name in ("moving", "fixed"))
     mask = keras.Input((*shape, 1), name="mask")
     x = layers.Concatenate(name="pair", dtype=dtype)([moving, fixed, mask])
-    x = start = layers.ReLU(name="first_relu", dtype=dtype)(convolution(rank, filters, 9, name="first", dtype=dtype)(x))
-    features = [x]
+    x = layers.ReLU(name="first_relu", dtype=dtype)(convolution(rank, filters, 9, name="first", dtype=dtype)(x))
+    features: list[list[keras.KerasTensor]] = [[x]]
+    starts = [x]
+    for level in range(1, levels + 1):
+        x = convolution(rank, filters, strides=2, use_bias=False, name=f"down{level}", dtype=dtype)(x)
+        x = layers.ReLU(name=f"down{level}_relu", dtype=dtype)(batch_norm(f"down{level}_bn", dtype)(x))
+        features.append([x])
+        starts.append(x)
     for number in range(1, blocks + 1):
         y = x
         for part in "ab":
@@ -102,16 +143,22 @@ def joint_generator(
             y = batch_norm(f"block{number}_{part}_bn", dtype)(y)
             if part == "a":
                 y = layers.ReLU(name=f"block{number}_relu", dtype=dtype)(y)
-            features.append(y)
+            features[-1].append(y)
         x = layers.Add(name=f"block{number}_sum", dtype=dtype)([x, y])
     x = batch_norm("last_bn", dtype)(convolution(rank, filters, use_bias=False, name="last", dtype=dtype)(x))
-    features.append(x)
-    x = layers.Add(name="last_sum", dtype=dtype)([start, x])
+    features[-1].append(x)
+    x = layers.Add(name="last_sum", dtype=dtype)([starts[-1], x])
+    for level in range(levels, 0, -1):
+        x = ResizeLike(name=f"up{level}_resize", dtype=dtype)(x, starts[level - 1])
+        x = convolution(rank, filters, use_bias=False, name=f"up{level}", dtype=dtype)(x)
+        x = layers.ReLU(name=f"up{level}_relu", dtype=dtype)(batch_norm(f"up{level}_bn", dtype)(x))
+        features[level - 1].append(x)
+        x = layers.Add(name=f"up{level}_sum", dtype=dtype)([starts[level - 1], x])
     small = keras.initializers.RandomNormal(stddev=1e-4)
     field = convolution(rank, rank, 9, kernel_initializer=small, name="head", dtype=dtype)(x)
     outputs = {
         "field": layers.Activation("linear", dtype="float32", name="field")(field),
-        "activation": NormalisedSum(name="activation", dtype=dtype)(features),
+        "activation": NormalisedSum(name="activation", dtype=dtype)(features[0], features[1:]),
     }
     if direct:
         image = convolution(rank, channels, 9, name="head_image", dtype=dtype)(x)

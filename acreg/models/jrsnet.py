@@ -12,6 +12,7 @@ import keras
 from keras import ops
 
 from acreg.errors import images_by_name
+from acreg.geometry import Transform
 from acreg.io import Image
 from acreg.io.inputs import ImageLike
 from acreg.layers import functional
@@ -36,7 +37,8 @@ class JRSNet(RegistrationModel):
 
     In training, a second generator registers in the opposite direction, and two discriminators judge the results of
     both; a preset does not keep them. The generator sees the mask of the fixed image only in a share of the training
-    samples, and never after training, so that two images are enough to register.
+    samples, and never after training, so that two images are enough to register; with `takes_mask`, it is also an input
+    of registration.
 
     Args:
         rank: 2 or 3.
@@ -55,6 +57,10 @@ class JRSNet(RegistrationModel):
         pretraining_steps: number of initial batches that minimise only the mean squared error of the images.
         perceptual_weights: file with the weights of VGG16, see `acreg.losses.PerceptualLoss`.
         seed: random seed for choosing the samples that see the mask.
+        takes_mask: the mask of the fixed image is an input of `register` and `segment`, too, as in the paper. Scores of
+            such a model on labelled pairs use the labels of the fixed image.
+        levels: levels of stride 2 around the residual blocks, which then see more of the image; 0, as in the paper, for
+            full resolution throughout. The field and the mask are always at full resolution.
         **kwargs: ``losses`` and the other options of `RegistrationModel`. Besides the losses of every model there are
             ``"mask"`` (log Dice of the fixed foreground and the generated mask), ``"perceptual"``, ``"adversarial"``
             and ``"cycle"``. The weights of the paper are the
@@ -99,15 +105,22 @@ class JRSNet(RegistrationModel):
         pretraining_steps: int = 0,
         perceptual_weights: str | os.PathLike[str] | None = None,
         seed: int = 0,
+        takes_mask: bool = False,
+        levels: int = 0,
         **kwargs: Any,
     ) -> None:
         check_rank(rank)
-        if min(filters, blocks, discriminator_filters) < 1 or not 0 <= mask_share <= 1 or pretraining_steps < 0:
+        counts = min(filters, blocks, discriminator_filters), min(levels, pretraining_steps)
+        if counts[0] < 1 or counts[1] < 0 or not 0 <= mask_share <= 1:
             raise ValueError(
                 "`filters`, `blocks` and `discriminator_filters` must be at least 1, `mask_share` from 0 to 1, and "
-                f"`pretraining_steps` not negative. Received: filters={filters}, blocks={blocks}, "
-                f"discriminator_filters={discriminator_filters}, mask_share={mask_share}, "
+                f"`levels` and `pretraining_steps` not negative. Received: filters={filters}, blocks={blocks}, "
+                f"discriminator_filters={discriminator_filters}, mask_share={mask_share}, levels={levels}, "
                 f"pretraining_steps={pretraining_steps}"
+            )
+        if takes_mask and not mask_share:
+            raise ValueError(
+                "A model that takes a mask must see masks in training. Received: takes_mask=True, mask_share=0"
             )
         if judged not in JUDGED or adversarial_loss not in ADVERSARIAL_LOSSES:
             raise ValueError(
@@ -115,7 +128,7 @@ class JRSNet(RegistrationModel):
                 f"Received: judged={judged!r}, adversarial_loss={adversarial_loss!r}"
             )
         dtype = kwargs.get("dtype")
-        network = joint_generator(rank, channels, filters, blocks, direct, dtype)
+        network = joint_generator(rank, channels, filters, blocks, direct, levels, dtype)
         own = [
             Loss("mask", ("fixed_labels", "activation"), mask_error),
             Loss("perceptual", ("fixed", "warped"), self._perceptual_loss),
@@ -125,8 +138,10 @@ class JRSNet(RegistrationModel):
         super().__init__(network, multiple=1, own_losses=own, **kwargs)
         self.filters = filters
         self.blocks = blocks
+        self.levels = levels
         self.direct = direct
         self.mask_share = mask_share
+        self.takes_mask = takes_mask
         self.discriminator_filters = discriminator_filters
         self.judged = judged
         self.adversarial_loss = adversarial_loss
@@ -143,7 +158,7 @@ class JRSNet(RegistrationModel):
                 raise ValueError(
                     f"Adversaries weigh against each other and need `weighting='fixed'`. Received: {self.weighting!r}"
                 )
-            self.reverse = joint_generator(rank, channels, filters, blocks, direct, dtype)
+            self.reverse = joint_generator(rank, channels, filters, blocks, direct, levels, dtype)
             seen = channels if judged == "image" else channels + 1 + rank
             self.judge_fixed = discriminator(rank, seen, discriminator_filters, "judge_fixed", dtype)
             self.judge_moving = discriminator(rank, seen, discriminator_filters, "judge_moving", dtype)
@@ -171,9 +186,12 @@ class JRSNet(RegistrationModel):
     def _mask(self, inputs: Mapping[str, Tensor], role: str, training: bool) -> Tensor:
         """The foreground for the samples that see it; zeros for the others."""
         name = f"{role}_labels"
-        if not training or not self.mask_share or name not in inputs:
+        seen = self.mask_share if training else self.takes_mask
+        if not seen or name not in inputs:
             return ops.zeros_like(ops.cast(inputs[role][..., :1], "float32"))
         mask = foreground(inputs[name])
+        if not training:
+            return mask
         count = (ops.shape(mask)[0],) + (1,) * (len(mask.shape) - 1)
         shown = keras.random.uniform(count, seed=self._shown) < self.mask_share
         return mask * ops.cast(shown, "float32")
@@ -249,8 +267,22 @@ class JRSNet(RegistrationModel):
         return found if training else {**found, "threshold": otsu_threshold(found["activation"])}
 
     @images_by_name
-    def segment(self, *, fixed: ImageLike, moving: ImageLike) -> Image:
+    def register(self, *, fixed: ImageLike, moving: ImageLike, fixed_mask: ImageLike | None = None) -> Transform:
+        """As `RegistrationModel.register`.
+
+        Args:
+            fixed, moving: the images.
+            fixed_mask: the mask of the fixed image, a label map that is 0 outside; for a model that `takes_mask`, which
+                needs it.
+        """
+        return self._registering.register_many([fixed], [moving], [fixed_mask])[0]
+
+    @images_by_name
+    def segment(self, *, fixed: ImageLike, moving: ImageLike, fixed_mask: ImageLike | None = None) -> Image:
         """The mask of the registered image, and thus of the fixed image, from the activations.
+
+        Args:
+            fixed, moving, fixed_mask: as for `register`.
 
         Returns:
             Labels on the fixed image's grid: 1 where the activations, resampled there linearly, are above Otsu's
@@ -259,7 +291,7 @@ class JRSNet(RegistrationModel):
         Raises:
             AcregError: as `register`.
         """
-        return self._registering.segment(fixed, moving)
+        return self._registering.segment(fixed, moving, fixed_mask)
 
     def plain_copy(self) -> JRSNet:
         dropped = (*ADVERSARIAL, "perceptual")
@@ -276,8 +308,10 @@ class JRSNet(RegistrationModel):
             "channels": self.channels,
             "filters": self.filters,
             "blocks": self.blocks,
+            **({"levels": self.levels} if self.levels else {}),
             "direct": self.direct,
             "mask_share": self.mask_share,
+            **({"takes_mask": True} if self.takes_mask else {}),
             "discriminator_filters": self.discriminator_filters,
             "judged": self.judged,
             "adversarial_loss": self.adversarial_loss,

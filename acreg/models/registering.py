@@ -46,6 +46,11 @@ class KerasNetwork:
         """See `Network`."""
         return self.model.integration_steps
 
+    @property
+    def takes_mask(self) -> bool:
+        """See `Network`."""
+        return bool(getattr(self.model, "takes_mask", False))
+
     @cached_property
     def _field(self) -> keras.Model:
         return _Field(self.model)

@@ -8,11 +8,12 @@ from typing import Any
 import keras
 
 from acreg.models.blocks import check_rank
+from acreg.models.faim import faim
 from acreg.models.pyramid import pyramid
 from acreg.models.registration_model import RegistrationModel
 from acreg.models.unet import vector_cnn
 
-NETWORKS = ("unet", "pyramid")
+NETWORKS = ("unet", "pyramid", "faim")
 
 
 @keras.saving.register_keras_serializable("acreg")
@@ -23,7 +24,8 @@ class RegNet(RegistrationModel):
         rank: 2 or 3.
         channels: number of channels of one image.
         network: ``"unet"``, the VectorCNN of the paper, or ``"pyramid"``, which uses one encoder for both images and
-            refines the field from coarse to fine, up to half the images' resolution.
+            refines the field from coarse to fine, up to half the images' resolution; or ``"faim"``, see
+            `acreg.models.faim.faim`.
         filters: number of filters of each level; the default depends on the network.
         dropout: dropout rate of the ``"unet"``.
         head_batch_norm: batch normalisation of the field (only for ``"unet"``; needed by the authors' weights).
@@ -34,7 +36,7 @@ class RegNet(RegistrationModel):
     Call arguments and result: see `RegistrationModel`.
 
     Raises:
-        ValueError: an unknown network or loss, or a rank other than 2 and 3.
+        ValueError: an unknown network or loss, filters that a network cannot have, or a rank other than 2 and 3.
 
     Source: Mansilla et al., section 3.1.
 
@@ -64,6 +66,10 @@ class RegNet(RegistrationModel):
         if network == "unet":
             filters = tuple(filters or (16, 32, 64, 128))
             body = vector_cnn(rank, channels, filters, dropout, head_batch_norm, kwargs.get("dtype"))
+            multiple = 2 ** (len(filters) - 1)
+        elif network == "faim":
+            filters = tuple(filters or (32, 32, 32))
+            body = faim(rank, channels, filters, kwargs.get("dtype"))
             multiple = 2 ** (len(filters) - 1)
         else:
             filters = tuple(filters or (32, 48, 64, 64))

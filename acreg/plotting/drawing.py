@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.ndimage import find_objects
 
 from acreg._moved import forward
+from acreg.geometry.figures import GRID_COLOUR as GRID_COLOUR
+from acreg.geometry.figures import draw_determinant as draw_determinant
+from acreg.geometry.figures import draw_grid as draw_grid
+from acreg.geometry.figures import draw_sides as draw_sides
+from acreg.geometry.figures import grid_lines as grid_lines
 from acreg.metrics.labels import numbered
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.image import AxesImage
 
 FIXED_COLOUR = "#3ddc84"
 WARPED_COLOUR = "#ff9a1f"
-GRID_COLOUR = "#4aa8ff"
-LETTERS = (
-    (0.5, 0.98, "center", "top"),
-    (0.5, 0.02, "center", "bottom"),
-    (0.02, 0.5, "left", "center"),
-    (0.98, 0.5, "right", "center"),
-)
-"""Where `draw_sides` writes: x and y, as shares of the axes, and the alignments."""
 
 __getattr__ = forward(__name__, "acreg.plotting.warped_pair")
 
@@ -63,22 +58,6 @@ def draw_contours(axes: Axes, labels: np.ndarray | None, colour: str, bold: int 
     axes.set_ylim(labels.shape[0] - 0.5, -0.5)
 
 
-def draw_sides(axes: Axes, sides: Sequence[str]) -> None:
-    """The letters of the patient's sides at the top, bottom, left and right."""
-    from matplotlib.patheffects import withStroke
-
-    for letter, (x, y, horizontal, vertical) in zip(sides, LETTERS):
-        axes.text(
-            *(x, y, letter),
-            transform=axes.transAxes,
-            ha=horizontal,
-            va=vertical,
-            color="white",
-            fontsize=10,
-            path_effects=[withStroke(linewidth=2, foreground="black")],
-        )
-
-
 def draw_mark(axes: Axes, row: float, column: float) -> None:
     """A white ring around a place."""
     from matplotlib.patheffects import withStroke
@@ -93,35 +72,3 @@ def checkerboard(a: np.ndarray, b: np.ndarray, tiles: int = 8) -> np.ndarray:
     size = max(1, round(max(a.shape) / tiles))
     rows, columns = np.indices(a.shape) // size
     return np.where((rows + columns) % 2 == 0, stretch(a), stretch(b))
-
-
-def grid_lines(displacement: np.ndarray, lines: int = 24) -> list[np.ndarray]:
-    """The lines p + u(p) of a regular grid of the fixed image, each ``(points, 2)``, columns and rows."""
-    rows, columns = displacement.shape[:2]
-    y, x = np.indices((rows, columns), dtype=float)
-    y, x = y + displacement[..., 0], x + displacement[..., 1]
-    step = max(1, round(max(rows, columns) / lines))
-    points = np.stack([x, y], axis=-1)
-    return [points[r] for r in range(0, rows, step)] + [points[:, c] for c in range(0, columns, step)]
-
-
-def draw_grid(axes: Axes, displacement: np.ndarray, aspect: float = 1.0) -> None:
-    """A regular grid of the fixed image, mapped to the moving image, see `grid_lines`."""
-    from matplotlib.collections import LineCollection
-
-    rows, columns = displacement.shape[:2]
-    axes.add_collection(LineCollection(grid_lines(displacement), colors=GRID_COLOUR, linewidths=0.8))
-    axes.set_xlim(-0.5, columns - 0.5)
-    axes.set_ylim(rows - 0.5, -0.5)
-    axes.set_aspect(aspect)
-    axes.set_facecolor("#10151c")
-
-
-def draw_determinant(axes: Axes, determinant: np.ndarray, aspect: float = 1.0) -> AxesImage:
-    """Jacobian determinants: white 1, blue below, red above (up to 2), folded voxels (0 and less) magenta."""
-    from matplotlib import colormaps
-    from matplotlib.colors import Normalize
-
-    picture = colormaps["RdBu_r"](Normalize(0, 2, clip=True)(determinant))[..., :3]
-    picture[determinant <= 0] = (1.0, 0.0, 1.0)
-    return axes.imshow(picture, aspect=aspect, interpolation="nearest")

@@ -56,11 +56,9 @@ def to_png(figure: Figure, **options: Any) -> bytes:
 
 def figure_of(rows: int, columns: int, width: float, height: float, theme: Theme) -> tuple[Figure, list[Axes]]:
     """A figure of rows x columns panels (sizes in inches), and the panels row by row."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    from acreg.geometry.notebook_figure import NotebookFigure
 
-    figure = Figure(figsize=(width, height), dpi=130, facecolor="none", layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = NotebookFigure(figsize=(width, height), dpi=130, facecolor="none", layout="constrained")
     panels = list(np.atleast_1d(figure.subplots(rows, columns)).ravel())
     for axes in panels:
         axes.set_facecolor("none")

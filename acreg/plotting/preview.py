@@ -61,12 +61,10 @@ def preview_picture(view: PairView) -> Pictures.Image:
 
 def preview_figure(view: PairView) -> Figure:
     """`preview_picture` as a Matplotlib figure."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    from acreg.geometry.notebook_figure import NotebookFigure
 
     picture = preview_picture(view)
-    figure = Figure(figsize=(picture.width / 100, picture.height / 100), dpi=100)
-    FigureCanvasAgg(figure)
+    figure = NotebookFigure(figsize=(picture.width / 100, picture.height / 100), dpi=100)
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     axes.imshow(np.asarray(picture))
     axes.set_axis_off()

@@ -11,14 +11,14 @@ import numpy as np
 
 from acreg.errors import images_by_name
 from acreg.geometry import Affine, Transform, jacobian_determinant, labels_on, unregistered
+from acreg.geometry.planes import VOLUME, upright, upright_grid
 from acreg.geometry.transform import Border
 from acreg.io import Image
 
-PLANES = ("Axial", "Coronal", "Sagittal")
+PLANES = tuple(plane.name.capitalize() for plane in VOLUME)
 """The planes perpendicular to the axes of an upright volume."""
-SIDES = (("A", "P", "R", "L"), ("S", "I", "R", "L"), ("S", "I", "A", "P"))
-"""The patient's side (anterior, posterior, superior, inferior, right, left) at the top, bottom, left and right of each
-plane: the radiological view."""
+SIDES = tuple(plane.sides for plane in VOLUME)
+"""The patient's side at the top, bottom, left and right of each plane."""
 
 
 @dataclass
@@ -202,10 +202,4 @@ def warp_pair(
 
 def _upright(image: Image) -> Image:
     """The same voxels along (superior, posterior, left)."""
-    grid = image.grid.reoriented()
-    # The indices of one grid are those of the other in another order and direction.
-    turned = np.rint(np.linalg.solve(image.grid.matrix, grid.matrix)[:-1, :-1])
-    backward = turned.sum(axis=0) < 0
-    steps = tuple(slice(None, None, -1 if each else 1) for each in backward)
-    array = image.array.transpose(np.abs(turned).argmax(axis=0))[steps]
-    return dataclasses.replace(image, array=array, grid=grid)
+    return dataclasses.replace(image, array=upright(image.array, image.grid), grid=upright_grid(image.grid))

@@ -57,7 +57,10 @@ class JacobianMap:
         return f"JacobianMap({', '.join(f'{name} {text}' for name, text in self.rows)})"
 
     def _repr_html_(self) -> str:
-        return table_html(self.rows)
+        return self.image._repr_html_() + table_html(self.rows)
+
+    def _repr_png_(self) -> bytes | None:
+        return self.image._repr_png_()
 
 
 def jacobian(

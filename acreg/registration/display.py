@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from html import escape
 from typing import TYPE_CHECKING, Any
 
-from acreg.geometry.display import table_html, thinned
+from acreg.geometry.display import picture, png_or_none, reason, table_html
+from acreg.geometry.planes import CONVENTION
+from acreg.geometry.thinning import thinned
 from acreg.metrics import mean_over_labels
-from acreg.plotting import page
 from acreg.plotting.preview import preview_figure, preview_png
 from acreg.plotting.warped_pair import PairView, view_pair
 
@@ -34,13 +34,20 @@ def describe(result: Registration) -> str:
 
 def html(result: Registration) -> str:
     """The picture, subsampled if the images are large, and a table of the measures and concerns."""
+    caption = f"axial slice, {CONVENTION}" if result.fixed.grid.rank == 3 else ""
+    drawn = picture(lambda: _thin_png(result), "fixed, moving and warped image", caption)
+    rows = [("method", result.method), ("fixed", repr(result.fixed)), ("moving", repr(result.moving))]
     try:
-        picture = page.image(preview_png(_view(result, VOXELS)), "fixed, moving and warped image")
-    except Exception as error:  # a notebook shows the numbers in any case
-        picture = f"<p>No picture: {escape(str(error))}</p>"
-    rows = [("method", result.method), *_numbers(result)]
-    rows += [("verdict", result.verdict)] if result.verdict else []
-    return picture + table_html([*rows, *((f"{each.verdict}: {each.name}", each.text) for each in result.concerns)])
+        rows += _numbers(result)
+        rows += [("verdict", result.verdict)] if result.verdict else []
+    except Exception as error:  # a display never raises
+        rows.append(("measures", f"not known: {reason(error)}"))
+    return drawn + table_html([*rows, *((f"{each.verdict}: {each.name}", each.text) for each in result.concerns)])
+
+
+def png(result: Registration) -> bytes | None:
+    """The picture alone; None if it cannot be drawn."""
+    return png_or_none(lambda: _thin_png(result))
 
 
 def stage_lines(result: Registration) -> list[str]:
@@ -67,6 +74,10 @@ def stage_lines(result: Registration) -> list[str]:
 def preview(result: Registration) -> Figure:
     """The picture of preview.png as a Matplotlib figure."""
     return preview_figure(_view(result))
+
+
+def _thin_png(result: Registration) -> bytes:
+    return preview_png(_view(result, VOXELS))
 
 
 def _view(result: Registration, voxels: int | None = None) -> PairView:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from acreg._moved import warn_of_old_name
-from acreg.baselines.baseline import baseline
+from acreg.baselines.baseline import Baseline, baseline
 from acreg.baselines.options import read_options, split_name, with_options
 from acreg.baselines.tools import NAMES as CLASSICAL
 from acreg.errors import AcregError, UsageError, argument, images_by_name
@@ -90,6 +90,7 @@ class PresetMethod:
             )
         self.usual = Usual.of_preset(preset_folder(model)) if stored else None
         self.deforms, self.both_ways = True, not refine
+        self.takes_mask = bool(getattr(self._model, "takes_mask", False))
         if stored:  # the weights of an object in memory may differ from those of any file
             self.sha256 = preset_digest(model)
 
@@ -103,11 +104,11 @@ class PresetMethod:
         return part
 
     @images_by_name
-    def register(self, *, fixed: Image, moving: Image) -> Transform:
-        """Register with the model."""
+    def register(self, *, fixed: Image, moving: Image, fixed_mask: Image | None = None) -> Transform:
+        """Register with the model; the mask of the fixed image is for one that `takes_mask`."""
         if self.refine:
             return self._model.refine(fixed=fixed, moving=moving, steps=self.refine)
-        return self._model.register(fixed=fixed, moving=moving)
+        return self._model.register(fixed=fixed, moving=moving, **_given(fixed_mask))
 
     @images_by_name
     def register_many(self, *, fixed: Sequence[Image], moving: Sequence[Image]) -> list[Transform]:
@@ -126,12 +127,19 @@ class PresetMethod:
         return array
 
     @images_by_name
-    def segment(self, *, fixed: Image, moving: Image) -> Image | None:
+    def segment(self, *, fixed: Image, moving: Image, fixed_mask: Image | None = None) -> Image | None:
         """The model's mask of the fixed image; None for a model that does not segment."""
-        return self._model.segment(fixed=fixed, moving=moving) if getattr(self._model, "segments", False) else None
+        if not getattr(self._model, "segments", False):
+            return None
+        return self._model.segment(fixed=fixed, moving=moving, **_given(fixed_mask))
 
 
-def named_method(name: str, threads: int, seed: int) -> Method:
+def _given(fixed_mask: Image | None) -> dict[str, Image]:
+    """The mask as an argument, for the models that have it."""
+    return {} if fixed_mask is None else {"fixed_mask": fixed_mask}
+
+
+def named_method(name: str, threads: int, seed: int) -> Baseline | Optimised | Unregistered:
     """A method that needs no preset.
 
     Args:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 SAVED = ("labels", "displacement", "transform", "images")
 """The results of a registered pair that are saved by default."""
-SAVEABLE = (*SAVED, "view")
+SAVEABLE = (*SAVED, "view", "slicer")
 """All results of a registered pair that can be saved."""
 
 
@@ -118,7 +118,8 @@ class Registration:
 
         Args:
             folder: created if it does not exist.
-            what: some of `SAVEABLE`; "view" is the interactive page, view.html.
+            what: some of `SAVEABLE`; "view" is the interactive page, view.html, and "slicer" a scene for 3D Slicer,
+                scene.mrb.
             border, fill: background outside the moving image, see `Transform.warp_image`; by default, 0.
             overwrite: replace the results of an earlier registration.
 
@@ -150,6 +151,11 @@ class Registration:
 
         return html(self)
 
+    def _repr_png_(self) -> bytes | None:
+        from acreg.registration.display import png
+
+        return png(self)
+
 
 @images_by_name
 def register_pair(
@@ -158,6 +164,7 @@ def register_pair(
     fixed: Image,
     moving: Image,
     moving_labels: Image | None = None,
+    fixed_mask: Image | None = None,
     guides: Guides | None = None,
     both_ways: bool | None = None,
     say: Callable[[str], None] | None = None,
@@ -168,6 +175,8 @@ def register_pair(
         method: the registration method.
         fixed, moving: the images.
         moving_labels: they are warped with the moving image.
+        fixed_mask: labels of the fixed image, which are given to a method that `takes_mask` and to no other. The way
+            back is registered only if there are labels of the moving image.
         guides: what is known about the images; see `check_guided` for the methods that take guides.
         both_ways: register from moving to fixed as well, to measure the inverse consistency; by default, as the
             method says (`both_ways` of a `PresetMethod`: a network takes little time), else no.
@@ -186,7 +195,9 @@ def register_pair(
             )
     moving_labels = None if moving_labels is None else labels_on(moving_labels, moving)
     start = time.perf_counter()
-    outcome = _outcome(method, fixed=fixed, moving=moving, guides=guides, say=say)
+    takes_mask = getattr(method, "takes_mask", False)
+    mask = {"fixed_mask": fixed_mask} if takes_mask else {}
+    outcome = _outcome(method, fixed=fixed, moving=moving, guides=guides, say=say, **mask)
     transform = outcome.transform
     seconds = time.perf_counter() - start
     if transform.fixed != fixed.grid:
@@ -213,14 +224,16 @@ def register_pair(
         after=Likeness.of(fixed, warped, inside),
         regularity=sampled.folding(),
         seconds=seconds,
-        mask=None if segment is None else segment(fixed=fixed, moving=moving),
+        mask=None if segment is None else segment(fixed=fixed, moving=moving, **mask),
         contrast=outcome.contrast,
         stages=outcome.stages,
     )
     if not isinstance(method, Unregistered):
-        if getattr(method, "both_ways", False) if both_ways is None else both_ways:
+        both_ways = getattr(method, "both_ways", False) if both_ways is None else both_ways
+        if both_ways and not (takes_mask and moving_labels is None):
             swapped = None if guides is None else guides.swapped()
-            back = _outcome(method, fixed=moving, moving=fixed, guides=swapped, say=say).transform
+            mask = {"fixed_mask": moving_labels} if takes_mask else {}
+            back = _outcome(method, fixed=moving, moving=fixed, guides=swapped, say=say, **mask).transform
             result.inverse_error = inverse_consistency(transform, back, foreground(fixed))
         usual, sees, seen = (getattr(method, name, None) for name in ("usual", "sees", "preprocessed"))
         if usual is not None and usual.inputs is not None and seen is not None:
@@ -242,11 +255,17 @@ class _Plain(NamedTuple):
 
 
 def _outcome(
-    method: Method, *, fixed: Image, moving: Image, guides: Guides | None, say: Callable[[str], None] | None
+    method: Method,
+    *,
+    fixed: Image,
+    moving: Image,
+    guides: Guides | None,
+    say: Callable[[str], None] | None,
+    **mask: Image | None,
 ) -> EngineResult | _Plain:
     """What a method finds; of one with stages, also what each of them did."""
     outcome = getattr(method, "outcome", None)
     if outcome is None:
-        return _Plain(method.register(fixed=fixed, moving=moving))
+        return _Plain(method.register(fixed=fixed, moving=moving, **mask))
     found: EngineResult = outcome(fixed=fixed, moving=moving, guides=guides, say=say)
     return found

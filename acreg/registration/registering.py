@@ -67,7 +67,8 @@ def register(
         fixed_labels: labels of the fixed image, to measure Dice and distances.
         guide_labels: the registration itself uses the two label maps, too: their overlap is part of what is optimised,
             and the Dice no longer measures the result independently.
-        fixed_mask, moving_mask: label maps that are not 0 where the image counts.
+        fixed_mask, moving_mask: label maps that are not 0 where the image counts. A model that `takes_mask` (see
+            `acreg.models.JRSNet`) needs the fixed mask.
         fixed_points, moving_points: landmarks of both images, which correspond by their order: a file of points, see
             `acreg.io.read_points`, or positions `(n, rank)` in mm in array-axis order.
         initial: one or several transforms or their files, as for `acreg.warp`; the registration starts from them.
@@ -96,8 +97,9 @@ def register(
     if model is None and method is None:
         method = DEFAULT
     check_one_method(model, method, refine)
+    shown = None if model is None else fixed_mask  # an input of some networks, and no guide
     guides: dict[str, Any] = {
-        "fixed_mask": fixed_mask,
+        "fixed_mask": None if shown is not None else fixed_mask,
         "moving_mask": moving_mask,
         "fixed_points": fixed_points,
         "moving_points": moving_points,
@@ -130,6 +132,10 @@ def register(
         warnings.warn(f"{text}: the Dice is meaningless.", stacklevel=3)
     chosen = one_method(model, method, refine=refine, threads=threads, seed=seed)
     pair: dict[str, Any] = {"fixed": fixed_image, "moving": moving_image}
+    if shown is not None:
+        if not getattr(chosen, "takes_mask", False):
+            check_guided(["fixed_mask"], model, method)
+        pair["fixed_mask"] = labels_on(as_image(shown, "fixed_mask", "labels"), fixed_image)
     if guides or guide_labels:
         pair["guides"] = guides_of(**pair, **guides, labels=(fixed_map, moving_map) if guide_labels else (None, None))
     result = register_pair(chosen, **pair, moving_labels=moving_map, both_ways=both_ways, say=say)

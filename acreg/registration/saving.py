@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from acreg.data.records import label_names_near
 from acreg.errors import AcregError, UsageError, images_by_name
 from acreg.geometry import Image
 from acreg.geometry.transform import Border
@@ -12,6 +13,7 @@ from acreg.io import all_or_none, check_free, sole_writer, write_displacement, w
 from acreg.io.colour import reason_against, warp_channels, write_channels
 from acreg.io.documents import write_json
 from acreg.io.formats import is_picture
+from acreg.io.slicer.scene import write_scene
 from acreg.io.transforms import write_inverse, write_transform
 from acreg.plotting.preview import preview_png
 from acreg.plotting.warped_pair import view_pair
@@ -37,6 +39,7 @@ RESULT_NAMES = (
     "inverse_transform.h5.check.json",
     "preview.png",
     VIEW_NAME,
+    "scene.mrb",
 )
 INVERSE_NAMES = ("inverse_transform.h5", "inverse_transform.h5.check.json")
 
@@ -112,7 +115,8 @@ def save_registration(
 ) -> list[Path]:
     """Write warped.*, preview.png (`images`), warped_labels.*, mask.* (`labels`), displacement.nii.gz, transform.h5.
 
-    With `view` in `what`, also view.html, see `acreg.view`.
+    With `view` in `what`, also view.html, see `acreg.view`; with `slicer`, scene.mrb (`acreg.io.slicer.scene`), where
+    labels have the names of their prepared dataset.
 
     Other programs can open the transform (`acreg.io.transforms`); the record of its check and its inverse
     (`inverse_transform.h5`) are beside it. If there is no inverse, the other files are written and `result.no_inverse`
@@ -186,4 +190,19 @@ def _write(
             one.write(result.sampled, path(one.file_name(rank)), border, fill)
     if "view" in what:
         view_result(result, border=border, fill=fill or None).save(path(VIEW_NAME))
+    if "slicer" in what:
+        known = [each for each in (moving_labels, fixed_labels) if each is not None]
+        write_scene(
+            path("scene.mrb"),
+            result.transform,
+            fixed=fixed,
+            moving=moving,
+            warped=result.sampled.warp_image(moving, border, fill),
+            fixed_labels=fixed_labels,
+            moving_labels=moving_labels,
+            label_names={value: name for each in known for value, name in label_names_near(each.name).items()},
+            border=border,
+            fill=fill,
+            written=folder / "transform.h5" if "transform" in what else None,
+        )
     return written

@@ -12,6 +12,7 @@ import numpy as np
 
 from acreg.errors import UsageError, argument
 from acreg.geometry import Grid, Image, Transform
+from acreg.geometry.display import table_html
 from acreg.geometry.transform import Border
 from acreg.io import Points, check_free, read_points, write_image, write_points
 from acreg.io.colour import read_channels, warp_channels, write_channels
@@ -24,6 +25,8 @@ from acreg.registration.background import background_note, border_and_fill
 
 PathLike = str | os.PathLike[str]
 Interpolation = Literal["linear", "nearest"]
+SHOWN = 20
+"""Number of points that a notebook shows."""
 
 
 @dataclass(eq=False, repr=False)
@@ -64,6 +67,11 @@ class Warped:
     def __repr__(self) -> str:
         return f"Warped({self.image!r}, {100 * self.inside:.1f} % inside of {self.source.name or 'the moving image'})"
 
+    def _repr_html_(self) -> str:
+        rows = [("inside of the moving image", f"{100 * self.inside:.1f} %")]
+        rows += [("vanished labels", ", ".join(map(str, self.vanished)))] if self.vanished else []
+        return self.image._repr_html_() + table_html([*rows, *(("note", note) for note in self.notes)])
+
     def _repr_png_(self) -> bytes | None:
         return self.image._repr_png_()
 
@@ -89,6 +97,17 @@ class WarpedPoints:
 
     def __repr__(self) -> str:
         return f"WarpedPoints({len(self.moved)} points moved by {self.lengths.mean():.2f} mm on average)"
+
+    def _repr_html_(self) -> str:
+        axes = ("z", "y", "x")[-self.moved.shape[1] :]
+        rows = [
+            [name or str(number), *(f"{value:.2f}" for value in (*position, length))]
+            for number, (name, position, length) in enumerate(
+                zip(self.points.names, self.points.positions[:SHOWN], self.lengths), 1
+            )
+        ]
+        more = f"; the first {SHOWN} are shown" if len(self.moved) > SHOWN else ""
+        return table_html(rows, ["point", *(f"{axis} (mm)" for axis in axes), "moved by (mm)"], f"{self!r}{more}")
 
 
 @overload

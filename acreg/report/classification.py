@@ -56,11 +56,9 @@ def _interval(limits: tuple[float, float]) -> str:
 
 def roc_curves(found: Mapping[str, CrossValidation]) -> Figure:
     """One ROC curve for each kind of features."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    from acreg.geometry.notebook_figure import NotebookFigure
 
-    figure = Figure(figsize=(4.5, 4.5), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = NotebookFigure(figsize=(4.5, 4.5), dpi=150, layout="constrained")
     axes = figure.add_subplot(aspect="equal", xlim=(0, 1), ylim=(0, 1.005))
     axes.set_xlabel("1 - specificity")
     axes.set_ylabel("Sensitivity")

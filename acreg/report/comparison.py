@@ -29,7 +29,7 @@ from acreg.evaluation.tables import (
 from acreg.geometry.display import table_html
 from acreg.io import all_or_none
 from acreg.plotting.page import markdown
-from acreg.progress import Progress
+from acreg.progress import Progress, notebook_bars
 from acreg.report.html import build_report
 from acreg.report.pair_views import FOLDER as VIEWS
 
@@ -136,7 +136,13 @@ class MethodComparison:
             if self.regions:
                 write_regions_csv(self.results, self.regions, staged / "regions.csv")
             page = build_report(
-                self.results, self.comparisons, worst, progress, self.regions, self.label_comparisons, folder=staged
+                self.results,
+                self.comparisons,
+                worst,
+                progress or notebook_bars(),
+                self.regions,
+                self.label_comparisons,
+                folder=staged,
             )
             (staged / "report.html").write_text(page, encoding="utf-8")
             self.files = [folder / name for name in FILES if (staged / name).exists()]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from acreg.evaluation.largest_error import LargestError
-from acreg.geometry.display import thinned, thinned_grid
+from acreg.geometry.thinning import every, thinned, thinned_grid
 from acreg.io import Image
 from acreg.plotting.drawing import (
     FIXED_COLOUR,
@@ -78,18 +78,18 @@ def what_is_shown(pair: WarpedPair, error: LargestError | None) -> list[Shown]:
 
 def _box(image: Image, labels: np.ndarray | None, voxel: Sequence[int] | None = None) -> Box:
     """The voxels around the foreground of a volume, its labels and a voxel, with a margin."""
-    step = thinned_grid(image.grid, BOX_VOXELS)[1]
+    steps = thinned_grid(image.grid, BOX_VOXELS)[1]
     seen = foreground(thinned(image, BOX_VOXELS))
     if labels is not None:
-        seen |= labels[(slice(None, None, step),) * 3] != 0
+        seen |= labels[every(steps)] != 0
     box = []
     for axis, size in enumerate(image.grid.shape):
-        along = np.flatnonzero(seen.any(axis=tuple(n for n in range(3) if n != axis))) * step
+        along = np.flatnonzero(seen.any(axis=tuple(n for n in range(3) if n != axis))) * steps[axis]
         if not len(along):
             along = np.array([0, size - 1])
         if voxel is not None:
             along = np.append(along, voxel[axis])
-        margin = round(MARGIN * size) + step
+        margin = round(MARGIN * size) + steps[axis]
         box.append((max(int(along.min()) - margin, 0), min(int(along.max()) + margin, size - 1)))
     return tuple(box)
 
@@ -151,8 +151,7 @@ def _panel(
     draw: Callable[[Axes, PairView], None], shown: Sequence[Shown], of_moving: bool = False, marked: bool = False
 ) -> Figure:
     """Draw on axes without frames, below each other, that fill the picture."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    from acreg.geometry.notebook_figure import NotebookFigure
 
     extents = [_extent(each, of_moving) for each in shown]
     widest = extents[0][1]
@@ -163,8 +162,7 @@ def _panel(
     sizes = [(max(height * scale, 8), max(width * scale, 8)) for height, width, _ in extents]
     across = max(widest * scale, 40)
     down = max(sum(height for height, _ in sizes) + GAP * (len(sizes) - 1), 40)
-    figure = Figure(figsize=(across / 100, down / 100), dpi=100, facecolor="black")
-    FigureCanvasAgg(figure)
+    figure = NotebookFigure(figsize=(across / 100, down / 100), dpi=100, facecolor="black")
     top = down
     for (view, sides, mark, *_), (height, width), (*_, box) in zip(shown, sizes, extents, strict=True):
         axes = figure.add_axes(

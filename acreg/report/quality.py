@@ -27,13 +27,11 @@ def quality_figure(found: PredictedDice) -> Figure:
     Raises:
         AcregError: the image or the segmentation of an example cannot be read.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    from acreg.geometry.notebook_figure import NotebookFigure
 
     rows, predicted, true, threshold = found.rows, found.predicted, found.true, found.threshold
     known = np.isfinite(true)
-    figure = Figure(figsize=(11, 5.6), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = NotebookFigure(figsize=(11, 5.6), dpi=120, layout="constrained")
     parts: Any = figure.subfigures(2, 1, height_ratios=(1, 1.4))
     above, below = parts
     order = np.argsort(predicted, kind="stable")

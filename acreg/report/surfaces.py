@@ -28,16 +28,15 @@ def surface_figure(
         title: description of the values.
     """
     from matplotlib import cm, colors
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.collections import LineCollection
-    from matplotlib.figure import Figure
     from mpl_toolkits.mplot3d.art3d import Poly3DCollection
+
+    from acreg.geometry.notebook_figure import NotebookFigure
 
     rank = surfaces[0].rank
     views = VIEWS if rank == 3 else VIEWS[:1]
     norm = colors.Normalize(0, max(float(np.concatenate(list(values)).max()), 1e-9))
-    figure = Figure(figsize=(4.0 * len(surfaces) + 1.0, 3.5 * len(views)), dpi=100, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = NotebookFigure(figsize=(4.0 * len(surfaces) + 1.0, 3.5 * len(views)), dpi=100, layout="constrained")
     for row, (height, side) in enumerate(views):
         for column, (surface, value) in enumerate(zip(surfaces, values, strict=True)):
             at = (len(views), len(surfaces), row * len(surfaces) + column + 1)

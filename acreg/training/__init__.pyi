@@ -1,3 +1,4 @@
+from .live import LivePlot as LivePlot
 from .new import new_recipe as new_recipe
 from .recipe import find_recipe as find_recipe
 from .recipe import load_recipe as load_recipe

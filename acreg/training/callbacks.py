@@ -202,12 +202,12 @@ class ShowProgress(_OfStage):
     def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
         if self.progress is not None:
             done = self.epoch * self.steps_per_epoch + batch + 1
-            self.progress(f"{self.stage}: {_some(logs or {})}", done, self.epochs * self.steps_per_epoch)
+            self.progress(f"{self.stage}: {some_numbers(logs or {})}", done, self.epochs * self.steps_per_epoch)
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         if self.progress is None:
             seconds = time.perf_counter() - self.began
-            self.say(f"{self.stage}: epoch {epoch + 1}/{self.epochs}, {_some(logs or {})}, {seconds:.1f} s")
+            self.say(f"{self.stage}: epoch {epoch + 1}/{self.epochs}, {some_numbers(logs or {})}, {seconds:.1f} s")
 
 
 class WarnOfCollapse(keras.callbacks.Callback):
@@ -234,7 +234,8 @@ class WarnOfCollapse(keras.callbacks.Callback):
             )
 
 
-def _some(logs: Mapping[str, float]) -> str:
+def some_numbers(logs: Mapping[str, float]) -> str:
+    """Loss and Dice, as progress reports have them."""
     wanted = ("loss", "dice", "val_loss", "val_dice")
     return ", ".join(f"{name} {float(logs[name]):.4f}" for name in wanted if name in logs)
 

@@ -16,7 +16,8 @@ from acreg.training.schema import Recipe
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+
+    from acreg.geometry.notebook_figure import NotebookFigure
 
 WEIGHT = "weight_"
 """Prefix of the names of logged loss weights."""
@@ -24,13 +25,12 @@ WEIGHT = "weight_"
 History = Sequence[Mapping[str, float]]
 
 
-def training_curves(history: History) -> Figure:
+def training_curves(history: History) -> NotebookFigure:
     """A figure with one small plot for each logged number: training in blue, validation in orange, over the steps.
 
     Trained loss weights share one plot, with a logarithmic axis and one colour per loss.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    from acreg.geometry.notebook_figure import NotebookFigure
 
     logged = [name for name in _logged(history) if not name.startswith("val_")]
     weights = [name for name in logged if name.startswith(WEIGHT)]
@@ -38,8 +38,7 @@ def training_curves(history: History) -> Figure:
     count = len(names) + bool(weights)
     columns = min(3, count)
     rows = -(-count // columns)
-    figure = Figure(figsize=(3.6 * columns, 2.5 * rows), dpi=90, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = NotebookFigure(figsize=(3.6 * columns, 2.5 * rows), dpi=90, layout="constrained")
     for index, name in enumerate(names):
         axes = figure.add_subplot(rows, columns, index + 1)
         for column, colour in ((name, "tab:blue"), (f"val_{name}", "tab:orange")):

@@ -37,7 +37,7 @@ def draw_pairs(model: keras.Model, batch: Mapping[str, np.ndarray]) -> np.ndarra
         shown = [images, scale * labels, scale * logits.argmax(axis=-1)[..., None]]
         rows = [np.concatenate([_framed(_slice(each[i])) for each in shown], axis=1) for i in range(len(images))]
         return np.concatenate(rows)
-    pairs = {name: np.asarray(batch[name])[:PAIRS] for name in ("moving", "fixed")}
+    pairs = {name: np.asarray(batch[name])[:PAIRS] for name in ("moving", "fixed", "fixed_labels") if name in batch}
     found = {name: keras.ops.convert_to_numpy(value) for name, value in model(pairs, training=False).items()}
     shown = [pairs["moving"], pairs["fixed"], found["warped"], np.abs(found["warped"] - pairs["fixed"])]
     shown += [found[name] for name in ("synthesised", "activation") if name in found]

@@ -19,7 +19,7 @@ from acreg.errors import AcregError, UsageError
 from acreg.io import writes_into
 from acreg.models import LabelAutoencoder, from_preset
 from acreg.models.presets import load_autoencoder
-from acreg.progress import Progress
+from acreg.progress import NotebookBars, Progress, notebook_bars
 from acreg.training import build, devices
 from acreg.training.callbacks import (
     Recorder,
@@ -42,6 +42,7 @@ from acreg.training.data import (
     or_none,
 )
 from acreg.training.grids import with_grid
+from acreg.training.live import LiveCurves
 from acreg.training.pictures import draw_pairs, png
 from acreg.training.run_folder import CACHE, check_run_folder, describe_run, described, model_card
 from acreg.training.schema import AutoencoderSection, DataSection, Recipe, TrainingSection
@@ -70,7 +71,7 @@ def run_recipe(
         run_folder: new or empty; with `resume`, the folder of the run to continue (a new one starts the run).
         resume: continue from the last checkpoint.
         progress: called with (text, done, total) after each step; without it, `say` gets a line after each epoch.
-        say: called with messages.
+        say: called with messages. Without `progress` and `say`, a notebook shows bars, curves and messages.
         stop: called after each step; once it returns true, training stops with an error.
         profile: write a TensorBoard trace of ten steps of the network.
 
@@ -84,6 +85,8 @@ def run_recipe(
         Requeue: `stop` returned true; the run can be continued with `resume`.
     """
     folder = Path(run_folder)
+    if progress is None and say is None and (bars := notebook_bars()):
+        progress, say = bars, bars.say
     say = say or (lambda text: None)
     recipe = with_grid(recipe, say)
     check_run_folder(folder, recipe, resume)
@@ -298,6 +301,8 @@ class _Run:
             ),
             ShowProgress(stage, schedule.epochs, schedule.steps_per_epoch, self.progress, self.say),
         ]
+        if isinstance(self.progress, NotebookBars):
+            callbacks.append(LiveCurves(self.progress, state.history))
         if stage == "network":
             callbacks.append(WarnOfCollapse(state, self.say))
             shown = None if validation is None else validation[0][0]

@@ -118,7 +118,6 @@ def view(
     facts: dict[str, Any] = {name: each.facts for name, each in encoded.items()}
     facts["grid"] = grid_facts(volumes.grid, fixed.grid, has_place, at)
     names = [Path(image.name).name or role for image, role in ((fixed, "fixed image"), (moving, "moving image"))]
-    facts["names"] = names
     content = {
         "title": escape(title or f"{names[1]} on {names[0]}"),
         "style": _asset("view.css"),

@@ -29,9 +29,14 @@ async function unpacked(name) {
 }
 
 async function image(name) {
-  const { slope, lowest, low, high } = facts[name];
+  const { slope, lowest, low, high, header } = facts[name];
+  // After the header of the NIfTI file come the low bytes of all numbers, then the high bytes.
+  const packed = new Uint8Array(await unpacked(name));
+  const count = (packed.length - header) / 2;
+  const numbers = new Uint16Array(count);
+  for (let i = 0; i < count; i++) numbers[i] = packed[header + i] + 256 * packed[header + count + i];
   const volume = await NVImage.loadFromFile({
-    file: new File([await unpacked(name)], `${name}.nii`),
+    file: new File([packed.subarray(0, header), numbers], `${name}.nii`),
     cal_min: (low - lowest) / slope,
     cal_max: (high - lowest) / slope,
   });
@@ -160,7 +165,10 @@ function compare() {
   canvas.style.visibility = kind === "blink" && hidden ? "hidden" : "visible";
   const rectangle = (x, y, w, h) => `M${x / ratio} ${y / ratio}h${w / ratio}v${h / ratio}h${-w / ratio}z`;
   let path = "";
-  if (kind === "wipe") path = tiles().map((t) => rectangle(t.left, t.top, (t.width * share) / 100, t.height)).join("");
+  if (kind === "wipe") {
+    const right = 1 - share / 100; // the part of the moving image
+    path = tiles().map((t) => rectangle(t.left + t.width * (1 - right), t.top, t.width * right, t.height)).join("");
+  }
   if (kind === "checkerboard") {
     for (const t of tiles()) {
       const side = Math.max(t.width, t.height) / share;
@@ -176,7 +184,7 @@ function compare() {
   const other = shown === "warped" ? "moving, after" : "moving, before";
   byId("caption").textContent =
     kind === "fade" ? (share === 0 ? "fixed" : share === 100 ? other : `${100 - share} % fixed, ${share} % ${other}`)
-    : kind === "wipe" ? `left ${other}, right fixed`
+    : kind === "wipe" ? `left fixed, right ${other}`
     : kind === "blink" ? (hidden ? "fixed" : other)
     : `fixed and ${other}`;
 }
@@ -423,7 +431,7 @@ function showLegend() {
   context.putImageData(pixels, 0, 0);
   byId("extremes").textContent = `Lowest ${lowest.toFixed(2)}, highest ${highest.toFixed(2)}.`;
   byId("folded").textContent = folded
-    ? `folded (0 or less): ${folded.toLocaleString("en")} of ${count.toLocaleString("en")} voxels`
+    ? `folded (0 or less): ${folded.toLocaleString("en")} of the ${count.toLocaleString("en")} voxels shown`
     : "no voxel is folded (0 or less)";
   byId("next-fold").hidden = !folded;
   byId("next-fold").onclick = () => {
@@ -534,6 +542,7 @@ async function start() {
       ? "Radiological convention: the patient's left is on the right of the screen."
       : "Shown as stored: this image does not say where the patient's left is.";
   byId("unit").textContent = grid.unit;
+  document.body.classList.toggle("pixels", grid.unit === "px"); // then x and y are those of the pixel
   byId("voxel-name").textContent = grid.rank === 3 ? "voxel i, j, k" : "pixel i, j";
   for (const element of document.querySelectorAll("[data-needs]")) element.hidden = !facts[element.dataset.needs];
   byId("overlays").hidden = ![...byId("overlays").querySelectorAll("[data-needs]")].some((element) => !element.hidden);

@@ -6,6 +6,7 @@ percent-encoded in a string.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import importlib.util
 import re
@@ -43,7 +44,7 @@ def niivue() -> tuple[str, str]:
     exports = EXPORTS.search(code)
     names = dict(_exported(part) for part in exports[1].split(",")) if exports else {}
     if exports is None or not names.keys() >= set(NEEDED):
-        raise _missing(f"{PACKAGE} {importlib.metadata.version(PACKAGE)}, in which NiiVue was not found")
+        raise _missing(f"{widget}, in which NiiVue was not found")
     given = ", ".join(f"{name}: {names[name]}" for name in NEEDED)
     code = f"{code[: exports.start()]}globalThis.niivue = {{{given}}};"
     return code.replace("</script", r"<\/script"), _licence()
@@ -57,10 +58,11 @@ def _exported(part: str) -> tuple[str, str]:
 
 def _licence() -> str:
     """NiiVue's licence, which has to go with every copy of its code."""
-    for path in importlib.metadata.files(PACKAGE) or ():
-        if path.name.upper().startswith("LICENSE"):
-            return path.read_text(encoding="utf-8")
-    raise _missing(f"{PACKAGE} {importlib.metadata.version(PACKAGE)}, without its licence")
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError, OSError):
+        for path in importlib.metadata.files(PACKAGE) or ():
+            if path.name.upper().startswith("LICENSE"):
+                return path.read_text(encoding="utf-8")
+    raise _missing(f"{PACKAGE} without its licence")
 
 
 def _missing(received: str) -> AcregError:

@@ -21,7 +21,7 @@ from acreg.geometry import (
     sample_image,
     unregistered,
 )
-from acreg.geometry.display import thinned_grid
+from acreg.geometry.thinning import thinned_grid
 from acreg.geometry.transform import Border
 
 VOXELS = {2: 2**22, 3: 2**23}
@@ -86,7 +86,8 @@ def sample_pair(
     notes = _notes(fixed.grid, grid)
     if grid.spacing != turned(fixed.grid).spacing:
         # The moving image is averaged, too: samples far apart would show noise that the image does not have.
-        moving, moving_labels = _coarser(moving, max(grid.spacing)), _coarser_labels(moving_labels, max(grid.spacing))
+        finest = min(grid.spacing)
+        moving, moving_labels = _coarser(moving, finest), _coarser_labels(moving_labels, finest)
     transform, start = (dataclasses.replace(each, fixed=grid, moving=moving.grid) for each in (transform, start))
     volumes = Volumes(
         grid=grid,
@@ -190,7 +191,7 @@ def _add_deformation(volumes: Volumes, transform: Transform) -> None:
     displacement = deformation.displacement
     volumes.determinant = jacobian_determinant(displacement).astype(np.float32)
     volumes.folded = int(np.count_nonzero(~(volumes.determinant > 0)))
-    volumes.step = thinned_grid(grid, NODES)[1]
+    volumes.step = min(thinned_grid(grid, NODES)[1])
     volumes.displacement = displacement[(slice(None, None, volumes.step),) * grid.rank]
 
 

@@ -22,6 +22,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from acreg.baselines import Baseline
 from acreg.baselines.options import Value, with_options
 from acreg.data.manifest import Dataset, dataset_folder
 from acreg.data.tables.pair_files import Pair
@@ -34,7 +35,8 @@ from acreg.evaluation.tables import metrics_shown
 from acreg.io.csv_tables import write_table
 from acreg.io.documents import write_json
 from acreg.names import safe_name
-from acreg.registration.methods import Method, named_method
+from acreg.registration.methods import Unregistered, named_method
+from acreg.registration.optimised import Optimised
 
 _DEMONS: dict[str, tuple[Value, ...]] = {
     "affine": (False,),
@@ -62,7 +64,9 @@ def candidates(method: str) -> list[str]:
     return [with_options(method, dict(zip(grid, values, strict=True))) for values in itertools.product(*grid.values())]
 
 
-def measure(method: Method, dataset: Dataset, split: str, pairs: Sequence[Pair], folder: Path) -> MethodResult:
+def measure(
+    method: Baseline | Optimised | Unregistered, dataset: Dataset, split: str, pairs: Sequence[Pair], folder: Path
+) -> MethodResult:
     """The scores of one setting on all pairs, written to `folder`; read from there if they are complete.
 
     Raises:

@@ -48,6 +48,14 @@ def test_no_bar_is_drawn_when_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not stderr.getvalue()
 
 
+def test_a_command_that_a_cell_of_a_notebook_runs_draws_no_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    stderr = terminal(monkeypatch)  # as IPython gives it to commands
+    monkeypatch.setenv("JPY_PARENT_PID", "12")
+    with console.bars() as show:
+        assert show is None
+    assert not stderr.getvalue()
+
+
 def test_progress_is_told_after_the_work_on_each_piece() -> None:
     told: list[object] = []
     for item in counted("ab", "Reading", 2, lambda *what: told.append(what)):

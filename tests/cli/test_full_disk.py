@@ -58,6 +58,19 @@ def test_register(disk, tmp_path, capsys, size):
     assert set(names) <= {path.name for path in (folder / "out").iterdir()}
 
 
+def test_register_with_a_scene(disk, tmp_path, capsys):
+    """The size is enough for the other results."""
+    for name in ("fixed.png", "moving.png"):
+        write_image(Image.from_array(noise((64, 64))), tmp_path / name)
+    folder = disk(360)
+    command = ["register", "--method", "unregistered", "--slicer", "--out", str(folder / "out")]
+    command += [f"--{role}={tmp_path / role}.png" for role in ("fixed", "moving")]
+    assert main(command) == 1 and "The disk is full" in capsys.readouterr().err
+    assert everything(folder) == []
+    disk(10_000)
+    assert main(command) == 0 and (folder / "out" / "scene.mrb").is_file()
+
+
 def test_overwrite_keeps_the_old_results(disk, tmp_path, capsys):
     for name in ("fixed.png", "moving.png"):
         write_image(Image.from_array(noise((64, 64))), tmp_path / name)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import json
+import zipfile
 
 import nibabel
 import numpy as np
@@ -197,6 +198,18 @@ def test_results_are_replaced_only_when_asked(files, capsys):
     assert not (files / "out" / "warped_labels.png").exists(), "labels that another transform moved"
 
 
+def test_a_scene_for_slicer_is_written_when_asked_and_goes_with_the_other_results(files, capsys):
+    labels = ["--labels", str(files / "b_labels.png"), "--fixed-labels", str(files / "a_labels.png")]
+    assert register(files, *labels, "--slicer") == 0
+    assert str(files / "out" / "scene.mrb") in capsys.readouterr().out
+    with zipfile.ZipFile(files / "out" / "scene.mrb") as bundle:
+        stored = {name.removeprefix("scene/Data/") for name in bundle.namelist()}
+    images = {"fixed.nrrd", "moving.nrrd", "warped.nrrd", "fixed_labels.seg.nrrd", "moving_labels.seg.nrrd"}
+    assert stored == {"scene/scene.mrml", "transform.h5", *images}
+    assert register(files, "--slicer") == 1 and "scene.mrb" in capsys.readouterr().err
+    assert register(files, "--overwrite") == 0 and not (files / "out" / "scene.mrb").exists()
+
+
 def test_an_inverse_that_is_an_approximation_or_lacks_is_said(files, capsys, monkeypatch):
     def fold(fixed, moving):
         field = np.zeros((*fixed.grid.shape, 2))
@@ -322,10 +335,10 @@ def test_two_images_or_a_list_are_given(files, capsys):
 def test_a_list_of_pairs(files, capsys):
     (files / "pairs.csv").write_text("fixed,moving\na.png,b.png\na.png,c.png\n")
     arguments = ["register", "--method", "unregistered", "--pairs", str(files / "pairs.csv")]
-    assert main([*arguments, "--out", str(files / "out")]) == 0
+    assert main([*arguments, "--out", str(files / "out"), "--slicer"]) == 0
     told = capsys.readouterr()
     assert "1 of 2 pairs: " in told.out and "1 of 2 pairs failed; the reasons: " in told.err
-    assert (files / "out" / "b_to_a" / "warped.png").is_file()
+    assert all((files / "out" / "b_to_a" / name).is_file() for name in ("warped.png", "scene.mrb"))
     (files / "pairs.csv").write_text("fixed,moving\na.png,c.png\n")
     assert main([*arguments, "--out", str(files / "none")]) == 1
     assert "At least one of the pairs must succeed. Received: 1 pairs, all of which failed" in capsys.readouterr().err

@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
-from acreg.losses import bending, diffusion, total_variation_mean, total_variation_sum
+from acreg.losses import bending, diffusion, negative_jacobian, total_variation_mean, total_variation_sum
 
 SHAPES = [(7, 9), (5, 6, 7)]
 
@@ -98,3 +98,14 @@ def test_one_slice_has_no_slope_along_its_axis():
 def test_a_spacing_is_a_positive_number_for_each_axis(spacing):
     with pytest.raises(ValueError, match=r"positive number, mm per voxel, for each of its 3 spatial axes. Received"):
         diffusion(fields((5, 6, 7)), spacing=spacing)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_negative_jacobian_is_the_mean_of_what_folds(shape):
+    folded = 0.8 * fields(shape)
+    gradients = np.stack([np.stack(np.gradient(f, axis=tuple(range(len(shape)))), -1) for f in folded])
+    determinants = np.linalg.det(gradients + np.eye(len(shape)))
+    expected = np.maximum(-determinants, 0).reshape(2, -1).mean(axis=1)
+    assert (expected > 0.01).all()
+    np.testing.assert_allclose(negative_jacobian(folded), expected, rtol=1e-4)
+    np.testing.assert_array_equal(negative_jacobian(0.05 * fields(shape)), [0, 0])

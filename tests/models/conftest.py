@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from acreg.io import Preprocessing
-from acreg.models import DDMR, ACRegNet, AffineDeformableNet, DIRNet, JRSNet, LabelAutoencoder, RegNet, SVFNet
+from acreg.models import DDMR, ACRegNet, AffineDeformableNet, DIRNet, JRSNet, LabelAutoencoder, RegNet, SVFNet, SYMNet
 
 CLASSES = 3
 Batch = dict[str, NDArray]
@@ -49,6 +49,8 @@ MAKERS: dict[str, tuple[type, dict[str, Any]]] = {
     "unet-velocity": (RegNet, {**UNET, "integration_steps": 5, "losses": SMOOTH}),
     "unet-3d": (RegNet, {"rank": 3, **UNET}),
     "unet-two-channels": (RegNet, {"channels": 2, **UNET}),
+    "faim": (RegNet, {"network": "faim", "filters": (4, 6), "losses": {"ncc": 1, "negative_jacobian": 1}}),
+    "faim-3d": (RegNet, {"rank": 3, "network": "faim", "filters": (4, 4, 6)}),
     "unet-uncertainty": (RegNet, {**UNET, "weighting": "uncertainty"}),
     "pyramid": (RegNet, PYRAMID),
     "pyramid-3d-velocity": (RegNet, {"rank": 3, **PYRAMID, "integration_steps": 5}),
@@ -100,6 +102,8 @@ MAKERS: dict[str, tuple[type, dict[str, Any]]] = {
     "svfnet-3d": (SVFNet, {"filters": (4, 6, 8), "in_plane_levels": 1, "norm": "group"}),
     "dirnet": (DIRNet, {"filters": 4, "levels": 2, "num_classes": CLASSES, "losses": {"ncc": 1, "soft_dice": 1}}),
     "dirnet-3d": (DIRNet, {"rank": 3, "filters": 4, "levels": 2}),
+    "symnet": (SYMNet, {"rank": 2, "filters": 2, "velocity_limit": 4.0, "num_classes": CLASSES}),
+    "symnet-3d": (SYMNet, {"filters": 1, "velocity_limit": 4.0, "integration_steps": 5}),
     "jrsnet": (
         JRSNet,
         {
@@ -109,7 +113,10 @@ MAKERS: dict[str, tuple[type, dict[str, Any]]] = {
             "losses": {"mutual_information": 1, "ssim": 1, "mask": 1},
         },
     ),
-    "jrsnet-3d-direct": (JRSNet, {"rank": 3, "filters": 4, "blocks": 1, "direct": True, "losses": {"ssim": 1}}),
+    "jrsnet-3d-direct": (
+        JRSNet,
+        {"rank": 3, "filters": 4, "blocks": 1, "levels": 1, "direct": True, "losses": {"ssim": 1}},
+    ),
     "autoencoder": (LabelAutoencoder, {"shape": (16, 24), "num_classes": CLASSES, "code_size": 6}),
     "autoencoder-3d": (
         LabelAutoencoder,

@@ -42,9 +42,18 @@ def test_maps_count_alike_whatever_their_scale() -> None:
     assert first.min() == 0 and first.max() == 1 and first.shape == (1, 12, 12, 1)
 
 
-@pytest.mark.parametrize("rank", [2, 3])
-def test_a_new_generator_moves_nothing_and_keeps_the_grid(rank: int) -> None:
-    model = joint_generator(rank, 1, 4, 2, direct=True)
+def test_maps_of_a_coarser_grid_count_like_the_others() -> None:
+    """Linear functions are resized exactly, away from the border."""
+    fine, coarse = (np.arange(n, dtype=np.float32)[None, :, None, None] + np.zeros((1, n, n, 1)) for n in (12, 6))
+    found = ops.convert_to_numpy(NormalisedSum()([fine], [[coarse, coarse[:, ::-1]]]))
+    alone = ops.convert_to_numpy(NormalisedSum()([fine]))
+    np.testing.assert_allclose(np.diff(found[0, 1:-1, 0, 0], 2), 0, atol=1e-6)
+    np.testing.assert_allclose(found[0, 1:-1], alone[0, 1:-1], atol=1e-6)
+
+
+@pytest.mark.parametrize(("rank", "levels"), [(2, 0), (2, 2), (3, 1)])
+def test_a_new_generator_moves_nothing_and_keeps_the_grid(rank: int, levels: int) -> None:
+    model = joint_generator(rank, 1, 4, 2, direct=True, levels=levels)
     shape = (9, 12, 7)[:rank]
     pair = {name: np.random.default_rng(0).random((2, *shape, 1), np.float32) for name in ("moving", "fixed", "mask")}
     found = {name: ops.convert_to_numpy(value) for name, value in model(pair).items()}
@@ -53,13 +62,30 @@ def test_a_new_generator_moves_nothing_and_keeps_the_grid(rank: int) -> None:
     assert 0 <= found["synthesised"].min() and found["synthesised"].max() <= 1
 
 
-def test_training_the_mask_alone_changes_every_convolution_of_the_generator() -> None:
+def test_levels_let_a_voxel_see_farther() -> None:
+    """One block of width 5 between convolutions of width 9, 3 and 9 reaches 4 + 2 + 1 + 4 voxels; a level, farther."""
     keras.utils.set_random_seed(0)
-    network = joint_generator(2, 1, 4, 2, direct=False)
+    reach = {}
+    for levels in (0, 1, 2):
+        network = joint_generator(2, 1, 4, 1, direct=False, levels=levels)
+        for weight in network.weights:  # all positive, so that no path is cancelled or cut by a ReLU
+            weight.assign(ops.abs(weight) + 0.01)
+        images = np.full((2, 96, 96, 1), 0.5, np.float32)
+        images[1, 48] += 1.0
+        field = ops.convert_to_numpy(network({"moving": images, "fixed": images, "mask": images})["field"])
+        seen = np.flatnonzero(np.abs(field[1] - field[0]).max(axis=(1, 2)) > 0)
+        reach[levels] = max(48 - seen[0], seen[-1] - 48)
+    assert reach[0] == 11 and reach[0] + 3 < reach[1] and reach[1] + 8 < reach[2]
+
+
+@pytest.mark.parametrize("levels", [0, 1])
+def test_training_the_mask_alone_changes_every_convolution_of_the_generator(levels: int) -> None:
+    keras.utils.set_random_seed(0)
+    network = joint_generator(2, 1, 4, 2, direct=False, levels=levels)
     model = keras.Model(network.inputs, network.output["activation"])
     model.compile(optimizer=keras.optimizers.SGD(0.5), loss="mse")
     kernels = {w.path: w.numpy().copy() for w in model.trainable_weights if "kernel" in w.path}
-    assert len(kernels) == 2 + 2 * 2
+    assert len(kernels) == 2 + 2 * 2 + 2 * levels
     rng = np.random.default_rng(1)
     images = [rng.random((4, 16, 16, 1), np.float32) for _ in range(3)]
     target = np.zeros((4, 16, 16, 1), np.float32)

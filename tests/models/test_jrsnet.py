@@ -8,12 +8,14 @@ import pytest
 from keras import ops
 
 import acreg
+from acreg.applications.conversion.exporting import export
 from acreg.data.sampling.deformed_pairs import DeformedPairSampler
-from acreg.errors import AcregError
+from acreg.errors import AcregError, UsageError
 from acreg.geometry import Grid
 from acreg.io import Image, Preprocessing
 from acreg.models import JRSNet
 from acreg.models.joint_losses import soft_mask
+from tests.models.conftest import shake
 
 FULL = {"mutual_information": 1, "ssim": 1, "mask": 1, "displacement_error": 1, "adversarial": 1, "cycle": 10}
 SMALL = {"filters": 4, "blocks": 2, "discriminator_filters": 2, "num_classes": 2}
@@ -163,6 +165,36 @@ def test_the_mask_is_shown_in_training_alone_and_to_its_share() -> None:
     assert numpy(never._network_inputs(x, True)["mask"]).max() == 0
 
 
+def test_a_model_that_takes_a_mask_is_given_it_when_it_registers(tmp_path) -> None:
+    model = shake(JRSNet(**SMALL, losses={"displacement_error": 1}, mask_share=1, takes_mask=True, levels=1))
+    x = batch()
+    np.testing.assert_array_equal(numpy(model._network_inputs(x, False)["mask"]), x["fixed_labels"] > 0)
+    model.preprocessing = Preprocessing(shape=(24, 24), label_values=[0, 1])
+    model.save_preset(tmp_path / "preset")
+    loaded = acreg.from_preset(tmp_path / "preset")
+    images, labels = discs(2)
+    pair = dict(zip(("fixed", "moving"), (image[..., 0] for image in images), strict=True))
+    mask = Image.from_array(7 * labels[0, ..., 0], kind="labels")  # any value but 0 is inside
+    seen = {role: model.preprocessing.apply(Image.from_array(image))[None] for role, image in pair.items()}
+    wanted = model({**seen, "fixed_labels": labels[:1]})
+    found = loaded.register(**pair, fixed_mask=mask)
+    np.testing.assert_allclose(found.displacement, numpy(wanted["displacement"])[0], atol=1e-3)
+    again = acreg.register(**pair, model=loaded, fixed_mask=mask).transform
+    np.testing.assert_allclose(again.displacement, found.displacement)
+    empty = loaded.register(**pair, fixed_mask=Image.from_array(0 * labels[0, ..., 0], kind="labels"))
+    assert np.abs(empty.displacement - found.displacement).max() > 0.01
+    assert loaded.segment(**pair, fixed_mask=mask).grid == found.fixed
+    with pytest.raises(UsageError, match="Received: a pair without a mask. Give fixed_mask"):
+        loaded.register(**pair)
+    with pytest.raises(UsageError, match="Networks that take two images are exported"):
+        export(tmp_path / "preset", tmp_path / "network.onnx")
+    model.takes_mask = False
+    with pytest.raises(UsageError, match="Received: fixed_mask for another network"):
+        model.register(**pair, fixed_mask=mask)
+    with pytest.raises(UsageError, match=r"Received: fixed_mask with model="):
+        acreg.register(**pair, model=model, fixed_mask=mask)
+
+
 def test_a_preset_has_the_generator_alone_and_registers_and_segments_as_the_model_did(tmp_path) -> None:
     model, _ = trained(40, losses={**FULL, "adversarial": 0.05}, pretraining_steps=1)
     model.preprocessing = Preprocessing(shape=(24, 24), label_values=[0, 1])
@@ -201,6 +233,10 @@ def test_volumes_and_half_precision() -> None:
 def test_refusals(tmp_path, monkeypatch) -> None:
     with pytest.raises(ValueError, match=r"`mask_share` from 0 to 1.*mask_share=1.5"):
         JRSNet(**SMALL, mask_share=1.5)
+    with pytest.raises(ValueError, match="must see masks in training. Received: takes_mask=True, mask_share=0"):
+        JRSNet(**SMALL, takes_mask=True, mask_share=0)
+    with pytest.raises(ValueError, match=r"`levels` and `pretraining_steps` not negative.*levels=-1"):
+        JRSNet(**SMALL, levels=-1)
     with pytest.raises(ValueError, match=r"`judged` must be one of .*Received: judged='all', adversarial_loss='least"):
         JRSNet(**SMALL, judged="all", adversarial_loss="least_squares")
     with pytest.raises(ValueError, match="'mask' compares labels and needs `num_classes`"):

@@ -111,6 +111,31 @@ def test_without_an_inverse_that_of_an_earlier_transform_goes(tmp_path, monkeypa
         assert len(written) == (5 if reason else 7) and bool(reason) == bool(result.no_inverse)
 
 
+class WithMask(Shift):
+    """Records the masks that it is given."""
+
+    takes_mask, both_ways = True, True
+
+    def __init__(self):
+        super().__init__()
+        self.masks = []
+
+    def register(self, fixed, moving, fixed_mask=None):
+        self.masks.append(fixed_mask)
+        return super().register(fixed=fixed, moving=moving)
+
+
+def test_a_method_that_takes_a_mask_is_given_the_labels_of_its_fixed_image_each_way():
+    fixed, moving = (Image.from_array(np.random.default_rng(n).random((20, 18))) for n in range(2))
+    one, other = (Image.from_array(np.full((20, 18), n), kind="labels") for n in (1, 2))
+    method = WithMask()
+    scores, result = score_pair(method, ("a", "b"), fixed=(fixed, one), moving=(moving, other), label_values=[0, 1, 2])
+    assert not scores.failure and result.inverse_error is not None
+    assert [mask.array.max() for mask in method.masks] == [1, 2]
+    assert register_pair(method, fixed=fixed, moving=moving, fixed_mask=one).inverse_error is None
+    assert len(method.masks) == 3  # without labels of the moving image, there is no way back
+
+
 def test_a_model_that_segments_has_its_mask_saved_and_scored(tmp_path):
     model = JRSNet(filters=4, blocks=1, num_classes=2, losses={"mask": 1})
     model.preprocessing = Preprocessing(shape=(16, 16))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+import zipfile
 from pathlib import Path
 
 import nibabel
@@ -14,7 +15,7 @@ from matplotlib.figure import Figure
 
 import acreg
 from acreg.cli.main import main
-from acreg.data.phantoms.chests import chest_phantom
+from acreg.data.phantoms.chests import chest_phantom, make_dataset
 from acreg.errors import AcregError, DoubtfulResult, UsageError
 from acreg.geometry import Displacement, Grid, Image, Transform
 from acreg.io import read_image, write_image
@@ -70,6 +71,19 @@ def test_a_registration_saves_what_the_command_writes(files: Path, capsys: pytes
     with pytest.raises(AcregError, match="not replaced unasked"):
         result.save(files / "python")
     assert result.save(files / "python", what=["transform"], overwrite=True) and not list(files.glob("python/*.png"))
+
+
+def test_a_scene_names_the_labels_of_a_prepared_dataset(tmp_path: Path) -> None:
+    names = {0: "background", 1: "left lung", 2: "right lung", 3: "heart"}
+    chests = make_dataset(tmp_path / "chests", subjects=10, shape=(32, 32))
+    assert chests.label_names == names
+    one, other = (chests.records[number] for number in (0, 1))
+    result = acreg.register(fixed=one.image, moving=other.image, labels=other.labels, method="unregistered")
+    (scene,) = result.save(tmp_path / "out", what=["slicer"])[1:]
+    with zipfile.ZipFile(scene) as bundle:
+        bundle.extract("scene/Data/moving_labels.seg.nrrd", tmp_path)
+    stored = sitk.ReadImage(str(tmp_path / "scene" / "Data" / "moving_labels.seg.nrrd"))
+    assert [stored.GetMetaData(f"Segment{number}_Name") for number in range(3)] == [names[v] for v in (1, 2, 3)]
 
 
 def test_images_may_be_arrays_files_or_those_of_other_packages() -> None:
@@ -154,10 +168,14 @@ def test_a_registration_shows_its_numbers_and_a_picture(shape: tuple[int, ...], 
     page = result._repr_html_()
     assert page.startswith('<img src="data:image/png;base64,') and "folded" in page and len(page) < 1_000_000
     assert all(concern.text in page for concern in result.concerns)
+    assert result._repr_png_().startswith(b"\x89PNG") and "<td>shift by 0.5</td>" in page and "a.png" in page
+    assert ("axial slice, radiological: the patient&#x27;s left is on the right" in page) == (len(shape) == 3)
     if len(shape) == 2:
         assert isinstance(result.figure(), Figure)
         result.fixed_labels = images[0]  # no labels: a picture cannot be made, and the numbers are shown all the same
-        assert result._repr_html_().startswith("<p>No picture: ")
+        assert result._repr_html_().startswith("<p>No picture: ") and result._repr_png_() is None
+        result.regularity = {}  # nor numbers
+        assert "<td>not known: " in result._repr_html_() and "shift by 0.5" in result._repr_html_()
 
 
 @pytest.mark.filterwarnings("ignore::acreg.errors.DoubtfulResult")
@@ -170,6 +188,7 @@ def test_transforms_are_applied_as_by_their_commands(files: Path) -> None:
     warped = acreg.warp(**places, image=files / "b.png")
     np.testing.assert_allclose(warped.image.array, result.sampled.warp_image(result.moving).array, atol=1e-3)
     assert warped.save(files / "w.png") == files / "w.png" and warped._repr_png_().startswith(b"\x89PNG")
+    assert "<th style='text-align:left'>inside of the moving image</th>" in warped._repr_html_()
     same = acreg.warp(result.transform, result.fixed, labels=files / "b_labels.png")
     np.testing.assert_array_equal(same.image.array, result.warped_labels.array)
     assert same.inside == pytest.approx(result.inside.mean()) and same.vanished == []
@@ -177,6 +196,7 @@ def test_transforms_are_applied_as_by_their_commands(files: Path) -> None:
     points = acreg.warp(result.transform, result.fixed, points=files / "p.csv", to="moving")
     np.testing.assert_allclose(points.points.positions, [[5.5, 3], [21.5, 10]], atol=1e-5)
     np.testing.assert_allclose(points.lengths, 1.5, atol=1e-5)
+    assert "<th style='text-align:left'>1</th><td>5.50</td><td>3.00</td><td>1.50</td>" in points._repr_html_()
     found = acreg.jacobian(result.transform, result.fixed)
     assert found.regularity == result.regularity and "folded" in found._repr_html_()
     np.testing.assert_allclose(found.image.array, 1, atol=1e-5)

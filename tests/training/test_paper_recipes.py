@@ -47,6 +47,10 @@ def hearts(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("svfnet-hearts-paper", HEARTS),
         ("svfnet-hippocampus-paper", HEARTS),
         ("affine-deformable-brain-paper", ["data.shape=[16,16,16]", "model.arguments.labels_per_step=4"]),
+        *(
+            (f"{network}-brain", ["data.shape=[16,16,16]", "optimizer.warmup_steps=0"])
+            for network in ("voxelmorph", "symnet", "faim")
+        ),
     ],
 )
 def test_it_takes_a_step(name: str, changes: list[str], discs: Path, hearts: Path) -> None:

@@ -17,7 +17,7 @@ from acreg.geometry.display import table_html
 from acreg.io import Image, all_or_none, check_free
 from acreg.io.inputs import ImageLike, as_image
 from acreg.plotting.figures import to_png
-from acreg.progress import Progress, counted
+from acreg.progress import Progress, counted, notebook_bars
 from acreg.registration.methods import Method, check_one_method, one_method
 from acreg.report.surfaces import surface_figure
 from acreg.shapes import Surface, read_surfaces
@@ -201,6 +201,6 @@ def surfaces(
     subjects = template_subjects(place, dataset)[:templates]
     target = as_image(image, "image")
     chosen = one_method(model, method, threads=threads, seed=seed)
-    fused = segment_by_meshes(target, chosen, dataset, place, subjects, progress=progress)
+    fused = segment_by_meshes(target, chosen, dataset, place, subjects, progress=progress or notebook_bars())
     names = [" + ".join(dataset.label_names[value] for value in region) for region in regions]
     return SurfaceSegmentation(names, fused, dataset.unit)

@@ -28,7 +28,7 @@ from acreg.io import Preprocessing, atomic_path, sole_writer
 from acreg.io.documents import write_json
 from acreg.io.formats import is_picture
 from acreg.plotting.figures import to_png
-from acreg.progress import Progress
+from acreg.progress import Progress, notebook_bars
 from acreg.registration.methods import check_one_method
 from acreg.registration.presets import is_segmenter
 from acreg.report.quality import quality_figure
@@ -291,7 +291,7 @@ def process(
         from acreg.applications.batch.ray_engine import RayEngine
 
         chosen = RayEngine(address, workers)
-    tally = run_items(task, items, folder, chosen, group, progress)
+    tally = run_items(task, items, folder, chosen, group, progress or notebook_bars())
     if tally.before:
         say(f"{tally.before} of {tally.images} {unit} were done before.")
     if tally.failed:

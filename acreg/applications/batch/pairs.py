@@ -43,6 +43,7 @@ def register_pairs(
     border: Border | None = None,
     fill: float | None = None,
     view: bool = False,
+    slicer: bool = False,
     threads: int = 1,
     seed: int = 0,
     engine: EngineName = "local",
@@ -60,6 +61,7 @@ def register_pairs(
         model, method, refine, guide_labels, both_ways: as in `acreg.register`.
         border, fill: as in `Registration.save`.
         view: also write the interactive page of each pair, see `acreg.view`.
+        slicer: also write a scene of each pair for 3D Slicer.
         threads, seed: threads of a classical method, and the random seed of the method.
         engine: "local" (this process) or "ray" (needs the extra `scale`). Each process makes one method, which keeps
             what it has compiled.
@@ -89,7 +91,7 @@ def register_pairs(
     guides = {column for item in items for column in item.files} & {"fixed_mask", "moving_mask", "initial"}
     check_guided([*sorted(guides), *["guide_labels"] * guide_labels], model, method)
     chosen = MethodChoice(None if model is None else os.fspath(model), method, threads, seed, refine)
-    task = PairTask(chosen, Path(out).absolute(), guide_labels, both_ways, border, fill, view)
+    task = PairTask(chosen, Path(out).absolute(), guide_labels, both_ways, border, fill, view, slicer)
     with sole_writer(task.folder):
         tally = process(task, items, task.folder, 1, engine, address, workers, progress, say, unit="pairs")
     found = BatchRun(Path(out) / task.table, tally, unit="pairs")
@@ -108,7 +110,7 @@ class PairTask:
         folder: folder of the results.
         guide_labels, both_ways: see `acreg.register`.
         border, fill: see `Registration.save`.
-        view: also write the interactive page.
+        view, slicer: also write the interactive page, or the scene for 3D Slicer.
     """
 
     method: MethodChoice
@@ -118,6 +120,7 @@ class PairTask:
     border: Border | None = None
     fill: float | None = None
     view: bool = False
+    slicer: bool = False
     table: str = field(default=REGISTRATIONS, init=False)
     columns: tuple[str, ...] = field(
         default=(
@@ -131,7 +134,12 @@ class PairTask:
     def settings(self) -> Mapping[str, Any]:
         """The settings that determine the results."""
         own = {"guide_labels": self.guide_labels, "both_ways": self.both_ways, "border": self.border, "fill": self.fill}
-        return {**self.method.settings(), **own, **({"view": True} if self.view else {})}
+        return {**self.method.settings(), **own, **{name: True for name in self.further}}
+
+    @property
+    def further(self) -> list[str]:
+        """What is saved besides `SAVED`."""
+        return [*["view"] * self.view, *["slicer"] * self.slicer]
 
     def load(self) -> PairWorker:
         """The worker, with the method."""
@@ -154,7 +162,7 @@ class PairWorker:
     def save(self, item: PairItem, result: Registration) -> list[str]:
         """Write the files of `acreg register` into the folder of the pair, and return the row."""
         task = self.task
-        what = [*SAVED, *["view"] * task.view]
+        what = [*SAVED, *task.further]
         result.save(task.folder / item.name, what=what, border=task.border, fill=task.fill, overwrite=True)
         dice: list[float | None] = [None, None]
         if result.scores_after:

@@ -79,7 +79,7 @@ def export(
         overwrite: replace what is there.
 
     Raises:
-        UsageError: there is no such preset, or it does not register.
+        UsageError: there is no such preset, it does not register, or it takes a mask beside the images.
         AcregError: the backend of Keras is not TensorFlow, tf2onnx is not installed, the preset cannot be loaded,
             something is there already, or the network differs from Keras.
     """
@@ -104,6 +104,11 @@ def export(
         raise UsageError(
             f"Networks that register are exported. Received: {model}, a {type(loaded).__name__}. Give the preset of a "
             "registration network."
+        )
+    if getattr(loaded, "takes_mask", False):
+        raise UsageError(
+            f"Networks that take two images are exported. Received: {model}, which also takes the mask of the fixed "
+            "image (`takes_mask`). Train it without, or use the engine keras."
         )
     if format == "saved_model":
         return _saved_model(loaded, path, size)

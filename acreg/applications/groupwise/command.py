@@ -19,6 +19,7 @@ from acreg.applications.groupwise.rounds import LINEAR_ROUNDS, Group
 from acreg.applications.groupwise.states import FOLDER, States
 from acreg.errors import AcregError, UsageError, argument
 from acreg.geometry import Image, Transform
+from acreg.geometry.display import picture, png_or_none, table_html
 from acreg.io import all_or_none, atomic_path, read_image, sole_writer, write_image, write_inverse, write_transform
 from acreg.io.claims import claim
 from acreg.io.documents import read_json, write_json
@@ -26,7 +27,7 @@ from acreg.io.formats import is_picture
 from acreg.names import some
 from acreg.optimisation import Engine, Settings
 from acreg.plotting.figures import to_png
-from acreg.progress import Progress, counted
+from acreg.progress import Progress, counted, notebook_bars
 from acreg.registration.saving import result_name
 
 RUN, RECORD = "run.json", "template.json"
@@ -69,9 +70,24 @@ class Template:
         done, failed = len(self.record["subjects"]), len(self.record["failures"])
         return f"Template({done} of {done + failed} images, {len(self.record['rounds'])} rounds: {self.folder})"
 
-    def _repr_png_(self) -> bytes:
-        """Display in a notebook: preview.png."""
-        return (self.folder / "preview.png").read_bytes()
+    def _repr_html_(self) -> str:
+        """Display in a notebook: preview.png, and a table of the rounds and the failed images."""
+        record = self.record
+        rows = [("images", f"{len(record['subjects'])} registered, {len(record['failures'])} failed")]
+        rows += [
+            (
+                each["round"],
+                f"{each['images']} images" + (f", changed by {each['change']:.3f} SD" if "change" in each else ""),
+            )
+            for each in record["rounds"]
+        ]
+        rows += [(f"failed: {subject}", why) for subject, why in self.failures.items()]
+        preview = self.folder / "preview.png"
+        return picture(preview.read_bytes, "template") + table_html([*rows, ("folder", str(self.folder))])
+
+    def _repr_png_(self) -> bytes | None:
+        """preview.png alone."""
+        return png_or_none((self.folder / "preview.png").read_bytes)
 
 
 def template(
@@ -122,7 +138,7 @@ def template(
     velocities averaged as by Arsigny et al., A log-Euclidean framework for statistics on diffeomorphisms, MICCAI 2006.
     """
     _check(linear, rounds, sharpen, spacing, settings)
-    say = say or (lambda _: None)
+    say, progress = say or (lambda _: None), progress or notebook_bars()
     folder = Path(out).absolute()
     items = find_items(Path(images).absolute(), leave_out=folder)
     names = [item.name for item in items]

@@ -25,8 +25,7 @@ def template_figure(template: Image, deviation: NDArray[np.float32], first: Imag
         deviation: of the grey values, `(*spatial)` of the template.
         first: the mean after the linear rounds.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    from acreg.geometry.notebook_figure import NotebookFigure
 
     grid = template.grid.reoriented() if template.grid.rank == 3 else template.grid
     # In a volume, the first index is at the feet.
@@ -35,8 +34,7 @@ def template_figure(template: Image, deviation: NDArray[np.float32], first: Imag
         for array, old in ((first.array, first.grid), (template.array, template.grid), (deviation, template.grid))
     ]
     views = VIEWS if grid.rank == 3 else ("",)
-    figure = Figure(figsize=(10.8, 3.7 * len(views)), dpi=110, facecolor="white", layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = NotebookFigure(figsize=(10.8, 3.7 * len(views)), dpi=110, facecolor="white", layout="constrained")
     panels = figure.subplots(len(views), len(arrays), squeeze=False)
     for axis, view in enumerate(views):
         for column, (array, title) in enumerate(zip(arrays, TITLES, strict=True)):

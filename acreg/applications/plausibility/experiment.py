@@ -15,7 +15,7 @@ from acreg.geometry.display import table_html
 from acreg.io import all_or_none
 from acreg.models import LabelAutoencoder
 from acreg.models.presets import load_autoencoder
-from acreg.progress import Progress
+from acreg.progress import Progress, notebook_bars
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -93,4 +93,4 @@ def plausibility(
         "seed": seed,
         "grid": list(autoencoder.shape),
     }
-    return Plausibility(run(autoencoder, dataset, split, masks, pixels, seed, progress), settings)
+    return Plausibility(run(autoencoder, dataset, split, masks, pixels, seed, progress or notebook_bars()), settings)

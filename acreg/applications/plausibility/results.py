@@ -87,11 +87,9 @@ def write_results(outcome: Outcome, folder: Path, settings: dict[str, Any]) -> l
 
 def plausibility_figure(outcome: Outcome) -> Figure:
     """Top: one subject's maps. Bottom: both losses of each mask, and box plots of the code distances."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    from acreg.geometry.notebook_figure import NotebookFigure
 
-    figure = Figure(figsize=(12, 7), dpi=120, facecolor="white", layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = NotebookFigure(figsize=(12, 7), dpi=120, facecolor="white", layout="constrained")
     parts: Any = figure.subfigures(2, 1, height_ratios=[1, 1.35])
     above, below = parts
     shown = _typical(outcome)

@@ -165,16 +165,20 @@ def grey_array(volume: Volume, path: Path, labels: bool) -> np.ndarray:
     return array
 
 
-def save_itk(array: np.ndarray, grid: Grid, path: Path, vectors: bool = False) -> None:
+def save_itk(
+    array: np.ndarray, grid: Grid, path: Path, vectors: bool = False, header: Mapping[str, str] | None = None
+) -> None:
     """Write `(*spatial)`, or `(*spatial, channels)` of vectors, by SimpleITK and read it back.
 
-    ITK does not always report a full disk.
+    ITK does not always report a full disk. `header` has further fields of an NRRD header.
     """
     import SimpleITK as sitk
 
     shape = (*grid.volume().shape, *array.shape[grid.rank :])
     image = sitk.GetImageFromArray(array.reshape(shape), isVector=vectors)
     grid.volume().copy_to_itk(image)
+    for key, text in (header or {}).items():
+        image.SetMetaData(key, text)
     try:
         sitk.WriteImage(image, str(path), useCompression=True)
         complete = np.array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(path))).reshape(array.shape), array)

@@ -243,3 +243,5 @@ def test_stored_results_come_back_with_the_same_bits(tmp_path: Path) -> None:
 def test_the_record_is_json(found: Template) -> None:
     assert json.loads((found.folder / "template.json").read_text(encoding="utf-8")) == found.record
     assert repr(found).startswith("Template(4 of 4 images, 4 rounds: ") and found._repr_png_()[:4] == b"\x89PNG"
+    page = found._repr_html_()
+    assert page.startswith("<img src=") and "<td>4 registered, 0 failed</td>" in page and page.count(" SD</td>") >= 1
