@@ -34,7 +34,7 @@ p { margin: 4px 0 12px; max-width: 110ch; }
 .small { font-size: 13px; }
 nav { display: flex; flex-wrap: wrap; gap: 6px 18px; margin: 14px 0 20px; font-size: 14px; }
 a { color: var(--accent); text-decoration: none; } a:hover { text-decoration: underline; }
-section { background: var(--card); border: 1px solid var(--line); border-radius: 12px;
+section { scroll-margin-top: 60px; background: var(--card); border: 1px solid var(--line); border-radius: 12px;
   padding: 20px 22px; margin: 0 0 18px; }
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(160px, 1fr)); gap: 12px; margin: 0 0 18px; }
 .tile { background: var(--card); border: 1px solid var(--line); border-radius: 12px; padding: 12px 16px; }
