@@ -123,7 +123,8 @@ def panel_figures(shown: Sequence[Shown], registered: bool = True, bold: int | N
         draw_contours(axes, view.warped_labels, WARPED_COLOUR, bold)
 
     def board(axes: Axes, view: PairView) -> None:
-        axes.imshow(checkerboard(view.fixed, view.warped), cmap="gray", vmin=0, vmax=1, aspect=view.aspect)
+        tiles = checkerboard(view.fixed, view.warped, aspect=view.aspect)
+        axes.imshow(tiles, cmap="gray", vmin=0, vmax=1, aspect=view.aspect)
 
     def grid(axes: Axes, view: PairView) -> None:
         draw_grid(axes, view.displacement, view.aspect)
