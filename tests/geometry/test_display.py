@@ -11,6 +11,7 @@ import PIL.Image
 import pytest
 
 from acreg.geometry import Affine, Displacement, Grid, Image, Transform, Velocity
+from acreg.geometry.display import table_html
 from acreg.geometry.pictures import GAP, PANEL, PIXELS, TITLE
 
 
@@ -150,3 +151,9 @@ def test_numbers_of_a_large_transform_come_from_some_of_its_voxels() -> None:
     assert "<td>65536 of 1000000 voxels, at random</td>" in page and "<td>30.00 mm</td>" in page
     folded = float(page.split("folded voxels</th><td>")[1].split(" %")[0])
     assert folded == pytest.approx(2, abs=0.2)
+
+
+def test_a_table_has_bold_cells_and_shows_texts_literally() -> None:
+    page = table_html([["**a**", "**0.8 (0.1)**", "**", "x < y"]], ["method", "b", "c", "d"], "title & more")
+    assert "<caption>title &amp; more</caption>" in page and ">**a**</th>" in page, "a name is a name"
+    assert "<td><b>0.8 (0.1)</b></td><td>**</td><td>x &lt; y</td>" in page

@@ -31,6 +31,7 @@ IN_BFLOAT16 = {
     "ddmr-downsized",
     "affine-deformable",
     "svfnet-3d",
+    "symnet-3d",
     "dirnet",
     "jrsnet-3d-direct",
     "autoencoder-3d",
@@ -50,6 +51,7 @@ COMPUTED_ALIKE = {
     "deformable-only",
     "pyramid-symmetric",
     "ddmr-3d-symmetric",
+    "faim-3d",
 }
 """Kinds with the layers of another kind, whose half precision is not tested again, because compiling is slow."""
 RATIOS = {
