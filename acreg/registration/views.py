@@ -175,6 +175,12 @@ def _page(
     fixed, moving = images["fixed"], images["moving"]
     if fixed is None or moving is None:
         raise AcregError("Two images are viewed. Received: one of them. Give both.")
+    if fixed.grid.rank != moving.grid.rank:
+        raise AcregError(
+            f"A pair consists of two pictures or two volumes. Received: {fixed.name or 'a fixed image'} of shape "
+            f"{fixed.grid.shape} and {moving.name or 'a moving image'} of shape {moving.grid.shape}. Give two images "
+            "of one kind."
+        )
     concerns = record.get("concerns")
     listed = concerns if isinstance(concerns, list) else []
     return view_pair(

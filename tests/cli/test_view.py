@@ -82,6 +82,12 @@ def test_a_result_is_written_beside_its_files_and_opened(files, opened, capsys):
     assert len(opened) == 1
 
 
+def test_a_page_elsewhere_is_not_replaced_unasked(files, tmp_path, capsys):
+    command = ["view", str(files / "result"), "--out", str(tmp_path / "v.html"), "--no-open"]
+    assert [main(command), main(command), main([*command, "--overwrite"])] == [0, 1, 0]
+    assert "Results are not replaced unasked" in capsys.readouterr().err
+
+
 def test_without_a_display_nothing_is_opened(files, opened, monkeypatch, capsys):
     monkeypatch.delenv("DISPLAY")
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
@@ -151,11 +157,11 @@ def test_images_that_were_moved_away_are_named(files, tmp_path, capsys):
         (
             ["--out", "x.html", *["--fixed", "picture.nii.gz", "--moving", "moving.nii.gz", "--transform", "flat.tfm"]],
             1,
-            "one number of axes",
+            "two pictures or two volumes. Received: .*picture.nii.gz of shape",
         ),
-        (["--out", "fixed.nii.gz", "result/"], 1, "Results are not replaced unasked.*--overwrite"),
+        (["--out", "fixed.nii.gz", "result/", "--overwrite"], 2, "name ends in .html. Received: .*fixed.nii.gz"),
     ],
-    ids=["file", "no result", "nothing", "half", "both", "rank of the transform", "rank of an image", "taken"],
+    ids=["file", "no result", "nothing", "half", "both", "rank of the transform", "rank of an image", "no page"],
 )
 def test_what_cannot_be_viewed_is_said_in_a_paragraph(files, tmp_path, capsys, arguments, code, message):
     (tmp_path / "empty").mkdir()
