@@ -109,9 +109,12 @@ def view(
         at: where the crosshair is at first, in mm by world axis (see `Grid`); by default, in the middle.
 
     Raises:
+        UsageError: `at` has not one finite number for each axis.
         AcregError: images and transform differ in their number of axes, an axis has one voxel, labels cannot be placed
             on their image, or NiiVue is missing.
     """
+    if at is not None and not (np.shape(at) == (fixed.grid.rank,) and np.isfinite(at).all()):
+        raise UsageError(f"A place has a finite number in mm for each of {fixed.grid.rank} axes. Received: at={at}.")
     code, licence = niivue()
     volumes = sample_pair(
         fixed=fixed,

@@ -9,6 +9,7 @@ import webbrowser
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from scipy import ndimage
 
 import acreg
@@ -210,3 +211,25 @@ def test_python_takes_a_registration(files):
         acreg.view(result, **images)
     with pytest.raises(UsageError, match=r"Write view\(fixed=..., moving=...\)"):
         acreg.view(images["fixed"], images["moving"])
+    for wrong, message in (
+        ({"at": (1.0, 2.0)}, r"finite number in mm for each of 3 axes. Received: at=\(1.0, 2.0\)"),
+        ({"at": (1.0, np.nan, 2.0)}, "finite number in mm"),
+        ({"border": "edge", "fill": 3.0}, "Received: fill=3.0 with border='edge'"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            acreg.view(result, **wrong)
+    with pytest.raises(UsageError, match=r"\.html\. Received: view\.pdf"):
+        acreg.view(result).save("view.pdf")
+
+
+def test_a_transform_of_another_library_is_refused_with_the_way_out(files):
+    other = sitk.AffineTransform(3)
+    images = {"fixed": files / "fixed.nii.gz", "moving": files / "moving.nii.gz"}
+    for call in (
+        lambda: acreg.view(**images, transform=other),
+        lambda: acreg.warp([other], images["fixed"], image=images["moving"]),
+        lambda: acreg.jacobian(other, images["fixed"]),
+        lambda: acreg.register(**images, initial=other, method="acreg:rigid"),
+    ):
+        with pytest.raises(UsageError, match="Received: AffineTransform. Write a transform of another program into"):
+            call()

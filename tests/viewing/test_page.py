@@ -172,7 +172,7 @@ def test_the_crosshair_is_at_the_voxel_that_is_typed_or_clicked(browser, tmp_pat
             assert (after - before) @ direction > 1
             before = after
 
-        # With the keyboard alone: the slices are the first stop of Tab, and the plane shown alone is that of the arrows.
+        # With the keyboard alone: Tab goes to the slices, and the arrows move in the plane that is shown alone.
         choose(page, "planes", 1)
         page.evaluate("document.activeElement.blur()")
         page.locator("#lower").focus()
