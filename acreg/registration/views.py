@@ -18,7 +18,7 @@ from acreg.io.documents import read_json, read_text
 from acreg.io.inputs import ImageLike, as_image
 from acreg.names import pair_folder
 from acreg.registration.background import border_and_fill
-from acreg.registration.pair import Registration
+from acreg.registration.pair import Registration, check_ranks
 from acreg.registration.record import RECORD_NAME, record_of, rows_of
 from acreg.registration.warping import PathLike, read_transforms, transform_list
 from acreg.viewing import View
@@ -177,12 +177,7 @@ def _page(
     fixed, moving = images["fixed"], images["moving"]
     if fixed is None or moving is None:
         raise AcregError("Two images are viewed. Received: one of them. Give both.")
-    if fixed.grid.rank != moving.grid.rank:
-        raise AcregError(
-            f"A pair consists of two pictures or two volumes. Received: {fixed.name or 'a fixed image'} of shape "
-            f"{fixed.grid.shape} and {moving.name or 'a moving image'} of shape {moving.grid.shape}. Give two images "
-            "of one kind."
-        )
+    check_ranks(fixed=fixed, moving=moving)
     concerns = record.get("concerns")
     listed = concerns if isinstance(concerns, list) else []
     return view_pair(

@@ -158,7 +158,7 @@ def test_images_that_were_moved_away_are_named(files, tmp_path, capsys):
         (
             ["--out", "x.html", *["--fixed", "picture.nii.gz", "--moving", "moving.nii.gz", "--transform", "flat.tfm"]],
             1,
-            "two pictures or two volumes. Received: .*picture.nii.gz of shape",
+            "one number of axes. Received: a fixed image of shape .* Give two pictures or two volumes",
         ),
         (["--out", "fixed.nii.gz", "result/", "--overwrite"], 2, "name ends in .html. Received: .*fixed.nii.gz"),
     ],
