@@ -139,7 +139,7 @@ def _recorded(folder: Path, record: Mapping[str, Any], given: Mapping[str, Image
 
 def _unknown(folder: Path, reason: str) -> AcregError:
     return AcregError(
-        f"The images of a result are read from where {RECORD_NAME} says that they are. Received: {folder}, which "
+        f"The images of a result are read from where its record says that they are. Received: {folder}, which "
         f"{reason}. Give {argument('fixed')} and {argument('moving')}, with {argument('labels')} and "
         f"{argument('fixed_labels')} if there are label maps."
     )
@@ -156,6 +156,8 @@ def _evaluated(folder: Path) -> dict[str, Image | None] | None:
     row = pairs.get(folder.resolve().name)
     if row is None or not isinstance(dataset.get("folder"), str):
         return None
+    if not Path(dataset["folder"]).is_dir():
+        raise _unknown(folder, f"belongs to the dataset {dataset['folder']}, which is not there")
     subjects = Subjects(Dataset.load(dataset["folder"]))
     (fixed, fixed_labels), (moving, labels) = subjects.get(row["fixed"]), subjects.get(row["moving"])
     return {"fixed": fixed, "moving": moving, "labels": labels, "fixed_labels": fixed_labels}

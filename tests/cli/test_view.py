@@ -14,7 +14,7 @@ from scipy import ndimage
 
 import acreg
 from acreg.cli.main import main
-from acreg.errors import UsageError
+from acreg.errors import AcregError, UsageError
 from acreg.evaluation.run import evaluate
 from acreg.geometry import Affine, Grid, Image, Transform
 from acreg.io import write_image, write_transform
@@ -199,6 +199,10 @@ def test_a_pair_of_an_evaluation_is_viewed(phantoms, tmp_path):
     folder = next(path for path in (tmp_path / "out").rglob("transform.h5")).parent
     for page in (folder / "view.html", acreg.view(folder).save(tmp_path / "v.html")):
         assert facts(page).keys() >= {"fixed_labels", "warped_labels"}
+    summary = folder.parent / "summary.json"
+    summary.write_text(summary.read_text().replace(json.dumps(str(phantoms.folder.resolve())), '"/gone"'))
+    with pytest.raises(AcregError, match="belongs to the dataset /gone, which is not there. Give fixed and moving"):
+        acreg.view(folder)
 
 
 def test_python_takes_a_registration(files):
