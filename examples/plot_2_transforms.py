@@ -29,8 +29,12 @@ moving = acreg.Image.from_array(moving_phantom.image, spacing=(2.8, 2.8))
 transform = Transform(fixed.grid, moving.grid, (Displacement(displacement, fixed.grid),))
 
 # %%
-# As in ITK, a transform maps points of the fixed image to the moving image: ``warped(x) = moving(T(x))``.
-#
+# As in ITK, a transform maps points of the fixed image to the moving image: ``warped(x) = moving(T(x))``. A notebook
+# shows its grid, its Jacobian determinant and its numbers; ``transform.plot(image=fixed)`` returns the figure.
+
+transform
+
+# %%
 # Compose
 # -------
 #

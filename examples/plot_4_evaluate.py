@@ -58,10 +58,11 @@ for test in comparison.comparisons:
 # A report
 # --------
 #
-# ``save`` writes the tables, the tests, and ``report.html``, one file with plots and pictures of the worst pairs.
+# ``save`` writes the tables, the tests, and ``report.html`` with plots and pictures of the worst pairs and of the best;
+# the folder ``views`` has an interactive view of each of these pairs.
 
-files = comparison.save(folder / "comparison")
-print(", ".join(file.name for file in files))
+comparison.save(folder / "comparison")
+print(", ".join(sorted(path.name for path in (folder / "comparison").iterdir())))
 
 # %%
 # From the command line::

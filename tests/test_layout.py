@@ -29,6 +29,17 @@ def test_heavy_packages_are_not_imported(code: str, repository: Path) -> None:
     assert done.stdout.splitlines()[-1] == "LOADED", "command modules must import heavy packages in their functions"
 
 
+def test_what_draws_and_notebooks_are_imported_when_something_is_shown(repository: Path) -> None:
+    code = (
+        "import sys, numpy as np, acreg\nfrom acreg.progress import notebook_bars\n"
+        "image = acreg.Image.from_array(np.zeros((4, 5)))\n"
+        "repr(acreg.Transform(image.grid, image.grid)), notebook_bars()\n"
+        "print('LOADED', *[m for m in ('matplotlib', 'PIL', 'IPython', 'ipyniivue') if m in sys.modules])"
+    )
+    done = run_python(code, repository)
+    assert done.stdout.splitlines()[-1:] == ["LOADED"], done.stdout + done.stderr
+
+
 def test_help_answers_at_once(repository: Path) -> None:
     seconds = []
     for _ in range(3):

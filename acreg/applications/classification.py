@@ -25,7 +25,7 @@ from acreg.geometry.display import table_html
 from acreg.io import all_or_none, check_free
 from acreg.models import LabelAutoencoder
 from acreg.models.presets import load_autoencoder
-from acreg.progress import Progress, counted
+from acreg.progress import Progress, counted, notebook_bars
 from acreg.report.classification import roc_curves, table_rows, write_classification
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def classify(
         say(f"{sum(truth)} of {len(truth)} subjects of {dataset.name} have the disease")
     values = [value for value in dataset.label_values if value]
     features: dict[str, list[np.ndarray]] = {"masks": []}
-    for record in counted(records, "Reading labels", len(records), progress):
+    for record in counted(records, "Reading labels", len(records), progress or notebook_bars()):
         image, labels = dataset.read_labelled(record)
         features["masks"].append(mask_vector(labels, values))
         if model is not None:

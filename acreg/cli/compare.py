@@ -56,15 +56,23 @@ def compare(
             show_default=False,
         ),
     ] = None,
-    worst: Annotated[int, typer.Option(min=0, help="Number of worst pairs to picture for each method.")] = 4,
+    worst: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Number of worst pairs to show for each method, with the best pair after them; 0 for none. The view "
+            "of each pair is a file of some megabytes.",
+        ),
+    ] = 4,
 ) -> None:
     """Compare evaluated methods: table, tests and an HTML report.
 
     Prints the mean (SD) of each metric. For every two methods it prints the corrected p-value, the effect size and the
-    share of pairs in which the first method is better. Writes table.md, table.csv, statistics.csv and report.html, a
-    self-contained file with plots. If there are several methods, it also counts the labels on which each method is
-    best. With --regions it adds a table of regions and writes regions.csv. All methods must have been evaluated on the
-    same pairs. The report shows images of the dataset: check the licence of the dataset before you share it.
+    share of pairs in which the first method is better. Writes table.md, table.csv, statistics.csv and report.html with
+    plots, and interactive views of the pairs that the report shows in the folder views. If there are several methods,
+    it also counts the labels on which each method is best. With --regions it adds a table of regions and writes
+    regions.csv. All methods must have been evaluated on the same pairs. The report and the views show images of the
+    dataset: check the licence of the dataset before you share them.
 
     \b
     Example:

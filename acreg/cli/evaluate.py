@@ -62,8 +62,8 @@ def evaluate(
     save: Annotated[
         str,
         typer.Option(
-            help="Results to save for every pair, any of labels,displacement,transform,images,slicer; a transform is "
-            "saved with its inverse, and slicer is a scene for 3D Slicer."
+            help="Results to save for every pair, any of labels,displacement,transform,images,view,slicer; a "
+            "transform is saved with its inverse, view is the page of acreg view, and slicer a scene for 3D Slicer."
         ),
     ] = "",
     unregistered: Annotated[

@@ -145,6 +145,10 @@ class MethodResult:
         """The pairs, sorted by `worst_key`."""
         return sorted(self.pairs, key=worst_key)
 
+    def best_first(self) -> list[PairScores]:
+        """The pairs, sorted by `best_key`."""
+        return sorted(self.pairs, key=best_key)
+
 
 def worst_key(pair: PairScores) -> tuple[int, float]:
     """A sort key, worst pair first: failed pairs, pairs with labels by DSC (no value first), others by NCC."""
@@ -152,6 +156,14 @@ def worst_key(pair: PairScores) -> tuple[int, float]:
         return 0, 0.0
     value = pair.value("dsc" if pair.labels else "ncc")
     return 1 if pair.labels else 2, value if math.isfinite(value) else -1.0
+
+
+def best_key(pair: PairScores) -> tuple[int, float]:
+    """A sort key, best pair first: pairs with labels by DSC (no value last), others by NCC, failed pairs last."""
+    if pair.failure:
+        return 2, 0.0
+    value = pair.value("dsc" if pair.labels else "ncc")
+    return 0 if pair.labels else 1, -value if math.isfinite(value) else 1.0
 
 
 def measured(results: Sequence[MethodResult]) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from acreg.data.subjects import Subjects
 from acreg.data.tables.pair_files import Pair, write_pairs
 from acreg.errors import AcregError, UsageError, argument
 from acreg.evaluation.completeness import METHODS_NAME, has_results, identity, listed_methods
-from acreg.evaluation.method_result import MethodResult, worst_key
+from acreg.evaluation.method_result import MethodResult, best_key, worst_key
 from acreg.evaluation.origin import is_known, origin_of
 from acreg.evaluation.pairs import foreground, labelled_pairs
 from acreg.evaluation.results import read_method, write_method
@@ -34,8 +34,8 @@ from acreg.versions import package_versions, program_versions
 
 __getattr__ = forward(__name__, "acreg.evaluation.pairs")
 
-KEPT_WORST = 6
-"""Number of worst pairs whose displacements are always saved, for the pictures in the report."""
+KEPT_WORST, KEPT_BEST = 6, 1
+"""Numbers of worst and of best pairs whose displacements are always saved, for the pictures in the report."""
 
 
 @writes_into("out")
@@ -143,7 +143,7 @@ def _measure(
         folder = staged / final.name
         label_names = foreground(dataset) if labelled else {}
         result, started = MethodResult(method.name, label_names, []), datetime.now(timezone.utc)
-        worst: list[tuple[float, float, int, Any]] = []
+        kept: list[list[tuple[float, float, int, Any]]] = [[], []]
         no_inverse: list[str] = []
         if not isinstance(method, Baseline):  # nothing is compiled in them, and a registration may take minutes
             _warm_up(method, subjects, pairs[0])
@@ -180,10 +180,12 @@ def _measure(
                 )
                 no_inverse += [registration.no_inverse] if registration.no_inverse else []
             if not isinstance(method, Unregistered) and "displacement" not in save:
-                first, value = worst_key(scores)
-                item = (-first, -value, done, (target, registration.sampled))
-                (heapq.heappush if len(worst) < KEPT_WORST else heapq.heappushpop)(worst, item)
-        for *_, (target, transform) in worst:
+                for heap, (first, value), count in zip(
+                    kept, (worst_key(scores), best_key(scores)), (KEPT_WORST, KEPT_BEST), strict=True
+                ):
+                    item = (-first, -value, done, (target, registration.sampled))
+                    (heapq.heappush if len(heap) < count else heapq.heappushpop)(heap, item)
+        for target, transform in {item[-1][0]: item[-1][1] for heap in kept for item in heap}.items():
             target.mkdir(parents=True, exist_ok=True)
             write_displacement(transform.displacement, transform.fixed, target / "displacement.nii.gz")
         result.summary = {

@@ -74,6 +74,14 @@ def transform_html(transform: Transform) -> str:
     return picture(lambda: transform_png(transform), "deformed grid and Jacobian determinant") + safe_table(rows)
 
 
+def safely(html: Callable[[], str]) -> str:
+    """HTML, or the reason why there is none: a display never raises."""
+    try:
+        return html()
+    except Exception as error:
+        return f"<p>No display: {escape(reason(error))}</p>"
+
+
 def picture(draw: Callable[[], bytes], text: str, caption: str = "") -> str:
     """An embedded PNG with its alternative text and a caption, or the reason why it cannot be drawn."""
     try:
@@ -109,14 +117,19 @@ def reason(error: Exception) -> str:
 
 
 def table_html(rows: Iterable[Sequence[str]], columns: Sequence[str] = (), title: str = "") -> str:
-    """An HTML table of plain texts; the first text of each row is its heading."""
+    """An HTML table of plain texts; the first text of each row is its heading. A cell between ``**`` is bold."""
     head = "".join(f"<th>{escape(column)}</th>" for column in columns)
     body = ""
     for first, *rest in rows:
-        cells = "".join(f"<td>{escape(cell)}</td>" for cell in rest)
+        cells = "".join(f"<td>{_cell(cell)}</td>" for cell in rest)
         body += f"<tr><th style='text-align:left'>{escape(first)}</th>{cells}</tr>"
     caption = f"<caption>{escape(title)}</caption>" if title else ""
     return f"<table>{caption}{f'<tr>{head}</tr>' if head else ''}{body}</table>"
+
+
+def _cell(text: str) -> str:
+    bold = len(text) > 4 and text.startswith("**") and text.endswith("**")
+    return f"<b>{escape(text[2:-2])}</b>" if bold else escape(text)
 
 
 def _grid(grid: Grid) -> str:

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from acreg.errors import AcregError, UsageError
-from acreg.geometry.display import describe_image, image_html, png_or_none
+from acreg.geometry.display import describe_image, image_html, png_or_none, safely
 from acreg.geometry.grid import Grid
 from acreg.geometry.pictures import image_png
 
@@ -56,7 +56,7 @@ class Image:
 
     def _repr_html_(self) -> str:
         """Display in a notebook: slices (see `acreg.geometry.pictures`), size, orientation and range of values."""
-        return image_html(self)
+        return safely(lambda: image_html(self))
 
     def _repr_png_(self) -> bytes | None:
         """The slices alone."""

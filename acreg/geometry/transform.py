@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from acreg.errors import AcregError, UsageError
 from acreg.geometry.displacement import jacobian_determinant, slabs, voxel_indices
-from acreg.geometry.display import describe_transform, png_or_none, transform_html
+from acreg.geometry.display import describe_transform, png_or_none, safely, transform_html
 from acreg.geometry.figures import transform_figure, transform_png
 from acreg.geometry.grid import Grid
 from acreg.geometry.image import Image
@@ -76,7 +76,7 @@ class Transform:
 
     def _repr_html_(self) -> str:
         """Display in a notebook: the figure of `plot`, grids, maps, displacement and folding."""
-        return transform_html(self)
+        return safely(lambda: transform_html(self))
 
     def _repr_png_(self) -> bytes | None:
         """The figure alone."""

@@ -67,8 +67,12 @@ def draw_mark(axes: Axes, row: float, column: float) -> None:
     ring.set_path_effects([withStroke(linewidth=4.5, foreground="black")])
 
 
-def checkerboard(a: np.ndarray, b: np.ndarray, tiles: int = 8) -> np.ndarray:
-    """Alternating tiles of two images with the same shape, each stretched first; `tiles` along the longer side."""
-    size = max(1, round(max(a.shape) / tiles))
-    rows, columns = np.indices(a.shape) // size
+def checkerboard(a: np.ndarray, b: np.ndarray, tiles: int = 8, aspect: float = 1.0) -> np.ndarray:
+    """Alternating square tiles of two images with the same shape, each stretched first; `tiles` along the longer side.
+
+    `aspect` is row spacing / column spacing.
+    """
+    size = max(a.shape[0] * aspect, a.shape[1]) / tiles
+    rows, columns = np.indices(a.shape)
+    rows, columns = rows // max(1, round(size / aspect)), columns // max(1, round(size))
     return np.where((rows + columns) % 2 == 0, stretch(a), stretch(b))

@@ -34,7 +34,7 @@ p { margin: 4px 0 12px; max-width: 110ch; }
 .small { font-size: 13px; }
 nav { display: flex; flex-wrap: wrap; gap: 6px 18px; margin: 14px 0 20px; font-size: 14px; }
 a { color: var(--accent); text-decoration: none; } a:hover { text-decoration: underline; }
-section { background: var(--card); border: 1px solid var(--line); border-radius: 12px;
+section { scroll-margin-top: 60px; background: var(--card); border: 1px solid var(--line); border-radius: 12px;
   padding: 20px 22px; margin: 0 0 18px; }
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(160px, 1fr)); gap: 12px; margin: 0 0 18px; }
 .tile { background: var(--card); border: 1px solid var(--line); border-radius: 12px; padding: 12px 16px; }
@@ -85,7 +85,8 @@ table.matrix th:first-child { text-align: left; font-weight: 500; }
 .sub { display: block; font-size: 11.5px; opacity: .85; }
 details { border-top: 1px solid var(--line); padding: 10px 0; } details:last-child { padding-bottom: 0; }
 summary { cursor: pointer; font-weight: 600; }
-.pair { margin: 14px 0 20px; }
+details.labels { border: 0; padding: 0; } details.labels summary { font-weight: 400; }
+.pair { margin: 14px 0 20px; } .pair > div:first-child, .pair > .small { padding-bottom: 4px; }
 .panels { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 230px), 1fr)); gap: 12px; }
 .panels.planes { grid-template-columns: repeat(auto-fit, minmax(min(100%, 150px), 1fr)); }
 figure { margin: 0; } figcaption { font-size: 12.5px; color: var(--soft); padding-top: 4px; }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from acreg.geometry.display import picture, png_or_none, reason, table_html
+from acreg.geometry.display import picture, png_or_none, reason, safely, table_html
 from acreg.geometry.planes import CONVENTION
 from acreg.geometry.thinning import thinned
 from acreg.metrics import mean_over_labels
@@ -34,6 +34,10 @@ def describe(result: Registration) -> str:
 
 def html(result: Registration) -> str:
     """The picture, subsampled if the images are large, and a table of the measures and concerns."""
+    return safely(lambda: _html(result))
+
+
+def _html(result: Registration) -> str:
     caption = f"axial slice, {CONVENTION}" if result.fixed.grid.rank == 3 else ""
     drawn = picture(lambda: _thin_png(result), "fixed, moving and warped image", caption)
     rows = [("method", result.method), ("fixed", repr(result.fixed)), ("moving", repr(result.moving))]

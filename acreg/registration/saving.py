@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -189,7 +190,8 @@ def _write(
         for one in result.also:
             one.write(result.sampled, path(one.file_name(rank)), border, fill)
     if "view" in what:
-        view_result(result, border=border, fill=fill or None).save(path(VIEW_NAME))
+        viewed = dataclasses.replace(result, moving_labels=moving_labels, fixed_labels=fixed_labels)
+        view_result(viewed, border=border, fill=fill or None).save(path(VIEW_NAME))
     if "slicer" in what:
         known = [each for each in (moving_labels, fixed_labels) if each is not None]
         write_scene(

@@ -114,40 +114,41 @@ def _view_folder(folder: Path, given: Mapping[str, ImageLike], options: dict[str
             f". Name the folder of a registered pair, or give {argument('fixed')}, {argument('moving')} and "
             f"{argument('transform')}."
         )
-    record = read_json(folder / RECORD_NAME, "record of a registration") if (folder / RECORD_NAME).is_file() else {}
-    record = record if isinstance(record, dict) else {}
-    images = _evaluated(folder) if not record and not {"fixed", "moving"} <= given.keys() else None
-    if images is None:
-        images = _recorded(folder, record, given)
+    record = _object(folder / RECORD_NAME, "record of a registration")
+    if {"fixed", "moving"} <= given.keys():
+        images = {name: _read(name, given.get(name)) for name in IMAGES}
+    else:
+        images = _evaluated(folder) or _recorded(folder, record, given)
     return _page(record, images, [transform], options)
 
 
 def _recorded(folder: Path, record: Mapping[str, Any], given: Mapping[str, ImageLike]) -> dict[str, Image | None]:
-    """The images of a result, those that are given or those that its record names."""
+    """The images of a result that its record names, or those that are given instead."""
     inputs = record.get("inputs")
     known = {name: inputs.get(name) for name in IMAGES} if isinstance(inputs, dict) else {}
-    sources: dict[str, Any] = {name: given.get(name, known.get(name)) for name in IMAGES}
-    for name in ("fixed", "moving"):
-        source = sources[name]
-        if source is None or (name not in given and not (isinstance(source, str) and Path(source).exists())):
-            reason = f"names {source} as the {name} image, which is not there" if source else "does not name its images"
-            raise AcregError(
-                f"The images of a result are read from where {RECORD_NAME} says that they are. Received: {folder}, "
-                f"which {reason}. Give {argument('fixed')} and {argument('moving')}, with {argument('labels')} and "
-                f"{argument('fixed_labels')} if there are label maps."
-            )
-    for name in ("labels", "fixed_labels"):
-        if name not in given and not (isinstance(sources[name], str) and Path(sources[name]).exists()):
-            sources[name] = None
-    return {name: _read(name, source) for name, source in sources.items()}
+    for name, source in known.items():
+        if source is not None and name not in given and not (isinstance(source, str) and Path(source).exists()):
+            raise _unknown(folder, f"names {source} as {argument(name)}, which is not there")
+    sources: dict[str, Any] = {**known, **given}
+    if sources.get("fixed") is None or sources.get("moving") is None:
+        raise _unknown(folder, "does not name its images")
+    return {name: _read(name, sources.get(name)) for name in IMAGES}
+
+
+def _unknown(folder: Path, reason: str) -> AcregError:
+    return AcregError(
+        f"The images of a result are read from where {RECORD_NAME} says that they are. Received: {folder}, which "
+        f"{reason}. Give {argument('fixed')} and {argument('moving')}, with {argument('labels')} and "
+        f"{argument('fixed_labels')} if there are label maps."
+    )
 
 
 def _evaluated(folder: Path) -> dict[str, Image | None] | None:
     """The images of a pair of an evaluation; None if the folder is not that of such a pair."""
-    summary, table = folder.parent / "summary.json", folder.parent / "pairs.csv"
-    if not (summary.is_file() and table.is_file()):
+    table = folder.resolve().parent / "pairs.csv"
+    dataset = _object(table.with_name("summary.json"), "summary of an evaluation").get("dataset")
+    if not isinstance(dataset, dict) or not table.is_file():
         return None
-    dataset = (read_json(summary, "summary of an evaluation") or {}).get("dataset") or {}
     rows = read_dicts(io.StringIO(read_text(table, "table of pairs"), newline=""))
     pairs = {pair_folder(row.get("fixed", ""), row.get("moving", "")): row for row in rows}
     row = pairs.get(folder.resolve().name)
@@ -156,6 +157,12 @@ def _evaluated(folder: Path) -> dict[str, Image | None] | None:
     subjects = Subjects(Dataset.load(dataset["folder"]))
     (fixed, fixed_labels), (moving, labels) = subjects.get(row["fixed"]), subjects.get(row["moving"])
     return {"fixed": fixed, "moving": moving, "labels": labels, "fixed_labels": fixed_labels}
+
+
+def _object(path: Path, what: str) -> dict[str, Any]:
+    """The object in a JSON file; an empty one if the file is not there or holds something else."""
+    content = read_json(path, what) if path.is_file() else {}
+    return content if isinstance(content, dict) else {}
 
 
 def _read(name: str, source: ImageLike | None) -> Image | None:
@@ -169,7 +176,7 @@ def _page(
     if fixed is None or moving is None:
         raise AcregError("Two images are viewed. Received: one of them. Give both.")
     concerns = record.get("concerns")
-    texts = [str(each["text"]) for each in concerns if "text" in each] if isinstance(concerns, list) else []
+    listed = concerns if isinstance(concerns, list) else []
     return view_pair(
         fixed=fixed,
         moving=moving,
@@ -177,7 +184,7 @@ def _page(
         moving_labels=images["labels"],
         fixed_labels=images["fixed_labels"],
         verdict=str(record.get("verdict") or ""),
-        concerns=texts,
+        concerns=[str(each["text"]) for each in listed if isinstance(each, dict) and "text" in each],
         scores=rows_of(record),
         **options,
     )

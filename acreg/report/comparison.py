@@ -31,9 +31,10 @@ from acreg.io import all_or_none
 from acreg.plotting.page import markdown
 from acreg.progress import Progress, notebook_bars
 from acreg.report.html import build_report
+from acreg.report.pair_views import FOLDER as VIEWS
 
 FILES = ("table.md", "table.csv", "statistics.csv", "label_statistics.csv", "regions.csv", "report.html")
-"""The files of `MethodComparison.save`; some are written on request only."""
+"""The files of `MethodComparison.save`, besides views; some are written on request only."""
 
 
 class Table(NamedTuple):
@@ -107,9 +108,11 @@ class MethodComparison:
     def save(self, folder: str | os.PathLike[str], worst: int = 4, progress: Progress | None = None) -> list[Path]:
         """Write table.md, table.csv, statistics.csv and report.html, and the tables of regions and label tests, if any.
 
+        The report links to interactive views of the pairs that it shows, which are written to the folder ``views``.
+
         Args:
             folder: created if it does not exist; files of an earlier comparison are replaced.
-            worst: number of worst pairs of each method to show in pictures.
+            worst: number of worst pairs of each method to show in pictures, and after them the best pair; 0 for none.
             progress: called with (text, done, total) before each picture.
 
         Returns:
@@ -120,7 +123,8 @@ class MethodComparison:
             OSError: the disk is full, or writing is not permitted.
         """
         folder = Path(folder)
-        with all_or_none(folder, replaced=[folder / name for name in FILES]) as staged:
+        earlier = [*(folder / name for name in FILES), *folder.glob(f"{VIEWS}/*/*__*.html")]
+        with all_or_none(folder, replaced=earlier) as staged:
             first, *more = self.tables
             parts = [markdown(first.columns, first.rows)]
             parts += [f"{each.title}. {each.note}\n\n{markdown(each.columns, each.rows)}" for each in more]
@@ -132,10 +136,17 @@ class MethodComparison:
             if self.regions:
                 write_regions_csv(self.results, self.regions, staged / "regions.csv")
             page = build_report(
-                self.results, self.comparisons, worst, progress or notebook_bars(), self.regions, self.label_comparisons
+                self.results,
+                self.comparisons,
+                worst,
+                progress or notebook_bars(),
+                self.regions,
+                self.label_comparisons,
+                folder=staged,
             )
             (staged / "report.html").write_text(page, encoding="utf-8")
             self.files = [folder / name for name in FILES if (staged / name).exists()]
+            self.files += [folder / path.relative_to(staged) for path in sorted(staged.glob(f"{VIEWS}/*/*"))]
         return self.files
 
     def __repr__(self) -> str:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from functools import partial
 from html import escape
+from pathlib import Path
 
 import numpy as np
 
@@ -33,7 +34,7 @@ from acreg.progress import Progress
 from acreg.report.overview_plots import cost_plots, ranking_plot
 from acreg.report.plots import MethodStyle, box_plots, label_box_plots, method_styles
 from acreg.report.significance import label_tests, significance
-from acreg.report.worst_pairs import worst_pairs
+from acreg.report.worst_pairs import TITLE, worst_pairs
 
 RANKED = ("dsc", "assd", "ncc")
 """Metrics by which methods are ranked, if they are compared by them."""
@@ -46,16 +47,19 @@ def build_report(
     progress: Progress | None = None,
     regions: RegionTable | None = None,
     label_comparisons: Sequence[Comparison] = (),
+    folder: Path | None = None,
 ) -> str:
-    """The report as one self-contained HTML document.
+    """The report as one HTML document, which needs no other file.
 
     Args:
         results: methods on the same pairs (`check_same_pairs`), in any order.
         comparisons: the result of `compare_methods`.
-        worst: number of worst pairs to show in pictures for each method.
+        worst: number of worst pairs to show in pictures for each method, and after them the best pair; 0 for none.
         progress: called with (text, done, total) before the plots and each picture.
         regions: regions of labels (`check_regions`), for a table of regions; None for no table.
         label_comparisons: the result of `compare_methods` for single labels, for a table of labels.
+        folder: where the document will lie. If it is given, interactive views of the pairs shown are written to its
+            folder "views", and the report links to them.
     """
     if progress:
         progress("Drawing: plots", 0, 1)
@@ -67,7 +71,7 @@ def build_report(
         ("overview", "Overview", _overview(results)),
         ("plots", "Box plots", _plots(results)),
         ("significance", "Significance", significance(results, comparisons)),
-        ("worst", "Worst pairs", worst_pairs(results, worst, progress)),
+        ("worst", TITLE, worst_pairs(results, worst, progress, folder)),
         *([("regions", "Regions", _regions(results, regions))] if regions else []),
         *([("labels", "Labels", _labels(results))] if results[0].label_names else []),
         *([("label-tests", "Tests by label", label_tests(results, label_comparisons))] if label_comparisons else []),

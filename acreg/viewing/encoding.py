@@ -40,8 +40,8 @@ def encode_image(array: np.ndarray, grid: Grid, low: float, high: float) -> Enco
     """
     lowest, highest = float(array.min()), float(array.max())
     exact = highest - lowest <= LEVELS and bool((array == np.rint(array)).all())
-    slope = 1.0 if exact else (highest - lowest) / LEVELS
-    numbers = np.rint((array - np.float32(lowest)) / np.float32(slope)).astype(np.uint16)
+    slope = 1.0 if exact else (highest - lowest) / LEVELS or 1.0
+    numbers = np.rint((array.astype(float) - lowest) / slope).astype(np.uint16)
     volume = numbers.reshape((1,) * (3 - array.ndim) + array.shape).T
     spacing = (*grid.spacing[::-1], 1.0)[:3]
     data = nibabel.Nifti1Image(volume, np.diag([*spacing, 1.0])).to_bytes()

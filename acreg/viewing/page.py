@@ -31,6 +31,7 @@ from acreg.viewing.volumes import Volumes, sample_pair
 
 HEIGHT = 720
 """Height of the view in a notebook, in pixels."""
+SCRIPTS = ("view.js", "overlays.js", "controls.js")
 SAMPLES = 2**20
 """About the number of voxels from which the range of grey values is taken."""
 
@@ -128,7 +129,7 @@ def view(
         ),
         "licence": escape(licence),
         "niivue": code,
-        "code": _asset("view.js"),
+        "code": "\n".join(map(_asset, SCRIPTS)),
     }
     html = re.sub(r"\{\{(\w+)\}\}", lambda match: content[match[1]], _asset("view.html"))
     return View(html, list(volumes.notes))

@@ -132,7 +132,7 @@ def test_images_that_were_moved_away_are_named(files, tmp_path, capsys):
     gone = str(tmp_path / "gone.nii.gz")
     folder = copied(files, tmp_path, inputs={"fixed": str(files / "fixed.nii.gz"), "moving": gone})
     assert main(["view", str(folder), "--no-open"]) == 1
-    assert f"names {gone} as the moving image, which is not there. Give --fixed" in capsys.readouterr().err
+    assert f"names {gone} as --moving, which is not there. Give --fixed" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -188,10 +188,10 @@ def test_a_volume_of_one_slice_is_viewed_or_refused_with_the_reason(files, tmp_p
 
 def test_a_pair_of_an_evaluation_is_viewed(phantoms, tmp_path):
     names = [record.subject for record in phantoms.split("test")][:2]
-    evaluate([Unregistered()], phantoms, "test", [tuple(names)], tmp_path / "out", save=["transform"])
+    evaluate([Unregistered()], phantoms, "test", [tuple(names)], tmp_path / "out", save=["transform", "view"])
     folder = next(path for path in (tmp_path / "out").rglob("transform.h5")).parent
-    page = acreg.view(folder).save(tmp_path / "v.html")
-    assert facts(page).keys() >= {"fixed_labels", "warped_labels"}
+    for page in (folder / "view.html", acreg.view(folder).save(tmp_path / "v.html")):
+        assert facts(page).keys() >= {"fixed_labels", "warped_labels"}
 
 
 def test_python_takes_a_registration(files):

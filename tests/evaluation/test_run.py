@@ -12,7 +12,7 @@ from acreg.errors import AcregError, UsageError
 from acreg.evaluation import load_results, read_method
 from acreg.evaluation.method_result import MEASURES
 from acreg.evaluation.pairs import choose_pairs, true_transforms
-from acreg.evaluation.run import KEPT_WORST, evaluate
+from acreg.evaluation.run import KEPT_BEST, KEPT_WORST, evaluate
 from acreg.geometry import Grid
 from acreg.io import Image, read_displacement, read_image, read_labels, write_image
 from acreg.metrics import label_metrics, structural_similarity
@@ -253,7 +253,8 @@ def test_without_labels_images_fields_and_time_are_measured(phantoms, subjects, 
     ncc = [pair.ncc for pair in result.worst_first()]
     assert ncc == sorted(ncc)
     kept = {path.parent.name for path in (tmp_path / "out" / "shift").glob("*/displacement.nii.gz")}
-    assert kept == {f"{pair.fixed}__{pair.moving}" for pair in result.worst_first()[:KEPT_WORST]}
+    shown = result.worst_first()[:KEPT_WORST] + result.best_first()[:KEPT_BEST]
+    assert kept == {f"{pair.fixed}__{pair.moving}" for pair in shown}
     again = read_method(tmp_path / "out" / "shift")
     assert again.pairs == result.pairs and again.label_names == {}
 
@@ -322,7 +323,8 @@ def test_saved_files_carry_the_names_that_register_uses(phantoms, subjects, shif
 def test_the_worst_pairs_keep_their_displacement(phantoms, subjects, shift, tmp_path):
     (result,) = evaluate([shift()], phantoms, "test", choose_pairs("12", subjects, 0), tmp_path)
     kept = {path.parent.name for path in (tmp_path / "shift").glob("*/displacement.nii.gz")}
-    assert kept == {f"{pair.fixed}__{pair.moving}" for pair in result.worst_first()[:KEPT_WORST]}
+    shown = result.worst_first()[:KEPT_WORST] + result.best_first()[:KEPT_BEST]
+    assert kept == {f"{pair.fixed}__{pair.moving}" for pair in shown}
 
 
 def test_results_are_not_replaced_unasked(phantoms, subjects, shift, tmp_path):

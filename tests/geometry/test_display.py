@@ -11,6 +11,7 @@ import PIL.Image
 import pytest
 
 from acreg.geometry import Affine, Displacement, Grid, Image, Transform, Velocity
+from acreg.geometry.display import table_html
 from acreg.geometry.pictures import GAP, PANEL, PIXELS, TITLE
 
 
@@ -93,11 +94,15 @@ def test_a_damaged_object_shows_the_reason() -> None:
     assert "<td>5 x 6 voxels of 1 x 1 mm</td>" in page and image._repr_png_() is None
     object.__setattr__(image, "array", None)
     assert "No picture: " in image._repr_html_() and "not known: " in image._repr_html_() and "5 x 6" in repr(image)
+    object.__setattr__(image, "grid", None)
+    assert image._repr_html_().startswith("<p>No display: ")
     grid = Grid((1, 8, 9))
     flat = Transform(grid, grid, (Displacement(np.zeros((1, 8, 9, 3)), grid),))
     page = flat._repr_html_()
     assert page.startswith("<p>No picture: A Jacobian needs at least 2 voxels") and flat._repr_png_() is None
     assert "<td>not known: A Jacobian needs at least 2 voxels along each axis." in page and "<td>0.00 mm</td>" in page
+    object.__setattr__(flat, "maps", None)
+    assert flat._repr_html_().startswith("<p>No display: ") and flat._repr_png_() is None
 
 
 def test_labels_are_told_apart_by_colours_and_constant_images_shown() -> None:
@@ -150,3 +155,9 @@ def test_numbers_of_a_large_transform_come_from_some_of_its_voxels() -> None:
     assert "<td>65536 of 1000000 voxels, at random</td>" in page and "<td>30.00 mm</td>" in page
     folded = float(page.split("folded voxels</th><td>")[1].split(" %")[0])
     assert folded == pytest.approx(2, abs=0.2)
+
+
+def test_a_table_has_bold_cells_and_shows_texts_literally() -> None:
+    page = table_html([["**a**", "**0.8 (0.1)**", "**", "x < y"]], ["method", "b", "c", "d"], "title & more")
+    assert "<caption>title &amp; more</caption>" in page and ">**a**</th>" in page, "a name is a name"
+    assert "<td><b>0.8 (0.1)</b></td><td>**</td><td>x &lt; y</td>" in page

@@ -10,6 +10,7 @@ from acreg.errors import AcregError
 from acreg.metrics import (
     MAP_METRICS,
     centroids,
+    hausdorff_point,
     is_lost,
     label_metrics,
     mean_over_labels,
@@ -93,6 +94,24 @@ def test_one_voxel_along_each_axis_costs_that_axis_spacing():
     spacing = (2.5, 0.7)
     for axis in range(2):
         assert label_metrics(np.roll(a, 1, axis), a, [1], spacing)[1]["hd"] == pytest.approx(spacing[axis])
+
+
+def test_the_hausdorff_distance_is_attained_at_the_place_that_is_named():
+    spacing = np.array([3.0, 1.0, 0.7])
+    maps = [np.zeros((14, 12, 10), int) for _ in range(2)]
+    for labels, shift in zip(maps, (0, 1)):
+        labels[blob(labels.shape, (7, 6 + shift, 4), (4, 3, 3))] = 5
+        labels[1:3, 1:3, 1 + shift] = 9  # nearer together
+    maps[0][9, 11, 9] = 9
+    maps[1][0, 0, 0] = 2  # in one map alone
+    label, distance, voxel = hausdorff_point(*maps, [2, 5, 9], spacing)
+    assert label == 9 and tuple(voxel) == (9, 11, 9)
+    assert distance == label_metrics(*maps, [9], spacing)[9]["hd"]
+    label, distance, voxel = hausdorff_point(*maps, [5], spacing)
+    of, to = (surface(each == 5) for each in (maps if maps[0][tuple(voxel)] == 5 else maps[::-1]))
+    nearest = np.sqrt((((to - voxel) * spacing) ** 2).sum(1)).min()
+    assert (of == voxel).all(1).any() and nearest == distance == label_metrics(*maps, [5], spacing)[5]["hd"]
+    assert hausdorff_point(*maps, [2, 77], spacing) is None
 
 
 @pytest.mark.parametrize("absent_in", ["warped", "fixed"])

@@ -48,6 +48,12 @@ def test_checkerboard_takes_its_tiles_in_turn():
     np.testing.assert_array_equal(board[:2, 2:4], 1 - a[:2, 2:4])
 
 
+def test_tiles_are_square_in_mm():
+    board = checkerboard(np.tile([0.0, 1.0], (4, 8)), np.tile([1.0, 0.0], (4, 8)), tiles=4, aspect=2.0)
+    first = board == np.tile([0.0, 1.0], (4, 8))
+    assert first[:2, :4].all() and not first[:2, 4:8].any() and not first[2:, :4].any()
+
+
 def test_stretch_is_safe_on_constants():
     assert stretch(np.full((3, 3), 7.0)).max() == 0
     assert stretch(np.arange(10.0)).min() == 0 and stretch(np.arange(10.0)).max() == 1

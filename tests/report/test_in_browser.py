@@ -7,6 +7,8 @@ import pytest
 from acreg.evaluation.statistics import compare_methods
 from acreg.plotting import page
 from acreg.report.html import build_report
+from acreg.report.pictures import PictureSource
+from acreg.report.worst_pairs import worst_pairs
 from tests.browser import opened
 
 
@@ -107,3 +109,18 @@ def test_without_scripts_the_report_reads_as_it_is(browser, written, tmp_path):
     assert tab.locator("#summary tbody tr:visible").count() == 3
     assert tab.locator("thead button").count() == 0 and not tab.locator("#methods").is_visible()
     context.close()
+
+
+def test_the_link_of_a_pair_opens_its_view_at_the_largest_error(browser, bump, tmp_path):
+    text = worst_pairs([bump], 2, None, tmp_path)
+    (tmp_path / "report.html").write_text(page.page("Report", text), encoding="utf-8")
+    with opened(browser, tmp_path / "report.html") as tab:
+        assert tab.page.get_by_role("link", name="interactive view").count() == 2
+        tab.page.get_by_role("link", name="interactive view").last.click()
+        tab.page.wait_for_url("**/views/still/f__m.html")
+        assert tab.page.get_by_role("heading", level=1).inner_text() == "m on f: still"
+        point = PictureSource().draw(bump, bump.pairs[0]).error.point
+        shown = tab.page.get_by_text("LPS, mm").locator("xpath=following-sibling::*[1]")
+        assert [float(n) for n in shown.inner_text().split(", ")] == pytest.approx(point[::-1], abs=0.01)
+        assert not tab.errors
+        assert {url.rpartition("/")[2] for url in tab.requests} == {"f__m.html"}, "the view needs no other file"

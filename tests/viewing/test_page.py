@@ -92,10 +92,10 @@ def test_fixed_and_moving_are_compared_in_four_ways(browser, tmp_path):
         assert 0.4 < is_fixed[differ].mean() < 0.6
 
         choose(page, "mode", "blink")
-        set_slider(page, "blink", 2000)
-        for text, share in (("moving, after", 100), ("fixed", 0)):
-            page.wait_for_function("text => document.getElementById('caption').textContent === text", arg=text)
-            np.testing.assert_allclose(stage(seen), pictures[share], atol=2)
+        set_slider(page, "blink", 150)
+        seen_of = "[document.getElementById('caption').textContent, document.getElementById('upper').style.visibility]"
+        for text, visibility in (("moving, after", "visible"), ("fixed", "hidden"), ("moving, after", "visible")):
+            page.wait_for_function(f"want => `${{{seen_of}}}` === `${{want}}`", arg=[text, visibility])
 
 
 def marked(direction):
