@@ -81,7 +81,7 @@ def demo(
 
     out()
     out(f"Done in {time.perf_counter() - started:.0f} s. The results are in {folder}:")
-    out(f"  {folder / 'comparison' / 'report.html'}  scores, box plots, the worst pairs (open in a browser)")
+    out(f"  {folder / 'comparison' / 'report.html'}  scores, box plots, the worst and best pairs (open in a browser)")
     out(f"  {pair / 'preview.png'}  one pair: before, after, checkerboard, deformed grid")
     out(f"  {run / 'report.html'}  curves of the training")
     out(f"  {preset}  the trained network, for `acreg register --model`")
