@@ -179,7 +179,6 @@ async function start() {
     showLegend();
   }
   lower.addVolume(volumes.fixed);
-  upper.addVolume(volumes.warped);
   listen();
   setMode();
   choose("warped");

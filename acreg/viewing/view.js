@@ -208,8 +208,8 @@ function choose(name) {
   shown = name;
   document.querySelector(`[name=image][value=${name}]`).checked = true;
   for (const word of document.querySelectorAll(".other")) word.textContent = name === "warped" ? "after" : "before";
-  upper.volumes = [volumes[name]];
-  upper.updateGLVolume();
+  upper.volumes = [];
+  upper.addVolume(volumes[name]); // unlike an assignment to the list, it also replaces NiiVue's background image
   lower.drawScene();
 }
 

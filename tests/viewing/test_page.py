@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from acreg.geometry import Displacement, Grid, Image, Transform, jacobian_determinant
+from acreg.geometry import Affine, Displacement, Grid, Image, Transform, jacobian_determinant
 from acreg.viewing import view
 from tests.browser import opened
 
@@ -96,6 +96,34 @@ def test_fixed_and_moving_are_compared_in_four_ways(browser, tmp_path):
         seen_of = "[document.getElementById('caption').textContent, document.getElementById('upper').style.visibility]"
         for text, visibility in (("moving, after", "visible"), ("fixed", "hidden"), ("moving, after", "visible")):
             page.wait_for_function(f"want => `${{{seen_of}}}` === `${{want}}`", arg=[text, visibility])
+
+
+def test_the_moving_image_is_shown_after_and_before_registration(browser, tmp_path):
+    square = np.zeros((60, 80))
+    square[25:35, 10:20] = 100.0
+    moving = Image.from_array(square)
+    shift = np.eye(3)
+    shift[1, 2] = -50.0  # x: what lies at column 65 of the fixed image is found at column 15 of the moving one
+    fixed = Image.from_array(np.zeros((60, 80)))
+    transform = Transform(fixed.grid, moving.grid, (Affine(shift),))
+    file = page_of(tmp_path / "p.html", fixed=fixed, moving=moving, transform=transform)
+    with shown(browser, file) as seen:
+        page = seen.page
+        page.locator("#crosshair").dispatch_event("click")
+        middle = page.locator("#stage").bounding_box()["width"] / 2
+        for kind, share in (("fade", 100), ("wipe", 0)):
+            choose(page, "mode", kind)
+            set_slider(page, kind, share)
+            columns = {}
+            for name in ("warped", "before"):
+                choose(page, "image", name)
+                columns[name] = np.argwhere(stage(seen).min(axis=-1) > 200)[:, 1].mean()
+            assert columns["before"] < middle < columns["warped"], kind
+        # The range of grey values is that of both.
+        page.locator("#moving-high").evaluate("(input) => { input.value = 1000; input.onchange(); }")
+        for name in ("before", "warped"):
+            choose(page, "image", name)
+            assert stage(seen).min(axis=-1).max() < 60, name
 
 
 def marked(direction):
