@@ -111,13 +111,13 @@ def test_the_moving_image_is_shown_after_and_before_registration(browser, tmp_pa
         page = seen.page
         page.locator("#crosshair").dispatch_event("click")
         middle = page.locator("#stage").bounding_box()["width"] / 2
-        for kind, share in (("fade", 100), ("wipe", 0)):
+        for kind, share in (("wipe", 0), ("fade", 100)):
             choose(page, "mode", kind)
             set_slider(page, kind, share)
             columns = {}
             for name in ("warped", "before"):
                 choose(page, "image", name)
-                columns[name] = np.argwhere(stage(seen).min(axis=-1) > 200)[:, 1].mean()
+                columns[name] = np.argwhere(stage(seen).min(axis=-1) > 230)[:, 1].mean()
             assert columns["before"] < middle < columns["warped"], kind
         # The range of grey values is that of both.
         page.locator("#moving-high").evaluate("(input) => { input.value = 1000; input.onchange(); }")
