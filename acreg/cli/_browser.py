@@ -14,4 +14,4 @@ def show(page: Path) -> None:
     """Open a page, or say that there is no display for it: a browser in text mode must not start."""
     has_display = sys.platform in ("darwin", "win32") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     if not (has_display and webbrowser.open(page.resolve().as_uri())):
-        note("There is no display here: open the page in a browser that supports WebGL 2.")
+        note(f"There is no display here: open {page} in a browser that supports WebGL 2.")
