@@ -70,7 +70,12 @@ def encode_labels(labels: np.ndarray) -> Encoded:
 
 
 def encode_displacement(displacement: np.ndarray, step: int) -> Encoded:
-    """A displacement at every `step`-th voxel as 16-bit numbers, component x first; `voxels = number * scale`."""
+    """A displacement at every `step`-th voxel as 16-bit numbers, component x first; `voxels = number * scale`.
+
+    Whatever goes farther than several times the image is cut off: it is not in the picture in any case.
+    """
+    farthest = 4.0 * step * max(displacement.shape[:-1])
+    displacement = np.clip(displacement, -farthest, farthest)
     scale = float(np.abs(displacement).max()) / 32767 or 1.0
     numbers = np.rint(displacement[..., ::-1] / scale).astype("<i2")
     facts = {"scale": scale, "step": step, "shape": _sizes(displacement.shape[:-1])}

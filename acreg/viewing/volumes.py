@@ -189,7 +189,8 @@ def _add_deformation(volumes: Volumes, transform: Transform) -> None:
     grid = volumes.grid
     deformation = Transform(grid, grid, (*transform.maps, transform.affine_part.inverse()))
     displacement = deformation.displacement
-    volumes.determinant = jacobian_determinant(displacement).astype(np.float32)
+    determinant = np.nan_to_num(jacobian_determinant(displacement), nan=0.0)  # of a field that overflows
+    volumes.determinant = np.clip(determinant, -1e9, 1e9).astype(np.float32)
     volumes.folded = int(np.count_nonzero(~(volumes.determinant > 0)))
     volumes.step = min(thinned_grid(grid, NODES)[1])
     volumes.displacement = displacement[(slice(None, None, volumes.step),) * grid.rank]

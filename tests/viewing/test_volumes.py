@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import numpy as np
@@ -96,6 +97,19 @@ def test_a_transform_to_another_place_is_doubted():
     away[:3, 3] = 500
     shown = sample_pair(fixed=volume(), moving=volume(), transform=Transform(GRID, GRID, (Affine(away),)))
     assert "No part of the moving image is visible" in " ".join(shown.notes)
+
+
+@pytest.mark.parametrize("where", [slice(2, 4), slice(None)], ids=["at some voxels", "everywhere"])
+def test_a_field_with_absurd_values_is_shown(where):
+    field = np.random.default_rng(0).normal(size=(*GRID.shape, 3))
+    far = field.copy()
+    far[where] *= 1e30
+    wrong = Transform(GRID, GRID, (Displacement(far, GRID),))
+    page = view(fixed=volume(), moving=volume(), transform=wrong).html
+    start = page.index('id="facts">') + len('id="facts">')
+    facts = json.loads(page[start : page.index("</script>", start)])
+    assert facts["determinant"]["folded"] > 0
+    assert facts["displacement"]["scale"] < 0.01, "the other displacements keep their precision, in voxels"
 
 
 def test_names_cannot_become_code():
