@@ -1,6 +1,8 @@
 // The numbers at the crosshair, the controls, mouse and keys, and the start.
 
-const fixedPoint = (numbers) => numbers.map((number) => (Math.round(number * 100) / 100 + 0).toFixed(2)).join(", ");
+// Neighbouring voxels have different numbers, also those of a microscope.
+const decimals = Math.max(2, Math.ceil(1 - Math.log10(Math.min(...grid.spacing.slice(0, grid.rank)))));
+const fixedPoint = (numbers) => numbers.map((number) => number.toFixed(decimals).replace(/^-(?=[0.]*$)/, "")).join(", ");
 
 function tell() {
   const place = voxel();

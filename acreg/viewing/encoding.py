@@ -32,7 +32,8 @@ class Encoded(NamedTuple):
 def encode_image(array: np.ndarray, grid: Grid, low: float, high: float) -> Encoded:
     """An image as NIfTI with whole numbers from 0 to `LEVELS`; `value = number * slope + lowest`.
 
-    The axes of the NIfTI image are those of the screen; its header has the spacing and no position. After the header
+    The axes of the NIfTI image are those of the screen; its header has no position, and the spacing in units of the
+    finest, because NiiVue draws nothing that is as small as the pixels of a microscope. After the header
     come the low bytes of all numbers, then the high bytes: so they take a third less. Values far outside of the shown
     range are cut off (`REACH`), because a few of them, such as those of metal or of padding, would take all levels.
 
@@ -48,7 +49,8 @@ def encode_image(array: np.ndarray, grid: Grid, low: float, high: float) -> Enco
     slope = 1.0 if exact else (highest - lowest) / LEVELS or 1.0
     numbers = np.rint((np.clip(array.astype(float), lowest, highest) - lowest) / slope).astype(np.uint16)
     volume = numbers.reshape((1,) * (3 - array.ndim) + array.shape).T
-    spacing = (*grid.spacing[::-1], 1.0)[:3]
+    finest = min(grid.spacing)
+    spacing = (*(each / finest for each in grid.spacing[::-1]), 1.0)[:3]
     data = nibabel.Nifti1Image(volume, np.diag([*spacing, 1.0])).to_bytes()
     planes = np.frombuffer(data, np.uint8, offset=HEADER).reshape(-1, 2).T
     facts: dict[str, Any] = {"slope": slope, "lowest": lowest, "highest": highest, "low": low, "high": high}

@@ -210,6 +210,21 @@ def test_the_crosshair_is_at_the_voxel_that_is_typed_or_clicked(browser, tmp_pat
         assert (after - before) @ (0, 0, 1) > 1
 
 
+def test_an_image_of_a_microscope_is_seen_and_measured(browser, tmp_path):
+    grid = Grid((8, 9, 10), (2e-4, 1e-4, 1e-4), (0.0, 0.0, 0.0))
+    image = Image(np.random.default_rng(0).normal(size=grid.shape), grid, placed=True)
+    file = page_of(tmp_path / "p.html", fixed=image, moving=image, transform=Transform(grid, grid))
+    with shown(browser, file) as seen:
+        page = seen.page
+        assert stage(seen).mean() > 20
+        page.fill("#voxel", "0, 0, 3")
+        page.press("#voxel", "Enter")
+        assert page.inner_text("#lps") == "0.00000, 0.00000, 0.00060"
+        page.keyboard.press("ArrowRight")
+        assert page.inner_text("#lps") == "0.00010, 0.00000, 0.00060"
+        assert page.inner_text("#ras") == "-0.00010, 0.00000, 0.00060"
+
+
 def text_of(numbers):
     return ", ".join(f"{number:.2f}" for number in numbers)
 
