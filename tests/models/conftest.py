@@ -49,8 +49,10 @@ MAKERS: dict[str, tuple[type, dict[str, Any]]] = {
     "unet-velocity": (RegNet, {**UNET, "integration_steps": 5, "losses": SMOOTH}),
     "unet-3d": (RegNet, {"rank": 3, **UNET}),
     "unet-two-channels": (RegNet, {"channels": 2, **UNET}),
-    "faim": (RegNet, {"network": "faim", "filters": (4, 6), "losses": {"ncc": 1, "negative_jacobian": 1}}),
-    "faim-3d": (RegNet, {"rank": 3, "network": "faim", "filters": (4, 4, 6)}),
+    "faim-3d": (
+        RegNet,
+        {"rank": 3, "network": "faim", "filters": (4, 4, 6), "losses": {"ncc": 1, "negative_jacobian": 1}},
+    ),
     "unet-uncertainty": (RegNet, {**UNET, "weighting": "uncertainty"}),
     "pyramid": (RegNet, PYRAMID),
     "pyramid-3d-velocity": (RegNet, {"rank": 3, **PYRAMID, "integration_steps": 5}),

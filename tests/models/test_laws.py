@@ -32,6 +32,7 @@ IN_BFLOAT16 = {
     "affine-deformable",
     "svfnet-3d",
     "symnet-3d",
+    "faim-3d",
     "dirnet",
     "jrsnet-3d-direct",
     "autoencoder-3d",
@@ -51,7 +52,6 @@ COMPUTED_ALIKE = {
     "deformable-only",
     "pyramid-symmetric",
     "ddmr-3d-symmetric",
-    "faim-3d",
 }
 """Kinds with the layers of another kind, whose half precision is not tested again, because compiling is slow."""
 RATIOS = {
