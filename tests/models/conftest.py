@@ -117,7 +117,7 @@ MAKERS: dict[str, tuple[type, dict[str, Any]]] = {
     ),
     "jrsnet-3d-direct": (
         JRSNet,
-        {"rank": 3, "filters": 4, "blocks": 1, "levels": 1, "direct": True, "losses": {"ssim": 1}},
+        {"rank": 3, "filters": 3, "blocks": 1, "levels": 1, "direct": True, "losses": {"ssim": 1}},
     ),
     "autoencoder": (LabelAutoencoder, {"shape": (16, 24), "num_classes": CLASSES, "code_size": 6}),
     "autoencoder-3d": (
