@@ -190,6 +190,7 @@ async function start() {
 }
 
 start().catch((error) => {
-  byId("message").textContent = `The images cannot be shown (${error.message ?? error}). A browser with WebGL 2 is needed.`;
+  const reason = error.message ?? error;
+  byId("message").textContent = `The images cannot be shown (${reason}). Use a browser with WebGL 2; if it has that, the file is damaged.`;
   throw error;
 });
