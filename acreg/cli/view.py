@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from acreg.cli._border import BorderOption, FillOption
+from acreg.cli._border import BorderOption
 from acreg.cli._browser import show
 from acreg.cli.console import note, out
 
@@ -44,7 +44,14 @@ def view(
         ),
     ] = None,
     border: BorderOption = None,
-    fill: FillOption = None,
+    fill: Annotated[
+        float | None,
+        typer.Option(
+            help="Constant outside the moving image. Default: its lowest value, which is shown black.",
+            show_default=False,
+            metavar="VALUE",
+        ),
+    ] = None,
     open_it: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in the browser.")] = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
 ) -> None:
@@ -74,9 +81,11 @@ def view(
     from acreg.registration.background import border_and_fill
     from acreg.registration.views import VIEW_NAME
     from acreg.registration.views import view as library
+    from acreg.viewing.page import check_page_name
 
     border_and_fill(border, fill)
     if target is not None:
+        check_page_name(target)
         check_free(target, overwrite=overwrite)
         page = target
     elif folder is not None:  # made of the files beside it, and therefore made anew if it is there

@@ -30,8 +30,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         path: the file to be written.
 
     Raises:
-        AcregError: `path` is an existing folder or not in UTF-8, no file can be created there, or the block
-            ended without writing anything.
+        AcregError: `path` is an existing folder, device or pipe, or not in UTF-8, no file can be created there, or
+            the block ended without writing anything.
         OSError: the disk is full, or the writing in the block failed.
 
     Example:
@@ -41,10 +41,14 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     path = Path(path)
     check_utf8(path)
     with folder_errors(path):  # a name that is too long
-        is_folder = path.is_dir()
+        is_folder, is_other = path.is_dir(), path.exists() and not path.is_file()
     if is_folder:
         raise AcregError(
             f"A file cannot be written where a folder is. Received: {path}. Give the name of a file in it."
+        )
+    if is_other:  # renaming would replace it, for root even /dev/null
+        raise AcregError(
+            f"Results are written to files. Received: {path}, which is a device or a pipe. Give the name of a file."
         )
     made = make_folder(path.parent)
     # Absolute, because some writers take a leading ~ for the home folder.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from acreg.geometry.display import table_html
 from acreg.io import check_free, write_image
 from acreg.io.formats import FORMATS, suffix
 from acreg.io.inputs import ImageLike, as_image
-from acreg.registration.warping import PathLike, read_transforms
+from acreg.registration.warping import PathLike, read_transforms, transform_list
 
 
 @dataclass(eq=False, repr=False)
@@ -82,7 +81,7 @@ def jacobian(
         AcregError: a file cannot be read, or the transform does not fit.
     """
     grid = reference if isinstance(reference, Grid) else as_image(reference, "reference").grid
-    parts = [transform] if isinstance(transform, (str, os.PathLike, Transform)) else list(transform)
+    parts = transform_list(transform)
     displacement = read_transforms(parts, grid, grid).displacement
     determinant = jacobian_determinant(displacement)
     image = Image(log_determinant(determinant) if log else determinant, grid)

@@ -15,7 +15,7 @@ from acreg.geometry import Image, Transform
 from acreg.io import Points, read_points
 from acreg.io.inputs import ImageLike, as_image
 from acreg.optimisation.names import DEFAULT, LINEAR
-from acreg.registration.warping import PathLike, read_transforms
+from acreg.registration.warping import PathLike, read_transforms, transform_list
 
 if TYPE_CHECKING:
     from acreg.optimisation import Guides
@@ -81,7 +81,7 @@ def guides_of(
     """
     from acreg.optimisation import Guides
 
-    parts = [initial] if isinstance(initial, (str, os.PathLike, Transform)) else list(initial or ())
+    parts = [] if initial is None else transform_list(initial)
     return Guides(
         fixed_mask=_mask(fixed_mask, "fixed_mask"),
         moving_mask=_mask(moving_mask, "moving_mask"),

@@ -183,8 +183,9 @@ def register_pair(
         say: called with a sentence after each stage of a method that has several.
 
     Raises:
-        AcregError: an axis has one voxel, the result of the method is not on the fixed grid, the labels cannot be
-            placed on the grid of the moving image (see `acreg.geometry.labels_on`), or the method raises it.
+        AcregError: the images differ in their number of axes, an axis has one voxel, the result of the method is not on
+            the fixed grid, the labels cannot be placed on the grid of the moving image (see
+            `acreg.geometry.labels_on`), or the method raises it.
     """
     for image, role in ((fixed, "fixed"), (moving, "moving")):
         if min(image.grid.shape) < 2:
@@ -193,6 +194,7 @@ def register_pair(
                 f"{role} image, of shape {image.grid.shape}. A slice is read as a 2-D image where the axis of one "
                 "voxel is the last of the file: store it so."
             )
+    check_ranks(fixed=fixed, moving=moving)
     moving_labels = None if moving_labels is None else labels_on(moving_labels, moving)
     start = time.perf_counter()
     takes_mask = getattr(method, "takes_mask", False)
@@ -252,6 +254,16 @@ class _Plain(NamedTuple):
     transform: Transform
     contrast: str = ""
     stages: Sequence[dict[str, Any]] = ()
+
+
+@images_by_name
+def check_ranks(*, fixed: Image, moving: Image) -> None:
+    """Raise `AcregError` unless the images are two pictures or two volumes."""
+    if fixed.grid.rank != moving.grid.rank:
+        raise AcregError(
+            "Two images that are registered have one number of axes. Received: a fixed image of shape "
+            f"{fixed.grid.shape} and a moving one of shape {moving.grid.shape}. Give two pictures or two volumes."
+        )
 
 
 def _outcome(

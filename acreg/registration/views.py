@@ -17,9 +17,10 @@ from acreg.io.csv_tables import read_dicts
 from acreg.io.documents import read_json, read_text
 from acreg.io.inputs import ImageLike, as_image
 from acreg.names import pair_folder
-from acreg.registration.pair import Registration
+from acreg.registration.background import border_and_fill
+from acreg.registration.pair import Registration, check_ranks
 from acreg.registration.record import RECORD_NAME, record_of, rows_of
-from acreg.registration.warping import PathLike, read_transforms
+from acreg.registration.warping import PathLike, read_transforms, transform_list
 from acreg.viewing import View
 from acreg.viewing import view as view_pair
 
@@ -61,12 +62,14 @@ def view(
         at: where the crosshair is at first, in mm by world axis (see `Grid`); by default, in the middle.
 
     Raises:
-        UsageError: neither a result nor two images and a transform are given, or both.
+        UsageError: neither a result nor two images and a transform are given, or both; or a border, a fill or a place
+            that is none.
         AcregError: a file is missing or cannot be read, the folder does not say where its images are, or they cannot be
             viewed (see `acreg.viewing.view`).
     """
     every = {"fixed": fixed, "moving": moving, "labels": labels, "fixed_labels": fixed_labels}
     given: dict[str, ImageLike] = {name: value for name, value in every.items() if value is not None}
+    border_and_fill(border, fill)
     options: dict[str, Any] = {"border": border or "constant", "fill": fill, "at": at}
     if isinstance(result, Registration):
         if given or transform is not None:
@@ -83,8 +86,7 @@ def view(
     if transform is None or missing:
         raise _one_of(f"no {' and no '.join(missing)}")
     images = {name: _read(name, given.get(name)) for name in IMAGES}
-    parts = [transform] if isinstance(transform, (str, os.PathLike, Transform)) else list(transform)
-    return _page({}, images, parts, options)
+    return _page({}, images, transform_list(transform), options)
 
 
 def view_result(result: Registration, **options: Any) -> View:
@@ -175,6 +177,7 @@ def _page(
     fixed, moving = images["fixed"], images["moving"]
     if fixed is None or moving is None:
         raise AcregError("Two images are viewed. Received: one of them. Give both.")
+    check_ranks(fixed=fixed, moving=moving)
     concerns = record.get("concerns")
     listed = concerns if isinstance(concerns, list) else []
     return view_pair(

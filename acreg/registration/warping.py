@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, overload
+from typing import Any, Literal, overload
 
 import numpy as np
 
@@ -175,7 +175,7 @@ def warp(
     _check_fit(name, points is not None, labels is not None, to, interpolation, inverse, border, fill)
     outside = border_and_fill(border, fill)
     grid = reference if isinstance(reference, Grid) else as_image(reference, "reference").grid
-    parts = [transform] if isinstance(transform, (str, os.PathLike, Transform)) else list(transform)
+    parts = transform_list(transform)
     if points is not None and to is not None:
         found = points if isinstance(points, Points) else read_points(Path(points))
         moved = read_transforms(parts, grid, grid).warp_points(found.positions, to)
@@ -253,6 +253,23 @@ def _check_fit(
             f"{argument(name)} with {argument('border' if border else 'fill')}. Leave it out, or give "
             f"{argument('image')}."
         )
+
+
+def transform_list(given: PathLike | Transform | Sequence[PathLike | Transform]) -> list[PathLike | Transform]:
+    """One or several transforms or their files, as a list.
+
+    Raises:
+        UsageError: something else is given.
+    """
+    parts: list[Any] = list(given) if isinstance(given, (list, tuple)) else [given]
+    for part in parts:
+        if not isinstance(part, (str, os.PathLike, Transform)):
+            raise UsageError(
+                f"A transform is a file or a Transform of acreg, or a list of them. Received: {type(part).__name__}. "
+                "Write a transform of another program into a file, for example by SimpleITK.WriteTransform, and give "
+                "its name."
+            )
+    return parts
 
 
 def read_transforms(paths: Sequence[PathLike | Transform], fixed: Grid, moving: Grid) -> Transform:

@@ -13,8 +13,11 @@ function tell() {
   if (document.activeElement !== byId("voxel")) byId("voxel").value = index.join(", ");
   const n = offset(place);
   for (const name of ["fixed", "warped", "before"]) {
-    const { slope, lowest } = facts[name];
-    let text = String(Number((volumes[name].img[n] * slope + lowest).toPrecision(5)));
+    const { slope, lowest, highest, cut, digits } = facts[name];
+    const value = volumes[name].img[n] * slope + lowest;
+    let text = String(Number(value.toPrecision(digits)));
+    if (cut[0] && value - lowest < slope / 2) text += " or less";
+    if (cut[1] && highest - value < slope / 2) text += " or more";
     const labels = arrays[`${name}_labels`];
     if (labels) text += `, label ${facts[`${name}_labels`].values[labels[n]]}`;
     byId(`value-${name}`).textContent = text;
@@ -81,7 +84,7 @@ function listen() {
   for (const [role, names] of [["fixed", ["fixed"]], ["moving", ["warped", "before"]]]) {
     for (const end of ["low", "high"]) {
       const input = byId(`${role}-${end}`);
-      input.value = Number(facts[names[0]][end].toPrecision(5));
+      input.value = Number(facts[names[0]][end].toPrecision(facts[names[0]].digits));
       input.onchange = () => setWindow(role, names);
     }
   }

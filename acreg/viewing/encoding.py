@@ -16,6 +16,8 @@ LEVELS = 4095
 """Steps between the lowest and the highest value of an image: 12 bits compress far better than 16."""
 HEADER = 352
 """Bytes before the voxels of a NIfTI file."""
+REACH = 50
+"""Values are kept up to so many times the shown range beyond it: then the range has at least 40 of the levels."""
 DETERMINANT = 2.0
 """The highest determinant that has a colour of its own."""
 
@@ -31,22 +33,28 @@ def encode_image(array: np.ndarray, grid: Grid, low: float, high: float) -> Enco
     """An image as NIfTI with whole numbers from 0 to `LEVELS`; `value = number * slope + lowest`.
 
     The axes of the NIfTI image are those of the screen; its header has the spacing and no position. After the header
-    come the low bytes of all numbers, then the high bytes: so they take a third less.
+    come the low bytes of all numbers, then the high bytes: so they take a third less. Values far outside of the shown
+    range are cut off (`REACH`), because a few of them, such as those of metal or of padding, would take all levels.
 
     Args:
         array: `(*grid.shape)`.
         grid: its grid.
         low, high: the values that are shown black and white.
     """
-    lowest, highest = float(array.min()), float(array.max())
+    ends = lowest, highest = float(array.min()), float(array.max())
     exact = highest - lowest <= LEVELS and bool((array == np.rint(array)).all())
+    if not exact:
+        lowest, highest = max(lowest, low - REACH * (high - low)), min(highest, high + REACH * (high - low))
     slope = 1.0 if exact else (highest - lowest) / LEVELS or 1.0
-    numbers = np.rint((array.astype(float) - lowest) / slope).astype(np.uint16)
+    numbers = np.rint((np.clip(array.astype(float), lowest, highest) - lowest) / slope).astype(np.uint16)
     volume = numbers.reshape((1,) * (3 - array.ndim) + array.shape).T
     spacing = (*grid.spacing[::-1], 1.0)[:3]
     data = nibabel.Nifti1Image(volume, np.diag([*spacing, 1.0])).to_bytes()
     planes = np.frombuffer(data, np.uint8, offset=HEADER).reshape(-1, 2).T
-    facts = {"slope": slope, "lowest": lowest, "low": low, "high": high, "header": HEADER}
+    facts: dict[str, Any] = {"slope": slope, "lowest": lowest, "highest": highest, "low": low, "high": high}
+    facts["header"] = HEADER
+    facts["cut"] = [lowest > ends[0], highest < ends[1]]
+    facts["digits"] = int(np.clip(np.ceil(np.log10(max(-lowest, highest, slope) / slope)) + 1, 5, 15))
     return Encoded(_packed(data[:HEADER] + planes.tobytes()), facts)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from acreg.errors import images_by_name
+from acreg.errors import UsageError, images_by_name
 from acreg.geometry import Image, Transform
 from acreg.geometry.transform import Border
 from acreg.io import atomic_path
@@ -52,10 +52,12 @@ class View:
         """Write the page as an HTML file, and return its path; an existing file is replaced.
 
         Raises:
+            UsageError: the name does not end in .html or .htm.
             AcregError: the file cannot be created there.
             OSError: the disk is full.
         """
         path = Path(path)
+        check_page_name(path)
         with atomic_path(path) as temporary:
             temporary.write_text(self.html, encoding="utf-8")
         return path
@@ -66,6 +68,12 @@ class View:
     def _repr_html_(self) -> str:
         style = f"width: 100%; height: {HEIGHT}px; border: 0"
         return f'<iframe srcdoc="{escape(self.html)}" style="{style}" title="registered pair"></iframe>'
+
+
+def check_page_name(path: Path) -> None:
+    """Raise `UsageError` for a name by which no browser would take a file for a page."""
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"A page is a file whose name ends in .html. Received: {path}. Give such a name.")
 
 
 @images_by_name
@@ -101,9 +109,12 @@ def view(
         at: where the crosshair is at first, in mm by world axis (see `Grid`); by default, in the middle.
 
     Raises:
+        UsageError: `at` has not one finite number for each axis.
         AcregError: images and transform differ in their number of axes, an axis has one voxel, labels cannot be placed
             on their image, or NiiVue is missing.
     """
+    if at is not None and not (np.shape(at) == (fixed.grid.rank,) and np.isfinite(at).all()):
+        raise UsageError(f"A place has a finite number in mm for each of {fixed.grid.rank} axes. Received: at={at}.")
     code, licence = niivue()
     volumes = sample_pair(
         fixed=fixed,

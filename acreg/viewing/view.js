@@ -67,7 +67,7 @@ const upper = new Niivue({ ...options, interactive: false });
 const volumes = {};
 const arrays = {};
 let shown = "warped";
-let active = 0; // the plane that was clicked last
+let active = 0; // the plane in which the arrows move: the one that was clicked last or is shown alone
 
 function voxel() {
   return [0, 1, 2].map((axis) => {
@@ -117,6 +117,7 @@ function zoom(factor) {
 
 function setPlanes(type) {
   lower.opts.sliceType = type;
+  if (PLANES[type]) active = type;
   document.querySelector(`[name=planes][value="${type}"]`).checked = true;
   lower.drawScene();
 }

@@ -9,6 +9,7 @@ import webbrowser
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from scipy import ndimage
 
 import acreg
@@ -82,6 +83,12 @@ def test_a_result_is_written_beside_its_files_and_opened(files, opened, capsys):
     assert len(opened) == 1
 
 
+def test_a_page_elsewhere_is_not_replaced_unasked(files, tmp_path, capsys):
+    command = ["view", str(files / "result"), "--out", str(tmp_path / "v.html"), "--no-open"]
+    assert [main(command), main(command), main([*command, "--overwrite"])] == [0, 1, 0]
+    assert "Results are not replaced unasked" in capsys.readouterr().err
+
+
 def test_without_a_display_nothing_is_opened(files, opened, monkeypatch, capsys):
     monkeypatch.delenv("DISPLAY")
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
@@ -151,11 +158,11 @@ def test_images_that_were_moved_away_are_named(files, tmp_path, capsys):
         (
             ["--out", "x.html", *["--fixed", "picture.nii.gz", "--moving", "moving.nii.gz", "--transform", "flat.tfm"]],
             1,
-            "one number of axes",
+            "one number of axes. Received: a fixed image of shape .* Give two pictures or two volumes",
         ),
-        (["--out", "fixed.nii.gz", "result/"], 1, "Results are not replaced unasked.*--overwrite"),
+        (["--out", "fixed.nii.gz", "result/", "--overwrite"], 2, "name ends in .html. Received: .*fixed.nii.gz"),
     ],
-    ids=["file", "no result", "nothing", "half", "both", "rank of the transform", "rank of an image", "taken"],
+    ids=["file", "no result", "nothing", "half", "both", "rank of the transform", "rank of an image", "no page"],
 )
 def test_what_cannot_be_viewed_is_said_in_a_paragraph(files, tmp_path, capsys, arguments, code, message):
     (tmp_path / "empty").mkdir()
@@ -204,3 +211,25 @@ def test_python_takes_a_registration(files):
         acreg.view(result, **images)
     with pytest.raises(UsageError, match=r"Write view\(fixed=..., moving=...\)"):
         acreg.view(images["fixed"], images["moving"])
+    for wrong, message in (
+        ({"at": (1.0, 2.0)}, r"finite number in mm for each of 3 axes. Received: at=\(1.0, 2.0\)"),
+        ({"at": (1.0, np.nan, 2.0)}, "finite number in mm"),
+        ({"border": "edge", "fill": 3.0}, "Received: fill=3.0 with border='edge'"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            acreg.view(result, **wrong)
+    with pytest.raises(UsageError, match=r"\.html\. Received: view\.pdf"):
+        acreg.view(result).save("view.pdf")
+
+
+def test_a_transform_of_another_library_is_refused_with_the_way_out(files):
+    other = sitk.AffineTransform(3)
+    images = {"fixed": files / "fixed.nii.gz", "moving": files / "moving.nii.gz"}
+    for call in (
+        lambda: acreg.view(**images, transform=other),
+        lambda: acreg.warp([other], images["fixed"], image=images["moving"]),
+        lambda: acreg.jacobian(other, images["fixed"]),
+        lambda: acreg.register(**images, initial=other, method="acreg:rigid"),
+    ):
+        with pytest.raises(UsageError, match="Received: AffineTransform. Write a transform of another program into"):
+            call()

@@ -56,6 +56,15 @@ def test_refusals(tmp_path):
     assert everything_in(tmp_path) == []
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
+def test_a_device_or_a_pipe_is_not_replaced(tmp_path):
+    pipe = tmp_path / "pipe.csv"
+    os.mkfifo(pipe)
+    with pytest.raises(AcregError, match="which is a device or a pipe"), atomic_path(pipe):
+        pass
+    assert pipe.is_fifo()
+
+
 def test_a_disk_that_is_too_small_is_noticed_before_writing(tmp_path):
     require_space(tmp_path / "new" / "weights.h5", 1)
     with pytest.raises(OSError) as error:

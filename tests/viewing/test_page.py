@@ -172,6 +172,15 @@ def test_the_crosshair_is_at_the_voxel_that_is_typed_or_clicked(browser, tmp_pat
             assert (after - before) @ direction > 1
             before = after
 
+        # With the keyboard alone: Tab goes to the slices, and the arrows move in the plane that is shown alone.
+        choose(page, "planes", 1)
+        page.evaluate("document.activeElement.blur()")
+        page.locator("#lower").focus()
+        assert page.evaluate("document.querySelector('#upper').tabIndex") == -1
+        page.keyboard.press("ArrowUp")
+        after = np.array([float(x) for x in page.inner_text("#lps").split(",")])
+        assert (after - before) @ (0, 0, 1) > 1
+
 
 def text_of(numbers):
     return ", ".join(f"{number:.2f}" for number in numbers)

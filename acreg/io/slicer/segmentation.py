@@ -13,6 +13,8 @@ from acreg.io.atomic import atomic_path
 from acreg.io.volumes.format import save_itk
 from acreg.names import one_line
 
+TYPES = (np.uint8, np.uint16, np.int16, np.int32)
+"""Types of voxels, the smallest first; the last one holds any label of acreg."""
 GOLDEN = 0.618034
 """A step of the hue after which consecutive labels differ clearly, for any number of labels."""
 
@@ -29,7 +31,7 @@ def write_segmentation(labels: Image, path: Path, names: Mapping[int, str] | Non
         OSError: the disk is full, or writing is not permitted.
     """
     values = np.unique(labels.array)
-    smallest = np.result_type(*(np.min_scalar_type(value) for value in (values[0], values[-1])))
+    smallest = next(kind for kind in TYPES if np.iinfo(kind).min <= values[0] and values[-1] <= np.iinfo(kind).max)
     extent = " ".join(f"0 {size - 1}" for size in labels.grid.shape[::-1])
     # Slicer writes this name of the representation; its documentation calls the field SourceRepresentation.
     header = {

@@ -60,7 +60,15 @@ def test_a_label_map_keeps_its_values_and_each_label_is_a_segment(tmp_path):
     np.testing.assert_array_equal(read_labels(path).array, labels.array)
 
 
-@pytest.mark.parametrize(("values", "kind"), [([0], "8-bit unsigned"), ([-3, 4], "16-bit signed"), ([2**17], "32-bit")])
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        ([0], "8-bit unsigned"),
+        ([-3, 4], "16-bit signed"),
+        ([2**17], "32-bit signed"),
+        ([-5, 2**31 - 1], "32-bit signed"),  # and not 64 bits, for which VTK and ITK have several types
+    ],
+)
 def test_labels_are_stored_in_a_small_type(values, kind, tmp_path):
     labels = volume(values)
     write_segmentation(labels, tmp_path / "a.seg.nrrd")
