@@ -208,6 +208,11 @@ def _methods(
         called = re.fullmatch(r"([^=\[\]]+)=(.+)", asked)  # an option's = comes after its bracket
         one = registering.named_method(called[2] if called else asked, threads, seed)
         if isinstance(one, Unregistered):
+            if called:
+                raise UsageError(
+                    "Rows without registration keep their name, by which they are known as such. Received: "
+                    f"{argument('method')} {asked}. Leave out {called[1]}=."
+                )
             unregistered |= one.name == Unregistered.name
             laid += [] if one.name == Unregistered.name else [one]
         else:

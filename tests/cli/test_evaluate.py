@@ -263,6 +263,7 @@ def test_compare_tests_each_label_where_asked(data, capsys, monkeypatch):
         (["--method", "unregistered", "--refine", "5"], 2, "--refine without --model"),
         (["--pairs", ""], 2, "an empty word after --pairs"),
         (["--model", "a1", "--model", "x=b1", "--model", "x=c1"], 2, "different names"),
+        (["--method", "start=unregistered"], 2, "Leave out start=."),
     ],
 )
 def test_wrong_use_exits_with_2_and_writes_nothing(data, capsys, more, code, found):
