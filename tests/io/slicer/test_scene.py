@@ -11,9 +11,10 @@ import SimpleITK as sitk
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from acreg.geometry import Affine, Displacement, Grid, Transform, Velocity
+from acreg.geometry import Displacement, Grid, Transform, Velocity
 from acreg.io import Image, read_image, write_transform
 from acreg.io.slicer.scene import GREY, write_scene
+from tests.io.made_transforms import between, field
 
 LEGACY = ("colorNodeID", "backgroundVolumeID", "foregroundVolumeID")
 """Attributes that hold a node's ID."""
@@ -64,20 +65,6 @@ FIXED = Grid((9, 30, 26), (6.0, 1.2, 0.5), (-1e3, 30.0, 4.0), Rotation.from_eule
 MOVING = Grid((26, 24, 20), (1.2, 2.0, 1.0), (-1e3 - 3, 33.0, 8.0), np.eye(3)[[2, 0, 1]] * [1, -1, 1])
 FLAT = Grid((30, 26), (1.2, 0.5), (30.0, 4.0), ((0.8, 0.6), (0.6, -0.8)))
 OTHER = Grid((24, 28), (1.5, 0.6), (28.0, 2.0), ((0.8, 0.6), (0.6, -0.8)))
-
-
-def field(grid, largest=1.5):
-    noise = np.random.default_rng(0).normal(size=(*grid.shape, grid.rank))
-    smooth = ndimage.gaussian_filter(noise, (3,) * grid.rank + (0,))
-    return smooth * largest / np.abs(smooth).max()
-
-
-def between(fixed, moving):
-    matrix = np.eye(fixed.rank + 1)
-    matrix[:-1, :-1] += np.random.default_rng(0).uniform(-0.1, 0.1, (fixed.rank, fixed.rank))
-    middle = [grid.to_world((np.array(grid.shape) - 1) / 2) for grid in (fixed, moving)]
-    matrix[:-1, -1] = middle[1] - matrix[:-1, :-1] @ middle[0]
-    return Affine(matrix)
 
 
 TRANSFORMS = {

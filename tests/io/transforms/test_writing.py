@@ -13,30 +13,17 @@ from acreg.geometry import Affine, Displacement, Grid, Transform, Velocity
 from acreg.io import Image, write_displacement, write_image
 from acreg.io.transforms import read_learn2reg, read_transform, write_inverse, write_learn2reg, write_transform, writing
 from acreg.io.transforms.itk import image_to_itk, to_itk
+from tests.io.made_transforms import between, field
 
 FIXED = Grid((8, 30, 26), (6.0, 1.2, 0.5), (-1e5, 30.0, 4.0), Rotation.from_euler("xyz", (0.3, -0.5, 0.2)).as_matrix())
 MOVING = Grid((26, 24, 20), (1.2, 2.0, 1.0), (-1e5 - 3, 33.0, 8.0), np.eye(3)[[2, 0, 1]] * [1, -1, 1])
 FLAT = Grid((30, 26), (1.2, 0.5), (30.0, 4.0), ((0.8, 0.6), (0.6, -0.8)))
 
 
-def field(grid, largest=1.5, seed=0):
-    noise = np.random.default_rng(seed).normal(size=(*grid.shape, grid.rank))
-    smooth = ndimage.gaussian_filter(noise, (3,) * grid.rank + (0,))
-    return smooth * largest / np.abs(smooth).max()
-
-
-def affine(fixed, moving):
-    matrix = np.eye(fixed.rank + 1)
-    matrix[:-1, :-1] += np.random.default_rng(0).uniform(-0.1, 0.1, (fixed.rank, fixed.rank))
-    middle = [grid.to_world((np.array(grid.shape) - 1) / 2) for grid in (fixed, moving)]
-    matrix[:-1, -1] = middle[1] - matrix[:-1, :-1] @ middle[0]
-    return Affine(matrix)
-
-
 TRANSFORMS = {
-    "3-D": Transform(FIXED, MOVING, (Displacement(field(FIXED), FIXED), affine(FIXED, MOVING))),
-    "3-D velocity": Transform(FIXED, FIXED, (Velocity(field(FIXED), FIXED), affine(FIXED, FIXED))),
-    "2-D": Transform(FLAT, FLAT, (affine(FLAT, FLAT), Displacement(field(FLAT), FLAT))),
+    "3-D": Transform(FIXED, MOVING, (Displacement(field(FIXED), FIXED), between(FIXED, MOVING))),
+    "3-D velocity": Transform(FIXED, FIXED, (Velocity(field(FIXED), FIXED), between(FIXED, FIXED))),
+    "2-D": Transform(FLAT, FLAT, (between(FLAT, FLAT), Displacement(field(FLAT), FLAT))),
 }
 
 
@@ -230,7 +217,7 @@ def test_ants_affine_with_a_centre(tmp_path):
 
 
 def test_mat_holds_affine_maps_as_one(tmp_path):
-    maps = (affine(FIXED, MOVING), affine(MOVING, FIXED), affine(FIXED, MOVING))
+    maps = (between(FIXED, MOVING), between(MOVING, FIXED), between(FIXED, MOVING))
     transform = Transform(FIXED, MOVING, maps)
     assert write_transform(transform, tmp_path / "t.mat") < 1e-6
     again = read_transform(tmp_path / "t.mat", FIXED, MOVING)
