@@ -33,6 +33,7 @@ CLASSES = {
     "RepeatVoxels": "models.blocks",
     "RescaleField": "models.voxelmorph",
     "ResizeDisplacement": "layers.resize_displacement",
+    "ResizeLike": "models.joint_networks",
     "SVFNet": "models.svfnet",
     "SYMNet": "models.symnet",
     "Segmenter": "models.segmenter",

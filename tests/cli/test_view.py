@@ -78,7 +78,7 @@ def test_a_result_is_written_beside_its_files_and_opened(files, opened, capsys):
     assert opened == [page.resolve().as_uri()]
     assert str(page) in capsys.readouterr().out
     assert facts(page).keys() >= {"fixed", "warped", "before", "fixed_labels", "warped_labels", "before_labels"}
-    assert "before, " in page.read_text()
+    assert "before, " in page.read_text(encoding="utf-8")
     assert main(["view", str(files / "result"), "--no-open"]) == 0, "it is made anew"
     assert len(opened) == 1
 

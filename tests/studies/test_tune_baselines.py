@@ -5,6 +5,8 @@ import json
 
 import pytest
 
+from acreg.baselines import TOOLS
+from acreg.baselines.options import read_options, split_name
 from acreg.data.phantoms.chests import make_dataset
 from acreg.errors import AcregError
 from acreg.evaluation import MethodResult, PairScores
@@ -23,7 +25,11 @@ def test_every_setting_is_one_of_its_method_and_has_no_affine_stage():
     for method in tune_baselines.GRIDS:
         names = tune_baselines.candidates(method)
         assert len(names) == len(set(names)) > 4
-        read = [named_method(name, 1, 0).settings["options"] for name in names]
+        tool, _, kind = method.partition(":")
+        if tool == "acreg":
+            read = [named_method(name, 1, 0).settings["options"] for name in names]
+        else:  # the program itself need not be there
+            read = [read_options(*split_name(name), TOOLS[tool].module.OPTIONS[kind]) for name in names]
         assert all(options.get("affine") is False or options.get("linear") == "none" for options in read)
         assert {options["smoothing"] for options in read} == set(tune_baselines.GRIDS[method]["smoothing"])
 
