@@ -267,7 +267,7 @@ def _displacements(result: Registration, fixed: Image, moving: Image) -> tuple[n
 def _with_aligned_extents(result: Registration, fixed: Image, moving: Image) -> Likeness:
     """Headers may say that the images are far apart: any result is then more alike than `Registration.before`."""
     start = unregistered(fixed=fixed, moving=moving, align="extents")
-    if not (fixed.has_place and moving.has_place) or np.allclose(start.displacement, 0):
+    if not (fixed.has_place and moving.has_place) or np.allclose(start.affine_part.matrix, np.eye(fixed.grid.rank + 1)):
         return result.before
     return Likeness.of(fixed, start.warp_image(moving, border="edge"), np.ones(fixed.grid.shape, bool))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection, Sequence
+from functools import cache
 from pathlib import Path
 
 from acreg.data.records import label_names_near
@@ -155,6 +156,10 @@ def _write(
         written.append(name)
         return folder / name
 
+    @cache
+    def warped() -> Image:
+        return result.sampled.warp_image(moving, border, fill)
+
     rank = fixed.grid.rank
     if "displacement" in what:
         write_displacement(result.sampled.displacement, fixed.grid, path("displacement.nii.gz"))
@@ -176,7 +181,7 @@ def _write(
         if len(channels) > 1 and not reason_against(channels, target):
             write_channels(warp_channels(channels, result.sampled, border, fill), target)
         else:
-            write_image(result.sampled.warp_image(moving, border, fill), target)
+            write_image(warped(), target)
         view = view_pair(
             result.sampled,
             fixed=fixed,
@@ -199,7 +204,7 @@ def _write(
             result.transform,
             fixed=fixed,
             moving=moving,
-            warped=result.sampled.warp_image(moving, border, fill),
+            warped=warped(),
             fixed_labels=fixed_labels,
             moving_labels=moving_labels,
             label_names={value: name for each in known for value, name in label_names_near(each.name).items()},
