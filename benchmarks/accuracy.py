@@ -86,7 +86,7 @@ SETS = (
     Set("hippocampus", "Hippocampus: both parts, mm", 100, ("ddmr-hippocampus",), "segmenter-hippocampus"),
     Set(
         "oasis-trt",
-        "OASIS-TRT, brains without skull: 62 manual regions, mm",
+        "OASIS-TRT, brains without skull: 63 manual regions, mm",
         12,
         ("affine-deformable-brain",),
         "segmenter-heads",

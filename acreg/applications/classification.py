@@ -23,6 +23,7 @@ from acreg.evaluation.classification import (
 )
 from acreg.geometry.display import table_html
 from acreg.io import all_or_none, check_free
+from acreg.io.label_values import warn_of_other_names
 from acreg.models import LabelAutoencoder
 from acreg.models.presets import load_autoencoder
 from acreg.progress import Progress, counted, notebook_bars
@@ -133,6 +134,8 @@ def classify(
     stored = isinstance(autoencoder, (str, os.PathLike))
     model = load_autoencoder(autoencoder) if isinstance(autoencoder, (str, os.PathLike)) else autoencoder
     dataset = data if isinstance(data, Dataset) else Dataset.load(dataset_folder(os.fspath(data)))
+    if model is not None and model.preprocessing is not None:
+        warn_of_other_names(model.preprocessing.label_names, dataset.label_names, dataset.name)
     records = [record for record in dataset.records if record.labels is not None]
     subjects = [record.subject for record in records]
     known = flags_by_name(subjects, diseased) if diseased else read_flags(Path(flags or ""), subjects, finding)

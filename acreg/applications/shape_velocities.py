@@ -17,7 +17,17 @@ from scipy import spatial
 from acreg.data.manifest import Dataset
 from acreg.data.prepare.rigid_alignment import medoid, thinned_labels
 from acreg.data.resuming import check_least, run_tasks
-from acreg.data.sampling.velocities import SETTINGS, read_settings, read_velocity, velocity_path, write_velocity
+from acreg.data.sampling.velocities import (
+    SETTINGS,
+    SOURCES,
+    check_digests,
+    labels_digest,
+    read_settings,
+    read_sources,
+    read_velocity,
+    velocity_path,
+    write_velocity,
+)
 from acreg.data.tables.pair_files import Pair
 from acreg.errors import AcregError, UsageError
 from acreg.geometry import Grid, Transform, Velocity, folding
@@ -27,6 +37,7 @@ from acreg.geometry.logarithm import logarithm
 from acreg.io import Image, writes_into
 from acreg.io.claims import claim
 from acreg.io.csv_tables import write_table
+from acreg.io.documents import write_json
 from acreg.metrics import label_metrics, mean_over_labels
 from acreg.progress import Progress, counted
 from acreg.shapes import MATCHERS, Matcher, Surface, matcher, read_surfaces, region_surface, thinned, write_surfaces
@@ -86,8 +97,8 @@ def make_velocities(
 
     Args:
         dataset: labelled images on one grid, roughly aligned.
-        out: folder of the velocities: ``settings.json``, ``shapes/SUBJECT.h5``, ``fields/FIXED/MOVING.h5``,
-            ``velocities.csv``.
+        out: folder of the velocities: ``settings.json``, ``labels.json``, ``shapes/SUBJECT.h5``,
+            ``fields/FIXED/MOVING.h5``, ``velocities.csv``.
         pairs: (fixed, moving).
         settings: how the velocities are made.
         template: a subject; None for the one whose labels overlap most with those of the others (`medoid`).
@@ -99,7 +110,8 @@ def make_velocities(
 
     Raises:
         UsageError: a setting is impossible, or ``out`` was made with other settings.
-        AcregError: images are on different grids, a label map lacks a surface, or files cannot be read.
+        AcregError: images are on different grids, a label map lacks a surface or has changed since ``out`` was made, or
+            files cannot be read.
 
     Source: Rohe et al., SVF-Net: learning deformable image registration using shape matching, MICCAI 2017, section 2.
     """
@@ -112,7 +124,10 @@ def make_velocities(
     maps = _read_labels(dataset, subjects, progress)
     template = template or medoid({subject: thinned_labels(labels) for subject, labels in maps.items()})
     surfaces = _surfaces(maps[template], settings)
+    digests = {subject: labels_digest(labels) for subject, labels in maps.items()}
+    check_digests(out, digests)
     claim(out, SETTINGS, {"dataset": dataset.name, "template": template, **json.loads(json.dumps(asdict(settings)))})
+    write_json(out / SOURCES, read_sources(out) | digests)
     target = _shape_path(out, template)
     if not target.is_file():
         write_surfaces(surfaces, target)

@@ -187,7 +187,7 @@ def velocities(
 
     \b
     Examples:
-      acreg data velocities datasets/hippocampus --pairs 10N --jobs 2
+      acreg data velocities datasets/hippocampus-aligned --pairs 10N --jobs 2
       acreg data velocities datasets/hearts --regions 1,1+2,3,3+4 --edge 6
     """
     import numpy as np

@@ -49,7 +49,7 @@ def classify(
     \b
     Examples:
       acreg classify --data montgomery --diseased 'MCUCXR_*_1' --autoencoder autoencoder-montgomery --out results/tb
-      acreg classify --data nih --flags Data_Entry_2017.csv --finding Cardiomegaly --heart 3 --out results/heart
+      acreg classify --data cohort --flags Data_Entry_2017.csv --finding Cardiomegaly --heart 3 --out results/heart
     """
     from acreg.applications.classification import COLUMNS, FILES
     from acreg.applications.classification import classify as library

@@ -38,8 +38,8 @@ def surfaces(
 
     \b
     Example:
-      acreg data velocities datasets/hippocampus --pairs 10N
-      acreg surfaces --image new.nii.gz --data datasets/hippocampus --model svfnet-hippocampus --out result
+      acreg data velocities datasets/hippocampus-aligned --pairs 10N
+      acreg surfaces --image new.nii.gz --data datasets/hippocampus-aligned --model svfnet-hippocampus --out result
     """
     from acreg.applications.atlases.meshes import FILES
     from acreg.applications.atlases.meshes import surfaces as library

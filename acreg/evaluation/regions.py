@@ -1,4 +1,7 @@
-"""Metrics by region of labels, as in Tables I and II of the paper on the joint affine and deformable network."""
+"""Metrics by region of labels, as in Tables I and II of the paper on the joint affine and deformable network.
+
+The value of a region is the unweighted mean over its labels.
+"""
 
 from __future__ import annotations
 

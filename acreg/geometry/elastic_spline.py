@@ -23,8 +23,9 @@ class ElasticBodySpline:
         landmarks: `(n, rank)` in mm, rank 2 or 3.
         poisson_ratio: `nu`, greater than -1 and less than 0.5: how much a body narrows when it is stretched.
         smoothing: 0 interpolates the landmarks; with a larger number, the spline may miss them to reduce strain. 0.5
-            suits landmarks whose errors are a noticeable fraction of the distance between them. For evenly spread
-            landmarks, the effect does not depend on their number or the unit of length; affine maps are still exact.
+            suits landmarks whose errors are a noticeable fraction of the distance between them. The effect does not
+            depend on the unit of length; it is weaker for more landmarks of the same displacement. Affine maps are
+            still exact.
 
     Raises:
         AcregError: fewer than rank + 1 landmarks, two at the same position, all on one line or plane, a number that is

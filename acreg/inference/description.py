@@ -45,6 +45,8 @@ class NetworkDescription(BaseModel):
         memory: bytes that one pair needs on the preset's grid.
         preprocessing: how images become its input.
         weights_sha256: of the preset's ``model.weights.h5``.
+        config_sha256: of the arguments of the model, which the network has as constants and structure; None in a
+            network that an acreg before this check exported.
         stored: the constants that are taken from there.
     """
 
@@ -61,6 +63,7 @@ class NetworkDescription(BaseModel):
     memory: int = Field(ge=0)
     preprocessing: Preprocessing
     weights_sha256: str | None = None
+    config_sha256: str | None = None
     stored: list[StoredWeight] = []
 
     @classmethod

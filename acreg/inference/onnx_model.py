@@ -79,7 +79,7 @@ class OnnxModel:
         if not self.segments:
             raise UsageError(
                 f"A mask comes from a network that segments. Received: {self.name}, a "
-                f"{self.network.description.class_name}. Use the preset of a JRSNet."
+                f"{self.network.description.class_name}. Use the preset of a JRSNet with the loss 'mask'."
             )
         return self._registering.segment(fixed, moving)
 

@@ -121,12 +121,17 @@ class OnnxNetwork:
         return int(self.description.memory * np.prod(padded_sizes(shape, self.multiple)) / own)
 
     def _check_preset(self, config: PresetConfig) -> None:
-        """Raise `AcregError` if the network was not exported from a preset's weights."""
+        """Raise `AcregError` if the network was not exported from a preset's weights and arguments."""
         found = self.description
         if found.class_name != config.class_name or found.weights_sha256 != config.weights_sha256:
             raise AcregError(
                 f"The {FILE} of a preset is that of its weights. Received: {self.path}, which was exported from other "
                 f"weights or another model ({found.class_name}; the preset is a {config.class_name}). {AGAIN}"
+            )
+        if found.config_sha256 not in (None, config.config_sha256):
+            raise AcregError(
+                f"The {FILE} of a preset is that of the arguments in its config.json. Received: {self.path}, which was "
+                f"exported before config.json changed. {AGAIN.removesuffix('.')}, or choose the engine keras."
             )
 
     def _check_ports(self) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+import warnings
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from acreg.errors import AcregError
+from acreg.errors import AcregError, DoubtfulResult
 
 FRAGMENT = 3
 """Smallest mean number of voxels in the pieces of a label that is not noise."""
@@ -29,6 +31,29 @@ def check_label_values(array: np.ndarray, values: Iterable[int], name: str) -> N
         raise AcregError(
             f"Labels must be among {allowed}. Received: {name} with {', '.join(str(v) for v in unknown[:10])}{more}. "
             "Correct the file, or name these values in the dataset's label set."
+        )
+
+
+def warn_of_other_names(known: Mapping[int, str], found: Mapping[int, str], what: str) -> None:
+    """Warn with a `DoubtfulResult` that labels of `what` have other names than the same labels of a preset.
+
+    Args:
+        known: the names of the preset's labels; empty if it has none.
+        found: the names of the other labels. "label 3" is no name.
+        what: where these come from.
+    """
+    unlike = [
+        f"{value} is {known[value]} in the preset and {name} in {what}"
+        for value, name in sorted(found.items())
+        if value and value in known and known[value].casefold() != name.casefold()
+        if not any(re.fullmatch(r"label \d+", one) for one in (name, known[value]))
+    ]
+    if unlike:
+        warnings.warn(
+            f"A preset knows labels by number, which must mean the same structures in its data and in yours. Received: "
+            f"{'; '.join(unlike)}. Use another preset, or correct the names.",
+            DoubtfulResult,
+            stacklevel=3,
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,11 @@ class PresetConfig(BaseModel):
     class_name: str = Field(alias="class", max_length=100)
     config: dict[str, Any]
     weights_sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
+
+    @property
+    def config_sha256(self) -> str:
+        """A digest of the model's arguments, whatever their order and layout in the file."""
+        return hashlib.sha256(json.dumps(self.config, sort_keys=True).encode()).hexdigest()
 
 
 def read_preset_config(folder: Path) -> PresetConfig:

@@ -47,9 +47,10 @@ class ThinPlateSplineAugmentation(keras.layers.Layer):
     network's grid once, before training (`data.shape` and `data.spacing` of a recipe), and ``"spacing"`` is that of
     this grid.
 
-    Every call draws new parameters, unless ``training=False``, as in `predict` and `evaluate` of a model that has this
-    layer: then nothing is changed, and both images are the normalised one. For fixed pairs, keep the result of `draw`
-    and use `apply_parameters`.
+    Every call draws new parameters, unless ``training=False``, as in `predict` and `evaluate` of a Keras model that has
+    this layer: then nothing is changed, and both images are the normalised one. The ``augmentation`` of a
+    `RegistrationModel` draws for every single image, in `predict` and `evaluate`, too: it makes the pair. For fixed
+    pairs, keep the result of `draw` and use `apply_parameters`.
 
     Args:
         max_rotation: degrees, the largest angle about each array axis (in 2-D, in the plane), at most 180.

@@ -27,10 +27,11 @@ class UncertaintyWeighting(keras.layers.Layer):
     field, which is 0 for the identity.
 
     ``mode="softmax"``: ``sum_i w_i L_i + sum_j r_j R_j`` with ``w = softmax(v)`` for the losses and ``r = softmax(u)``
-    for ``regularisers``, all trained: the weights of the losses sum to 1, and so do those of the regularisers. This is
-    equation 1 of the DDMR paper, kept for comparison. A single regulariser would keep the weight 1; as in the paper,
-    which starts at 5e-3, it has ``exp(u)`` instead. Nothing keeps a weight from vanishing: the gradient moves the
-    weights to the smallest loss, and that of a single regulariser can only decrease, whatever the network does.
+    for ``regularisers``, all trained: the weights of the losses sum to 1, and so do those of the regularisers, as
+    equation 1 of the DDMR paper has it; the softmax is its public program's. It is kept for comparison. A single
+    regulariser would keep the weight 1; as in that program, which starts at 5e-3, it has ``exp(u)`` instead. Nothing
+    keeps a weight from vanishing: the gradient moves the weights to the smallest loss, and that of a single regulariser
+    can only decrease, whatever the network does.
 
     With Adam, the logarithm of a weight changes by the learning rate per step: a factor of e takes 1000 steps of 1e-3.
 

@@ -54,7 +54,7 @@ class AffineDeformableNet(RegistrationModel):
         **kwargs: ``losses``, ``num_classes`` and the other options of `RegistrationModel`. The default losses are
             ``{"affine_squared_ncc": 1, "local_ncc": 1, "diffusion": 1}``, with ``"soft_dice": 1`` if ``num_classes`` is
             given. (The weight of 1000 for the diffusion in the paper is plausible for coordinates from -1 to 1; for
-            voxels of its 192-voxel grid, it corresponds to 0.11.)
+            voxels of its 192-voxel grid and a mean over components and axes, it corresponds to 0.11.)
 
     Call arguments and result: see `RegistrationModel`; with an affine part, the result includes ``"affine"`` and
     ``"deformation"``.
@@ -161,7 +161,7 @@ class AffineDeformableNet(RegistrationModel):
         if self.affine == "none":
             raise ValueError("A model has an affine part if it was made with one. Received: affine='none'")
         part: AffineDeformableNet = self.remade(
-            deformable=False, integration_steps=0, losses={}, weighting="fixed", name=None
+            deformable=False, integration_steps=0, losses={}, weighting="fixed", recompute=(), name=None
         )
         for name in ("encoder", "affine_parameters"):
             part.network.get_layer(name).set_weights(self.network.get_layer(name).get_weights())

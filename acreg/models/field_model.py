@@ -309,6 +309,13 @@ class FieldModel(PresetModel):
         parts = 1 if strategy is None else strategy.num_replicas_in_sync
         return (total if parts == 1 else total / parts) + added
 
+    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
+        """As for every Keras model; a dictionary has no losses that were left out, see `loss_terms`."""
+        found = super().evaluate(*args, **kwargs)
+        if not isinstance(found, dict):
+            return found
+        return {n: x for n, x in found.items() if n not in self.trackers or float(self.trackers[n].count)}
+
     def total_loss(
         self, terms: Mapping[str, Tensor], x: Mapping[str, Tensor], y_pred: Mapping[str, Tensor], training: bool
     ) -> Tensor:

@@ -21,7 +21,7 @@ def foreground(labels: Tensor) -> Tensor:
 
 
 def mask_error(fixed_labels: Tensor, activation: Tensor) -> Tensor:
-    """Log Dice of the fixed image's foreground and the mask from the activations, ``(batch,)``."""
+    """Minus the log Dice of the fixed image's foreground and the mask from the activations, ``(batch,)``."""
     both = [ops.concatenate([1.0 - m, m], axis=-1) for m in (foreground(fixed_labels), soft_mask(activation))]
     return log_dice(*both)
 

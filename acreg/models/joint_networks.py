@@ -167,7 +167,7 @@ def joint_generator(
 
 
 def discriminator(rank: int, channels: int, filters: int, name: str, dtype: Any = None) -> keras.Model:
-    """Eight convolutions with ``filters`` to eight times as many; the size halves where they double; two dense layers.
+    """Eight convolutions, ``filters`` to eight times as many, every second one with stride 2; then two dense layers.
 
     The features are averaged over the image before the dense layers, so that it takes images of any size.
 

@@ -11,7 +11,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from acreg.errors import images_by_name
+from acreg.errors import UsageError, images_by_name
 from acreg.geometry import Transform
 from acreg.io import Image
 from acreg.io.inputs import ImageLike
@@ -62,11 +62,11 @@ class JRSNet(RegistrationModel):
         levels: levels of stride 2 around the residual blocks, which then see more of the image; 0, as in the paper, for
             full resolution throughout. The field and the mask are always at full resolution.
         **kwargs: ``losses`` and the other options of `RegistrationModel`. Besides the losses of every model there are
-            ``"mask"`` (log Dice of the fixed foreground and the generated mask), ``"perceptual"``, ``"adversarial"``
-            and ``"cycle"``. The weights of the paper are the
-            default: ``{"mutual_information": 1, "ssim": 1, "perceptual": 1, "mask": 1, "displacement_error": 1,
-            "adversarial": 1, "cycle": 10}``, without the loss on the mask if there are no labels. Without the weights
-            of VGG16, the perceptual loss is off, with a warning.
+            ``"mask"`` (minus the log Dice of the fixed foreground and the generated mask), ``"perceptual"``,
+            ``"adversarial"`` and ``"cycle"``. The weights of the paper are the default: ``{"mutual_information": 1,
+            "ssim": 1, "perceptual": 1, "mask": 1, "displacement_error": 1, "adversarial": 1, "cycle": 10}``, without
+            the loss on the mask if there are no labels. Without the weights of VGG16, the perceptual loss is off, and a
+            warning says so.
 
     Call arguments and result: see `RegistrationModel`. The result also has ``"activation"``, ``(batch, *spatial, 1)``
         in [0, 1], whose part above Otsu's threshold is the mask, and with ``direct`` also ``"synthesised"``.
@@ -78,8 +78,6 @@ class JRSNet(RegistrationModel):
     Source: Mahapatra et al., Joint registration and segmentation of X-ray images using generative adversarial networks,
     MLMI 2018, eq. 1 to 6, with the signs with which minimising makes images, masks and fields similar.
     """
-
-    segments = True
 
     DEFAULT_LOSSES: Mapping[str, float] = {
         "mutual_information": 1.0,
@@ -154,9 +152,12 @@ class JRSNet(RegistrationModel):
             self.steps = self.add_weight(shape=(), initializer="zeros", trainable=False, name="steps")
         self.reverse: keras.Model | None = None
         if any(self.loss_weights.get(name) for name in ADVERSARIAL):
-            if self.weighting != "fixed":
+            if self.weighting != "fixed" or self.integration_steps or self.labels_per_step:
                 raise ValueError(
-                    f"Adversaries weigh against each other and need `weighting='fixed'`. Received: {self.weighting!r}"
+                    "Adversaries weigh against each other, judge a displacement, and compare the whole foreground: "
+                    "they need `weighting='fixed'`, and neither `integration_steps` nor `labels_per_step`. Received: "
+                    f"weighting={self.weighting!r}, integration_steps={self.integration_steps}, "
+                    f"labels_per_step={self.labels_per_step}"
                 )
             self.reverse = joint_generator(rank, channels, filters, blocks, direct, levels, dtype)
             seen = channels if judged == "image" else channels + 1 + rank
@@ -165,6 +166,11 @@ class JRSNet(RegistrationModel):
             self._recomputation.prepare(self.reverse)
             self.chosen_losses["discriminator"] = Loss("discriminator", ("adversaries",), itemgetter("discriminator"))
             self.trackers["discriminator"] = keras.metrics.Mean(name="discriminator")
+
+    @property
+    def segments(self) -> bool:
+        """Whether the activations were trained to show the foreground: the loss ``"mask"`` has a weight."""
+        return bool(self.loss_weights.get("mask"))
 
     def _make_perceptual(self) -> PerceptualLoss | None:
         if not self.loss_weights.get("perceptual"):
@@ -262,9 +268,14 @@ class JRSNet(RegistrationModel):
         return y_pred["synthesised"] if self.direct else y_pred["warped"]
 
     def predict_field(self, inputs: Mapping[str, Tensor], training: bool = False) -> dict[str, Tensor]:
-        """As for every model, with the threshold of each activation, ``(batch, 1, ..., 1)``, except in training."""
+        """As for every model; if it `segments`, with the threshold of each activation, ``(batch, 1, ..., 1)``.
+
+        In training there is no threshold.
+        """
         found = super().predict_field(inputs, training)
-        return found if training else {**found, "threshold": otsu_threshold(found["activation"])}
+        if training or not self.segments:
+            return found
+        return {**found, "threshold": otsu_threshold(found["activation"])}
 
     @images_by_name
     def register(self, *, fixed: ImageLike, moving: ImageLike, fixed_mask: ImageLike | None = None) -> Transform:
@@ -290,7 +301,13 @@ class JRSNet(RegistrationModel):
 
         Raises:
             AcregError: as `register`.
+            UsageError: the model was not trained with the loss ``"mask"``, so its activations show no mask.
         """
+        if not self.segments:
+            raise UsageError(
+                "A mask comes from a network that was trained with the loss 'mask'. Received: a JRSNet without it, "
+                "whose activations show nothing in particular. Use one with it, such as jrsnet-montgomery."
+            )
         return self._registering.segment(fixed, moving, fixed_mask)
 
     def plain_copy(self) -> JRSNet:

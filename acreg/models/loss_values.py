@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 from acreg.layers.tensor import Tensor
 from acreg.losses import Loss
 
 TRUE = "true_"
 """Prefix of the names of values that are known only for training pairs."""
+
+
+def lacking(needs: Iterable[str], inputs: Collection[str]) -> bool:
+    """Whether a loss with these needs is left out of validation with these inputs, which lack a true value."""
+    return any(name.startswith(TRUE) and name.removeprefix(TRUE) not in inputs for name in needs)
 
 
 class LossValues(Mapping[str, Tensor]):

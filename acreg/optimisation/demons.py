@@ -28,7 +28,7 @@ from acreg.optimisation.workspace import VOXELS, Workspace
 
 @dataclass(frozen=True)
 class DemonsSettings:
-    """What the demons do; see `docs/decisions.md` for how the defaults were found.
+    """What the demons do; `docs/models/svfnet.md` says how the default of `smoothing` was found.
 
     Lengths are in voxels of each level, those of the axes with the smallest voxels.
 

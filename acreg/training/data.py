@@ -18,7 +18,7 @@ from acreg.data.sampling.pairs import PairSampler, VelocitySampler, fixed_pairs
 from acreg.data.sampling.pipeline import Sampler
 from acreg.data.sampling.sampler import Batch
 from acreg.data.sampling.singles import ImageSampler
-from acreg.data.sampling.velocities import load_velocities
+from acreg.data.sampling.velocities import check_sources, load_velocities
 from acreg.data.stored import StoredSplit, store, subject_bytes
 from acreg.data.stored_array import Voxels
 from acreg.errors import AcregError, UsageError
@@ -137,7 +137,9 @@ def build_sampler(recipe: Recipe, data: TrainingData) -> Sampler:
     if section.velocities is not None:
         image = data.dataset.read_image(data.dataset.record(train.subjects[0]))  # aligned: all images are on one grid
         grids = image.grid, data.preprocessing.grid(image)
-        velocities = load_velocities(data.dataset.folder / section.velocities, train.subjects, *grids)
+        place = data.dataset.folder / section.velocities
+        check_sources(place, data.dataset, train.subjects)
+        velocities = load_velocities(place, train.subjects, *grids)
         if section.self_pairs:
             still = np.zeros_like(next(iter(velocities.values())))
             velocities |= {(number, number): still for number in range(len(train.subjects))}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,9 @@ from acreg.data.sampling.pipeline import KerasPairs, Sampler, tf_pairs
 from acreg.data.sampling.singles import LabelSampler
 from acreg.errors import AcregError, UsageError
 from acreg.io import writes_into
+from acreg.io.label_values import warn_of_other_names
 from acreg.models import LabelAutoencoder, from_preset
+from acreg.models.loss_values import lacking
 from acreg.models.presets import load_autoencoder
 from acreg.progress import NotebookBars, Progress, notebook_bars
 from acreg.training import build, devices
@@ -165,7 +167,8 @@ class _Run:
         if self.recipe.start is not None and self._state("network")[1] is None:
             model.transfer_from(self.recipe.start.source)
         if self.data.validation is not None:
-            _check_monitor(self.recipe.training.monitor, model)
+            inputs = self.validation[0][0] if self.validation is not None else {}
+            _check_monitor(self.recipe.training.monitor, model, inputs)
         _ = self.sampler, self.validation
 
     def autoencoder(self) -> tuple[LabelAutoencoder, State | None]:
@@ -328,6 +331,10 @@ class _Run:
                 f"The autoencoder must have the recipe's grid and the dataset's labels, {wanted[0]} and {wanted[1]}. "
                 f"Received: {name} for {tuple(model.shape)} and {model.num_classes}. Train one with this recipe."
             )
+        if model.preprocessing is not None:
+            warn_of_other_names(
+                model.preprocessing.label_names, self.data.preprocessing.label_names, self.recipe.data.dataset
+            )
         return model
 
 
@@ -355,10 +362,12 @@ def _phases(recipe: Recipe) -> list[tuple[int, int, list[str]]]:
     return [(0, middle, start.freeze), (middle, training.epochs, [])]
 
 
-def _check_monitor(monitor: str, model: keras.Model) -> None:
-    """Refuse a monitored number that will not be logged."""
+def _check_monitor(monitor: str, model: keras.Model, validation: Collection[str]) -> None:
+    """Refuse a monitored number that will not be logged; `validation` has the names of the inputs in validation."""
     logged = [metric.name for metric in model.metrics]
-    known = [*logged, *(f"val_{name}" for name in logged)]
+    needs = {name: loss.needs for name, loss in getattr(model, "chosen_losses", {}).items()}
+    measured = [name for name in logged if not lacking(needs.get(name, ()), validation)]
+    known = [*logged, *(f"val_{name}" for name in measured)]
     if monitor not in known:
         hint = " Dice is logged where the dataset has labels." if monitor.endswith("dice") else ""
         raise UsageError(

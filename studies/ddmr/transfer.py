@@ -1,7 +1,7 @@
 """Trainings on few subjects from scratch, from a pretrained network, and from it in two steps.
 
 Run as ``python -m studies.ddmr.transfer --pretrained PRESET --data hippocampus --out DIR``. PRESET is
-that of a recipe ``*-ixi``, whose network has the widths of ``hippocampus.yaml``. Every training has the same number of
+that of a recipe with the widths of ``hippocampus.yaml``, such as ``uw-nsd-ixi``. Every training has the same number of
 steps, and none of its subjects is in the split that is evaluated; those that start from PRESET have the paper's lower
 learning rate. What was finished is kept: the same command goes on after an interruption.
 
@@ -78,7 +78,7 @@ def recipes(counts: Sequence[int], pretrained: str, data: str, steps: int) -> li
     if theirs != widths:
         raise UsageError(
             f"The pretrained network has the widths of {RECIPE.name}: {widths}. Received: {pretrained}, with {theirs}. "
-            "Give the preset of a recipe *-ixi."
+            "Give the preset of a recipe that extends ddmr/base/ixi.yaml and keeps its widths, such as uw-nsd-ixi."
         )
     there = len(Dataset.load(dataset_folder(data)).split("train"))
     if not counts or not 1 <= min(counts) <= max(counts) <= there:

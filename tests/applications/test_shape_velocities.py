@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import acreg
 from acreg.cli.main import main
 from acreg.data.manifest import Dataset
 from acreg.data.phantoms.chests import LABEL_NAMES, chest_phantom, make_dataset
@@ -16,6 +18,7 @@ from acreg.data.phantoms.common import Phantom, write_phantoms
 from acreg.data.sampling.velocities import load_velocities, read_velocity, velocity_path, write_velocity
 from acreg.errors import AcregError, UsageError
 from acreg.geometry import Grid, Transform, Velocity
+from acreg.io import read_labels, write_image
 from acreg.layers import functional
 from acreg.metrics import label_metrics
 from acreg.training.data import build_sampler, load_data
@@ -120,6 +123,9 @@ def test_a_recipe_trains_on_them(folder: Path, tmp_path: Path) -> None:
     run_recipe(load_recipe(path), tmp_path / "run")
     rows = metrics_of(tmp_path / "run")
     assert len(rows) == 2 and all(np.isfinite(float(row["velocity_error"])) for row in rows)
+    assert "val_dice" in rows[0] and "val_velocity_error" not in rows[0]  # validation pairs have no velocity
+    with pytest.raises(UsageError, match="monitor must be a number that is logged. Received: val_velocity_error"):
+        run_recipe(load_recipe(path, ["training.monitor=val_velocity_error"]), tmp_path / "monitored")
     data = load_data(recipe := load_recipe(path, ["data.self_pairs=true"]))
     found = build_sampler(recipe, data).velocities
     given = build_sampler(load_recipe(path), data).velocities
@@ -170,3 +176,28 @@ def test_a_velocity_that_is_cut_or_missing_is_refused(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:900])
     with pytest.raises(AcregError, match="whole velocity"):
         load_velocities(tmp_path, ["a", "b"], grid, grid)
+
+
+def test_velocities_of_labels_that_have_changed_are_used_nowhere(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As after another `acreg data prepare` into the same folder, or a correction of a label map."""
+    copy = tmp_path / "chests"
+    shutil.copytree(folder, copy)
+    dataset = Dataset.load(copy)
+    record = dataset.record(table(copy)[0]["fixed"])
+    labels = read_labels(record.labels)
+    labels.array[:5, :5] = 1
+    write_image(labels, record.labels)
+    (tmp_path / "svf.yaml").write_text(RECIPE.format(dataset=copy), encoding="utf-8")
+    recipe = load_recipe(tmp_path / "svf.yaml")
+    with pytest.raises(AcregError, match=f"labels of {record.subject} changed. Delete the folder"):
+        build_sampler(recipe, load_data(recipe))
+    before = {path: path.read_bytes() for path in (copy / "velocities").rglob("*") if path.is_file()}
+    assert main(["--quiet", "data", "velocities", str(copy), "--pairs", "8"]) == 1
+    assert f"the labels of {record.subject} changed" in " ".join(capsys.readouterr().err.split())
+    with pytest.raises(AcregError, match=f"labels of {record.subject} changed"):
+        acreg.surfaces(dataset.record(table(copy)[0]["moving"]).image, copy, method="unregistered")
+    assert before == {path: path.read_bytes() for path in (copy / "velocities").rglob("*") if path.is_file()}
+    (copy / "velocities" / "labels.json").unlink()  # as an earlier version left it
+    build_sampler(recipe, load_data(recipe))

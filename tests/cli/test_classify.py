@@ -13,9 +13,10 @@ from sklearn.metrics import roc_auc_score
 import acreg
 from acreg.cli.main import main
 from acreg.data.manifest import Dataset, Record
-from acreg.errors import AcregError, UsageError
+from acreg.errors import AcregError, DoubtfulResult, UsageError
 from acreg.geometry import Grid
-from acreg.io import Image, write_image
+from acreg.io import Image, Preprocessing, write_image
+from acreg.models import LabelAutoencoder
 
 
 @pytest.fixture(scope="module")
@@ -96,3 +97,11 @@ def test_the_function_returns_what_the_command_writes(hearts, tmp_path):
         found.save(tmp_path / "python")
     with pytest.raises(UsageError, match="said by diseased, a pattern of names, or by flags, a CSV. Received: neither"):
         acreg.classify(hearts)
+
+
+def test_an_autoencoder_of_other_structures_is_doubtful(hearts):
+    model = LabelAutoencoder(shape=(64, 64), num_classes=4, code_size=4)
+    names = {0: "background", 1: "lungs", 2: "right lung", 3: "heart"}
+    model.preprocessing = Preprocessing(shape=(64, 64), label_values=[0, 1, 2, 3], label_names=names)
+    with pytest.warns(DoubtfulResult, match=r"1 is lungs in the preset and left lung in hearts\. Use another preset"):
+        acreg.classify(hearts, diseased="*_1", autoencoder=model, folds=5)

@@ -25,7 +25,7 @@ from acreg.inference.description import KEY, NetworkDescription
 from acreg.inference.onnx_network import FILE
 from acreg.inference.presets import SHIPPED
 from acreg.io import write_image
-from acreg.io.preset_config import sha256_of
+from acreg.io.preset_config import read_preset_config, sha256_of
 
 NAMES = sorted(path.parent.name for path in SHIPPED.glob(f"*/{FILE}"))
 SMALL = "jrsnet-montgomery"
@@ -220,6 +220,12 @@ def weights_with_a_link(folder: Path) -> None:
     change(folder, lambda proto: describe(proto, weights_sha256=config["weights_sha256"]))
 
 
+def changed_argument(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config["config"]["mask_share"] = 0.25
+    (folder / "config.json").write_text(json.dumps(config))
+
+
 def no_field(folder: Path) -> None:
     def edit(proto: onnx.ModelProto) -> None:
         kept = [port for port in proto.graph.output if port.name == "activation"]
@@ -246,6 +252,7 @@ def no_field(folder: Path) -> None:
         (missing_weight, "needs an array that .* does not have"),
         (wrong_preprocessing, "metadata of an exported network.*colour"),
         (weights_with_a_link, "link"),
+        (changed_argument, "exported before config.json changed.*or choose the engine keras"),
         (no_field, "gives a field.*to activation"),
     ],
 )
@@ -254,6 +261,12 @@ def test_a_file_that_does_not_fit_is_refused(spoil: Callable[[Path], None], said
     with pytest.raises(AcregError, match=rf"(?s){said}") as caught:
         acreg.from_preset(folder)
     assert str(folder) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_every_shipped_network_knows_the_arguments_of_its_preset() -> None:
+    for name in NAMES:
+        known = OnnxNetwork.of_preset(SHIPPED / name).description.config_sha256
+        assert known == read_preset_config(SHIPPED / name).config_sha256
 
 
 def test_a_network_without_its_preset_is_refused(folder: Path) -> None:

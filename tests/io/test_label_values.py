@@ -1,15 +1,16 @@
 """Labels form regions: grey levels of images, and masks that compression or interpolation changed, are refused."""
 
 import io
+import warnings
 
 import numpy as np
 import PIL.Image
 import pytest
 from scipy import ndimage
 
-from acreg.errors import AcregError
+from acreg.errors import AcregError, DoubtfulResult
 from acreg.io import Image, read_labels, write_image
-from acreg.io.label_values import has_regions
+from acreg.io.label_values import has_regions, warn_of_other_names
 
 DISTANCE = np.hypot(*(np.indices((128, 128)) - 63.5))
 MASK = np.where(DISTANCE < 40, 255, 0).astype(np.uint8)
@@ -99,3 +100,13 @@ def test_a_large_map_is_judged_by_its_middle():
     assert not has_regions(large)
     large[700:1724, 900:1924] = np.kron(PARTS, np.ones((8, 8), int))
     assert has_regions(large)
+
+
+def test_a_label_with_another_name_than_in_the_preset_is_doubtful() -> None:
+    known = {0: "background", 1: "left lung", 2: "right lung", 3: "label 3"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_of_other_names(known, {0: "none", 1: "Left Lung", 2: "label 2", 3: "heart", 4: "liver"}, "chests")
+        warn_of_other_names({}, {1: "lungs"}, "chests")
+    with pytest.warns(DoubtfulResult, match="1 is left lung in the preset and lungs in montgomery. Use another preset"):
+        warn_of_other_names(known, {0: "background", 1: "lungs"}, "montgomery")

@@ -168,6 +168,8 @@ def test_the_affine_part_finds_the_same_map_alone(make_model: Any) -> None:
     np.testing.assert_allclose(alone["affine"], whole["affine"], atol=1e-6)
     np.testing.assert_array_equal(alone["deformation"], 0)
     assert part.count_params() < model.count_params() and part.preprocessing == model.preprocessing
+    saving = AffineDeformableNet(rank=2, **SMALL, recompute=["decoder"])
+    assert saving.affine_part().count_params() < saving.count_params()  # whose decoder is gone
     with pytest.raises(ValueError, match="Received: affine='none'"):
         AffineDeformableNet(rank=2, **SMALL, affine="none").affine_part()
 

@@ -15,6 +15,7 @@ from acreg.geometry import Grid
 from acreg.io import Image, Preprocessing
 from acreg.models import JRSNet
 from acreg.models.joint_losses import soft_mask
+from acreg.registration.methods import PresetMethod
 from tests.models.conftest import shake
 
 FULL = {"mutual_information": 1, "ssim": 1, "mask": 1, "displacement_error": 1, "adversarial": 1, "cycle": 10}
@@ -166,7 +167,7 @@ def test_the_mask_is_shown_in_training_alone_and_to_its_share() -> None:
 
 
 def test_a_model_that_takes_a_mask_is_given_it_when_it_registers(tmp_path) -> None:
-    model = shake(JRSNet(**SMALL, losses={"displacement_error": 1}, mask_share=1, takes_mask=True, levels=1))
+    model = shake(JRSNet(**SMALL, losses={"displacement_error": 1, "mask": 1}, mask_share=1, takes_mask=True, levels=1))
     x = batch()
     np.testing.assert_array_equal(numpy(model._network_inputs(x, False)["mask"]), x["fixed_labels"] > 0)
     model.preprocessing = Preprocessing(shape=(24, 24), label_values=[0, 1])
@@ -241,8 +242,9 @@ def test_refusals(tmp_path, monkeypatch) -> None:
         JRSNet(**SMALL, judged="all", adversarial_loss="least_squares")
     with pytest.raises(ValueError, match="'mask' compares labels and needs `num_classes`"):
         JRSNet(filters=4, blocks=1, losses={"mask": 1})
-    with pytest.raises(ValueError, match="Adversaries .*need `weighting='fixed'`"):
-        JRSNet(**SMALL, losses={"ssim": 1, "adversarial": 1}, weighting="uncertainty")
+    for wrong in ({"weighting": "uncertainty"}, {"integration_steps": 4}, {"labels_per_step": 1}):
+        with pytest.raises(ValueError, match=f"Adversaries .*need `weighting='fixed'`.*{next(iter(wrong))}"):
+            JRSNet(**SMALL, losses={"ssim": 1, "adversarial": 1}, **wrong)
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     with pytest.warns(UserWarning, match="The perceptual loss is off: it needs the weights of VGG16"):
         model = JRSNet(**SMALL, losses={"ssim": 1, "perceptual": 1})
@@ -254,3 +256,14 @@ def test_refusals(tmp_path, monkeypatch) -> None:
     del x["displacement"]
     with pytest.raises(ValueError, match="need the true 'displacement' among the inputs of training"):
         model.compute_loss(x, y_pred=model(x, training=True))
+
+
+def test_without_the_loss_on_the_mask_nothing_is_segmented(tmp_path) -> None:
+    model = JRSNet(**SMALL, losses={"ssim": 1, "mask": 0}, preprocessing=Preprocessing(shape=(24, 24)))
+    model.save_preset(tmp_path / "noseg")
+    image = Image(discs(1)[0][0, ..., 0], Grid((24, 24)))
+    loaded = acreg.from_preset(tmp_path / "noseg")
+    assert not loaded.segments and "threshold" not in loaded._registering.network.predict(batch())
+    with pytest.raises(UsageError, match=r"trained with the loss 'mask'\. Received: a JRSNet without it"):
+        loaded.segment(fixed=image, moving=image)
+    assert PresetMethod(str(tmp_path / "noseg")).segment(fixed=image, moving=image) is None

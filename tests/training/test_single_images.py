@@ -185,7 +185,7 @@ def test_a_transfer_study_that_cannot_work_trains_nothing(
 
 
 PAPER = {"uw-nsd-ixi-paper": 407, "uw-nsd-ct-paper": 41}
-"""Training subjects, each of which an epoch sees once."""
+"""Training subjects: an epoch has as many draws."""
 
 
 @pytest.mark.parametrize("name", PAPER)

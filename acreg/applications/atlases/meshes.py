@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from acreg.data.manifest import Dataset, dataset_folder
-from acreg.data.sampling.velocities import FOLDER, read_settings
+from acreg.data.sampling.velocities import FOLDER, check_sources, read_settings
 from acreg.errors import AcregError
 from acreg.geometry.display import table_html
 from acreg.io import Image, all_or_none, check_free
@@ -199,6 +199,7 @@ def surfaces(
     place = dataset.folder / FOLDER if shapes is None else Path(shapes)
     regions = read_settings(place)["regions"]
     subjects = template_subjects(place, dataset)[:templates]
+    check_sources(place, dataset, subjects)
     target = as_image(image, "image")
     chosen = one_method(model, method, threads=threads, seed=seed)
     fused = segment_by_meshes(target, chosen, dataset, place, subjects, progress=progress or notebook_bars())

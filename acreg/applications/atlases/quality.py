@@ -43,7 +43,7 @@ class PredictedQuality:
 
     @property
     def maximum(self) -> float:
-        """The best reference's mean Dice over labels: the predicted Dice of the segmentation, as in the paper."""
+        """The best reference's mean Dice over labels: the predicted Dice, as in the authors' code."""
         return float(_mean(self.dice, axis=1).max())
 
     @property
@@ -53,7 +53,7 @@ class PredictedQuality:
 
     @property
     def per_label(self) -> dict[int, float]:
-        """The predicted Dice of each label, from the best reference; NaN for a label that no map has."""
+        """The predicted Dice of each label, from the reference that is best for it; NaN for a label that no map has."""
         best = np.where(np.isnan(self.dice), -np.inf, self.dice).max(axis=0)
         return {value: float(d) if np.isfinite(d) else np.nan for value, d in zip(self.values, best, strict=True)}
 

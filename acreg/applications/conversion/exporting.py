@@ -142,7 +142,8 @@ def _function(model: RegistrationModel, size: str) -> tuple[Any, list[Any]]:
         with no_gradients(), not_compiled():
             found = model.predict_field({"fixed": fixed, "moving": moving})
         wanted = ("velocity",) if model.integration_steps else ("displacement",)
-        return {name: found[name] for name in (*wanted, "affine", "activation", "threshold") if name in found}
+        mask = ("activation", "threshold") if "threshold" in found else ()
+        return {name: found[name] for name in (*wanted, "affine", *mask) if name in found}
 
     return tf.function(predict, input_signature=kinds, autograph=False), kinds
 
@@ -177,6 +178,7 @@ def _describe(
         memory=model.estimate_memory(shape),
         preprocessing=model.preprocessing,
         weights_sha256=config.weights_sha256,
+        config_sha256=config.config_sha256,
         stored=stored,
     )
     del proto.metadata_props[:]

@@ -26,7 +26,7 @@ from acreg.errors import AcregError
 from acreg.geometry.displacement import voxel_indices
 
 REFERENCE_WIDTH = 512
-"""Number of columns of the images in the paper, in whose voxels its limits are given."""
+"""Number of columns of the image in whose voxels the limits of the paper are read; the paper gives no size."""
 INJECTIVE = 0.48
 """Control values up to this share of the control points' spacing cannot fold (Choi & Lee, Graphical Models 62, 2000).
 

@@ -1,24 +1,29 @@
-"""Files of reference velocities of pairs: ``settings.json`` and ``fields/FIXED/MOVING.h5``."""
+"""Files of reference velocities of pairs: ``settings.json``, ``labels.json`` and ``fields/FIXED/MOVING.h5``."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from acreg.data.manifest import Dataset
 from acreg.data.tables.pair_files import Pair
 from acreg.errors import AcregError
 from acreg.geometry import Grid
-from acreg.io import atomic_path
+from acreg.io import Image, atomic_path
 from acreg.io.documents import read_json
 from acreg.io.guards import check_file, decoding
 from acreg.io.hdf5 import new_hdf5, read_datasets, read_values
+from acreg.names import some
 
 FOLDER = "velocities"
 """The default folder of the velocities in the folder of a dataset."""
 SETTINGS = "settings.json"
+SOURCES = "labels.json"
+"""The file with the digest of each subject's labels, of which the shapes and velocities were made."""
 
 
 def velocity_path(folder: Path, pair: Pair) -> Path:
@@ -65,6 +70,48 @@ def read_settings(folder: Path) -> dict[str, Any]:
             "`acreg data velocities`, or name the folder where they are."
         ) from error
     return settings if isinstance(settings, dict) else {}
+
+
+def labels_digest(labels: Image) -> str:
+    """A number that changes with a label map or its place in space."""
+    place = np.round(labels.grid.matrix, 3) + 0.0  # no -0
+    digest = hashlib.sha256(repr((labels.grid.shape, place.tolist())).encode())
+    digest.update(np.ascontiguousarray(labels.array, np.int64).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def read_sources(folder: Path) -> dict[str, str]:
+    """The digests by subject; none for a folder that an earlier version made.
+
+    Raises:
+        AcregError: the file cannot be read.
+    """
+    found = read_json(folder / SOURCES, "list of label maps") if (folder / SOURCES).is_file() else {}
+    return {str(subject): str(digest) for subject, digest in found.items()} if isinstance(found, dict) else {}
+
+
+def check_sources(folder: Path, dataset: Dataset, subjects: Iterable[str]) -> None:
+    """Check that shapes and velocities were made of the labels that the dataset has now.
+
+    Raises:
+        AcregError: the labels of a subject have changed, or cannot be read.
+    """
+    known = read_sources(folder)
+    check_digests(
+        folder,
+        {one: labels_digest(dataset.read_labels(dataset.record(one))) for one in subjects if one in known},
+    )
+
+
+def check_digests(folder: Path, found: Mapping[str, str]) -> None:
+    """As `check_sources`, for labels that were read: digests by subject."""
+    known = read_sources(folder)
+    changed = [subject for subject, digest in found.items() if known.get(subject, digest) != digest]
+    if changed:
+        raise AcregError(
+            f"Shapes and velocities belong to the label maps that they were made of. Received: {folder}, made before "
+            f"the labels of {some(changed)} changed. Delete the folder and make them anew by `acreg data velocities`."
+        )
 
 
 def load_velocities(
