@@ -160,7 +160,7 @@ def table(one: Set, out: Path) -> list[str]:
         ]
         lines.append(f"| `{result.name}` | " + " | ".join(cells) + " |")
     alone = read_json(out / f"{one.data}-segmenter.json", "result")["dsc"]
-    on = " with the labels that it was trained on" if one.segmented else ""
+    on = " of IXI, with the 38 labels that it was trained on" if one.segmented else ""
     return [*lines, "", f"Segmenter alone, {len(alone)} images{on}: Dice {interval(alone)}.", ""]
 
 
@@ -171,7 +171,16 @@ def _value(pair: PairScores, column: str) -> float:
 
 def write_page(page: Path, out: Path) -> None:
     """Write the sections of all sets that are complete."""
-    lines = ["# Accuracy", "", "This page is written by", "", "    python -m benchmarks.accuracy", "", HOW, ""]
+    lines = [
+        "# Accuracy",
+        "",
+        "This page is written by",
+        "",
+        "    python -m benchmarks.accuracy --page docs/accuracy.md",
+        "",
+        HOW,
+        "",
+    ]
     for one in SETS:
         if (out / f"{one.data}-segmenter.json").is_file():
             lines += table(one, out)

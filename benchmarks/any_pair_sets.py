@@ -191,8 +191,8 @@ def _rng(*words: str) -> np.random.Generator:
 SETS = {
     "oasis": PairSet(
         "OASIS-TRT, brains",
-        "All ordered pairs of the four test brains of OASIS-TRT-20: no skull, 2 mm, 62 regions of the cortex and below "
-        "it, as the headers place them.",
+        "All ordered pairs of the four test brains of OASIS-TRT-20: no skull, 2 mm, 62 regions of the cortex, "
+        "as the headers place them.",
         partial(plain, "brain_oasis_trt", 0, 6),
     ),
     "turned": PairSet(

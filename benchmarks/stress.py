@@ -107,7 +107,7 @@ def cropped(one: Image) -> Image:
 
 
 def mirrored(one: Image) -> Image:
-    """The array reversed along its last axis, unknown to the header: left is right."""
+    """The array reversed along its last axis, unknown to the header."""
     return replace(one, array=np.ascontiguousarray(one.array[..., ::-1]))
 
 
@@ -213,7 +213,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--sets", nargs="+", default=[one.data for one in SETS], metavar="SET", help="some sets")
     parser.add_argument("--pairs", type=int, default=6, help="pairs of each set (6)")
     given = parser.parse_args(arguments)
-    lines = ["# Awkward images", "", "This page is written by", "", "    python -m benchmarks.stress", "", HOW, ""]
+    lines = [
+        "# Awkward images",
+        "",
+        "This page is written by",
+        "",
+        "    python -m benchmarks.stress --page docs/stress.md",
+        "",
+        HOW,
+        "",
+    ]
     for one in SETS:
         for name in _methods(one) if one.data in given.sets else ():
             for change in CHANGES:

@@ -1,6 +1,6 @@
 """Build the Dockerfile without a Docker engine: its own steps, in a clean root for each stage.
 
-    sudo python3 docker/build_in_chroot.py /var/tmp/acreg --target cpu [-- demo --out /workspace/runs/demo]
+    sudo python3 docker/build_in_chroot.py --target cpu /var/tmp/acreg [-- demo --out /workspace/runs/demo]
 
 At the end the image's health check and its command (or the one given behind --) run as the image's user.
 

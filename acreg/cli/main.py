@@ -93,7 +93,7 @@ def acreg(
         Literal["onnx", "keras"] | None,
         typer.Option(
             help="What runs the networks of presets. Default: the environment variable ACREG_ENGINE, or else onnx for "
-            "presets that have a network in ONNX, as those that ship with acreg, and keras for others.",
+            "presets that have a network in ONNX, as those that ship to register, and keras for others.",
             show_default=False,
         ),
     ] = None,

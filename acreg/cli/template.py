@@ -77,6 +77,9 @@ def template(
             say=note,
         )
     out(str(folder / found.record["template"]))
+    for row in found.record["subjects"]:
+        if not (folder / row["folder"] / "inverse_transform.h5").is_file():
+            warn(f"{row['subject']} has no inverse_transform.h5. {row['inverse']}")
     for name, reason in found.failures.items():
         warn(f"{name} failed and is not in the template. {reason}")
     if found.failures:

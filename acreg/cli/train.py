@@ -65,7 +65,7 @@ def train(
 
     On SIGTERM, which Slurm, Kubernetes and Docker send before they kill a job, training stops after the current step
     and the exit code is 75: submit the job again. With --resume, the same command starts a new run, continues a stopped
-    run from its last complete epoch, or does nothing if the run is complete.
+    run from its last complete epoch, or trains nothing if the run is complete (it still reads the data).
 
     \b
     Examples:

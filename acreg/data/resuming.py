@@ -6,10 +6,11 @@ with a manifest is complete; one without is from an interrupted run.
 
 from __future__ import annotations
 
+import hashlib
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,12 +19,15 @@ from acreg.data.manifest import Dataset
 from acreg.data.records import DatasetInfo, read_info
 from acreg.errors import UsageError
 from acreg.io.claims import occupied
+from acreg.io.preset_config import sha256_of
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 FOUND = ("centred_only", "alignment")
 """Keys that a preparation computes, in contrast to its settings."""
+FILES = "files"
+"""The key of the digest of the source's contents."""
 LEAVINGS = ("images/*.png", "labels/*.png", "images/*.h5", "labels/*.h5", "transforms/*.tfm*", "alignment.csv")
 
 
@@ -44,7 +48,7 @@ def finished_dataset(out: Path, info: DatasetInfo, force: bool) -> Dataset | Non
     old = read_info(settings) if settings.is_file() else None
     if (old is None or "version" not in old.preparation) and (manifest.exists() or any(out.glob("images/*"))):
         raise occupied(out, "images that `acreg data prepare` did not write")
-    same = old is not None and _settings(old) == _settings(info)
+    same = old is not None and _settings(old) == _settings(info) and same_files(old, info)
     if same and manifest.is_file() and not force:
         return Dataset.load(out)
     if manifest.is_file() and not force:
@@ -93,4 +97,18 @@ def _end_with_parent() -> None:
 
 def _settings(info: DatasetInfo) -> tuple[str, dict[str, Any]]:
     """The settings that determine the files; labels and spacing follow from them or are known only at the end."""
-    return info.name, {key: value for key, value in info.preparation.items() if key not in FOUND}
+    return info.name, {key: value for key, value in info.preparation.items() if key not in (*FOUND, FILES)}
+
+
+def contents_digest(paths: Iterable[Path | None]) -> str:
+    """A digest of the contents of the source's files, which `same_files` compares; a missing file counts as empty."""
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(b"" if path is None or not path.is_file() else sha256_of(path).encode())
+        digest.update(b",")
+    return digest.hexdigest()[:16]
+
+
+def same_files(old: DatasetInfo, info: DatasetInfo) -> bool:
+    """Whether both were made of the same contents; a dataset of an earlier version does not say."""
+    return bool(old.preparation.get(FILES, info.preparation[FILES]) == info.preparation[FILES])

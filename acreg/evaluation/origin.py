@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import acreg
@@ -17,7 +18,13 @@ from acreg.registration.optimised import Optimised
 
 
 def origin_of(
-    method: Method, dataset: Dataset, split: str, pairs: Sequence[Pair], save: Collection[str], settings: dict[str, Any]
+    method: Method,
+    dataset: Dataset,
+    split: str,
+    pairs: Sequence[Pair],
+    save: Collection[str],
+    settings: dict[str, Any],
+    truths: Mapping[Pair, Path],
 ) -> dict[str, Any]:
     """All that determines the results of a method, as recorded in `summary.json`."""
     files = [dataset.folder / name for name in ("manifest.csv", "dataset.json")]
@@ -33,6 +40,7 @@ def origin_of(
             **({"baseline": method.settings} if isinstance(method, (Baseline, Optimised, Unregistered)) else {}),
             "preset_sha256": getattr(method, "sha256", ""),
             "data_sha256": hashlib.sha256(data).hexdigest(),
+            "files_sha256": _files_digest(dataset, pairs, truths),
             "pairs_sha256": _digest(pairs),
             "saved": sorted(save),
             "acreg": acreg.__version__,
@@ -47,6 +55,16 @@ def is_known(method: Method) -> bool:
 
 def _digest(pairs: Sequence[Pair]) -> str:
     return hashlib.sha256("\n".join(f"{fixed},{moving}" for fixed, moving in pairs).encode()).hexdigest()
+
+
+def _files_digest(dataset: Dataset, pairs: Sequence[Pair], truths: Mapping[Pair, Path]) -> str:
+    """A digest of name, size and time of the images, labels and true transforms of all pairs."""
+    used = {subject for pair in pairs for subject in pair}
+    records = [record for record in dataset.records if record.subject in used]
+    paths = [path for record in records for path in (record.image, record.labels, record.points) if path is not None]
+    paths += [truths[pair] for pair in pairs if pair in truths]
+    facts = [(path.name, *((s := path.stat()).st_size, s.st_mtime_ns)) for path in paths if path.exists()]
+    return hashlib.sha256(repr(facts).encode()).hexdigest()
 
 
 def _describe(dataset: Dataset, split: str) -> dict[str, Any]:

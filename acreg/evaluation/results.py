@@ -169,7 +169,7 @@ def check_same_pairs(results: Sequence[MethodResult]) -> None:
     """
     first = results[0]
     for other in results[1:]:
-        for what in ("name", "split", "unit"):
+        for what in ("name", "split", "unit", "spacing"):
             a, b = (r.summary.get("dataset", {}).get(what) for r in (first, other))
             if a != b:
                 _refuse(first, other, f"the dataset's {what} is {a!r} in one and {b!r} in the other")

@@ -95,7 +95,7 @@ def evaluate(
             f"Methods need different names. Received: {names}. Name them, as in {argument('model', 'NAME=PRESET')}."
         )
     settings = {**(settings or {}), **({"border": border, "fill": fill} if "images" in save else {})}
-    origins = [origin_of(method, dataset, split, pairs, save, settings) for method in methods]
+    origins = [origin_of(method, dataset, split, pairs, save, settings, truths or {}) for method in methods]
     kept = [
         folder
         for method, folder, origin in zip(methods, folders, origins)

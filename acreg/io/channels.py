@@ -80,6 +80,11 @@ def check_rank(path: Path, shape: Sequence[int]) -> None:
         )
 
 
+def fits_pixels(array: np.ndarray) -> bool:
+    """Whether `to_pixels` keeps every value."""
+    return bool(array.min() >= 0 and array.max() <= 65535 and np.array_equal(array, np.rint(array)))
+
+
 def to_pixels(array: np.ndarray) -> np.ndarray:
     """Values rounded and clipped to 0..255 as uint8, or to 0..65535 as uint16 if the largest is above 255."""
     wide = array.max() > 255

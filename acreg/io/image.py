@@ -13,7 +13,7 @@ from acreg.errors import UsageError
 from acreg.geometry.grid import Grid
 from acreg.geometry.image import Image, Kind
 from acreg.geometry.label_grid import labels_on
-from acreg.io.formats import DICOM, READ, writer
+from acreg.io.formats import DICOM, READ, Format, writer
 from acreg.io.guards import check_file, check_name, format_of
 from acreg.io.label_values import check_label_regions, check_label_values
 
@@ -149,14 +149,19 @@ def _read(path: str | os.PathLike[str], kind: Kind, needs_spacing: bool, series:
         raise UsageError(f"A series is chosen in a folder. Received: series={series!r} with {path}. Name the folder.")
     if path.is_dir():
         array, grid = DICOM.module.load_series(path, labels, series, needs_spacing)
-        return Image(array, grid, kind, str(path))
+        return Image(array, grid, kind, str(path), _is_placed(DICOM, grid))
     known = format_of(path)
     if known is not None or not path.is_file():
         check_file(path)
     if known is None:
         raise UsageError(f"Images are read from {', '.join(READ)}. Received: {path}. Convert it to one of these.")
     array, grid = known.module.read(path, labels, needs_spacing)
-    return Image(array, grid, kind, str(path), known.has_place)
+    return Image(array, grid, kind, str(path), _is_placed(known, grid))
+
+
+def _is_placed(known: Format, grid: Grid) -> bool:
+    """Whether the header gave the position; that of DICOM does for volumes and slices, not for projections."""
+    return known.has_place or (known is DICOM and (grid.rank == 3 or bool(grid.plane)))
 
 
 def _checked(labels: Image, values: Sequence[int] | None) -> Image:

@@ -13,6 +13,7 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
+from acreg.errors import UsageError
 from acreg.geometry import Grid, Image
 from acreg.layers.compiled import value_and_gradient
 from acreg.layers.functional import integrate, resize_displacement, spatial_shape, warp
@@ -42,6 +43,9 @@ class Settings:
         patience: steps over which the energy must fall by `gain`, or the level ends.
         gain: see `patience`; a share of what was gained at this level.
         folded_percent: the largest share of voxels that fold, in percent: see `without_folding`.
+
+    Raises:
+        UsageError: an even window.
     """
 
     kind: str = "velocity"
@@ -55,6 +59,10 @@ class Settings:
     patience: int = 10
     gain: float = 0.01
     folded_percent: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.window % 2 == 0:
+            raise UsageError(f"A window has a middle voxel. Received: window={self.window}. Give an odd number.")
 
 
 def _exponential(squarings: int) -> Callable[[Tensor], Tensor]:
@@ -146,6 +154,9 @@ class Continuous:
                 "points": None if points is None else ops.convert_to_tensor(_indices(points, grid)),
                 "labels": None if labels is None else workspace.one_hot(number, *labels),
             }
+            if labels is not None and data["labels"] is None and progress is not None:
+                size = "x".join(map(str, level.grid.shape))
+                progress(f"{size} voxels: too many labels for the memory, so that they do not guide at this resolution")
             found, record = self._at(level, data, grid, found, steps)
             records.append(record)
             if progress is not None:

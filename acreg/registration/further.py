@@ -14,6 +14,7 @@ from acreg.errors import AcregError, UsageError, argument
 from acreg.geometry import Image, Transform, labels_on
 from acreg.geometry.transform import Border
 from acreg.io import read_labels, write_image
+from acreg.io.channels import fits_pixels
 from acreg.io.colour import read_channels, reason_against, warp_channels, write_channels
 from acreg.io.documents import read_json
 from acreg.io.formats import is_picture, stem
@@ -45,9 +46,10 @@ class Further:
         return self.channels[0].kind == "labels"
 
     def file_name(self, rank: int) -> str:
-        """The name of the result, with .png if the file is a 2-D picture and .nii.gz otherwise."""
+        """The name of the result, with .png if the file is a 2-D picture whose values a PNG holds, else .nii.gz."""
         picture = rank == 2 and is_picture(Path(self.channels[0].name))
-        return further_names([self.stem])[0 if picture else 1]
+        exact = picture and all(fits_pixels(channel.array) for channel in self.channels)
+        return further_names([self.stem])[0 if exact else 1]
 
     def write(self, transform: Transform, path: Path, border: Border, fill: float) -> None:
         """Warp it and write the file; labels are 0 outside, whatever the border is."""
@@ -75,12 +77,17 @@ def read_further(given: Sequence[ImageLike], moving: Image) -> list[Further]:
         AcregError: a file cannot be read, or does not fit the moving image.
     """
     check_further(given)
-    return [_read(value, number, moving) for number, value in enumerate(given, 1)]
+    found = [_read(value, number, moving) for number, value in enumerate(given, 1)]
+    _check_stems([one.stem for one in found])
+    return found
 
 
 def check_further(given: Sequence[ImageLike]) -> None:
     """Raise `UsageError` if the results of two files would have one name."""
-    stems = [_stem(value) for value in given if isinstance(value, (str, os.PathLike))]
+    _check_stems([_stem(value) for value in given if isinstance(value, (str, os.PathLike))])
+
+
+def _check_stems(stems: Sequence[str]) -> None:
     double = [name for name, count in Counter(map(folded, stems)).items() if count > 1]
     if double:
         raise UsageError(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Sequence
+import os
+from collections.abc import Collection, Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -12,11 +13,13 @@ from acreg.errors import AcregError, UsageError, images_by_name
 from acreg.geometry import Image
 from acreg.geometry.transform import Border
 from acreg.io import all_or_none, check_free, sole_writer, write_displacement, write_image
+from acreg.io.channels import fits_pixels
 from acreg.io.colour import reason_against, warp_channels, write_channels
 from acreg.io.documents import write_json
 from acreg.io.formats import is_picture
 from acreg.io.slicer.scene import write_scene
 from acreg.io.transforms import write_inverse, write_transform
+from acreg.names import some
 from acreg.plotting.preview import preview_png
 from acreg.plotting.warped_pair import view_pair
 from acreg.registration.background import background_note, border_and_fill
@@ -46,9 +49,17 @@ RESULT_NAMES = (
 INVERSE_NAMES = ("inverse_transform.h5", "inverse_transform.h5.check.json")
 
 
-def result_name(stem: str, source: str, rank: int) -> str:
-    """`stem` with .png if `source` is a 2-D picture file, otherwise with .nii.gz."""
-    return stem + (".png" if rank == 2 and is_picture(Path(source)) else ".nii.gz")
+def result_name(stem: str, source: str, rank: int, images: Iterable[Image] = ()) -> str:
+    """`stem` with .png if `source` is a 2-D picture file, of whole numbers from 0 to 65535; otherwise with .nii.gz.
+
+    Args:
+        stem: the name without suffix.
+        source: name of the file that the result is made of.
+        rank: number of axes of the result.
+        images: what was read from it; if they are left out, their values are taken for those of a PNG.
+    """
+    picture = rank == 2 and is_picture(Path(source)) and all(fits_pixels(one.array) for one in images)
+    return stem + (".png" if picture else ".nii.gz")
 
 
 def check_saved(what: Collection[str]) -> None:
@@ -68,10 +79,12 @@ def save_result(
 ) -> list[Path]:
     """See `Registration.save`."""
     check_saved(what)
-    target = Path(result_name("warped", result.moving.name, result.fixed.grid.rank))
+    channels = result.channels or [result.moving]
+    target = Path(result_name("warped", result.moving.name, result.fixed.grid.rank, channels))
     outside = border_and_fill(border, fill, target)
     with sole_writer(folder):
         check_free(folder, [*RESULT_NAMES, *further_names(one.stem for one in result.also)], overwrite)
+        _check_inputs(folder, result)
         written = save_registration(
             folder,
             result,
@@ -97,6 +110,20 @@ def save_result(
     notes.append(background_note(result.moving, outside[0], fill, float(result.inside.mean())))
     result.notes += [note for note in notes if note]
     return written
+
+
+def _check_inputs(folder: Path, result: Registration) -> None:
+    """Raise `AcregError` if a result would replace an image that was registered."""
+    images = [result.fixed, result.moving, result.fixed_labels, result.moving_labels]
+    further = [one.channels[0] for one in result.also]
+    inputs = {os.path.realpath(each.name) for each in [*images, *further] if each is not None and each.name}
+    names = [*RESULT_NAMES, *further_names(one.stem for one in result.also), *earlier_names(folder / RECORD_NAME)]
+    lost = [name for name in names if os.path.realpath(folder / name) in inputs and (folder / name).exists()]
+    if lost:
+        raise AcregError(
+            f"Results do not replace the images that were registered. Received: {folder}, whose {some(lost)} was one "
+            "of them. Choose another folder."
+        )
 
 
 @images_by_name
@@ -173,11 +200,11 @@ def _write(
             result.no_inverse = str(error)
     if "labels" in what and result.warped_labels is not None:
         source = moving_labels.name if moving_labels is not None else ""
-        write_image(result.warped_labels, path(result_name("warped_labels", source, rank)))
+        write_image(result.warped_labels, path(result_name("warped_labels", source, rank, [result.warped_labels])))
     if "labels" in what and result.mask is not None:
         write_image(result.mask, path(result_name("mask", fixed.name, rank)))
     if "images" in what:
-        target = path(result_name("warped", moving.name, rank))
+        target = path(result_name("warped", moving.name, rank, channels or [moving]))
         if len(channels) > 1 and not reason_against(channels, target):
             write_channels(warp_channels(channels, result.sampled, border, fill), target)
         else:

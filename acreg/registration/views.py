@@ -119,8 +119,10 @@ def _view_folder(folder: Path, given: Mapping[str, ImageLike], options: dict[str
     record = _object(folder / RECORD_NAME, "record of a registration")
     if {"fixed", "moving"} <= given.keys():
         images = {name: _read(name, given.get(name)) for name in IMAGES}
+    elif (known := _evaluated(folder)) is not None:
+        images = {**known, **{name: _read(name, value) for name, value in given.items()}}
     else:
-        images = _evaluated(folder) or _recorded(folder, record, given)
+        images = _recorded(folder, record, given)
     return _page(record, images, [transform], options)
 
 

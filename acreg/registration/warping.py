@@ -174,7 +174,8 @@ def warp(
     name = _only(image=image, labels=labels, points=points)
     _check_fit(name, points is not None, labels is not None, to, interpolation, inverse, border, fill)
     outside = border_and_fill(border, fill)
-    grid = reference if isinstance(reference, Grid) else as_image(reference, "reference").grid
+    frame = reference if isinstance(reference, Grid) else as_image(reference, "reference")
+    grid = frame if isinstance(frame, Grid) else frame.grid
     parts = transform_list(transform)
     if points is not None and to is not None:
         found = points if isinstance(points, Points) else read_points(Path(points))
@@ -204,6 +205,11 @@ def warp(
     if result.vanished:
         lost = some((f"label {value}" for value in result.vanished), 20)
         notes.append(f"Vanished, without a voxel in the warped labels: {lost}")
+    if isinstance(frame, Image) and frame.has_place and not source.has_place:
+        notes.append(
+            f"{source.name or 'It'} does not say where it lies and is taken to begin at 0 mm. Labels drawn on "
+            "an image with a header need that header."
+        )
     if result.inside == 0:
         notes.append("No part of it is visible: do the transform and its direction belong to these two images?")
     return result

@@ -150,7 +150,8 @@ def _fit_splits(values: dict[str, Any], dataset: Dataset) -> None:
     data, held_out = values["data"], dataset.split("validation")
     data["train_subjects"] = None
     usable = len(held_out) > 1 and _labelled(dataset)
-    data["train_splits"] = ["train"] if usable or not held_out else ["train", "validation"]
+    alike = len({record.labels is None for record in [*dataset.split("train"), *held_out]}) == 1
+    data["train_splits"] = ["train"] if usable or not held_out or not alike else ["train", "validation"]
     data["validation_split"] = "validation" if usable else "none"
     data["validation_pairs"] = min(data["validation_pairs"], max(1, len(held_out) * (len(held_out) - 1)))
     if not usable and values["optimizer"]["schedule"] == "plateau":

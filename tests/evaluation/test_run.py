@@ -1,6 +1,7 @@
 import csv
 import hashlib
 import json
+import os
 
 import numpy as np
 import pytest
@@ -391,6 +392,13 @@ def test_only_results_of_the_same_weights_and_settings_are_kept(phantoms, subjec
     for change in other:
         with pytest.raises(AcregError, match="not replaced unasked"):
             again(**change)
+    image = phantoms.record(pairs[0][0]).image
+    before = image.stat()
+    os.utime(image, ns=(before.st_atime_ns, before.st_mtime_ns + 10**6))
+    with pytest.raises(AcregError, match="not replaced unasked"):  # a file was written since
+        again()
+    os.utime(image, ns=(before.st_atime_ns, before.st_mtime_ns))
+    again()
     again(shift("mine"))
     with pytest.raises(AcregError, match="not replaced unasked"):  # what a caller's own method is made of is not known
         again(shift("mine"))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import pytest
 
 import acreg
@@ -79,7 +81,35 @@ def test_names_and_places_that_do_not_fit(files: Path) -> None:
     (files / "other").mkdir()
     with pytest.raises(UsageError, match=r"Received: also with t2 more than once"):
         register(files, files / "t2.nii.gz", files / "other" / "T2.nrrd")
+    again = read_image(files / "t2.nii.gz")
+    with pytest.raises(UsageError, match=r"Received: also with t2 more than once"):
+        register(files, again, dataclasses.replace(again, name=str(files / "other" / "t2.nii.gz")))
     with pytest.raises(AcregError, match=r"space of the moving image.* of shape \(24, 26\), for .*\(24, 26, 20\)"):
         register(files, Image.from_array(np.zeros((24, 26), np.float32)))
     with pytest.raises(AcregError, match=r"The file must exist.*none\.nii"):
         register(files, files / "none.nii")
+
+
+def test_an_image_that_was_registered_is_not_replaced_by_a_result(files: Path) -> None:
+    first = register(files)
+    first.save(files / "out", what=["images"])
+    warped = (files / "out" / "warped.nii.gz").read_bytes()
+    again = acreg.register(fixed=files / "a.nii.gz", moving=files / "out" / "warped.nii.gz", method=Shift())
+    with pytest.raises(AcregError, match=r"do not replace the images that were registered\. .*whose warped\.nii\.gz"):
+        again.save(files / "out", overwrite=True)
+    assert (files / "out" / "warped.nii.gz").read_bytes() == warped
+    again.save(files / "second")
+
+
+def test_a_picture_whose_values_no_png_holds_is_written_exactly(tmp_path: Path) -> None:
+    """A TIFF of float or of negative numbers: nothing is rounded or cut off."""
+    rng = np.random.default_rng(0)
+    for name in ("fixed", "moving", "other"):
+        PIL.Image.fromarray(rng.random((24, 26), np.float32) - 0.5).save(tmp_path / f"{name}.tif")
+    fixed, moving, other = (tmp_path / f"{name}.tif" for name in ("fixed", "moving", "other"))
+    result = acreg.register(fixed=fixed, moving=moving, method="unregistered", also=[other])
+    names = {path.name for path in result.save(tmp_path / "out")}
+    assert {"warped.nii.gz", "other_warped.nii.gz"} <= names and not {"warped.png", "other_warped.png"} & names
+    expected = result.transform.sampled().warp_image(read_image(moving)).array
+    np.testing.assert_allclose(read_image(tmp_path / "out" / "warped.nii.gz").array, expected, atol=1e-6)
+    assert expected.min() < 0

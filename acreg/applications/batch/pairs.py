@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from acreg.applications.batch.commands import BatchRun, EngineName, PathLike, process
-from acreg.applications.batch.items import OUT, PairItem, find_pairs
-from acreg.applications.batch.run import FAILURES, RUN
+from acreg.applications.batch.items import OUT, PAIR_FILES, PairItem, find_pairs
+from acreg.applications.batch.run import FAILURES, RUN, input_cells
 from acreg.applications.batch.tasks import MethodChoice
 from acreg.errors import AcregError, DoubtfulResult
 from acreg.geometry.transform import Border
@@ -124,11 +124,16 @@ class PairTask:
     table: str = field(default=REGISTRATIONS, init=False)
     columns: tuple[str, ...] = field(
         default=(
-            *(OUT, "fixed", "moving", "seconds", "ncc_before", "ncc_after", "dice_before", "dice_after"),
+            *(OUT, *PAIR_FILES, "seconds", "ncc_before", "ncc_after", "dice_before", "dice_after"),
             *("folded_percent", "sd_log_j", "verdict", "concerns"),
         ),
         init=False,
     )
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """All files of a pair."""
+        return PAIR_FILES
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -169,8 +174,7 @@ class PairWorker:
             dice = [mean_over_labels(scores)["dsc"] for scores in (result.scores_before, result.scores_after)]
         return [
             item.name,
-            os.path.abspath(item.fixed),
-            os.path.abspath(item.moving),
+            *input_cells(item, PAIR_FILES),
             f"{result.seconds:.3f}",
             *(f"{value:.4f}" for value in (result.before.ncc, result.after.ncc)),
             *("" if value is None else f"{value:.4f}" for value in dice),

@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from acreg.applications.batch.items import Item, PairItem
-from acreg.errors import AcregError
+from acreg.errors import AcregError, UsageError
 from acreg.io import sole_writer
 from acreg.io.claims import check_claim, claim
 from acreg.io.csv_tables import read_table, write_rows
+from acreg.names import some
 from acreg.progress import Progress
 
 FAILURES, RUN = "failures.csv", "run.json"
@@ -59,6 +60,11 @@ class Task(Protocol):
     @property
     def columns(self) -> tuple[str, ...]:
         """Columns of the CSV, the item's name first."""
+        ...
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Those of the columns that name the files of an item, as its attributes do."""
         ...
 
     @property
@@ -114,10 +120,11 @@ def run(
         progress: called with (text, done, total) after each group; the text has the number of failures.
 
     Raises:
-        UsageError: the folder holds a run with other settings, or other files.
+        UsageError: the folder holds a run with other settings, or of other files for an item that is done; or other
+            files.
         AcregError: another process is writing into it.
     """
-    done: set[str] = set()
+    done: dict[str, dict[str, str]] = {}
     groups = [items[n : n + group] for n in range(0, len(items), group)]
     left = (kept for each in groups if (kept := [item for item in each if item.name not in done]))
     settings = json.loads(json.dumps({"table": task.table, **task.settings}))
@@ -126,6 +133,7 @@ def run(
     with sole_writer(folder):
         claim(folder, RUN, settings)
         done |= _rows_there(folder / task.table, task.columns)
+        _check_inputs(task, items, done, folder)
         before = sum(item.name in done for item in items)
         tried = failed = 0
         reason = ""
@@ -192,8 +200,24 @@ def _reason(error: Exception) -> str:
     return " ".join(text.split())
 
 
-def _rows_there(path: Path, columns: Sequence[str]) -> set[str]:
-    """The names in a table's rows; create the table if needed, and remove a row that was cut off by a kill."""
+def input_cells(item: AnyItem, inputs: Sequence[str]) -> list[str]:
+    """The files of an item, as its row names them: absolute, or empty."""
+    return ["" if (path := getattr(item, name)) is None else os.path.abspath(path) for name in inputs]
+
+
+def _check_inputs(task: Task, items: Sequence[AnyItem], done: Mapping[str, Mapping[str, str]], folder: Path) -> None:
+    """Raise `UsageError` if an item that is done is now one of other files."""
+    known = [item for item in items if item.name in done]
+    changed = [i.name for i in known if [done[i.name][c] for c in task.inputs] != input_cells(i, task.inputs)]
+    if changed:
+        raise UsageError(
+            f"A run goes on with the files that it began with. Received: {folder}, where {some(changed)} was made of "
+            f"others ({', '.join(task.inputs)} in {task.table}). Choose another --out, or rename these items."
+        )
+
+
+def _rows_there(path: Path, columns: Sequence[str]) -> dict[str, dict[str, str]]:
+    """A table's rows by their names; create the table if needed, and remove a row that was cut off by a kill."""
     content = path.read_bytes() if path.is_file() else b""
     complete = content.rfind(b"\n") + 1
     if complete < len(content):
@@ -206,7 +230,7 @@ def _rows_there(path: Path, columns: Sequence[str]) -> set[str]:
             f"A run goes on with the table that it began. Received: {path} with the columns {', '.join(rows[0])}, not "
             f"{', '.join(columns)}. Choose another --out."
         )
-    return {row[0] for row in rows[1:]}
+    return {row[0]: dict(zip(columns, row, strict=False)) for row in rows[1:]}
 
 
 def _append(path: Path, rows: Sequence[Sequence[str]], mode: str = "a") -> None:

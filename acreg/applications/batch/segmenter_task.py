@@ -39,6 +39,8 @@ class SegmenterTask:
         default=("subject", "image", "labels", "split", "agreement", "unlikeness", "reversed"), init=False
     )
 
+    inputs: tuple[str, ...] = field(default=("image",), init=False)
+
     @property
     def settings(self) -> Mapping[str, Any]:
         """The settings that determine the results."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,7 +14,9 @@ from acreg.applications.atlases.label_fusion import Fusion
 from acreg.applications.atlases.multi_atlas import Atlases, AtlasSegmentation, Similarity, segment_by_atlases
 from acreg.applications.atlases.quality import THRESHOLD, PredictedQuality, label_dice, predict_quality
 from acreg.applications.batch.items import Item
+from acreg.applications.batch.run import input_cells
 from acreg.applications.batch.segmentations import SEGMENTATIONS, agreement, saved
+from acreg.baselines.options import split_name
 from acreg.data.manifest import Dataset
 from acreg.data.records import manifest_path
 from acreg.errors import AcregError
@@ -24,6 +25,7 @@ from acreg.geometry import Grid
 from acreg.io import Image, read_image, read_labelled
 from acreg.io.formats import is_picture
 from acreg.registration.methods import Method, Unregistered, named_method, preset_method
+from acreg.registration.optimised import NONE
 
 
 @dataclass(frozen=True)
@@ -51,10 +53,14 @@ class MethodChoice:
 
     def settings(self) -> dict[str, Any]:
         """The settings that its results depend on."""
-        if self.model is None:
-            return {"method": self.method, "threads": self.threads, "seed": self.seed}
         from acreg.inference.presets import preset_digest
 
+        if self.model is None:
+            options = [part.partition("=") for part in split_name(self.method or "")[1].split(",")]
+            given = {key.strip(): value.strip() for key, _, value in options}
+            presets = {role: given.get(role, NONE) for role in ("features", "start")}  # of `acreg:deformable`
+            digests = {f"{role}_sha256": preset_digest(p) for role, p in presets.items() if p not in ("", NONE)}
+            return {"method": self.method, "threads": self.threads, "seed": self.seed, **digests}
         refine = {"refine": self.refine} if self.refine else {}
         return {"model": Path(self.model).name, "model_sha256": preset_digest(self.model), **refine}
 
@@ -130,6 +136,7 @@ class SegmentTask(_AtlasTask):
     columns: tuple[str, ...] = field(
         default=("subject", "image", "labels", "split", "atlases", "similarities", "agreement"), init=False
     )
+    inputs: tuple[str, ...] = field(default=("image",), init=False)
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -190,6 +197,7 @@ class QualityTask(_AtlasTask):
     labels: tuple[int, ...] = ()
     threshold: float = THRESHOLD
     table: str = field(default=QUALITY, init=False)
+    inputs: tuple[str, ...] = field(default=("image", "labels"), init=False)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -252,8 +260,7 @@ class QualityWorker(_AtlasWorker):
         known = true is not None and np.isfinite(true).any()
         return [
             item.name,
-            os.path.abspath(item.image),
-            os.path.abspath(item.labels or ""),
+            *input_cells(item, self.task.inputs),
             _number(found.maximum),
             _number(found.mean),
             str(int(found.accepted(self.task.threshold))),

@@ -21,6 +21,7 @@ from acreg.errors import AcregError, UsageError, argument
 from acreg.geometry import Image, Transform
 from acreg.geometry.display import picture, png_or_none, table_html
 from acreg.io import all_or_none, atomic_path, read_image, sole_writer, write_image, write_inverse, write_transform
+from acreg.io.channels import fits_pixels
 from acreg.io.claims import claim
 from acreg.io.documents import read_json, write_json
 from acreg.io.formats import is_picture
@@ -251,7 +252,7 @@ def _save_subject(folder: Path, item: Item, mean: Image, maps: Sequence[Any]) ->
             with all_or_none(folder) as staged:
                 moving = read_image(item.image)
                 transform = Transform(mean.grid, moving.grid, tuple(maps))
-                name = result_name("warped", moving.name, mean.grid.rank)
+                name = result_name("warped", moving.name, mean.grid.rank, [moving])
                 write_image(transform.sampled().warp_image(moving), staged / name)
                 write_transform(transform, staged / "transform.h5", moving)
                 try:
@@ -269,7 +270,9 @@ def _template(group: Group) -> Image:
 
 
 def _pictures(group: Group) -> bool:
-    return all(is_picture(group.items[n].image) for n in group.maps)
+    """Whether the template is a picture, as all images are: by the first one, their values are those of a PNG."""
+    paths = [group.items[n].image for n in group.maps]
+    return all(map(is_picture, paths)) and (not paths or fits_pixels(read_image(paths[0]).array))
 
 
 def _digest(path: Path) -> str:

@@ -48,6 +48,7 @@ def prepare_folder(
         )
         records = find_records(source, seed)
         info = gather_info(records, source.resolve().name, progress)
+        info.spacing = None  # that of the label files describes them; stated, it would replace that of the images
         info.preparation["split"] = split_rule(seed)
         dataset = Dataset.from_info(out, info, records)
         dataset.save()

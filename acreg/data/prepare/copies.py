@@ -22,7 +22,7 @@ from acreg.data.prepare.rigid_alignment import AUTO, medoid, thinned_labels
 from acreg.data.prepare.steps import Steps
 from acreg.data.prepare.subject import Task, merged_labels, new_grid, prepare_one, target_record
 from acreg.data.records import DatasetInfo, Record, read_info, read_records, write_info
-from acreg.data.resuming import check_least, finished_dataset, run_tasks
+from acreg.data.resuming import FILES, check_least, contents_digest, finished_dataset, run_tasks
 from acreg.errors import AcregError, UsageError
 from acreg.io import writes_into
 from acreg.io.formats import is_picture
@@ -162,6 +162,7 @@ def _info(source: Path, records: list[Record], given: DatasetInfo | None, steps:
         "split": rule,
         "subjects": len(records),
         "records": _digest(source, records),
+        FILES: contents_digest([source / "dataset.json", *(p for r in records for p in (r.image, r.labels, r.points))]),
     }
     if steps.align:
         preparation["align"] = {"reference": steps.align, "size": list(steps.size) or None}

@@ -19,7 +19,7 @@ from acreg.data.datasets.layout import Item, Layout, PublicDataset, find_layout,
 from acreg.data.manifest import Dataset
 from acreg.data.prepare.alignment import align
 from acreg.data.records import DatasetInfo, Record, write_info
-from acreg.data.resuming import check_least, finished_dataset, run_tasks
+from acreg.data.resuming import FILES, check_least, contents_digest, finished_dataset, run_tasks
 from acreg.errors import UsageError
 from acreg.geometry import resize_image, resize_labels
 from acreg.io import Image, write_image, writes_into
@@ -131,6 +131,7 @@ def _info(
         "reference": reference,
         "subjects": len(layout.items),
         "skipped": len(layout.skipped),
+        FILES: contents_digest(path for item in layout.items for path in (item.image, *item.labels.values())),
     }
     info = DatasetInfo(
         name=facts.name,

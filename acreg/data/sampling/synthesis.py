@@ -18,7 +18,7 @@ from keras import ops
 
 from acreg.data.manifest import Dataset
 from acreg.data.records import DatasetInfo, Record, read_info, write_info
-from acreg.data.resuming import check_least
+from acreg.data.resuming import FILES, check_least, contents_digest
 from acreg.data.sampling.deformation import RandomDeformation, check_mask
 from acreg.data.tables.pair_files import PAIRS_NAME, write_pairs
 from acreg.errors import AcregError, UsageError
@@ -123,6 +123,7 @@ def synthesize(
         "count": count,
         "seed": seed,
         **(limits if deformed is None else deformed.model_dump(mode="json")),
+        FILES: contents_digest(path for record in records[:count] for path in (record.image, record.labels)),
         "doubtful": {},
     }
     info = dataset.info().model_copy(update={"name": f"{dataset.name}-synthetic", "preparation": preparation})
@@ -164,7 +165,8 @@ def _complete(out: Path, info: DatasetInfo) -> bool:
     if settings.is_file():
         old = read_info(settings)
         doubtful = old.preparation.get("doubtful", {})
-        if old.model_copy(update={"preparation": {**old.preparation, "doubtful": {}}}) == info:
+        known = {FILES: info.preparation[FILES], **old.preparation, "doubtful": {}}
+        if old.model_copy(update={"preparation": known}) == info:
             info.preparation["doubtful"] = doubtful
             return (out / "manifest.csv").is_file()
         raise occupied(out, "something else or pairs of other settings", "delete this one")

@@ -36,7 +36,7 @@ def inspect(path: Path) -> Contents:
         if ours:
             what = ("displacement field of acreg", "voxels, array-axis order", "voxels")
         else:
-            what = ("displacement field", "mm, LPS, as ITK and ANTs have them", "mm")
+            what = ("displacement field", f"mm, {'RAS' if intent == 1006 else 'LPS, as ITK and ANTs have them'}", "mm")
         return Contents(stored, vectors, grid, *what, header)
     if len(shape) == 4 and shape[-1] == 3:
         grid = Grid.from_affine(nifti_affine(image, path), shape[:3][::-1])

@@ -45,14 +45,22 @@ def nifti_affine(image: SpatialImage, path: Path, needs_spacing: bool = True) ->
         _check_scale(image, path, stored["pixdim"][1:4])
     elif not codes["sform_code"] and needs_spacing:
         _check_voxel_sizes(image, path, stored["pixdim"][1:4])
-    affine = np.array(image.affine, dtype=float)
-    if not any(codes.values()):
-        sizes = np.ones(3)
-        known = [float(z) for z in image.header.get_zooms()[:3]]
-        sizes[: len(known)] = known
-        affine = np.diag([-sizes[0], -sizes[1], sizes[2], 1.0])
+    affine = stored_affine(image)
     affine[:3] *= MM_PER_UNIT[unit]
     return affine
+
+
+def stored_affine(image: SpatialImage) -> np.ndarray:
+    """The affine in the unit of the header; without a form, voxel sizes with identity direction (LPS), at 0, as in ITK.
+
+    (nibabel's own affine of such an image has its origin in the middle, and another direction.)
+    """
+    if has_place(image):
+        return np.array(image.affine, dtype=float)
+    sizes = np.ones(3)
+    known = [float(z) for z in image.header.get_zooms()[:3]]
+    sizes[: len(known)] = known
+    return np.diag([-sizes[0], -sizes[1], sizes[2], 1.0])
 
 
 def has_place(image: SpatialImage) -> bool:

@@ -13,7 +13,7 @@ from acreg.geometry.grid import Grid
 from acreg.io.channels import check_colour_rank, check_rank, to_grey
 from acreg.io.guards import decoding
 from acreg.io.nifti.opening import nifti_values, open_nifti
-from acreg.io.nifti.place import MM_PER_UNIT, has_place, nifti_affine
+from acreg.io.nifti.place import MM_PER_UNIT, has_place, nifti_affine, stored_affine
 
 SCALED_PRECISION = 2.0**-21
 """Relative error of a value that was scaled by a slope and an intercept in float32."""
@@ -61,6 +61,7 @@ def from_nibabel(image: Any, name: str) -> tuple[np.ndarray, Grid]:
     array = _drop_trailing(array, keep=2)
     affine = np.array(image.affine, dtype=float)
     if isinstance(image, nibabel.Nifti1Image):
+        affine = stored_affine(image)
         affine[:3] *= MM_PER_UNIT.get(int(image.header["xyzt_units"]) % 8, 1.0)
     grid = Grid.from_affine(affine, array.shape[::-1])
     known = not isinstance(image, nibabel.Nifti1Image) or has_place(image)

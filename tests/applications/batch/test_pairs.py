@@ -83,6 +83,12 @@ def test_a_failure_is_of_one_pair_and_a_run_is_continued(files: Path) -> None:
     assert (files / "out" / "registrations.csv").read_bytes().startswith(table), "what was done is not done again"
     with pytest.raises(UsageError, match="goes on with the settings .* method 'unregistered' there and 'acreg:rigid'"):
         acreg.register_pairs(files / "pairs.csv", files / "out", method="acreg:rigid")
+    pairs = (files / "pairs.csv").read_text()
+    for old, new in (("b_labels.png", "a_labels.png"), ("b.png,c.png", "b.png,a.png")):
+        (files / "corrected.csv").write_text(changed := pairs.replace(old, new))
+        assert changed != pairs
+        with pytest.raises(UsageError, match="goes on with the files that it began with.*was made of others"):
+            acreg.register_pairs(files / "corrected.csv", files / "out", method="unregistered")
 
 
 def test_one_method_registers_all_pairs_of_a_process(files: Path) -> None:

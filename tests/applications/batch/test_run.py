@@ -28,6 +28,7 @@ class Squares:
     settings: Mapping[str, Any] = field(default_factory=lambda: {"power": 2})
     table: str = "squares.csv"
     columns: tuple[str, ...] = COLUMNS
+    inputs: tuple[str, ...] = ()
     computed: list[list[int]] = field(default_factory=list)
 
     def load(self) -> Squares:

@@ -7,13 +7,14 @@ import h5py
 import numpy as np
 import pytest
 
+from acreg.data.datasets.folder import prepare_folder
 from acreg.data.manifest import Dataset
 from acreg.data.prepare import subject as module
 from acreg.data.prepare.copies import Steps, prepare_copies
 from acreg.data.tables.label_table import LabelTable
 from acreg.errors import AcregError, UsageError
 from acreg.geometry import Grid
-from acreg.io import Image, Points, read_image, read_points, write_image, write_points
+from acreg.io import Image, Points, read_image, read_labels, read_points, write_image, write_points
 
 SUBJECTS = ["a", "b", "c", "d", "e"]
 KIDNEYS = LabelTable("kidneys", {1: 1, 2: 1, 9: 0}, {0: "background", 1: "kidney"})
@@ -268,3 +269,30 @@ def test_outputs_that_cannot_be_written_to(source, tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         prepare_copies(source, tmp_path / "out", Steps(spacing=(2,)))
     assert not (tmp_path / "out" / "manifest.csv").exists()
+
+
+def test_copies_of_files_that_have_changed_since_are_not_taken_for_theirs(source, tmp_path):
+    made = (source, tmp_path / "out", Steps(spacing=(2.0, 2.0, 2.0)))
+    first = prepare_copies(*made)
+    assert prepare_copies(*made) == first
+    path = source / "labels" / "c.nrrd"
+    labels = read_labels(path)
+    write_image(Image(labels.array[::-1].copy(), labels.grid, "labels"), path)
+    with pytest.raises(AcregError, match="prepared with other settings.*--force"):
+        prepare_copies(*made)
+    again = prepare_copies(*made, force=True)
+    assert again.preparation["files"] != first.preparation["files"]
+
+
+def test_labels_of_another_resolution_do_not_change_the_voxels_of_the_images(tmp_path):
+    """The spacing of the label files was stated for the dataset, and then replaced that of the images."""
+    fine, coarse = Grid((8, 8, 8), (3.0, 1.0, 1.0)), Grid((4, 4, 4), (6.0, 2.0, 2.0), (0.5, 0.5, 1.5))
+    for name in SUBJECTS:
+        image = np.random.default_rng(0).random(fine.shape).astype(np.float32)
+        write_image(Image(image, fine), tmp_path / "images" / f"{name}.nii.gz")
+        write_image(
+            Image(np.eye(4, dtype=np.int32)[None].repeat(4, 0), coarse, "labels"),
+            tmp_path / "labels" / f"{name}.nii.gz",
+        )
+    for dataset in (prepare_folder(tmp_path), Dataset.load(tmp_path)):
+        assert dataset.read_image(dataset.records[0]).grid.spacing == fine.spacing

@@ -331,7 +331,7 @@ def test_own_folder_gets_a_manifest(tmp_path):
     dataset = prepare_folder(tmp_path)
     assert [r.subject for r in dataset.records] == [f"case.{i}" for i in range(5)]
     assert dataset.label_values == [0, 1, 2]
-    assert dataset.spacing == (2.0, 1.0, 1.0)
+    assert dataset.spacing is None and dataset.read_image(dataset.records[0]).grid.spacing == (2.0, 1.0, 1.0)
     assert Dataset.load(tmp_path) == dataset
     with pytest.raises(AcregError, match="dataset already"):
         prepare_folder(tmp_path)

@@ -7,7 +7,7 @@ import pytest
 import SimpleITK as sitk
 
 from acreg.errors import AcregError, UsageError
-from acreg.geometry import Grid
+from acreg.geometry import Grid, unregistered
 from acreg.io import read_image, read_labels
 from tests.io.samples import dicom_bytes, write_series
 
@@ -210,3 +210,13 @@ def test_a_file_that_the_system_cannot_read(tmp_path, monkeypatch):
     for where in (path, tmp_path):
         with pytest.raises(AcregError, match=r"whole DICOM image.*IM0001.*Input/output error"):
             read_image(where)
+
+
+def test_a_series_that_begins_at_zero_has_a_place(tmp_path, volume):
+    """Its header says so, as often for phantoms; only projections do not say where they lie."""
+    for name, start in (("a", (0, 0, 0)), ("b", (5, 5, 5))):
+        (tmp_path / name).mkdir()
+        write_series(tmp_path / name, volume, start=start)
+    a, b = (read_image(tmp_path / name) for name in "ab")
+    assert a.has_place and b.has_place and not any(a.grid.origin)
+    np.testing.assert_array_equal(unregistered(fixed=a, moving=b).affine_part.matrix, np.eye(4))

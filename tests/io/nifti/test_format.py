@@ -11,6 +11,8 @@ from scipy.spatial.transform import Rotation
 from acreg.errors import AcregError
 from acreg.geometry import Grid
 from acreg.io import Image, read_displacement, read_image, read_labels, write_displacement, write_image
+from acreg.io.inputs import as_image
+from acreg.io.nifti.inspection import inspect
 from acreg.io.transforms import read_transform
 from acreg.io.transforms.parts import read_parts
 from tests.io.awkward import flipped, nifti_bytes
@@ -382,3 +384,23 @@ def test_a_file_that_goes_on_as_zeros_is_refused_at_once(tmp_path, volume, name)
     os.truncate(path, 3 * 10**9)
     with pytest.raises(AcregError, match=r"zeros in or behind|at most \d+ MiB"):
         read_parts(path) if name == "a.tfm" else read_image(path)
+
+
+def test_an_image_without_a_form_lies_alike_as_a_file_and_in_memory(tmp_path):
+    """As in ITK: nibabel's own affine has its origin in the middle."""
+    image = nibabel.Nifti1Image(np.random.default_rng(0).random((7, 6, 5)).astype(np.float32), None)
+    image.header.set_zooms(SPACING)
+    nibabel.save(image, tmp_path / "plain.nii")
+    read, given = read_image(tmp_path / "plain.nii"), as_image(nibabel.load(tmp_path / "plain.nii"), "given")
+    assert read.grid == given.grid and not any(given.grid.origin) and not given.has_place
+    theirs = sitk.ReadImage(tmp_path / "plain.nii")
+    assert theirs.GetOrigin() == (0, 0, 0) and theirs.GetDirection() == tuple(np.eye(3).ravel())
+    np.testing.assert_array_equal(read.array, given.array)
+
+
+@pytest.mark.parametrize("intent, frame", [(1006, "RAS"), (1007, "LPS, as ITK and ANTs have them")])
+def test_the_frame_of_a_displacement_field_is_told_by_its_intent(tmp_path, intent, frame):
+    image = nibabel.Nifti1Image(np.ones((4, 5, 6, 1, 3), np.float32), np.eye(4))
+    image.header.set_intent(intent)
+    nibabel.save(image, tmp_path / "field.nii")
+    assert inspect(tmp_path / "field.nii").vectors == f"mm, {frame}"
