@@ -9,6 +9,7 @@ import typer
 
 from acreg.cli.console import bars, note, out
 from acreg.errors import UsageError
+from acreg.names import some
 
 if TYPE_CHECKING:
     from acreg.data.manifest import Dataset
@@ -19,9 +20,12 @@ def describe(dataset: Dataset) -> None:
 
     counts = ", ".join(f"{len(dataset.split(name))} {name}" for name in SPLITS)
     labels = ", ".join(f"{value} {name}" for value, name in dataset.label_names.items())
-    spacing = "in the files" if dataset.spacing is None else " x ".join(f"{s:.4g}" for s in dataset.spacing)
+    known = dataset.spacing is not None
+    spacing = " x ".join(f"{s:.4g}" for s in dataset.spacing or ()) + f" {dataset.unit}" if known else "in the files"
     out(f"{dataset.name}: {len(dataset.records)} subjects ({counts}) in {dataset.folder}")
-    out(f"  labels {labels}; spacing {spacing} {dataset.unit}")
+    out(f"  labels {labels}; spacing {spacing}")
+    if rest := dataset.preparation.get("left_out"):
+        note(f"Left out, as folders or files of other formats: {some(rest)}.")
 
 
 def phantoms(

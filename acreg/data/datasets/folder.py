@@ -50,6 +50,8 @@ def prepare_folder(
         info = gather_info(records, source.resolve().name, progress)
         info.spacing = None  # that of the label files describes them; stated, it would replace that of the images
         info.preparation["split"] = split_rule(seed)
+        if rest := left_out(source):
+            info.preparation["left_out"] = rest
         dataset = Dataset.from_info(out, info, records)
         dataset.save()
         return dataset
@@ -100,11 +102,28 @@ def find_records(source: Path, seed: int) -> list[Record]:
     return [Record(subject, path, labels[subject], splits[subject]) for subject, path in images.items()]
 
 
+def left_out(source: Path) -> list[str]:
+    """What `find_records` does not take from the folders of images and labels: folders, and files of other suffixes."""
+    folders = [source / "images" if (source / "images").is_dir() else source, source / "labels"]
+    kept = {"labels", "manifest.csv", "dataset.json"}
+    return [
+        str(path.relative_to(source))
+        for folder in folders
+        if folder.is_dir()
+        for path in sorted(folder.iterdir())
+        if not (path.name.startswith(".") or _is_taken(path) or (folder == source and path.name in kept))
+    ]
+
+
+def _is_taken(path: Path) -> bool:
+    return path.is_file() and (by_suffix(path) is not None or not path.suffix)
+
+
 def _files(folder: Path) -> dict[str, Path]:
     """Subject -> file, sorted by subject; a file without suffix may be DICOM."""
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        if not path.is_file() or path.name.startswith(".") or (by_suffix(path) is None and path.suffix):
+        if path.name.startswith(".") or not _is_taken(path):
             continue
         subject = stem(path.name)
         if subject in found:

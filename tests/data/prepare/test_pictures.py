@@ -328,7 +328,10 @@ def test_own_folder_gets_a_manifest(tmp_path):
         write_image(Image(np.full(grid.shape, i), grid), tmp_path / "images" / f"case.{i}.nii.gz")
         labels = Image(np.full(grid.shape, i % 3), grid, kind="labels")
         write_image(labels, tmp_path / "labels" / f"case.{i}_seg.nii.gz")
+    (tmp_path / "images" / "series").mkdir()
+    (tmp_path / "labels" / "1.2.840").touch()  # DICOM files are often called by their UID
     dataset = prepare_folder(tmp_path)
+    assert dataset.preparation["left_out"] == ["images/series", "labels/1.2.840"]
     assert [r.subject for r in dataset.records] == [f"case.{i}" for i in range(5)]
     assert dataset.label_values == [0, 1, 2]
     assert dataset.spacing is None and dataset.read_image(dataset.records[0]).grid.spacing == (2.0, 1.0, 1.0)
