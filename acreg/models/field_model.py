@@ -314,7 +314,9 @@ class FieldModel(PresetModel):
         found = super().evaluate(*args, **kwargs)
         if not isinstance(found, dict):
             return found
-        return {n: x for n, x in found.items() if n not in self.trackers or float(self.trackers[n].count)}
+        # `sum`: the variable of several devices is no number by itself
+        unmeasured = [name for name, tracker in self.trackers.items() if not float(ops.sum(tracker.count))]
+        return {name: value for name, value in found.items() if name not in unmeasured}
 
     def total_loss(
         self, terms: Mapping[str, Tensor], x: Mapping[str, Tensor], y_pred: Mapping[str, Tensor], training: bool
