@@ -11,6 +11,7 @@ import SimpleITK as sitk
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
+import acreg
 from acreg.cli.main import main
 from acreg.data.phantoms.chests import chest_phantom
 from acreg.geometry import Displacement, Grid, Transform
@@ -246,3 +247,15 @@ def test_nothing_in_sight_is_said(files, tmp_path, capsys):
     assert warp(files, tmp_path / "w.mha", "--image", "moving.nii.gz", transforms=(tmp_path / "far.tfm",)) == 0
     said = capsys.readouterr()
     assert "0.0 % of which look inside" in said.out and "do the transform and its direction belong" in said.err
+
+
+def test_labels_that_do_not_say_where_they_lie_are_named(tmp_path):
+    """A PNG of labels that were drawn on a slice with a header begins at 0 mm, not where the slice does."""
+    grid = Grid((20, 24), (1.5, 1.5), (30.0, 40.0))
+    slice_, same = Image(np.random.default_rng(0).random(grid.shape), grid), Transform(grid, grid, ())
+    labels = Image(np.ones(grid.shape, np.int32), kind="labels", grid=Grid(grid.shape))
+    write_image(labels, tmp_path / "drawn.png")
+    warped = acreg.warp(same, slice_, labels=tmp_path / "drawn.png")
+    assert any("drawn.png does not say where it lies and is taken to begin at 0 mm" in note for note in warped.notes)
+    placed = acreg.warp(same, slice_, labels=Image(labels.array, grid, "labels"))
+    assert not any("does not say" in note for note in placed.notes) and placed.image.array.all()

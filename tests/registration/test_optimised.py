@@ -46,6 +46,7 @@ def test_a_name_makes_an_engine() -> None:
             r"'linear=no' for .* linear=affine\|.*\|none, discrete",
         ),
         ("acreg:deformable[similarity=cc]", r"'similarity=cc' for .* similarity=auto\|ncc\|"),
+        ("acreg:deformable[window=6]", "A window has a middle voxel. Received: window=6"),
         ("acreg:lcc-demons[smoothness=1]", "'smoothness=1' for acreg:lcc-demons, .* window=.*, brackets=false, steps="),
         ("acreg:lcc-demons[window=-1]", "a positive number, .* Received: 'window=-1' for"),
         ("acreg:multimodal[kind=spline]", r"similarity=auto\|ncc\|.* kind=velocity\|displacement"),
