@@ -148,3 +148,11 @@ def test_losses_on_labels_are_known() -> None:
     ]
     on_labels = {loss.name for model in models for loss in model._own_losses.values() if loss.compares_labels}
     assert on_labels | set(LABEL_LOSSES) == losses_on_labels()
+
+
+def test_validation_subjects_without_labels_do_not_join_a_training_with_labels(discs: Path, tmp_path: Path) -> None:
+    dataset = Dataset.load(discs)
+    records = [replace(record, labels=None) if record.split == "validation" else record for record in dataset.records]
+    replace(dataset, folder=tmp_path / "half", records=records).save()
+    found = loaded(new_recipe("acregnet-phantoms", tmp_path / "half"), tmp_path)
+    assert (found.data.train_splits, found.data.validation_split) == (["train"], "none")
