@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
@@ -92,8 +92,7 @@ class Optimised:
             "seed": seed,
         }
         start = str(options.get("start") or NONE)
-        presets = {"features": chosen, "start": "" if start == NONE else start}
-        self.settings |= {f"{role}_sha256": preset_digest(preset) for role, preset in presets.items() if preset}
+        self.settings |= preset_digests({"features": chosen, "start": start})
         self.engine = _engine(kind, options, seed)
         self._start = network_start(start) if start != NONE else None
 
@@ -155,6 +154,12 @@ class Optimised:
             AcregError: as `acreg.optimisation.Engine.register`.
         """
         return self.outcome(fixed=fixed, moving=moving).transform
+
+
+def preset_digests(presets: Mapping[str, str]) -> dict[str, str]:
+    """The digests of the presets that a method uses, given by the names of its options, as `features_sha256`, ..."""
+    used = {role: preset for role, preset in presets.items() if preset not in ("", NONE)}
+    return {f"{role}_sha256": preset_digest(preset) for role, preset in used.items()}
 
 
 def _options(kind: str) -> tuple[dict[str, Value], dict[str, tuple[str, ...]]]:

@@ -129,11 +129,7 @@ class PairTask:
         ),
         init=False,
     )
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        """All files of a pair."""
-        return PAIR_FILES
+    inputs: tuple[str, ...] = field(default=PAIR_FILES, init=False)
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -174,7 +170,7 @@ class PairWorker:
             dice = [mean_over_labels(scores)["dsc"] for scores in (result.scores_before, result.scores_after)]
         return [
             item.name,
-            *input_cells(item, PAIR_FILES),
+            *input_cells(item, task.inputs),
             f"{result.seconds:.3f}",
             *(f"{value:.4f}" for value in (result.before.ncc, result.after.ncc)),
             *("" if value is None else f"{value:.4f}" for value in dice),

@@ -38,7 +38,6 @@ class SegmenterTask:
     columns: tuple[str, ...] = field(
         default=("subject", "image", "labels", "split", "agreement", "unlikeness", "reversed"), init=False
     )
-
     inputs: tuple[str, ...] = field(default=("image",), init=False)
 
     @property

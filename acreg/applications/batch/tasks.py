@@ -25,7 +25,7 @@ from acreg.geometry import Grid
 from acreg.io import Image, read_image, read_labelled
 from acreg.io.formats import is_picture
 from acreg.registration.methods import Method, Unregistered, named_method, preset_method
-from acreg.registration.optimised import NONE
+from acreg.registration.optimised import preset_digests
 
 
 @dataclass(frozen=True)
@@ -53,14 +53,13 @@ class MethodChoice:
 
     def settings(self) -> dict[str, Any]:
         """The settings that its results depend on."""
-        from acreg.inference.presets import preset_digest
-
         if self.model is None:
             options = [part.partition("=") for part in split_name(self.method or "")[1].split(",")]
             given = {key.strip(): value.strip() for key, _, value in options}
-            presets = {role: given.get(role, NONE) for role in ("features", "start")}  # of `acreg:deformable`
-            digests = {f"{role}_sha256": preset_digest(p) for role, p in presets.items() if p not in ("", NONE)}
+            digests = preset_digests({role: given.get(role, "") for role in ("features", "start")})
             return {"method": self.method, "threads": self.threads, "seed": self.seed, **digests}
+        from acreg.inference.presets import preset_digest
+
         refine = {"refine": self.refine} if self.refine else {}
         return {"model": Path(self.model).name, "model_sha256": preset_digest(self.model), **refine}
 

@@ -59,10 +59,11 @@ def from_nibabel(image: Any, name: str) -> tuple[np.ndarray, Grid]:
             f"{'without' if image.affine is None else 'with'} an affine. Give one channel, with its affine."
         )
     array = _drop_trailing(array, keep=2)
-    affine = np.array(image.affine, dtype=float)
     if isinstance(image, nibabel.Nifti1Image):
         affine = stored_affine(image)
         affine[:3] *= MM_PER_UNIT.get(int(image.header["xyzt_units"]) % 8, 1.0)
+    else:
+        affine = np.array(image.affine, dtype=float)
     grid = Grid.from_affine(affine, array.shape[::-1])
     known = not isinstance(image, nibabel.Nifti1Image) or has_place(image)
     return array.T, grid if known else replace(grid, plane=())
