@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +53,11 @@ class PresetModel(keras.Model):
         """
         check_labels(x, self.num_classes)
         check_labels(kwargs.get("validation_data"), self.num_classes)
+        if self.built and self.optimizer is not None:
+            # TensorFlow traces the step twice where its first call makes variables.
+            strategy = getattr(self, "distribute_strategy", None)
+            with nullcontext() if strategy is None else strategy.scope():
+                self.optimizer.build(self.trainable_variables)
         return super().fit(x, *args, **kwargs)
 
     def evaluate(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:

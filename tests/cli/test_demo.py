@@ -11,7 +11,8 @@ from acreg.cli.main import main
 
 TINY = """\
 extends: {base}
-autoencoder: {{steps: 4, steps_per_epoch: 2, batch_size: 4}}
+autoencoder: null
+model: {{arguments: {{losses: {{ncc: 1, soft_dice: 1, diffusion: 0.1}}}}}}
 optimizer: {{warmup_steps: 0}}
 training: {{steps: 4, steps_per_epoch: 2, batch_size: 4}}
 """
