@@ -9,6 +9,7 @@ that is complete is kept, so that an interrupted run is continued.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from acreg.evaluation.method_result import FIELD_VALUES, PairScores
 from acreg.evaluation.results import load_results
 from acreg.io.documents import read_json, write_json
 from acreg.metrics import label_metrics, mean_over_labels
+from benchmarks.processes import THREADS
 from benchmarks.report import rewrite
 
 COLUMNS = {
@@ -193,8 +195,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("runs/accuracy"), help="folder of the results")
     parser.add_argument("--page", type=Path, help="where the page is written; in the folder if left out")
     parser.add_argument("--sets", nargs="+", default=[one.data for one in SETS], metavar="SET", help="some sets")
-    parser.add_argument("--threads", type=int, default=1, help="of the classical methods")
+    parser.add_argument("--threads", type=int, default=1, help="of each method")
     given = parser.parse_args(arguments)
+    os.environ.update(dict.fromkeys(THREADS, str(given.threads)))  # TensorFlow, which reads it, is not yet imported
     try:
         for one in SETS:
             if one.data in given.sets:

@@ -6,11 +6,10 @@ with a manifest is complete; one without is from an interrupted run.
 
 from __future__ import annotations
 
-import hashlib
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,7 +18,6 @@ from acreg.data.manifest import Dataset
 from acreg.data.records import DatasetInfo, read_info
 from acreg.errors import UsageError
 from acreg.io.claims import occupied
-from acreg.io.preset_config import sha256_of
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -98,15 +96,6 @@ def _end_with_parent() -> None:
 def _settings(info: DatasetInfo) -> tuple[str, dict[str, Any]]:
     """The settings that determine the files; labels and spacing follow from them or are known only at the end."""
     return info.name, {key: value for key, value in info.preparation.items() if key not in (*FOUND, FILES)}
-
-
-def contents_digest(paths: Iterable[Path | None]) -> str:
-    """A digest of the contents of the source's files, which `same_files` compares; a missing file counts as empty."""
-    digest = hashlib.sha256()
-    for path in paths:
-        digest.update(b"" if path is None or not path.is_file() else sha256_of(path).encode())
-        digest.update(b",")
-    return digest.hexdigest()[:16]
 
 
 def same_files(old: DatasetInfo, info: DatasetInfo) -> bool:

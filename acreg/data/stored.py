@@ -20,6 +20,7 @@ from acreg.data.stored_array import StoredArray, encode
 from acreg.io import Preprocessing, atomic_path
 from acreg.io.atomic import require_space
 from acreg.io.documents import read_json, write_json
+from acreg.io.image_files import file_states
 from acreg.progress import Progress, counted
 
 ABOUT = "subjects.json"
@@ -136,12 +137,12 @@ def _split(arrays: Mapping[str, StoredArray], facts: Mapping[str, Any]) -> Store
 
 def _key(dataset: Dataset, records: Sequence[Record], preprocessing: Preprocessing) -> str:
     """A digest of what determines the stored subjects: the version, the settings, and name, size and time of files."""
-    files = [path for record in records for path in (record.image, record.labels) if path is not None]
     facts = {
         "acreg": acreg.__version__,
         "preprocessing": preprocessing.model_dump(mode="json"),
         "spacing": dataset.spacing if dataset.spacing_stated else None,
         "subjects": [record.subject for record in records],
-        "files": [(str(path.absolute()), path.stat().st_size, path.stat().st_mtime_ns) for path in files],
+        "folder": str(dataset.folder.absolute()),
+        "files": file_states(path for record in records for path in (record.image, record.labels)),
     }
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]

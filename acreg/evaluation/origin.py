@@ -13,6 +13,7 @@ from acreg.data.manifest import Dataset
 from acreg.data.tables.pair_files import Pair
 from acreg.evaluation.method_result import MEASURES
 from acreg.evaluation.pairs import foreground
+from acreg.io.image_files import file_states
 from acreg.registration.methods import Method, Unregistered
 from acreg.registration.optimised import Optimised
 
@@ -61,10 +62,9 @@ def _files_digest(dataset: Dataset, pairs: Sequence[Pair], truths: Mapping[Pair,
     """A digest of name, size and time of the images, labels and true transforms of all pairs."""
     used = {subject for pair in pairs for subject in pair}
     records = [record for record in dataset.records if record.subject in used]
-    paths = [path for record in records for path in (record.image, record.labels, record.points) if path is not None]
+    paths = [path for record in records for path in (record.image, record.labels, record.points)]
     paths += [truths[pair] for pair in pairs if pair in truths]
-    facts = [(path.name, *((s := path.stat()).st_size, s.st_mtime_ns)) for path in paths if path.exists()]
-    return hashlib.sha256(repr(facts).encode()).hexdigest()
+    return hashlib.sha256(repr(file_states(paths)).encode()).hexdigest()
 
 
 def _describe(dataset: Dataset, split: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ has these functions; only `read` is required:
 - `write_channels(channels, path)` writes a colour image; `reason_against(channels)` says why it cannot be written, or
   returns an empty text. See `acreg.io.colour`.
 - `inspect(path)` returns the `acreg.io.contents.Contents` of a file. Without it `acreg inspect` shows the image.
+- `files(path)` returns the files that hold an image, where these are several. See `acreg.io.image_files`.
 - `holds_labels(path)` says whether a file is marked as a label map.
 
 The list of formats for users is the table in docs/how-to/data.md; a test compares it with this one.

@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from acreg.applications.groupwise import command as groupwise
 from acreg.cli.main import main
 from acreg.data.phantoms.chests import chest_phantom
+from acreg.errors import AcregError
 from acreg.geometry import Grid
 from acreg.io import Image, read_image, write_image
 
@@ -39,3 +41,20 @@ def test_a_broken_file_among_pictures(tmp_path: Path, capsys: pytest.CaptureFixt
     assert main(command) == 1, "the failures are still there"
     assert main([*command, "--reference", "a"]) == 2
     assert "goes on with the settings" in capsys.readouterr().err
+
+
+def test_a_subject_without_an_inverse_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def none(*arguments: object) -> str:
+        raise AcregError("An inverse must come back to its start. Received: a map that misses it.")
+
+    monkeypatch.setattr(groupwise, "write_inverse", none)
+    for name, seed in (("b", 1), ("c", 3)):
+        write_image(Image(chest_phantom(seed, (40, 32)).image, Grid((40, 32))), tmp_path / "images" / f"{name}.png")
+    out = tmp_path / "out"
+    told = ["template", "--images", str(tmp_path / "images"), "--out", str(out), "--linear", "none", "--rounds", "0"]
+    assert main(told) == 0
+    said = capsys.readouterr().err
+    assert all(f"Warning: {name} has no inverse_transform.h5. An inverse must come back" in said for name in "bc")
+    assert not list(out.rglob("inverse_transform.h5")) and len(list(out.rglob("transform.h5"))) == 2

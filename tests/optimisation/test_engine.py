@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from acreg.errors import AcregError
 from acreg.geometry import Affine, Displacement, Grid, Image, Transform
-from acreg.optimisation import Engine, Guides, Settings
+from acreg.optimisation import Engine, Guides, Settings, workspace
 
 DEFAULT, QUICK = Engine(linear=None), Engine(linear=None, continuous=Settings(steps=(30, 30, 20)))
 """Shared by the tests: an engine keeps its graphs."""
@@ -168,6 +168,20 @@ def test_labels_end_nearer() -> None:
     warped = found.warp_labels(labels[1]).array
     after = 2 * (near[0] & warped).sum() / (near[0].sum() + warped.sum())
     assert after > before + 0.1
+
+
+def test_where_labels_need_too_much_memory_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    fixed, moving, _ = pair(Grid((64, 64)))
+    discs = Image((fixed.array > 3).astype(np.int32), fixed.grid, "labels", placed=True)
+    guides = Guides(fixed_labels=discs, moving_labels=discs)
+    engine = Engine(linear=None, discrete=False, continuous=Settings(steps=(1,)))
+    said: list[str] = []
+    engine.register(fixed=fixed, moving=moving, guides=guides, progress=said.append)
+    assert not any("too many labels" in text for text in said)
+    monkeypatch.setattr(workspace, "LABELS", 2 * 40 * 40)  # the working grids have a margin
+    engine.register(fixed=fixed, moving=moving, guides=guides, progress=said.append)
+    left_out = [text for text in said if "too many labels" in text]
+    assert len(left_out) == 1 and left_out[0].startswith("72x72 voxels: too many labels for the memory")
 
 
 def test_an_initial_transform_is_the_start() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -25,6 +24,7 @@ from acreg.io.channels import fits_pixels
 from acreg.io.claims import claim
 from acreg.io.documents import read_json, write_json
 from acreg.io.formats import is_picture
+from acreg.io.image_files import contents_digest
 from acreg.names import some
 from acreg.optimisation import Engine, Settings
 from acreg.plotting.figures import to_png
@@ -158,7 +158,7 @@ def template(
         "sharpen": sharpen,
         "spacing": spacing,
         "settings": asdict(settings),
-        "images": [[item.name, _digest(item.image)] for item in items],
+        "images": [[item.name, contents_digest([item.image])] for item in items],
     }
     kind = None if linear == "none" else linear
     try:
@@ -273,15 +273,3 @@ def _pictures(group: Group) -> bool:
     """Whether the template is a picture, as all images are: by the first one, their values are those of a PNG."""
     paths = [group.items[n].image for n in group.maps]
     return all(map(is_picture, paths)) and (not paths or fits_pixels(read_image(paths[0]).array))
-
-
-def _digest(path: Path) -> str:
-    """The first digits of the SHA-256 of a file; empty if it cannot be read, which is a failure of the run."""
-    digest = hashlib.sha256()
-    try:
-        with path.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
-    except OSError:
-        return ""
-    return digest.hexdigest()[:16]

@@ -22,10 +22,11 @@ from acreg.data.prepare.rigid_alignment import AUTO, medoid, thinned_labels
 from acreg.data.prepare.steps import Steps
 from acreg.data.prepare.subject import Task, merged_labels, new_grid, prepare_one, target_record
 from acreg.data.records import DatasetInfo, Record, read_info, read_records, write_info
-from acreg.data.resuming import FILES, check_least, contents_digest, finished_dataset, run_tasks
+from acreg.data.resuming import FILES, check_least, finished_dataset, run_tasks
 from acreg.errors import AcregError, UsageError
 from acreg.io import writes_into
 from acreg.io.formats import is_picture
+from acreg.io.image_files import contents_digest
 from acreg.names import some
 from acreg.progress import Progress, counted
 

@@ -19,10 +19,11 @@ from acreg.data.datasets.layout import Item, Layout, PublicDataset, find_layout,
 from acreg.data.manifest import Dataset
 from acreg.data.prepare.alignment import align
 from acreg.data.records import DatasetInfo, Record, write_info
-from acreg.data.resuming import FILES, check_least, contents_digest, finished_dataset, run_tasks
+from acreg.data.resuming import FILES, check_least, finished_dataset, run_tasks
 from acreg.errors import UsageError
 from acreg.geometry import resize_image, resize_labels
 from acreg.io import Image, write_image, writes_into
+from acreg.io.image_files import contents_digest
 from acreg.progress import Progress, counted
 
 VERSION = 1

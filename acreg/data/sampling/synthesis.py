@@ -18,13 +18,14 @@ from keras import ops
 
 from acreg.data.manifest import Dataset
 from acreg.data.records import DatasetInfo, Record, read_info, write_info
-from acreg.data.resuming import FILES, check_least, contents_digest
+from acreg.data.resuming import FILES, check_least
 from acreg.data.sampling.deformation import RandomDeformation, check_mask
 from acreg.data.tables.pair_files import PAIRS_NAME, write_pairs
 from acreg.errors import AcregError, UsageError
 from acreg.geometry import Displacement, Transform
 from acreg.io import Image, check_empty, write_image, writes_into
 from acreg.io.claims import occupied
+from acreg.io.image_files import contents_digest
 from acreg.io.transforms import write_transform
 from acreg.layers import ThinPlateSplineAugmentation
 from acreg.progress import Progress, counted

@@ -76,6 +76,13 @@ def write_channels(channels: Sequence[Image], path: Path) -> None:
         save_itk(np.stack([c.array for c in channels], axis=-1), channels[0].grid, temporary, vectors=True)
 
 
+def files(path: Path) -> list[Path]:
+    """The header and the files of the voxels. Raises `AcregError` for a damaged header."""
+    _, parse = _decoder(path)
+    layout, _ = parse(path)
+    return list(dict.fromkeys([path, *layout.files]))
+
+
 def inspect(path: Path) -> Contents:
     """The contents of a file: an image, a vector field, or a series."""
     with decoding(path):
