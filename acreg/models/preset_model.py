@@ -53,7 +53,7 @@ class PresetModel(keras.Model):
         """
         check_labels(x, self.num_classes)
         check_labels(kwargs.get("validation_data"), self.num_classes)
-        if self.built and self.optimizer is not None:
+        if self.built and self.optimizer is not None and not self.optimizer.built:
             # TensorFlow traces the step twice where its first call makes variables.
             strategy = getattr(self, "distribute_strategy", None)
             with nullcontext() if strategy is None else strategy.scope():

@@ -12,7 +12,7 @@ from acreg.cli.main import main
 TINY = """\
 extends: {base}
 autoencoder: null
-model: {{arguments: {{losses: {{ncc: 1, soft_dice: 1, diffusion: 0.1}}}}}}
+model: {{arguments: {{losses: {{anatomical_prior: 0}}}}}}
 optimizer: {{warmup_steps: 0}}
 training: {{steps: 4, steps_per_epoch: 2, batch_size: 4}}
 """
