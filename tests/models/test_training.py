@@ -37,6 +37,19 @@ def test_fit_logs_every_term_by_name(make_model: Make, make_batch: Make) -> None
         assert history[f"{prefix}loss"][1] == pytest.approx(total, rel=1e-4)
 
 
+def test_fit_traces_the_step_once(make_batch: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its optimiser is made before, also one that scales the loss, whose state a second fit keeps."""
+    traced: list[bool] = []
+    step = RegNet.train_step
+    monkeypatch.setattr(RegNet, "train_step", lambda self, data: (traced.append(True), step(self, data))[1])
+    model = RegNet(**SMALL, losses={"ncc": 1.0})
+    model.compile(optimizer=keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam()))
+    batch = make_batch(model, labels=False)
+    for done in (1, 2):
+        model.fit(batch, batch_size=len(batch["fixed"]), verbose=0)
+        assert len(traced) == 1 and int(model.optimizer.iterations) == int(model.optimizer.step_counter) == done
+
+
 def test_losses_without_weight_are_neither_computed_nor_logged(make_batch: Make) -> None:
     model = RegNet(**SMALL, losses={"ncc": 1.0, "bending": 0.0})
     model.compile(optimizer="adam")
