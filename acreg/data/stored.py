@@ -136,13 +136,14 @@ def _split(arrays: Mapping[str, StoredArray], facts: Mapping[str, Any]) -> Store
 
 
 def _key(dataset: Dataset, records: Sequence[Record], preprocessing: Preprocessing) -> str:
-    """A digest of what determines the stored subjects: the version, the settings, and name, size and time of files."""
+    """A digest of what determines the stored subjects: the version, the settings, and path, size and time of files."""
+    paths = [path for record in records for path in (record.image, record.labels) if path is not None]
     facts = {
         "acreg": acreg.__version__,
         "preprocessing": preprocessing.model_dump(mode="json"),
         "spacing": dataset.spacing if dataset.spacing_stated else None,
         "subjects": [record.subject for record in records],
-        "folder": str(dataset.folder.absolute()),
-        "files": file_states(path for record in records for path in (record.image, record.labels)),
+        "paths": [str(path.absolute()) for path in paths],
+        "files": file_states(paths),
     }
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]

@@ -77,6 +77,21 @@ def test_files_are_used_again_until_an_image_or_a_setting_changes(
     assert len(list(cache.iterdir())) == 4
 
 
+def test_another_file_of_the_same_name_size_and_time_is_another_image(tmp_path: Path) -> None:
+    """As of two contrasts that were unpacked from one archive."""
+    dataset, cache = dataset_of(tmp_path, labelled=False), tmp_path / "cache"
+    paths = [tmp_path / contrast / "a.tif" for contrast in ("t1", "t2")]
+    for value, path in enumerate(paths):
+        write_image(Image(np.arange(480, dtype=np.float32).reshape(SHAPE) % (100 + value), Grid(SHAPE)), path)
+        os.utime(path, ns=(0, 0))
+    assert paths[0].stat().st_size == paths[1].stat().st_size
+    found = [
+        store(dataset, [replace(dataset.records[0], image=path)], settings(dataset), 0, cache, "Reading")
+        for path in paths
+    ]
+    assert found[0].digest != found[1].digest
+
+
 def test_a_full_disk_leaves_no_files_and_the_next_call_makes_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
