@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -21,6 +22,9 @@ Result = TypeVar("Result")
 
 _options: ContextVar[bool] = ContextVar("options", default=False)
 """Whether messages name arguments as on the command line."""
+
+_quiet: ContextVar[tuple[type[Warning], ...]] = ContextVar("quiet", default=())
+"""The categories of warnings that `quiet` suppresses."""
 
 
 class AcregError(ValueError):
@@ -46,6 +50,32 @@ class DoubtfulResult(UserWarning):
 
     ``warnings.simplefilter("error", DoubtfulResult)`` turns these warnings into errors.
     """
+
+
+class _Suppressed(type):
+    """Makes a class of which the categories that `quiet` suppresses here and now are subclasses."""
+
+    def __subclasscheck__(cls, subclass: type) -> bool:
+        return issubclass(subclass, _quiet.get())
+
+
+class _SuppressedWarning(Warning, metaclass=_Suppressed):
+    """The category of the one filter that `quiet` adds to Python's."""
+
+
+@contextmanager
+def quiet(category: type[Warning]) -> Iterator[None]:
+    """A context that suppresses warnings of a category in its own thread only.
+
+    `warnings.catch_warnings` changes and restores the filters of the whole process. Where two threads use it at once,
+    it suppresses the other's warnings, and the last one to leave may leave a filter that suppresses all later ones.
+    """
+    token = _quiet.set((*_quiet.get(), category))
+    try:
+        warnings.simplefilter("ignore", _SuppressedWarning)
+        yield
+    finally:
+        _quiet.reset(token)
 
 
 @contextmanager

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +21,7 @@ from acreg.data.manifest import Dataset, dataset_folder
 from acreg.data.sampling.augmentation import smooth_noise
 from acreg.data.sampling.pairs import fixed_pairs
 from acreg.data.subjects import Subjects
-from acreg.errors import AcregError, DoubtfulResult
+from acreg.errors import AcregError, DoubtfulResult, quiet
 from acreg.geometry import Grid, Image
 from acreg.io.documents import read_json, write_json
 from acreg.metrics import label_metrics, mean_over_labels
@@ -152,8 +151,7 @@ def measure(one: Set, name: str, change: str, count: int) -> dict[str, Any]:
     for number, (fixed, moving) in enumerate(pairs):
         (image, truth), (other, labels) = subjects[fixed], subjects[moving]
         other, labels = CHANGES[change](other, labels, np.random.default_rng([0, number]))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DoubtfulResult)
+        with quiet(DoubtfulResult):
             try:
                 found = acreg.register(fixed=image, moving=other, **chosen)
             except AcregError:

@@ -1,11 +1,13 @@
 import inspect
+import threading
+import warnings
 from pathlib import Path
 
 import pytest
 
 from acreg.baselines import Baseline
 from acreg.data.prepare.rigid_alignment import rigid_map
-from acreg.errors import UsageError, argument, images_by_name, options_named
+from acreg.errors import DoubtfulResult, UsageError, argument, images_by_name, options_named, quiet
 from acreg.evaluation.scoring import score_pair
 from acreg.geometry import unregistered
 from acreg.plotting.warped_pair import view_pair
@@ -62,3 +64,32 @@ def test_a_message_names_an_argument_as_the_caller_wrote_it() -> None:
         with options_named():
             assert argument(*arguments) == option
         assert argument(*arguments) == python
+
+
+def test_warnings_are_quiet_in_their_own_thread_and_only_there_and_then():
+    entered, left = (threading.Event(), threading.Event()), (threading.Event(), threading.Event())
+
+    def read(number: int) -> None:
+        with quiet(Warning):
+            entered[number].set()
+            left[number].wait(10)
+            warnings.warn(f"thread {number}", stacklevel=2)
+
+    threads = [threading.Thread(target=read, args=(number,)) for number in (0, 1)]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for number, thread in enumerate(threads):  # they leave in the order in which they entered
+            thread.start()
+            assert entered[number].wait(10)
+        warnings.warn("while both are quiet", DoubtfulResult, stacklevel=1)
+        for number, thread in enumerate(threads):
+            left[number].set()
+            thread.join(10)
+        warnings.warn("afterwards", DoubtfulResult, stacklevel=1)
+        with quiet(DoubtfulResult):
+            warnings.warn("doubtful", DoubtfulResult, stacklevel=1)
+            with quiet(DeprecationWarning):
+                warnings.warn("old and doubtful", DoubtfulResult, stacklevel=1)
+                warnings.warn("old", DeprecationWarning, stacklevel=1)
+            warnings.warn("another", UserWarning, stacklevel=1)
+    assert [str(one.message) for one in caught] == ["while both are quiet", "afterwards", "another"]

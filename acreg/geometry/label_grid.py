@@ -44,19 +44,26 @@ def labels_on(labels: Image, image: Image) -> Image:
             voxel (a lost or outdated header); more than 2 % of the labelled voxels, or a complete label, outside the
             image.
     """
+    placed, resampled = labels_and_note(labels, image)
+    if resampled:
+        warnings.warn(resampled, stacklevel=2)
+    return placed
+
+
+def labels_and_note(labels: Image, image: Image) -> tuple[Image, str]:
+    """As `labels_on`, with the text of its warning instead of the warning itself; "" for none."""
     placed = place_labels(labels, image.grid, image.name or "its image", bare=not image.has_place)
     if placed.grid == image.grid:
-        return placed
+        return placed, ""
     there = inside(placed.grid, image.grid)
     array = np.where(there, sample_nearest(placed.array, placed.grid, image.grid), 0)
     lost = np.setdiff1d(placed.array, array)
-    warnings.warn(
+    note = (
         f"{_name(labels)} has another grid than {image.name or 'its image'} ({_said(labels.grid)} for "
         f"{_said(image.grid)}): each voxel of the image takes the nearest label"
-        + (f"; lost, too small for the image's voxels: {some(lost, NAMED)}." if lost.size else "."),
-        stacklevel=2,
+        + (f"; lost, too small for the image's voxels: {some(lost, NAMED)}." if lost.size else ".")
     )
-    return dataclasses.replace(placed, array=array, grid=image.grid)
+    return dataclasses.replace(placed, array=array, grid=image.grid), note
 
 
 def place_labels(labels: Image, grid: Grid, of: str = "the moving image", bare: bool = False) -> Image:

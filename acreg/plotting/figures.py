@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import io
-import warnings
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from acreg.errors import quiet
 from acreg.names import printable
 
 if TYPE_CHECKING:
@@ -45,8 +45,8 @@ def to_png(figure: Figure, **options: Any) -> bytes:
                 colours = {k: v for k, v in axis.get_tick_params().items() if k == "labelcolor" and v is not None}
                 axis.set_tick_params(which="minor", labelsize=8, **colours)
     stream = io.BytesIO()
-    with matplotlib.rc_context({"text.parse_math": False, "text.usetex": False}), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph ")  # a character that the font lacks is drawn as a box
+    with matplotlib.rc_context({"text.parse_math": False, "text.usetex": False}), quiet(UserWarning):
+        # Matplotlib warns that the font lacks a character, and draws a box
         for text in figure.findobj(Text):
             text.set_parse_math(False)
             text.set_usetex(False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from acreg.applications.batch.commands import BatchRun, EngineName, PathLike, pr
 from acreg.applications.batch.items import OUT, PAIR_FILES, PairItem, find_pairs
 from acreg.applications.batch.run import FAILURES, RUN, input_cells
 from acreg.applications.batch.tasks import MethodChoice
-from acreg.errors import AcregError, DoubtfulResult
+from acreg.errors import AcregError, DoubtfulResult, quiet
 from acreg.geometry.transform import Border
 from acreg.io import sole_writer
 from acreg.metrics import mean_over_labels
@@ -182,6 +181,5 @@ class PairWorker:
     def _register(self, item: PairItem) -> Registration:
         task, files = self.task, dict[str, Any](item.files)
         border_and_fill(task.border, task.fill, Path(result_name("warped", str(item.moving), 2)))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DoubtfulResult)  # the concerns are in the table and beside the results
+        with quiet(DoubtfulResult):  # the concerns are in the table and beside the results
             return register(**files, method=self.method, guide_labels=task.guide_labels, both_ways=task.both_ways)

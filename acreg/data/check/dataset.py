@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from acreg.data.records import (
     split_name,
 )
 from acreg.errors import AcregError
-from acreg.geometry import labels_on
+from acreg.geometry.label_grid import labels_and_note
 from acreg.io import Image, read_image, read_labels
 from acreg.names import SUBJECT_RULE, is_file_name, some
 from acreg.progress import Progress, counted
@@ -166,16 +165,14 @@ def _check_files(
 
 def _placed(where: str, labels: Image, image: Image, findings: Findings) -> Image | None:
     """The labels on the grid of the image; None and a finding if they cannot be placed there."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        try:
-            placed = labels_on(labels, image)
-        except AcregError as error:
-            reason, _, remedy = _sentence(error).rpartition(". ")
-            findings.add("error", where, reason, remedy)
-            return None
-    for warning in caught:
-        findings.add("warning", where, str(warning.message).rstrip("."), "Resample the labels to the image's grid")
+    try:
+        placed, note = labels_and_note(labels, image)
+    except AcregError as error:
+        reason, _, remedy = _sentence(error).rpartition(". ")
+        findings.add("error", where, reason, remedy)
+        return None
+    if note:
+        findings.add("warning", where, note.rstrip("."), "Resample the labels to the image's grid")
     return placed
 
 

@@ -7,7 +7,6 @@ an interrupted run, which the same call continues: pairs with existing files are
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from acreg.data.records import DatasetInfo, Record, read_info, write_info
 from acreg.data.resuming import FILES, check_least
 from acreg.data.sampling.deformation import RandomDeformation, check_mask
 from acreg.data.tables.pair_files import PAIRS_NAME, write_pairs
-from acreg.errors import AcregError, UsageError
+from acreg.errors import AcregError, UsageError, quiet
 from acreg.geometry import Displacement, Transform
 from acreg.io import Image, check_empty, write_image, writes_into
 from acreg.io.claims import occupied
@@ -213,8 +212,7 @@ def _by_spline(image: Image, limits: Mapping[str, Any], seed: int) -> tuple[dict
             "Lower --control-points, set --max-deformation 0, or leave such images out."
         )
     layer = ThinPlateSplineAugmentation(**limits, return_displacement=True, seed=seed)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Control points are")  # whether it folds is measured
+    with quiet(UserWarning):  # that control points are too close; whether it folds is measured
         made = layer({"image": image.array[None, ..., None], "spacing": np.array([image.grid.spacing], np.float32)})
     values = {name: ops.convert_to_numpy(value)[0] for name, value in made.items()}
     truth = Transform(image.grid, image.grid, (Displacement(values["displacement"], image.grid),))

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-from acreg.errors import AcregError
+from acreg.errors import AcregError, quiet
 from acreg.io.formats import READ, suffix
 
 
@@ -23,8 +22,7 @@ def decoding(path: Path, what: str = "") -> Iterator[None]:
     `what` names the expected content, by default an image in the format of the suffix.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet(Warning):
             yield
     except AcregError as error:
         if str(path) in str(error):
