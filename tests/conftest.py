@@ -42,6 +42,19 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     np.random.seed(0)
 
 
+@pytest.fixture
+def eagerly() -> Iterator[None]:
+    """TensorFlow runs its functions eagerly: a training of a few steps takes less time than tracing one.
+
+    For tests of whole commands; those of models and of `acreg.training` train in compiled functions, as users do.
+    """
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _forget_graphs() -> Iterator[None]:
     """Let go of the models that the tests of a module trained.

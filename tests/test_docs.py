@@ -22,6 +22,7 @@ def _blocks(page: str, language: str) -> list[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("eagerly")
 def test_first_page_works_as_written(
     repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

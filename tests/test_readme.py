@@ -21,6 +21,7 @@ from acreg.io import Image, read_image, read_labels, write_displacement
 
 FEWER_STEPS = ["training.steps=2", "training.steps_per_epoch=2", "training.batch_size=2", "optimizer.warmup_steps=0"]
 FEWER_STEPS += ["autoencoder.steps=2", "autoencoder.steps_per_epoch=2", "autoencoder.batch_size=2"]
+FEWER_STEPS += ["data.validation_pairs=2"]
 
 
 def _text(repository: Path) -> str:
@@ -48,6 +49,7 @@ def user_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("eagerly")
 def test_commands(repository: Path, user_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     commands = [
         shlex.split(line, comments=True)[1:] for line in re.findall(r"^    (acreg .*)$", _text(repository), re.M)
@@ -83,7 +85,7 @@ def test_commands(repository: Path, user_folder: Path, capsys: pytest.CaptureFix
 def test_programs(repository: Path, user_folder: Path) -> None:
     programs = [program for program in _programs(repository) if "nibabel" not in program]
     assert len(programs) == 2
-    arrays = "import numpy as np\nimages = np.random.default_rng(0).random((4, 64, 64, 1), 'float32')\n"
+    arrays = "import tensorflow\ntensorflow.config.run_functions_eagerly(True)\nimport numpy as np\nimages = np.random.default_rng(0).random((4, 64, 64, 1), 'float32')\n"
     arrays += "labels = np.random.default_rng(1).integers(0, 4, (4, 64, 64, 1))\n"
     environment = os.environ | {"PYTHONPATH": str(repository), "PYTHONIOENCODING": "utf-8"}
     for program in programs:

@@ -19,6 +19,7 @@ training: {{steps: 4, steps_per_epoch: 2, batch_size: 4}}
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("eagerly")
 def test_demo_leaves_reports_a_preset_and_pictures(
     tmp_path: Path, repository: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

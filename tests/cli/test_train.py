@@ -21,6 +21,7 @@ def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_trains_a_shipped_recipe_with_overrides(
     phantoms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -36,6 +37,7 @@ def test_trains_a_shipped_recipe_with_overrides(
     assert "--resume" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_quiet_prints_the_result_alone(phantoms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["train", "regnet-phantoms", *SMALL, "data.validation_pairs=2", "--data", str(phantoms)]
     assert main(["--quiet", *arguments, "--out", str(tmp_path / "run")]) == 0

@@ -143,7 +143,7 @@ def test_mixed_precision_computes_in_half_and_gives_float32(
     assert loss.dtype == "float32"
     if "3d" in kind and policy == "mixed_bfloat16":
         return  # on a CPU TensorFlow's gradient of a 3-D kernel in bfloat16 is NaN at times, see docs/how-to/devices.md
-    model.compile(optimizer="sgd")
+    model.compile(optimizer="sgd", run_eagerly=True)  # a few steps, which take less time than tracing one
     scaled = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
     assert scaled == (policy == "mixed_float16"), "what float16 cannot hold needs a scaled loss, bfloat16 does not"
     for _ in range(16):  # a step whose gradient float16 cannot hold is left out, and the scale halved

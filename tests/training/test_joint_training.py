@@ -38,6 +38,7 @@ JOINT = [
 ]
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_a_resumed_run_goes_on_with_generators_and_discriminators(recipe_file: Path, tmp_path: Path) -> None:
     def stop(text: str, done: int, total: int) -> None:
         if total == 6 and done == 3:

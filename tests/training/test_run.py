@@ -109,6 +109,8 @@ def test_the_pipeline_without_tensorflow_gives_the_same_batches(
 
 SIGNALLED = """
 import os, sys
+import tensorflow
+tensorflow.config.run_functions_eagerly(True)  # see the fixture eagerly
 from acreg.cli.main import main
 from acreg.training.callbacks import ShowProgress
 signal, stage, epoch, batch, *arguments = sys.argv[1:]

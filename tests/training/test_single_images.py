@@ -221,6 +221,7 @@ def balls(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize("name", PAPER)
 def test_ddmr_in_the_papers_size_makes_steps_in_a_smaller_one(name: str, balls: Path, tmp_path: Path) -> None:
     few = "model.arguments={encoder: [4, 4, 4, 4, 4, 4], decoder: [4, 4, 4, 4, 4, 4], head: [4, 4]}"
