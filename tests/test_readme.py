@@ -85,7 +85,8 @@ def test_commands(repository: Path, user_folder: Path, capsys: pytest.CaptureFix
 def test_programs(repository: Path, user_folder: Path) -> None:
     programs = [program for program in _programs(repository) if "nibabel" not in program]
     assert len(programs) == 2
-    arrays = "import tensorflow\ntensorflow.config.run_functions_eagerly(True)\nimport numpy as np\nimages = np.random.default_rng(0).random((4, 64, 64, 1), 'float32')\n"
+    arrays = "import tensorflow\ntensorflow.config.run_functions_eagerly(True)\n"  # see the fixture eagerly
+    arrays += "import numpy as np\nimages = np.random.default_rng(0).random((4, 64, 64, 1), 'float32')\n"
     arrays += "labels = np.random.default_rng(1).integers(0, 4, (4, 64, 64, 1))\n"
     environment = os.environ | {"PYTHONPATH": str(repository), "PYTHONIOENCODING": "utf-8"}
     for program in programs:

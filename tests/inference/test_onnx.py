@@ -56,6 +56,7 @@ def test_every_preset_that_registers_has_one() -> None:
     assert NAMES == sorted(p.name for p in SHIPPED.iterdir() if p.is_dir() and not p.name.startswith(others))
 
 
+@pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize("name", NAMES)
 def test_both_engines_agree(name: str) -> None:
     onnx_model, keras_model = (acreg.from_preset(name, engine=engine) for engine in ("onnx", "keras"))

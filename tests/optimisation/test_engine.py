@@ -145,7 +145,7 @@ def test_landmarks_end_nearer() -> None:
     fixed, moving, known = pair(grid)
     points = grid.to_world(np.array([[30.0, 30.0], [50.0, 40.0], [66.0, 52.0]]))
     wrong = known.warp_points(points, to="moving") + [3.0, -2.0]
-    engine = Engine(linear=None, continuous=Settings(landmarks=50.0))
+    engine = Engine(linear=None, continuous=Settings(landmarks=50.0, steps=(30, 30, 20)))
     distances = []
     for guides in (Guides(), Guides(fixed_points=points, moving_points=wrong)):
         found = engine.register(fixed=fixed, moving=moving, guides=guides).transform
