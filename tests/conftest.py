@@ -70,11 +70,13 @@ def _forget_graphs() -> Iterator[None]:
     """
     yield
     ops = sys.modules.get("tensorflow.python.framework.ops")
-    if ops is not None:
-        known = ops.gradient_registry._registry
-        for name in [name for name in known if name.startswith("CustomGradient-")]:
-            del known[name]
+    known = {} if ops is None else ops.gradient_registry._registry
+    forgotten = [name for name in known if name.startswith("CustomGradient-")]
+    for name in forgotten:
+        del known[name]
+    if forgotten:
         gc.collect()
+        gc.freeze()  # what is left, the libraries above all, takes a second at each further collection
 
 
 @pytest.fixture(scope="module")
