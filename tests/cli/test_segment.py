@@ -151,9 +151,12 @@ def test_what_is_refused(folder, chests, tmp_path, capsys):
     code, text = said(*base, "--method", "unregistered", "--fusion", "staple")
     assert code == 2 and "fusion 'majority' there and 'staple' here" in text
 
-    # labels that the atlases' dataset does not know; and every image failing
+    # an atlas that was drawn anew; labels that its dataset does not know; and every image failing
     label = chests.split("train")[2].labels
     kept = label.read_bytes()
+    Picture.fromarray(np.zeros((48, 40), np.uint8)).save(label)
+    code, text = said(*base, "--method", "unregistered")
+    assert code == 2 and "data_sha256" in text
     Picture.fromarray(np.full((48, 40), 9, np.uint8)).save(label)
     code, text = said(*base[:-1], str(tmp_path / "other"), "--method", "unregistered")
     label.write_bytes(kept)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,6 +23,7 @@ from acreg.evaluation.predicted_quality import QUALITY
 from acreg.geometry import Grid
 from acreg.io import Image, read_image, read_labelled
 from acreg.io.formats import is_picture
+from acreg.io.image_files import contents_digest
 from acreg.registration.methods import Method, Unregistered, named_method, preset_method
 from acreg.registration.optimised import preset_digests
 
@@ -87,11 +87,11 @@ class _AtlasTask:
     at_once: int = 16
 
     def _settings(self) -> dict[str, Any]:
-        manifest = manifest_path(self.data)
-        files = [manifest, manifest.with_name("dataset.json")]
+        manifest, dataset = manifest_path(self.data), Dataset.load(self.data)
+        atlases = [path for record in dataset.split(self.split) for path in (record.image, record.labels)]
         return {
-            "data": Dataset.load(self.data).name,
-            "data_sha256": _digest([path for path in files if path.is_file()]),
+            "data": dataset.name,
+            "data_sha256": contents_digest([manifest, manifest.with_name("dataset.json"), *atlases]),
             "split": self.split,
             **self.method.settings(),
             "atlases": self.count,
@@ -272,7 +272,3 @@ class QualityWorker(_AtlasWorker):
 
 def _number(value: float) -> str:
     return f"{value:.4f}" if np.isfinite(value) else ""
-
-
-def _digest(paths: Sequence[Path]) -> str:
-    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()[:16]
