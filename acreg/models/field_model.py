@@ -315,7 +315,10 @@ class FieldModel(PresetModel):
         if not isinstance(found, dict):
             return found
         # `sum`: the variable of several devices is no number by itself
-        unmeasured = [name for name, tracker in self.trackers.items() if not float(ops.sum(tracker.count))]
+        unmeasured = {name for name, tracker in self.trackers.items() if not float(ops.sum(tracker.count))}
+        added = self._compile_loss is not None or self.losses
+        if not added and unmeasured >= self.trackers.keys() & self.chosen_losses.keys():
+            unmeasured.add("loss")  # a sum of nothing
         return {name: value for name, value in found.items() if name not in unmeasured}
 
     def total_loss(

@@ -367,6 +367,8 @@ def _check_monitor(monitor: str, model: keras.Model, validation: Collection[str]
     logged = [metric.name for metric in model.metrics]
     needs = {name: loss.needs for name, loss in getattr(model, "chosen_losses", {}).items()}
     measured = [name for name in logged if not lacking(needs.get(name, ()), validation)]
+    if needs and not needs.keys() & set(measured):
+        measured.remove("loss")  # a sum of nothing, see `FieldModel.evaluate`
     known = [*logged, *(f"val_{name}" for name in measured)]
     if monitor not in known:
         hint = " Dice is logged where the dataset has labels." if monitor.endswith("dice") else ""

@@ -123,9 +123,11 @@ def test_a_recipe_trains_on_them(folder: Path, tmp_path: Path) -> None:
     run_recipe(load_recipe(path), tmp_path / "run")
     rows = metrics_of(tmp_path / "run")
     assert len(rows) == 2 and all(np.isfinite(float(row["velocity_error"])) for row in rows)
-    assert "val_dice" in rows[0] and "val_velocity_error" not in rows[0]  # validation pairs have no velocity
-    with pytest.raises(UsageError, match="monitor must be a number that is logged. Received: val_velocity_error"):
-        run_recipe(load_recipe(path, ["training.monitor=val_velocity_error"]), tmp_path / "monitored")
+    # validation pairs have no velocity, and the sum of no losses is not 0
+    assert "val_dice" in rows[0] and not {"val_velocity_error", "val_loss"} & set(rows[0])
+    for name in ("val_velocity_error", "val_loss"):
+        with pytest.raises(UsageError, match=f"monitor must be a number that is logged. Received: {name}"):
+            run_recipe(load_recipe(path, [f"training.monitor={name}"]), tmp_path / "monitored")
     data = load_data(recipe := load_recipe(path, ["data.self_pairs=true"]))
     found = build_sampler(recipe, data).velocities
     given = build_sampler(load_recipe(path), data).velocities
