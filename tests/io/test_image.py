@@ -2,6 +2,7 @@ import errno
 import struct
 import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import nibabel
 import numpy as np
@@ -466,3 +467,13 @@ def test_paths_at_which_no_file_can_be(tmp_path, monkeypatch, read, name):
     with pytest.raises(AcregError, match="must exist|within reach|single file|folder with the slices") as caught:
         read(name)
     assert len(str(caught.value)) < 1000
+
+
+def test_images_read_in_two_threads_leave_warnings_on(tmp_path):
+    path = tmp_path / "a.nii.gz"
+    write_image(Image(np.random.default_rng(0).random((16, 16), np.float32), Grid((16, 16))), path)
+    for _ in range(20):
+        with pytest.warns(UserWarning, match="afterwards"):
+            with ThreadPoolExecutor(2) as pool:
+                list(pool.map(read_image, [path] * 8))
+            warnings.warn("afterwards", stacklevel=1)
