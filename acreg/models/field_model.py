@@ -18,7 +18,7 @@ from acreg.losses import LABEL_LOSSES, LOSSES, Loss, LossWeights, choose_losses
 from acreg.losses.loss import FIELD
 from acreg.models.label_autoencoder import hard_dice, update_dice
 from acreg.models.label_values import one_hot_of, some_labels, unknown_in_pairs, warp_one_hot
-from acreg.models.loss_values import LossValues
+from acreg.models.loss_values import LossValues, mean_over_batch
 from acreg.models.made_pairs import make_pairs
 from acreg.models.network_parts import parts_of
 from acreg.models.preset_model import PresetModel
@@ -263,7 +263,7 @@ class FieldModel(PresetModel):
         values = self.loss_values(x, y_pred, num_classes, training)
         wanted = [loss for name, loss in self.chosen_losses.items() if self.loss_weights.get(name, 1.0)]
         terms = {
-            loss.name: _mean(loss.name, loss(*(values[name] for name in loss.needs)), sample_weight)
+            loss.name: mean_over_batch(loss.name, loss(*(values[name] for name in loss.needs)), sample_weight)
             for loss in values.complete(wanted, training)
         }
         if "warped_one_hot" in values:
@@ -379,17 +379,6 @@ def _named(inputs: Any) -> Mapping[str, Tensor]:
             f"{f' of {len(inputs)}' if isinstance(inputs, (tuple, list)) else ''}"
         )
     return {"moving": inputs[0], "fixed": inputs[1]}
-
-
-def _mean(name: str, values: Tensor, sample_weight: Tensor) -> Tensor:
-    """The mean of a loss over the batch, its samples weighted."""
-    if sample_weight is None:
-        return ops.mean(values)
-    if len(values.shape) != 1:
-        raise ValueError(
-            f"Weights of samples need losses of samples. Received: {name!r}, one value for the whole batch"
-        )
-    return ops.mean(values * ops.cast(ops.reshape(sample_weight, (-1,)), values.dtype))
 
 
 def _pad_edges(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
+from keras import ops
+
 from acreg.layers.tensor import Tensor
 from acreg.losses import Loss
 
@@ -14,6 +16,21 @@ TRUE = "true_"
 def lacking(needs: Iterable[str], inputs: Collection[str]) -> bool:
     """Whether a loss with these needs is left out of validation with these inputs, which lack a true value."""
     return any(name.startswith(TRUE) and name.removeprefix(TRUE) not in inputs for name in needs)
+
+
+def mean_over_batch(name: str, values: Tensor, sample_weight: Tensor) -> Tensor:
+    """The mean of a loss over the batch, its samples weighted by ``(batch,)``, or alike if that is None.
+
+    Raises:
+        ValueError: the loss has one value for the whole batch, and there are weights of samples.
+    """
+    if sample_weight is None:
+        return ops.mean(values)
+    if len(values.shape) != 1:
+        raise ValueError(
+            f"Weights of samples need losses of samples. Received: {name!r}, one value for the whole batch"
+        )
+    return ops.mean(values * ops.cast(ops.reshape(sample_weight, (-1,)), values.dtype))
 
 
 class LossValues(Mapping[str, Tensor]):
